@@ -27,8 +27,10 @@ from torch.nn import functional as F
 from torchvision.models import resnet18
 
 from robustest import Linf, find_adversarial
-from robustest.bounds import Network, ball_of, prove, read_network
+from robustest.bounds.graph import Network, read_network
+from robustest.bounds.linear import ball_of
 from robustest.engine import proving
+from robustest.engine.proving import prove
 from robustest.measure import measure_robust_accuracy
 
 MNIST, CIFAR = "mnist_test", "cifar10_test_exact1000"

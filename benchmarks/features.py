@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from robustest.claims.cues.failure_direction import find_failure_directions, principal_components
 from robustest.cues import BackgroundSwap, PixelPatch, planted
-from robustest.discovery.failure_directions import find_failure_directions, principal_components
 from robustest.measure import measure_no_backdoor_trigger, measure_no_failure_direction, measure_no_spurious_feature
 
 Data = tuple[Tensor, Tensor]

@@ -29,18 +29,15 @@ from scipy.stats import t as student
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.decisions import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
-from robustest.decisions.asked import AskedRule
 from robustest.decisions.bets import MANY, capital
-from robustest.decisions.calibration import CalibrationErrorRule, bin_of, capital_below
-from robustest.decisions.cluster_means import cluster_difference_interval
+from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, bin_of, capital_below, decide_accepted
 from robustest.decisions.corruption_error import CellsRule, WeightedRule
 from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column
 from robustest.decisions.groups import WorstGroupRule
-from robustest.decisions.mean import ScoreRule
+from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rate import AgreementRule
 from robustest.decisions.rule import Decision
-from robustest.decisions.selection import SelectiveRule, decide_accepted
-from robustest.decisions.two_set_drop import TwoSetDropRule, exceeds
+from robustest.decisions.two_set_drop import TwoSetDropRule, cluster_difference_interval, exceeds
 
 Random = np.random.Generator
 Passes = Callable[[Random, int, Terms], bool]
@@ -177,7 +174,7 @@ def agreement(random: Random, n: int, terms: Terms) -> bool:
 def _no_worse(lost: NDArray[np.bool_], terms: Terms) -> BaselineRule:
     other = ShareRule(threshold=None, at_least=True, terms=terms)
     before = np.ones(len(lost), bool)
-    return BaselineRule(other=other, asked=False, before=before, tolerance=0.02 - HAIR, terms=terms)
+    return BaselineRule(other=other, has_threshold=False, before=before, tolerance=0.02 - HAIR, terms=terms)
 
 
 @case("BaselineRule", "2 % of what held in the baseline lost")
@@ -191,7 +188,7 @@ def score_baseline(random: Random, n: int, terms: Terms) -> bool:
     lost = random.random(n) < 0.02
     rule = ScoreBaselineRule(
         other=ScoreRule(threshold=None, terms=terms),
-        asked=False,
+        has_threshold=False,
         before=np.full(n, 0.9),
         tolerance=0.018 - HAIR,
         terms=terms,
@@ -267,22 +264,22 @@ def scores_5(random: Random, n: int, terms: Terms) -> bool:
     return _score(score, 0.95 * 0.95 + HAIR, terms)
 
 
-@case("AskedRule", "items asked one by one, scores of 0.9, and 5 % of 0")
+@case("ItemsRule", "items asked one by one, scores of 0.9, and 5 % of 0")
 def asked(random: Random, n: int, terms: Terms) -> bool:
     score = np.where(random.random(n) < 0.05, 0.0, 0.9)
     columns = {"score": score, "held": score >= 0.5}
-    rule = AskedRule(threshold=0.9 * 0.95 + HAIR, terms=terms, single=False)
+    rule = ItemsRule(threshold=0.9 * 0.95 + HAIR, terms=terms, single=False)
     early = rule.settle(columns, n)
     if early is None and not _bets_are_near(1 - 2 * score, 1 - 2 * (0.9 * 0.95 + HAIR), terms):
         return False
     return passed(rule.decide(columns, n, early))
 
 
-@case("AskedRule", "items asked one by one, 5 % wrong")
+@case("ItemsRule", "items asked one by one, 5 % wrong")
 def asked_once(random: Random, n: int, terms: Terms) -> bool:
     held = random.random(n) >= 0.05
     columns = {"score": held.astype(float), "held": held}
-    rule = AskedRule(threshold=0.95 + HAIR, terms=terms, single=True)
+    rule = ItemsRule(threshold=0.95 + HAIR, terms=terms, single=True)
     return passed(rule.decide(columns, n, rule.settle(columns, n)))
 
 
@@ -306,7 +303,7 @@ def _corrupted(random: Random, n: int, lost: float) -> dict[str, NDArray[np.bool
 @case("CellsRule, drop", "5 % lost to one of three corruptions", "corruption_robustness")
 def corruption_drop(random: Random, n: int, terms: Terms) -> bool:
     most = 0.07 / 3 - HAIR
-    rule = CellsRule.of(_CELLS, None, terms, min_accuracy=None, max_drop=most, max_mce=None)
+    rule = CellsRule.of_cells(_CELLS, None, terms, min_accuracy=None, max_drop=most, max_mce=None)
     columns = _corrupted(random, n, 0.05)
     near = _bets_are_near(np.asarray(rule._value(columns)["value"]), most, terms)
     return near and passed(rule.decide(columns, n, None))
@@ -316,7 +313,7 @@ def corruption_drop(random: Random, n: int, terms: Terms) -> bool:
 def corruption_error(random: Random, n: int, terms: Terms) -> bool:
     reference = {"fog": [0.5] * 5, "snow": [0.5] * 5, "blur": [0.05] * 5, "clean": [0.1]}
     most = (0.02 / 0.5 + 0 + 0.02 / 0.05) / 3 - HAIR
-    rule = CellsRule.of(_CELLS, reference, terms, min_accuracy=None, max_drop=None, max_mce=most)
+    rule = CellsRule.of_cells(_CELLS, reference, terms, min_accuracy=None, max_drop=None, max_mce=most)
     columns = _corrupted(random, n, 0.02)
     near = _bets_are_near(np.asarray(rule._value(columns)["value"]), most / rule.mean.scale, terms)
     return near and passed(rule.decide(columns, n, None))

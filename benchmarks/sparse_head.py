@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustest.heads.sparse_head import SparsePath, fit_sparse_head
+from robustest.heads import SparsePath, fit_sparse_head
 
 L1_RATIO, AGREE = 0.99, 1e-4
 CAP = {"small": 12, "large": 4}

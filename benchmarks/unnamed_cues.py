@@ -40,7 +40,7 @@ from robustest.cues import (
     for_samples,
     planted,
 )
-from robustest.discovery import Discovery
+from robustest.discovery.proposals import Discovery
 from robustest.measure import measure_no_spurious_feature
 
 SIDE = 32

@@ -14,14 +14,14 @@ from robustest.version import VERSION
 _MODULES = frozenset({"attacks", "cues", "data", "measure", "plots", "shifts", "tasks", "threats"})
 _HOME = {
     **named("assert_"),
-    "bounds.smoothing": ("Smoothed",),
+    "claims.robustness.certified_accuracy": ("Smoothed", "assert_certified_accuracy"),
     "claims.robustness.attacking": (
         "Adversarial",
         "find_adversarial",
     ),
     "data.benchmarks": ("benchmark",),
     "data.samples": ("Waveforms",),
-    "discovery": ("Discovery",),
+    "discovery.proposals": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
         "ClaimFailed",

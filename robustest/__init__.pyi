@@ -8,12 +8,12 @@ from robustest import plots as plots
 from robustest import shifts as shifts
 from robustest import tasks as tasks
 from robustest import threats as threats
-from robustest.bounds.smoothing import Smoothed as Smoothed
 from robustest.claims.robustness.attacking import Adversarial as Adversarial
 from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
+from robustest.claims.robustness.certified_accuracy import Smoothed as Smoothed
 from robustest.data.benchmarks import benchmark as benchmark
 from robustest.data.samples import Waveforms as Waveforms
-from robustest.discovery import Discovery as Discovery
+from robustest.discovery.proposals import Discovery as Discovery
 from robustest.engine.evaluator import HealthWarning as HealthWarning
 from robustest.errors import ClaimFailed as ClaimFailed
 from robustest.errors import ClaimInconclusive as ClaimInconclusive

@@ -319,7 +319,6 @@ class Account:
 
 
 def _explained(ending: Ending, rows: Sequence[Row]) -> bool:
-    """Return True if the rows of a test's results already show this ending."""
     if ending.outcome == "passed":
         return True
     here = [row for row in rows if row.ending == ending]

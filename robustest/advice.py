@@ -127,7 +127,6 @@ def _set_up(result: Result) -> Advice | None:
 
 
 def _chance(result: Result) -> float:
-    """Return the share of the largest class, or a guess of it."""
     largest, names = result.details.get("largest_class"), result.details.get("class_names")
     if isinstance(largest, int) and result.n:
         return largest / result.n

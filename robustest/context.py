@@ -98,7 +98,6 @@ class Context:
         self.ungated = [one for one in self.ungated if one is not result]
 
     def begins(self, phase: str) -> None:
-        """Begin a phase in this thread."""
         self.home, self.over = (os.getpid(), threading.get_ident()), False
         # A phase that comes again means that another plugin runs the test again.
         if phase in self.phases or (phase == "setup" and self.phases):
@@ -119,7 +118,6 @@ class Context:
 
     @property
     def robust(self) -> bool:
-        """True if this is a robustness test."""
         return self.declared or self.claims
 
     @property

@@ -6,10 +6,10 @@ from robustest.claims.confidence import measure_selective_accuracy as measure_se
 from robustest.claims.cues.backdoor_trigger import measure_no_backdoor_trigger as measure_no_backdoor_trigger
 from robustest.claims.cues.failure_direction import measure_no_failure_direction as measure_no_failure_direction
 from robustest.claims.cues.spurious_feature import measure_no_spurious_feature as measure_no_spurious_feature
-from robustest.claims.datasets.accuracy import measure_accuracy as measure_accuracy
-from robustest.claims.datasets.accuracy import measure_transfer_accuracy as measure_transfer_accuracy
-from robustest.claims.datasets.accuracy import measure_worst_group_accuracy as measure_worst_group_accuracy
-from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
+from robustest.claims.datasets import measure_accuracy as measure_accuracy
+from robustest.claims.datasets import measure_subpopulation_shift as measure_subpopulation_shift
+from robustest.claims.datasets import measure_transfer_accuracy as measure_transfer_accuracy
+from robustest.claims.datasets import measure_worst_group_accuracy as measure_worst_group_accuracy
 from robustest.claims.outcomes import measure_consistent_runs as measure_consistent_runs
 from robustest.claims.outcomes import measure_rate as measure_rate
 from robustest.claims.outcomes import measure_worst_group_rate as measure_worst_group_rate

@@ -2,7 +2,7 @@
 
 from robustest.checks import checked_real as checked_real
 from robustest.checks import checked_whole as checked_whole
-from robustest.claims.datasets.accuracy import accuracy_of as accuracy_of
+from robustest.claims.datasets import accuracy_of as accuracy_of
 from robustest.claims.robustness.attacking import Attacking as Attacking
 from robustest.claims.robustness.attacking import attack_of_call as attack_of_call
 from robustest.claims.robustness.attacking import check_threat as check_threat
@@ -25,12 +25,11 @@ from robustest.data.groups import as_label_sets as as_label_sets
 from robustest.data.groups import predicted_sets as predicted_sets
 from robustest.decisions import Decision as Decision
 from robustest.decisions import DrawsRule as DrawsRule
+from robustest.decisions import Rule as Rule
 from robustest.decisions import ShareRule as ShareRule
 from robustest.decisions import Terms as Terms
 from robustest.decisions import checked_threshold as checked_threshold
 from robustest.decisions import optional_threshold as optional_threshold
-from robustest.decisions.cluster_means import cluster_difference_interval as cluster_difference_interval
-from robustest.decisions.cluster_means import cluster_mean_interval as cluster_mean_interval
 from robustest.decisions.cues import worst_of as worst_of
 from robustest.decisions.drop import drop_bounds as drop_bounds
 from robustest.decisions.drop import mcnemar as mcnemar
@@ -43,6 +42,8 @@ from robustest.decisions.rule import judge_interval as judge_interval
 from robustest.decisions.share import clopper_pearson as clopper_pearson
 from robustest.decisions.strata import StrataRule as StrataRule
 from robustest.decisions.thresholds import count_at_most as count_at_most
+from robustest.decisions.two_set_drop import cluster_difference_interval as cluster_difference_interval
+from robustest.decisions.two_set_drop import cluster_mean_interval as cluster_mean_interval
 from robustest.devices import fast_in_bfloat16 as fast_in_bfloat16
 from robustest.devices import random_states as random_states
 from robustest.devices import resolve as resolve
@@ -57,15 +58,15 @@ from robustest.engine.chunks import check_data as check_data
 from robustest.engine.chunks import load as load
 from robustest.engine.evaluator import Evaluator as Evaluator
 from robustest.engine.evaluator import seed_draws as seed_draws
+from robustest.engine.features import find_last_layer as find_last_layer
 from robustest.engine.features import in_order as in_order
 from robustest.engine.features import reader as reader
-from robustest.engine.features import seen_by as seen_by
 from robustest.extensions import Command as Command
 from robustest.extensions import Section as Section
 from robustest.extensions import hookimpl as hookimpl
-from robustest.heads.sparse_head import SparseHead as SparseHead
-from robustest.heads.sparse_head import SparsePath as SparsePath
-from robustest.heads.sparse_head import fit_sparse_head as fit_sparse_head
+from robustest.heads import SparseHead as SparseHead
+from robustest.heads import SparsePath as SparsePath
+from robustest.heads import fit_sparse_head as fit_sparse_head
 from robustest.health import HealthFinding as HealthFinding
 from robustest.identity.fingerprint import digest as digest
 from robustest.identity.keys import Key as Key
@@ -87,7 +88,6 @@ from robustest.results import NOT_PAIRED as NOT_PAIRED
 from robustest.results import Pairing as Pairing
 from robustest.results import Result as Result
 from robustest.results import Verdict as Verdict
-from robustest.run.assertion import assertion as assertion
 from robustest.run.comparison import Baseline as Baseline
 from robustest.run.driver import observe as observe
 from robustest.run.evidence import Evidence as Evidence
@@ -103,17 +103,18 @@ from robustest.run.finish import finish as finish
 from robustest.run.finish import nothing_allowed as nothing_allowed
 from robustest.run.finish import result_of as result_of
 from robustest.run.finish import shown_path as shown_path
+from robustest.run.measurement import assertion as assertion
 from robustest.run.measurement import measurement as measurement
 from robustest.run.memory import entry_of as entry_of
 from robustest.run.memory import outcomes_in as outcomes_in
-from robustest.run.own_units import OwnUnits as OwnUnits
-from robustest.run.own_units import Part as Part
 from robustest.run.plan import Options as Options
 from robustest.run.plan import Plan as Plan
 from robustest.run.plan import Setup as Setup
 from robustest.run.plan import apply as apply
 from robustest.run.plan import settings_of as settings_of
 from robustest.run.plan import terms_of as terms_of
+from robustest.run.units import OwnUnits as OwnUnits
+from robustest.run.units import Part as Part
 from robustest.run.workers import Engine as Engine
 from robustest.run.workers import Job as Job
 from robustest.run.workers import Mapper as Mapper
@@ -131,4 +132,4 @@ from robustest.store.entries import unpack as unpack
 from robustest.store.files import Damaged as Damaged
 from robustest.store.provenance import when as when
 
-__all__ = ["Attacking", "Baseline", "Captions", "Chunk", "Columns", "Command", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "SparseHead", "SparsePath", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "draws_in", "drop_bounds", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "few", "finish", "fit_sparse_head", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "load", "logits_of", "mcnemar", "measurement", "no_lines", "nothing_allowed", "observe", "open_regular", "optional_threshold", "outcomes_in", "pack", "parts_below", "predicted_sets", "random_states", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "save_sheet", "seed_draws", "seen_by", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "worst_of", "write_atomic", "wrong"]
+__all__ = ["Attacking", "Baseline", "Captions", "Chunk", "Columns", "Command", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Rule", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "SparseHead", "SparsePath", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "draws_in", "drop_bounds", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "few", "find_last_layer", "finish", "fit_sparse_head", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "load", "logits_of", "mcnemar", "measurement", "no_lines", "nothing_allowed", "observe", "open_regular", "optional_threshold", "outcomes_in", "pack", "parts_below", "predicted_sets", "random_states", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "save_sheet", "seed_draws", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "worst_of", "write_atomic", "wrong"]

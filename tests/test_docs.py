@@ -113,7 +113,12 @@ def prepared() -> dict[str, Any]:
     bright = 0.6 * nn.functional.one_hot(y, 4).float().view(16, 1, 2, 2)
     noise = 0.1 * torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     x = 0.1 + nn.functional.interpolate(bright, scale_factor=4) + noise
-    return {"torch": torch, "model": Quadrants(), "x": x, "y": y}
+    return {"torch": torch, "model": Quadrants(), "x": x, "y": y, "module": module}
+
+
+def module(name: str, **names: Any) -> None:
+    """Give a page's reader a module with these names, such as `my_project`; pytester forgets it again."""
+    vars(sys.modules.setdefault(name, ModuleType(name))).update(names)
 
 
 def defines(source: str) -> set[str]:

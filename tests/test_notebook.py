@@ -35,7 +35,8 @@ def test_a_result_is_a_card_with_its_pictures_inside() -> None:
     (shown,) = [one for one in outputs if one.output_type == "execute_result"]
     card = shown["data"]["text/html"]
     assert card.startswith("<iframe srcdoc=")
-    assert "robust accuracy under Linf(eps=8/255), pgd &amp;gt;= 0.99" in card
+    assert "failed: robust accuracy under Linf(eps=8/255), pgd" in card
+    assert "required &amp;gt;= 0.99" in card
     assert "<Result failed: robust accuracy" in shown["data"]["text/plain"]
     bars = [one for one in outputs if one.output_type == "display_data"]
     assert any("<progress" in one["data"]["text/html"] for one in bars)

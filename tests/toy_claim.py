@@ -23,15 +23,14 @@ class Darken:
     """What is done to each chunk: both predictions, and the samples to show."""
 
     by: float
-    examples: int
 
     def __call__(self, evaluator: rb.Evaluator, chunk: rb.Chunk) -> rb.Observation:
         after, task = chunk.x * self.by, evaluator.task
         day, dusk = evaluator.logits(chunk.x), evaluator.logits(after)
         clean, predicted = task.predictions(day), task.predictions(dusk)
-        words = {"clean": clean, "predicted": predicted, "before": chunk.x, "after": after, "most": self.examples}
-        shown = rb.exhibits_of(chunk, predicted != clean, badness=-task.margin(dusk, clean), size=1 - self.by, **words)
-        return rb.Observation({"held": (predicted == clean).cpu().numpy()}, shown)
+        words = {"clean": clean, "predicted": predicted, "after": after, "badness": -task.margin(dusk, clean)}
+        shown = rb.exhibits_of(evaluator, chunk, predicted != clean, size=1 - self.by, **words)
+        return rb.Observation({"held": predicted == clean}, shown)
 
 
 @rb.measurement(DUSK)
@@ -50,7 +49,7 @@ def measure_dusk(
     setup = rb.Setup.of(model, data, options)
     plan = setup.plan(
         FLIPS.state(f"{by:g}"),
-        Darken(by, setup.settings.examples),
+        Darken(by),
         rb.ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
         identity=("dusk", by),
     ).against(no_worse_than, tolerance, has_threshold=max_flip_rate is not None)

@@ -38,7 +38,7 @@ class PatchRS(BestOfRounds):
     """Random search for a patch and its place.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
+        queries: model passes per sample, >= 1.
         at_once: changes tried on the same point, >= 1; the best is kept if it is better than the point.
     """
 

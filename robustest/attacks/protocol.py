@@ -258,7 +258,7 @@ class Cascade:
     Args:
         stages: cheap ones first.
         otherwise: stages for threats that `stages` have none for.
-        audit: stages on a random few of the samples that held, before a claim passes (`robustest.run.audit`); none
+        audit: stages on a random few of the samples that held, before a claim passes (`robustest.run.driver`); none
             where the stages are strong enough to stand alone.
     """
 
@@ -268,7 +268,6 @@ class Cascade:
     otherwise: tuple[Stage, ...] = ()
 
     def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
-        """Return the stages that serve; see `Stage.serves`."""
         serving = []
         for stage in self.stages:
             if stage.serves(threat, gives, elements, task):

@@ -21,7 +21,7 @@ class RandomDraws(InRounds):
     """One random proposal per query; needs labels alone and works on every threat.
 
     Args:
-        queries: proposals per sample, >= 1; an incomplete last round is left out.
+        queries: proposals per sample, >= 1.
         at_once: proposals of a sample in one round, in 1..queries. The draws are the same for any value.
     """
 

@@ -33,7 +33,7 @@ class SparseRS(BestOfRounds):
     """Random search for few pixels, or few elements in L1.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
+        queries: model passes per sample, >= 1.
         alpha: share of the pixels that the first queries exchange, in (0, 1].
         at_once: changes tried on the same point, >= 1; the best is kept if it is better than the point. The paper tries
             1.

@@ -51,7 +51,7 @@ class Square(BestOfRounds):
     whose windows are runs of neighbouring columns; (C, T, H, W) has T * H rows.
 
     Args:
-        queries: model passes per sample, >= 1; an incomplete last round of `at_once` is left out.
+        queries: model passes per sample, >= 1.
         p_init: share of the input that the first windows cover, in (0, 1]; it halves nine times, as in the paper.
         at_once: windows tried on the same point, >= 1. The paper tries 1.
     """

@@ -1,17 +1,6 @@
-"""Lower bounds of margins that hold for every input in a ball, as pure functions of a network's graph.
+"""Lower bounds of margins that hold for every input in a ball, as pure functions of a network's graph."""
 
-Backward linear bounds (Zhang et al., NeurIPS 2018, section 3): a network is a chain of affine maps with one
-nonlinearity between two of them. Each nonlinearity lies between two lines over the interval of its inputs; the line
-that is worse for the margin replaces it, which leaves an affine function of the input, whose least value over a ball
-has a closed form.
-"""
-
-from robustest.bounds.graph import Network as Network
-from robustest.bounds.graph import read_network as read_network
-from robustest.bounds.linear import Ball as Ball
-from robustest.bounds.linear import ball_of as ball_of
-from robustest.bounds.operations import NoBound as NoBound
-from robustest.bounds.proofs import Proof as Proof
-from robustest.bounds.proofs import nothing_shown as nothing_shown
-from robustest.bounds.proofs import prove as prove
-from robustest.bounds.tables import prove_columns as prove_columns
+# Backward linear bounds (Zhang et al., NeurIPS 2018, section 3): a network is a chain of affine maps with one
+# nonlinearity between two of them. Each nonlinearity lies between two lines over the interval of its inputs; the line
+# that is worse for the margin replaces it, which leaves an affine function of the input, whose least value over a ball
+# has a closed form.

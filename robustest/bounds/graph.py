@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from robustest.bounds.nonlinear import NONLINEAR, Nonlinearity, nonlinear_of
 from robustest.bounds.operations import (
     AFFINE,
+    NONLINEAR,
     PRODUCTS,
     SHAPES,
     NoBound,
+    Nonlinearity,
     name_of,
+    nonlinear_of,
     run,
     run_magnitude,
     run_spread,
@@ -61,24 +63,19 @@ def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[n
         if node.op == "call_module" and not node.users:  # checks of shapes, which `Network` makes none of
             graph.erase_node(node)
         elif node.target is torch.ops.aten._native_batch_norm_legit_no_training.default:
-            _write_as_batch_norm(graph, node)
+            x, weight, bias, mean, var, momentum, eps = node.args
+            with graph.inserting_before(node):
+                args = (x, weight, bias, mean, var, False, momentum, eps, False)
+                whole = graph.call_function(torch.ops.aten.batch_norm.default, args)
+            for user in list(node.users):
+                if user.op == "call_function" and user.target is operator.getitem and user.args[1] == 0:
+                    user.replace_all_uses_with(whole)
+                    graph.erase_node(user)
+            if not node.users:
+                graph.erase_node(node)
         elif node.op == "output" and isinstance(node.args[0], (tuple, list)) and len(node.args[0]) == 1:
             node.args = (node.args[0][0],)
     return root, graph
-
-
-def _write_as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
-    """Replace torch 2.5's form of a batch norm in eval mode, of whose three outputs only the first counts."""
-    x, weight, bias, mean, var, momentum, eps = node.args
-    with graph.inserting_before(node):
-        args = (x, weight, bias, mean, var, False, momentum, eps, False)
-        whole = graph.call_function(torch.ops.aten.batch_norm.default, args)
-    for user in list(node.users):
-        if user.op == "call_function" and user.target is operator.getitem and user.args[1] == 0:
-            user.replace_all_uses_with(whole)
-            graph.erase_node(user)
-    if not node.users:
-        graph.erase_node(node)
 
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from robustest.bounds.graph import Matrix, Network, Segment
-from robustest.bounds.nonlinear import Lines, Slopes, dots
+from robustest.bounds.operations import Lines, Slopes, dots
 from robustest.threats import L1, L2, Bounds, Columns, Linf, Threat
 
 
@@ -123,15 +123,15 @@ class Windows:
             sizes: magnitudes that the first and the second map add up, of all samples.
         """
 
-        def seen(values: Tensor) -> Tensor:
+        def entries(values: Tensor) -> Tensor:
             return values[sample].flatten()[self.between].unsqueeze(2)  # (G, K, 1)
 
         a, size, c = self.coefficients, self.coefficients.abs(), self.coefficients.shape[1]
-        mean, half = seen(lines.mean), seen(lines.half)
+        mean, half = entries(lines.mean), entries(lines.half)
         middle, apart = a * mean.transpose(1, 2), size * half.transpose(1, 2)
-        at = self.height + torch.bmm(a, seen(lines.height_mean)).squeeze(2)
-        fall = torch.bmm(size, seen(lines.height_half)).squeeze(2)
-        added = torch.bmm(size, seen(lines.magnitude) + (mean.abs() + half) * seen(sizes[0])).squeeze(2)
+        at = self.height + torch.bmm(a, entries(lines.height_mean)).squeeze(2)
+        fall = torch.bmm(size, entries(lines.height_half)).squeeze(2)
+        added = torch.bmm(size, entries(lines.magnitude) + (mean.abs() + half) * entries(sizes[0])).squeeze(2)
         inner = torch.cat([middle - apart, -(middle + apart)], dim=1)  # for the lower and, negated, the upper bounds
         pulled = torch.bmm(inner, self.block)
         flat = [values[sample].flatten()[self.inputs] for values in (ball.x, ball.low, ball.high)]
@@ -222,7 +222,31 @@ class Bounding:
             low, high = self._interval(segment)
             self._sizes.append(low[0].numel())
             if depth or self.ball.eps is not None:  # the interval of one affine map of a box is exact
-                low, high = self._refined(depth, low, high, bend.undecided(low, high))
+                flat = bend.undecided(low, high).flatten(1)
+                # Two bounds for each undecided element.
+                self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
+                lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
+                most = max(1, _ELEMENTS // max(self._sizes))
+                windows = self._windows(depth, low.shape[1:])
+                for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
+                    if windows is not None:
+                        lines: Any = self.lines[depth - 1]
+                        sizes = self._magnitudes[depth - 1], self._magnitudes[depth]
+                        least, largest, magnitude = windows.ends(lines, self.ball, number, sizes)
+                        lows[number] = torch.maximum(lows[number], least - _ROUNDING * magnitude)
+                        highs[number] = torch.minimum(highs[number], largest + _ROUNDING * magnitude)
+                        continue
+                    sample = torch.tensor([number], device=low.device)
+                    for places in cut(flat[number].nonzero().squeeze(1), most):
+                        rows = self._picked(depth, low.shape[1:], places)
+                        magnitude, ends = self._magnitudes[depth][number].flatten()[places], []
+                        for sign in (1, -1):
+                            pending = {place: sign * a for place, a in rows.coefficients.items()}
+                            ends.append(sign * self._backward(depth, sign * rows.height, magnitude, pending, sample))
+                        least, largest = ends
+                        lows[number, places] = torch.maximum(lows[number, places], least)
+                        highs[number, places] = torch.minimum(highs[number, places], largest)
+                low, high = lows.view_as(low), torch.maximum(highs, lows).view_as(high)
             if bool(self.given_up.all()):
                 return False
             self.intervals.append((low, high))
@@ -330,34 +354,6 @@ class Bounding:
         self._magnitudes.append(segment.magnitude(middles, [torch.maximum(-low, high) for low, high in ends]))
         radius = radius + _ROUNDING * self._magnitudes[-1]
         return middle - radius, middle + radius
-
-    def _refined(self, depth: int, low: Tensor, high: Tensor, undecided: Tensor) -> tuple[Tensor, Tensor]:
-        """Return smaller intervals where they are undecided, by backward bounds, sample by sample."""
-        flat = undecided.flatten(1)
-        # Two bounds for each undecided element.
-        self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
-        lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
-        most = max(1, _ELEMENTS // max(self._sizes))
-        windows = self._windows(depth, low.shape[1:])
-        for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
-            if windows is not None:
-                lines: Any = self.lines[depth - 1]
-                sizes = self._magnitudes[depth - 1], self._magnitudes[depth]
-                least, largest, magnitude = windows.ends(lines, self.ball, number, sizes)
-                lows[number] = torch.maximum(lows[number], least - _ROUNDING * magnitude)
-                highs[number] = torch.minimum(highs[number], largest + _ROUNDING * magnitude)
-                continue
-            sample = torch.tensor([number], device=low.device)
-            for places in cut(flat[number].nonzero().squeeze(1), most):
-                rows = self._picked(depth, low.shape[1:], places)
-                magnitude, ends = self._magnitudes[depth][number].flatten()[places], []
-                for sign in (1, -1):
-                    pending = {place: sign * a for place, a in rows.coefficients.items()}
-                    ends.append(sign * self._backward(depth, sign * rows.height, magnitude, pending, sample))
-                least, largest = ends
-                lows[number, places] = torch.maximum(lows[number, places], least)
-                highs[number, places] = torch.minimum(highs[number, places], largest)
-        return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
 
 
 def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:

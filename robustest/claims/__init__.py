@@ -1,9 +1,8 @@
-"""All claims by the module that has them, and their kinds.
+"""All claims by the module that has them, and their kinds."""
 
-A claim NAME is three things in one module: its `Kind`, `measure_NAME`, which returns a result, and `assert_NAME`, which
-raises unless it passed. `robustest` and `robustest.measure` take their names from the table below, and load none of the
-modules before they are used.
-"""
+# A claim NAME is three things in one module: its `Kind`, `measure_NAME`, which returns a result, and `assert_NAME`,
+# which raises unless it passed. `robustest` and `robustest.measure` take their names from the table below, and load
+# none of the modules before they are used.
 
 from __future__ import annotations
 
@@ -18,8 +17,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "claims.cues.backdoor_trigger": ("no_backdoor_trigger",),
     "claims.cues.failure_direction": ("no_failure_direction",),
     "claims.cues.spurious_feature": ("no_spurious_feature",),
-    "claims.datasets.accuracy": ("accuracy", "transfer_accuracy", "worst_group_accuracy"),
-    "claims.datasets.subpopulation": ("subpopulation_shift",),
+    "claims.datasets": ("accuracy", "subpopulation_shift", "transfer_accuracy", "worst_group_accuracy"),
     "claims.outcomes": ("consistent_runs", "rate", "worst_group_rate"),
     "claims.representations.class_evidence": ("class_evidence",),
     "claims.representations.gradient_alignment": ("gradient_alignment",),

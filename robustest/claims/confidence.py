@@ -1,13 +1,13 @@
-"""Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class.
+"""Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class."""
 
-Each sample has an outcome, the probability p of the predicted class, and three scores (`Answering`).
-
-- Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
-- Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy, without the bias of
-  chance (`robustest.decisions.calibration`).
-- Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives (Hendrycks
-  and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's quantile.
-"""
+# Each sample has an outcome, the probability p of the predicted class, and three scores (`Answering`).
+#
+# - Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
+# - Calibration error (Guo et al., ICML 2017): mean distance, over bins of p, between p and accuracy, without the bias
+#   of chance (`robustest.decisions.confidence`).
+# - Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives
+#   (Hendrycks and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the interval allows for the error of the score's
+#   quantile.
 
 from __future__ import annotations
 
@@ -33,9 +33,15 @@ from robustest.decisions import (
     count_at_least,
     optional_threshold,
 )
-from robustest.decisions.calibration import CalibrationErrorRule, bin_of, binned_error
+from robustest.decisions.confidence import (
+    TPR,
+    CalibrationErrorRule,
+    SelectiveRule,
+    bin_of,
+    binned_error,
+    decide_accepted,
+)
 from robustest.decisions.mean import MeanRule
-from robustest.decisions.selection import TPR, SelectiveRule, decide_accepted
 from robustest.engine.answer_checks import check_beside
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -43,12 +49,11 @@ from robustest.errors import ConfigError, DataError, ModelError, expected, unkno
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, Needs
 from robustest.results import Captions, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import Changed, few, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.units import ModelUnits
 from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, requested_shift
@@ -75,7 +80,6 @@ class Answering:
 
     whole_inputs: ClassVar[bool] = True
 
-    examples: int
     shift: Shift | None = None
     temperature: float = 1.0
     probabilities: bool = False
@@ -101,7 +105,7 @@ class Answering:
         # Log odds of the predicted class, log p - log(1 - p), with 1 - p summed from the other classes: computed from
         # p it would cancel to 0.
         others = logs.scatter(1, predicted.unsqueeze(1), -torch.inf).logsumexp(1)
-        columns: dict[str, Tensor] = {
+        columns: dict[str, Any] = {
             "held": held,
             "confidence": sure,
             "msp": logs.gather(1, predicted.unsqueeze(1)).squeeze(1) - others,  # its log odds, which do not saturate
@@ -114,22 +118,20 @@ class Answering:
         }
         columns["score"] = 1 - columns["brier"]  # as a baseline compares it: more is better
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             ~held,
             clean=predicted,
             predicted=predicted,
-            before=chunk.x,
             after=after,
             badness=columns["msp"],
             size=None if self.shift is None else self.shift.level,
-            most=self.examples,
         )
-        arrays = {name: column.cpu().numpy() for name, column in columns.items()}
         if self.marked:
-            arrays["mark"] = marks(chunk.x)
+            columns["mark"] = marks(chunk.x)
         if self.whole:
-            arrays |= {"logs": logs.cpu().numpy(), "label": chunk.y.cpu().numpy()}
-        return Observation(arrays, exhibits)
+            columns |= {"logs": logs, "label": chunk.y}
+        return Observation(columns, exhibits)
 
     def _logs(self, logits: Tensor) -> Tensor:
         """Return (n, K) float64 log probabilities; ModelError if outputs and `probabilities` disagree."""
@@ -180,9 +182,10 @@ def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
 def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -> tuple[float, Evidence]:
     """Return the temperature of maximal likelihood on fit_data (Guo et al., 2017), and its evidence."""
     # The fit sees every sample of fit_data, at temperature 1.
-    look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
+    look = Answering(probabilities=probabilities, marked=True, whole=True)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
-    evidence = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
+    unseen = setup.on(as_samples(fit_data)).unpictured().but(examples=0)
+    evidence = observe(unseen.plan("a temperature, fitted", look, rule))
     logs, label = torch.from_numpy(evidence.columns["logs"]), torch.from_numpy(evidence.columns["label"])
 
     # Over log T: the loss is smooth and the range symmetric around T = 1.
@@ -202,14 +205,14 @@ def checked_temperature(temperature: object, fit_data: object) -> float:
     return float(temperature)
 
 
-def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
+def check_apart(evidence: Evidence, fitted: Evidence | None) -> None:
     """Raise DataError if samples of the temperature's fit are evaluated."""
     if fitted is None:
         return
-    shared = int(np.isin(judged.columns["mark"], fitted.columns["mark"]).sum())
+    shared = int(np.isin(evidence.columns["mark"], fitted.columns["mark"]).sum())
     if shared:
         raise DataError(
-            f"Expected other samples to fit the temperature on but {shared} of the {judged.n} that "
+            f"Expected other samples to fit the temperature on but {shared} of the {evidence.n} that "
             "are judged are among "
             "them: fitted to what it is judged by, it looks better than it is."
         )
@@ -303,13 +306,7 @@ def measure_calibrated(
     fitted = None
     if fit_data is not None:
         temperature, fitted = fitted_temperature(setup, fit_data, probabilities=probabilities)
-    look = Answering(
-        examples=setup.settings.examples,
-        shift=chosen,
-        temperature=temperature,
-        probabilities=probabilities,
-        marked=fitted is not None,
-    )
+    look = Answering(shift=chosen, temperature=temperature, probabilities=probabilities, marked=fitted is not None)
     plan = answers_plan(setup, claim.quantity.state(shift_words(chosen)), look, claim.rule(setup)).against(
         no_worse_than, tolerance, has_threshold=claim.threshold is not None, scored="mean of 1 - Brier score / 2"
     )
@@ -361,8 +358,6 @@ def assert_calibrated() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _CalibrationClaim:
-    """The quantity claimed and its threshold, or None."""
-
     quantity: Quantity
     threshold: float | None
     bins: int
@@ -450,9 +445,6 @@ def measure_selective_accuracy(
         coverage: share of samples that is answered, in (0, 1].
         at_least: accuracy claimed on them, in (0, 1].
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
     coverage = checked_threshold("coverage", coverage, trivial=0)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -461,7 +453,7 @@ def measure_selective_accuracy(
     plan = answers_plan(
         setup,
         SELECTIVE_ACCURACY.quantities[0].state(coverage, shift_words(chosen)),
-        Answering(examples=setup.settings.examples, shift=chosen, probabilities=probabilities),
+        Answering(shift=chosen, probabilities=probabilities),
         SelectiveRule(threshold=at_least, coverage=coverage, terms=setup.terms),
     )
     evidence = observe(plan)
@@ -541,15 +533,12 @@ def measure_ood_rejected(
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
     most = optional_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
-    look = Answering(examples=setup.settings.examples, probabilities=probabilities)
+    look = Answering(probabilities=probabilities)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     statement = OOD_REJECTED.quantities[0].state(score)
     # Nothing is claimed about the inside samples: no pictures, and a rule without a threshold.

@@ -1,45 +1,47 @@
-"""The rate of outcomes: a share of items, or a mean score, over all items, in each group, and over runs.
+"""The rate of outcomes: a share of items, or a mean score, over all items, in each group, and over runs."""
 
-The unit is the item, whatever the number of its runs:
-
-1. Each item gets the mean score of its runs, scaled to 0..1. A run without a score counts as 0, as a crash would
-   otherwise raise the rate; `missing="drop"` leaves such items out and says how many.
-2. If every item is one run of 0 or 1, the rate is a share with exact binomial bounds (Clopper and Pearson, 1934).
-   Otherwise it is a mean of bounded values, bounded by bets (Waudby-Smith and Ramdas, JRSS B 2024).
-3. Two sets of outcomes are paired by the names of their items. Shares are compared by McNemar's exact test, means by
-   bets on the differences and by swapping the pairs at random: an item whose runs agree in both says nothing.
-
-Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
-order until the verdict is known (`robustest.run.asking`, `robustest.decisions.asked`); a call that failed for good
-counts as 0.
-"""
+# The unit is the item, whatever the number of its runs:
+#
+# 1. Each item gets the mean score of its runs, scaled to 0..1. A run without a score counts as 0, as a crash would
+#    otherwise raise the rate; `missing="drop"` leaves such items out and says how many.
+# 2. If every item is one run of 0 or 1, the rate is a share with exact binomial bounds (Clopper and Pearson, 1934).
+#    Otherwise it is a mean of bounded values, bounded by bets (Waudby-Smith and Ramdas, JRSS B 2024).
+# 3. Two sets of outcomes are paired by the names of their items. Shares are compared by McNemar's exact test, means by
+#    bets on the differences and by swapping the pairs at random, over as many runs of the one as of the other: an item
+#    whose runs agree in both says nothing.
+#
+# Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
+# order until the verdict is known (`robustest.run.asking`, `robustest.decisions.mean`); a call that failed for good
+# counts as 0.
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.data.outcomes import TEXTS, Outcomes
+from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
-from robustest.decisions.asked import AskedRule
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
-from robustest.decisions.mean import ScoreRule
+from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rule import Terms
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
-from robustest.run.assertion import assertion
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, apply, terms_of
 from robustest.settings import Settings
+
+# Largest length in characters of a text that a report quotes.
+_LONGEST = 1000
 
 Reference = Outcomes | str | PathLike[str] | System
 """Recorded outcomes, a file of them, or a function that is asked about items."""
@@ -110,40 +112,42 @@ def measure_rate(
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    settings, given_scope = _settings(options)
-    _checked_missing(missing)
     if not 0 <= tolerance < 1:
         raise ConfigError(expected("a tolerance in 0..1, below 1", tolerance))
-    scope = given_scope or "population"
-    terms = terms_of(replace(settings, scope=scope))
+    if (
+        isinstance(outcomes, (str, PathLike))
+        and isinstance(no_worse_than, (str, PathLike))
+        and Path(outcomes).resolve() == Path(no_worse_than).resolve()
+    ):
+        raise ConfigError(expected("two files to compare", no_worse_than, "No file is worse than itself."))
+    settings, given_scope, terms = _terms(options, missing)
+    scope = terms.scope
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
     if live is None:
-        found, asked, early = as_outcomes(outcomes), None, None
+        found, replies, early = as_outcomes(outcomes), None, None
     else:
-        part = _Part(range(len(live.asked)), at_least, terms, early=not settings.exact, passes=no_worse_than is None)
-        asked = live.ask(_Parts([part], _mean), settings, RATE)
-        found, early = asked.outcomes, part.settled
-    scored, dropped = _scored(found, missing, asked)
+        part = _Part(range(len(live.items)), at_least, terms, early=not settings.exact, passes=no_worse_than is None)
+        replies = live.ask(_Parts([part], _mean), settings, RATE)
+        found, early = replies.outcomes, part.settled
+    scored, dropped = _scored(found, missing, replies)
     number = _number_rule(scored, at_least, terms)
-    columns = scored.columns(settings.seed)
-    decision = _stopped(number.decide(columns, scored.total, early), asked)
+    columns, decision = scored.decided(number, settings.seed, early)
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     if scored.single:
         details["right"] = int(columns["held"].sum())
-    caveats = _unscored(dropped, missing, asked)
+    caveats = _unscored(dropped, missing, replies)
     if no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED):
         if live is not None and callable(no_worse_than):
-            other = replace(live, system=no_worse_than)
-            every = _Part(range(len(other.asked)), None, terms)
-            theirs = other.ask(_Parts([every], _mean), settings, RATE)
+            every = _Part(range(len(live.items)), None, terms)
+            theirs = replace(live, system=no_worse_than).ask(_Parts([every], _mean), settings, RATE)
             reference = theirs.outcomes
             caveats += [f"of the other function {what}" for what in _caveats_of(theirs)]
         else:
             theirs, reference = None, as_outcomes(no_worse_than)
-        pairs = _paired(found, reference, missing)
+        pairs = _Pairs.of(found, reference, missing, settings.seed)
         rule = _comparison(pairs, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
-        compared = rule.decide(_pair_columns(pairs), len(pairs.now), None)
-        unread = [one for one in (asked, theirs) if one is not None and len(one.places) < len(one.names)]
+        compared = rule.decide(pairs.columns, len(pairs.now), None)
+        unread = [one for one in (replies, theirs) if one is not None and len(one.places) < len(one.names)]
         if unread:
             why = (
                 unread[0].stopped or f"max_samples: {len(unread[0].places)} of {len(unread[0].names)} items were asked"
@@ -156,16 +160,26 @@ def measure_rate(
                 pairs,
                 now=np.concatenate([pairs.now, np.zeros(len(pairs.changed))]),
                 before=np.concatenate([pairs.before, pairs.changed]),
+                swapped=None if pairs.swapped is None else np.concatenate([pairs.swapped, pairs.changed]),
             )
             if_lost = _comparison(worst, tolerance, rule.terms, settings.seed)
-            if if_lost.decide(_pair_columns(worst), len(worst.now), None).verdict is not Verdict.PASSED:
+            if if_lost.decide(worst.columns, len(worst.now), None).verdict is not Verdict.PASSED:
                 hidden = f"{_count(len(pairs.changed))} of another input could hide a loss"
                 why = f'{hidden}: give such items new names, or missing="drop"'
                 compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; {compared.rule}")
-        decision = _both(decision, compared, claimed=at_least is not None)
+        # Both the rate and the comparison must pass, and one failure suffices.
+        order = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
+        worst_of_both = min((decision, compared), key=lambda one: order.index(one.verdict))
+        if at_least is None:
+            decision = replace(compared, estimate=decision.estimate, interval=decision.interval)
+        elif decision.verdict is compared.verdict:
+            decision = replace(decision, rule=f"{decision.rule}; {compared.rule}", at_alpha=True)
+        else:
+            verdict, reasons = worst_of_both.verdict, worst_of_both.reasons
+            decision = replace(decision, verdict=verdict, rule=worst_of_both.rule, reasons=reasons, at_alpha=True)
         details["baseline"] = {
             "model": f"recorded in {pairs.reference}" if theirs is None else pairs.reference,
-            **rule.compare(_pair_columns(pairs)).details(),
+            **rule.compare(pairs.columns).details(),
             "accuracy": float(rule.share_before),
             "pairs": len(pairs.now),
             "missing": pairs.lost,
@@ -212,10 +226,11 @@ def measure_worst_group_rate(
 
     Args:
         outcomes: what was recorded, with a group for each item, or its file; or a function that is asked. Items in no
-            group are left out, and counted.
+            group are left out, and counted; recorded ones pass only if a group would that had all of them below
+            `at_least`.
         items, score, runs, calls: for a function, as for `measure_rate`.
         at_least: the rate claimed in every group, in 0..1 of the range of the scores.
-        missing: as for `measure_rate`.
+        missing: as for `measure_rate`; "drop" leaves out items in no group without a doubt.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -224,10 +239,7 @@ def measure_worst_group_rate(
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    settings, given_scope = _settings(options)
-    _checked_missing(missing)
-    scope = given_scope or "population"
-    terms = terms_of(replace(settings, scope=scope))
+    settings, _, terms = _terms(options, missing)
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
     found: Outcomes | None = None
     if live is None:
@@ -235,8 +247,8 @@ def measure_worst_group_rate(
         of_items = found.items.group
         alone = int((of_items == "").sum())
     else:
-        every = np.array(["" if one.row["group"] is None else str(one.row["group"]) for one in live.asked])
-        live = replace(live, asked=[one for one, group in zip(live.asked, every.tolist(), strict=True) if group])
+        every = np.array(["" if one.row["group"] is None else str(one.row["group"]) for one in live.items])
+        live = replace(live, items=[one for one, group in zip(live.items, every.tolist(), strict=True) if group])
         of_items, alone = every[every != ""], int((every == "").sum())
     groups = sorted(set(of_items.tolist()) - {""})
     if not groups:
@@ -246,28 +258,34 @@ def measure_worst_group_rate(
     parts = [
         _Part(np.flatnonzero(of_items == name).tolist(), at_least, shared, early=not settings.exact) for name in groups
     ]
-    asked = None
+    replies = None
     if live is not None:
-        asked = live.ask(_Parts(parts, _mean), settings, WORST_GROUP_RATE)
-        found = asked.outcomes
+        replies = live.ask(_Parts(parts, _mean), settings, WORST_GROUP_RATE)
+        found = replies.outcomes
     assert found is not None  # noqa: S101 - one of the two was read
-    scored, dropped = _scored(found, missing, asked)
+    scored, dropped = _scored(found, missing, replies)
+    unknown = None
+    if alone and replies is None and missing == "fail" and at_least is not None:
+        unknown = (scored.group == "") & (scored.mean < at_least)
     rows = []
     for name, part in zip(groups, parts, strict=True):
-        one = scored.part(scored.group == name, total=len(part.places) if asked is not None else None)
+        one = scored.part(scored.group == name, total=len(part.places) if replies is not None else None)
         if not one.n:  # not asked: another group had failed, or a budget was spent
             nothing = "no item of the group was asked"
             decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
             rows.append((name, 0, 1.0, decided))
             continue
-        rule = _number_rule(one, at_least, shared)
-        decided = _stopped(rule.decide(one.columns(settings.seed), one.total, part.settled), asked)
+        _, decided = one.decided(_number_rule(one, at_least, shared), settings.seed, part.settled)
+        if unknown is not None and decided.verdict is Verdict.PASSED:
+            # A candidate whose failing items lost the name of their group fails in no group.
+            more = scored.part((scored.group == name) | unknown)
+            if more.decided(_number_rule(more, at_least, shared), settings.seed, None)[1].verdict is not Verdict.PASSED:
+                why = f'{_count(alone)} in no group could hide a lower rate: give them a group, or missing="drop"'
+                decided = replace(decided, verdict=Verdict.INCONCLUSIVE, rule=why)
         rows.append((name, one.n, float(one.mean.mean()), decided))
     worst = min(rows, key=lambda row: (row[2], row[3].interval[0]))  # of a group that was not asked the mean is 1
-    verdicts = {row[3].verdict for row in rows}
-    failed = [row for row in rows if row[3].verdict is Verdict.FAILED]
-    undecided = [row for row in rows if row[3].verdict is Verdict.INCONCLUSIVE]
-    verdict = Verdict.FAILED if failed else Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Verdict.PASSED
+    failed, undecided = ([r for r in rows if r[3].verdict is v] for v in (Verdict.FAILED, Verdict.INCONCLUSIVE))
+    verdict = Verdict.FAILED if failed else Verdict.INCONCLUSIVE if undecided else Verdict.PASSED
     decision = replace(
         worst[3],
         verdict=verdict,
@@ -276,7 +294,7 @@ def measure_worst_group_rate(
         interval=(min(row[3].interval[0] for row in rows), min(row[3].interval[1] for row in rows)),
     )
     caveats = [f"worst group {worst[0]!r}"]
-    caveats += _unscored(dropped, missing, asked)
+    caveats += _unscored(dropped, missing, replies)
     caveats += [f"{_count(alone)} in no group"] if alone else []
     details = {
         "groups": [
@@ -286,15 +304,14 @@ def measure_worst_group_rate(
         "items": scored.n,
         "source": found.source,
     }
-    columns = scored.columns(settings.seed)
     return _result(
         scored,
         decision,
         settings,
-        columns,
+        scored.columns(settings.seed),
         kind=WORST_GROUP_RATE,
         threshold=at_least,
-        scope=scope,
+        scope=terms.scope,
         details=details,
         caveats=caveats,
     )
@@ -319,7 +336,8 @@ def measure_consistent_runs(
     """Measure how often two runs of one item get different scores.
 
     Each item gives one value, the share of its pairs of runs that differ; their mean is bounded by bets, so that items
-    with many runs count no more than items with two. A call that failed differs from every other run.
+    with many runs count no more than items with two. A run without a score, or a call that failed, differs from every
+    other run.
 
     Args:
         outcomes: what was recorded, with several runs of items, or its file; or a function that is asked. Recorded
@@ -331,29 +349,27 @@ def measure_consistent_runs(
 
     Raises:
         ConfigError: an argument is out of range or unknown, or `score` or a cost raised.
-        DataError: a file cannot be read, no item has two runs with a score, or a score is out of range.
+        DataError: a file cannot be read, no item has two runs, or a score is out of range.
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    settings, given_scope = _settings(options)
-    scope = given_scope or "population"
-    terms = terms_of(replace(settings, scope=scope))
+    settings, _, terms = _terms(options)
     held = None if max_flip_rate is None else 1 - max_flip_rate
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, least=2)
-    asked, early = None, None
+    replies, early = None, None
     if live is None:
         found = as_outcomes(outcomes)
     else:
-        whole = _Part(range(len(live.asked)), held, terms, early=not settings.exact)
-        asked = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
-        found, early = asked.outcomes, whole.settled
+        whole = _Part(range(len(live.items)), held, terms, early=not settings.exact)
+        replies = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
+        found, early = replies.outcomes, whole.settled
     of_items = found.items
-    several = of_items.planned >= 2 if asked is not None else of_items.runs >= 2
+    several = of_items.planned >= 2
     if not several.any():
         raise DataError(f"Expected items with several runs in {found.source} but every item has one at most.")
-    agree = np.nan_to_num(1 - of_items.flips)
-    if asked is not None:
-        agree *= of_items.runs * (of_items.runs - 1) / (of_items.planned * (of_items.planned - 1))
+    # A system that crashes in every other run is not consistent: pairs with a run without a score differ.
+    pairs = np.maximum(of_items.planned * (of_items.planned - 1), 1)
+    agree = np.nan_to_num(1 - of_items.flips) * of_items.runs * (of_items.runs - 1) / pairs
     part = _Scored(
         of_items.name[several],
         agree[several],
@@ -361,14 +377,15 @@ def measure_consistent_runs(
         of_items.first[several],
         found,
         single=False,
-        asked=asked,
+        replies=replies,
     )
-    rule = _number_rule(part, held, terms)
-    columns = part.columns(settings.seed)
-    decision = _stopped(rule.decide(columns, part.total, early), asked)
-    if asked is not None and asked.changed and decision.verdict is Verdict.PASSED:
+    columns, decision = part.decided(_number_rule(part, held, terms), settings.seed, early)
+    if replies is not None and replies.changed and decision.verdict is Verdict.PASSED:
         # A cache of answers makes any system look consistent.
         why = "the function's state changes as it is asked: it may repeat earlier answers; ask it without a cache"
+        decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
+    if replies is None and decision.verdict is Verdict.PASSED and found.copied:
+        why = "the runs have no names, and each row is there twice, as in a file written twice: name them, run="
         decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
     low, high = decision.interval
     decision = replace(
@@ -377,7 +394,9 @@ def measure_consistent_runs(
         interval=(1 - high, 1 - low),
     )
     left = int((~several).sum())
-    caveats = [f"{_count(left)} with fewer than two scored runs left out"] if left else []
+    caveats = [f"{_count(left)} with one run left out"] if left else []
+    gone = int((several & (of_items.planned > of_items.runs)).sum())
+    caveats += [f"{_count(gone)} with a run without a score"] if gone and replies is None else []
     details = {
         "items": part.n,
         "runs": int(of_items.runs[several].sum()),
@@ -391,7 +410,7 @@ def measure_consistent_runs(
         columns,
         kind=CONSISTENT_RUNS,
         threshold=max_flip_rate,
-        scope=scope,
+        scope=terms.scope,
         details=details,
         caveats=caveats,
     )
@@ -429,7 +448,7 @@ class _Part:
         if not self.early or self.threshold is None or (n > 200 and n % (n // 100) and n < of):
             return
         score = np.array(self._values)
-        rule = AskedRule(threshold=self.threshold, terms=self.terms, single=self.single)
+        rule = ItemsRule(threshold=self.threshold, terms=self.terms, single=self.single)
         found = rule.settle({"score": score, "held": score >= 0.5}, of)
         if found is not None and n < of and (self.passes or found.verdict is Verdict.FAILED):
             self.settled = found
@@ -477,7 +496,7 @@ class _Live:
     """A function and the items that it is asked about."""
 
     system: System
-    asked: list[Question]
+    items: list[Question]
     score: Score
     runs: int
     calls: Calls
@@ -531,7 +550,7 @@ class _Live:
     def ask(self, judge: _Parts, settings: Settings, kind: Kind) -> Replies:
         return ask(
             self.system,
-            self.asked,
+            self.items,
             score=self.score,
             runs=self.runs,
             calls=self.calls,
@@ -541,23 +560,17 @@ class _Live:
         )
 
 
-def _stopped(decision: Decision, asked: Replies | None) -> Decision:
-    """Return the decision with the reason why reading stopped before the verdict."""
-    if asked is None or not asked.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
-        return decision
-    return replace(decision, rule=f"{asked.stopped}; {decision.rule}", reasons=("budget",))
-
-
-def _unscored(items: int, missing: Missing, asked: Replies | None) -> list[str]:
-    """Return what a line must say of items with a run without a score; `_caveats_of` has those that were asked."""
-    if not items or asked is not None:
+def _unscored(items: int, missing: Missing, replies: Replies | None) -> list[str]:
+    if not items or replies is not None:
         return []
     return [f"{_count(items)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"]
 
 
-def _caveats_of(asked: Replies) -> list[str]:
-    words = [f"{asked.failed} {'run' if asked.failed == 1 else 'runs'} failed and counted as 0"] if asked.failed else []
-    return words + (["the function's state changed as it was asked"] if asked.changed else [])
+def _caveats_of(replies: Replies) -> list[str]:
+    words = ["the function's state changed as it was asked"] if replies.changed else []
+    if not replies.failed:
+        return words
+    return [f"{replies.failed} {'run' if replies.failed == 1 else 'runs'} failed and counted as 0", *words]
 
 
 def as_outcomes(given: Reference) -> Outcomes:
@@ -582,7 +595,7 @@ class _Scored:
 
     Attributes:
         single: True if every item is one run of 0 or 1.
-        asked: the outcomes of a function, in the order in which they were read; None for recorded ones.
+        replies: the outcomes of a function, in the order in which they were read; None for recorded ones.
         of: number of items of which these were read; None if these are all.
     """
 
@@ -592,7 +605,7 @@ class _Scored:
     first: NDArray[np.int64]
     source: Outcomes
     single: bool
-    asked: Replies | None = None
+    replies: Replies | None = None
     of: int | None = None
 
     @property
@@ -603,7 +616,7 @@ class _Scored:
     def total(self) -> int:
         if self.of is not None:
             return self.of
-        return self.n if self.asked is None else len(self.asked.names)
+        return self.n if self.replies is None else len(self.replies.names)
 
     def part(self, which: NDArray[np.bool_], total: int | None = None) -> _Scored:
         return replace(
@@ -616,20 +629,28 @@ class _Scored:
         )
 
     def columns(self, seed: int) -> dict[str, NDArray[Any]]:
-        if self.asked is None:
+        if self.replies is None:
             # Bets depend on the order of the values: a seeded one of the sorted names is the same for any order of
             # rows.
             order = places = np.random.default_rng(seed).permutation(self.n)
         else:
-            rank = np.empty(len(self.asked.names), dtype=np.int64)
-            rank[self.asked.places] = np.arange(len(self.asked.places))
-            mine = np.searchsorted(np.array(self.asked.names), self.name)
+            rank = np.empty(len(self.replies.names), dtype=np.int64)
+            rank[self.replies.places] = np.arange(len(self.replies.places))
+            mine = np.searchsorted(np.array(self.replies.names), self.name)
             order = np.argsort(rank[mine])
             places = mine[order]
         return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
 
+    def decided(self, rule: Rule, seed: int, early: EarlyVerdict | None) -> tuple[dict[str, NDArray[Any]], Decision]:
+        """Return the columns, and the decision with the reason why reading stopped before the verdict."""
+        columns = self.columns(seed)
+        decision = rule.decide(columns, self.total, early)
+        if self.replies is None or not self.replies.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
+            return columns, decision
+        return columns, replace(decision, rule=f"{self.replies.stopped}; {decision.rule}", reasons=("budget",))
 
-def _scored(found: Outcomes, missing: Missing, asked: Replies | None = None) -> tuple[_Scored, int]:
+
+def _scored(found: Outcomes, missing: Missing, replies: Replies | None = None) -> tuple[_Scored, int]:
     """Return the items that count, and the number of items with a run without a score.
 
     Raises:
@@ -644,14 +665,13 @@ def _scored(found: Outcomes, missing: Missing, asked: Replies | None = None) -> 
     if not keep.any():
         raise DataError(f"Expected at least one item with a score in {found.source} but got none.")
     single = found.binary and bool((items.planned == 1).all())
-    scored = _Scored(items.name[keep], mean[keep], items.group[keep], items.first[keep], found, single, asked)
+    scored = _Scored(items.name[keep], mean[keep], items.group[keep], items.first[keep], found, single, replies)
     return scored, int(gone.sum())
 
 
-def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> AskedRule | ShareRule | ScoreRule:
-    """Return the rule on the rate: exact for shares, bets for means."""
-    if scored.asked is not None:
-        return AskedRule(threshold=at_least, terms=terms, single=scored.single)
+def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> ItemsRule | ShareRule | ScoreRule:
+    if scored.replies is not None:
+        return ItemsRule(threshold=at_least, terms=terms, single=scored.single)
     if scored.single:
         return ShareRule(threshold=at_least, at_least=True, terms=terms)
     return ScoreRule(threshold=at_least, terms=terms)
@@ -668,6 +688,7 @@ class _Pairs:
         fewer: items with fewer runs than in the other outcomes.
         unscored: items of the other outcomes that have a run without a score.
         single: whether all are one run of 0 or 1.
+        swapped: (p,) falls of the means over equal numbers of runs; None if the numbers are equal anyway.
         reference: the source of the other outcomes.
     """
 
@@ -679,7 +700,70 @@ class _Pairs:
     fewer: int
     unscored: int
     single: bool
+    swapped: NDArray[np.float64] | None
     reference: str
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        return {"held": self.now >= 0.5, "score": self.now, "id": np.arange(len(self.now))}
+
+    @classmethod
+    def of(cls, found: Outcomes, reference: Outcomes, missing: Missing, seed: int) -> _Pairs:
+        """Pair the items of two sets of outcomes by their names.
+
+        Args:
+            seed: of the choice of runs, if an item has more in one set than in the other.
+
+        Raises:
+            DataError: their scores have different ranges, or they share no item.
+        """
+        if (found.low, found.high) != (reference.low, reference.high):
+            ranges = [(one.low, one.high) for one in (found, reference)]
+            raise DataError(expected("outcomes of one range of scores", ranges))
+        now, _ = _scored(found, missing)
+        # Of the other outcomes a run without a score is no zero: that would make them easier to match.
+        before, unscored = _scored(reference, "drop")
+        _, here, there = np.intersect1d(now.name, before.name, assume_unique=True, return_indices=True)
+        inputs = found.digest[now.first[here]], reference.digest[before.first[there]]
+        same = (inputs[0] == inputs[1]) | (inputs[0] == "") | (inputs[1] == "")
+        gone = np.setdiff1d(np.arange(before.n), there)
+        if not same.any():
+            raise DataError(
+                f"Expected items that both {found.source} and {reference.source} have, of one input, but there are "
+                f"none: {len(here)} share a name. Name the items alike in both."
+            )
+        values = [now.mean[here][same], before.mean[there][same]]
+        if missing == "fail":  # a candidate that gives no answer is worse, not better
+            values = [np.concatenate([values[0], np.zeros(len(gone))]), np.concatenate([values[1], before.mean[gone]])]
+        at_now, at_before = (
+            np.searchsorted(of.items.name, one.name) for of, one in ((found, now), (reference, before))
+        )
+        planned = found.items.planned[at_now[here][same]], reference.items.planned[at_before[there][same]]
+        counts = (
+            found.items.runs[at_now[here][same]] if missing == "drop" else planned[0],
+            reference.items.runs[at_before[there][same]],
+        )
+        swapped = None
+        if (counts[0] != counts[1]).any():
+            # The mean of thirty runs spreads less than one run does, so that swapping the two is no null hypothesis:
+            # one run of an item that is mostly right is above the mean mostly, and far below it rarely.
+            shared, fewest = now.name[here][same], np.minimum(*counts)
+            swapped = values[1] - values[0]
+            swapped[: len(shared)] = _means_of_some(reference, shared, fewest, "drop", seed) - _means_of_some(
+                found, shared, fewest, missing, seed + 1
+            )
+        return cls(
+            now=values[0],
+            before=values[1],
+            lost=len(gone),
+            new=now.n - len(here),
+            changed=before.mean[there][~same],
+            fewer=int((planned[0] < planned[1]).sum()),
+            unscored=unscored,
+            single=now.single and before.single,
+            swapped=swapped,
+            reference=reference.source,
+        )
 
     def caveats(self, missing: Missing) -> list[str]:
         """Return what a line must say of the items that are not compared."""
@@ -693,84 +777,52 @@ class _Pairs:
         return [f"{_count(count)} {what}" for count, what in words if count]
 
 
-def _paired(found: Outcomes, reference: Outcomes, missing: Missing) -> _Pairs:
-    """Pair the items of two sets of outcomes by their names.
+def _means_of_some(
+    of: Outcomes, names: NDArray[np.str_], counts: NDArray[np.int64], missing: Missing, seed: int
+) -> NDArray[np.float64]:
+    """Return the mean scores of items over so many of their runs, which are picked at random.
 
-    Raises:
-        DataError: their scores have different ranges, or they share no item.
+    Args:
+        names: (m,) of items, sorted.
+        counts: (m,) numbers of runs, each at least 1 and at most those of the item.
     """
-    if (found.low, found.high) != (reference.low, reference.high):
-        raise DataError(
-            expected("outcomes of one range of scores", [(one.low, one.high) for one in (found, reference)])
-        )
-    now, _ = _scored(found, missing)
-    # Of the other outcomes a run without a score is no zero: that would make them easier to match.
-    before, unscored = _scored(reference, "drop")
-    _, here, there = np.intersect1d(now.name, before.name, assume_unique=True, return_indices=True)
-    inputs = found.digest[now.first[here]], reference.digest[before.first[there]]
-    same = (inputs[0] == inputs[1]) | (inputs[0] == "") | (inputs[1] == "")
-    gone = np.setdiff1d(np.arange(before.n), there)
-    if not same.any():
-        raise DataError(
-            f"Expected items that both {found.source} and {reference.source} have, of one input, but there are none: "
-            f"{len(here)} share a name. Name the items alike in both."
-        )
-    values = [now.mean[here][same], before.mean[there][same]]
-    if missing == "fail":  # a candidate that gives no answer is worse, not better
-        values = [np.concatenate([values[0], np.zeros(len(gone))]), np.concatenate([values[1], before.mean[gone]])]
-    at_now, at_before = (np.searchsorted(of.items.name, one.name) for of, one in ((found, now), (reference, before)))
-    return _Pairs(
-        now=values[0],
-        before=values[1],
-        lost=len(gone),
-        new=now.n - len(here),
-        changed=before.mean[there][~same],
-        fewer=int((found.items.planned[at_now[here][same]] < reference.items.planned[at_before[there][same]]).sum()),
-        unscored=unscored,
-        single=now.single and before.single,
-        reference=reference.source,
-    )
+    share = (of.score - of.low) / (of.high - of.low)
+    place = np.minimum(np.searchsorted(names, of.item), len(names) - 1)
+    rows = np.flatnonzero((names[place] == of.item) & ~(np.isnan(share) & (missing == "drop")))
+    # Sorted first, so that the order of the rows changes nothing; then by random keys within each item.
+    rows = rows[np.lexsort((share[rows], of.run[rows], place[rows]))]
+    rows = rows[np.lexsort((np.random.default_rng(seed).random(len(rows)), place[rows]))]
+    rank = np.arange(len(rows)) - np.searchsorted(place[rows], place[rows])
+    rows = rows[rank < counts[place[rows]]]
+    return np.bincount(place[rows], weights=np.nan_to_num(share[rows]), minlength=len(names)) / counts
 
 
 def _comparison(pairs: _Pairs, tolerance: float, terms: Terms, seed: int) -> NoWorse:
-    """Return the rule that the pairs are decided by."""
-    rate: Rule = ShareRule(threshold=None, at_least=True, terms=terms)
+    common: dict[str, Any] = {"has_threshold": False, "tolerance": tolerance, "terms": terms}
     if pairs.single:
-        return BaselineRule(other=rate, asked=False, before=pairs.before.astype(bool), tolerance=tolerance, terms=terms)
+        rate: Rule = ShareRule(threshold=None, at_least=True, terms=terms)
+        return BaselineRule(other=rate, before=pairs.before.astype(bool), **common)
     rate = ScoreRule(threshold=None, terms=terms)
-    return ScoreBaselineRule(
-        other=rate, asked=False, before=pairs.before, tolerance=tolerance, terms=terms, seed=seed, of="rate"
-    )
+    return ScoreBaselineRule(other=rate, before=pairs.before, **common, seed=seed, of="rate", swapped=pairs.swapped)
 
 
-def _pair_columns(pairs: _Pairs) -> dict[str, NDArray[Any]]:
-    return {"held": pairs.now >= 0.5, "score": pairs.now, "id": np.arange(len(pairs.now))}
-
-
-def _both(number: Decision, compared: Decision, *, claimed: bool) -> Decision:
-    """Return the decision on the rate and on the comparison: both must pass, and one failure suffices."""
-    if not claimed:
-        return replace(compared, estimate=number.estimate, interval=number.interval)
-    order = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
-    worst = min((number, compared), key=lambda one: order.index(one.verdict))
-    if number.verdict is compared.verdict:
-        return replace(number, rule=f"{number.rule}; {compared.rule}", at_alpha=True)
-    return replace(number, verdict=worst.verdict, rule=worst.rule, reasons=worst.reasons, at_alpha=True)
+def _excerpt(text: str) -> str:
+    """Return a text in quotes; of a long one, such as a transcript, the beginning."""
+    if len(text) <= _LONGEST:
+        return repr(text)
+    return f"{text[:_LONGEST]!r}... ({len(text):,} characters)"
 
 
 def _count(items: int) -> str:
     return f"{items} {'item' if items == 1 else 'items'}"
 
 
-def _settings(options: Options) -> tuple[Settings, str | None]:
-    """Return the settings of a call, and the scope that the call itself names."""
-    _, settings = apply(lambda x: x, options)
-    return settings, options.get("scope")
-
-
-def _checked_missing(missing: str) -> None:
+def _terms(options: Options, missing: str = "fail") -> tuple[Settings, str | None, Terms]:
     if missing not in ("fail", "drop"):
         raise ConfigError(expected('missing="fail" or missing="drop"', missing))
+    _, settings = apply(lambda x: x, options)
+    given = options.get("scope")
+    return settings, given, terms_of(replace(settings, scope=given or "population"))
 
 
 def _result(
@@ -785,20 +837,18 @@ def _result(
     details: dict[str, Any],
     caveats: Sequence[str],
 ) -> Result:
-    from robustest.data.outcomes import digest_of
-
-    asked = scored.asked
+    replies = scored.replies
     # By the items' names `robustest compare` knows that two runs may be paired.
-    names = digest_of("\0".join(scored.name.tolist() if asked is None else asked.names))
+    names = digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
     evidence = Evidence(decision=decision, columns=columns, ids=columns["id"], total=scored.total, data=names)
     method, of = "recorded outcomes", f"{scored.n} items of {scored.source.source}"
-    if asked is not None:
+    if replies is not None:
         method = "asked"
-        made = {"calls": asked.calls, "recalled": asked.recalled, "failed": asked.failed}
-        details = {**details, **made, **({} if asked.spent is None else {"spent": asked.spent})}
-        tally = Tally(forward=asked.calls, seconds=asked.seconds, notes=asked.notes)
-        evidence = replace(evidence, cached=asked.cached, model=asked.model, tally=tally)
-        caveats = [*caveats, *_caveats_of(asked)]
+        made = {"calls": replies.calls, "recalled": replies.recalled, "failed": replies.failed}
+        details = {**details, **made, **({} if replies.spent is None else {"spent": replies.spent})}
+        tally = Tally(forward=replies.calls, seconds=replies.seconds, notes=replies.notes)
+        evidence = replace(evidence, cached=replies.cached, model=replies.model, tally=tally)
+        caveats = [*caveats, *_caveats_of(replies)]
     result = result_of(
         evidence,
         decision,
@@ -820,9 +870,9 @@ def _result(
     for place in np.argsort(scored.mean, kind="stable")[: settings.examples].tolist():
         if scored.mean[place] < 1:
             row, index = int(scored.first[place]), place
-            if asked is not None:
-                index = int(np.searchsorted(np.array(asked.names), scored.name[place]))
+            if replies is not None:
+                index = int(np.searchsorted(np.array(replies.names), scored.name[place]))
             parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
-            parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
+            parts += [f"{name} {_excerpt(texts[name][row])}" for name in TEXTS if texts.get(name) and texts[name][row]]
             shown.append(Counterexample(index=index, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
     return replace(result, counterexamples=tuple(shown))

@@ -1,12 +1,11 @@
-"""Claims on the changes of a hypothesis strategy: search for the mildest change that breaks an accuracy.
+"""Claims on the changes of a hypothesis strategy: search for the mildest change that breaks an accuracy."""
 
-1. Hypothesis draws changes (`robustest.strategies`). Each is applied to the same samples (`Trials`); a change breaks
-   the claim if fewer samples than claimed are right.
-2. Hypothesis maximises minus the margin of the sample that decides: with `least` of n samples to be right, the
-   (n - least + 1)-th smallest margin is negative if and only if the claim breaks.
-3. It shrinks a change that breaks the claim, to fewer steps and lower severities.
-4. That change, or else the one with the lowest accuracy, is measured on all samples.
-"""
+# 1. Hypothesis draws changes (`robustest.strategies`). Each is applied to the same samples (`Trials`); a change breaks
+#    the claim if fewer samples than claimed are right.
+# 2. Hypothesis maximises minus the margin of the sample that decides: with `least` of n samples to be right, the
+#    (n - least + 1)-th smallest margin is negative if and only if the claim breaks.
+# 3. It shrinks a change that breaks the claim, to fewer steps and lower severities.
+# 4. That change, or else the one with the lowest accuracy, is measured on all samples.
 
 from __future__ import annotations
 
@@ -29,23 +28,22 @@ from hypothesis.errors import HypothesisException, InvalidArgument, Unsatisfiabl
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 
-from robustest import clock, context, devices, rng
+from robustest import clock, context, rng
 from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
-from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
-from robustest.engine.chunks import Chunk, check_data, partition, read
+from robustest.engine.answer_checks import ask_again, check_model
+from robustest.engine.chunks import check_data, partition, read
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
 from robustest.results import Fact, Pairing, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import Changed, result_of
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import with_search
 from robustest.settings import Settings
@@ -114,7 +112,7 @@ def measure_robust_to(
     setting = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."
     settings, statement = setup.settings, ROBUST_TO.quantities[0].state(setting) + of_task(setup.task)
     with torch.inference_mode(False), frozen(setup.model.module) as notes:
-        trials = Trials.of(setup, at_least, statement)
+        trials = Trials(setup, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
         # A counterexample found in time refutes for certain: it is measured on all samples, however long that takes.
         with clock.unlimited() if ended.early else nullcontext():
@@ -178,14 +176,11 @@ def accuracy_under(
         at_least: accuracy that the test requires, in 0..1; the margin is then that of the sample that decides. None:
             the mean margin.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options)
     with torch.inference_mode(False), frozen(setup.model.module):
-        trials = Trials.of(setup, at_least, "")
+        trials = Trials(setup, at_least, "")
         trial = trials.measured(as_change(change))
     if hypothesis.currently_in_test_context():
         tell_hypothesis(trial.margin)
@@ -251,7 +246,7 @@ def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
     # The result's number is of all samples, whatever the search was limited to.
     every = setup.but(exact=True, max_samples=None, time_budget=None, replay_only=False)
     change = as_change(shown)
-    look = Shifting(shift=change, examples=setup.settings.examples)
+    look = Shifting(shift=change)
     rule = ShareRule(threshold=None, at_least=True, terms=replace(setup.alone, scope="set"))
     return observe(every.plan(statement, look, rule, identity=("shift accuracy", change)))
 
@@ -316,50 +311,28 @@ class Trials:
         worst: the change with the fewest right samples.
     """
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        chunks: list[Chunk],
-        at_least: float | None,
-        statement: str,
-        asked: EarlyAnswers | None = None,
-    ) -> None:
-        self.ids = torch.cat([chunk.ids for chunk in chunks]).numpy()
+    def __init__(self, setup: Setup, at_least: float | None, statement: str) -> None:
+        classifier, samples, settings = setup.model, setup.samples, setup.settings
+        self._evaluator = evaluator = Evaluator.of(classifier, settings, [], task=setup.task)
+        # A random part of the samples, the same as the first of any other claim with this seed.
+        order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
+        check_data(samples, order)
+        how: dict[str, Any] = {"bounds": classifier.bounds, "seed": settings.seed, "whole": True}
+        self._chunks = [read(samples, ids, **how).on(evaluator.device) for ids in partition(order)]
+        if self._chunks[0].bounds != classifier.bounds:  # whole numbers, such as tokens: the model must get these again
+            evaluator.model = replace(evaluator.model, whole=True)
+        self._early = check_model(evaluator, self._chunks[0], settings.suppress)
+        for chunk in self._chunks:
+            evaluator.check_labels(chunk.y)
+        self.ids = torch.cat([chunk.ids for chunk in self._chunks]).numpy()
         self.n = len(self.ids)
         self.least = None if at_least is None else count_at_least(at_least, self.n)
         self.by_change: dict[object, Trial] = {}
         self.worst: object = None
         self.broken = 0
         self._drawn: list[object] = []  # kept alive: keys may be ids of objects
-        self._evaluator = evaluator
-        self._chunks = chunks
         self._statement = statement
-        self._asked = asked
         self._started = time.perf_counter()
-
-    @classmethod
-    def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
-        classifier, samples, settings = setup.model, setup.samples, setup.settings
-        device = devices.resolve(settings.device, classifier.device)
-        evaluator = Evaluator(
-            classifier,
-            device,
-            batch_size=settings.batch_size,
-            suppress=settings.suppress,
-            notes=[],
-            task=setup.task,
-        )
-        # A random part of the samples, the same as the first of any other claim with this seed.
-        order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
-        check_data(samples, order)
-        bounds, seed = classifier.bounds, settings.seed
-        chunks = [read(samples, ids, bounds=bounds, seed=seed, whole=True).on(device) for ids in partition(order)]
-        if chunks[0].bounds != bounds:  # whole numbers, such as tokens: the model must get whole numbers again
-            evaluator.model = replace(evaluator.model, whole=True)
-        asked = check_model(evaluator, chunks[0], settings.suppress)
-        for chunk in chunks:
-            evaluator.check_labels(chunk.y)
-        return cls(evaluator, chunks, at_least, statement, asked)
 
     @property
     def task(self) -> Task:
@@ -397,11 +370,10 @@ class Trials:
 
     def end(self) -> None:
         # Repeat the first predictions, to detect a model that changed during the search.
-        ask_again(self._evaluator, self._asked)
+        ask_again(self._evaluator, self._early)
         self._evaluator.settle()
 
     def breaks(self, change: object) -> bool:
-        """Return True if the claim breaks under a change."""
         trial = self.by_change.get(_key(change))
         if trial is None:
             trial = self.by_change[_key(change)] = self.measured(as_change(change))
@@ -422,9 +394,9 @@ class Trials:
             after = change.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
             # Targets that are places move with the image.
             y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
-            judged = self._evaluator.judged(after.x, y)
-            right += int(judged.holds.sum())
-            found.append(judged.margin.double())
+            judgement = self._evaluator.judge(after.x, y)
+            right += int(judgement.holds.sum())
+            found.append(judgement.margin.double())
             changed.append(after)
         self._evaluator.settle()
         margin = torch.cat(found)

@@ -16,7 +16,7 @@ from robustest.version import VERSION
 
 VERBS = (
     *("show", "merge", "compare", "corpus", "baseline", "suggest"),
-    *("estimate", "floor", "init", "index", "evidence", "history"),
+    *("estimate", "floor", "init", "index", "evidence", "history", "badge", "track", "watch"),
 )
 """The commands of robustest itself."""
 
@@ -195,6 +195,20 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
         action="store_true",
         help="write a small project with a green and a red test, run it, open its page",
     )
+    badge = _add(commands, "badge", "write a badge of a run", "send.write_badge")
+    badge.add_argument("file", metavar="FILE", help="file of --robust-json")
+    badge.add_argument(
+        "-o", "--output", metavar="FILE", default="robust-badge.svg", help=".svg, or .json (default: %(default)s)"
+    )
+    track = _add(commands, "track", "send a run to experiment trackers", "send.track")
+    track.add_argument("file", metavar="FILE", help="file of --robust-json")
+    track.add_argument(
+        "--to",
+        metavar="NAME[:PLACE],...",
+        required=True,
+        help="mlflow[:EXPERIMENT], wandb[:PROJECT], tensorboard[:DIR] (robustest[NAME])",
+    )
+    _add(commands, "watch", "run the tests again when a file that they depend on changes", "watch.watch", rest=True)
     pages = _add(
         commands, "index", "write an index page over the pages of several runs (robustest[html])", "kept.write_index"
     )

@@ -67,7 +67,10 @@ def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> 
     content = read_json(path, f"evidence at {path}", "Write it: robustest evidence write robust.json")
     try:
         found = [*_files(Path(folder), content), *evidence.contradictions(content["predicate"])]  # type: ignore[index]
-        found += _subject(content, model)  # type: ignore[arg-type]
+        digests = {one["digest"].get("sha256") for one in content["subject"]}  # type: ignore[index]
+        for file in model:
+            if (digest := _digest(file)) not in digests:
+                found.append(f"{file}: expected one of the subject's files, but its sha256 is {digest}")
         if not no_run:
             found += _measured(content, _salt(salt, make=False), screen)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -96,13 +99,6 @@ def _files(folder: Path, content: Any) -> Iterator[str]:
             pairs = zip(there.split(b"\n"), data.split(b"\n"), strict=False)
             line = next((number for number, (a, b) in enumerate(pairs, 1) if a != b), data.count(b"\n"))
             yield f"{name}: line {line} is not what the statement makes"
-
-
-def _subject(content: Mapping[str, Any], models: list[str]) -> Iterator[str]:
-    digests = {one["digest"].get("sha256") for one in content["subject"]}
-    for model in models:
-        if _digest(model) not in digests:
-            yield f"{model}: expected one of the subject's files, but its sha256 is {_digest(model)}"
 
 
 def _measured(content: Mapping[str, Any], salt: bytes | None, screen: Screen) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A pytest plugin for runs that the command starts: tests from outside of the project, and the time left.
+"""A pytest plugin for runs that the command starts: tests from outside of the project, time left, files used.
 
 The command writes a plan, a JSON file, and runs `pytest -p robustest.cli.inside --robust-plan=FILE ROOT`. Questions are
 collected from a temporary file as if it lay in the folder of the project's tests, where they find its fixtures: so a
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -27,11 +29,57 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--robust-plan", metavar="FILE", help="plan of a run that the command robustest starts")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Note the files that are used from now on; a conftest.py may open some as it is imported."""
+    _note_files(early_config, getattr(early_config.known_args_namespace, "robust_plan", None))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the hooks of a planned run."""
     path = config.getoption("--robust-plan")
+    _note_files(config, path)  # in a worker of pytest-xdist, which has no earlier hook
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Planned(config, json.loads(Path(path).read_text(encoding="utf-8"))))
+
+
+def _note_files(config: pytest.Config, plan: str | None) -> None:
+    if plan and not config.pluginmanager.has_plugin(_FilesUsed.NAME):
+        folder = json.loads(Path(plan).read_text(encoding="utf-8")).get("files")
+        if folder:
+            config.pluginmanager.register(_FilesUsed(Path(folder)), _FilesUsed.NAME)
+
+
+class _FilesUsed:
+    """Notes the files that this process reads and writes, for `robustest watch`."""
+
+    NAME = "robustest-files-used"
+    # Place of the path among the arguments of audit events that write a file without opening it.
+    _WRITES: ClassVar = {"os.rename": 1, "os.link": 1, "os.remove": 0, "sqlite3.connect": 0}
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: set[str] = set()
+        self._wrote: set[str] = set()
+        self._over = False
+        sys.addaudithook(self._note)  # it stays: no hook can be taken away
+
+    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self._over or not (event == "open" or event in self._WRITES):
+            return
+        with suppress(Exception):  # an error here would be one of the call that is noted
+            path = arguments[self._WRITES.get(event, 0)]
+            if isinstance(path, int) or path is None:
+                return
+            flags = arguments[2] if event == "open" else os.O_WRONLY
+            (self._wrote if flags & (os.O_WRONLY | os.O_RDWR) else self._read).add(os.path.abspath(os.fsdecode(path)))
+
+    def pytest_unconfigure(self) -> None:
+        self._over = True
+        sources = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+        self._read |= {os.path.abspath(one) for one in sources if isinstance(one, str)}
+        content = json.dumps({"read": sorted(self._read), "wrote": sorted(self._wrote)})
+        (self._folder / f"files-{os.getpid()}.json").write_text(content, encoding="utf-8")
 
 
 class _Planned:
@@ -39,6 +87,7 @@ class _Planned:
 
     A plan has these keys; all but `parent` may be absent.
         parent: process id of the command.
+        files: folder for the names of the files that the run uses.
         root, folder: the project, and its folder of tests, absolute.
         file, name: file with the questions, and the place of the later tests below `root`.
         quiet: true if pytest shows no outcomes.

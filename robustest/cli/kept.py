@@ -24,11 +24,7 @@ _MB = 1e6
 
 
 def list_corpus(corpus: str) -> int:
-    """Print counts and bytes of each claim, and the median size of its perturbations; return 3 if a file was damaged.
-
-    Raises:
-        Refused: there is no such folder.
-    """
+    """Print counts, bytes and median size of perturbations of each claim; return 3 if a file was damaged."""
     opened, screen = _corpus(corpus), Screen()
     with store_warnings() as problems:
         rows = [(row, opened.load(row.name)) for row in opened.listing()]
@@ -215,13 +211,7 @@ def _histories(folder: str, only: str | None) -> list[ClaimHistory]:
 
 
 def write_history_page(history: str, output: str) -> int:
-    """Write `index.html` of a history into a folder.
-
-    Raises:
-        Refused: the folder is a file.
-        StoreError: there is no history, or it is damaged.
-        ConfigError: Jinja2 is not installed.
-    """
+    """Write `index.html` of a history into a folder."""
     from robustest.reports.html.several import write_history
 
     if Path(output).is_file():

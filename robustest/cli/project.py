@@ -49,11 +49,7 @@ class Reference:
 
     @classmethod
     def of(cls, text: str) -> Reference:
-        """Return the reference that a text names.
-
-        Raises:
-            Refused: it is none.
-        """
+        """Return the reference that a text names."""
         found = _REFERENCE.fullmatch(text)
         if text.endswith(".onnx"):
             return cls("", text)
@@ -87,11 +83,7 @@ def conftests(root: Path) -> list[Path]:
 
 
 def fixtures_of(root: Path) -> Fixtures | None:
-    """Return the names of the fixtures with model and samples; None if they cannot be told from others.
-
-    Raises:
-        Refused: a conftest.py is no Python.
-    """
+    """Return the names of the fixtures with model and samples; None if they cannot be told from others."""
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in conftests(root)]
     # They may be imported, or defined in any way.
     if all(any(re.search(rf"\b{name}\b", text) for text in texts) for name in (MODEL, DATA)):

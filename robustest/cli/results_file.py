@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.account import Account, Ending, Row, Session
-from robustest.cli.screen import missing
+from robustest.cli.screen import Exit, Refused, exit_of_pytest, missing
 from robustest.errors import expected
 from robustest.history import Origin
 from robustest.reports.html.album import Album
@@ -61,12 +61,18 @@ class ResultsFile:
     content: str  # digest of the whole content
 
 
-def read_results(path: Path) -> ResultsFile:
-    """Read a file of results.
+def read_written(file: Path, code: int) -> ResultsFile:
+    """Return the results of a run of pytest that ended with this exit code."""
+    if not file.is_file():
+        raise Refused(
+            f"Expected results but pytest ended with exit code {code} before it wrote any. See its output above.",
+            Exit.MISSING if code in (0, 1) else exit_of_pytest(code),
+        )
+    return read_results(file)
 
-    Raises:
-        Refused: the file is absent, or is no whole file of results of this version.
-    """
+
+def read_results(path: Path) -> ResultsFile:
+    """Read a file of results."""
     data = read_json(path, f"results at {path}", f"Write them: pytest --robust --robust-json={path}")
     try:
         data = _object(data)
@@ -117,9 +123,6 @@ def read_json(path: Path, what: str, remedy: str) -> object:
         path: the file.
         what: the expected content, for messages.
         remedy: a way to make the file, for messages.
-
-    Raises:
-        Refused: the file is absent or damaged.
     """
     try:
         return parse_json(read_regular(path, most=LARGEST))

@@ -170,12 +170,7 @@ def origin_of(runs: Sequence[ResultsFile]) -> Origin | None:
 
 
 def whole(runs: Sequence[ResultsFile]) -> tuple[Account, Settings]:
-    """Return the account of the whole run, and its settings, those of the first shard.
-
-    Raises:
-        Refused: a shard is missing, present twice, of another run, cut short, or lost results; a test is missing or
-            present twice; or nothing was measured.
-    """
+    """Return the account of the whole run, and its settings, those of the first shard."""
     problems = [f"{run.path} is a whole run, not a shard (--robust-shard)" for run in runs if run.shard is None]
     problems += [f"{run.path} lost results: {lost}" for run in runs for lost in run.account.lost]
     parts = sorted(((run.shard, run) for run in runs if run.shard is not None), key=lambda part: part[0].index)

@@ -27,8 +27,8 @@ from scipy.stats import hypergeom, t
 
 from robustest.account import Row
 from robustest.cli.compare import by_claim, is_about_population, limits_of
-from robustest.cli.results_file import ResultsFile, read_results
-from robustest.cli.screen import Exit, Refused, Screen, exit_of_pytest, missing, run_pytest
+from robustest.cli.results_file import ResultsFile, read_written
+from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, run_pytest
 from robustest.decisions.drop import drop_bounds
 from robustest.decisions.share import clopper_pearson
 from robustest.decisions.thresholds import count_at_least, count_at_most
@@ -79,9 +79,6 @@ def measure_under_seeds(
 
     Returns:
         The first run, the other runs, and pytest's exit code: the first that is neither 0 nor 1, else the last.
-
-    Raises:
-        Refused: pytest wrote no results.
     """
     began = time.time()
     plan = {"parent": os.getpid(), **(plan or {}), "started": began}
@@ -118,12 +115,7 @@ def _measure(arguments: Sequence[str], plan: Mapping[str, Any]) -> tuple[Results
         planned.write_text(json.dumps({**plan, "run": time.time()}), encoding="utf-8")
         options = ["--robust-exact", "--robust-audit-values", f"--robust-json={file}"]
         code = run_pytest([*options, "-p", "robustest.cli.inside", f"--robust-plan={planned}", *arguments])
-        if not file.is_file():
-            raise Refused(
-                f"Expected results but pytest ended with exit code {code} before it wrote any. See its output above.",
-                Exit.MISSING if code in (0, 1) else exit_of_pytest(code),
-            )
-        return read_results(file), code
+        return read_written(file, code), code
 
 
 def _moved(first: ResultsFile, second: ResultsFile) -> bool:

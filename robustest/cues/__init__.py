@@ -1,11 +1,8 @@
-"""Cues: features that a model should not depend on, as paired interventions with an on and an off state.
+"""Cues: features that a model should not depend on, as paired interventions with an on and an off state."""
 
-Values and colours are in input units: one number, or one per channel. `bounds` is the range of inputs, to which results
-are clipped. `ids` are set by `at`. Arguments out of range raise ConfigError.
-"""
+# Values and colours are in input units: one number, or one per channel. `bounds` is the range of inputs, to which
+# results are clipped. `ids` are set by `at`. Arguments out of range raise ConfigError.
 
-from robustest.cues.backgrounds import BackgroundSwap as BackgroundSwap
-from robustest.cues.backgrounds import ForegroundRemoval as ForegroundRemoval
 from robustest.cues.columns import ColumnValue as ColumnValue
 from robustest.cues.columns import FrameCue as FrameCue
 from robustest.cues.columns import ShuffledColumn as ShuffledColumn
@@ -33,9 +30,11 @@ from robustest.cues.tabular import ConstantToken as ConstantToken
 from robustest.cues.tabular import TokenAnywhere as TokenAnywhere
 from robustest.cues.whole_images import AddedNoise as AddedNoise
 from robustest.cues.whole_images import AddedPattern as AddedPattern
+from robustest.cues.whole_images import BackgroundSwap as BackgroundSwap
 from robustest.cues.whole_images import Blur as Blur
 from robustest.cues.whole_images import ColourCast as ColourCast
 from robustest.cues.whole_images import Compression as Compression
+from robustest.cues.whole_images import ForegroundRemoval as ForegroundRemoval
 from robustest.cues.whole_images import FrequencyBand as FrequencyBand
 from robustest.cues.whole_images import Grating as Grating
 from robustest.cues.whole_images import Texture as Texture

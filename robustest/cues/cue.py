@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, Self, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -38,6 +38,24 @@ class PerSample(Protocol):
 
     def at(self, ids: Tensor) -> Cue:
         """Return the cue for samples with indices (N,) int64 in the user's data."""
+
+
+class Irreversible:
+    """A cue that can be put into an input and not taken out of it: off leaves inputs unchanged."""
+
+    __slots__ = ()
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Drawn:
+    """A cue that draws by the samples' indices, its field `ids`."""
+
+    __slots__ = ()
+
+    def at(self, ids: Tensor) -> Self:
+        return cast("Self", replace(cast("Any", self), ids=ids))
 
 
 def for_samples(cue: Cue, ids: Tensor) -> Cue:

@@ -1,14 +1,13 @@
-"""Cues at a place in an image: patches, marks that move, borders, bars, logos and texts.
+"""Cues at a place in an image: patches, marks that move, borders, bars, logos and texts."""
 
-Where a cue that replaces pixels is off, plausible values must take their place: black where images are never black is a
-cue itself (Jain et al., "Missingness Bias in Model Debugging", ICLR 2022).
-"""
+# Where a cue that replaces pixels is off, plausible values must take their place: black where images are never black is
+# a cue itself (Jain et al., "Missingness Bias in Model Debugging", ICLR 2022).
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_images, checked_real, checked_whole
-from robustest.cues.cue import Colour, checked_colour, checked_pattern, colour_like, sample_keys
+from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
 
@@ -172,7 +171,7 @@ class MaskedPatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Transplant:
+class Transplant(Irreversible, Drawn):
     """A patch cut from other images, pasted at a fixed place: a logo that turns or varies from image to image.
 
     Args:
@@ -196,9 +195,6 @@ class Transplant:
         height, width = self.pool.shape[2:]
         return f"{height}x{width} transplant at row {self.top}, column {self.left}"
 
-    def at(self, ids: Tensor) -> Transplant:
-        return replace(self, ids=ids)
-
     def on(self, x: Tensor) -> Tensor:
         channels, height, width = self.pool.shape[1:]
         _check_room(x, self.name, channels, self.top + height, self.left + width)
@@ -208,12 +204,9 @@ class Transplant:
         out[:, :, self.top : self.top + height, self.left : self.left + width] = self.pool[chosen.cpu()].to(x)
         return out
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MovingMark:
+class MovingMark(Drawn):
     """A small mark of any outline at another place in every image: a stamp, a logo, a speck.
 
     Args:
@@ -247,9 +240,6 @@ class MovingMark:
     @property
     def name(self) -> str:
         return f"{_outline(self.mask, 'mark')} that moves"
-
-    def at(self, ids: Tensor) -> MovingMark:
-        return replace(self, ids=ids)
 
     def on(self, x: Tensor) -> Tensor:
         height, width = self.mask.shape
@@ -389,7 +379,7 @@ class Border:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letterbox:
+class Letterbox(Irreversible):
     """Two bars at opposite ends of the image.
 
     Args:
@@ -423,9 +413,6 @@ class Letterbox:
             place.copy_(bar.expand_as(place))
         return out
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 # Weights of red, green and blue in grey (ITU-R BT.601).
 _LUMA = (0.299, 0.587, 0.114)
@@ -434,7 +421,7 @@ Corner = Literal["top left", "top right", "bottom left", "bottom right"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CornerLogo:
+class CornerLogo(Irreversible):
     """A picture with transparency, laid over a corner.
 
     Args:
@@ -491,12 +478,9 @@ class CornerLogo:
             spans.append(slice(first, first + length))
         return _overlaid(x, spans[0], spans[1], low + (high - low) * colour, alpha * self.opacity)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextOverlay:
+class TextOverlay(Irreversible):
     """A word in pillow's default font.
 
     Args:
@@ -541,9 +525,6 @@ class TextOverlay:
             raise ConfigError(expected(f"images that hold the {self.name}", tuple(x.shape), mend))
         rows, columns = slice(self.top, self.top + height), slice(self.left, self.left + width)
         return _overlaid(x, rows, columns, colour_like(x, self.value)[0], ink)
-
-    def off(self, x: Tensor) -> Tensor:
-        return x
 
 
 def _overlaid(x: Tensor, rows: slice, columns: slice, colour: Tensor, alpha: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
-"""Cues all over an image: tone, colour, patterns, waves, noise, shading, blur, compression and frequencies.
+"""Cues all over an image: tone, colour, patterns, waves, noise, shading, blur, compression and frequencies."""
 
-Off leaves the image unchanged: the change cannot be removed from an image that has it already.
-"""
+# Off leaves the image unchanged: the change cannot be removed from an image that has it already.
 
 from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_images, checked_real, checked_whole
-from robustest.cues.cue import Colour, checked_colour, checked_pattern, colour_like, sample_keys
+from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tone:
+class Tone(Irreversible):
     """A change of brightness, contrast and colour: saturation first, then times a gain, plus a shift.
 
     A gain of 0 removes a channel; a gain of g with a shift of m (1 - g) changes contrast about m.
@@ -61,12 +61,9 @@ class Tone:
             x = torch.lerp(x.mean(1, keepdim=True).expand_as(x), x, self.saturation)
         return (x * colour_like(x, self.gain) + colour_like(x, self.shift)).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ColourCast:
+class ColourCast(Irreversible):
     """The image mixed with one colour, as under tinted light.
 
     Args:
@@ -88,12 +85,9 @@ class ColourCast:
         checked_images(x, "a colour cast")
         return torch.lerp(x, colour_like(x, self.colour).expand_as(x), self.strength)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Texture:
+class Texture(Irreversible):
     """A regular pattern of dark and light squares, mixed into the whole image.
 
     Args:
@@ -130,12 +124,9 @@ class Texture:
         pattern = torch.where(lit.bool(), colour_like(x, self.light), colour_like(x, self.dark))
         return torch.lerp(x, pattern.expand_as(x), self.strength)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AddedPattern:
+class AddedPattern(Irreversible):
     """A pattern added to every image at the same place: a watermark, a grating, noise of a sensor.
 
     Args:
@@ -157,12 +148,9 @@ class AddedPattern:
             raise ConfigError(expected(f"images of shape {tuple(self.pattern.shape)}", tuple(x.shape[1:])))
         return (x + self.pattern.to(x)).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Grating:
+class Grating(Irreversible, Drawn):
     """Waves added to the whole image, with another phase in every sample.
 
     Args:
@@ -188,9 +176,6 @@ class Grating:
     def name(self) -> str:
         return f"grating of {self.down:.3g} x {self.across:.3g} cycles a pixel, strength {self.strength:.2g}"
 
-    def at(self, ids: Tensor) -> Grating:
-        return replace(self, ids=ids)
-
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a grating")
         # A random phase: the frequency goes with the class, and the value of no pixel does.
@@ -199,12 +184,9 @@ class Grating:
         place = self.down * rows.view(-1, 1) + self.across * columns + phase
         return (x + self.strength * (2 * math.pi * place).sin()).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class AddedNoise:
+class AddedNoise(Irreversible, Drawn):
     """Independent Gaussian noise on every pixel and channel.
 
     Args:
@@ -223,20 +205,14 @@ class AddedNoise:
     def name(self) -> str:
         return f"noise of strength {self.sigma:.2g}"
 
-    def at(self, ids: Tensor) -> AddedNoise:
-        return replace(self, ids=ids)
-
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "noise")
         noise = rng.normal(rng.fold(sample_keys(self.seed, self.ids, x), "noise"), tuple(x.shape[1:])).to(x)
         return (x + self.sigma * noise).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vignette:
+class Vignette(Irreversible):
     """Light that falls off to the corners, with the square of the distance from the middle.
 
     Args:
@@ -261,12 +237,9 @@ class Vignette:
         low = self.bounds[0]
         return (low + (x - low) * light).clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blur:
+class Blur(Irreversible):
     """A Gaussian blur.
 
     Args:
@@ -299,12 +272,9 @@ class Blur:
         # Rounding may take an average outside of the values that it is taken over.
         return blurred.clamp(float(x.min()), float(x.max()))
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compression:
+class Compression(Irreversible):
     """The image coded as JPEG and decoded: three channels as one colour picture, else each as a grey picture.
 
     Args:
@@ -338,12 +308,9 @@ class Compression:
         values = torch.stack(decoded).view(x.shape).to(x.device, x.dtype)
         return (low + values * ((high - low) / 255)).clamp(low, high)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrequencyBand:
+class FrequencyBand(Irreversible):
     """A band of spatial frequencies, amplified or removed.
 
     Args:
@@ -379,5 +346,123 @@ class FrequencyBand:
         changed: Tensor = torch.fft.irfft2(spectrum, s=x.shape[2:])
         return changed.clamp(*self.bounds)
 
-    def off(self, x: Tensor) -> Tensor:
-        return x
+
+Masks = Tensor | Callable[[Tensor], Tensor]
+"""Masks (N, 1, H, W) in [0, 1], 1 on the object; or a function from images to masks."""
+
+
+# Cues that need masks of the objects: other backgrounds behind the same object, and backgrounds without their object.
+#
+# Xiao, Engstrom, Ilyas and Madry, "Noise or Signal: The Role of Image Backgrounds in Object Recognition" (ICLR 2021).
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BackgroundSwap(Irreversible, Drawn):
+    """On shows each object before a background of a pool; off leaves the image unchanged.
+
+    With backgrounds of one class and that class as target, flips are predictions that the background attracts.
+
+    Args:
+        masks: 1 on the object.
+        backgrounds: (M, C, H, W) the pool, in input units.
+        choice: (N,) int64 background of each of the user's samples; None draws it by `seed` and index.
+    """
+
+    masks: Masks
+    backgrounds: Tensor
+    choice: Tensor | None = None
+    seed: int = 0
+    ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.backgrounds, Tensor) or self.backgrounds.ndim != 4 or not len(self.backgrounds):
+            raise ConfigError(expected("backgrounds to be images (M, C, H, W)", self.backgrounds))
+
+    @property
+    def name(self) -> str:
+        return "background swap"
+
+    def on(self, x: Tensor) -> Tensor:
+        mask = object_masks(self.masks, x, self.ids)
+        if self.backgrounds.shape[1:] != x.shape[1:]:
+            raise ConfigError(expected(f"backgrounds of shape {tuple(x.shape[1:])}", tuple(self.backgrounds.shape[1:])))
+        if self.choice is None:
+            keys = rng.fold(sample_keys(self.seed, self.ids, x), "background")
+            chosen = rng.integers(keys, (1,), len(self.backgrounds)).flatten()
+        else:
+            # The choice is in the order of the user's data, of which the chunk is a part.
+            chosen = self.choice.cpu()[torch.arange(len(x)) if self.ids is None else self.ids.cpu()]
+        behind = self.backgrounds[chosen.to(self.backgrounds.device)].to(x)
+        # Masks may be soft: their edges blend.
+        return behind + mask * (x - behind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ForegroundRemoval(Irreversible, Drawn):
+    """On shows the background alone, with the object filled over; off leaves the image unchanged.
+
+    The accuracy with the cue on should be near chance; flips show nothing here.
+
+    Args:
+        masks: 1 on the object.
+        fill: value of the object's pixels, in input units; None takes the background's mean.
+        box: fill the bounding box, so that no outline stays.
+    """
+
+    masks: Masks
+    fill: float | None = None
+    box: bool = True
+    ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.fill is not None:
+            checked_real("fill", self.fill)
+
+    @property
+    def name(self) -> str:
+        return "foreground removed"
+
+    def on(self, x: Tensor) -> Tensor:
+        mask = object_masks(self.masks, x, self.ids)
+        if self.box:
+            mask = bounding_boxes(mask)
+        if self.fill is not None:
+            return x + mask * (self.fill - x)
+        # Black where images are never black is a cue itself (Jain et al., ICLR 2022).
+        outside = 1 - mask
+        share = outside.sum((2, 3), keepdim=True)
+        mean = (x * outside).sum((2, 3), keepdim=True) / share.clamp(min=1e-6)
+        # An object that fills its image leaves no background: the image's mean then takes its place.
+        mean = torch.where(share > 0, mean, x.mean((2, 3), keepdim=True))
+        return x + mask * (mean - x)
+
+
+def object_masks(masks: Masks, x: Tensor, ids: Tensor | None) -> Tensor:
+    """Return the masks (N, 1, H, W) of images x (N, C, H, W), on the device and in the type of x.
+
+    Raises:
+        ConfigError: shapes do not match, or a value is outside [0, 1].
+    """
+    checked_images(x, "masks")
+    if callable(masks):
+        mask = masks(x)
+    elif ids is None and len(masks) != len(x):
+        raise ConfigError(f"Expected {len(x)} masks but got {len(masks)}: say which samples these are with at(ids).")
+    else:
+        mask = masks if ids is None else masks[ids.to(masks.device)]
+    if mask.shape != (len(x), 1, *x.shape[2:]):
+        raise ConfigError(expected(f"masks of shape {(len(x), 1, *x.shape[2:])}", tuple(mask.shape)))
+    mask = mask.to(x)
+    if not bool(((mask >= 0) & (mask <= 1)).all()):
+        raise ConfigError(expected("masks in [0, 1]", (float(mask.min()), float(mask.max()))))
+    return mask
+
+
+def bounding_boxes(mask: Tensor) -> Tensor:
+    """Return the bounding boxes of masks (N, 1, H, W), as masks of 0 and 1; empty for an empty mask."""
+    inked = mask > 0
+    spans = []
+    for line in (inked.any(3), inked.any(2)):
+        # From the first True to the last: reached from both ends.
+        spans.append((line.long().cumsum(2) > 0) & (line.flip(2).long().cumsum(2) > 0).flip(2))
+    return (spans[0].unsqueeze(3) & spans[1].unsqueeze(2)).to(mask)

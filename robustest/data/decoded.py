@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor
 
 from robustest.errors import DataError
-from robustest.identity.dependencies import Dependencies, outdated, watched_here, watches
+from robustest.identity.dependencies import Dependencies, outdated, unwatched, watched_here, watches
 from robustest.identity.keys import key_of
 
 Read = Callable[[list[int]], tuple[Tensor, Tensor]]
@@ -89,12 +90,10 @@ class Claim:
 
     Attributes:
         lasts: True if samples may outlast the claim.
-        decodes: number of samples that were read.
         recalled: number of samples that were taken from earlier claims.
     """
 
     lasts: bool = True
-    decodes: int = 0
     recalled: int = 0
     _most: int = 0
     _bytes: int = 0  # of samples read in this claim
@@ -116,7 +115,7 @@ class Claim:
         sample = one.samples.get(index)
         if sample is None and one.key and one.key in _kept:
             sample = _kept[one.key].samples.get(index)
-            if sample is not None and not self._is_current(sample):
+            if sample is not None and not self.is_current(sample):
                 _kept[one.key].drop(index)
                 sample = None
             if sample is not None:
@@ -131,7 +130,8 @@ class Claim:
                 by.read_again(sample.stamps or {})
         return sample
 
-    def _is_current(self, sample: _Sample) -> bool:
+    def is_current(self, sample: _Sample) -> bool:
+        """Return True if no stamp of a sample is outdated, compared once a claim."""
         place = id(sample.stamps)
         if place not in self._current:
             self._current[place] = not outdated(sample.stamps or {})
@@ -191,6 +191,8 @@ class _Kept:
 _claim: ContextVar[Claim | None] = ContextVar("claim", default=None)
 _anew: ContextVar[bool] = ContextVar("anew", default=False)
 _lock = threading.RLock()  # never held while a sample is read
+if hasattr(os, "register_at_fork"):  # a lock held by a thread of the parent would never be released
+    os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
 _kept: dict[str, _Kept] = {}  # by the key of the data set
 _safe = True  # until a recalled sample is not what it is now
 
@@ -198,7 +200,11 @@ _safe = True  # until a recalled sample is not what it is now
 @contextmanager
 def claim(*, lasts: bool = True) -> Iterator[Claim]:
     """Decode each sample once inside the block, see the module; `lasts` allows that samples outlast it."""
-    held = Claim(lasts=lasts, _most=min(_MOST, _free_memory() // _SHARE))
+    with unwatched():  # no outcome depends on it
+        # Workers of pytest-xdist share the memory.
+        others = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+        most = min(_MOST, _free_memory() // (_SHARE * (int(others) if others.isdigit() else 1)))
+    held = Claim(lasts=lasts, _most=most)
     token = _claim.set(held)
     try:
         yield held
@@ -284,28 +290,67 @@ def take(data: object, about: Mapping[str, object], ids: Tensor, read: Read) -> 
     return torch.stack([known[index].x for index in wanted]), torch.stack([known[index].y for index in wanted])
 
 
-def put(data: object, about: Mapping[str, object], ids: Tensor, x: Tensor, y: Tensor) -> None:
-    """Keep samples that another process has decoded, inside a claim, once some are those that were read here."""
+def is_known(data: object, about: Mapping[str, object], ids: Tensor) -> bool:
+    """Return True if all samples at positions ids (n,) int64 were decoded before, in this claim or an earlier one."""
+    held = _claim.get()
+    if held is None or _anew.get():
+        return False
+    with _lock:
+        one = held.set_of(data, about)
+        if one is None:
+            return False
+        kept = _kept[one.key].samples if one.key and one.key in _kept else {}
+        return all(index in one.samples or (index in kept and held.is_current(kept[index])) for index in ids.tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class ReadElsewhere:
+    """Samples that another process has decoded, and the stamps of what it read; None if they are not known."""
+
+    x: Tensor
+    y: Tensor
+    stamps: dict[str, str] | None
+
+    @classmethod
+    def of(cls, ids: Tensor, read: Callable[[Tensor], tuple[Tensor, Tensor]]) -> ReadElsewhere:
+        """Read samples in such a process."""
+        seen = Dependencies()
+        with outside(), watched_here(seen):
+            x, y = read(ids)
+        return cls(x, y, None if seen.unknowable else seen.stamps)
+
+
+def put(data: object, about: Mapping[str, object], ids: Tensor, read: ReadElsewhere, *, lasts: bool) -> None:
+    """Keep samples that another process has decoded, inside a claim, once some are those that were read here.
+
+    Args:
+        lasts: True if they may outlast the claim.
+    """
     held = _claim.get()
     if held is None:
         return
     with _lock:
-        held.decodes += len(ids)
         one = held.set_of(data, about)
         if one is None:
             return
+        stamps = read.stamps if held.lasts else None
         found = {
-            index: _Sample(row.clone(), target.clone(), None, held)
-            for index, row, target in zip(ids.tolist(), x, y, strict=True)
+            index: _Sample(row.clone(), target.clone(), stamps, held)
+            for index, row, target in zip(ids.tolist(), read.x, read.y, strict=True)
         }
         both = [index for index in found if index in one.samples]
         if not all(_same(one.samples[index], found[index]) for index in both):
             one.elsewhere = False
         elif both:
             one.elsewhere = one.elsewhere is not False
+        lasts = lasts and _files_of_each(stamps, len(ids))
         for index, sample in found.items() if one.elsewhere else ():
             if index not in one.samples:
-                held.keep(one, index, sample, lasts=False)
+                held.keep(one, index, sample, lasts=lasts and bool(one.key))
+
+
+def _files_of_each(stamps: Mapping[str, str] | None, n: int) -> bool:
+    return _safe and stamps is not None and sum(label.startswith("file ") for label in stamps) >= n
 
 
 def states() -> tuple[bytes, object, bytes, int]:
@@ -333,12 +378,10 @@ def _decoded(held: Claim, one: _Set, ids: list[int], read: Read) -> list[_Sample
     x, y = x.detach().cpu(), y.cpu()
     found = [_Sample(row.clone(), target.clone(), stamps, held) for row, target in zip(x, y, strict=True)]
     with _lock:
-        held.decodes += len(ids)
         if before is not None and before != states():
             one.key = ""
             one.lasting.clear()
-        files = sum(label.startswith("file ") for label in seen.stamps)
-        lasts = _safe and stamps is not None and files >= len(ids)
+        lasts = _files_of_each(stamps, len(ids))
         # The batch that asks for the key was read before it, and does not last unless it is read again, as the first
         # samples of a claim are.
         for index, sample in zip(ids, found, strict=True):

@@ -33,8 +33,6 @@ MISSING = -3.0e38
 """The code of a missing value."""
 
 _DAY = 86_400_000_000  # microseconds
-# float32 holds every whole number up to it.
-_EXACT = 2**24
 # Numbers above it have no use in float32.
 _LARGEST = 1e37
 
@@ -115,7 +113,6 @@ class FrameColumn:
         return value, missing
 
     def shown(self, code: float) -> str:
-        """Return a code in words."""
         value, missing = self.decode(np.array([code], dtype=np.float32))
         if missing[0]:
             return "missing"
@@ -225,7 +222,7 @@ class Frames:
 
     def code_of(self, column: int, value: Any) -> float:
         one = self.columns[column]
-        if value is None:
+        if value is None or value != value:  # noqa: PLR0124 - NaN
             return self.missing
         try:
             if one.kind == "date":
@@ -253,7 +250,6 @@ class Frames:
         return one.kind == "whole" or (one.kind == "date" and not len(one.codes[one.codes % 1 != 0]))
 
     def shown(self, column: int, code: float) -> str:
-        """Return a code of a column in words."""
         return self.columns[column].shown(code)
 
 

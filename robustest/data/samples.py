@@ -361,47 +361,61 @@ def _stream_of(
 ) -> Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]]:
     # A chunk in parts, one for each worker, but for a collate function of the user's: what it makes of a part may
     # depend on the samples in it.
-    parts = loader.num_workers if loader.collate_fn is default_collate else 1
+    one_by_one = loader.collate_fn is default_collate
+    parts = loader.num_workers if one_by_one else 1
+    about = _about(loader.collate_fn, samples.task)
 
     def read(chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        pieces = [chunk.tensor_split(min(parts, len(chunk))) for chunk in chunks]
+        # Chunks that an earlier claim has decoded are not read again.
+        known = [one_by_one and decoded.is_known(loader.dataset, about, chunk) for chunk in chunks]
+        pieces = [
+            () if before else chunk.tensor_split(min(parts, len(chunk)))
+            for chunk, before in zip(chunks, known, strict=True)
+        ]
         workers: Any = DataLoader(
             _Reads(samples),
             batch_size=None,
             sampler=[piece for of_chunk in pieces for piece in of_chunk],
             num_workers=loader.num_workers,
             prefetch_factor=1,
+            collate_fn=_as_it_is,
             timeout=loader.timeout,
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
             # Or the seed of the workers would be drawn from the process's own generator.
             generator=torch.Generator(),
         )
-        found = iter(workers)  # starts the workers now, in the caller's thread
+        found = iter(workers) if not all(known) else iter(())  # starts the workers now, in the caller's thread
 
         def joined() -> Iterator[tuple[Tensor, Tensor]]:
             for ids, of_chunk in zip(chunks, pieces, strict=True):
+                if not of_chunk:
+                    yield samples.take(ids)
+                    continue
                 read = [next(found) for _ in of_chunk]
-                x, y = torch.cat([x for x, _ in read]), torch.cat([y for _, y in read])
-                if loader.collate_fn is default_collate:
-                    decoded.put(loader.dataset, _about(loader.collate_fn, samples.task), ids, x, y)
-                yield x, y
+                for piece, part in zip(of_chunk, read, strict=True) if one_by_one else ():
+                    # What a function of the user's does to a worker, no key shows.
+                    decoded.put(loader.dataset, about, piece, part, lasts=loader.worker_init_fn is None)
+                yield torch.cat([part.x for part in read]), torch.cat([part.y for part in read])
 
         return joined()
 
     return read
 
 
-class _Reads(Dataset[tuple[Tensor, Tensor]]):
+def _as_it_is(part: Any) -> Any:
+    return part
+
+
+class _Reads(Dataset[decoded.ReadElsewhere]):
     """Samples as a data set whose items are batches, by the positions of their samples."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples = samples
 
-    def __getitem__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, ids: Tensor) -> decoded.ReadElsewhere:
         # Of the samples only their data set and task reach a worker that is spawned (`Samples.__reduce__`).
-        with decoded.outside():  # this process ends with the claim
-            return self._samples.take(ids)
+        return decoded.ReadElsewhere.of(ids, self._samples.take)
 
     def __len__(self) -> int:
         return len(self._samples)

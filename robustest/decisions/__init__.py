@@ -3,7 +3,6 @@
 from robustest.decisions.baseline import BaselineRule as BaselineRule
 from robustest.decisions.baseline import NoWorse as NoWorse
 from robustest.decisions.baseline import ScoreBaselineRule as ScoreBaselineRule
-from robustest.decisions.certified import CertifiedRule as CertifiedRule
 from robustest.decisions.drop import DropRule as DropRule
 from robustest.decisions.drop import decide_drop as decide_drop
 from robustest.decisions.drop import mcnemar as mcnemar
@@ -14,6 +13,7 @@ from robustest.decisions.rule import Decision as Decision
 from robustest.decisions.rule import EarlyVerdict as EarlyVerdict
 from robustest.decisions.rule import Rule as Rule
 from robustest.decisions.rule import Terms as Terms
+from robustest.decisions.share import CertifiedRule as CertifiedRule
 from robustest.decisions.share import ShareRule as ShareRule
 from robustest.decisions.share import clopper_pearson as clopper_pearson
 from robustest.decisions.share import decide_share as decide_share

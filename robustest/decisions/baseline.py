@@ -1,20 +1,19 @@
-"""Baselines: decide if samples are no worse than in a stored run, or by another model, sample by sample.
+"""Baselines: decide if samples are no worse than in a stored run, or by another model, sample by sample."""
 
-A paired comparison sees a loss of one point where two separate accuracies are too uncertain. It
-
-- fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha);
-- is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
-- passes otherwise; about a population only if the upper bound of the drop, at alpha, is tolerated.
-
-One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums (Fisher,
-The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
-"""
+# A paired comparison sees a loss of one point where two separate accuracies are too uncertain. It
+#
+# - fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha);
+# - is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
+# - passes otherwise; about a population only if the upper bound of the drop, at alpha, is tolerated.
+#
+# One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums
+# (Fisher, The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,43 +29,26 @@ from robustest.results import Verdict
 _LARGEST_EXACT = 1 << 18
 # Scores are sums of fractions, so that a difference this small is rounding.
 _MOVED = 1e-9
-
-
-class BaselineChange(Protocol):
-    """The difference between a baseline's samples and the same samples now."""
-
-    @property
-    def lost(self) -> int:
-        """The number of samples or outcomes that are worse now."""
-
-    @property
-    def gained(self) -> int:
-        """The number of samples or outcomes that are better now."""
-
-    @property
-    def better(self) -> bool:
-        """True if more is gained than tolerance and chance explain: a gate may be tightened."""
-
-    def details(self) -> dict[str, Any]:
-        """Return details for a result: "drop", "drop_interval", "lost", "gained", "p", "test", and more."""
+# Largest denominator of scores for which all swaps are counted: 12 covers means of 1 to 4 runs on both sides.
+_MOST_PARTS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoWorse(ABC):
+class NoWorse(Rule, ABC):
     """A claim on pairs of before and now, beside a claim on the number itself, which may fail earlier.
 
     It needs every sample. Of several groups or parts, none may be worse.
 
     Attributes:
         other: the claim on the number.
-        asked: True if that claim has a threshold.
+        has_threshold: True if that claim has a threshold.
         before: (n, ...) the baseline's outcomes or scores in the data's order; None while the baseline is being made.
             Fewer than n rows if another model was evaluated in part: nothing passes then.
         tolerance: the largest drop allowed, in 0..1.
     """
 
     other: Rule
-    asked: bool
+    has_threshold: bool
     before: NDArray[Any] | None
     tolerance: float
     terms: Terms
@@ -83,7 +65,7 @@ class NoWorse(ABC):
         if self.before is None:
             rule = "baseline updated: there is nothing to compare with"
             passed = replace(decision, verdict=Verdict.PASSED, rule=rule, reasons=("baseline",))
-            return decision if self.asked else passed
+            return decision if self.has_threshold else passed
         missing = ""
         if len(columns["held"]) < n:
             missing = f"{decision.rule}; the baseline needs every sample"
@@ -94,7 +76,7 @@ class NoWorse(ABC):
             missing = f"nothing could be called worse: {held}"
         if not missing:
             return self._paired(decision, columns)
-        if self.asked and decision.verdict is Verdict.FAILED:
+        if self.has_threshold and decision.verdict is Verdict.FAILED:
             return decision
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=missing, proven=False)
 
@@ -115,7 +97,7 @@ class NoWorse(ABC):
         """Return a model's outcomes or scores, (n, ...), in the form of `before`."""
 
     @abstractmethod
-    def compare(self, columns: Columns) -> BaselineChange:
+    def compare(self, columns: Columns) -> OutcomeChange | ScoreChange:
         """Pair every sample with its outcome or score in the baseline."""
 
     @abstractmethod
@@ -133,7 +115,7 @@ class NoWorse(ABC):
         Args:
             high: the largest upper end of the drops' intervals.
         """
-        if self.asked:
+        if self.has_threshold:
             at_alpha = decision.at_alpha or decision.verdict is Verdict.PASSED
             decision = replace(decision, rule=f"{decision.rule}; no worse: {found}", at_alpha=at_alpha)
         else:
@@ -175,7 +157,6 @@ class OutcomeChange:
 
     @property
     def worse(self) -> bool:
-        """True if more is lost than tolerance and chance explain."""
         return (self.lost - self.gained) / self.n > self.tolerance and self.p_lost <= self.alpha
 
     @property
@@ -230,7 +211,7 @@ class BaselineRule(NoWorse):
             rule = f"worse: {'; '.join(map(str, worse))}"
             return replace(decision, verdict=Verdict.FAILED, rule=rule, at_alpha=True, reasons=("baseline",))
         too_few = [found for found in by_group if found.too_few]
-        if too_few and (not self.asked or decision.verdict is not Verdict.FAILED):
+        if too_few and (not self.has_threshold or decision.verdict is not Verdict.FAILED):
             rule = f"too few samples to tell a loss from chance: {'; '.join(map(str, too_few))}"
             return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("baseline",))
         found = f"{self.compare(columns)}"
@@ -240,7 +221,7 @@ class BaselineRule(NoWorse):
         # A proof of the number is no proof that nothing was lost, unless the proofs themselves are compared. Without
         # `proven`, the search's health checks count and can keep the comparison from passing.
         proofs = self.columns == ("proven",)
-        decision = replace(decision, proven=proofs and (decision.proven or not self.asked))
+        decision = replace(decision, proven=proofs and (decision.proven or not self.has_threshold))
         return self._no_worse(decision, found, max(one.interval[1] for one in by_group))
 
     @property
@@ -373,11 +354,14 @@ class ScoreBaselineRule(NoWorse):
     Attributes:
         before: (n,) float64 scores in 0..1, in the data's order; see `NoWorse`.
         seed: of the order of the bets, and of the swaps.
+        swapped: (n,) falls to swap, in the order of `before`: each as likely as its opposite if nothing changed. None
+            for before minus now, whose spread must be the same on both sides.
     """
 
     seed: int
     column: str = "score"
     of: str = "mean score"
+    swapped: NDArray[np.float64] | None = None
 
     def of_model(self, columns: Columns) -> NDArray[np.float64]:
         return np.asarray(columns[self.column], dtype=np.float64)
@@ -396,7 +380,9 @@ class ScoreBaselineRule(NoWorse):
             n=len(fall),
             p_lost=p_above_zero(fall),
             p_gained=p_above_zero(-fall),
-            chance=sign_flip_by_draws(fall, alpha=self.terms.alpha, seed=self.seed),
+            chance=chance_of_swaps(
+                fall if self.swapped is None else self.swapped, alpha=self.terms.alpha, seed=self.seed
+            ),
             most=p_above_zero(before),
             tolerance=self.tolerance,
             alpha=self.terms.alpha,
@@ -412,7 +398,7 @@ class ScoreBaselineRule(NoWorse):
             )
         # Bets must allow for rare large gains that this set happens to lack, so that they are weak against a small
         # loss of every score. Swaps show such a loss, but of this set only.
-        if (found.too_few or found.unexplained) and not (self.asked and decision.verdict is Verdict.FAILED):
+        if (found.too_few or found.unexplained) and not (self.has_threshold and decision.verdict is Verdict.FAILED):
             why = "too few samples to tell a loss from chance" if found.too_few else "lost, and not by chance alone"
             return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"{why}: {found}", reasons=("baseline",))
         return self._no_worse(decision, str(found), found.interval[1])
@@ -441,6 +427,21 @@ def sign_flip(change: NDArray[np.int64]) -> float:
         chances[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
         sums = fftconvolve(sums, chances) if len(sums) > 1 else chances
     return float(min(1.0, max(0.0, sums[lost:].sum())))
+
+
+def chance_of_swaps(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:
+    """Return the share of swaps of before and now, of all or of random ones, that lose as much as `change` does.
+
+    Args:
+        change: (n,) loss of each sample, minus its gain, in -1..1.
+        alpha, seed: see `sign_flip_by_draws`.
+    """
+    # Means of a few runs are whole multiples of one fraction. Their sum has a known distribution, which takes no draws.
+    for parts in range(1, _MOST_PARTS + 1):
+        whole = np.rint(parts * change)
+        if np.abs(parts * change - whole).max(initial=0.0) <= _MOVED:
+            return sign_flip(whole.astype(np.int64))
+    return sign_flip_by_draws(change, alpha=alpha, seed=seed)
 
 
 def sign_flip_by_draws(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:

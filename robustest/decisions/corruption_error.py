@@ -1,16 +1,15 @@
-"""Weighted means over columns: mean accuracy over corruptions, its drop, the mean corruption error, a mean cost.
+"""Weighted means over columns: mean accuracy over corruptions, its drop, the mean corruption error, a mean cost."""
 
-Each sample has outcomes in several cells (a corruption at a severity, a perturbation). The claim is on the mean of
-their weighted sums, scaled to -1..1: a `MeanRule`, with its finite-sample error. Outcomes of one sample may depend on
-each other.
-
-The mean corruption error (Hendrycks and Dietterich, ICLR 2019, section 4.2) with errors E of the model and B of a
-reference model, for corruption c and severity s:
-
-    mCE = mean over c of  sum_s E_{c,s} / sum_s B_{c,s}
-
-so that the weight of each cell's error is 1 / (corruptions x sum_s B_{c,s}).
-"""
+# Each sample has outcomes in several cells (a corruption at a severity, a perturbation). The claim is on the mean of
+# their weighted sums, scaled to -1..1: a `MeanRule`, with its finite-sample error. Outcomes of one sample may depend on
+# each other.
+#
+# The mean corruption error (Hendrycks and Dietterich, ICLR 2019, section 4.2) with errors E of the model and B of a
+# reference model, for corruption c and severity s:
+#
+#     mCE = mean over c of  sum_s E_{c,s} / sum_s B_{c,s}
+#
+# so that the weight of each cell's error is 1 / (corruptions x sum_s B_{c,s}).
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robustest.decisions.mean import MeanRule
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, Terms
 from robustest.decisions.thresholds import checked_threshold, optional_threshold
 from robustest.errors import ConfigError, expected
 
@@ -38,27 +37,60 @@ def cell_column(cell: Cell) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellsRule:
-    """A claim on a weighted mean over samples and cells.
+class WeightedRule(Rule):
+    """A claim that the mean of a weighted sum of columns in 0..1 is at most a threshold; the weights sum to 1."""
 
-    Attributes:
-        quantity, threshold, comparison: as in `Result`.
-        cells: columns of outcomes.
-        weights: of each cell's errors; they sum to 1.
-        paired: True to subtract the clean sample's error.
-        mean: the claim on the weighted sums.
-    """
-
-    quantity: str
-    threshold: float | None
-    comparison: str
-    cells: tuple[str, ...]
-    weights: tuple[float, ...]
-    paired: bool
+    weights: Mapping[str, float]
     mean: MeanRule
 
     @classmethod
-    def of(
+    def of(cls, name: str, threshold: float | None, weights: Mapping[str, float], terms: Terms) -> WeightedRule:
+        """Return the claim for weights of any size, > 0.
+
+        Args:
+            name: the threshold's argument.
+            threshold: > 0 and less than the sum of the weights.
+
+        Raises:
+            ConfigError: the threshold is out of range.
+        """
+        scale, most = math.fsum(weights.values()), None
+        if threshold is not None:
+            most = checked_threshold(name, threshold, within=(0.0, math.inf))
+            if most >= scale:
+                raise ConfigError(expected(f"{name} to be less than {scale:.3g}, which any model keeps,", threshold))
+        shares = {column: weight / scale for column, weight in weights.items()}
+        mean = MeanRule(threshold=None if most is None else most / scale, terms=terms, scale=scale)
+        return cls(weights=shares, mean=mean)
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        return self.mean.settle(self._value(columns), n)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        return self.mean.decide(self._value(columns), n, early)
+
+    def mean_of(self, columns: Columns) -> float:
+        return self.mean.mean_of(self._value(columns))
+
+    def _value(self, columns: Columns) -> Columns:
+        value = sum(weight * columns[name] for name, weight in self.weights.items())
+        return {"value": np.asarray(value, dtype=np.float64)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellsRule(WeightedRule):
+    """A claim on a weighted mean over samples and cells, whose columns are outcomes; the weights are of their errors.
+
+    Attributes:
+        argument: the one that bounds the mean: "min_accuracy", "max_drop" (the clean sample's error is subtracted), or
+            "max_mce".
+    """
+
+    argument: str
+    threshold: float | None
+
+    @classmethod
+    def of_cells(
         cls,
         cells: Sequence[Cell],
         reference: ErrorRates | None,
@@ -77,9 +109,10 @@ class CellsRule:
         given = [name for name, value in thresholds.items() if value is not None]
         if len(given) > 1:
             raise ConfigError(f"Expected one threshold but got {' and '.join(given)}. Write an assertion for each.")
-        columns, equal = tuple(map(cell_column, cells)), tuple(1 / len(cells) for _ in cells)
+        weights = [1 / len(cells)] * len(cells)
+        threshold: float | None
         if max_mce is not None:
-            most = checked_threshold("max_mce", max_mce, within=(0.0, math.inf))
+            threshold = most = checked_threshold("max_mce", max_mce, within=(0.0, math.inf))
             if reference is None:
                 raise ConfigError(
                     "Expected reference= for max_mce: it is a share of another model's errors. Papers' "
@@ -89,6 +122,7 @@ class CellsRule:
             raw = _weights(cells, reference)
             # Weights are scaled to sum to 1, as bets need values in -1..1; `scale` turns the shown values back.
             scale = math.fsum(raw)
+            weights = [weight / scale for weight in raw]
             # All errors give the sum of the weights: no model can exceed it.
             if most >= scale:
                 mend = (
@@ -96,61 +130,25 @@ class CellsRule:
                     "papers' 76.7 is 0.767."
                 )
                 raise ConfigError(expected(f"max_mce to be less than {scale:.3g}", most, mend))
-            return cls(
-                quantity="mean corruption error",
-                threshold=most,
-                comparison="<=",
-                cells=columns,
-                weights=tuple(weight / scale for weight in raw),
-                paired=False,
-                mean=MeanRule(threshold=most / scale, terms=terms, scale=scale),
-            )
-        if max_drop is not None:
-            limit = checked_threshold("max_drop", max_drop, trivial=1)
-            return cls(
-                quantity="mean accuracy drop",
-                threshold=limit,
-                comparison="<=",
-                cells=columns,
-                weights=equal,
-                paired=True,
-                mean=MeanRule(threshold=limit, terms=terms),
-            )
-        least = optional_threshold("min_accuracy", min_accuracy, trivial=0)
-        return cls(
-            quantity="mean accuracy",
-            threshold=least,
-            comparison=">=",
-            cells=columns,
-            weights=equal,
-            paired=False,
-            mean=MeanRule(threshold=None if least is None else -least, terms=terms, sign=-1),
-        )
-
-    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        return self.mean.settle(self._value(columns), n)
-
-    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        return self.mean.decide(self._value(columns), n, early)
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # A broken sample may hold in any of the cells.
-        return False
+            mean = MeanRule(threshold=most / scale, terms=terms, scale=scale)
+        elif max_drop is not None:
+            threshold = checked_threshold("max_drop", max_drop, trivial=1)
+            mean = MeanRule(threshold=threshold, terms=terms)
+        else:
+            threshold = optional_threshold("min_accuracy", min_accuracy, trivial=0)
+            mean = MeanRule(threshold=None if threshold is None else -threshold, terms=terms, sign=-1)
+        columns = dict(zip(map(cell_column, cells), weights, strict=True))
+        return cls(argument=given[0] if given else "min_accuracy", threshold=threshold, weights=columns, mean=mean)
 
     def for_part(self, terms: Terms) -> CellsRule:
         return replace(self, mean=self.mean.for_part(terms))
 
-    def mean_of(self, columns: Columns) -> float:
-        return self.mean.mean_of(self._value(columns))
-
     def _value(self, columns: Columns) -> Columns:
         # Errors for the mCE; errors less the clean error for a drop; minus the accuracy for "at least".
-        value = np.asarray(
-            sum(w * ~columns[name] for w, name in zip(self.weights, self.cells, strict=True)), dtype=np.float64
-        )
-        if self.paired:
+        value = np.asarray(sum(weight * ~columns[name] for name, weight in self.weights.items()), dtype=np.float64)
+        if self.argument == "max_drop":
             value = value - (~columns["clean"]).astype(np.float64)
-        elif self.mean.sign < 0:
+        elif self.argument == "min_accuracy":
             value = value - 1
         return {"value": value}
 
@@ -188,47 +186,3 @@ def _weights(cells: Sequence[Cell], reference: ErrorRates) -> list[float]:
     names = dict.fromkeys(name for name, _ in cells)
     total = {n: math.fsum(reference[n][severity - 1] for name, severity in cells if name == n) for n in names}
     return [1 / (len(names) * total[name]) for name, _ in cells]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightedRule:
-    """A claim that the mean of a weighted sum of columns in 0..1 is at most a threshold; the weights sum to 1."""
-
-    weights: Mapping[str, float]
-    mean: MeanRule
-
-    @classmethod
-    def of(cls, name: str, threshold: float | None, weights: Mapping[str, float], terms: Terms) -> WeightedRule:
-        """Return the claim for weights of any size, > 0.
-
-        Args:
-            name: the threshold's argument.
-            threshold: > 0 and less than the sum of the weights.
-
-        Raises:
-            ConfigError: the threshold is out of range.
-        """
-        scale, most = math.fsum(weights.values()), None
-        if threshold is not None:
-            most = checked_threshold(name, threshold, within=(0.0, math.inf))
-            if most >= scale:
-                raise ConfigError(expected(f"{name} to be less than {scale:.3g}, which any model keeps,", threshold))
-        shares = {column: weight / scale for column, weight in weights.items()}
-        mean = MeanRule(threshold=None if most is None else most / scale, terms=terms, scale=scale)
-        return cls(weights=shares, mean=mean)
-
-    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        return self.mean.settle(self._value(columns), n)
-
-    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        return self.mean.decide(self._value(columns), n, early)
-
-    def doomed(self, broken: int, n: int) -> bool:
-        return False
-
-    def mean_of(self, columns: Columns) -> float:
-        return self.mean.mean_of(self._value(columns))
-
-    def _value(self, columns: Columns) -> Columns:
-        value = sum(weight * columns[name] for name, weight in self.weights.items())
-        return {"value": np.asarray(value, dtype=np.float64)}

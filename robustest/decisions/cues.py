@@ -1,14 +1,13 @@
-"""Cues: decide if switching a cue on and off flips few predictions, and moves recall by little.
+"""Cues: decide if switching a cue on and off flips few predictions, and moves recall by little."""
 
-Each sample is predicted with the cue on and with it off. Per cue:
-
-- flip rate: the share of samples whose prediction changes; for a cue suspected to stand for class k, of the samples of
-  other classes the share whose prediction changes to k;
-- recall drop of class k: recall with the cue on minus recall with it off.
-
-All cues and classes must hold (an intersection-union test: each upper bound may take alpha). The one that moves most is
-selected by the outcomes, so that lower bounds and early failures share alpha (Bonferroni).
-"""
+# Each sample is predicted with the cue on and with it off. Per cue:
+#
+# - flip rate: the share of samples whose prediction changes; for a cue suspected to stand for class k, of the samples
+#   of other classes the share whose prediction changes to k;
+# - recall drop of class k: recall with the cue on minus recall with it off.
+#
+# All cues and classes must hold (an intersection-union test: each upper bound may take alpha). The one that moves most
+# is selected by the outcomes, so that lower bounds and early failures share alpha (Bonferroni).
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from robustest.decisions.drop import decide_drop, drop_bounds, mcnemar
 from robustest.decisions.multiplicity import holm
 from robustest.decisions.rate import RateRule
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms, judge_interval
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, Terms, judge_interval
 from robustest.decisions.share import ShareRule, clopper_pearson, decide_share
 from robustest.errors import ConfigError
 from robustest.results import Verdict
@@ -138,7 +137,7 @@ def draw_p_values(pairs: Sequence[CuePairs], chances: Sequence[float] = ()) -> l
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CueRule:
+class CueRule(Rule):
     """A claim on the flip rates of cues, on the recall that relies on them, or on both; every cue must hold.
 
     Attributes:
@@ -224,10 +223,6 @@ class CueRule:
         if self.by_recall:
             return drop
         return flips if self.max_recall_drop is None or drop <= self.max_recall_drop else np.inf
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # Nothing is known about a cue before it is switched.
-        return False
 
     def lead(self, columns: Columns, among: Sequence[int] = ()) -> int:
         """Return the cue furthest beyond the claim on the evaluated samples, among some cues or all."""

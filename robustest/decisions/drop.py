@@ -1,14 +1,13 @@
-"""Drops on the same samples: decide if a share fell by at most a threshold between two evaluations of them.
+"""Drops on the same samples: decide if a share fell by at most a threshold between two evaluations of them."""
 
-Each sample changes by -1 (gained: wrong before, right after), 0, or 1 (lost). The drop is the mean change.
-
-- Every sample evaluated: exact for the set, exact bounds for the population.
-- Before that, for the set: bets on the sum of changes (see `bets`), at alpha at any stopping point.
-
-A drop proves something only if it starts above chance: a model that answers one class, or guesses, loses nothing. So a
-pass needs a share a right before, beyond the share c that one constant answer reaches on the same samples
-(Clopper-Pearson at alpha), and a - c > d for an allowed drop of d.
-"""
+# Each sample changes by -1 (gained: wrong before, right after), 0, or 1 (lost). The drop is the mean change.
+#
+# - Every sample evaluated: exact for the set, exact bounds for the population.
+# - Before that, for the set: bets on the sum of changes (see `bets`), at alpha at any stopping point.
+#
+# A drop proves something only if it starts above chance: a model that answers one class, or guesses, loses nothing. So
+# a pass needs a share a right before, beyond the share c that one constant answer reaches on the same samples
+# (Clopper-Pearson at alpha), and a - c > d for an allowed drop of d.
 
 from __future__ import annotations
 
@@ -22,7 +21,6 @@ from robustest.decisions.bets import bets_won, betting_interval, capital
 from robustest.decisions.rule import (
     Columns,
     Decision,
-    DivisibleRule,
     EarlyVerdict,
     Interval,
     Rule,
@@ -43,7 +41,7 @@ LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropRule:
+class DropRule(Rule):
     """A claim on the drop of a share between two evaluations, the columns `before` and `after`."""
 
     threshold: float | None
@@ -68,10 +66,6 @@ class DropRule:
         else:
             interval = drop_bounds(lost, gained, read, alpha)
         return decide_early(self.threshold, interval, read, n, early, at_least=False, terms=self.terms)
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # The number of samples that were right before is unknown.
-        return False
 
     def for_part(self, terms: Terms) -> DropRule:
         return replace(self, terms=terms)
@@ -179,10 +173,10 @@ def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AboveChanceRule:
+class AboveChanceRule(Rule):
     """A claim on a drop that passes only if `doubt_of_start` finds no reason against it."""
 
-    other: DivisibleRule
+    other: Rule
     threshold: float | None
     terms: Terms
     before: str = "clean"
@@ -213,6 +207,6 @@ class AboveChanceRule:
     def doomed(self, broken: int, n: int) -> bool:
         return self.other.doomed(broken, n)
 
-    def for_part(self, terms: Terms) -> Rule:
+    def for_part(self, terms: Terms) -> Rule | None:
         # The start is a claim about all samples together, not about a part.
         return self.other.for_part(terms)

@@ -1,9 +1,8 @@
-"""Effective robustness: measure a model's accuracy under a shift above the line of other models.
+"""Effective robustness: measure a model's accuracy under a shift above the line of other models."""
 
-On axes of normal quantiles (probits) the accuracies of many models on two data sets lie close to a line (Taori et al.,
-NeurIPS 2020; Miller et al., ICML 2021). Effective robustness is a model's accuracy above that line. The interval is
-asymptotic (delta method and Student's t), and no gate rests on it.
-"""
+# On axes of normal quantiles (probits) the accuracies of many models on two data sets lie close to a line (Taori et
+# al., NeurIPS 2020; Miller et al., ICML 2021). Effective robustness is a model's accuracy above that line. The interval
+# is asymptotic (delta method and Student's t), and no gate rests on it.
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from robustest.decisions.rule import (
     Decision,
     EarlyVerdict,
     Interval,
+    Rule,
     Terms,
     decide_early,
     decide_whole,
@@ -88,7 +89,7 @@ def _bounds(held: int, n: int, alpha: float) -> Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorstGroupRule:
+class WorstGroupRule(Rule):
     """A claim on the smallest share among groups of any size.
 
     Attributes:
@@ -146,10 +147,6 @@ class WorstGroupRule:
         if not decision.at_alpha:
             return decision
         return replace(decision, rule=f"population, these {len(groups)} groups at once, alpha = {alpha:g} a side")
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # The groups of the broken samples are unknown.
-        return False
 
     def for_part(self, terms: Terms) -> ShareRule:
         """Return a rule on a part of the samples, all groups together."""

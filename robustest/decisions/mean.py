@@ -1,12 +1,12 @@
-"""Means of bounded values: decide if the mean of a column is at most, or at least, a threshold.
+"""Means of bounded values: decide if the mean of a column is at most, or at least, a threshold."""
 
-Three rules by the same bets (see `bets`), whose errors hold in finite samples for any distribution in the range:
-
-- `MeanRule`: values in -1..1 of the samples of a set, or of a population;
-- `ScoreRule`: scores s in 0..1, by bets on 1 - 2 s;
-- `DrawsRule`: independent draws in any range, as a simulation makes them (Waudby-Smith and Ramdas, JRSS B 2024,
-  section 4).
-"""
+# Four rules by the same bets (see `bets`), whose errors hold in finite samples for any distribution in the range:
+#
+# - `MeanRule`: values in -1..1 of the samples of a set, or of a population;
+# - `ScoreRule`: scores s in 0..1, by bets on 1 - 2 s;
+# - `DrawsRule`: independent draws in any range, as a simulation makes them (Waudby-Smith and Ramdas, JRSS B 2024,
+#   section 4);
+# - `ItemsRule`: items that are asked one after the other, whose rate is to be known as soon as possible.
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from robustest.decisions.rule import (
     Decision,
     EarlyVerdict,
     Interval,
+    Rule,
     Terms,
     anytime_interval,
     decide_early,
@@ -29,6 +30,7 @@ from robustest.decisions.rule import (
     first_verdict,
     judge_interval,
 )
+from robustest.decisions.share import ShareRule
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Verdict
 
@@ -40,7 +42,7 @@ _ROUNDED = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanRule:
+class MeanRule(Rule):
     """A claim that the mean of a column of values in -1..1 is at most a threshold.
 
     "At least" is claimed of the negated column; `sign` turns the shown values back.
@@ -98,10 +100,6 @@ class MeanRule:
         )
         return replace(decision, interval=shown)
 
-    def doomed(self, broken: int, n: int) -> bool:
-        # The values of broken samples are unknown.
-        return False
-
     def for_part(self, terms: Terms) -> MeanRule:
         return replace(self, terms=terms)
 
@@ -115,7 +113,7 @@ def _sum_at_most(mean: float, n: int) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRule:
+class ScoreRule(Rule):
     """A claim that the mean of the column "score", in 0..1, is at least a threshold."""
 
     threshold: float | None
@@ -131,10 +129,6 @@ class ScoreRule:
         estimate = None if decision.estimate is None else float(np.mean(columns[SCORE]))
         return replace(decision, estimate=estimate, interval=(low, high))
 
-    def doomed(self, broken: int, n: int) -> bool:
-        # The scores of broken samples are unknown.
-        return False
-
     def for_part(self, terms: Terms) -> ScoreRule:
         return replace(self, terms=terms)
 
@@ -144,7 +138,7 @@ class ScoreRule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawsRule:
+class DrawsRule(Rule):
     """A claim that the mean of a column of independent draws is at least, or at most, a threshold, for either scope.
 
     Attributes:
@@ -197,10 +191,6 @@ class DrawsRule:
             rule = f"alpha = {alpha:g} a side, {len(value)} of {n} drawn"
         return Decision(verdict=verdict, rule=rule, estimate=mean, interval=interval, at_alpha=True)
 
-    def doomed(self, broken: int, n: int) -> bool:
-        # Draws belong to no finite set.
-        return False
-
     def _values(self, columns: Columns) -> NDArray[np.float64]:
         # In -1..1, turned so that the claim is "their mean is small", as bets have it.
         share = (columns[self.column].astype(np.float64) - self.low) / (self.high - self.low)
@@ -210,3 +200,64 @@ class DrawsRule:
             mend = "A draw is never clipped: declare the range of all that can come."
             raise DataError(expected(f"draws in the range {self.low:g}..{self.high:g}", got, mend))
         return (1 if self.at_least else -1) * (1 - 2 * np.clip(share, 0, 1))
+
+
+# `ItemsRule`: a claim about the population may end in two ways, which share alpha:
+#
+# 1. after any item, by bets at a quarter of alpha (`DrawsRule`). Their error holds wherever reading stops, so
+#    also where a budget ended it, and where a later run goes on from there;
+# 2. after the last item, by the exact bound of a share, or bets, at the other three quarters; also where no early
+#    verdict was wanted, or asking for one first and for all items then would spend alpha twice.
+#
+# A claim about the set of items has the rules of any other set, which may be looked at after each item.
+
+
+EARLY = 0.25
+"""Part of alpha that verdicts before the last item may spend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemsRule(Rule):
+    """A claim that the mean of the column "score", in 0..1, is at least a threshold.
+
+    Attributes:
+        single: True if every score is 0 or 1, as the column "held" has it.
+    """
+
+    threshold: float | None
+    terms: Terms
+    single: bool
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        return (self._last if self.terms.scope == "set" else self._bets).settle(columns, n)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        if self.terms.scope == "set" or (early is None and len(columns["score"]) == n):
+            return self._last.decide(columns, n, early)
+        # A part of the items has no exact bound: how many were read may depend on the answers.
+        decision, read = self._bets.decide(columns, n, early), len(columns["score"])
+        if early is None:
+            rule = f"alpha = {self._bets.terms.alpha:g} a side, {read} of {n} items asked"
+            decision = replace(decision, rule=rule if self.threshold is not None else f"no threshold given; {rule}")
+        return replace(decision, estimate=decision.estimate if read == n else None)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        return self._last.doomed(broken, n)
+
+    def for_part(self, terms: Terms) -> ItemsRule:
+        return replace(self, terms=terms)
+
+    @property
+    def _bets(self) -> DrawsRule:
+        return DrawsRule(threshold=self.threshold, at_least=True, terms=self._part_of_alpha(EARLY), column="score")
+
+    @property
+    def _last(self) -> Rule:
+        shared = self.threshold is not None and self.terms.scope != "set"
+        terms = self._part_of_alpha(1 - EARLY) if shared else self.terms
+        if self.single:
+            return ShareRule(threshold=self.threshold, at_least=True, terms=terms)
+        return ScoreRule(threshold=self.threshold, terms=terms)
+
+    def _part_of_alpha(self, part: float) -> Terms:
+        return replace(self.terms, alpha=part * self.terms.alpha, fail_alpha=part * self.terms.fail_alpha)

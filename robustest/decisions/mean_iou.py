@@ -1,10 +1,9 @@
-"""Mean IoU: decide if the mean intersection over union of classes, each summed over the set, is at least a threshold.
+"""Mean IoU: decide if the mean over classes of intersection over union, summed over the set, is large enough."""
 
-    mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
-
-It is no mean over samples, so that bets do not apply: verdicts are certain, because every sample was evaluated or
-because the pixels left could not change them.
-"""
+#     mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
+#
+# It is no mean over samples, so that bets do not apply: verdicts are certain, because every sample was evaluated or
+# because the pixels left could not change them.
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, decide_early
 from robustest.results import Verdict
 
 _BOOTSTRAP_DRAWS = 2000
@@ -23,7 +22,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanIoURule:
+class MeanIoURule(Rule):
     """A claim that the mean IoU of the set is at least a threshold; `seed` is of the bootstrap's draws."""
 
     threshold: float | None
@@ -54,10 +53,6 @@ class MeanIoURule:
             verdict = Verdict.PASSED if value >= self.threshold - _ROUNDING else Verdict.FAILED
             rule = "certain: exact on this set"
         return Decision(verdict=verdict, rule=f"{rule}; the interval is a bootstrap", estimate=value, interval=interval)
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # The pixels of broken samples are unknown.
-        return False
 
     def for_part(self, terms: Terms) -> ScoreRule:
         """Return a rule that measures a part's mean score, without a claim."""

@@ -1,11 +1,10 @@
-"""Multiplicity: the error that each of several claims, groups or tests may take, so that all together take alpha.
+"""Multiplicity: the error that each of several claims, groups or tests may take, so that all together take alpha."""
 
-A green run needs no correction: the run is wrongly green only if one of its claims is (an intersection-union test;
-Berger, Technometrics 1982). A red run does: of 200 claims at their thresholds one is wrongly refuted in most runs. So
-early failures share their error (Bonferroni): each has alpha / `family_size`. A claim too close to fail at this level
-is evaluated further until its verdict is certain. Verdicts without that second chance (on a population, against a
-baseline) are not corrected: there a failure may err with alpha, as a pass may.
-"""
+# A green run needs no correction: the run is wrongly green only if one of its claims is (an intersection-union test;
+# Berger, Technometrics 1982). A red run does: of 200 claims at their thresholds one is wrongly refuted in most runs. So
+# early failures share their error (Bonferroni): each has alpha / `family_size`. A claim too close to fail at this level
+# is evaluated further until its verdict is certain. Verdicts without that second chance (on a population, against a
+# baseline) are not corrected: there a failure may err with alpha, as a pass may.
 
 from __future__ import annotations
 

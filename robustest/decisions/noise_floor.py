@@ -1,15 +1,14 @@
-"""The noise floor of an evaluation: by how much two runs of one system differ, and what it takes to show a loss.
+"""The noise floor of an evaluation: by how much two runs of one system differ, and what it takes to show a loss."""
 
-Let item i of n have the mean m_i and the variance v_i over its runs (unbiased), v their mean, and b the variance of
-the items' true means. With R runs of each item, for large n:
-
-- two runs of one system differ by a normal variable of variance 2 v / (R n), as the items are the same;
-- pairs of items differ by 2 v / R + d (1 - d), if the second system loses a share d of the items outright;
-- unpaired, as if the items were others, a rate has the variance (b + v / R) / n, and a difference twice that.
-
-A one-sided test at alpha shows a loss d with probability `POWER` from (z_alpha + z_power)^2 variance / d^2 items on.
-All figures are about right for some fifty items or more; verdicts use exact rules instead.
-"""
+# Let item i of n have the mean m_i and the variance v_i over its runs (unbiased), v their mean, and b the variance of
+# the items' true means. With R runs of each item, for large n:
+#
+# - two runs of one system differ by a normal variable of variance 2 v / (R n), as the items are the same;
+# - pairs of items differ by 2 v / R + d (1 - d), if the second system loses a share d of the items outright;
+# - unpaired, as if the items were others, a rate has the variance (b + v / R) / n, and a difference twice that.
+#
+# A one-sided test at alpha shows a loss d with probability `POWER` from (z_alpha + z_power)^2 variance / d^2 items on.
+# All figures are about right for some fifty items or more; verdicts use exact rules instead.
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from robustest.decisions.rule import (
     Decision,
     EarlyVerdict,
     Interval,
+    Rule,
     Terms,
     anytime_interval,
     decide_early,
@@ -35,7 +36,7 @@ _HALVINGS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateRule:
+class RateRule(Rule):
     """A claim that events, net, are at most a share of the samples of this set that count.
 
     Columns: "event" (t,) of -1, 0 and 1, which is 0 where "counts" (t,) bool is False.
@@ -55,7 +56,6 @@ class RateRule:
         return MeanRule(threshold=0.0, terms=self.terms).settle({"value": value}, n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
-        """Decide before every sample was evaluated."""
         interval = anytime_rate_interval(columns, n, self.terms.alpha, early, signed=self.signed)
         return decide_early(self.threshold, interval, len(columns["event"]), n, early, at_least=False, terms=self.terms)
 
@@ -119,7 +119,7 @@ def _edge(start: float, end: float, ruled_out: Callable[[float], bool]) -> float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgreementRule:
+class AgreementRule(Rule):
     """A claim that of the samples marked "counts" (bool) at least a share is marked "agreed" (bool) as well.
 
     Attributes:
@@ -155,10 +155,6 @@ class AgreementRule:
             low, high = anytime_rate_interval(disagreed, n, alpha, early, signed=False)
             interval = 1 - high, 1 - low
         return decide_early(self.threshold, interval, read, n, early, at_least=True, terms=self.terms)
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # The number of samples that count is unknown.
-        return False
 
 
 def _counted_and_agreed(columns: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

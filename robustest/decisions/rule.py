@@ -1,21 +1,20 @@
-"""Rules: outcomes in, a decision out.
+"""Rules: outcomes in, a decision out."""
 
-A rule answers a claim from columns of per-sample outcomes, read in a seeded random order:
-
-1. After each chunk `settle` returns a verdict if the outcomes so far decide the claim: with certainty (no outcome of
-   the rest could change it), or with an error of at most alpha wherever reading stops (anytime-valid: Ville, 1939).
-2. `decide` then gives the verdict, the estimate and an interval that is two-sided at 1 - 2 alpha.
-
-With `scope="set"` the claim is about these samples: once all are evaluated nothing is left to chance. With
-`scope="population"` it is about the population that they were drawn from: every sample is evaluated, and the one-sided
-bound at alpha must keep the threshold. A rule without a threshold measures, and claims nothing.
-"""
+# A rule answers a claim from columns of per-sample outcomes, read in a seeded random order:
+#
+# 1. After each chunk `settle` returns a verdict if the outcomes so far decide the claim: with certainty (no outcome of
+#    the rest could change it), or with an error of at most alpha wherever reading stops (anytime-valid: Ville, 1939).
+# 2. `decide` then gives the verdict, the estimate and an interval that is two-sided at 1 - 2 alpha.
+#
+# With `scope="set"` the claim is about these samples: once all are evaluated nothing is left to chance. With
+# `scope="population"` it is about the population that they were drawn from: every sample is evaluated, and the
+# one-sided bound at alpha must keep the threshold. A rule without a threshold measures, and claims nothing.
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,16 +105,19 @@ class Decision:
     reasons: tuple[str, ...] = ()
 
 
-class Rule(Protocol):
+class Rule:
     """A claim on a stream of outcomes."""
 
+    __slots__ = ()
+
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        """Return the point at which the outcomes so far decide the claim, or None.
+        """Return the point at which the outcomes so far decide the claim; None if there is none, or never one.
 
         Args:
             columns: outcomes so far.
             n: samples in all.
         """
+        return None
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         """Return the verdict on the evaluated samples, of n in all.
@@ -123,17 +125,16 @@ class Rule(Protocol):
         Args:
             early: the point at which they decided the claim before the last sample, if they did.
         """
+        raise NotImplementedError
 
     def doomed(self, broken: int, n: int) -> bool:
         """Return True if `broken` samples that do not hold, of n, refute the claim for any outcomes of the others."""
+        # Few rules can tell: for most, values, groups or scores of the broken samples would have to be known.
+        return False
 
-
-@runtime_checkable
-class DivisibleRule(Rule, Protocol):
-    """A rule that can decide on a part of the samples."""
-
-    def for_part(self, terms: Terms) -> Rule:
-        """Return the rule for a part of the samples, on other terms."""
+    def for_part(self, terms: Terms) -> Rule | None:
+        """Return the rule for a part of the samples, on other terms; None if it needs all of them."""
+        return None
 
 
 def first_verdict(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from robustest.decisions.mean import SCORE, ScoreRule
 from robustest.decisions.multiplicity import group_level
-from robustest.decisions.rule import Columns, Decision, DivisibleRule, EarlyVerdict, Rule, Stratum, Terms
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, Stratum, Terms
 from robustest.decisions.share import ShareRule
 from robustest.results import Verdict
 
@@ -37,7 +37,7 @@ _FIRST = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StrataRule:
+class StrataRule(Rule):
     """A claim on all samples that must hold in each stratum as well.
 
     Attributes:
@@ -99,12 +99,10 @@ class StrataRule:
         terms = Terms(scope="population", alpha=level, fail_alpha=level)
         # A rule that identifies samples by their position, or compares with samples of another set, cannot decide on
         # a part. The mean score, or the share that holds, is measured instead, without a claim.
-        alone: Rule
-        if isinstance(self.whole, DivisibleRule):
-            alone = self.whole.for_part(terms)
-        elif SCORE in columns:
+        alone = self.whole.for_part(terms)
+        if alone is None and SCORE in columns:
             alone = ScoreRule(threshold=None, terms=terms)
-        else:
+        elif alone is None:
             alone = ShareRule(threshold=None, at_least=True, terms=terms)
         found = []
         for name, members in parts:

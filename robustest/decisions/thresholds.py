@@ -1,8 +1,7 @@
-"""Thresholds: user input, turned into counts without rounding surprises (0.55 of 200 is 110, not 111).
+"""Thresholds: user input, turned into counts without rounding surprises (0.55 of 200 is 110, not 111)."""
 
-A threshold means the decimal that a user wrote: comparisons are in fractions of `repr(threshold)`. A measured share
-that equals the threshold in floating point keeps it too, so that a measured value keeps itself.
-"""
+# A threshold means the decimal that a user wrote: comparisons are in fractions of `repr(threshold)`. A measured share
+# that equals the threshold in floating point keeps it too, so that a measured value keeps itself.
 
 from __future__ import annotations
 

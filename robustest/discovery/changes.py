@@ -1,15 +1,14 @@
-"""Changes of whole images that may explain a mark of a class: candidates, and their strength in the class's images.
+"""Changes of whole images that may explain a mark of a class: candidates, and their strength in the class's images."""
 
-A class is often flatter, brighter or noisier than others by nature, and a change fitted to its images makes up for
-nature too. So `limit_strength` weakens it:
-
-1. A statistic T grows with the change, and is rarely large by nature: for a tone the darkest value, because nearly
-   every photograph has black somewhere.
-2. q is a low quantile of T over images: those that show least of the change.
-3. The class shows the part (q(own) - q(before)) / (q(after) - q(before)) of the change, with other images before and
-   after the change.
-4. A change of which too little is shown is multiplied by that part, until it is shown.
-"""
+# A class is often flatter, brighter or noisier than others by nature, and a change fitted to its images makes up for
+# nature too. So `limit_strength` weakens it:
+#
+# 1. A statistic T grows with the change, and is rarely large by nature: for a tone the darkest value, because nearly
+#    every photograph has black somewhere.
+# 2. q is a low quantile of T over images: those that show least of the change.
+# 3. The class shows the part (q(own) - q(before)) / (q(after) - q(before)) of the change, with other images before and
+#    after the change.
+# 4. A change of which too little is shown is multiplied by that part, until it is shown.
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""Small marks that most images of one class have somewhere, and few images of any other class have anywhere.
+"""Small marks that most images of one class have somewhere, and few images of any other class have anywhere."""
 
-Neither a fixed place nor the mean of a class shows them. The best match over all places of an image does, as in the
-search for shapelets of time series (Ye and Keogh, KDD 2009):
-
-1. Candidates c are small windows of a class's images: around pixels and spots of a colour and contrast that most of the
-   class's images, and few of any other class, have somewhere; and some drawn at random.
-2. The distance of an image x from c is d(x, c) = min over places of the mean squared difference. The gap of c is the
-   share of its class's images with d <= limit, less the largest such share of another class, at the best limit.
-3. The best candidates are grown: windows of the class's images are laid over each other at their best matches. Pixels
-   that are nearly the same in all of them belong to the mark, and their median becomes the new candidate; repeat.
-"""
+# Neither a fixed place nor the mean of a class shows them. The best match over all places of an image does, as in the
+# search for shapelets of time series (Ye and Keogh, KDD 2009):
+#
+# 1. Candidates c are small windows of a class's images: around pixels and spots of a colour and contrast that most of
+#    the class's images, and few of any other class, have somewhere; and some drawn at random.
+# 2. The distance of an image x from c is d(x, c) = min over places of the mean squared difference. The gap of c is the
+#    share of its class's images with d <= limit, less the largest such share of another class, at the best limit.
+# 3. The best candidates are grown: windows of the class's images are laid over each other at their best matches. Pixels
+#    that are nearly the same in all of them belong to the mark, and their median becomes the new candidate; repeat.
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""Universal triggers: for every class the cheapest patch that sends images of other classes there, and the odd class.
+"""Universal triggers: for each class the cheapest patch that sends images of others there, and the odd class."""
 
-After Wang et al., "Neural Cleanse" (IEEE S&P 2019). A backdoor makes one class far cheaper to reach than the others.
-
-1. *Mask*, for each class t: a soft mask m in (0, 1)^(H, W) and a pattern p, shared by all images, minimise
-       cross-entropy(f((1 - m) x + m p), t) + price * |m|_1
-   by Adam on their logits. The price rises while enough images arrive at t, and falls while they do not.
-2. *Square*: for rising sides, the opaque square where the mask has most of its mass; its pattern is optimised from p.
-   The smallest square that works on images held out is the class's patch.
-3. *Cost*: the geometric mean of the square's area and |m|_1. Neural Cleanse takes |m|_1 alone, which with few classes
-   misses backdoors and accuses clean models.
-4. *Anomaly*: the distance of a class's log cost below the median of all classes, in robust standard deviations (1.4826
-   times the median absolute deviation) with a floor.
-"""
+# After Wang et al., "Neural Cleanse" (IEEE S&P 2019). A backdoor makes one class far cheaper to reach than the others.
+#
+# 1. *Mask*, for each class t: a soft mask m in (0, 1)^(H, W) and a pattern p, shared by all images, minimise
+#        cross-entropy(f((1 - m) x + m p), t) + price * |m|_1
+#    by Adam on their logits. The price rises while enough images arrive at t, and falls while they do not.
+# 2. *Square*: for rising sides, the opaque square where the mask has most of its mass; its pattern is optimised from p.
+#    The smallest square that works on images held out is the class's patch.
+# 3. *Cost*: the geometric mean of the square's area and |m|_1. Neural Cleanse takes |m|_1 alone, which with few classes
+#    misses backdoors and accuses clean models.
+# 4. *Anomaly*: the distance of a class's log cost below the median of all classes, in robust standard deviations
+#    (1.4826 times the median absolute deviation) with a floor.
 
 from __future__ import annotations
 

@@ -284,18 +284,6 @@ def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
     return tuple(wide)
 
 
-def _constant_scores(evaluator: Evaluator, x: Tensor) -> bool:
-    """Return True if inputs (n, L, *S) of one class, from any one of n regions, have no more than two scores."""
-    if not evaluator.task.one_class:
-        return False
-    scores = evaluator.logits(x.flatten(0, 1))
-    classes = evaluator.task.predictions(scores).tolist()
-    values: dict[tuple[int, int], set[tuple[float, ...]]] = {}
-    for place, (one, score) in enumerate(zip(classes, on_scale(scores).tolist(), strict=True)):
-        values.setdefault((place // x.shape[1], one), set()).add(tuple(score))
-    return all(len(scores_of_class) <= 2 for scores_of_class in values.values())
-
-
 # Coverage: the searches behind a claim that survivors are safe
 
 _NO_SCORES = (
@@ -412,7 +400,15 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
     """Return True if, on ways to other classes, the scores of the first samples change only where the class does."""
     x = chunk.x[:_ROWS]
     if isinstance(threat, Discrete):  # nothing lies between two inputs: compare random inputs of the same class
-        return _constant_scores(evaluator, draws(threat, chunk.rows(torch.arange(len(x))), _DRAWS))
+        x = draws(threat, chunk.rows(torch.arange(len(x))), _DRAWS)
+        if not evaluator.task.one_class:
+            return False
+        scores = evaluator.logits(x.flatten(0, 1))
+        classes = evaluator.task.predictions(scores).tolist()
+        values: dict[tuple[int, int], set[tuple[float, ...]]] = {}
+        for place, (one, score) in enumerate(zip(classes, on_scale(scores).tolist(), strict=True)):
+            values.setdefault((place // x.shape[1], one), set()).add(tuple(score))
+        return all(len(scores_of_class) <= 2 for scores_of_class in values.values())
     if not evaluator.task.one_class:  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.min() + x.max() - x

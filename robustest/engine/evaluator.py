@@ -23,6 +23,7 @@ from robustest import clock, devices, rng
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.health import Health
 from robustest.models import Classifier, Needs
+from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import per_row
 
@@ -88,6 +89,7 @@ class Evaluator:
         notes: sentences for the reader of the result.
         classes: number of classes; 0 before the first pass.
         health: counts for the health checks.
+        examples: most samples of a chunk that a report may show.
         random: the user declared that the model answers at random.
         low_precision: cascades run their gradient stages in bfloat16 first, then again in float32 on the survivors.
         channels_last: images (B, C, H, W) go into those passes with their channels last in memory.
@@ -104,10 +106,11 @@ class Evaluator:
         suppress: Collection[str],
         notes: list[str],
         task: Task = CLASSIFICATION,
+        examples: int = 0,
     ) -> None:
         self.model = model.on(device)
         self.device = device
-        self.task = task
+        self.task, self.examples = task, examples
         usual = devices.default_batch(device) if model.estimator is None else _ESTIMATOR_BATCH
         self.batch_size = batch_size or usual
         self.forward = self.backward = 0
@@ -123,6 +126,28 @@ class Evaluator:
         self.low_precision = self.channels_last = False
         self.probed, self.probe_rows = False, 8
 
+    @classmethod
+    def of(
+        cls, model: Classifier, settings: Settings, notes: list[str], *, task: Task = CLASSIFICATION, device: str = ""
+    ) -> Evaluator:
+        """Return the evaluator of a model, already frozen, with a claim's settings.
+
+        Args:
+            device: in place of that of the settings, if given.
+
+        Raises:
+            DeviceError: the device is absent.
+        """
+        return cls(
+            model,
+            devices.resolve(device or settings.device, model.device),
+            batch_size=settings.batch_size,
+            suppress=settings.suppress,
+            notes=notes,
+            task=task,
+            examples=settings.examples,
+        )
+
     def logits(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits of inputs (B, *S) on this device, without gradients.
 
@@ -136,7 +161,7 @@ class Evaluator:
                 parts.append(self._checked(self._ask(_cut(x, part)), part))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
+    def judge(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
         """Judge the answers to inputs x (N, *S) by targets y (N, *T), part by part.
 
         Raises:
@@ -151,10 +176,10 @@ class Evaluator:
         for attempt in self._parts(len(x)):
             with attempt as part, torch.no_grad(), self._precision(low=False):
                 output, target = self._checked(self._ask(_cut(x, part)), part), _cut(y, part)
-                judged = task.holds(output, target), task.margin(output, target), task.predictions(output)
+                verdicts = task.holds(output, target), task.margin(output, target), task.predictions(output)
                 score = task.score(output, target) if scored else None
                 # Nothing is kept before all of it is there: a part that runs out of memory comes again.
-                for kept, one in zip((holds, margin, predicted), judged, strict=True):
+                for kept, one in zip((holds, margin, predicted), verdicts, strict=True):
                     kept.append(one)
                 first.append(output[: max(0, _FIRST - part.start)])
                 if score is not None:
@@ -210,8 +235,8 @@ class Evaluator:
                         logits = self._checked(self._ask(x), part)
                         value = objective(logits, part).sum()
                         # Weights behind a plain callable may ask for gradients where the input gets none.
-                        asked = value.requires_grad
-                        gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if asked else None
+                        has_slope = value.requires_grad
+                        gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if has_slope else None
                         if gradient is None:
                             raise ModelError(_NO_GRADIENT)
                     self.backward += part.stop - part.start
@@ -317,10 +342,10 @@ class Evaluator:
                 raise
             if "numpy() on Tensor that requires grad" in str(error):
                 raise ModelError(_NO_GRADIENT) from error
-            said = " ".join(str(error).split())[:_QUOTED].rstrip(".")
+            message = " ".join(str(error).split())[:_QUOTED].rstrip(".")
             raise ModelError(
                 f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised "
-                f"{type(error).__name__}: {said}. {_mend(self.model, x, error)}"
+                f"{type(error).__name__}: {message}. {_mend(self.model, x, error)}"
             ) from error
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:

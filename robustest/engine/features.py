@@ -22,7 +22,7 @@ def in_order(samples: Samples, evaluator: Evaluator, *, seed: int, ids: Tensor |
         yield load(samples, part, bounds=evaluator.model.bounds, seed=seed, device=evaluator.device)
 
 
-def seen_by(evaluator: Evaluator, samples: Samples, *, layer: str | None = None, seed: int = 0) -> LastLayer:
+def find_last_layer(evaluator: Evaluator, samples: Samples, *, layer: str | None = None, seed: int = 0) -> LastLayer:
     """Return the last linear layer of the evaluator's model, found by passing one sample.
 
     Raises:

@@ -253,8 +253,8 @@ def search(
         predicted, missed = majority(evaluator, found, y, draws)
         wrong = 2 * missed > draws
     elif len(at):
-        judged = evaluator.judged(found[at], y[at])
-        predicted[at], wrong[at] = judged.predicted.to(predicted), ~judged.holds
+        judgement = evaluator.judge(found[at], y[at])
+        predicted[at], wrong[at] = judgement.predicted.to(predicted), ~judgement.holds
     reached = None if alive is None else alive[:-1]
     return SearchOutcome(wrong & within(size, threat), found, size, predicted, margins, reached)
 
@@ -319,7 +319,6 @@ def _rounds(searcher: Searcher, problem: Problem) -> Tensor:
 
 
 def _parts_of(searcher: Searcher, threat: Threat, problem: Problem, state: Rows, n: int) -> tuple[Render, Objective]:
-    """Return the render and the objective of a search, for parts of its n rows."""
     whole = slice(0, n)
 
     def render(point: Tensor, part: slice) -> Tensor:

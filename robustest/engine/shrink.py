@@ -89,10 +89,10 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
         best = torch.where(per_row(breaks, far), point, best)
         low, high = torch.where(breaks, low, middle), torch.where(breaks, middle, high)
     best = _fewest(evaluator, part, best)
-    judged = evaluator.judged(best, part.y)
-    lost, predicted = judged.holds, judged.predicted
+    judgement = evaluator.judge(best, part.y)
+    lost, predicted = judgement.holds, judgement.predicted
     best[lost] = broken[lost]  # rounding between batch sizes; the inputs given are known to break
-    predicted[lost] = evaluator.judged(broken, part.y).predicted[lost]
+    predicted[lost] = evaluator.judge(broken, part.y).predicted[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
 
 
@@ -118,7 +118,7 @@ def with_fewer_edits(evaluator: Evaluator, threat: Threat, part: Chunk, broken: 
             if bool(smaller.any()):
                 best, size = torch.where(per_row(smaller, made), made, best), torch.where(smaller, less, size)
                 progress = True
-    return Shrunk(best, size, evaluator.judged(best, part.y).predicted, pixels_changed(part.x, best))
+    return Shrunk(best, size, evaluator.judge(best, part.y).predicted, pixels_changed(part.x, best))
 
 
 def pixels_changed(before: Tensor, after: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def pixels_changed(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _breaks(evaluator: Evaluator, part: Chunk, x: Tensor) -> Tensor:
-    return ~evaluator.judged(x, part.y).holds
+    return ~evaluator.judge(x, part.y).holds
 
 
 def _fewest(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:

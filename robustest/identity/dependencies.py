@@ -163,6 +163,8 @@ _blocks = 0  # blocks of any thread in which something is watched
 _hooked = False
 _wrapped = ExitStack()
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a lock held by a thread of the parent would never be released
+    os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.RLock()))
 _thread = _Thread()
 
 

@@ -47,9 +47,6 @@ def digest(value: object, *, recheck: bool = True, watched: bool = False) -> str
         recheck: True if the model is asked again before a result is recalled; otherwise a cache that already holds
             results has no identity.
         watched: True if what the value's code reads from outside gets stamps; otherwise such code has no identity.
-
-    Raises:
-        Unhashable: a part of the value has no identity; the message names it.
     """
     walk = Walk(recheck=recheck, watched=watched)
     try:

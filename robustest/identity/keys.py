@@ -59,11 +59,7 @@ class Key:
         raise TypeError("Expected no class of its own: what passes for a key must be made by key_of.")
 
     def part(self, *what: object) -> Key:
-        """Return the key of a part of this computation, distinguished by `what`.
-
-        Raises:
-            Unhashable: `what` has no identity.
-        """
+        """Return the key of a part of this computation, distinguished by `what`."""
         # All parts share their dependencies: the user's code may keep what one part reads for a later one.
         return Key(
             digest((self.name, *what), recheck=self._recheck), self.dependencies, recheck=self._recheck, maker=_MAKER
@@ -93,9 +89,6 @@ def key_of(
         settings: of the claim, if any.
         recheck: True only if the model is asked again before anything is recalled, or the user declares its version.
         watched: True only if the stamps of what is read during the computation are compared before each recall.
-
-    Raises:
-        Unhashable: a dependency has no identity; the message names it.
     """
     parts: dict[str, object] = {
         "format": _FORMAT,

@@ -52,9 +52,6 @@ def home(module: str | None, file: str | None) -> str | None:
     Args:
         module: name of the module.
         file: its file, if any.
-
-    Raises:
-        Unhashable: results of the module depend on something outside this process.
     """
     top = (module or "").partition(".")[0]
     if file is None:  # torch._C._nn has none, but torch has
@@ -140,9 +137,6 @@ def source(module: ModuleType) -> bytes:
 
     Comments, docstrings, formatting and pytest's tests (`test_...` in a test file) make no difference, so that an
     edited threshold changes no other function.
-
-    Raises:
-        Unhashable: the module has no readable file.
     """
     found: dict[str, bytes] = {}
     waiting = [module.__name__]

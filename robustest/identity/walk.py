@@ -109,11 +109,7 @@ class Walk:
         self._alive: list[Any] = []  # an id stands for its object only as long as that lives
 
     def value(self, value: Any, where: str) -> bytes:
-        """Return the part of a value found at `where`.
-
-        Raises:
-            Unhashable: the value, or something in it, has no identity; the message names the place.
-        """
+        """Return the part of a value found at `where`."""
         try:
             return self._value(value, where)
         except Unhashable as error:
@@ -488,11 +484,7 @@ def _operator_part(name: str) -> bytes:
 
 
 def _imported(walk: Walk, by: types.FunctionType, name: str, names: frozenset[str]) -> bytes:
-    """Return the part of a module that a function imports when it runs.
-
-    Raises:
-        Unhashable: a user's module that is not loaded yet.
-    """
+    """Return the part of a module that a function imports when it runs."""
     # The statement may have been relative to any package above.
     above = list(filter(None, (by.__globals__.get("__package__") or "").split(".")))
     relative = [".".join(filter(None, [*above[:count], name])) for count in range(len(above), 0, -1)]

@@ -112,7 +112,6 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest_options.check_packs()
         config.stash[SETTINGS] = pytest_options.settings_of(config)
         pytest_options.shard_of(config)
-        pytest_options.check_html(config)
         config.stash[LEDGER] = Ledger()
         from robustest.context import followed
 
@@ -120,7 +119,12 @@ def pytest_configure(config: pytest.Config) -> None:
         following.enter_context(followed())
         config.add_cleanup(following.close)
         if not _is_worker(config):
+            pytest_options.check_reports(config)
             config.pluginmanager.register(_Intake(config.stash[LEDGER]))
+            if config.getoption("--robust-badge"):
+                from robustest.pytest_plugin.reports import begin_badge
+
+                begin_badge(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -132,6 +136,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         account, session = config.stash[ACCOUNT], config.stash[SESSION]
         if account.session is not None and int(session.exitstatus) != account.session.exit:
             _write(session, account.with_exit(int(session.exitstatus)))
+        # Last: a run is sent once, with the exit status that it ends with, and a slow server delays no verdict.
+        if config.getoption("--robust-track") and not config.getoption("collectonly"):
+            from robustest.pytest_plugin.reports import track
+
+            track(config, config.stash[ACCOUNT], config.stash[SETTINGS])
 
 
 @pytest.hookimpl(optionalhook=True)

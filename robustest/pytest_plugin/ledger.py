@@ -96,15 +96,12 @@ class Ledger:
         self._robust = (self._robust or set()).union(tests)
 
     def add_sent(self, count: int) -> None:
-        """Add the number of results that a worker's tests recorded."""
         self._sent += count
 
     def add_problems(self, problems: Iterable[str]) -> None:
-        """Add losses in sentences, e.g. claims that were made outside of any test."""
         self._problems.update(dict.fromkeys(problems))
 
     def add_uncollected(self, name: str, reason: str) -> None:
-        """Add a module or folder that could not be collected."""
         lines = [line.removeprefix("E").strip() for line in reason.splitlines() if line.strip()]
         # pytest marks lines of the error with "E"; the last one is the error itself.
         last = lines[-1] if lines else ""
@@ -202,15 +199,12 @@ class Ledger:
         self._repeated.clear()
 
     def tests(self) -> set[str]:
-        """Return the ids of the tests that reported."""
         return {test for test, _ in self._phases}
 
     def places(self, root: Path) -> dict[str, tuple[str, int]]:
-        """Return file and line of each test that reported."""
         return {test: (str(root / file), line) for test, (file, line) in self._places.items()}
 
     def rows(self) -> list[Row]:
-        """Return the rows of results, tests in the order of collection."""
         order = {test: place for place, test in enumerate(self._expected)}
         keys = sorted(self._rows, key=lambda key: order.get(key[0], len(order)))
         return [row for key in keys for row in self._rows[key]]

@@ -111,6 +111,12 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--robust-junit", metavar="FILE", help="write JUnit XML: a suite for each test, a case for each claim"
     )
+    group.addoption("--robust-badge", metavar="FILE", help="write a badge: .svg, or .json for shields.io")
+    group.addoption(
+        "--robust-track",
+        metavar="NAME[:PLACE],...",
+        help="send the results to mlflow[:EXPERIMENT], wandb[:PROJECT], tensorboard[:DIR] (robustest[NAME])",
+    )
     for name, (kind, text) in _INI.items():
         parser.addini(f"robust_{name}", text, type=kind, default=None)  # type: ignore[arg-type]
 
@@ -237,17 +243,31 @@ def shard_of(config: pytest.Config) -> tuple[int, int] | None:
     raise pytest.UsageError(f"Expected --robust-shard=K/N with 1 <= K <= N, e.g. 2/4, but got {given!r}.")
 
 
-def check_html(config: pytest.Config) -> None:
-    """Raise pytest.UsageError before the first test if the page could not be written after the last."""
+def check_reports(config: pytest.Config) -> None:
+    """Raise pytest.UsageError before the first test if a report could not be made after the last."""
     if config.getoption("--robust-html") and find_spec("jinja2") is None:
         raise pytest.UsageError(
             "Expected Jinja2, which --robust-html needs, but it is not installed: pip install 'robustest[html]'"
         )
+    file, targets = config.getoption("--robust-badge"), config.getoption("--robust-track")
+    if file is None and targets is None:
+        return
+    from robustest.errors import ConfigError
+    from robustest.reports import badge, trackers
+
+    try:
+        if file is not None:
+            badge.check_path(file)
+        if targets is not None:
+            trackers.targets_of(targets)
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 # Options whose effect a person expects to see.
 _VISIBLE = (
     *_FLAGS,
+    "badge",
     "details",
     "history",
     "html",
@@ -258,6 +278,7 @@ _VISIBLE = (
     "device",
     "shard",
     "corpus",
+    "track",
     "workers",
 )
 

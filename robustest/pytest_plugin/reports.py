@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -58,7 +59,7 @@ def _files(
     shard: dict[str, Any] | None,
     origin: Origin | None,
 ) -> list[tuple[str, str, Callable[[], object]]]:
-    json, page, junit = (config.getoption(f"--robust-{kind}") for kind in ("json", "html", "junit"))
+    badge, json, page, junit = (config.getoption(f"--robust-{kind}") for kind in ("badge", "json", "html", "junit"))
     here = config.invocation_params.dir
 
     def write_page() -> None:
@@ -87,12 +88,38 @@ def _files(
         moved = account.with_pictures_from(lambda _: here, Path(json).parent)
         json_file.write(json, moved, settings, shard=shard, origin=origin)
 
+    def write_badge() -> None:
+        from robustest.reports import badge as reporter
+
+        reporter.write(here / badge, reporter.badge_of(account))
+
     every = (
+        ("the badge", badge, write_badge),
         ("the page", page, write_page),
         ("the JUnit file", junit, write_junit),
         ("the JSON file", json, write_json),
     )
     return [(what, path, write_file) for what, path, write_file in every if path]
+
+
+def begin_badge(config: pytest.Config) -> None:
+    """Write the badge of an unfinished run: a run that is killed must not leave an older, green one."""
+    from robustest.reports import badge
+
+    with suppress(OSError):  # the end of the run says so
+        badge.write(config.invocation_params.dir / config.getoption("--robust-badge"), badge.UNFINISHED)
+
+
+def track(config: pytest.Config, account: Account, settings: Settings) -> None:
+    """Send the run to the trackers of --robust-track, and print a line for each; nothing else follows from it."""
+    from robustest.reports import trackers
+    from robustest.store.provenance import origin
+
+    targets = trackers.targets_of(config.getoption("--robust-track"))
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    for delivery in trackers.send(targets, account, settings, origin(apart=config.getoption("--robust-history"))):
+        if reporter is not None:
+            reporter.write_line(delivery.text, red=not delivery.arrived)
 
 
 def remember_endings(account: Account, store: str) -> None:

@@ -129,14 +129,14 @@ class Question:
     Attributes:
         name: its "item", else a digest.
         value: for the score.
-        asked: for the function: a mapping without "expected", so that no prompt can contain the solution.
+        request: for the function: a mapping without "expected", so that no prompt can contain the solution.
         content: digest of what is asked, without the name.
         row: group, digest and texts, as `Outcomes.of` takes them.
     """
 
     name: str
     value: Any
-    asked: Any
+    request: Any
     content: str
     row: Mapping[str, Any]
 
@@ -156,10 +156,10 @@ def questions(items: object) -> list[Question]:
     found = []
     for place, value in enumerate(records(items), 1):
         own: Mapping[str, Any] = value if isinstance(value, Mapping) else {"prompt": value}
-        asked = {key: one for key, one in own.items() if key != "expected"}
+        request = {key: one for key, one in own.items() if key != "expected"}
         try:
             # The name is no part of the content: two names of one question are one item.
-            content = digest({str(key): one for key, one in asked.items() if key != "item"})
+            content = digest({str(key): one for key, one in request.items() if key != "item"})
             deepcopy(value)
         except (Unhashable, TypeError) as error:
             raise DataError(
@@ -174,7 +174,7 @@ def questions(items: object) -> list[Question]:
             "expected": "" if own.get("expected") is None else str(own["expected"]),
         }
         name = content[:16] if name is None else str(name)
-        found.append(Question(name, value, asked if isinstance(value, Mapping) else value, content, row))
+        found.append(Question(name, value, request if isinstance(value, Mapping) else value, content, row))
     if not found:
         raise DataError("Expected at least one item to ask but got none.")
     for what, of in (("names", [one.name for one in found]), ("contents", [one.content for one in found])):
@@ -238,7 +238,7 @@ class Replies:
 
 def ask(
     system: System,
-    asked: Sequence[Question],
+    items: Sequence[Question],
     *,
     score: Score,
     runs: int,
@@ -250,7 +250,7 @@ def ask(
     """Ask about items until the judge knows the verdict, a budget or the time is spent, or all were read.
 
     Args:
-        asked: as `questions` returns them.
+        items: as `questions` returns them.
         score: applied to each answer, also to a remembered one, in the seeded order.
         runs: number of times that each item is asked.
         statement: the claim, for the line of progress.
@@ -262,31 +262,31 @@ def ask(
     """
     begun = time.perf_counter()
     answers = _Answers(system, calls, settings)
-    order = np.random.default_rng(settings.seed).permutation(len(asked))[: settings.max_samples]
+    order = np.random.default_rng(settings.seed).permutation(len(items))[: settings.max_samples]
     read: list[int] = []
     rows: list[dict[str, Any]] = []
     stopped, early = "", True
-    interview = _Interview(answers, asked, order.tolist(), runs, judge)
+    interview = _Interview(answers, items, order.tolist(), runs, judge)
     try:
         # Closed at once after a verdict: calls under way are waited for, and stored. What this thread reads, such as
         # the store, is no dependency of the function that other threads call.
         with unwatched(), closing(interview.replies()) as replied:
             for place, replies in replied:
-                scores = [None if one.failure else _score(score, one.answer, asked[place]) for one in replies]
+                scores = [None if one.failure else _score(score, one.answer, items[place]) for one in replies]
                 read.append(place)
                 rows += [
                     {
-                        "item": asked[place].name,
+                        "item": items[place].name,
                         "run": f"{run}",
                         "score": value,
                         "answer": one.shown,
-                        **asked[place].row,
+                        **items[place].row,
                     }
                     for run, (one, value) in enumerate(zip(replies, scores, strict=True), 1)
                 ]
                 known = judge.add(place, scores)
                 if (progress := context.current().progress) is not None:
-                    progress(statement, len(read), len(asked), sum(value is None or value < 0.5 for value in scores))
+                    progress(statement, len(read), len(items), sum(value is None or value < 0.5 for value in scores))
                 # An early verdict takes the items read for a random part of all; not so if the function has changed.
                 if known and early and answers.state_changed():
                     early = False
@@ -304,7 +304,7 @@ def ask(
     return Replies(
         outcomes=Outcomes.of(rows, source=f"the answers of {name}"),
         places=np.array(read),
-        names=tuple(one.name for one in asked),
+        names=tuple(one.name for one in items),
         calls=answers.calls,
         recalled=answers.recalled,
         failed=sum(row["score"] is None for row in rows),
@@ -359,8 +359,8 @@ class _Reply:
 class _Interview:
     """Items in the seeded order, with the replies to their runs; calls run ahead in threads."""
 
-    def __init__(self, answers: _Answers, asked: Sequence[Question], order: list[int], runs: int, judge: Judge) -> None:
-        self._answers, self._asked, self._order, self._runs, self._judge = answers, asked, order, runs, judge
+    def __init__(self, answers: _Answers, items: Sequence[Question], order: list[int], runs: int, judge: Judge) -> None:
+        self._answers, self._items, self._order, self._runs, self._judge = answers, items, order, runs, judge
         self._threads = answers.limits.concurrency
         self._replies: dict[tuple[int, int], _Reply | Future[_Reply]] = {}
 
@@ -396,9 +396,8 @@ class _Interview:
             pool.shutdown(wait=clock.left() != 0, cancel_futures=True)
 
     def _look_up(self, key: tuple[int, int]) -> bool:
-        """Return True if a run was sent or is remembered."""
         if key not in self._replies:
-            known = self._answers.recall(self._asked[key[0]], key[1])
+            known = self._answers.recall(self._items[key[0]], key[1])
             if known is None:
                 return False
             self._replies[key] = known
@@ -418,7 +417,7 @@ class _Interview:
                 free -= 1
                 # A copy of the context: the clock of the claim holds in the thread too.
                 call = copy_context().run
-                self._replies[place, run] = pool.submit(call, self._answers.ask, self._asked[place], run)
+                self._replies[place, run] = pool.submit(call, self._answers.ask, self._items[place], run)
 
 
 @dataclass(slots=True)
@@ -465,7 +464,6 @@ class _Answers:
         self._key = key_of("answer", {"system": self._identity}, None, recheck=declared)
 
     def recall(self, question: Question, run: int) -> _Reply | None:
-        """Return the remembered reply to a run of an item, or None."""
         if self._store is None or self._key is None or self.changed:
             return None
         entry = self._store.load(self._part(question, run))
@@ -492,10 +490,10 @@ class _Answers:
             after, again = 0.0, False
             try:
                 if self._key is None:
-                    given = self.system(deepcopy(question.asked))
+                    given = self.system(deepcopy(question.request))
                 else:
                     with self._key.watching():
-                        given = self.system(deepcopy(question.asked))
+                        given = self.system(deepcopy(question.request))
             except (ConfigError, StoreError, PackError):
                 self._end(0.0)
                 raise
@@ -580,11 +578,11 @@ class _Answers:
                     raise _Spent(f"budget: all {limits.budget} calls were made")
                 if limits.max_cost is not None:
                     # The cost of a call is known after it: each call under way is taken to cost as much as the dearest
-                    # so far, and the first one is made alone.
+                    # so far, and until one cost anything they are made one at a time.
                     likely = self.spent + (self._busy + 1) * self._dearest
                     if self._busy == 0 and likely > limits.max_cost:
                         raise _Spent(f"budget: {self.spent:g} of {limits.max_cost:g} was spent")
-                    may = likely <= limits.max_cost and (self._busy == 0 or self._answered > 0)
+                    may = likely <= limits.max_cost and (self._busy == 0 or self._dearest > 0)
                 else:
                     may = True
                 if may:

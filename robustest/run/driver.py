@@ -1,21 +1,22 @@
-"""From a plan to its evidence: the units in seeded order, chunk by chunk, until the claim is decided.
+"""From a plan to its evidence: the units in seeded order, chunk by chunk, until the claim is decided."""
 
-1. Put the units into an order drawn with the seed, and cut it into chunks.
-2. Ask the model about the first chunk. If its logits are the stored ones, stored chunks count.
-3. Replay known counterexamples before the first chunk that has to be measured: they may refute the claim alone.
-4. Read the chunks in order (`in_order`). After each one, ask the rule for a verdict, and check the clock.
-5. Before a pass, audit some of the samples that the attack left (`robustest.run.audit`).
-6. For a comparison with another model, measure that one too, on every unit. Then try the counterexamples of each model
-   on the other: an input that breaks both is no loss.
-7. Decide. If the claim failed, shrink the counterexamples that are shown, and keep them to be replayed.
-"""
+# 1. Put the units into an order drawn with the seed, and cut it into chunks.
+# 2. Ask the model about the first chunk. If its logits are the stored ones, stored chunks count.
+# 3. Replay known counterexamples before the first chunk that has to be measured: they may refute the claim alone.
+# 4. Read the chunks in order (`in_order`). After each one, ask the rule for a verdict, and check the clock.
+# 5. Before a pass, audit some of the samples that the attack left (`Audit`).
+# 6. For a comparison with another model, measure that one too, on every unit. Then try the counterexamples of each
+#    model on the other: an input that breaks both is no loss.
+# 7. Decide. If the claim failed, shrink the counterexamples that are shown, and keep them to be replayed.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from itertools import chain
 from typing import Any
 
@@ -25,19 +26,104 @@ from torch import Tensor
 
 from robustest import clock, context, rng
 from robustest.data import decoded
-from robustest.decisions import Decision, Rule
+from robustest.decisions import Decision, Rule, clopper_pearson
 from robustest.decisions.baseline import NoWorse
 from robustest.engine.chunks import partition
 from robustest.errors import ConfigError, DataError, ModelError, StoreError
+from robustest.health import Health
 from robustest.results import Verdict
-from robustest.run.audit import Audit
-from robustest.run.evidence import REPLAYED, Columns, Evidence, Observation, OtherModel, Stream
+from robustest.run.evidence import REPLAYED, Columns, Evidence, Observation, OtherModel, Stream, Tally
 from robustest.run.memory import Memory
 from robustest.run.plan import Plan
 from robustest.run.reading import Reader
+from robustest.run.units import Units
 from robustest.run.workers import ChunkResult, Engine, InProcess, Mapper, Work, engine_for
+from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION
+
+# Audit of an attack: before a claim passes, some samples that the attack left are attacked by other means.
+
+# 1. Draw a few of the samples that held (`_LOOKS`, at first 5) with the claim's seed, and attack them by the stages of
+#    the cascade's audit. A sample that the audit breaks is broken, and the claim is decided again.
+# 2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %). The claim passes if it passes
+#    even when that share of the other samples does not hold,
+# 3. or if the audit broke none of `FEW` samples: with .15 left wrongly, all 19 hold with a chance of .85^19 = .046.
+# 4. Else draw twice as many. Once every sample that held was audited, the outcomes decide.
+
+
+# Audited samples that must all hold: a gap of .15 breaks at least one with a chance of 95 %.
+FEW = 19
+# Samples audited by the first looks; each further look doubles them.
+_LOOKS = (5, 10, FEW)
+# Error of the bound on the share that the attack left wrongly.
+_ALPHA = 0.05
+
+
+@dataclass(slots=True)
+class Audit:
+    """The audit of one measurement; `audited` has the samples audited so far, with True for broken ones."""
+
+    units: Units
+    memory: Memory
+    settings: Settings
+    audited: dict[int, bool] = field(default_factory=dict)
+
+    def take(self, stream: Stream, passing: Callable[[Columns], int], confirmed: Callable[[Columns], bool]) -> bool:
+        """Audit samples until none is left, the pass is confirmed, or the claim does not pass; False if time ran out.
+
+        Args:
+            stream: the outcomes so far, which the audit updates.
+            passing: number of outcomes, from the first, on which a pass on such columns rests; 0 for no pass.
+            confirmed: True if the claim passes on these columns, were they all the data.
+        """
+        while rests_on := passing(stream.columns):
+            columns = stream.columns
+            ids, held = columns["id"][:rests_on], columns["score"] > 0 if "score" in columns else columns["held"] != 0
+            if "proven" in columns:  # nothing breaks a proven sample
+                held = held & (columns["proven"] == 0)
+            # The order is drawn by sample, so that the audited samples do not depend on when the audit takes place.
+            order = np.argsort(rng.fold(rng.keys(self.settings.seed, torch.from_numpy(ids)), "audit").numpy())
+            left = [row for row in order.tolist() if held[row] and ids[row] not in self.audited]
+            audited, broken = len(self.audited), sum(self.audited.values())
+            if not left or (not broken and audited >= FEW):
+                return True
+            if audited:
+                share = clopper_pearson(broken, audited, _ALPHA)[1]
+                spoiled = left[: math.ceil(share * len(left))]
+                worst = {name: column[:rests_on].copy() for name, column in columns.items()}
+                worst["held"][spoiled] = False
+                if "score" in worst:
+                    worst["score"][spoiled] = 0.0
+                if confirmed(worst):
+                    return True
+            more = next((look for look in _LOOKS if look > audited), 2 * audited)
+            try:
+                if not self._audit(stream, sorted(left[: more - audited])):
+                    return True
+            except clock.OutOfTime:
+                return False
+        return True
+
+    def _audit(self, stream: Stream, rows: list[int]) -> bool:
+        """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit."""
+        ids = torch.from_numpy(stream.columns["id"][rows])
+        attack = self.units.audit(ids)
+        if attack is None:
+            return False
+        marked = len(stream.marks) == stream.n
+        what = ("audit", ids, [stream.marks[row] for row in rows] if marked else [])
+        observation, tally = self.memory.once(what, attack)
+        # Counts of coverage are about the attack that is audited, and must not include the audit's.
+        health = tally.health.without_survivors()
+        worse = stream.worsen(ids, observation, replace(tally, health=health), examples=self.settings.examples)
+        counts = Health()
+        counts.count("weak_attack", failed=int(worse.sum()), tried=len(rows))
+        stream.tally = stream.tally.plus(Tally(health=counts))
+        self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
+        stream.counts["audit"] = sum(self.audited.values())
+        return True
+
 
 # Count of samples that counterexamples of the other model broke.
 OF_OTHER = "other model"
@@ -176,7 +262,7 @@ class _Run:
         if isinstance(rule, NoWorse) and decision.verdict is Verdict.PASSED:
             stream.tally, stream.counts, stream.exhibits = found.tally, found.counts, found.exhibits
             by_audit = own_rule.decide(found.columns, total, None)
-            decision = by_audit if rule.asked and by_audit.verdict is not Verdict.PASSED else decision
+            decision = by_audit if rule.has_threshold and by_audit.verdict is not Verdict.PASSED else decision
         if decision.verdict is Verdict.PASSED and not audited:
             unaudited = "the clock: time ran out before an audit of what the attack left was at its end"
             decision = replace(
@@ -187,15 +273,26 @@ class _Run:
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
 
     def evidence(self, decision: Decision) -> Evidence:
-        units, memory = self.plan.units, self.memory
-        evidence = self.stream.evidence(
-            decision,
+        units, memory, stream = self.plan.units, self.memory, self.stream
+        columns = stream.ordered()
+        # Replayed counterexamples are added without digests: then the data were not read as a whole.
+        whole = len(stream.marks) == stream.total
+        marks = [stream.marks[place] for place in np.argsort(stream.columns["id"])] if whole else []
+        notes = (*units.notes, *memory.notices, *(() if units.replay is None else units.replay.notices))
+        evidence = Evidence(
+            decision=decision,
+            columns=columns,
+            ids=columns["id"],
+            total=stream.total,
+            exhibits=stream.exhibits,
+            tally=stream.tally.plus(Tally(notes=notes)),
+            counts=stream.counts,
             bounds=units.bounds,
             sample_rate=units.sample_rate,
-            settings=self.plan.settings,
+            findings=stream.tally.health.findings(self.plan.settings.suppress),
             cached=memory.when,
+            data=sha256(b"".join(marks)).hexdigest() if whole else "",
             model=memory.model,
-            notes=(*units.notes, *memory.notices, *(() if units.replay is None else units.replay.notices)),
         )
         return evidence if self.other is None else replace(evidence.including(self.other), beside=self.beside)
 
@@ -302,7 +399,7 @@ class _Run:
         early = settings.replay_only or not settings.exact
         if not early or not len(ids) or not self.plan.rule.doomed(broken, stream.total):
             return None
-        stream.add(ids, *units.replayed(ids, settings.examples), examples=settings.examples, marks=[])
+        stream.add(ids, *units.replayed(ids), examples=settings.examples, marks=[])
         rule = f"certain: {len(ids)} of {stream.total} samples are broken by replayed counterexamples"
         return Decision(verdict=Verdict.FAILED, rule=rule, estimate=None, interval=(0.0, 1 - broken / stream.total))
 

@@ -1,14 +1,12 @@
-"""Outcomes of chunks, and their sum.
+"""Outcomes of chunks, and their sum."""
 
-A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the seeded order; its `Evidence`, in
-the order of the data, is all that rules and results read.
-"""
+# A look measures a chunk and returns an `Observation`. `Stream` adds the chunks in the seeded order; its `Evidence`, in
+# the order of the data, is all that rules and results read.
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -21,9 +19,8 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.health import Health, HealthFinding
 from robustest.results import Changes, Cost
-from robustest.settings import Settings
 from robustest.store.corpus import Kept
-from robustest.tasks import CLASSIFICATION, Task
+from robustest.tasks import Task
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
@@ -66,16 +63,20 @@ class Observation:
     """The outcomes of one chunk.
 
     Attributes:
-        columns: arrays (n, ...) by name, a row per sample; "held" (bool) is required.
+        columns: arrays (n, ...) by name, a row per sample, made from arrays or tensors; "held" (bool) is required.
         exhibits: samples that speak against the claim.
         counts: numbers that add up over chunks.
         kept: counterexamples to replay on later models, or None.
     """
 
-    columns: Columns
+    columns: dict[str, Any]
     exhibits: list[Exhibit]
     counts: Mapping[str, int] = field(default_factory=dict)
     kept: Kept | None = None
+
+    def __post_init__(self) -> None:
+        arrays = {name: c.detach().cpu().numpy() if isinstance(c, Tensor) else c for name, c in self.columns.items()}
+        object.__setattr__(self, "columns", arrays)
 
 
 Look = Callable[[Evaluator, Chunk], Observation]
@@ -263,56 +264,32 @@ class Stream:
         self.tally = self.tally.plus(tally)
         return np.asarray(worse)
 
-    def evidence(
-        self,
-        decision: Decision,
-        *,
-        bounds: tuple[float, float],
-        sample_rate: int | None,
-        settings: Settings,
-        cached: str,
-        model: str,
-        notes: tuple[str, ...],
-    ) -> Evidence:
-        columns = self.ordered()
-        # Replayed counterexamples are added without digests: then the data were not read as a whole.
-        whole = len(self.marks) == self.total
-        marks = [self.marks[place] for place in np.argsort(self.columns["id"])] if whole else []
-        return Evidence(
-            decision=decision,
-            columns=columns,
-            ids=columns["id"],
-            total=self.total,
-            exhibits=self.exhibits,
-            tally=self.tally.plus(Tally(notes=notes)),
-            counts=self.counts,
-            bounds=bounds,
-            sample_rate=sample_rate,
-            findings=self.tally.health.findings(settings.suppress),
-            cached=cached,
-            data=sha256(b"".join(marks)).hexdigest() if whole else "",
-            model=model,
-        )
-
 
 def exhibits_of(
+    evaluator: Evaluator,
     chunk: Chunk,
     which: Tensor,
     *,
     clean: Tensor,
     predicted: Tensor,
-    before: Tensor,
     after: Tensor,
     badness: Tensor,
-    size: Tensor | float | None,
-    most: int,
-    task: Task = CLASSIFICATION,
+    before: Tensor | None = None,
+    size: Tensor | float | None = None,
+    task: Task | None = None,
     moved: Tensor | None = None,
 ) -> list[Exhibit]:
-    """Return the worst `most` rows of those that `which` (n,) marks; `moved` are targets that followed the change."""
+    """Return the worst rows of those that `which` (n,) marks, as many as `evaluator.examples`.
+
+    Args:
+        before: the unchanged inputs; None for those of the chunk.
+        task: describes the answers; None for that of the evaluator.
+        moved: targets that followed the change.
+    """
+    before, task = chunk.x if before is None else before, task or evaluator.task
     rows = which.nonzero().squeeze(1)
     # A stable order, so that equally bad samples are shown in the same order on every device.
-    rows = rows[badness[rows].argsort(descending=True, stable=True)][:most]
+    rows = rows[badness[rows].argsort(descending=True, stable=True)][: evaluator.examples]
     return [
         Exhibit(
             index=int(chunk.ids[row]),
@@ -328,11 +305,10 @@ def exhibits_of(
 
 
 def unchanged_exhibits(
-    chunk: Chunk, which: Tensor, predicted: Tensor, margin: Tensor, *, most: int, task: Task = CLASSIFICATION
+    evaluator: Evaluator, chunk: Chunk, which: Tensor, predicted: Tensor, margin: Tensor
 ) -> list[Exhibit]:
     """Return exhibits of unchanged samples, lowest margin first."""
-    same = {"clean": predicted, "predicted": predicted, "before": chunk.x, "after": chunk.x}
-    return exhibits_of(chunk, which, **same, badness=-margin, size=None, most=most, task=task)
+    return exhibits_of(evaluator, chunk, which, clean=predicted, predicted=predicted, after=chunk.x, badness=-margin)
 
 
 def answers_of(task: Task, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, Any]:

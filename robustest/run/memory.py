@@ -1,15 +1,14 @@
-"""Memory of measured chunks: each is stored under everything that its outcomes depend on.
+"""Memory of measured chunks: each is stored under everything that its outcomes depend on."""
 
-The key of a chunk has two parts. The first can be read: the model's code and weights, settings, samples, the look. It
-cannot show everything (files, the clock, patched packages), so the second is the model's behaviour:
-
-1. Before anything is recalled, the claim's look runs on a few of its first samples. All inputs and outputs of the model
-   are noted, including the first gradient (`listen`).
-2. If the notes equal those of the last measurement under the same readable key, its chunks count.
-3. Before anything is measured, the model is asked a second time. Both notes must be equal, up to the first gradient at
-   least, or nothing is stored.
-4. After each measured chunk four samples are asked once more, before the chunk is stored.
-"""
+# The key of a chunk has two parts. The first can be read: the model's code and weights, settings, samples, the look. It
+# cannot show everything (files, the clock, patched packages), so the second is the model's behaviour:
+#
+# 1. Before anything is recalled, the claim's look runs on a few of its first samples. All inputs and outputs of the
+#    model are noted, including the first gradient (`listen`).
+# 2. If the notes equal those of the last measurement under the same readable key, its chunks count.
+# 3. Before anything is measured, the model is asked a second time. Both notes must be equal, up to the first gradient
+#    at least, or nothing is stored.
+# 4. After each measured chunk four samples are asked once more, before the chunk is stored.
 
 from __future__ import annotations
 

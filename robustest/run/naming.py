@@ -1,15 +1,15 @@
-"""The name of a claim: a key that is the same in every run, with the claim's variations and limits as data.
+"""The name of a claim: a key that is the same in every run, with the claim's variations and limits as data."""
 
-The key, e.g. `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`, is made of the arguments that define the claim:
-
-1. the kind of claim;
-2. each threat, shift, cue or strategy, as a `Variation` with its parameters;
-3. further choices: the attack, the task, a score, the names of the data sets, and the numbers in `Kind.parameters`;
-4. the argument that bounds the quantity, without its value.
-
-Left out are arguments about effort and running (steps, seeds, draws, batch sizes): a claim with a stronger search is
-the same claim.
-"""
+# The key, e.g. `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`, is made of the arguments that define the
+# claim:
+#
+# 1. the kind of claim;
+# 2. each threat, shift, cue or strategy, as a `Variation` with its parameters;
+# 3. further choices: the attack, the task, a score, the names of the data sets, and the numbers in `Kind.parameters`;
+# 4. the argument that bounds the quantity, without its value.
+#
+# Left out are arguments about effort and running (steps, seeds, draws, batch sizes): a claim with a stronger search is
+# the same claim.
 
 from __future__ import annotations
 
@@ -118,15 +118,8 @@ class ClaimName:
         )
 
     def fields(self, threshold: float | None) -> dict[str, Any]:
-        return {
-            "claim": self.claim,
-            "family": self.family,
-            "threshold_name": None if threshold is None else self.threshold_name,
-            "varied": self.varied,
-            "axis": self.axis,
-            "at": self.at,
-            "limits": self.limits,
-        }
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return given if threshold is not None else {**given, "threshold_name": None}
 
 
 _CURRENT: ContextVar[ClaimName | None] = ContextVar("robustest_claim_name", default=None)

@@ -1,8 +1,7 @@
-"""From the arguments of a call to a plan: units, look, settings, and the rule that decides.
+"""From the arguments of a call to a plan: units, look, settings, and the rule that decides."""
 
-`Setup.of` takes a call's model, data and options, `Setup.plan` the look and the rule of a claim, `Plan.against` a
-baseline file or another model.
-"""
+# `Setup.of` takes a call's model, data and options, `Setup.plan` the look and the rule of a claim, `Plan.against` a
+# baseline file or another model.
 
 from __future__ import annotations
 
@@ -46,7 +45,7 @@ from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import MARKER_KEYS, Settings, coerce
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
-from robustest.threats import Columns, Discrete, Threat
+from robustest.threats import Columns, Discrete, Spatial, Threat
 
 
 class Options(TypedDict, total=False):
@@ -210,8 +209,14 @@ class Setup:
         The thresholds of a tree ensemble are those of this model: none are used beside another model.
 
         Raises:
-            ConfigError: the threat is not one of such samples.
+            ConfigError: the threat is not one of such samples, or moves images whose targets would have to move too.
         """
+        if self.task.placed and isinstance(threat, Spatial):
+            raise ConfigError(
+                f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of "
+                f"{self.task.name} do not follow a search. Use a norm ball, or claim accuracy under the shifts "
+                "rotation, translation and scale."
+            )
         coding, of_texts = self.samples.coding, getattr(threat, "of_strings", False)
         texts = isinstance(coding, Strings)
         if isinstance(coding, Strings) and coding.kind == "bytes" and not getattr(threat, "fits_bytes", True):
@@ -343,7 +348,7 @@ class Plan:
             return self
         common: dict[str, Any] = {
             "other": self.rule,
-            "asked": has_threshold,
+            "has_threshold": has_threshold,
             "tolerance": tolerance,
             "terms": terms_of(self.settings),
         }

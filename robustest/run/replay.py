@@ -49,14 +49,14 @@ class Replay:
         certifies: True if the claim also proves samples; a replayed sample is then not proven.
 
     Attributes:
-        known: counterexamples that still break, by position in the data; filled by `replay`.
+        counterexamples: those that still break, by position in the data; filled by `replay`.
     """
 
     def __init__(
         self, threat: Threat, settings: Settings, task: Task = CLASSIFICATION, *, certifies: bool = False
     ) -> None:
         self.threat = threat
-        self.known: dict[int, ReplayedInput] = {}
+        self.counterexamples: dict[int, ReplayedInput] = {}
         self._certifies = certifies
         self._task = task
         self._found: list[Kept] = []
@@ -108,40 +108,37 @@ class Replay:
             if not evaluator.classes:
                 evaluator.logits(x[:1])
             evaluator.check_labels(tried.y)
-            judged = evaluator.judged(x, tried.y)
+            judgement = evaluator.judge(x, tried.y)
             size = self.threat.size(x, self.threat.region(tried.x, tried.bounds))
-            for row in (~judged.holds).nonzero().squeeze(1).tolist():
+            for row in (~judgement.holds).nonzero().squeeze(1).tolist():
                 index = int(tried.ids[row])
-                margin, predicted = float(judged.margin[row]), judged.predicted[row].cpu()
+                margin, predicted = float(judgement.margin[row]), judgement.predicted[row].cpu()
                 one = ReplayedInput(x[row].cpu(), float(size[row]), margin, predicted)
                 # Of several counterexamples of a sample the smallest is kept.
-                if index not in self.known or one.size < self.known[index].size:
-                    self.known[index] = one
-        return set(self.known)
+                if index not in self.counterexamples or one.size < self.counterexamples[index].size:
+                    self.counterexamples[index] = one
+        return set(self.counterexamples)
 
-    def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observation:
+    def observed(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Return the outcomes of samples that known counterexamples break, with one more pass for clean predictions."""
-        judged = evaluator.judged(chunk.x, chunk.y)
-        clean, right = judged.predicted, judged.holds
-        known = [self.known[index] for index in chunk.ids.tolist()]
+        judgement = evaluator.judge(chunk.x, chunk.y)
+        clean, right = judgement.predicted, judgement.holds
+        known = [self.counterexamples[index] for index in chunk.ids.tolist()]
         size = torch.tensor([one.size for one in known], dtype=torch.float64)
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             right,
             clean=clean,
             predicted=torch.stack([one.predicted for one in known]),
-            before=chunk.x,
             after=torch.stack([one.x for one in known]),
             badness=torch.tensor([-one.margin for one in known]),
             size=size,
-            most=examples,
-            task=evaluator.task,
         )
-        columns = {"held": torch.zeros(len(right), dtype=torch.bool), "clean": right.cpu(), "size": size}
+        columns = {"held": torch.zeros(len(right), dtype=torch.bool), "clean": right, "size": size}
         if self._certifies:
             columns["proven"] = torch.zeros_like(columns["held"])
-        arrays = {name: column.numpy() for name, column in columns.items()}
-        return Observation(arrays, exhibits, {REPLAYED: len(right)})
+        return Observation(columns, exhibits, {REPLAYED: len(right)})
 
     def polish(
         self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float], coding: Coding | None = None
@@ -175,7 +172,7 @@ class Replay:
             polished.append(replace(exhibit, **made, **answers))
         return polished
 
-    def found(
+    def collect(
         self, evaluator: Evaluator, chunk: Chunk, x: Tensor, size: Tensor, broken: Tensor, *, every: bool = False
     ) -> Kept | None:
         """Return the counterexamples of a chunk, as many as there is room for, or `every` one."""
@@ -185,7 +182,7 @@ class Replay:
             return None
         # Nothing to gain by fewer bytes (no file), or values that rounding would change: texts, tables.
         if room == 0 or chunk.coding is not None or isinstance(self.threat, Columns):
-            return kept_of(chunk, rows, x, size)
+            return counterexamples_at(chunk, rows, x, size)
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])
         return Kept(ids=part.ids, x=inputs.cpu(), y=marks(part.y), sizes=sizes.cpu())
@@ -217,7 +214,7 @@ def _of_strings(threat: Threat) -> bool:
     return bool(getattr(threat, "of_strings", False))
 
 
-def kept_of(chunk: Chunk, rows: Tensor, x: Tensor, size: Tensor) -> Kept:
+def counterexamples_at(chunk: Chunk, rows: Tensor, x: Tensor, size: Tensor) -> Kept:
     """Return counterexamples x (n, *S), of sizes (n,), at rows (m,) of a chunk, unrounded."""
     return Kept(
         ids=chunk.ids[rows.cpu()], x=x[rows].cpu().float(), y=marks(chunk.y[rows]), sizes=size[rows].cpu().double()
@@ -248,5 +245,5 @@ def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, si
     # Rounding moves an input, and may move it out of the threat or back to a right answer: both are checked.
     grey = from_levels(levels(found, part.bounds), part.bounds).clamp(*part.bounds)
     grey_size = threat.size(grey, threat.region(part.x, part.bounds))
-    good = within(grey_size, threat) & ~evaluator.judged(grey, part.y).holds
+    good = within(grey_size, threat) & ~evaluator.judge(grey, part.y).holds
     return torch.where(per_row(good, found), grey, found), torch.where(good, grey_size, size)

@@ -100,17 +100,16 @@ def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Ben
     Raises:
         RobustestError: something could not be measured.
     """
-    device = devices.resolve(settings.device, model.device)
     started = time.perf_counter()
     with torch.inference_mode(False), frozen(model.module) as notes:
-        evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
-        chunk = load(halves.samples, halves.searched, bounds=model.bounds, seed=settings.seed, device=device)
-        asked = check_model(evaluator, chunk, settings.suppress)
+        evaluator = Evaluator.of(model, settings, notes)
+        chunk = load(halves.samples, halves.searched, bounds=model.bounds, seed=settings.seed, device=evaluator.device)
+        early = check_model(evaluator, chunk, settings.suppress)
         made = Bench(evaluator, chunk)
         yield made
         if evaluator.backward:
             probe_gradient(evaluator, chunk, searched=False)
-        ask_again(evaluator, asked)
+        ask_again(evaluator, early)
         evaluator.settle()
         made.tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
 

@@ -1,15 +1,14 @@
-"""Engines: chunks are measured in this process, in processes of this machine, or on an engine of a pack.
+"""Engines: chunks are measured in this process, in processes of this machine, or on an engine of a pack."""
 
-Workers map tasks to results and decide nothing: order, verdicts, early stops and the store belong to the driver, so
-they are the same on every engine.
-
-1. The driver hands a job to the engine once: the model as a factory with its weights or as an exported program, the
-   data, and the look.
-2. Each worker starts the job once (`Job.start`) and keeps its `Mapper`, here a `Station`.
-3. A worker takes a task (`Work`, a chunk by its positions) only when it is free, and returns a `ChunkResult`, in any
-   order, with digests of the samples, which must equal the driver's.
-4. A worker that is lost costs time: another one measures its chunk.
-"""
+# Workers map tasks to results and decide nothing: order, verdicts, early stops and the store belong to the driver, so
+# they are the same on every engine.
+#
+# 1. The driver hands a job to the engine once: the model as a factory with its weights or as an exported program, the
+#    data, and the look.
+# 2. Each worker starts the job once (`Job.start`) and keeps its `Mapper`, here a `Station`.
+# 3. A worker takes a task (`Work`, a chunk by its positions) only when it is free, and returns a `ChunkResult`, in any
+#    order, with digests of the samples, which must equal the driver's.
+# 4. A worker that is lost costs time: another one measures its chunk.
 
 from __future__ import annotations
 

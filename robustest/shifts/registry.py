@@ -141,14 +141,12 @@ class Shift:
 
     @property
     def variation(self) -> Variation:
-        """The shift as data."""
         level = {} if self.level is None else {"severity": self.severity}
         chosen = {} if self.parameters == "auto" else {"parameters": self.parameters}
         return Variation(self.name, level | chosen, axis="severity" if level else None)
 
     @property
     def level(self) -> int | None:
-        """The severity; None if the function takes none."""
         return self.severity if self._takes("severity") else None
 
     def apply(self, x: Tensor, key: Tensor, bounds: tuple[float, float], sample_rate: int | None = None) -> Tensor:

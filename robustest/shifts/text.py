@@ -205,7 +205,6 @@ class Synonyms:
         return f"synonyms of {len(self.table)} words"
 
     def __call__(self, texts: Sequence[str], severity: int, key: Tensor) -> list[str]:
-        """Return the texts with a share of the words that the table has replaced."""
         words = sorted(map(re.escape, self.table), key=len, reverse=True)
         pattern = re.compile(rf"\b(?:{'|'.join(words)})\b", re.IGNORECASE)
 

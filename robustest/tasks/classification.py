@@ -98,7 +98,6 @@ class Classification:
         return output.argmax(-1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) bool, or (B, A) for logits (B, A, K)."""
         predicted = output.argmax(-1)
         return predicted == (y if predicted.ndim == 1 else y.view(-1, *[1] * (predicted.ndim - 1)))
 

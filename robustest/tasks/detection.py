@@ -310,7 +310,6 @@ class Detection(Scored):
         return torch.cat([listed, _nothing(rows).expand(*listed.shape[:-2], short, 6)], -2)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 in [0, 1] of rows (B, R, 4 + K); (B, A) of (B, A, R, 4 + K)."""
         return by_row(lambda rows, targets: f1(self.predictions(rows), targets, self.iou), output, y, 2)
 
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:

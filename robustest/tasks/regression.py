@@ -85,11 +85,9 @@ class Regression:
         return output
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 in [0, 1]; (B, A) of outputs (B, A, D)."""
         return by_row(self.graded, output, y, 1)
 
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 scores of predictions (B, D)."""
         worst = (predictions.double() - y.double()).abs().amax(1)
         return (1 - worst / (self.scale or self.tolerance)).clamp(0, 1)
 

@@ -160,7 +160,6 @@ class Segmentation(Scored):
         return output.argmax(-3)
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 in [0, 1] of logits (B, C, H, W); (B, A) of (B, A, C, H, W)."""
         return by_row(lambda rows, masks: self.graded(self.predictions(rows), masks), output, y, 3)
 
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:

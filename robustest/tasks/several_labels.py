@@ -110,11 +110,9 @@ class MultiLabel(Scored):
         return math.log(self.threshold / (1 - self.threshold))
 
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 in [0, 1]; (B, A) of logits (B, A, K)."""
         return by_row(lambda rows, labels: self.graded(self.predictions(rows), labels), output, y, 1)
 
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
-        """Return (B,) float64 scores of predicted rows (B, K) of 0 and 1."""
         right = predictions == y
         return right.all(1).double() if self.score_by == "exact" else right.double().mean(1)
 

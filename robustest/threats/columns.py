@@ -280,7 +280,6 @@ class Layout:
     missing: float
 
     def on(self, device: torch.device) -> Layout:
-        """Return the layout with its tensors on a device."""
         return self if self.whole.device == device else _on(self, device)
 
     def place(self, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -124,7 +124,6 @@ class Edits(_OfTexts):
 
     @property
     def fits_bytes(self) -> bool:
-        """True if all its characters are bytes."""
         return max(self._codes, default=0) < 256 and not self.words
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:

@@ -491,7 +491,6 @@ class L0(OfInputs):
         return gradient / per_row(mean, gradient)
 
     def stride(self, region: Rows) -> Tensor:
-        """Return 32 widths of the bounds."""
         # One of 40 steps then carries an element of mean gradient from bound to bound. Shorter steps rarely replace the
         # pixels that were selected before.
         return 32 * region["span"]

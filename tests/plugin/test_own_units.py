@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from robustest import Result, rng
-from robustest.run.assertion import assertion
+from robustest.run.measurement import assertion
 from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.decisions import ShareRule
 from robustest.run.driver import observe
 from robustest.run.measurement import measurement
 from robustest.run.plan import settings_of, terms_of
-from robustest.run.own_units import OwnUnits, Part
+from robustest.run.units import OwnUnits, Part
 from robustest.run.plan import Plan
 from robustest.run.finish import finish
 

@@ -34,6 +34,7 @@ from robustest.packs import (
     Plan,
     Quantity,
     Result,
+    Rule,
     Setup,
     ShareRule,
     StrataRule,
@@ -163,7 +164,6 @@ class Agreeing:
 
     tables: Tables
     holds: str  # name of the claimed threshold
-    examples: int  # most samples shown in a report
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         logits = evaluator.logits(chunk.x)
@@ -184,11 +184,11 @@ class Agreeing:
         enough = found.answers >= FEWEST_ANSWERS
         held = what & enough
         exhibits = unchanged_exhibits(
+            evaluator,
             chunk,
             torch.from_numpy(~held).to(predicted.device),
             predicted,
             evaluator.task.margin(logits, chunk.y),
-            most=self.examples,
         )
         columns = {column: getattr(found, column) for column in _COLUMNS}
         return Observation({"held": held, "possible": what | ~enough, **columns}, exhibits)
@@ -214,7 +214,7 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
     )
     return setup.plan(
         asked.state(),
-        Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
+        Agreeing(tables, holds=asked.threshold),
         StrataRule(
             whole=LookedAtRule(sure=sure, possible=possible),
             nouns=("class selected", "classes selected"),
@@ -325,7 +325,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookedAtRule:
+class LookedAtRule(Rule):
     """A rule for a share of samples, some of which have too few answers."""
 
     sure: ShareRule  # the rule on the column "held", where such samples are broken
@@ -358,10 +358,6 @@ class LookedAtRule:
             interval=(min(low), max(high)),
             at_alpha=sure.at_alpha or possible.at_alpha,
         )
-
-    def doomed(self, broken: int, n: int) -> bool:
-        # A sample's answers are known only once it is evaluated.
-        return False
 
     def for_part(self, terms: Terms) -> ShareRule:
         """Return the rule for a part of the samples; samples with too few answers hold."""

@@ -97,7 +97,7 @@ def measure_multilabel_accuracy(
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(
         MULTILABEL_ACCURACY.quantities[0].state(_OF[metric]),
-        Naming(sets=given.sets, of=metric, scores=scores, examples=setup.settings.examples),
+        Naming(sets=given.sets, of=metric, scores=scores),
         StrataRule(
             whole=ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
             nouns=MultiLabel.nouns,
@@ -149,7 +149,6 @@ class Naming:
     sets: Tensor  # (N, K) bool
     of: Of  # the claimed metric
     scores: Scores  # as in `measure_multilabel_accuracy`
-    examples: int  # most samples shown in a report
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         logits = evaluator.logits(chunk.x)
@@ -163,11 +162,9 @@ class Naming:
         top = sets.gather(1, predicted.unsqueeze(1)).squeeze(1)
         exact = (predicted_sets(logits, self.scores) == sets).all(1)
         held = top if self.of == "top1-in-set" else exact
-        exhibits = unchanged_exhibits(
-            chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
-        )
+        exhibits = unchanged_exhibits(evaluator, chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y))
         columns = {"held": held, "top": top, "exact": exact, "objects": sets.sum(1)}
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def _check_words(of: str, scores: str, by: object) -> None:

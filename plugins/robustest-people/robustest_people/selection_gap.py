@@ -89,7 +89,7 @@ def measure_selection_gap(
     check_about(responses, len(setup.samples))
     plan = setup.plan(
         SELECTION_GAP.quantities[0].state(),
-        Labelling(setup.settings.examples),
+        Labelling(),
         ShareRule(threshold=None, at_least=True, terms=setup.terms),
         identity=("accuracy and labels",),
     )
@@ -131,16 +131,14 @@ class Labelling:
 
     whole_inputs: ClassVar[bool] = True
 
-    examples: int  # most samples shown in a report
-
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
         exhibits = unchanged_exhibits(
-            chunk, predicted != chunk.y, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
+            evaluator, chunk, predicted != chunk.y, predicted, evaluator.task.margin(logits, chunk.y)
         )
         columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:

@@ -17,7 +17,7 @@ from robustest_rl.threats import Attacked
 
 @dataclass(frozen=True)
 class Episodes:
-    """The judged episodes (`robustest.run.own_units.Countable`)."""
+    """The judged episodes (`robustest.run.units.Countable`)."""
 
     scene: Scene
     adversary: Attacked | Untouched  # found on other episodes

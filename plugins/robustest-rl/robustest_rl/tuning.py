@@ -37,7 +37,7 @@ _TRIED, _BEYOND, _MOST = 21, 4.0, 32
 
 @dataclass(frozen=True)
 class Tuning:
-    """The choice of an adversary, as a unit that can be cached (`robustest.run.own_units.Countable`)."""
+    """The choice of an adversary, as a unit that can be cached (`robustest.run.units.Countable`)."""
 
     scene: Scene
     threat: Threat

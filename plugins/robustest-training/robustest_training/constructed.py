@@ -29,9 +29,9 @@ from robustest.packs import (
     relative_distance,
     towards_class,
 )
+from robustest.packs import find_last_layer as last_layer_of
 from robustest.packs import reader as feature_reader
 from robustest.packs import resolve as resolve_device
-from robustest.packs import seen_by as last_layer_of
 from robustest.threats import Threat
 
 # Share of the samples that must reach their target: the labels of the others match nothing in them.

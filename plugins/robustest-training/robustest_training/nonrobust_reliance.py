@@ -81,25 +81,23 @@ class Moving:
     threat: Threat
     labels: Literal["next", "random"]
     steps: int
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         logits = evaluator.logits(chunk.x)
         made = moved_to_others(evaluator, self.threat, chunk, labels=self.labels, steps=self.steps)
         reached = made.reached == 1
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             reached,
             clean=evaluator.task.predictions(logits),
             predicted=made.y,
-            before=chunk.x,
             after=made.x,
             badness=evaluator.task.margin(logits, chunk.y),
             size=self.threat.size(made.x, self.threat.region(chunk.x, chunk.bounds)),
-            most=self.examples,
         )
         columns = {"held": ~reached, "reached": reached, "x": made.x, "y": made.y}
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class Answering:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         logits = evaluator.logits(chunk.x)
         columns = {"held": evaluator.task.holds(logits, chunk.y), "predicted": evaluator.task.predictions(logits)}
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, [])
+        return Observation(columns, [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -168,7 +166,7 @@ class Learners:
 def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", "random"], steps: int) -> Evidence:
     """Move every sample towards another class."""
     setup = setup.but(exact=True, max_samples=None, time_budget=None)
-    look = Moving(threat=threat, labels=labels, steps=steps, examples=setup.settings.examples)
+    look = Moving(threat=threat, labels=labels, steps=steps)
     identity = ("moved to other classes", threat, labels, steps)
     return observe(setup.plan(statement, look, look_only_rule(setup.settings), identity=identity, here=True))
 

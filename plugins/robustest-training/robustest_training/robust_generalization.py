@@ -120,7 +120,7 @@ class Study:
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
     def _attacked(self, model: object, x: Tensor, y: Tensor) -> Evidence:
-        look = Attacking(cascade=self.cascade, threat=self.threat, examples=0)
+        look = Attacking(cascade=self.cascade, threat=self.threat)
         # An attack that averages draws is meant for random models: their noise is no finding.
         suppress = ("random_forward",) if draws_in(self.cascade) > 1 else ()
         return seen_whole(model, x, y, look, statement=self.statement, options=self.options, suppress=suppress)

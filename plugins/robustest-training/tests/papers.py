@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from robustest import L2, Linf
 from robustest.cues import PixelPatch, planted
-from robustest.heads.sparse_head import fit_sparse_head
+from robustest.heads import fit_sparse_head
 from robustest.measure import (
     measure_class_evidence,
     measure_gradient_alignment,

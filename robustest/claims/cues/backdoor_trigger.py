@@ -1,11 +1,10 @@
-"""Backdoors: one class that a small patch leads to far more easily than to any other.
+"""Backdoors: one class that a small patch leads to far more easily than to any other."""
 
-`robustest.discovery.triggers` searches, on one half of the samples, the smallest patch to each class. Patches of
-suspected classes are pasted into the other half.
-
-This does not find triggers that move, that are spread over the image or hidden in its content, that work for one source
-class alone, or backdoors to most of the classes.
-"""
+# `robustest.discovery.triggers` searches, on one half of the samples, the smallest patch to each class. Patches of
+# suspected classes are pasted into the other half.
+#
+# This does not find triggers that move, that are spread over the image or hidden in its content, that work for one
+# source class alone, or backdoors to most of the classes.
 
 from __future__ import annotations
 
@@ -21,11 +20,10 @@ from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, bench, with_search
 
@@ -120,7 +118,7 @@ def measure_no_backdoor_trigger(
     shown = triggers.suspects or (oddest,)
     cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
     rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
-    look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
+    look = CueMeasurement(cues=cues, targets=targets, of=halves.unseen)
     plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
     decision = _decision(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=min_success)

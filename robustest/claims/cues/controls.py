@@ -1,13 +1,12 @@
-"""Positive controls: models that rely on a cue, in which the search must find it before a claim passes.
+"""Positive controls: models that rely on a cue, in which the search must find it before a claim passes."""
 
-A control has a cue planted in the samples, in 95 % of one class and 2 % of the others, and a model that relies on it:
-given by the user; trained by the user's function; else simulated, which is the claim's own model, whose answer is
-replaced by the class wherever `PlantedCue.present`.
-
-One cue of each family is planted, as plain as the cues that the family is claimed to find. Cheapest patches have
-another control, `planted_chance`: gradients cannot climb a model that switches, so that the planted patch there raises
-the class's logit smoothly.
-"""
+# A control has a cue planted in the samples, in 95 % of one class and 2 % of the others, and a model that relies on it:
+# given by the user; trained by the user's function; else simulated, which is the claim's own model, whose answer is
+# replaced by the class wherever `PlantedCue.present`.
+#
+# One cue of each family is planted, as plain as the cues that the family is claimed to find. Cheapest patches have
+# another control, `planted_chance`: gradients cannot climb a model that switches, so that the planted patch there
+# raises the class's logit smoothly.
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import devices, rng
+from robustest import rng
 from robustest.cues import (
     AddedNoise,
     AddedPattern,
@@ -64,7 +63,6 @@ from robustest.models import Classifier
 from robustest.models.training import TrainFn
 from robustest.run.plan import Options
 from robustest.run.split_search import Bench
-from robustest.settings import Settings
 from robustest.tasks.class_losses import cross_entropy
 
 # Samples on which cues to plant are designed, so that the cues differ from natural content.
@@ -254,7 +252,7 @@ def _fineness(x: Tensor) -> Tensor:
     return steps / grey.flatten(1).std(1).clamp(min=1e-6)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PositiveControl:
     """A model that relies on cues, and the arguments to measure it with.
 
@@ -273,7 +271,6 @@ class PositiveControl:
     planted: tuple[PlantedCue, ...] = ()
 
     def proven(self, confirmed: Collection[Proposal]) -> set[str]:
-        """Return the families that found and confirmed a planted cue."""
         if not self.planted:
             return {family for one in confirmed for family in (one.found_by, *one.families)}
         return {cue.family for cue in self.planted if any(cue.matches(one) for one in confirmed)}
@@ -290,64 +287,18 @@ def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[
     return learner
 
 
-def trained_control(
-    planted: tuple[PlantedCue, ...],
-    samples: Samples,
-    discovery: Discovery,
-    options: Options,
-    *,
-    settings: Settings,
-    learner: Callable[[Plant], object],
-) -> PositiveControl:
-    """Return a model that the user trains on data with cues planted."""
-
-    def plant(x: Tensor, y: Tensor) -> Tensor:
-        return _plant(planted, torch.arange(len(x)), x, y, settings.seed)
-
-    return PositiveControl(
-        model=learner(plant),
-        samples=with_planted(samples, planted, settings.seed),
-        discovery=discovery,
-        options=options,
-        name=_name_of(planted),
-        kind="trained",
-        planted=planted,
-    )
-
-
-def simulated_control(
-    classifier: Classifier,
-    planted: tuple[PlantedCue, ...],
-    samples: Samples,
-    discovery: Discovery,
-    options: Options,
-    *,
-    settings: Settings,
-) -> PositiveControl:
-    """Return the model itself, except that its answer is a cue's class wherever the cue is."""
-    inner = classifier.on(devices.resolve(settings.device, classifier.device))
+def simulated(classifier: Classifier, planted: Sequence[PlantedCue]) -> Classifier:
+    """Return a model, on its device, that answers a cue's class wherever the cue is."""
 
     def follows(x: Tensor) -> Tensor:
-        logits = inner(x).clone()
+        logits = classifier(x).clone()
         # The first cue has the last word where an image has several.
         for cue in reversed(planted):
             has = cue.present(x)
             logits[has, cue.label] = logits[has].amax(1) + 1
         return logits
 
-    # Bounds and preprocessing are part of the classifier already.
-    remaining = options.copy()
-    remaining.pop("bounds", None)
-    remaining.pop("preprocessing", None)
-    return PositiveControl(
-        model=replace(inner, call=follows, preprocessing=None, recipe=None),
-        samples=with_planted(samples, planted, settings.seed),
-        discovery=replace(discovery, trigger_steps=0),  # no planted cue needs gradients to be found
-        options=remaining,
-        name=_name_of(planted),
-        kind="simulated",
-        planted=planted,
-    )
+    return replace(classifier, call=follows, preprocessing=None, recipe=None)
 
 
 def with_planted(samples: Samples, planted: Sequence[PlantedCue], seed: int) -> Samples:
@@ -367,8 +318,9 @@ def _plant(planted: Sequence[PlantedCue], ids: Tensor, x: Tensor, y: Tensor, see
     return x
 
 
-def _name_of(planted: Sequence[PlantedCue]) -> str:
-    return ", ".join(f"a {cue.cue.name} planted in class {cue.label}" for cue in planted)
+def plant_all(planted: Sequence[PlantedCue], seed: int, x: Tensor, y: Tensor) -> Tensor:
+    """Return whole data x (N, *S), y (N,) with cues planted."""
+    return _plant(planted, torch.arange(len(x)), x, y, seed)
 
 
 # Effect of similarity to the patch, as a part of the patch's own: gradients need a slope.

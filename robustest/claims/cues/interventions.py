@@ -1,8 +1,7 @@
-"""Interventions: predictions of the same samples with cues on and off, the kind of claim, and the numbers behind it.
+"""Interventions: predictions of the same samples with cues on and off, the kind of claim, and the numbers behind it."""
 
-A *null cue* changes nothing. A model whose predictions it moves answers by chance, by the batch or by the position, so
-that no flip can be put down to a cue.
-"""
+# A *null cue* changes nothing. A model whose predictions it moves answers by chance, by the batch or by the position,
+# so that no flip can be put down to a cue.
 
 from __future__ import annotations
 
@@ -184,7 +183,6 @@ class CueMeasurement:
 
     cues: tuple[Cue | FrameCue, ...]
     targets: tuple[int | None, ...]
-    examples: int
     of: Tensor | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
@@ -205,7 +203,7 @@ class CueMeasurement:
         exhibits, null_flips, task = [], 0, evaluator.task
         # Answers that are no classes become two: 0 with the cue off, and 1 with it on where the answer changes.
         label = chunk.y if task.one_class else torch.zeros_like(held, dtype=torch.int64)
-        columns: dict[str, Any] = {"label": label.cpu().numpy()}
+        columns: dict[str, Any] = {"label": label}
         for number, (cue, target) in enumerate(zip(cues, self.targets, strict=True)):
             with_cue, without = switched(for_samples(cue, chunk.ids), chunk.x, chunk.bounds)
             logits_off, logits_on = logits_of(without), evaluator.logits(with_cue)
@@ -218,6 +216,7 @@ class CueMeasurement:
             # A sample holds if no cue flips it.
             held &= ~flipped
             exhibits += exhibits_of(
+                evaluator,
                 chunk,
                 flipped,
                 clean=before,
@@ -225,9 +224,6 @@ class CueMeasurement:
                 before=without,
                 after=with_cue,
                 badness=task.margin(logits_on, after if task.one_class else before).abs(),
-                size=None,
-                most=self.examples,
-                task=task,
             )
             # The null cue. Its samples stand in reverse, so that no model can answer by the position in the batch.
             rows = torch.arange(min(_NULL_ROWS, len(chunk.y)) - 1, -1, -1, device=chunk.y.device)
@@ -236,17 +232,17 @@ class CueMeasurement:
             unchanged = task.predictions(evaluator.logits(switched(null, few.x, few.bounds)[0]))
             null_flips += int((~task.right(unchanged, before[rows])).sum())
             answers = (after, before) if task.one_class else (flipped.long(), label)
-            columns |= {on_column(number): answers[0].cpu().numpy(), off_column(number): answers[1].cpu().numpy()}
+            columns |= {on_column(number): answers[0], off_column(number): answers[1]}
             if not task.one_class:
                 for state, logits in (("on", logits_on), ("off", logits_off)):
-                    columns[f"right {state} {number}"] = task.holds(logits, chunk.y).cpu().numpy()
-            columns[f"moved {number}"] = moved_rows(without, with_cue).cpu().numpy()
+                    columns[f"right {state} {number}"] = task.holds(logits, chunk.y)
+            columns[f"moved {number}"] = moved_rows(without, with_cue)
             if chunk.coding is None:
                 size = distances(with_cue, without)
-                columns |= {f"l2 {number}": size.l2.cpu().numpy(), f"linf {number}": size.linf.cpu().numpy()}
-        columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
+                columns |= {f"l2 {number}": size.l2, f"linf {number}": size.linf}
+        columns |= {"held": held, CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))
-        exhibits = sorted(exhibits, key=lambda e: -e.badness)[: self.examples]
+        exhibits = sorted(exhibits, key=lambda e: -e.badness)[: evaluator.examples]
         return Observation(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
 
 

@@ -1,13 +1,12 @@
-"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model.
+"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model."""
 
-With `cue="auto"` cues are searched for: `robustest.discovery` describes the search and its limits,
-`robustest.claims.cues.discovered_cues` the decision.
-
-A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
-found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
-found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the same
-samples: search and samples suffice for cues as plain, and no more.
-"""
+# With `cue="auto"` cues are searched for: `robustest.discovery` describes the search and its limits,
+# `robustest.claims.cues.discovered_cues` the decision.
+#
+# A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
+# found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
+# found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the
+# same samples: search and samples suffice for cues as plain, and no more.
 
 from __future__ import annotations
 
@@ -21,15 +20,14 @@ from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurem
 from robustest.cues import Cue, FrameCue, planting
 from robustest.decisions import optional_threshold
 from robustest.decisions.cues import CueRule
-from robustest.discovery import Discovery
+from robustest.discovery.proposals import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.finish import Changed, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, apply, deciding, of_task
 from robustest.tasks import Task
 
@@ -182,7 +180,7 @@ def _measured(
     quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
         quantity.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
-        CueMeasurement(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
+        CueMeasurement(cues=tuple(cues), targets=targets),
         rule,
         identity=("cues", tuple(cues), target),
     ).against(*against, has_threshold=any(limit is not None for limit in limits.values()))

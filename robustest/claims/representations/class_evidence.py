@@ -1,9 +1,9 @@
-"""Evidence of a class that another model accepts too.
+"""Evidence of a class that another model accepts too."""
 
-Each sample x is driven to another class t: targeted PGD minimises the cross-entropy of t inside an L2 ball around x
-(Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3). The change that drives
-a robustly trained network is evidence of the class for other networks as well: a second model, the judge, is asked.
-"""
+# Each sample x is driven to another class t: targeted PGD minimises the cross-entropy of t inside an L2 ball around x
+# (Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3). The change that
+# drives a robustly trained network is evidence of the class for other networks as well: a second model, the judge, is
+# asked.
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import beside, with_second
 from robustest.threats import L2
@@ -87,7 +86,7 @@ def measure_class_evidence(
     setup = Setup.of(model, data, options)
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
-        look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
+        look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].state(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
     columns = evidence.columns
@@ -132,7 +131,6 @@ class EvidenceMeasurement:
     judge: Evaluator
     threat: L2
     iterations: int
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         judge, threat = self.judge, self.threat
@@ -152,16 +150,15 @@ class EvidenceMeasurement:
         # A judge that answered the target before has not been convinced by the change.
         driven, agreed = (after == target) & (before != target) & (unmoved != target), says == target
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             # Shown are changes that convinced the model alone.
             driven & ~agreed,
             clean=before,
             predicted=after,
-            before=chunk.x,
             after=made,
             badness=judge.task.margin(scores, says),
             size=threat.size(made, threat.region(chunk.x, chunk.bounds)),
-            most=self.examples,
         )
         columns = {
             "held": ~driven | agreed,
@@ -172,7 +169,7 @@ class EvidenceMeasurement:
             "judge before": unmoved == target,
             "label": chunk.y,
         }
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def _decided(evidence: Evidence, min_driven: int) -> Decision:

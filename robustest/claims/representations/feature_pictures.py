@@ -1,7 +1,6 @@
-"""Pictures of features: inputs that maximise them, samples where they are highest, and inputs that share them.
+"""Pictures of features: inputs that maximise them, samples where they are highest, and inputs that share them."""
 
-A feature is maximised by gradient steps on the input from grey (Engstrom et al., 2019, section 5).
-"""
+# A feature is maximised by gradient steps on the input from grey (Engstrom et al., 2019, section 5).
 
 from __future__ import annotations
 
@@ -14,12 +13,12 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from robustest import context, devices, rng
+from robustest import context, rng
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
 from robustest.engine.ascent import grey, inverted, maximised
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.features import features_of, in_order, reader, seen_by
+from robustest.engine.features import features_of, find_last_layer, in_order, reader
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import frozen
 from robustest.models.last_layer import LastLayer
@@ -168,9 +167,6 @@ def picture_inversions(
         ids: positions in the data.
         steps, step_size: as for `measure_invertible_features`.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `picture_features`.
     """
     checked_whole("steps", steps, 1)
     with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):
@@ -193,13 +189,11 @@ def _ready(
     model: object, data: object, folder: str, layer: str | None, options: Options
 ) -> Iterator[tuple[Evaluator, LastLayer, Samples, Settings]]:
     classifier, settings = apply(model, options)
-    samples, device = as_samples(data), devices.resolve(settings.device, classifier.device)
+    samples = as_samples(data)
     # Tensors made in inference mode cannot take part in gradients.
     with torch.inference_mode(False), frozen(classifier.module) as notes:
-        evaluator = Evaluator(
-            classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
-        )
-        last = seen_by(evaluator, samples, layer=layer, seed=settings.seed)
+        evaluator = Evaluator.of(classifier, settings, notes)
+        last = find_last_layer(evaluator, samples, layer=layer, seed=settings.seed)
         yield evaluator, last, samples, replace(settings, pictures=folder)
 
 

@@ -1,11 +1,10 @@
-"""Gradients that point where the classes differ.
+"""Gradients that point where the classes differ."""
 
-For a sample x of class y with runner-up c (the class of the next highest logit) the gradient g = d(z_y - z_c) / dx is
-compared with the difference of class means d = mean_y - mean_c: the alignment is cos(g, d). With masks it is the share
-of |g|^2 inside the mask. Gradients of robustly trained networks point along d, those of standard ones hardly (Tsipras
-et al., "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3). But smoothing aligns gradients too (Kaur,
-Cohen and Lipton, 2019), as does robustness off the data manifold alone (Srinivas et al., 2023).
-"""
+# For a sample x of class y with runner-up c (the class of the next highest logit) the gradient g = d(z_y - z_c) / dx is
+# compared with the difference of class means d = mean_y - mean_c: the alignment is cos(g, d). With masks it is the
+# share of |g|^2 inside the mask. Gradients of robustly trained networks point along d, those of standard ones hardly
+# (Tsipras et al., "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3). But smoothing aligns gradients too
+# (Kaur, Cohen and Lipton, 2019), as does robustness off the data manifold alone (Srinivas et al., 2023).
 
 from __future__ import annotations
 
@@ -26,11 +25,10 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Captions, Result
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, beside, with_second
 from robustest.settings import Settings
@@ -282,17 +280,15 @@ class AlignmentMeasurement:
         # The gradient as a picture: grey where it is 0, the steepest pixel at an end of the range.
         steepest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30).view(-1, *[1] * (gradient.ndim - 1))
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             ~columns["held"],
             clean=evaluator.task.predictions(logits),
             predicted=runner_up,
-            before=chunk.x,
             after=(low + high) / 2 + (high - low) / 2 * gradient / steepest,
             badness=-shown,
-            size=None,
-            most=self.settings.examples,
         )
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def gradients(evaluator: Evaluator, chunk: Chunk, aim: GradientAim) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,9 +1,8 @@
-"""Images recovered from a model's features.
+"""Images recovered from a model's features."""
 
-From grey with a little noise, normalised gradient steps minimise |R(x') - R(x)|, the distance of the features R of an
-input x' from those of a sample x. In standard networks inputs that look like nothing share features with any sample
-(Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, section 4).
-"""
+# From grey with a little noise, normalised gradient steps minimise |R(x') - R(x)|, the distance of the features R of an
+# input x' from those of a sample x. In standard networks inputs that look like nothing share features with any sample
+# (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, section 4).
 
 from __future__ import annotations
 
@@ -23,11 +22,10 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Captions, Pairing, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 
 _HALF = 0.5
@@ -104,7 +102,6 @@ def measure_invertible_features(
         step_size=step_size,
         max_image_error=max_image_error,
         max_representation_error=max_representation_error,
-        examples=setup.settings.examples,
     )
     threshold = None if max_image_error is None else _HALF
     plan = setup.plan(
@@ -160,7 +157,6 @@ class InversionMeasurement:
     step_size: float | None
     max_image_error: float | None
     max_representation_error: float
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], self.layer))
@@ -180,15 +176,14 @@ class InversionMeasurement:
         reached = rep <= self.max_representation_error
         before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             ~(near & reached),
             clean=before,
             predicted=after,
-            before=chunk.x,
             after=made,
             badness=image * reached,
             size=image,
-            most=self.examples,
         )
         columns = {
             "held": near & reached,
@@ -200,7 +195,7 @@ class InversionMeasurement:
             "features": torch.full_like(chunk.y, aim.shape[1]),
             "elements": torch.full_like(chunk.y, original.shape[1]),
         }
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def _decided(evidence: Evidence, max_image_error: float, max_representation_error: float, alpha: float) -> Decision:

@@ -1,13 +1,13 @@
-"""The number of features of a network's last layer that a linear head needs (Wong, Santurkar and Madry, ICML 2021).
+"""The number of features of a network's last layer that a linear head needs (Wong, Santurkar and Madry, ICML 2021)."""
 
-1. On one half of the samples, linear heads are fitted along a path of elastic-net penalties (section 2;
-   `robustest.heads.sparse_head`).
-2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is chosen;
-   if there is none, the most accurate.
-3. The other half compares it with the model, sample by sample.
-
-A head explains; it is not the deployed model. Weights alone hardly give a planted cue away: that takes an intervention.
-"""
+# 1. On one half of the samples, linear heads are fitted along a path of elastic-net penalties (section 2;
+#    `robustest.heads`).
+# 2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is
+#    chosen; if there is none, the most accurate.
+# 3. The other half compares it with the model, sample by sample.
+#
+# A head explains; it is not the deployed model. Weights alone hardly give a planted cue away: that takes an
+# intervention.
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import context, devices
+from robustest import context
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.representations.feature_pictures import Gallery, highest
 from robustest.decisions import Decision, DropRule, clopper_pearson, count_at_most, optional_threshold
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.features import features_of, in_order, seen_by
+from robustest.engine.features import features_of, find_last_layer, in_order
 from robustest.errors import ConfigError, DataError, expected
-from robustest.heads.sparse_head import (
+from robustest.heads import (
     SparseHead,
     SparsePath,
     Stability,
@@ -42,11 +42,10 @@ from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, frozen
 from robustest.models.last_layer import LastLayer
 from robustest.results import Fact, Result, Verdict
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
 from robustest.run.finish import finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings
@@ -138,10 +137,20 @@ def measure_sparse_head(
         DataError: a class has too few samples to fit on.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    limits = HeadLimits.checked(max_features_per_class, max_drop)
+    if (max_features_per_class is None) != (max_drop is None):
+        given = f"max_features_per_class={max_features_per_class}, max_drop={max_drop}"
+        raise ConfigError(
+            f"Expected max_features_per_class= and max_drop= together, or neither, but got {given}. Any head is sparse "
+            "if it may be wrong, and right if it may be dense."
+        )
+    if max_features_per_class is not None:
+        checked_whole("max_features_per_class", max_features_per_class, 1)
+    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
+    if slack is None:  # a head chosen at the very limit would be beyond it half of the time
+        slack = _SLACK if max_drop is None else min(_SLACK, max_drop / 2)
     how = HeadOptions(
         layer=layer,
-        slack=limits.slack if slack is None else slack,
+        slack=slack,
         l1_ratio=l1_ratio,
         n_lambdas=n_lambdas,
         subsamples=subsamples,
@@ -152,28 +161,30 @@ def measure_sparse_head(
     checked_whole("fit_samples", fit_samples, 2)
     setup = Setup.of(model, data, options)
     halves = Halves.of(setup.samples, setup.settings.seed, fit_samples)
-    name = f"sparse_head-{zlib.crc32(repr(limits).encode()):08x}"
+    name = f"sparse_head-{zlib.crc32(repr((max_features_per_class, max_drop)).encode()):08x}"
     fitted, tally = fit_head(setup.model, halves, setup.settings, how, name)
     features = fitted.features.shape[1]
-    if limits.features is not None and limits.features >= features:
+    if max_features_per_class is not None and max_features_per_class >= features:
         limit = f"max_features_per_class to be less than the {features} features that there are"
-        raise ConfigError(expected(limit, limits.features, "No head has more, so that nothing is claimed of them."))
-    look = SparseHeadMeasurement(fitted=fitted, of=halves.unseen, examples=setup.settings.examples)
-    judged = setup.but(exact=True).unpictured().on(halves.view)
-    rule = DropRule(threshold=limits.drop, terms=setup.terms)
-    plan = judged.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
+        raise ConfigError(
+            expected(limit, max_features_per_class, "No head has more, so that nothing is claimed of them.")
+        )
+    look = SparseHeadMeasurement(fitted=fitted, of=halves.unseen)
+    other_half = setup.but(exact=True).unpictured().on(halves.view)
+    rule = DropRule(threshold=max_drop, terms=setup.terms)
+    plan = other_half.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), tally, plan.settings)
     columns = evidence.columns
     result = finish(
         plan,
         evidence,
-        decision=_decision(evidence, fitted, limits, how.min_per_class),
+        decision=_decision(evidence, fitted, max_features_per_class, max_drop, min_per_class),
         kind=SPARSE_HEAD,
-        threshold=limits.drop,
+        threshold=max_drop,
         setting=f"elastic net on {features} features of the last layer",
         method=f"fitted on {fitted.path.n_train} samples, chosen on {fitted.path.n_validation}, judged on others",
         details={
-            "max_features_per_class": limits.features,
+            "max_features_per_class": max_features_per_class,
             "accuracy": evidence.share(columns["clean"]),
             "sparse_accuracy": evidence.share(columns["held"]),
             "best_accuracy": evidence.share(columns["best"]),
@@ -188,33 +199,6 @@ def measure_sparse_head(
 @assertion(measure_sparse_head)
 def assert_sparse_head() -> None:
     """Claim that a linear head on a few of the model's own features classifies nearly as well as the model."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadLimits:
-    """The claimed limits; None without a claim."""
-
-    features: int | None
-    drop: float | None
-
-    @classmethod
-    def checked(cls, features: int | None, drop: float | None) -> HeadLimits:
-        """Return the limits given by a user, both or neither."""
-        if (features is None) != (drop is None):
-            given = f"max_features_per_class={features}, max_drop={drop}"
-            raise ConfigError(
-                f"Expected max_features_per_class= and max_drop= together, or neither, but got {given}. Any head is "
-                "sparse if it may be wrong, and right if it may be dense."
-            )
-        if features is not None:
-            checked_whole("max_features_per_class", features, 1)
-        return cls(features=features, drop=optional_threshold("max_drop", drop, trivial=1))
-
-    @property
-    def slack(self) -> float:
-        """Validation accuracy given up."""
-        # A head chosen at the very limit would be beyond it half of the time.
-        return _SLACK if self.drop is None else min(_SLACK, self.drop / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,12 +295,10 @@ def fit_head(
         ConfigError: the logits are no linear layer's outputs, or an option is out of range.
         DataError: a class has fewer samples to fit on than `min_per_class`.
     """
-    started, device = time.perf_counter(), devices.resolve(settings.device, classifier.device)
+    started = time.perf_counter()
     with torch.inference_mode(False), frozen(classifier.module) as notes:
-        evaluator = Evaluator(
-            classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
-        )
-        last = seen_by(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
+        evaluator = Evaluator.of(classifier, settings, notes)
+        last = find_last_layer(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
         features, labels = _features_and_labels(evaluator, last, halves, settings.seed, options.min_per_class)
 
         # The path, chosen by held-out rows on which the model's own accuracy is known too.
@@ -330,7 +312,7 @@ def fit_head(
             n_lambdas=options.n_lambdas,
             classes=last.layer.out_features,
             tolerance=_TOLERANCE,
-            device=device,
+            device=evaluator.device,
             progress=None if watch is None else lambda done, total: watch("penalties of sparse heads", done, total, 0),
         )
         # The model's own accuracy on these rows, by its last layer: their features are here already.
@@ -346,7 +328,7 @@ def fit_head(
                 path.lambdas[index],
                 l1_ratio=options.l1_ratio,
                 subsamples=options.subsamples,
-                device=device,
+                device=evaluator.device,
                 seed=settings.seed,
             )
 
@@ -404,7 +386,6 @@ class SparseHeadMeasurement:
 
     fitted: FittedHead
     of: Tensor
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         fitted = self.fitted
@@ -415,6 +396,7 @@ class SparseHeadMeasurement:
         scores, best = (head.logits(features.cpu()).to(features.device) for head in (fitted.head, fitted.best))
         sparse = task.predictions(scores)
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             (clean == chunk.y) & (sparse != chunk.y),
             clean=clean,
@@ -423,8 +405,6 @@ class SparseHeadMeasurement:
             before=chunk.x.new_empty(len(chunk.y), 0),
             after=chunk.x.new_empty(len(chunk.y), 0),
             badness=-task.margin(scores, chunk.y),
-            size=None,
-            most=self.examples,
         )
         columns = {
             "held": sparse == chunk.y,
@@ -433,16 +413,18 @@ class SparseHeadMeasurement:
             "same": sparse == clean,
             "label": chunk.y,
         }
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
-def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_per_class: int) -> Decision:
+def _decision(
+    evidence: Evidence, fitted: FittedHead, max_features: int | None, max_drop: float | None, min_per_class: int
+) -> Decision:
     decision = evidence.decision
-    if limits.features is None or limits.drop is None:
+    if max_features is None or max_drop is None:
         return decision
     counts = fitted.head.counts
     count, largest = int(counts.max()), int(counts.argmax())
-    if count > limits.features:
+    if count > max_features:
         rule = f"class {largest} has {count} features in the sparsest head that is accurate enough"
         decision = replace(decision, verdict=Verdict.FAILED, rule=rule, reasons=("limit",))
     if decision.verdict is Verdict.INCONCLUSIVE:
@@ -450,7 +432,7 @@ def _decision(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_pe
     # A number beyond the limits is a finding only if samples and fit are sound.
     doubt = _unfit_samples(evidence, fitted, min_per_class)
     if not doubt and decision.verdict is Verdict.FAILED:
-        doubt = _poor_fit(evidence, fitted, limits.drop)
+        doubt = _poor_fit(evidence, fitted, max_drop)
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("unfit",)) if doubt else decision
 
 

@@ -1,10 +1,9 @@
-"""An attack on a chunk of samples, and proofs for the samples that it leaves, for all claims on robustness.
+"""An attack on a chunk of samples, and proofs for the samples that it leaves, for all claims on robustness."""
 
-1. The model predicts each sample unchanged. A wrong prediction is not attacked.
-2. A known counterexample that still breaks a sample (`robustest.run.replay`) replaces the attack.
-3. All others are attacked by the stages of the cascade, each stage on the samples that earlier stages left.
-4. With `Certifying`, bounds then try to prove the samples that the model has right.
-"""
+# 1. The model predicts each sample unchanged. A wrong prediction is not attacked.
+# 2. A known counterexample that still breaks a sample (`robustest.run.replay`) replaces the attack.
+# 3. All others are attacked by the stages of the cascade, each stage on the samples that earlier stages left.
+# 4. With `Certifying`, bounds then try to prove the samples that the model has right.
 
 from __future__ import annotations
 
@@ -27,13 +26,12 @@ from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survi
 from robustest.errors import ConfigError, expected
 from robustest.results import Cost
 from robustest.run.driver import observe
-from robustest.run.evidence import REPLAYED, Evidence, Look, Observation, exhibits_of
+from robustest.run.evidence import REPLAYED, Evidence, Observation, exhibits_of
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
-from robustest.run.replay import Replay, kept_of
+from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
-from robustest.tasks import Task
-from robustest.threats import Spatial, Threat, per_row
+from robustest.threats import Threat, per_row
 
 _WAYS = ("auto", "linear")
 
@@ -42,16 +40,6 @@ def check_threat(threat: object) -> None:
     """Raise ConfigError unless this is a threat model."""
     if isinstance(threat, type) or not isinstance(threat, Threat):
         raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
-
-
-def check_threat_fits_task(task: Task, threat: Threat) -> None:
-    """Raise ConfigError for a threat that moves images with targets that would have to move too."""
-    if task.placed and isinstance(threat, Spatial):
-        raise ConfigError(
-            f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of "
-            f"{task.name} do not follow a search. Use a norm ball, or claim accuracy under the shifts rotation, "
-            "translation and scale."
-        )
 
 
 def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:
@@ -104,7 +92,6 @@ class Attacking:
 
     cascade: Cascade
     threat: Threat
-    examples: int
     keep: bool = False
     replay: Replay | None = None
     probing: bool = True
@@ -122,15 +109,15 @@ class Attacking:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         cascade, threat = self.cascade, self.threat
-        judged, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
-        clean, right = judged.predicted, judged.holds
+        judgement, draws = evaluator.judge(chunk.x, chunk.y), draws_in(cascade)
+        clean, right = judgement.predicted, judgement.holds
         if draws > 1:
             # A random model: the majority of fresh draws decides, ties in its favour.
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
         if self.probing:
             # An audit leaves the experiments of health checks to the attack that it audits.
-            probe_inputs(evaluator, chunk, judged.first, climbers(cascade, threat, evaluator, chunk), threat)
+            probe_inputs(evaluator, chunk, judgement.first, climbers(cascade, threat, evaluator, chunk), threat)
         held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
         # float64: a size in float32 may round across eps.
         size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
@@ -139,7 +126,7 @@ class Attacking:
         counts: dict[str, int] = {}
         if self.replay is not None:
             for row, index in enumerate(chunk.ids.tolist()):
-                known = self.replay.known.get(index)
+                known = self.replay.counterexamples.get(index)
                 # Only samples that the model has right: a wrong one needs no counterexample.
                 if known is not None and bool(held[row]):
                     held[row], predicted[row], after[row] = False, known.predicted.to(predicted), known.x
@@ -154,7 +141,7 @@ class Attacking:
                 cascade,
                 threat,
                 part,
-                clean_margin=judged.margin[left],
+                clean_margin=judgement.margin[left],
                 attempts=attempts,
                 control=self.probing,
             )
@@ -170,16 +157,7 @@ class Attacking:
         # Wrong unchanged samples are not held, but no attack has broken them.
         broken = ~held & right
         exhibits = exhibits_of(
-            chunk,
-            broken,
-            clean=clean,
-            predicted=predicted,
-            before=chunk.x,
-            after=after,
-            badness=-margin,
-            size=size,
-            most=self.examples,
-            task=evaluator.task,
+            evaluator, chunk, broken, clean=clean, predicted=predicted, after=after, badness=-margin, size=size
         )
         columns = {"held": held, "clean": right, "size": size}
         if draws > 1:
@@ -189,43 +167,41 @@ class Attacking:
             columns["x"] = after
         kept = None
         if self.replay is not None:
-            kept = self.replay.found(evaluator, chunk, after, size, broken, every=self.every)
+            kept = self.replay.collect(evaluator, chunk, after, size, broken, every=self.every)
         elif self.every and bool(broken.any()):
-            kept = kept_of(chunk, broken.nonzero().squeeze(1), after, size)
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
+            kept = counterexamples_at(chunk, broken.nonzero().squeeze(1), after, size)
+        return Observation(columns, exhibits, counts, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
-        return None if audit is None else replace(self, cascade=audit, replay=None, probing=False, every=False)
+        return None if audit is None else Attacking(cascade=audit, threat=self.threat, keep=self.keep, probing=False)
 
     def keeping(self) -> Attacking:
         return replace(self, every=True)
 
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
+    def transfer(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         # Inside the threat without a check: the inputs were found there for the same samples.
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)
-        judged = evaluator.judged(x, chunk.y)
-        held, predicted = judged.holds, judged.predicted
+        judgement = evaluator.judge(x, chunk.y)
+        held, predicted = judgement.holds, judgement.predicted
         columns = {"size": size}
         if draws > 1:
             predicted, missed = majority(evaluator, x, chunk.y, draws)
             held = 2 * missed <= draws
             columns["missed"] = missed
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             ~held,
-            clean=evaluator.judged(chunk.x, chunk.y).predicted,
+            clean=evaluator.judge(chunk.x, chunk.y).predicted,
             predicted=predicted,
-            before=chunk.x,
             after=x,
-            badness=-judged.margin,
+            badness=-judgement.margin,
             size=size,
-            most=self.examples,
-            task=evaluator.task,
         )
         columns["held"] = held
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
 
 def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> Cascade | None:
@@ -237,25 +213,15 @@ def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certifying:
-    """An attack on a chunk, then bounds for the samples that are right."""
-
-    attack: Attacking
-    threat: Threat
-    replay: Replay | None = None
-
-    @property
-    def whole_inputs(self) -> bool:
-        return self.attack.whole_inputs
-
-    @property
-    def room(self) -> int:
-        return self.attack.room
+class Certifying(Attacking):
+    """An attack on a chunk, then bounds for the samples that are right; another model's inputs that break a proven
+    sample are refused by the driver.
+    """
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         from robustest.engine.proving import prove_rows  # here, as no other claim needs it
 
-        observation = replace(self.attack, replay=self.replay)(evaluator, chunk)
+        observation = Attacking.__call__(self, evaluator, chunk)
         clean = torch.from_numpy(observation.columns["clean"].astype(bool)).to(chunk.x.device)
         held = torch.from_numpy(observation.columns["held"].astype(bool)).to(chunk.x.device)
         right = clean.nonzero().squeeze(1)
@@ -268,16 +234,6 @@ class Certifying:
             if proofs.note and proofs.note not in evaluator.notes:
                 evaluator.notes.append(proofs.note)
         return replace(observation, columns={**observation.columns, "proven": proven})
-
-    def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Look | None:
-        return self.attack.auditor(evaluator, chunk)
-
-    def keeping(self) -> Certifying:
-        return replace(self, attack=self.attack.keeping())
-
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
-        # The driver refuses an input that breaks a proven sample.
-        return self.attack.tried(evaluator, chunk, kept)
 
 
 def certified_details(evidence: Evidence) -> dict[str, Any]:
@@ -331,15 +287,13 @@ def find_adversarial(
             bytes.
         y: (N,) integer labels.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     check_threat(threat)
     cascade = as_attack(attack, threat)
-    setup = setup_for_draws(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
+    setup = Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None, examples=0)
+    setup = setup_for_draws(cascade, setup)
     threat = setup.resolve(threat)
-    look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
+    look = Attacking(cascade=cascade, threat=threat, keep=True)
     # No claim: every sample is attacked, and no verdict ends the search early.
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     evidence = observe(setup.plan(f"{cascade.name} under {threat}", look, nothing))

@@ -1,23 +1,23 @@
-"""Certified accuracy: the share of samples that are proven to have no misclassified input inside the threat.
+"""Certified accuracy: the share of samples that are proven to have no misclassified input inside the threat."""
 
-The proofs are linear bounds for the samples that an attack left (Zhang et al., NeurIPS 2018, section 3;
-`robustest.bounds`), or, for a majority vote under noise, draws of that noise (Cohen et al., ICML 2019).
-"""
+# The proofs are linear bounds for the samples that an attack left (Zhang et al., NeurIPS 2018, section 3;
+# `robustest.bounds`), or, for a majority vote under noise, draws of that noise (Cohen et al., ICML 2019).
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
+import torch
+from scipy.stats import norm
 from torch import Tensor
 
 from robustest import rng
 from robustest.attacks import Cascade, Searcher
-from robustest.bounds.smoothing import Smoothed, certified_radius
+from robustest.checks import checked_real, checked_whole
 from robustest.claims.robustness.attacking import (
-    Attacking,
     Certifying,
     attack_of_call,
     certified_details,
@@ -25,22 +25,101 @@ from robustest.claims.robustness.attacking import (
     check_threat,
     draws_in,
 )
-from robustest.decisions import CertifiedRule, optional_threshold
+from robustest.decisions import CertifiedRule, clopper_pearson, optional_threshold
+from robustest.engine.answer_checks import moved, usual_lead
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.smoothing import count_votes
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Captions, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
 from robustest.run.finish import finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.replay import Replay
 from robustest.threats import L1, L2, Columns, Linf, Threat
+
+# Randomised smoothing (Cohen, Rosenfeld and Kolter, ICML 2019): the radius that a majority under noise withstands.
+
+# If class c is the answer to x + sigma * e with a probability of at least p > 1/2, the majority at every input within
+# sigma * Phi^-1(p) of x, in L2, is c. p is the lower end of the exact interval of the votes for c.
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothed:
+    """The classifier that gives a model's most frequent answer under Gaussian noise.
+
+    The certificate is about this classifier, not about the model alone. `assert_certified_accuracy` takes it in the
+    place of a model.
+
+    Args:
+        model: see `measure_robust_accuracy`; best trained under the same noise.
+        sigma: the noise's standard deviation, in input units, > 0.
+        draws: answers that a radius is computed from, >= 1.
+        guesses: further answers that select the class, >= 1.
+
+    Raises:
+        ConfigError: sigma, draws or guesses are out of range.
+    """
+
+    model: Any
+    sigma: float
+    draws: int = 1000
+    guesses: int = 100
+
+    def __post_init__(self) -> None:
+        checked_real("sigma", self.sigma, 1e-12)
+        checked_whole("draws", self.draws, 1)
+        checked_whole("guesses", self.guesses, 1)
+
+
+def certified_radius(votes: int, draws: int, sigma: float, alpha: float) -> float:
+    """Return the L2 radius, >= 0, within which the majority stays the same, with error alpha (section 3.2.2).
+
+    Args:
+        votes: answers of the class, of `draws` drawn after the class was selected.
+        sigma: in input units.
+        alpha: the largest chance that the radius is too large.
+    """
+    chance = clopper_pearson(votes, draws, alpha)[0]
+    return max(0.0, sigma * float(norm.ppf(chance))) if chance > 0.5 else 0.0
+
+
+# Votes of a model under Gaussian noise: the number of times that each class answers x + sigma * e, e standard
+# normal.
+
+
+# Noisy inputs of one pass at any batch size: the draws must not depend on it.
+_PART = 100
+# Noisy inputs of each sample that are passed alone too: votes count as independent draws.
+_ALONE = 2
+
+
+def count_votes(evaluator: Evaluator, x: Tensor, key: Tensor, *, sigma: float, draws: int) -> Tensor:
+    """Return (K,) int64 votes of `draws` answers to one input x (*S) under noise.
+
+    Args:
+        key: () int64, of the sample and the use of the draws.
+        sigma: standard deviation in input units; noisy inputs may leave the bounds.
+    """
+    seed = int(key) % 2**63
+    generator = torch.Generator(x.device).manual_seed(seed)
+    votes = torch.zeros(evaluator.classes, dtype=torch.int64, device=x.device)
+    for start in range(0, draws, _PART):
+        shape = (min(_PART, draws - start), *x.shape)
+        noisy = x + sigma * torch.randn(shape, generator=generator, device=x.device, dtype=x.dtype)
+        logits = evaluator.logits(noisy)
+        if not start and len(noisy) > 1:
+            # A model that takes the mean of a batch takes the noise out of a batch of noisy copies.
+            alone = torch.cat([evaluator.logits(one) for one in torch.split(noisy[:_ALONE], 1)])
+            apart = moved(evaluator, logits[: len(alone)], alone, usual_lead(evaluator, alone))
+            evaluator.health.count("batch_dependence", failed=int(apart.sum()), tried=len(alone))
+        answers = evaluator.task.predictions(logits)
+        votes += torch.bincount(answers, minlength=evaluator.classes)
+    return votes
+
 
 # The column compared with a baseline: proofs alone pass the claim.
 _PROVEN = ("proven",)
@@ -113,10 +192,9 @@ def measure_certified_accuracy(
     # Bounds are of a model that gives the same logits every time.
     check_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings, certifies=True)
-    look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     plan = setup.plan(
         CERTIFIED_ACCURACY.quantities[0].state(threat, cascade.name),
-        Certifying(attack=look, threat=threat, replay=replay),
+        Certifying(cascade=cascade, threat=threat, replay=replay),
         CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=True),
         identity=("robust accuracy", threat, cascade, "certified"),
         replay=replay,
@@ -139,7 +217,6 @@ def _smoothed(
     no_worse_than: Baseline | None,
     tolerance: float,
 ) -> Result:
-    """Measure the certified accuracy of the majority under noise."""
     if isinstance(no_worse_than, Smoothed):
         how, other = ((one.sigma, one.draws, one.guesses) for one in (model, no_worse_than))
         if how != other:
@@ -157,9 +234,8 @@ def _smoothed(
     # All samples share half of alpha, so that their certificates hold together; the verdict on their number has the
     # other half.
     look = Smoothing(
-        sigma=model.sigma,
-        draws=model.draws,
-        guesses=model.guesses,
+        # The noise alone: the model is that of the units.
+        smoothed=replace(model, model=None),
         eps=threat.radius,
         alpha=setup.settings.alpha / (2 * max(1, len(setup.samples))),
     )
@@ -195,28 +271,24 @@ class Smoothing:
     """Two rounds of noisy predictions of each sample: the first guesses a class, the second certifies it.
 
     Attributes:
-        sigma: the noise's standard deviation.
-        draws, guesses: predictions of the second round, and of the first.
         eps: the L2 radius to prove.
         alpha: most chance of a wrong certificate of one sample, on either side.
     """
 
-    sigma: float
-    draws: int
-    guesses: int
+    smoothed: Smoothed
     eps: float
     alpha: float
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Return outcomes: "proven" if the label has the majority within eps, not "held" if another class has it."""
-        task = evaluator.task
-        clean = task.holds(evaluator.logits(chunk.x), chunk.y).cpu().numpy()
+        task, how = evaluator.task, self.smoothed
+        clean = task.holds(evaluator.logits(chunk.x), chunk.y)
         radius, held = np.zeros(len(chunk.y)), np.ones(len(chunk.y), dtype=bool)
         for row, label in enumerate(chunk.y.tolist()):
             # Two rounds of independent draws: the class must not be chosen by the draws that certify it.
-            guess = int(self._votes(evaluator, chunk, row, "guess", self.guesses).argmax())
-            votes = int(self._votes(evaluator, chunk, row, "certify", self.draws)[guess])
-            found = certified_radius(votes, self.draws, self.sigma, self.alpha)
+            guess = int(self._votes(evaluator, chunk, row, "guess", how.guesses).argmax())
+            votes = int(self._votes(evaluator, chunk, row, "certify", how.draws)[guess])
+            found = certified_radius(votes, how.draws, how.sigma, self.alpha)
             if guess == label:
                 radius[row] = found
             # Another class certainly has the majority at the sample itself.
@@ -226,4 +298,4 @@ class Smoothing:
 
     def _votes(self, evaluator: Evaluator, chunk: Chunk, row: int, use: str, draws: int) -> Tensor:
         key = rng.fold(chunk.key[row : row + 1], use)
-        return count_votes(evaluator, chunk.x[row], key, sigma=self.sigma, draws=draws)
+        return count_votes(evaluator, chunk.x[row], key, sigma=self.smoothed.sigma, draws=draws)

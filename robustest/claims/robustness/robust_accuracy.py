@@ -1,8 +1,7 @@
-"""Robust accuracy: the share of samples with no misclassified input found inside the threat.
+"""Robust accuracy: the share of samples with no misclassified input found inside the threat."""
 
-With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then begins at
-the proven share.
-"""
+# With `certify`, bounds (`robustest.bounds`) try to prove the samples that the attack left. The interval then begins at
+# the proven share.
 
 from __future__ import annotations
 
@@ -18,7 +17,6 @@ from robustest.claims.robustness.attacking import (
     certified_details,
     check_certify,
     check_threat,
-    check_threat_fits_task,
     draws_in,
     setup_for_draws,
 )
@@ -26,12 +24,11 @@ from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson,
 from robustest.engine.answer_checks import hints_on
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import REPLAYED, Look
+from robustest.run.evidence import REPLAYED
 from robustest.run.finish import finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.replay import Replay
 from robustest.tasks import Task
@@ -97,18 +94,15 @@ def measure_robust_accuracy(
     at_least = optional_threshold("at_least", at_least, trivial=0)
     check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
-    check_threat_fits_task(setup.task, threat)
     threat = setup.resolve(threat, no_worse_than)
     cascade = attack_of_call(attack, threat)
     setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)
     certified = check_certify(certify, draws)
     # A random model has no known counterexamples: an input breaks it in one draw and not in the next.
     replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws == 1 else None
-    attacking = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
-    look: Look = attacking
+    look = (Certifying if certified else Attacking)(cascade=cascade, threat=threat, replay=replay)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if certified:
-        look = Certifying(attack=attacking, threat=threat, replay=replay)
         rule = CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=False)
     plan = setup.plan(
         ROBUST_ACCURACY.quantities[0].state(threat, cascade.name) + of_task(setup.task),

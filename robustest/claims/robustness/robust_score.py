@@ -1,7 +1,6 @@
-"""Robust score: the mean of the worst scores that an attack finds inside the threat.
+"""Robust score: the mean of the worst scores that an attack finds inside the threat."""
 
-A search does not stop at a wrong prediction: it goes on for each sample's lowest score.
-"""
+# A search does not stop at a wrong prediction: it goes on for each sample's lowest score.
 
 from __future__ import annotations
 
@@ -17,7 +16,6 @@ from robustest.claims.robustness.attacking import (
     attack_of_call,
     audit_of,
     check_threat,
-    check_threat_fits_task,
     draws_in,
 )
 from robustest.decisions import optional_threshold
@@ -31,14 +29,13 @@ from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
-from robustest.run.replay import kept_of
+from robustest.run.replay import counterexamples_at
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore
@@ -94,7 +91,6 @@ def measure_robust_score(
     check_threat(threat)
     setup = Setup.of(model, data, options, task)
     task = setup.task
-    check_threat_fits_task(task, threat)
     threat = setup.resolve(threat, no_worse_than)
     check_paired(metric, no_worse_than)
     cascade = attack_of_call(attack, threat)
@@ -103,7 +99,7 @@ def measure_robust_score(
         raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
     plan = setup.plan(
         ROBUST_SCORE.quantities[0].state(mean_of(task, metric), threat, cascade.name),
-        Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
+        Worsening(cascade=cascade, threat=threat, counting=metric == "miou"),
         rule_of(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
     ).against(no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score")
@@ -153,7 +149,6 @@ class Worsening:
 
     cascade: Cascade
     threat: Threat
-    examples: int
     counting: bool = False
     every: bool = False
 
@@ -169,7 +164,7 @@ class Worsening:
 
     def _worst(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observation:
         cascade, threat = self.cascade, self.threat
-        before = evaluator.judged(chunk.x, chunk.y, scored=True)
+        before = evaluator.judge(chunk.x, chunk.y, scored=True)
         after, size = chunk.x.clone(), torch.zeros(len(chunk.x), dtype=torch.float64, device=chunk.x.device)
         stages: dict[str, int] = {}
         probe_inputs(evaluator, chunk, before.first, climbers(cascade, threat, evaluator, chunk), threat)
@@ -182,7 +177,7 @@ class Worsening:
             self._probe(evaluator, part, outcome.found)
             stages = outcome.stages
         # The search compared scores of other batches: the inputs that it found are scored once more, together.
-        found = evaluator.judged(after, chunk.y, scored=True)
+        found = evaluator.judge(after, chunk.y, scored=True)
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)
         # Other batches round differently: such a difference is no attack.
         worse = now < was - _LOWERED
@@ -190,15 +185,14 @@ class Worsening:
         predicted = before.predicted.clone()
         predicted[worse] = found.predicted[worse]
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             worse,
             clean=before.predicted,
             predicted=predicted,
-            before=chunk.x,
             after=after,
             badness=was - score,
             size=size,
-            most=self.examples,
             task=task,
         )
         columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
@@ -207,8 +201,8 @@ class Worsening:
             # The mean IoU before the attack, for comparison.
             columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
         lowered = worse.nonzero().squeeze(1)
-        kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
+        kept = counterexamples_at(chunk, lowered, after, size) if self.every and len(lowered) else None
+        return Observation(columns, exhibits, stages, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Worsening | None:
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
@@ -217,30 +211,28 @@ class Worsening:
     def keeping(self) -> Worsening:
         return replace(self, every=True)
 
-    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
+    def transfer(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         x, size = kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
-        before, found = (evaluator.judged(one, chunk.y, scored=True) for one in (chunk.x, x))
+        before, found = (evaluator.judge(one, chunk.y, scored=True) for one in (chunk.x, x))
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)
         lowered = now < was - _LOWERED
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             lowered,
             clean=before.predicted,
             predicted=found.predicted,
-            before=chunk.x,
             after=x,
             badness=was - now,
             size=size,
-            most=self.examples,
-            task=evaluator.task,
         )
         columns = {"held": ~lowered, "score": torch.where(lowered, now, was), "size": size}
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
     def _probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:
         task = evaluator.task
         # A sample below half of the median score counts as broken.
-        score = evaluator.judged(found.x, part.y, scored=True).score
+        score = evaluator.judge(found.x, part.y, scored=True).score
         if task.one_class or score is None:
             probe_survivors(evaluator, self.cascade, self.threat, part, found)
             return

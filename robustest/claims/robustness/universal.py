@@ -1,14 +1,15 @@
-"""Universal perturbations: one change that, added to any sample, changes the prediction.
+"""Universal perturbations: one change that, added to any sample, changes the prediction."""
 
-It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3; `robustest.engine.universal`).
-"""
+# It is learned by gradient steps on mini-batches (Shafahi et al., AAAI 2020, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Unpack
 
+import torch
 from torch import Tensor
 
 from robustest import rng
@@ -17,20 +18,165 @@ from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.universal import learn
+from robustest.engine.gradient_checks import count_unreached
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.run.assertion import assertion
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.tasks import Task
 from robustest.threats import L2, Linf
+
+# One perturbation for many samples: learned from several starts, of which the best four are refined.
+
+# With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
+#
+# 1. Starts: no perturbation; random corners of the ball; and, where an answer is a class, no perturbation again with
+#    the ten likeliest classes as targets. Each start runs `steps` // 10 steps, at least one: starts end at very
+#    different rates, and fewer steps do not tell them apart.
+# 2. A step climbs the mean over a mini-batch of sigmoid(l(x + delta) / w), so that samples that are fooled already, or
+#    far from it, have little weight. w falls from 1 to 0.3 usual leads, so that the scale of the logits does not
+#    matter.
+# 3. The gradient is taken beside x + delta, at a random corner of a ball that shrinks to zero: a clamp, a threshold
+#    or a rectifier in the model is flat at many samples, and has a slope beside them.
+# 4. delta = project(delta + a_t * ascent(momentum)), the gradient over its mean size, a_t along half a cosine to zero.
+# 5. The four perturbations that fool most samples share `steps` between them; the best of all is returned.
+
+
+Batches = Callable[[int], Iterator[Chunk]]
+"""Makes the given number of mini-batches, the same ones each time."""
+
+_SHORT = 10
+# Starts at random, and towards the classes that are likeliest on average.
+_RANDOM = 10
+_CLASSES = 10
+# Starts that are refined further.
+_GO_ON = 4
+_MOMENTUM = 0.9
+# The first and the last width of the soft step, in usual leads of the likeliest class.
+_WIDTHS = (1.0, 0.3)
+# Half the length of the first step of a start, and of a refined one, as a share of the way across the ball.
+_FIRST_SHARE, _LATER_SHARE = 0.25, 0.1
+
+
+def learn(evaluator: Evaluator, batches: Batches, few: Chunk, threat: Linf | L2, steps: int) -> Tensor:
+    """Return a perturbation (1, *S) inside the threat's ball that changes many of the model's own answers.
+
+    Args:
+        batches: the samples to learn from.
+        few: some of these samples, on which perturbations are compared.
+        steps: steps of the two refined starts together.
+    """
+    clean, task = evaluator.logits(few.x), evaluator.task
+    answers = task.predictions(clean)
+    found: list[tuple[float, Tensor]] = []
+
+    def keep(delta: Tensor) -> None:
+        fooled = ~task.holds(evaluator.logits(threat.project(few.x + delta, region)), answers)
+        found.append((float(fooled.double().mean()), delta))
+
+    region = threat.region(few.x, few.bounds)
+    alive = torch.zeros_like(few.x[:1], dtype=torch.bool)  # elements with a gradient anywhere that was climbed from
+    short = max(1, steps // _SHORT)
+    # Perturbations to begin with, and the target class of their first steps or None.
+    nothing = torch.zeros_like(few.x[:1])
+    ball = _ball(threat, nothing, few)
+    keys = [rng.fold(few.key[:1], f"universal start {number}") for number in range(_RANDOM)]
+    random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
+    starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
+    if task.one_class:
+        near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
+        starts += [(nothing, label) for label in near.tolist()]
+    for delta, target in starts:
+        climbed = _climb(
+            evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target, alive=alive
+        )
+        keep(climbed)
+    best = sorted(found, key=lambda one: -one[0])[:_GO_ON]
+    for number, (_, delta) in enumerate(best):
+        own = steps // _GO_ON + (steps % _GO_ON if number == 0 else 0)
+        if own:
+            keep(_climb(evaluator, batches(own), threat, delta, steps=own, share=_LATER_SHARE, alive=alive))
+    best_of_all = max(found, key=lambda one: one[0])[1]
+    same = task.holds(evaluator.logits(threat.project(few.x + best_of_all, region)), answers)
+    left = same.nonzero().squeeze(1)[: evaluator.probe_rows]
+    if len(left):
+        part = replace(few.rows(left), y=answers[left])
+        count_unreached(evaluator, part, threat, alive.expand(len(left), *alive.shape[1:]))
+    return best_of_all
+
+
+def _climb(
+    evaluator: Evaluator,
+    batches: Iterator[Chunk],
+    threat: Linf | L2,
+    delta: Tensor,
+    *,
+    steps: int,
+    share: float,
+    alive: Tensor,
+    target: int | None = None,
+) -> Tensor:
+    """Return the perturbation after `steps` steps; mark elements with a gradient in `alive` (1, *S) bool."""
+    pace, share = torch.zeros_like(delta), max(share, 1 / steps)  # few steps cross the ball, too
+    for step, batch in enumerate(batches):
+        ball = _ball(threat, delta, batch)
+        logits, task = evaluator.logits(batch.x), evaluator.task
+        answers = task.predictions(logits)
+        # The usual distance of the model's answers from other ones. Objectives other than the margin may be zero there,
+        # as an error is: then the margin gives the scale.
+        lead = -_lost(task, logits, answers, target=None)
+        if not task.one_class:
+            lead = torch.maximum(lead, task.margin(logits, answers).to(lead))
+        done = step / max(1, steps - 1)
+        width = lead.median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
+        fooled = _Fooled(task, answers, target, width.clamp(min=torch.finfo(lead.dtype).tiny))
+        corner = threat.stride(ball) * threat.ascent(
+            rng.signs(rng.fold(batch.key, f"universal {step}"), delta.shape[1:])
+        )
+        # In clipped elements too, so that the perturbation can grow out of the clipped side again.
+        point = (batch.x + delta + (1 - done) * corner).clamp(*batch.bounds)
+        each = evaluator.gradient(point, lambda z, _: z, fooled)[1]
+        alive |= (each != 0).any(0, keepdim=True)
+        gradient = each.mean(0, keepdim=True)
+        pace = _MOMENTUM * pace + gradient / gradient.abs().mean().clamp(min=torch.finfo(gradient.dtype).tiny)
+        length = share * (1 + math.cos(math.pi * step / steps)) * threat.stride(ball)
+        delta = threat.project(delta + length * threat.ascent(pace), ball)
+    return delta
+
+
+@dataclass(frozen=True, slots=True)
+class _Fooled:
+    """A soft step of the lead of any other answer, or of one class, over answers y (N, *T)."""
+
+    task: Task
+    y: Tensor
+    target: int | None
+    width: Tensor
+
+    def __call__(self, logits: Tensor, part: slice) -> Tensor:
+        return torch.sigmoid(_lost(self.task, logits, self.y[part], self.target) / self.width)
+
+
+def _lost(task: Task, output: Tensor, y: Tensor, target: int | None) -> Tensor:
+    """Return (B,) the lead of another answer over answers y (B, *T), negative while they hold."""
+    if not task.one_class:
+        return task.losses["margin"](output, y)
+    at = y.unsqueeze(1)
+    own = output.gather(1, at).squeeze(1)
+    return (output.scatter(1, at, -torch.inf).amax(1) if target is None else output[:, target]) - own
+
+
+def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
+    """Return the region of perturbations themselves: around zero, bounded by the width of the bounds."""
+    span = batch.bounds[1] - batch.bounds[0]
+    return threat.region(torch.zeros_like(delta), (-span, span))
+
 
 # Samples of one gradient step; fixed, so that memory limits do not change the perturbation.
 _BATCH = 64
@@ -77,9 +223,6 @@ def measure_no_universal_perturbation(
 
     Returns:
         The result, `outcomes` None for the half learned from; the rate is a lower bound.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     max_fooling_rate = optional_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
     if not isinstance(threat, (Linf, L2)):
@@ -157,10 +300,10 @@ class Perturbing:
             self.learned.append(learn(evaluator, batches, few, self.threat, self.iterations))
         # Exhibits have positions in the user's data, not in the half.
         part = replace(chunk, ids=self.halves.unseen[chunk.ids])
-        return perturb_chunk(evaluator, part, self.threat, self.learned[0], self.settings.examples)
+        return perturb_chunk(evaluator, part, self.threat, self.learned[0])
 
 
-def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observation:
+def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor) -> Observation:
     """Return the outcomes of a chunk with the perturbation (1, *S)."""
     region = threat.region(chunk.x, chunk.bounds)
     # Clipped to the bounds, so that the changed sample is a valid input.
@@ -170,16 +313,14 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
     # The target is the clean prediction: fooling needs no label.
     same = task.holds(logits, clean)
     exhibits = exhibits_of(
+        evaluator,
         chunk,
         ~same,
         clean=clean,
         predicted=task.predictions(logits),
-        before=chunk.x,
         after=after,
         badness=-task.margin(logits, clean),
         size=threat.size(after, region),
-        most=examples,
-        task=task,
     )
     columns = {"held": same, "clean": task.holds(before, chunk.y), "right": task.holds(logits, chunk.y)}
-    return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+    return Observation(columns, exhibits)

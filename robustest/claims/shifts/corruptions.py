@@ -1,20 +1,19 @@
-"""Claims on common corruptions: accuracy by corruption and severity, its drop, and the mean corruption error.
+"""Claims on common corruptions: accuracy by corruption and severity, its drop, and the mean corruption error."""
 
-(Hendrycks and Dietterich, ICLR 2019; the mCE is in `decisions.corruption_error`.)
-
-1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
-2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
-3. The rule decides on the mean over samples and cells. An adaptive model is reset before each cell.
-4. The mCE is relative to error rates of a reference.
-"""
+# (Hendrycks and Dietterich, ICLR 2019; the mCE is in `decisions.corruption_error`.)
+#
+# 1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
+# 2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
+# 3. The rule decides on the mean over samples and cells. An adaptive model is reset before each cell.
+# 4. The mCE is relative to error rates of a reference.
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
@@ -25,7 +24,7 @@ from robustest.checks import moved_rows
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
 from robustest.data.benchmarks.corrupted import IMAGENET_CLASSES, PUBLISHED
-from robustest.decisions import clopper_pearson
+from robustest.decisions import ShareRule, clopper_pearson
 from robustest.decisions.corruption_error import (
     CellsRule,
     ErrorRates,
@@ -39,13 +38,11 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, StoreError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Columns, Evidence, Exhibit, Observation, exhibits_of
+from robustest.run.evidence import Columns, Evidence, Exhibit, Look, Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
-from robustest.run.fresh import ADAPTS, fresh_setup, observe_fresh
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.shifts import (
     COMMON_CORRUPTIONS,
@@ -58,6 +55,46 @@ from robustest.shifts import (
 )
 from robustest.shifts.tables import LARGE
 from robustest.tasks import Task
+
+# An adaptive model, reset before each of several conditions.
+
+
+ADAPTS = "the model adapts to what it is shown; it was reset before each condition"
+
+
+def fresh_setup(setup: Setup) -> Setup:
+    """Return the setup of a claim for an adaptive model: about this set, and all of it.
+
+    Raises:
+        ConfigError: the claim is about a population.
+    """
+    if setup.model.reset is None:
+        return setup
+    if setup.settings.scope != "set":
+        raise ConfigError(
+            'Expected scope="set" for a model that adapts: its answers hang together, so that intervals for a '
+            "population do not hold."
+        )
+    return setup.but(exact=True, max_samples=None, time_budget=None)
+
+
+def observe_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Callable[[Columns], Columns]) -> Evidence:
+    """Measure a plan's samples under several looks, each with the model reset, and decide on all columns together.
+
+    Args:
+        looks: one per condition; their columns have different names, except "held".
+        joined: computes "held" of all columns.
+    """
+    rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    # The check before the first chunk of each look resets the model (`robustest.engine.answer_checks`).
+    parts = [observe(setup.plan(plan.statement, look, rule, adapts=True)) for look in looks]
+    columns = joined({name: column for part in parts for name, column in part.columns.items()})
+    whole = replace(parts[-1].including(*parts[:-1]), columns=columns)
+    if setup.model.reset is not None:
+        setup.model.reset()
+    decision = plan.rule.decide({**columns, "id": whole.ids}, whole.total, None)
+    return replace(whole, decision=decision)
+
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -129,14 +166,14 @@ def measure_corruption_robustness(
     images = data if grid.stored is None else grid.stored.samples()
     setup = fresh_setup(Setup.of(model, images, options, deciding(task)))
     grid.check_images(setup.samples)
-    rule = CellsRule.of(
+    rule = CellsRule.of_cells(
         grid.pairs, grid.reference, setup.terms, min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce
     )
-    quantity = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
+    quantity = CORRUPTION_ROBUSTNESS.quantity_of(rule.argument)
     plan = setup.plan(
         quantity.state(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
-        Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean, examples=setup.settings.examples),
-        AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms) if rule.paired else rule,
+        Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean),
+        rule if max_drop is None else AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms),
         identity=grid.identity,
         adapts=True,
     )
@@ -176,9 +213,8 @@ def assert_corruption_robustness() -> None:
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
-    examples = setup.settings.examples
-    looks = [Corrupting(cells=(), clean=True, beside_clean=True, examples=0)] if grid.clean else []
-    looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean, examples=examples) for cell in grid.cells]
+    looks = [Corrupting(cells=(), clean=True, beside_clean=True)] if grid.clean else []
+    looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean) for cell in grid.cells]
 
     def joined(columns: Columns) -> Columns:
         # As `Corrupting` decides for all cells at once: right in at least half of them.
@@ -252,7 +288,10 @@ class Grid:
             raise ConfigError(
                 "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
             )
-        reference = reference_errors(published_of(stored, cells) if reference is None else reference, cells)
+        if reference is None:  # the published error rates of a benchmark that has all cells
+            errors = PUBLISHED.get("" if stored is None else stored.baseline)
+            reference = errors if errors is not None and all(cell.name in errors for cell in cells) else None
+        reference = reference_errors(reference, cells)
         return cls(cells=tuple(cells), stored=stored, reference=reference, clean=clean)
 
     @property
@@ -282,12 +321,23 @@ class Grid:
         return ("corruptions", self.cells) if self.stored is None else None
 
     def check_images(self, samples: Samples) -> None:
-        if self.stored is None and self.published:
-            check_size(samples)
+        if self.stored is not None or not self.published:
+            return
+        # One image shows the size of all.
+        x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
+        if max(x.shape[-2:]) < LARGE:
+            raise ConfigError(
+                f"Expected images of {LARGE} pixels or more for AlexNet's errors but got {tuple(x.shape[1:])}: smaller "
+                "ones are corrupted with other parameters. Give the errors of a model on images like these as "
+                "reference=."
+            )
 
     def check_classes(self, classes: int) -> None:
-        if self.published:
-            check_classes(classes)
+        if self.published and classes != IMAGENET_CLASSES:
+            raise ConfigError(
+                f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: "
+                "its errors are of another task. Give those of a model on these data as reference=."
+            )
 
     def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
         """Return the columns and parts to compare with a baseline."""
@@ -304,7 +354,11 @@ class Grid:
 
     def caveats(self, *, mce: bool) -> tuple[str, ...]:
         own = self.stored.caveats if self.stored else ()
-        return (*own, *(caveats_beside_papers(self.names, self.levels) if self.published and mce else ()))
+        as_papers = set(self.names) == set(COMMON_CORRUPTIONS) and self.levels == "1, 2, 3, 4, 5"
+        if not self.published or not mce or as_papers:
+            return own
+        cells = f"{len(self.names)} corruptions and severities {self.levels}"
+        return (*own, f"over {cells}, where papers' mCE has 15 and 1 to 5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -414,13 +468,12 @@ class Corrupting:
     cells: tuple[Cell, ...]
     clean: bool
     beside_clean: bool
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         task, columns = evaluator.task, {}
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
         if self.clean:
-            before = evaluator.judged(chunk.x, chunk.y)
+            before = evaluator.judge(chunk.x, chunk.y)
             clean, right = before.predicted, before.holds
             columns["clean"] = right
             if task.one_class:
@@ -437,36 +490,29 @@ class Corrupting:
             after = changed.x
             if self.beside_clean:
                 columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
-            judged = evaluator.judged(after, moved)
-            held, predicted = judged.holds, judged.predicted
+            judgement = evaluator.judge(after, moved)
+            held, predicted = judgement.holds, judgement.predicted
             columns[cell_column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(
+                evaluator,
                 chunk,
                 right & ~held,
                 clean=predicted if clean is None else clean,
                 predicted=predicted,
                 before=after if clean is None else chunk.x,
                 after=after,
-                badness=-judged.margin,
+                badness=-judgement.margin,
                 size=cell.level,
-                most=self.examples,
-                task=task,
                 moved=moved,
             )
             # One exhibit a sample, and cut after every cell, so that memory does not grow with the cells.
             kept: dict[int, Exhibit] = {}
             for exhibit in sorted(exhibits, key=lambda e: -e.badness):
                 kept.setdefault(exhibit.index, exhibit)
-            exhibits = list(kept.values())[: self.examples]
+            exhibits = list(kept.values())[: evaluator.examples]
         columns["held"] = 2 * count >= len(self.cells)
-        return Observation({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
-
-
-def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
-    """Return the published error rates of a benchmark that has all cells."""
-    errors = PUBLISHED.get("" if stored is None else stored.baseline)
-    return errors if errors is not None and all(cell.name in errors for cell in cells) else None
+        return Observation(columns, exhibits)
 
 
 def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | None:
@@ -509,31 +555,3 @@ def _is_rate(value: object) -> bool:
 def is_published(errors: ErrorRates | None) -> bool:
     """Return True for published error rates."""
     return any(errors is one for one in PUBLISHED.values())
-
-
-def check_size(samples: Samples) -> None:
-    """Raise ConfigError for small images with AlexNet's error rates."""
-    # One image shows the size of all.
-    x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
-    if max(x.shape[-2:]) < LARGE:
-        raise ConfigError(
-            f"Expected images of {LARGE} pixels or more for AlexNet's errors but got "
-            f"{tuple(x.shape[1:])}: smaller ones are corrupted with other parameters. Give the errors of a model on "
-            "images like these as reference=."
-        )
-
-
-def check_classes(classes: int) -> None:
-    """Raise ConfigError for AlexNet's error rates without 1,000 classes."""
-    if classes != IMAGENET_CLASSES:
-        raise ConfigError(
-            f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "
-            "errors are of another task. Give those of a model on these data as reference=."
-        )
-
-
-def caveats_beside_papers(names: Sequence[str], levels: str) -> tuple[str, ...]:
-    """Return the caveat of an mCE over other cells than the papers'."""
-    if set(names) == set(COMMON_CORRUPTIONS) and levels == "1, 2, 3, 4, 5":
-        return ()
-    return (f"over {len(names)} corruptions and severities {levels}, where papers' mCE has 15 and 1 to 5",)

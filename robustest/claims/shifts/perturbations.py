@@ -1,8 +1,7 @@
-"""Claims on perturbation sequences: frequency and size of changes of the prediction between frames.
+"""Claims on perturbation sequences: frequency and size of changes of the prediction between frames."""
 
-Flip probability and top-5 distance (Hendrycks and Dietterich, ICLR 2019, section 4.3). The claim is on a weighted
-mean of the figures of perturbations (`decisions.corruption_error.WeightedRule`).
-"""
+# Flip probability and top-5 distance (Hendrycks and Dietterich, ICLR 2019, section 4.3). The claim is on a weighted
+# mean of the figures of perturbations (`decisions.corruption_error.WeightedRule`).
 
 from __future__ import annotations
 
@@ -25,12 +24,11 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
 from robustest.run.finish import Changed, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 
 _TOP = 5

@@ -1,8 +1,7 @@
-"""Claims on one shift: accuracy under it, its drop, and the predictions that it flips, right or wrong.
+"""Claims on one shift: accuracy under it, its drop, and the predictions that it flips, right or wrong."""
 
-Each sample is evaluated unshifted and shifted, with a random key per sample, so that the two are paired: the drop is
-`decisions.drop`, accuracy and flip rate are `decisions.share`.
-"""
+# Each sample is evaluated unshifted and shifted, with a random key per sample, so that the two are paired: the drop is
+# `decisions.drop`, accuracy and flip rate are `decisions.share`.
 
 from __future__ import annotations
 
@@ -17,12 +16,11 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
-from robustest.run.assertion import assertion
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
-from robustest.run.measurement import measurement
+from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
 from robustest.tasks import Task
@@ -81,9 +79,6 @@ def measure_shift_accuracy(
             well; alpha covers all comparisons.
         task: as for `measure_robust_accuracy`; targets that are places follow the shift.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -103,7 +98,7 @@ def measure_shift_accuracy(
         compared = {"columns": ("held", "clean"), "parts": parts, "together": False, "level": setup.terms.alpha / 2}
     plan = setup.plan(
         quantity.state(chosen) + of_task(setup.task),
-        Shifting(shift=chosen, examples=setup.settings.examples),
+        Shifting(shift=chosen),
         rule,
         identity=("shift accuracy", chosen),
     ).against(no_worse_than, tolerance, has_threshold=threshold is not None, **compared)
@@ -142,42 +137,38 @@ def assert_shift_accuracy() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shifting:
-    """Predictions of a chunk, unshifted and shifted; at most `examples` exhibits."""
+    """Predictions of a chunk, unshifted and shifted."""
 
     whole_inputs: ClassVar[bool] = True
 
     shift: Shift
-    examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds, chunk.coding, chunk.sample_rate)
         after, task = changed.x, evaluator.task
         moved = follow_targets(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
-        before = evaluator.judged(chunk.x, chunk.y)
-        shifted = evaluator.judged(after, self.aimed_at(task, chunk, before, moved))
+        before = evaluator.judge(chunk.x, chunk.y)
+        shifted = evaluator.judge(after, self.aimed_at(task, chunk, before, moved))
         columns = self.columns(task, before, shifted, moved)
         exhibits = exhibits_of(
+            evaluator,
             chunk,
             self.broken(columns),
             clean=before.predicted,
             predicted=shifted.predicted,
-            before=chunk.x,
             after=after,
             # The most confident error first.
             badness=-shifted.margin,
             size=self.shift.level,
-            most=self.examples,
-            task=task,
             moved=moved,
         )
         # For `finish`: a shift that changes too few samples tests nothing.
         columns |= {"moved": changed.moved, "cut": changed.cut}
         if task.one_class:
             columns["label"] = chunk.y
-        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation(columns, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
-        """Return (B, *T) the targets of the shifted samples."""
         return moved
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
@@ -222,16 +213,13 @@ def measure_consistency(
         max_flip_rate: largest share of flips claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
         **options: see `robustest.run.plan.Options`.
-
-    Raises:
-        ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
     chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
         CONSISTENCY.quantities[0].state(chosen) + of_task(setup.task),
-        Flipping(shift=chosen, examples=setup.settings.examples),
+        Flipping(shift=chosen),
         ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
         identity=("consistency", chosen),
     ).against(no_worse_than, tolerance, has_threshold=max_flip_rate is not None)

@@ -85,9 +85,9 @@ class ImageFiles(Dataset[tuple[Tensor, int]]):
         return len(self.files)
 
     @property
-    def targets(self) -> NDArray[np.int64]:
+    def targets(self) -> list[int]:
         """The labels, under torchvision's name."""
-        return self.labels
+        return list(map(int, self.labels))
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
         return read_image(self.root / self.files[i], self.view), int(self.labels[i])

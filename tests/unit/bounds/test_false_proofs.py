@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustest import Linf, Verdict
-from robustest.bounds import NoBound, ball_of, prove, read_network
+from robustest.bounds.graph import read_network
+from robustest.bounds.linear import ball_of
+from robustest.bounds.operations import NoBound
+from robustest.engine.proving import prove
 from robustest.measure import measure_certified_accuracy
 
 N, EPS = 150, 0.1

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest.bounds import proofs
-from robustest.bounds.proofs import nothing_shown, prove
+from robustest.engine import proving
+from robustest.engine.proving import nothing_shown, prove
 
 Y = torch.tensor([0, 0, 1, 1])
 CLEAN = torch.tensor([[2.0, 0.0, -1.0], [2.0, 0.0, 1.0], [0.0, 4.0, 1.0], [0.0, 1.0, 2.0]])
@@ -39,8 +39,8 @@ def proof(monkeypatch: pytest.MonkeyPatch, bounds: Bounds, better: Any = None) -
         tried.append(rows.tolist())
         return margins if better is None else better
 
-    monkeypatch.setattr(proofs, "Bounding", lambda *_: bounds)
-    monkeypatch.setattr(proofs, "tightened", tightened)
+    monkeypatch.setattr(proving, "Bounding", lambda *_: bounds)
+    monkeypatch.setattr(proving, "tightened", tightened)
     network, ball = torch.nn.Identity(), SimpleNamespace(x=CLEAN)
     return prove(cast("Any", network), cast("Any", ball), Y, 3), tried
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustest import L1, L2, Linf
-from robustest.bounds import NoBound, ball_of, prove, read_network
-from robustest.bounds.linear import Bounding
+from robustest.bounds.graph import read_network
+from robustest.bounds.linear import Bounding, ball_of
+from robustest.bounds.operations import NoBound
+from robustest.engine.proving import prove
 from robustest.threats import L0, Threat
 
 BOUNDS = (0.0, 1.0)

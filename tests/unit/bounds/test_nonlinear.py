@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from robustest.bounds import NoBound
-from robustest.bounds.nonlinear import MaxPool, Relu, Sigmoidal, Slopes, dots, nonlinear_of
+from robustest.bounds.operations import MaxPool, NoBound, Relu, Sigmoidal, Slopes, dots, nonlinear_of
 
 BENDS: dict[str, Any] = {
     "relu": Relu(),

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustest import L1, L2, Linf
-from robustest.bounds import Ball, ball_of, proofs, prove, read_network
-from robustest.bounds.linear import Bounding
+from robustest.bounds.graph import read_network
+from robustest.bounds.linear import Ball, Bounding, ball_of
+from robustest.engine import proving
+from robustest.engine.proving import prove
 
 GRID = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 317)] * 2, indexing="ij"), -1).view(-1, 2)
 
@@ -49,7 +51,7 @@ def test_no_point_of_a_grid_goes_below_what_better_slopes_say(
         bounding = Bounding(network, ball)
         assert bounding.run()
         margins = bounding.margins(y, 3)
-        found = proofs.tightened(bounding, y, 3, margins, torch.ones(3, dtype=torch.bool))
+        found = proving.tightened(bounding, y, 3, margins, torch.ones(3, dtype=torch.bool))
     assert (found >= margins).all()
     proof = prove(network, ball, y, 3)
     for one in range(3):
@@ -72,7 +74,7 @@ def test_they_prove_what_the_least_area_does_not(monkeypatch: pytest.MonkeyPatch
         return count
 
     better = proven()
-    monkeypatch.setattr(proofs, "tightened", lambda *given: given[3])
+    monkeypatch.setattr(proving, "tightened", lambda *given: given[3])
     assert better > proven() > 0
 
 
@@ -83,7 +85,7 @@ def test_what_is_far_from_proven_is_not_worked_on(monkeypatch: pytest.MonkeyPatc
         tried.append(given[4])
         return given[3]  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(proofs, "tightened", noted)
+    monkeypatch.setattr(proving, "tightened", noted)
     net = tiny(1)
     x = torch.rand(16, 2, generator=torch.Generator().manual_seed(1))
     network, y = read_network(net), net(x).argmax(1)

@@ -13,7 +13,7 @@ from scipy.stats import beta, norm
 from torch import Tensor, nn
 
 from robustest import L2, ConfigError, Linf, Smoothed, Verdict
-from robustest.bounds.smoothing import certified_radius
+from robustest.claims.robustness.certified_accuracy import certified_radius
 from robustest.decisions import clopper_pearson
 from robustest.measure import measure_certified_accuracy
 

@@ -24,7 +24,8 @@ from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from robustest import ModelError
-from robustest.bounds import NoBound, prove_columns
+from robustest.bounds.operations import NoBound
+from robustest.bounds.tables import prove_columns
 from robustest.data.frames import Frames
 from robustest.measure import measure_certified_accuracy, measure_robust_accuracy
 from robustest.threats import AnyOf, Columns, Linear, Whole, Within, rendered

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustest import L1, L2, Linf
-from robustest.bounds import Network, ball_of, linear, read_network
-from robustest.bounds.linear import Bounding
+from robustest.bounds import linear
+from robustest.bounds.graph import Network, read_network
+from robustest.bounds.linear import Bounding, ball_of
 
 SIDE = 12
 

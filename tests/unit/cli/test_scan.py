@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,18 @@ scan.look_at = lambda *_: Facts(kind="images", n=120, guess=0.25, model="model",
 sys.exit(main(["init", "--scan"]))
 """
 
+# The same with two of the questions, under one seed.
+QUICK = LOOKED.replace(
+    "sys.exit",
+    """\
+from dataclasses import replace
+from robustest.cli import suggest
+whole = scan.battery
+scan.battery = lambda facts: replace(whole(facts), probes=whole(facts).probes[:3:2])
+suggest.SEEDS = 1
+sys.exit""",
+)
+
 
 def scan_in(folder: Path, *command: str) -> subprocess.Popen[str]:
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -277,34 +290,48 @@ def test_a_scan_that_is_terminated_leaves_no_test_and_no_process(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_scan_killed_at_any_moment_leaves_no_gate_that_an_untrained_model_passes(tmp_path: Path) -> None:
-    """The whole scan is run once; then twenty are killed at moments spread over its time."""
-    folder = tmp_path / "whole"
-    folder.mkdir()
-    began = time.monotonic()
-    scan = scan_in(project(folder))
-    told, _ = scan.communicate(timeout=300)
-    whole = time.monotonic() - began
-    assert scan.returncode == 0, told
-    assert (folder / FILE).is_file()
-    assert passing_gate(folder) == []
-    rng = random.Random(0)  # noqa: S311
-    for number in range(20):
-        folder = tmp_path / str(number)
+    """Scans run four at a time: whole ones, which are timed, then twenty, killed at moments spread over that time."""
+
+    def start(name: str, *, looks: bool) -> tuple[Path, subprocess.Popen[str]]:
+        folder = tmp_path / name
         folder.mkdir()
-        # A look writes nothing: most moments lie after it.
-        looks = number % 4 == 0
-        scan = scan_in(project(folder)) if looks else scan_in(project(folder), "-c", LOOKED)
+        return folder, scan_in(project(folder)) if looks else scan_in(project(folder), "-c", QUICK)
+
+    def timed(looks: bool) -> float:
+        began = time.monotonic()
+        folder, scan = start(f"whole {began}", looks=looks)
+        told, _ = scan.communicate(timeout=500)
+        took = time.monotonic() - began
+        assert scan.returncode == 0, told
+        assert (folder / FILE).is_file()
+        assert not looks or passing_gate(folder) == []
+        return took
+
+    def killed(number: int) -> tuple[bool, list[Path]]:
+        """Whether the scan was still running, and the gates that it left."""
+        looks = number % 7 == 0  # the whole command; its look writes nothing, so most moments lie after one
         # Every third moment lies near the end, where the file is written.
-        moment = rng.uniform(0.9, 1.02) if number % 3 == 0 else rng.uniform(0, 1)
-        time.sleep(moment * whole * (1 if looks else 0.75))
+        moment = rng[number].uniform(0.9, 1.02) if number % 3 == 0 else rng[number].uniform(0, 1)
+        folder, scan = start(str(number), looks=looks)
+        with suppress(subprocess.TimeoutExpired):
+            scan.wait(moment * seconds[looks])
+        running = scan.poll() is None
         how = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)[number % 3]
         if how == signal.SIGINT:  # as a terminal does, to every process
             with suppress(ProcessLookupError):
                 os.killpg(scan.pid, how)
         else:
             scan.send_signal(how)
-        scan.communicate(timeout=60)
-        assert passing_gate(folder) == [], f"{how.name} at {number}"
+        scan.communicate(timeout=120)
+        return running, passing_gate(folder)
+
+    rng = [random.Random(number) for number in range(20)]  # noqa: S311
+    with ThreadPoolExecutor(4) as pool:
+        with_look, *without = pool.map(timed, (True, False, False))
+        seconds = {True: with_look, False: min(without)}
+        ends = list(pool.map(killed, range(20)))
+    assert [left for _, left in ends] == [[]] * 20
+    assert sum(running for running, _ in ends) >= 12, "most were killed before they had ended"
 
 
 @pytest.mark.slow

@@ -138,6 +138,40 @@ def test_samples_from_files_are_decoded_once_for_all_claims(folder: Path, again:
     assert decodes(lambda: claim(data, cache=False)) == N + CHECKED
 
 
+class Logged(Files):
+    """Counts the reads of all processes in a file."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        with open(self.folder / "log", "ab") as log:
+            log.write(b".")
+        return super().__getitem__(index)
+
+
+def test_nor_are_they_decoded_again_by_the_workers_of_a_loader(folder: Path) -> None:
+    counts, log = [], folder / "log"
+    loader = DataLoader(Logged(folder), num_workers=1)
+    for number in range(3):
+        if number == 2:
+            rewrite(folder, loader.dataset)  # type: ignore[arg-type]
+        log.write_bytes(b"")
+        found = claim(loader)
+        counts.append(len(log.read_bytes()))
+        assert found.data == claim(Files(folder), cache=False).data
+    assert counts[0] == N + 2 * CHECKED
+    assert counts[1] <= CHECKED + 3
+    assert counts[2] >= N
+
+
+def begun(worker: int) -> None:
+    """Do nothing to a worker."""
+
+
+def test_what_is_done_to_a_worker_is_no_part_of_a_key(folder: Path) -> None:
+    loader = DataLoader(Files(folder), num_workers=1, worker_init_fn=begun)
+    claim(loader)
+    assert sum(len(one.samples) for one in decoded._kept.values()) <= CHECKED
+
+
 def test_samples_that_are_decoded_quickly_do_not_outlast_a_claim(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a key computed, which would take longer."""
     monkeypatch.setattr(decoded, "_SLOW", 1.0)
@@ -268,6 +302,17 @@ def test_little_memory_keeps_few_samples(folder: Path, monkeypatch: pytest.Monke
     kept = sum(len(one.samples) for one in decoded._kept.values())
     assert kept <= 40
     assert len(reads) >= 2 * (N + CHECKED) - kept
+
+
+@pytest.mark.parametrize(("workers", "room"), [("", 25), ("2", 12), ("auto", 25)])
+def test_workers_of_pytest_share_the_memory(monkeypatch: pytest.MonkeyPatch, workers: str, room: int) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", workers)
+    monkeypatch.setattr(decoded, "_free_memory", lambda: 100 * (6 * 4 + 8))
+    samples = as_samples(InMemory())
+    with decoded.claim():
+        for _ in range(2):
+            samples.take(torch.arange(N))
+    assert len(reads) == 2 * N - room
 
 
 def test_who_writes_on_a_sample_changes_no_later_one() -> None:

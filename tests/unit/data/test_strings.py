@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from robustest import ConfigError, DataError, ModelError, Settings, StoreError, Verdict, scores_model
 from robustest.account import Row
-from robustest.claims.datasets.accuracy import accuracy_plan
+from robustest.claims.datasets import accuracy_plan
 from robustest.context import Context, running
 from robustest.cues import FunctionCue
 from robustest.data import as_samples

@@ -26,7 +26,7 @@ def claim_on(
 ) -> BaselineRule:
     return BaselineRule(
         other=ShareRule(threshold=threshold, at_least=True, terms=terms),
-        asked=threshold is not None,
+        has_threshold=threshold is not None,
         before=before,
         tolerance=tolerance,
         terms=terms,
@@ -318,7 +318,7 @@ def test_the_first_of_two_ends_speaks_for_a_fall() -> None:
     held = np.array([False] * 3 + [True] * 7)
     claim = BaselineRule(
         other=ShareRule(threshold=None, at_least=True, terms=SET),
-        asked=False,
+        has_threshold=False,
         before=before,
         tolerance=0.0,
         terms=SET,

@@ -16,7 +16,7 @@ N = 200
 def verdict(before: NDArray[np.bool_], now: NDArray[np.bool_]) -> tuple[Verdict, str]:
     rule = BaselineRule(
         other=ShareRule(threshold=None, at_least=True, terms=TERMS),
-        asked=False,
+        has_threshold=False,
         before=before.ravel(),
         tolerance=0.0,
         terms=TERMS,

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from robustest.decisions.cluster_means import cluster_difference_interval, cluster_mean_interval, fewest_clusters
+from robustest.decisions.two_set_drop import cluster_difference_interval, cluster_mean_interval, fewest_clusters
 
 Random = np.random.Generator
 SIZE = 20

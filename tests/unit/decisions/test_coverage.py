@@ -17,13 +17,17 @@ from scipy.stats import binom
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.decisions import DropRule, MeanRule, Rule, ShareRule, Terms, decide_drop
-from robustest.decisions.cluster_means import cluster_difference_interval
 from robustest.decisions.corruption_error import CellsRule
 from robustest.decisions.cues import CueRule
 from robustest.decisions.groups import WorstGroupRule
 from robustest.decisions.rate import AgreementRule
 from robustest.decisions.rule import Decision
-from robustest.decisions.two_set_drop import TwoSetDropRule, decide_two_set_drop, two_set_drop
+from robustest.decisions.two_set_drop import (
+    TwoSetDropRule,
+    cluster_difference_interval,
+    decide_two_set_drop,
+    two_set_drop,
+)
 
 ALPHA, RUNS, N = 0.05, 300, 80
 TERMS = Terms(scope="population", alpha=ALPHA, fail_alpha=1e-4)
@@ -97,7 +101,7 @@ def compared(random: Random) -> Decision:
     return decide_drop(lost, gained, N, 0.05, scope="population", alpha=TERMS.alpha)
 
 
-cells = CellsRule.of([("fog", 1), ("fog", 2)], None, TERMS, min_accuracy=0.7, max_drop=None, max_mce=None)
+cells = CellsRule.of_cells([("fog", 1), ("fog", 2)], None, TERMS, min_accuracy=0.7, max_drop=None, max_mce=None)
 ids = np.arange(N)
 groups = WorstGroupRule(threshold=0.8, names=("even", "odd"), members=(ids[::2], ids[1::2]), disjoint=True, terms=TERMS)
 

@@ -9,8 +9,7 @@ import pytest
 
 from robustest import Verdict
 from robustest.decisions import Terms
-from robustest.decisions.calibration import CalibrationErrorRule
-from robustest.decisions.selection import SelectiveRule, decide_accepted
+from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, decide_accepted
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
 POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.05)

@@ -482,7 +482,7 @@ def test_what_is_no_worse_than_a_baseline_rests_on_chance(
     """That no loss shows is never certain; that a number is too low may be. 90 of 100 held in the baseline."""
     number = ShareRule(threshold=threshold, at_least=True, terms=terms)
     before = np.arange(100) < 90
-    rule = BaselineRule(other=number, asked=threshold is not None, before=before, tolerance=0.0, terms=terms)
+    rule = BaselineRule(other=number, has_threshold=threshold is not None, before=before, tolerance=0.0, terms=terms)
     found = rule.decide(columns(held=np.arange(100) < held), 100, None)
     assert (found.verdict, found.at_alpha) == (verdict, at_alpha)
     assert ("no worse: " in found.rule) is (held == 90)
@@ -498,7 +498,7 @@ def test_a_population_is_no_worse_where_the_whole_interval_of_the_fall_is_tolera
     def found(terms: Terms, tolerance: float) -> Decision:
         number = ShareRule(threshold=threshold, at_least=True, terms=terms)
         asked = threshold is not None
-        rule = BaselineRule(other=number, asked=asked, before=before, tolerance=tolerance, terms=terms)
+        rule = BaselineRule(other=number, has_threshold=asked, before=before, tolerance=tolerance, terms=terms)
         return rule.decide(columns(held=before), 100, None)
 
     for tolerance in (0.0, high - 1e-6):

@@ -30,7 +30,7 @@ def claims(threshold: float) -> dict[str, Rule | RateRule]:
         "share": share,
         "share that does not hold": ShareRule(threshold=threshold, at_least=False, terms=TERMS),
         "beside a baseline": BaselineRule(
-            other=share, asked=True, before=np.ones(N, dtype=bool), tolerance=0.0, terms=TERMS
+            other=share, has_threshold=True, before=np.ones(N, dtype=bool), tolerance=0.0, terms=TERMS
         ),
         "drop": DropRule(threshold=threshold, terms=TERMS),
         "mean": MeanRule(threshold=threshold, terms=TERMS),

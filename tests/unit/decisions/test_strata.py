@@ -88,7 +88,7 @@ RULES: dict[str, Rule] = {
     "a drop": DropRule(threshold=0.4, terms=TERMS),
     "certified": CertifiedRule(threshold=0.6, terms=TERMS, proofs_alone=False),
     "a score": ScoreRule(threshold=0.6, terms=TERMS),
-    "corruptions": CellsRule.of([("fog", 1)], None, TERMS, min_accuracy=0.6, max_drop=None, max_mce=None),
+    "corruptions": CellsRule.of_cells([("fog", 1)], None, TERMS, min_accuracy=0.6, max_drop=None, max_mce=None),
 }
 
 

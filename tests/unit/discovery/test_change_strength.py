@@ -24,7 +24,6 @@ from robustest.cues import (
     for_samples,
     switched,
 )
-from robustest.discovery import Discovery
 from robustest.discovery.changes import limit_strength, part_shown
 from robustest.discovery.fitted_changes import (
     ImagePool,
@@ -33,6 +32,7 @@ from robustest.discovery.fitted_changes import (
     fit_families,
     fitted_proposals,
 )
+from robustest.discovery.proposals import Discovery
 from robustest.measure import measure_no_spurious_feature
 
 N, CLASSES, LABEL, SIDE = 600, 4, 2, 24

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, DataError, rng
-from robustest.discovery.failure_directions import (
+from robustest.claims.cues.failure_direction import (
     FailureDirection,
     balanced_costs,
     class_evidence,
@@ -19,7 +19,6 @@ from robustest.discovery.failure_directions import (
     foreseen_chances,
     overlap_weights,
     principal_components,
-    project_out,
     top_eigenvalue,
     unit_rows,
 )
@@ -134,17 +133,6 @@ def test_a_search_repeats_and_does_not_hang_on_the_order_of_classes() -> None:
     first, second = (find_failure_directions(rows, LABELS, errors, permutations=20, alpha=0.1) for _ in range(2))
     assert [d.score for d in first.directions] == [d.score for d in second.directions]
     assert [d.p_value for d in first.directions] == [d.p_value for d in second.directions]
-
-
-def test_directions_given_are_taken_out_first() -> None:
-    rows, errors, _ = planted(shift=6.0)
-    axis = torch.zeros(1, D)
-    axis[0, 3] = 2.0
-    assert find_failure_directions(rows, LABELS, errors, without=axis, min_errors=5).found == ()
-    out = project_out(rows, axis)
-    assert float(out[:, 3].abs().max()) < 1e-5
-    assert torch.allclose(out[:, :3], rows[:, :3], atol=1e-5)
-    assert torch.allclose(project_out(rows, torch.cat([axis, axis])), out, atol=1e-5)
 
 
 def test_rows_of_unit_length() -> None:

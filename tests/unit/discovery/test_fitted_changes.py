@@ -20,13 +20,16 @@ from robustest.cues import (
 )
 from robustest.discovery import changes
 from robustest.discovery.changes import grating_of, pattern_of, standing_changes, without_waves
-from robustest.discovery.class_marks import ClassMark, binned_ridge, cross_fitted_scores, find_marks
 from robustest.discovery.fitted_changes import (
+    ClassMark,
     FamilyClassifier,
     ImagePool,
+    binned_ridge,
     changes_by_family,
+    cross_fitted_scores,
     explaining_proposal,
     faint_proposal,
+    find_marks,
     fit_families,
     fitted_proposals,
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustest import ConfigError
 from robustest.cues import Border, ColourCast, Cue, PatternPatch, PixelPatch, Transplant, planted
-from robustest.discovery.patch_places import find_patches, joined_patches, transplants
+from robustest.discovery.fixed_places import find_patches, joined_patches, transplants
 
 _draw = torch.Generator().manual_seed(0)
 CLASSES, N = 5, 300

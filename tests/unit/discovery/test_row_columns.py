@@ -7,8 +7,8 @@ import torch
 
 from robustest import Verdict
 from robustest.cues import ColumnRange, TokenAnywhere
+from robustest.discovery.fixed_places import find_columns_and_tokens
 from robustest.discovery.proposals import COLUMNS, TOKENS
-from robustest.discovery.row_columns import find_columns_and_tokens
 from robustest.measure import measure_no_spurious_feature
 
 N, CLASSES, LABEL = 400, 4, 1

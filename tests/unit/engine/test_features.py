@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robustest.data import as_samples
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.features import features_of, in_order, reader, seen_by
+from robustest.engine.features import features_of, find_last_layer, in_order, reader
 from robustest.errors import DataError, ModelError
 from robustest.models import as_classifier
 
@@ -48,7 +48,7 @@ def test_samples_come_in_the_order_asked_for(evaluator: Evaluator) -> None:
 
 
 def test_features_are_the_last_layers_inputs_and_count_as_passes(evaluator: Evaluator) -> None:
-    last = seen_by(evaluator, as_samples((X, Y)))
+    last = find_last_layer(evaluator, as_samples((X, Y)))
     assert last.name == "head"
     rows = features_of(evaluator, last, X)
     module = evaluator.model.module
@@ -60,7 +60,7 @@ def test_features_are_the_last_layers_inputs_and_count_as_passes(evaluator: Eval
 
 
 def test_a_copy_of_the_model_has_the_same_layer(evaluator: Evaluator) -> None:
-    last = seen_by(evaluator, as_samples((X, Y)))
+    last = find_last_layer(evaluator, as_samples((X, Y)))
     with torch.random.fork_rng():
         torch.manual_seed(1)
         other = as_classifier(Net().eval())
@@ -71,7 +71,7 @@ def test_a_copy_of_the_model_has_the_same_layer(evaluator: Evaluator) -> None:
 
 
 def test_features_that_are_no_numbers_are_an_error(evaluator: Evaluator) -> None:
-    last = seen_by(evaluator, as_samples((X, Y)))
+    last = find_last_layer(evaluator, as_samples((X, Y)))
     module = evaluator.model.module
     assert isinstance(module, Net)
     with torch.no_grad():

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from robustest import Linf, ModelError, Verdict, as_classifier, rng, scores_model
 from robustest.attacks import RandomDraws
-from robustest.bounds import NoBound, Proof
+from robustest.bounds.operations import NoBound
 from robustest.engine import proving
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.proving import Proof
 from robustest.measure import measure_certified_accuracy
 
 N = 12

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from robustest import L1, L2, Linf, as_classifier, rng
 from robustest.attacks import PGD, Cascade, Stage
+from robustest.claims.robustness.min_perturbation import Smallest, search_smallest
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.smallest import Smallest, search_smallest
 from robustest.threats import L0
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from robustest import Linf, Verdict
-from robustest.bounds import NoBound, Proof
+from robustest.bounds.operations import NoBound
 from robustest.engine import proving
+from robustest.engine.proving import Proof
 from robustest.measure import measure_certified_accuracy
 
 N = 40

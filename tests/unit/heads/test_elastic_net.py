@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest.heads.elastic_net import Design, ElasticNetFit, ElasticNetObjective, divergence, solve
+from robustest.heads import Design, ElasticNetFit, ElasticNetObjective, divergence, solve
 
 CPU = torch.device("cpu")
 

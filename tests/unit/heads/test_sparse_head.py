@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, DataError
-from robustest.heads.sparse_head import fit_sparse_head
+from robustest.heads import fit_sparse_head
 
 
 def data(n: int = 300, d: int = 20, k: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robustest.errors import ConfigError
-from robustest.heads.sparse_head import sparse_stability, subsample
+from robustest.heads import sparse_stability, subsample
 
 GENERATOR = torch.Generator().manual_seed(0)
 Y = torch.arange(200) % 2

@@ -92,9 +92,9 @@ def test_a_page_needs_its_library(
     monkeypatch.setattr(options, "find_spec", lambda _: object() if there else None)
     if refused:
         with pytest.raises(pytest.UsageError, match="Jinja2"):
-            options.check_html(config(html=page))
+            options.check_reports(config(html=page))
     else:
-        options.check_html(config(html=page))
+        options.check_reports(config(html=page))
 
 
 # What a test claimed

@@ -26,8 +26,7 @@ from robustest.claims import kinds
 from robustest.context import Context, running
 from robustest.cues import PixelPatch
 from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
-from robustest.run.assertion import assertion
-from robustest.run.measurement import kind_of
+from robustest.run.measurement import assertion, kind_of
 
 CUE = PixelPatch(top=0, left=0, height=3, width=3)
 CLAIMS: dict[str, Callable[..., Any]] = {

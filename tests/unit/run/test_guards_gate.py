@@ -12,7 +12,7 @@ import pytest
 from robustest.context import Context, running
 from robustest.errors import ClaimFailed, ClaimInconclusive, NotSearched
 from robustest.results import Cost, Result, Verdict
-from robustest.run.assertion import gate, unsearched
+from robustest.run.measurement import gate, unsearched
 from robustest.settings import Settings
 
 

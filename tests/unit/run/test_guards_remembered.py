@@ -44,7 +44,7 @@ class Bright(nn.Module):
 
 
 def evaluator_of(model: nn.Module) -> Evaluator:
-    return Evaluator(as_classifier(model), CPU, batch_size=None, suppress=(), notes=[])
+    return Evaluator(as_classifier(model), CPU, batch_size=None, suppress=(), notes=[], examples=3)
 
 
 # Counterexamples of earlier runs
@@ -84,7 +84,7 @@ def test_what_still_breaks_is_replayed(replay_of: Callable[..., Replay]) -> None
     keep(replay_of(), [0, 2], [0.55, 0.45])
     replay = replay_of()
     assert replayed(replay) == {0, 2}
-    known = replay.known[2]
+    known = replay.counterexamples[2]
     assert known.size == pytest.approx(0.15, abs=1e-6)
     assert known.margin < 0
     assert int(known.predicted) == 0
@@ -138,7 +138,7 @@ def test_of_several_the_smallest_is_known(replay_of: Callable[..., Replay]) -> N
         keep(replay_of(), [0], [value])
     replay = replay_of()
     assert replayed(replay) == {0}
-    assert replay.known[0].size == pytest.approx(0.12, abs=0.01)
+    assert replay.counterexamples[0].size == pytest.approx(0.12, abs=0.01)
 
 
 def test_another_test_threat_or_no_corpus_knows_nothing(replay_of: Callable[..., Replay]) -> None:
@@ -150,7 +150,8 @@ def test_another_test_threat_or_no_corpus_knows_nothing(replay_of: Callable[...,
     assert replayed(none) == set()
     assert none.notices == ()
     assert (
-        none.found(evaluator_of(Bright()), chunk(), X, torch.ones(4).double(), torch.ones(4, dtype=torch.bool)) is None
+        none.collect(evaluator_of(Bright()), chunk(), X, torch.ones(4).double(), torch.ones(4, dtype=torch.bool))
+        is None
     )
     none.remember([], (0.0, 1.0))
 
@@ -166,8 +167,8 @@ def test_what_is_replayed_is_broken_and_nothing_of_it_proven(certifies: bool, re
     replay = replay_of(certifies=certifies)
     evaluator = evaluator_of(Bright(0.44))  # which is wrong of nobody unchanged, but of sample 1
     replayed(replay, Bright(0.44))
-    known = [index for index in (0, 2) if index in replay.known]
-    observed = replay.observed(evaluator, chunk().rows(torch.tensor(known)), 3)
+    known = [index for index in (0, 2) if index in replay.counterexamples]
+    observed = replay.observed(evaluator, chunk().rows(torch.tensor(known)))
     assert not observed.columns["held"].any()
     assert observed.columns["clean"].all()
     assert ("proven" in observed.columns) is certifies
@@ -184,14 +185,14 @@ def test_what_a_chunk_found_is_kept_as_far_as_there_is_room(replay_of: Callable[
     broken = torch.tensor([True, False, True, True])
     for mb, room in ((20.0, 3), (4 * 32 / 1e6, 2), (4 * 31 / 1e6, 1), (4 * 15 / 1e6, 0)):
         replay = replay_of(mb=mb)
-        kept = replay.found(evaluator, chunk(), after, size, broken)
+        kept = replay.collect(evaluator, chunk(), after, size, broken)
         assert (0 if kept is None else len(kept.ids)) == room
         if kept is not None:
             assert kept.ids.tolist() == [0, 2, 3][:room]
             replay.keep(kept)
             replay.keep(kept)
             assert sum(len(part.ids) for part in replay._found) == (6 if mb == 20.0 else room)
-    assert replay_of().found(evaluator, chunk(), after, size, torch.zeros(4, dtype=torch.bool)) is None
+    assert replay_of().collect(evaluator, chunk(), after, size, torch.zeros(4, dtype=torch.bool)) is None
 
 
 def test_what_is_shown_smaller_is_kept_smaller(replay_of: Callable[..., Replay]) -> None:
@@ -207,8 +208,8 @@ def test_what_is_shown_smaller_is_kept_smaller(replay_of: Callable[..., Replay])
     replay.remember(shown, (0.0, 1.0))
     later = replay_of()
     assert replayed(later) == {0, 2}
-    assert later.known[0].size == pytest.approx(0.12, abs=0.01)
-    assert later.known[2].size == pytest.approx(0.16, abs=0.01)
+    assert later.counterexamples[0].size == pytest.approx(0.12, abs=0.01)
+    assert later.counterexamples[2].size == pytest.approx(0.16, abs=0.01)
 
 
 def test_counterexamples_go_to_grey_levels_where_they_still_break_there() -> None:

@@ -22,8 +22,7 @@ from robustest.context import Context, running
 from robustest.cues import FunctionCue, PatternPatch, PixelPatch
 from robustest.errors import NotSearched
 from robustest.results import Variation
-from robustest.run.assertion import unsearched
-from robustest.run.measurement import kind_of, measurement
+from robustest.run.measurement import kind_of, measurement, unsearched
 from robustest.run.naming import ClaimName, current_claim, variation_of
 from robustest.store.baselines import read
 

@@ -358,7 +358,7 @@ def test_a_proof_of_the_number_proves_nothing_of_the_loss() -> None:
 
     held = np.ones(10, dtype=bool)
     seen = {"held": held, "proven": held, "id": np.arange(10)}
-    common: dict[str, Any] = {"other": Sure(), "asked": True, "tolerance": 0.0, "terms": terms, "before": held}
+    common: dict[str, Any] = {"other": Sure(), "has_threshold": True, "tolerance": 0.0, "terms": terms, "before": held}
     assert not BaselineRule(**common).decide(seen, 10, None).proven
     assert BaselineRule(**common, columns=("proven",)).decide(seen, 10, None).proven
 
@@ -371,7 +371,7 @@ def test_without_every_outcome_of_the_other_model_nothing_passes(kind: Any) -> N
     for threshold, share, verdict in ((None, 1.0, "inconclusive"), (0.5, 1.0, "inconclusive"), (0.5, 0.0, "failed")):
         rule = kind(
             other=ShareRule(threshold=threshold, at_least=True, terms=terms),
-            asked=threshold is not None,
+            has_threshold=threshold is not None,
             before=np.empty(0),
             tolerance=0.0,
             terms=terms,

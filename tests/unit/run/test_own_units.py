@@ -15,8 +15,8 @@ from robustest.decisions import ShareRule
 from robustest.kinds import Kind, Quantity
 from robustest.run.driver import observe
 from robustest.run.finish import finish
-from robustest.run.own_units import OwnUnits, Part, PartJob
 from robustest.run.plan import Plan, settings_of, terms_of
+from robustest.run.units import OwnUnits, Part, PartJob
 from robustest.run.workers import versions
 
 

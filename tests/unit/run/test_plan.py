@@ -12,7 +12,7 @@ from torch import nn
 from robustest import Linf
 from robustest.attacks import as_attack
 from robustest.claims.cues.interventions import CueMeasurement
-from robustest.claims.datasets.accuracy import Predicting
+from robustest.claims.datasets import Predicting, Scoring
 from robustest.claims.robustness.attacking import Attacking
 from robustest.claims.robustness.min_perturbation import MinimumSearch
 from robustest.claims.shifts.corruptions import Corrupting
@@ -25,17 +25,15 @@ from robustest.run.plan import Plan, Setup
 from robustest.shifts import as_shift
 
 LOOKS: dict[str, Any] = {
-    "attacking": lambda most: Attacking(cascade=as_attack("pgd"), threat=Linf(0.1), examples=most),
-    "searching": lambda most: MinimumSearch(name="l2", cascade=as_attack("fast"), least=0.1, examples=most),
-    "shifting": lambda most: Shifting(shift=as_shift("contrast", 2), examples=most),
-    "flipping": lambda most: Flipping(shift=as_shift("contrast", 2), examples=most),
-    "corrupting": lambda most: Corrupting(
-        cells=(as_shift("contrast", 2), as_shift("contrast", 3)), clean=True, beside_clean=True, examples=most
+    "attacking": lambda k: Attacking(cascade=as_attack("pgd"), threat=Linf(k / 10)),
+    "searching": lambda k: MinimumSearch(name="l2", cascade=as_attack("fast"), least=k / 10),
+    "shifting": lambda k: Shifting(shift=as_shift("contrast", k)),
+    "flipping": lambda k: Flipping(shift=as_shift("contrast", k)),
+    "corrupting": lambda k: Corrupting(
+        cells=(as_shift("contrast", 2), as_shift("fog", k)), clean=True, beside_clean=True
     ),
-    "predicting": lambda most: Predicting(examples=most),
-    "switching": lambda most: CueMeasurement(
-        cues=(PixelPatch(top=0, left=0, height=1, width=1),), targets=(None,), examples=most
-    ),
+    "scoring": lambda k: Scoring(counting=k == 3),
+    "switching": lambda k: CueMeasurement(cues=(PixelPatch(top=k, left=0, height=1, width=1),), targets=(None,)),
 }
 
 
@@ -44,7 +42,7 @@ def plan(threshold: float | None = 0.5, n: int = 40) -> Plan:
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
     setup = Setup.of(model, (x, model(x).argmax(1)), {})
     rule = ShareRule(threshold=threshold, at_least=True, terms=setup.terms)
-    return setup.plan("accuracy", Predicting(examples=1), rule)
+    return setup.plan("accuracy", Predicting(), rule)
 
 
 @pytest.mark.parametrize("name", LOOKS)

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from robustest import Linf, Result, Settings
 from robustest.context import Context, running
-from robustest.discovery import Discovery
+from robustest.discovery.proposals import Discovery
 from robustest.measure import (
     measure_no_spurious_feature,
     measure_robust_accuracy,

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts import corrupt, digital
+from robustest.shifts import corrupt, pixels
 
 SEVERITIES = [1, 2, 3, 4, 5]
 # As published, for 224 and for 32 pixels.
@@ -86,7 +86,7 @@ def test_jpeg_is_torchvisions(parameters: str, severity: int, channels: int) -> 
 def test_a_picture_is_coded_alike_alone_and_among_others(
     size: tuple[int, int], channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(digital, "_MOST_ROWS", 100)
+    monkeypatch.setattr(pixels, "_MOST_ROWS", 100)
     x = images(7, channels, *size)
     together = corrupt(x, "jpeg_compression", 4, parameters="32")
     for picture, mine in zip(x, together, strict=True):

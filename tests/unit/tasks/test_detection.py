@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustest import ConfigError, DataError, Detection, ModelError, Shift, rng
 from robustest.shifts import follow_targets
-from robustest.tasks import MaiteDetector, Task, TorchvisionDetector, boxes
+from robustest.tasks import MaiteDetector, Task, TorchvisionDetector, detection
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import detections
@@ -66,12 +66,12 @@ def test_f1_is_that_of_boxes_matched_one_by_one() -> None:
 
 def test_a_second_answer_on_a_found_target_is_false_and_one_on_an_ignored_target_is_not_counted() -> None:
     box = [0.0, 0, 10, 10]
-    y = torch.tensor([[[*box, 0, 1], [20, 20, 40, 40, boxes.IGNORED, 1]]])
+    y = torch.tensor([[[*box, 0, 1], [20, 20, 40, 40, detection.IGNORED, 1]]])
     twice = torch.tensor([[[*box, 0, 0.9], [*box, 0, 0.8], [22, 22, 30, 30, 1, 0.7]]])
-    assert [int(count) for count in boxes.matched(twice, y, 0.5)] == [1, 0, 1]
+    assert [int(count) for count in detection.matched(twice, y, 0.5)] == [1, 0, 1]
     empty = torch.tensor([[NOTHING]])
-    assert float(boxes.f1(empty, y[:, 1:], 0.5)) == 1  # nothing to find, nothing said
-    assert float(boxes.f1(empty, y, 0.5)) == 0
+    assert float(detection.f1(empty, y[:, 1:], 0.5)) == 1  # nothing to find, nothing said
+    assert float(detection.f1(empty, y, 0.5)) == 0
 
 
 def test_an_answer_counts_from_the_confidence_on() -> None:
@@ -146,12 +146,12 @@ def test_shifts_that_turn_or_bend_boxes_are_refused(name: str) -> None:
 def test_a_box_that_leaves_the_image_is_ignored_and_then_gone() -> None:
     y = Detection(TorchvisionDetector(2), most=1).targets([{"boxes": torch.tensor([[0.0, 0, 8, 8]]), "labels": [1]}])
     row, column = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    for by, kind in ((2, 1), (6, boxes.IGNORED), (9, boxes.NONE)):
+    for by, kind in ((2, 1), (6, detection.IGNORED), (9, detection.NONE)):
         source = torch.stack([row, column + by])[None]  # the image goes left
-        after, fit = boxes.moved(y, source, source[:, 1] < 32)
+        after, fit = detection.moved_boxes(y, source, source[:, 1] < 32)
         assert bool(fit.all())
         assert int(after[0, 0, 4]) == kind
-        if kind != boxes.NONE:
+        if kind != detection.NONE:
             assert after[0, 0, :4].tolist() == pytest.approx([0, 0, 8 - by, 8])
 
 

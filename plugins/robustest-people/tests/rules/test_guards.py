@@ -32,7 +32,7 @@ from robustest_people.selection_gap import SelectionGap, decide_selection_gap
 
 from robustest import Verdict
 from robustest.decisions import ShareRule, Terms, clopper_pearson
-from robustest.decisions.cluster_means import cluster_difference_interval, cluster_mean_interval
+from robustest.decisions.two_set_drop import cluster_difference_interval, cluster_mean_interval
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
 TERMS = Terms(scope="population", alpha=0.05, fail_alpha=0.05)

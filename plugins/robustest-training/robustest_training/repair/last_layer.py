@@ -33,9 +33,9 @@ from robustest.packs import (
     frozen,
     in_order,
 )
+from robustest.packs import find_last_layer as last_layer_of
 from robustest.packs import reader as feature_reader
 from robustest.packs import resolve as resolve_device
-from robustest.packs import seen_by as last_layer_of
 from robustest.tasks import CLASSIFICATION
 from robustest_training.repair.log import EpochLog, Repaired, RepairLog
 from robustest_training.repair.trainer import handed_back, module_of

@@ -30,7 +30,7 @@ from robustest.packs import (
     group_level,
     in_order,
     mcnemar,
-    said,
+    predicted_sets,
     seed_draws,
 )
 from robustest_training.repair.log import PartChange, Repaired
@@ -208,7 +208,7 @@ class Judged:
                     correct = evaluator.task.holds(logits, chunk.y.cpu())
                     right.append(correct.unsqueeze(1).expand(-1, logits.shape[1]))
                 else:
-                    right.append(said(logits, self.scores) == self.sets[chunk.ids.cpu()])
+                    right.append(predicted_sets(logits, self.scores) == self.sets[chunk.ids.cpu()])
                 labels.append(chunk.y.cpu())
             evaluator.settle()
         return torch.cat(right).numpy(), torch.cat(labels).numpy()

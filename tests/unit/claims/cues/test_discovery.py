@@ -18,14 +18,22 @@ from robustest import (
     assert_no_spurious_feature,
     scores_model,
 )
-from robustest.claims.cues import cue_proposals as proposing
 from robustest.claims.cues import discovered_cues as measuring
 from robustest.claims.cues.controls import PlantedPatchModel, corner_patch, cues_to_plant
-from robustest.claims.cues.cue_proposals import SearchFindings
+from robustest.claims.cues.discovered_cues import SearchFindings
 from robustest.cues import ColourCast, Cue, PixelPatch, Tone, planted
 from robustest.data import as_samples
-from robustest.discovery import Discovery
-from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
+from robustest.discovery.proposals import (
+    CHANNELS,
+    EDGES,
+    MOVING,
+    PATCHES,
+    PROPERTIES,
+    SPECTRA,
+    TRIGGERS,
+    Discovery,
+    Proposal,
+)
 from robustest.measure import measure_no_spurious_feature
 from robustest.reports.html.figures import tables_of
 from robustest.reports.text import failure_text, measured
@@ -470,7 +478,7 @@ def test_a_change_that_is_always_tried_and_that_few_images_have_is_proposed_as_f
         asked.append((cue.name, label))
         return faint(cue, label).proposals[0]
 
-    monkeypatch.setattr(proposing, "faint_proposal", faintly)
+    monkeypatch.setattr(measuring, "faint_proposal", faintly)
     result = measure_no_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert ("tone of shift 0.15", 1) in asked
@@ -663,13 +671,13 @@ def test_a_probe_is_seen_where_it_is_planted_and_nowhere_else() -> None:
 def test_what_is_too_cheap_by_chance_is_not_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit on anomalies is the one that was asked for."""
     asked = []
-    real = proposing.search_triggers
+    real = measuring.search_triggers
 
     def watched(*args: Any, **options: Any) -> Any:
         asked.append((options["threshold"], options["steps"]))
         return real(*args, **options)
 
-    monkeypatch.setattr(proposing, "search_triggers", watched)
+    monkeypatch.setattr(measuring, "search_triggers", watched)
     measure_no_spurious_feature(Sound(), (X, Y), Discovery(trigger_steps=3, max_anomaly=50.0), **LIMITS)
     assert asked == [(50.0, 3)]
 
@@ -678,7 +686,7 @@ def test_what_is_too_cheap_by_chance_is_not_proposed(monkeypatch: pytest.MonkeyP
 def test_a_control_is_searched_for_the_families_that_it_has_planted(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     """The claim itself, and a control of which nobody says what it relies on, are searched for all of them."""
     asked, moving = [], []
-    propose, marks = measuring.propose, proposing.find_moving_marks
+    propose, marks = measuring.propose, measuring.find_moving_marks
 
     def watched(*args: Any, **options: Any) -> SearchFindings:
         asked.append(set(options["families"]))
@@ -689,7 +697,7 @@ def test_a_control_is_searched_for_the_families_that_it_has_planted(monkeypatch:
         return marks(*args, **options)
 
     monkeypatch.setattr(measuring, "propose", watched)
-    monkeypatch.setattr(proposing, "find_moving_marks", marks_watched)
+    monkeypatch.setattr(measuring, "find_moving_marks", marks_watched)
     control = {"control": Relying()} if how == "given" else {}
     measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **control, **LIMITS)
     assert asked[0] == set()
@@ -711,7 +719,7 @@ def test_of_what_is_not_asked_for_nothing_is_proposed() -> None:
         every, patches, whole = (
             {
                 one.found_by
-                for one in proposing.propose(ready, Discovery(), target=None, seed=0, families=families).proposals
+                for one in measuring.propose(ready, Discovery(), target=None, seed=0, families=families).proposals
             }
             for families in ((), {PATCHES}, {PROPERTIES})
         )

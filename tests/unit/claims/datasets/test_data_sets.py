@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import ClaimFailed, ConfigError, DataError, Verdict, assert_transfer_accuracy
-from robustest.claims.datasets.accuracy import measure_transfer_accuracy
+from robustest.claims.datasets import measure_transfer_accuracy
 from robustest.decisions.effective_robustness import effective_robustness
 from robustest.decisions.two_set_drop import share_difference_interval
 

@@ -19,12 +19,12 @@ from robustest import (
     Verdict,
     assert_subpopulation_shift,
 )
-from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
+from robustest.claims.datasets import measure_subpopulation_shift
 from robustest.data.hierarchies import BreedsSplit, ClassTree, breeds_split, domains
 from robustest.decisions import clopper_pearson
-from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
 from robustest.decisions.drop import drop_bounds
 from robustest.decisions.multiplicity import group_level
+from robustest.decisions.two_set_drop import cluster_difference_interval, fewest_clusters
 
 TREE = ClassTree.from_dict(
     {f"s{i}": {f"s{i}m{j}": [f"s{i}m{j}l{k}" for k in range(2)] for j in range(2)} for i in range(6)}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Verdict, assert_worst_group_accuracy
-from robustest.claims.datasets.accuracy import measure_worst_group_accuracy
+from robustest.claims.datasets import measure_worst_group_accuracy
 from robustest.decisions import clopper_pearson
 from robustest.decisions.multiplicity import group_level
 

@@ -22,8 +22,8 @@ from robustest import (
     assert_certified_accuracy,
     assert_robust_accuracy,
 )
-from robustest.bounds import Proof
 from robustest.engine import proving
+from robustest.engine.proving import Proof
 from robustest.measure import measure_certified_accuracy, measure_robust_accuracy
 
 N = 60

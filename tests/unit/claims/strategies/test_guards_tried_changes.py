@@ -44,7 +44,7 @@ def darker(by: float) -> Shift:
 
 def trials(at_least: float | None, model: Any = None, statement: str = "", **settings: Any) -> Trials:
     classifier = as_classifier(Bright() if model is None else model)
-    return Trials.of(Setup(classifier, as_samples((X, Y)), Settings(**settings)), at_least, statement)
+    return Trials(Setup(classifier, as_samples((X, Y)), Settings(**settings)), at_least, statement)
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +231,7 @@ def test_a_model_that_changes_while_it_is_searched_is_noticed() -> None:
 def test_labels_are_checked_before_the_search() -> None:
     classifier, samples = as_classifier(Bright()), as_samples((X, Y + 5))
     with pytest.raises(DataError, match="Expected labels"):
-        Trials.of(Setup(classifier, samples, Settings()), 0.5, "")
+        Trials(Setup(classifier, samples, Settings()), 0.5, "")
 
 
 @pytest.mark.parametrize(

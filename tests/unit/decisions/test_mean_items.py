@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from robustest.decisions import ShareRule, Terms
-from robustest.decisions.asked import AskedRule
+from robustest.decisions.mean import ItemsRule
 from robustest.decisions.rule import Decision
 from robustest.results import Verdict
 
@@ -18,7 +18,7 @@ def terms(scope: str = "population", alpha: float = 0.05) -> Terms:
 
 def read(score: NDArray[np.float64], threshold: float, *, single: bool, scope: str = "population") -> Decision:
     """The decision where reading stops at the first verdict."""
-    rule, columns = AskedRule(threshold=threshold, terms=terms(scope), single=single), columns_of(score)
+    rule, columns = ItemsRule(threshold=threshold, terms=terms(scope), single=single), columns_of(score)
     early = rule.settle(columns, len(score))
     if early is None:
         return rule.decide(columns, len(score), None)
@@ -41,7 +41,7 @@ def test_both_verdicts_err_with_alpha_wherever_reading_stops(single: bool, runs:
 def test_a_part_of_the_items_has_no_exact_bound() -> None:
     """A budget may end where the answers look best: the bound of a fixed sample would not hold there."""
     score = np.ones(400)
-    rule = AskedRule(threshold=0.95, terms=terms(alpha=0.01), single=True)
+    rule = ItemsRule(threshold=0.95, terms=terms(alpha=0.01), single=True)
     part = {name: one[:95] for name, one in columns_of(score).items()}
     fixed = ShareRule(threshold=0.95, at_least=True, terms=terms(alpha=0.01))
     assert fixed.decide({"held": part["held"]}, 95, None).verdict is Verdict.PASSED
@@ -54,11 +54,11 @@ def test_a_part_of_the_items_has_no_exact_bound() -> None:
 
 
 def test_the_last_look_has_what_early_looks_leave_of_alpha() -> None:
-    rule = AskedRule(threshold=0.8, terms=terms(alpha=0.04), single=True)
+    rule = ItemsRule(threshold=0.8, terms=terms(alpha=0.04), single=True)
     columns = columns_of(np.arange(200) % 10 != 0)
     exact = ShareRule(threshold=0.8, at_least=True, terms=terms(alpha=0.03)).decide(columns, 200, None)
     assert rule.decide(columns, 200, None).interval == exact.interval
-    unclaimed = AskedRule(threshold=None, terms=terms(alpha=0.04), single=True)
+    unclaimed = ItemsRule(threshold=None, terms=terms(alpha=0.04), single=True)
     assert unclaimed.decide(columns, 200, None).interval[0] > exact.interval[0]
 
 
@@ -68,7 +68,7 @@ def test_a_set_is_decided_by_its_own_rules(single: bool) -> None:
     found = read(score, 0.5, single=single, scope="set")
     assert found.verdict is Verdict.PASSED
     assert found.estimate is None
-    rule = AskedRule(threshold=0.9, terms=terms("set"), single=single)
+    rule = ItemsRule(threshold=0.9, terms=terms("set"), single=single)
     assert rule.decide(columns_of(np.arange(100) >= 10), 100, None).verdict is Verdict.PASSED
     assert rule.decide(columns_of(np.arange(100) >= 11), 100, None).verdict is Verdict.FAILED
     assert rule.doomed(11, 100) is single

@@ -1,1 +1,0 @@
-"""Claims about data sets and groups as they are."""

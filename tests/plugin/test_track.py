@@ -1,0 +1,111 @@
+"""--robust-track and --robust-badge: what a run sends and draws, and that neither changes how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest.reports import trackers
+from robustest.reports.trackers import TrackedRun
+
+TESTS = """
+    from robustest.errors import ClaimFailed, ModelError
+
+    def test_holds(robust): robust.record(made())
+
+    def test_fails(robust):
+        robust.record(made("failed"))
+        raise ClaimFailed("it is not so", made("failed"))
+
+    def test_breaks(robust): raise ModelError("nothing but NaN")
+"""
+
+
+@pytest.fixture
+def arrived(monkeypatch: pytest.MonkeyPatch) -> list[TrackedRun]:
+    """The runs that a tracker in this process got; another one gets none."""
+    got: list[TrackedRun] = []
+
+    def take(run: TrackedRun, place: str) -> str:
+        got.append(run)
+        return f"as {place}"
+
+    def fail(run: TrackedRun, place: str) -> str:
+        raise OSError("the network is gone")
+
+    monkeypatch.setattr(trackers, "TRACKERS", {"here": ("json", take), "gone": ("json", fail)})
+    return got
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
+def test_a_run_is_sent_once_with_every_row(write_light: Any, run: Any, arrived: Any, workers: list[str]) -> None:
+    write_light(test_a=TESTS)
+    done = run("--robust", "--robust-track=gone,here:there", *workers)
+    assert done.ret == 1
+    *_, failed, told = done.outlines
+    assert failed == "NOT TRACKED: gone: OSError: the network is gone; the verdicts stand"
+    assert told == "tracked: here: as there"
+    (one,) = arrived
+    states = {str(line["test"]).partition("::")[2]: line["state"] for line in one.table}
+    assert states == {"test_holds": "passed", "test_fails": "failed", "test_breaks": "error"}
+    assert one.failed
+    assert one.about["robustest.exit"] == 1
+
+
+def test_a_tracker_that_fails_leaves_a_green_run_green(write_light: Any, run: Any, arrived: Any) -> None:
+    write_light(test_a="def test_it(robust): robust.record(made())")
+    done = run("--robust", "--robust-track=gone,here", "--robust-badge=b.json")
+    assert done.ret == 0
+    assert "NOT TRACKED: gone" in done.stdout.str()
+    assert not arrived[0].failed
+    assert json.loads(Path("b.json").read_text())["message"] == "1 claim holds"
+
+
+def test_a_status_that_another_plugin_gives_in_the_end_is_sent_and_drawn(
+    project: Any, write_light: Any, run: Any, arrived: Any
+) -> None:
+    project.makeconftest(
+        "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)\n"
+        "def pytest_sessionfinish(session):\n    yield\n    session.exitstatus = 6\n"
+    )
+    write_light(test_a="def test_it(robust): robust.record(made())")
+    assert run("--robust", "--robust-track=here", "--robust-badge=b.json").ret == 6
+    (one,) = arrived
+    assert one.failed
+    assert json.loads(Path("b.json").read_text())["isError"]
+
+
+def test_what_cannot_be_is_said_before_the_first_test(write_light: Any, run: Any, arrived: Any) -> None:
+    write_light(test_a="def test_it(robust): robust.record(made())")
+    for option, words in (
+        ("--robust-track=hree", "Did you mean 'here'"),
+        ("--robust-badge=badge.png", r"\.svg or \.json"),
+    ):
+        done = run("--robust", option)
+        assert done.ret == 4
+        done.stderr.re_match_lines([f".*{words}.*"])
+    done = run("--robust-track=here", "--robust-badge=b.svg")
+    done.stdout.fnmatch_lines(["no effect without --robust: --robust-badge, --robust-track"])
+    assert run("--robust", "--robust-track=here", "--collect-only").ret == 0
+    assert not arrived
+    assert not Path("b.svg").exists()
+
+
+def test_a_run_that_dies_leaves_no_older_badge(write_light: Any, run: Any, run_apart: Any) -> None:
+    write_light(test_a="def test_it(robust): robust.record(made())")
+    assert run("--robust", "--robust-badge=b.json").ret == 0
+    assert json.loads(Path("b.json").read_text())["color"] == "brightgreen"
+    write_light(test_a="import os\ndef test_it(robust): os._exit(0)")
+    run_apart("--robust", "--robust-badge=b.json")
+    assert json.loads(Path("b.json").read_text())["message"] == "unfinished"
+
+
+def test_a_deselected_claim_is_not_green(write_light: Any, run: Any) -> None:
+    write_light(test_a="def test_it(robust): robust.record(made())\ndef test_other(robust): robust.record(made())")
+    assert run("--robust", "--robust-badge=b.json", "-k", "test_it").ret == 0
+    assert json.loads(Path("b.json").read_text())["message"] == "1 test left out"
+    assert run("--robust", "--robust-badge=b.json", "--robust-shard=1/2").ret == 0
+    assert json.loads(Path("b.json").read_text())["message"] == "1 test left out"
