@@ -145,7 +145,7 @@ def failures(lost: float, gained: float, n: int, runs: int, tolerance: float, *,
             terms = terms_of(Settings(alpha=ALPHA))
         other = ShareRule(threshold=None, at_least=True, terms=terms)
         before, now = pairs(lost, gained, n, generator)
-        claim = BaselineRule(other=other, asked=False, before=before, tolerance=tolerance, terms=terms)
+        claim = BaselineRule(other=other, has_threshold=False, before=before, tolerance=tolerance, terms=terms)
         order = generator.permutation(n)
         columns = {"held": now[order], "id": order}
         failed += claim.decide(columns, n, claim.settle(columns, n)).verdict is Verdict.FAILED

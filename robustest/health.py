@@ -39,7 +39,8 @@ class HealthCheck:
         least: fewer failures than this do not stop a claim, unless `few` allows it.
         few: "unlikely": fewer stop it where they are `unlikely`; "all": where every case failed.
         about: "gradients": a claim whose survivors were searched without gradients passes all the same; "answers": the
-            model's answers cannot be trusted under any search.
+            model's answers cannot be trusted under any search; "claim": it says next to nothing, even where it is
+            proven.
     """
 
     name: str
@@ -49,7 +50,7 @@ class HealthCheck:
     share: float | None = 0.0
     least: int = 1
     few: Literal["", "unlikely", "all"] = ""
-    about: Literal["gradients", "search", "precision", "answers"] = "gradients"
+    about: Literal["gradients", "search", "precision", "answers", "claim"] = "gradients"
 
     def stops(self, failed: int, tried: int) -> bool:
         if self.share is None:
@@ -187,7 +188,7 @@ CHECKS = (
         found="the threat allows no change of the samples, or only of a few",
         remedy="Look for rules without room: one value in the data, a range of less than a step",
         share=0.9,
-        about="search",
+        about="claim",
     ),
     HealthCheck(
         name="missed_control",
@@ -205,8 +206,8 @@ CHECKS = (
 HEALTH_CHECKS: Mapping[str, str] = {check.name: check.found for check in sorted(CHECKS, key=lambda one: one.name)}
 """The names that `suppress` takes, each with its finding."""
 
-OF_ANSWERS = frozenset(check.name for check in CHECKS if check.about == "answers")
-"""Checks of the model's answers: they count for every search."""
+BEYOND_SEARCH = frozenset(check.name for check in CHECKS if check.about in {"answers", "claim"})
+"""Checks that count for proofs as well as for searches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,8 +44,18 @@ def enough_moves(threat: Threat, features: int) -> int | None:
     return min(_MOST, max(_LEAST, each * min(features, getattr(threat, "elements", features))))
 
 
+class _ByMoves(BestOfRounds):
+    __slots__ = ()
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Discrete)
+
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
+        return enough_moves(threat, features)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enumeration(BestOfRounds):
+class Enumeration(_ByMoves):
     """Every point of a region, those of few changes first; complete where the region has at most `queries` points.
 
     Args:
@@ -64,9 +74,6 @@ class Enumeration(BestOfRounds):
     def __post_init__(self) -> None:
         BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
         checked_whole("part", self.part, 1)
-
-    def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Discrete)
 
     def enough_queries(self, threat: Threat, features: int) -> None:
         """Return None: it counts for the samples that it decides."""
@@ -89,7 +96,7 @@ class Enumeration(BestOfRounds):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GreedyMoves(BestOfRounds):
+class GreedyMoves(_ByMoves):
     """The best of many moves, again and again, for the best few points.
 
     Args:
@@ -115,12 +122,6 @@ class GreedyMoves(BestOfRounds):
         checked_whole("beam", self.beam, 1)
         if not 0 <= self.focus < 1:
             raise ConfigError(expected("focus in [0, 1)", self.focus))
-
-    def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Discrete)
-
-    def enough_queries(self, threat: Threat, features: int) -> int | None:
-        return enough_moves(threat, features)
 
     @property
     def _rounds(self) -> int:
@@ -202,7 +203,7 @@ class GreedyMoves(BestOfRounds):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RandomMoves(BestOfRounds):
+class RandomMoves(_ByMoves):
     """Random moves of a point that is kept unless it gets worse.
 
     Args:
@@ -215,12 +216,6 @@ class RandomMoves(BestOfRounds):
 
     name = "random-moves"
     needs = Needs.SCORES
-
-    def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Discrete)
-
-    def enough_queries(self, threat: Threat, features: int) -> int | None:
-        return enough_moves(threat, features)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.threat.origin(problem.region)

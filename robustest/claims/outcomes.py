@@ -7,7 +7,8 @@
 # 2. If every item is one run of 0 or 1, the rate is a share with exact binomial bounds (Clopper and Pearson, 1934).
 #    Otherwise it is a mean of bounded values, bounded by bets (Waudby-Smith and Ramdas, JRSS B 2024).
 # 3. Two sets of outcomes are paired by the names of their items. Shares are compared by McNemar's exact test, means by
-#    bets on the differences and by swapping the pairs at random: an item whose runs agree in both says nothing.
+#    bets on the differences and by swapping the pairs at random, over as many runs of the one as of the other: an item
+#    whose runs agree in both says nothing.
 #
 # Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
 # order until the verdict is known (`robustest.run.asking`, `robustest.decisions.mean`); a call that failed for good
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -37,6 +39,9 @@ from robustest.run.finish import result_of
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, apply, terms_of
 from robustest.settings import Settings
+
+# Largest length in characters of a text that a report quotes.
+_LONGEST = 1000
 
 Reference = Outcomes | str | PathLike[str] | System
 """Recorded outcomes, a file of them, or a function that is asked about items."""
@@ -109,6 +114,12 @@ def measure_rate(
     at_least = optional_threshold("at_least", at_least, trivial=0)
     if not 0 <= tolerance < 1:
         raise ConfigError(expected("a tolerance in 0..1, below 1", tolerance))
+    if (
+        isinstance(outcomes, (str, PathLike))
+        and isinstance(no_worse_than, (str, PathLike))
+        and Path(outcomes).resolve() == Path(no_worse_than).resolve()
+    ):
+        raise ConfigError(expected("two files to compare", no_worse_than, "No file is worse than itself."))
     settings, given_scope, terms = _terms(options, missing)
     scope = terms.scope
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
@@ -133,7 +144,7 @@ def measure_rate(
             caveats += [f"of the other function {what}" for what in _caveats_of(theirs)]
         else:
             theirs, reference = None, as_outcomes(no_worse_than)
-        pairs = _Pairs.of(found, reference, missing)
+        pairs = _Pairs.of(found, reference, missing, settings.seed)
         rule = _comparison(pairs, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
         compared = rule.decide(pairs.columns, len(pairs.now), None)
         unread = [one for one in (replies, theirs) if one is not None and len(one.places) < len(one.names)]
@@ -149,6 +160,7 @@ def measure_rate(
                 pairs,
                 now=np.concatenate([pairs.now, np.zeros(len(pairs.changed))]),
                 before=np.concatenate([pairs.before, pairs.changed]),
+                swapped=None if pairs.swapped is None else np.concatenate([pairs.swapped, pairs.changed]),
             )
             if_lost = _comparison(worst, tolerance, rule.terms, settings.seed)
             if if_lost.decide(worst.columns, len(worst.now), None).verdict is not Verdict.PASSED:
@@ -214,10 +226,11 @@ def measure_worst_group_rate(
 
     Args:
         outcomes: what was recorded, with a group for each item, or its file; or a function that is asked. Items in no
-            group are left out, and counted.
+            group are left out, and counted; recorded ones pass only if a group would that had all of them below
+            `at_least`.
         items, score, runs, calls: for a function, as for `measure_rate`.
         at_least: the rate claimed in every group, in 0..1 of the range of the scores.
-        missing: as for `measure_rate`.
+        missing: as for `measure_rate`; "drop" leaves out items in no group without a doubt.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -251,6 +264,9 @@ def measure_worst_group_rate(
         found = replies.outcomes
     assert found is not None  # noqa: S101 - one of the two was read
     scored, dropped = _scored(found, missing, replies)
+    unknown = None
+    if alone and replies is None and missing == "fail" and at_least is not None:
+        unknown = (scored.group == "") & (scored.mean < at_least)
     rows = []
     for name, part in zip(groups, parts, strict=True):
         one = scored.part(scored.group == name, total=len(part.places) if replies is not None else None)
@@ -260,6 +276,12 @@ def measure_worst_group_rate(
             rows.append((name, 0, 1.0, decided))
             continue
         _, decided = one.decided(_number_rule(one, at_least, shared), settings.seed, part.settled)
+        if unknown is not None and decided.verdict is Verdict.PASSED:
+            # A candidate whose failing items lost the name of their group fails in no group.
+            more = scored.part((scored.group == name) | unknown)
+            if more.decided(_number_rule(more, at_least, shared), settings.seed, None)[1].verdict is not Verdict.PASSED:
+                why = f'{_count(alone)} in no group could hide a lower rate: give them a group, or missing="drop"'
+                decided = replace(decided, verdict=Verdict.INCONCLUSIVE, rule=why)
         rows.append((name, one.n, float(one.mean.mean()), decided))
     worst = min(rows, key=lambda row: (row[2], row[3].interval[0]))  # of a group that was not asked the mean is 1
     failed, undecided = ([r for r in rows if r[3].verdict is v] for v in (Verdict.FAILED, Verdict.INCONCLUSIVE))
@@ -314,7 +336,8 @@ def measure_consistent_runs(
     """Measure how often two runs of one item get different scores.
 
     Each item gives one value, the share of its pairs of runs that differ; their mean is bounded by bets, so that items
-    with many runs count no more than items with two. A call that failed differs from every other run.
+    with many runs count no more than items with two. A run without a score, or a call that failed, differs from every
+    other run.
 
     Args:
         outcomes: what was recorded, with several runs of items, or its file; or a function that is asked. Recorded
@@ -326,7 +349,7 @@ def measure_consistent_runs(
 
     Raises:
         ConfigError: an argument is out of range or unknown, or `score` or a cost raised.
-        DataError: a file cannot be read, no item has two runs with a score, or a score is out of range.
+        DataError: a file cannot be read, no item has two runs, or a score is out of range.
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
@@ -341,12 +364,12 @@ def measure_consistent_runs(
         replies = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
         found, early = replies.outcomes, whole.settled
     of_items = found.items
-    several = of_items.planned >= 2 if replies is not None else of_items.runs >= 2
+    several = of_items.planned >= 2
     if not several.any():
         raise DataError(f"Expected items with several runs in {found.source} but every item has one at most.")
-    agree = np.nan_to_num(1 - of_items.flips)
-    if replies is not None:
-        agree *= of_items.runs * (of_items.runs - 1) / (of_items.planned * (of_items.planned - 1))
+    # A system that crashes in every other run is not consistent: pairs with a run without a score differ.
+    pairs = np.maximum(of_items.planned * (of_items.planned - 1), 1)
+    agree = np.nan_to_num(1 - of_items.flips) * of_items.runs * (of_items.runs - 1) / pairs
     part = _Scored(
         of_items.name[several],
         agree[several],
@@ -361,6 +384,9 @@ def measure_consistent_runs(
         # A cache of answers makes any system look consistent.
         why = "the function's state changes as it is asked: it may repeat earlier answers; ask it without a cache"
         decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
+    if replies is None and decision.verdict is Verdict.PASSED and found.copied:
+        why = "the runs have no names, and each row is there twice, as in a file written twice: name them, run="
+        decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
     low, high = decision.interval
     decision = replace(
         decision,
@@ -368,7 +394,9 @@ def measure_consistent_runs(
         interval=(1 - high, 1 - low),
     )
     left = int((~several).sum())
-    caveats = [f"{_count(left)} with fewer than two scored runs left out"] if left else []
+    caveats = [f"{_count(left)} with one run left out"] if left else []
+    gone = int((several & (of_items.planned > of_items.runs)).sum())
+    caveats += [f"{_count(gone)} with a run without a score"] if gone and replies is None else []
     details = {
         "items": part.n,
         "runs": int(of_items.runs[several].sum()),
@@ -660,6 +688,7 @@ class _Pairs:
         fewer: items with fewer runs than in the other outcomes.
         unscored: items of the other outcomes that have a run without a score.
         single: whether all are one run of 0 or 1.
+        swapped: (p,) falls of the means over equal numbers of runs; None if the numbers are equal anyway.
         reference: the source of the other outcomes.
     """
 
@@ -671,6 +700,7 @@ class _Pairs:
     fewer: int
     unscored: int
     single: bool
+    swapped: NDArray[np.float64] | None
     reference: str
 
     @property
@@ -678,8 +708,11 @@ class _Pairs:
         return {"held": self.now >= 0.5, "score": self.now, "id": np.arange(len(self.now))}
 
     @classmethod
-    def of(cls, found: Outcomes, reference: Outcomes, missing: Missing) -> _Pairs:
+    def of(cls, found: Outcomes, reference: Outcomes, missing: Missing, seed: int) -> _Pairs:
         """Pair the items of two sets of outcomes by their names.
+
+        Args:
+            seed: of the choice of runs, if an item has more in one set than in the other.
 
         Raises:
             DataError: their scores have different ranges, or they share no item.
@@ -706,6 +739,19 @@ class _Pairs:
             np.searchsorted(of.items.name, one.name) for of, one in ((found, now), (reference, before))
         )
         planned = found.items.planned[at_now[here][same]], reference.items.planned[at_before[there][same]]
+        counts = (
+            found.items.runs[at_now[here][same]] if missing == "drop" else planned[0],
+            reference.items.runs[at_before[there][same]],
+        )
+        swapped = None
+        if (counts[0] != counts[1]).any():
+            # The mean of thirty runs spreads less than one run does, so that swapping the two is no null hypothesis:
+            # one run of an item that is mostly right is above the mean mostly, and far below it rarely.
+            shared, fewest = now.name[here][same], np.minimum(*counts)
+            swapped = values[1] - values[0]
+            swapped[: len(shared)] = _means_of_some(reference, shared, fewest, "drop", seed) - _means_of_some(
+                found, shared, fewest, missing, seed + 1
+            )
         return cls(
             now=values[0],
             before=values[1],
@@ -715,6 +761,7 @@ class _Pairs:
             fewer=int((planned[0] < planned[1]).sum()),
             unscored=unscored,
             single=now.single and before.single,
+            swapped=swapped,
             reference=reference.source,
         )
 
@@ -730,13 +777,40 @@ class _Pairs:
         return [f"{_count(count)} {what}" for count, what in words if count]
 
 
+def _means_of_some(
+    of: Outcomes, names: NDArray[np.str_], counts: NDArray[np.int64], missing: Missing, seed: int
+) -> NDArray[np.float64]:
+    """Return the mean scores of items over so many of their runs, which are picked at random.
+
+    Args:
+        names: (m,) of items, sorted.
+        counts: (m,) numbers of runs, each at least 1 and at most those of the item.
+    """
+    share = (of.score - of.low) / (of.high - of.low)
+    place = np.minimum(np.searchsorted(names, of.item), len(names) - 1)
+    rows = np.flatnonzero((names[place] == of.item) & ~(np.isnan(share) & (missing == "drop")))
+    # Sorted first, so that the order of the rows changes nothing; then by random keys within each item.
+    rows = rows[np.lexsort((share[rows], of.run[rows], place[rows]))]
+    rows = rows[np.lexsort((np.random.default_rng(seed).random(len(rows)), place[rows]))]
+    rank = np.arange(len(rows)) - np.searchsorted(place[rows], place[rows])
+    rows = rows[rank < counts[place[rows]]]
+    return np.bincount(place[rows], weights=np.nan_to_num(share[rows]), minlength=len(names)) / counts
+
+
 def _comparison(pairs: _Pairs, tolerance: float, terms: Terms, seed: int) -> NoWorse:
     common: dict[str, Any] = {"has_threshold": False, "tolerance": tolerance, "terms": terms}
     if pairs.single:
         rate: Rule = ShareRule(threshold=None, at_least=True, terms=terms)
         return BaselineRule(other=rate, before=pairs.before.astype(bool), **common)
     rate = ScoreRule(threshold=None, terms=terms)
-    return ScoreBaselineRule(other=rate, before=pairs.before, **common, seed=seed, of="rate")
+    return ScoreBaselineRule(other=rate, before=pairs.before, **common, seed=seed, of="rate", swapped=pairs.swapped)
+
+
+def _excerpt(text: str) -> str:
+    """Return a text in quotes; of a long one, such as a transcript, the beginning."""
+    if len(text) <= _LONGEST:
+        return repr(text)
+    return f"{text[:_LONGEST]!r}... ({len(text):,} characters)"
 
 
 def _count(items: int) -> str:
@@ -799,6 +873,6 @@ def _result(
             if replies is not None:
                 index = int(np.searchsorted(np.array(replies.names), scored.name[place]))
             parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
-            parts += [f"{name} {texts[name][row]!r}" for name in TEXTS if texts.get(name) and texts[name][row]]
+            parts += [f"{name} {_excerpt(texts[name][row])}" for name in TEXTS if texts.get(name) and texts[name][row]]
             shown.append(Counterexample(index=index, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
     return replace(result, counterexamples=tuple(shown))

@@ -222,7 +222,7 @@ class Frames:
 
     def code_of(self, column: int, value: Any) -> float:
         one = self.columns[column]
-        if value is None:
+        if value is None or value != value:  # noqa: PLR0124 - NaN
             return self.missing
         try:
             if one.kind == "date":

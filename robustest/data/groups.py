@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -175,6 +176,7 @@ def _conditions(name: str, column: Any, bins: int, min_size: int) -> list[tuple[
     """Return groups of a column's rows: words, and (N,) bool."""
     missing = (column.isna() if hasattr(column, "isna") else column.is_null()).to_numpy().astype(bool)
     held = column.tolist() if hasattr(column, "tolist") else column.to_list()
+    missing |= np.array([isinstance(one, float) and math.isnan(one) for one in held])
     there = [one for one, none in zip(held, missing, strict=True) if not none]
     distinct = sorted(set(there), key=lambda one: (type(one).__name__, one))
     # Ranks, which words and dates have as well as numbers; equal values are in one group.

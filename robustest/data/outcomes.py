@@ -15,7 +15,9 @@ import json
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
@@ -32,6 +34,9 @@ from robustest.errors import ConfigError, DataError, PackError, expected
 
 TEXTS = ("prompt", "answer", "expected")
 """Texts of a row that reports show, in this order."""
+
+# Largest length in characters of a name; of a longer one, such as a whole prompt, this part and a digest are kept.
+_LONGEST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,7 @@ class Outcomes:
         Args:
             rows: a sequence of mappings, a mapping of columns, or a pandas or polars frame.
             item, score: names of the columns with the item's name and the score. Scores are numbers in low..high or
-                booleans; None and NaN are runs without a score.
+                booleans, which are the ends of the range; None and NaN are runs without a score.
             run, group, digest: names of further columns, used if they exist. Without `digest` the digest is that of the
                 text `prompt`.
             texts: names of the columns with texts for reports, by `prompt`, `answer`, `expected`; by default the
@@ -87,8 +92,8 @@ class Outcomes:
 
         Raises:
             ConfigError: the range is empty.
-            DataError: a column is missing, a score is outside the range, an item has two groups or two inputs, or one
-                run of an item has two different rows.
+            DataError: a column is missing, a score is outside the range, a name contains NUL, an item has two groups or
+                two inputs, or one run of an item has two different rows.
         """
         require(low < high, "a range with low < high", (low, high))
         columns = _columns(rows, source)
@@ -102,18 +107,18 @@ class Outcomes:
         if n == 0:
             raise DataError(f"Expected at least one row but got none in {source}.")
         for place, value in enumerate(columns[item]):
-            if value is None or (isinstance(value, float) and np.isnan(value)) or value == "":
+            if _is_missing(value) or value == "":
                 raise DataError(f"Expected names of items in {source} but row {place + 1} has none.")
-            if "\0" in str(value):  # arrays of text drop it at the end, which would make two items one
-                raise DataError(expected(f"names of items without NUL in {source}, row {place + 1}", value))
+            if isinstance(value, float) and np.isinf(value):  # 1e400 and 2e400 would be one item
+                raise DataError(expected(f"names of items in {source}, row {place + 1}", value))
         named = texts or {name: name for name in TEXTS}
         shown = {name: columns[column] for name, column in named.items() if column in columns}
         made = cls(
-            item=np.array([_text(value) for value in columns[item]]),
+            item=_names(columns[item], f"names of items without NUL in {source}"),
             score=_scores(columns[score], low, high, source),
-            run=_optional(columns, run, n),
-            group=_optional(columns, group, n),
-            digest=_optional(columns, digest, n),
+            run=_optional(columns, run, n, source),
+            group=_optional(columns, group, n, source),
+            digest=_optional(columns, digest, n, source),
             low=float(low),
             high=float(high),
             texts={name: tuple(_text(value) for value in values) for name, values in shown.items()},
@@ -145,6 +150,11 @@ class Outcomes:
         paths = [path] if isinstance(path, (str, PathLike)) else list(path)
         if not paths:
             raise DataError("Expected at least one file of outcomes but got none.")
+        # Two runs that are one file agree in everything.
+        real = [Path(one).resolve() for one in paths]
+        if len(set(real)) < len(real):
+            twice = next(one for place, one in enumerate(real) if one in real[:place])
+            raise DataError(f"Expected different files of outcomes but {twice} is there twice.")
         return joined([read_file(Path(one), reader, columns) for one in paths])
 
     @cached_property
@@ -180,6 +190,15 @@ class Outcomes:
         """True if every score is at an end of the range: right or wrong."""
         scored = self.score[~np.isnan(self.score)]
         return bool(np.isin(scored, (self.low, self.high)).all())
+
+    @property
+    def copied(self) -> bool:
+        """True if items have several runs without names, and each such row has an equal one, with equal texts."""
+        _, place, count = np.unique(self.item, return_inverse=True, return_counts=True)
+        rows = np.flatnonzero((count[place] > 1) & (self.run == ""))
+        columns = [self.texts[name] for name in sorted(self.texts)]
+        seen = Counter((place[i], repr(self.score[i]), *(texts[i] for texts in columns)) for i in rows.tolist())
+        return bool(seen) and min(seen.values()) > 1
 
     def content(self) -> str:
         """Return a digest of items, scores, groups and inputs, independent of the order of the rows."""
@@ -315,10 +334,36 @@ def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
     raise DataError(expected(f"records, columns or a frame in {source}", rows))
 
 
-def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int) -> NDArray[np.str_]:
-    values = columns.get(name, [None] * n) if name is not None else [None] * n
-    missing = [one is None or (isinstance(one, float) and np.isnan(one)) for one in values]
-    return np.array(["" if gone else _text(one) for one, gone in zip(values, missing, strict=True)])
+def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int, source: str) -> NDArray[np.str_]:
+    """Return a column of names; missing values are empty."""
+    if name is None or name not in columns:
+        return np.full(n, "")
+    values = columns[name]
+    return _names(["" if _is_missing(one) else one for one in values], f"a {name} without NUL in {source}")
+
+
+def _names(values: Sequence[Any], what: str) -> NDArray[np.str_]:
+    """Return values as an array of text.
+
+    Raises:
+        DataError: a name contains NUL, which arrays of text drop at the end: two names would be one.
+    """
+    names = [_text(value) for value in values]
+    for place, name in enumerate(names):
+        if "\0" in name:
+            raise DataError(expected(f"{what}, row {place + 1}", values[place]))
+        # Every row of an array of text takes the room of its longest one.
+        if len(name) > _LONGEST:
+            names[place] = f"{name[:_LONGEST]}... {digest_of(name)}"
+    return np.array(names)
+
+
+def _is_missing(value: object) -> bool:
+    if value is None or isinstance(value, str):
+        return value is None
+    if isinstance(value, (float, np.floating)):
+        return bool(value != value)  # noqa: PLR0124 - NaN
+    return type(value).__name__ in ("NAType", "NaTType")  # those of pandas
 
 
 def _text(value: object) -> str:
@@ -333,8 +378,8 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
     numbers = []
     for row, value in enumerate(values, 1):
         try:
-            numbers.append(np.nan if value is None else _number(value))
-        except (TypeError, ValueError):
+            numbers.append(np.nan if _is_missing(value) else _number(value, low, high))
+        except (TypeError, ValueError, OverflowError):
             raise DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value)) from None
     found = np.array(numbers, dtype=np.float64)
     outside = np.flatnonzero((found < low) | (found > high) | np.isinf(found))
@@ -348,13 +393,18 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
     return found
 
 
-def _number(value: Any) -> float:
+def _number(value: Any, low: float, high: float) -> float:
+    # In any range, False is the worst score and True the best.
+    if isinstance(value, (bool, np.bool_)):
+        return high if value else low
     if isinstance(value, str):
         word = value.strip().lower()
         # CSV has no types: booleans and numbers are texts there.
         if word in ("true", "false"):
-            return float(word == "true")
-        return float(value) if word else np.nan
+            return high if word == "true" else low
+        if "_" in word:  # Python reads "0_1" as 1
+            raise ValueError(word)
+        return float(word) if word else np.nan
     return float(value)
 
 
@@ -429,23 +479,34 @@ def _recognised(path: Path) -> str:
 
 
 def _json(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else "its nesting"
+        return json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
+        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else f"its content: {error}"
         raise DataError(f"Expected whole JSON in {path} but it is damaged or cut off at {where}.") from None
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # the last one would win, whichever score that is
+        raise ValueError("an object has a key twice")
+    return found
+
+
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a file with one JSON object a line, with their line numbers."""
+    decode = json.JSONDecoder(object_pairs_hook=_object).decode
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError):
+                row = decode(line)
+            except (ValueError, RecursionError) as error:
+                why = "" if isinstance(error, (json.JSONDecodeError, RecursionError)) else f": {error}"
                 raise DataError(
-                    f"Expected a JSON object in line {number} of {path} but it is damaged or cut off."
+                    f"Expected a JSON object in line {number} of {path} but it is damaged or cut off{why}."
                 ) from None
             if not isinstance(row, dict):
                 raise DataError(expected(f"a JSON object in line {number} of {path}", row))
@@ -469,8 +530,8 @@ def _jsonl(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    # Spreadsheets begin CSV files with a byte order mark.
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    # Spreadsheets begin CSV files with a byte order mark. Python limits a field to 128 KiB; prompts are longer.
+    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
         reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
         try:
             names = next(reader, [])
@@ -492,6 +553,15 @@ def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
                 f"Expected a whole CSV file but {path} is damaged in line {reader.line_num}: {error}."
             ) from None
     return _of(dict(zip(names, columns, strict=True)), path, options)
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    before = csv.field_size_limit(LARGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _parquet(path: Path, options: Mapping[str, Any]) -> Outcomes:
@@ -528,7 +598,8 @@ def _metric(options: Mapping[str, Any], have: Iterable[str], path: Path) -> str:
 
 def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
     """Read the samples of one task (format of 0.4.13)."""
-    rows = list(_lines(path))
+    # The harness writes each line once: an equal one is a copy, not another run.
+    rows = list({json.dumps(row, sort_keys=True): (number, row) for number, row in _lines(path)}.values())
     named: list[tuple[str, dict[str, Any]]] = []
     filters = sorted({str(row.get("filter", "none")) for _, row in rows})
     for number, row in rows:
@@ -630,7 +701,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any]:
             if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
             else _zstandard(path, info)
         )
-        found = json.loads(raw)
+        found = json.loads(raw, object_pairs_hook=_object)
     except (zipfile.BadZipFile, zlib.error, json.JSONDecodeError, OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -758,43 +829,71 @@ def _junit(path: Path, options: Mapping[str, Any]) -> Outcomes:
 
 
 def _label_studio(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read ratings of annotators from a JSON export of Label Studio: each annotation is a run of its task.
+    """Read ratings of annotators from a JSON export of Label Studio (of 1.23): each annotation is a run of its task.
 
     `score` names the control tag (its `from_name`), `correct` the choice that counts as 1; ratings are scaled from
-    `low`..`high`, 1 to 5 by default.
+    `low`..`high`, 1 to 5 by default. A skipped annotation is no run; a task that nobody rated is one without a score.
     """
     tasks = _json(path)
     if wrong := sorted(set(options) - {"score", "correct", "low", "high"}):
         raise ConfigError(f"Expected score=, correct=, low= and high= alone but got {', '.join(wrong)}.")
     if not isinstance(tasks, list):
         raise DataError(f"Expected a list of tasks in {path} but got another value.")
-    correct, low, high = options.get("correct"), 0.0, 1.0
-    if correct is None:
-        low, high = float(options.get("low", 1)), float(options.get("high", 5))
-    rows: list[dict[str, Any]] = []
+    correct = options.get("correct")
+    kind = "rating" if correct is None else "choices"
+    found: list[tuple[Mapping[str, Any], str, Mapping[str, Any]]] = []  # task, name of the annotation, result
     for place, task in enumerate(tasks):
-        if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
+        annotations = task.get("annotations") if isinstance(task, dict) else None
+        if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
             raise DataError(f"Expected a task with annotations in {path} but number {place + 1} has none.")
-        for annotation in task["annotations"]:
-            # The annotator skipped this task.
-            if annotation.get("was_cancelled"):
+        rated = [one for one in annotations if not one.get("was_cancelled")]
+        announced = task.get("total_annotations")
+        if isinstance(announced, int) and len(rated) < announced:
+            raise DataError(
+                f"Expected {announced} annotations of task {task.get('id', place)} in {path}, as it says, but got "
+                f"{len(rated)}: not whole."
+            )
+        task = {"id": place, **task}  # noqa: PLW2901
+        results = [
+            (str(one.get("id", one.get("completed_by", ""))), result)
+            for one in rated
+            for result in one.get("result", ())
+            if isinstance(result.get("value"), dict) and kind in result["value"]
+        ]
+        found += [(task, *one) for one in results]
+        if not results:
+            found.append((task, "", {}))
+    control = _metric(
+        {key: value for key, value in options.items() if key == "score"},
+        {str(result.get("from_name")) for *_, result in found if result},
+        path,
+    )
+    scored = {place for place, (*_, result) in enumerate(found) if str(result.get("from_name")) == control}
+    with_score = {str(found[place][0]["id"]) for place in scored}
+    rows: list[dict[str, Any]] = []
+    for place, (task, annotation, result) in enumerate(found):
+        item, value = str(task["id"]), result.get("value", {})
+        if place not in scored:
+            if item in with_score:
                 continue
-            for result in annotation.get("result", ()):
-                value = result.get("value", {})
-                if options.get("score") not in (None, result.get("from_name")):
-                    continue
-                score = value.get("rating") if correct is None else float(correct in value.get("choices", ()))
-                rows.append(
-                    {
-                        "item": str(task.get("id", place)),
-                        "run": str(annotation.get("id", annotation.get("completed_by", ""))),
-                        "score": score,
-                        "digest": digest_of(json.dumps(task.get("data"), sort_keys=True)),
-                        "prompt": _plain(task.get("data")),
-                        "answer": _plain(value.get("choices", value.get("rating"))),
-                    }
-                )
-    return Outcomes.of(rows, source=path.name, low=low, high=high)
+            with_score.add(item)
+            annotation, value = "", {}  # noqa: PLW2901
+        score = value.get("rating")
+        if value and correct is not None:
+            score = correct in value["choices"]
+        rows.append(
+            {
+                "item": item,
+                "run": annotation,
+                "score": score,
+                "digest": digest_of(json.dumps(task.get("data"), sort_keys=True)),
+                "prompt": _plain(task.get("data")),
+                "answer": _plain(value.get(kind)),
+            }
+        )
+    if correct is None:
+        return Outcomes.of(rows, source=path.name, low=float(options.get("low", 1)), high=float(options.get("high", 5)))
+    return Outcomes.of(rows, source=path.name)
 
 
 def _complete(found: Outcomes, path: Path) -> Outcomes:

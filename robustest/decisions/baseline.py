@@ -29,6 +29,8 @@ from robustest.results import Verdict
 _LARGEST_EXACT = 1 << 18
 # Scores are sums of fractions, so that a difference this small is rounding.
 _MOVED = 1e-9
+# Largest denominator of scores for which all swaps are counted: 12 covers means of 1 to 4 runs on both sides.
+_MOST_PARTS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,11 +354,14 @@ class ScoreBaselineRule(NoWorse):
     Attributes:
         before: (n,) float64 scores in 0..1, in the data's order; see `NoWorse`.
         seed: of the order of the bets, and of the swaps.
+        swapped: (n,) falls to swap, in the order of `before`: each as likely as its opposite if nothing changed. None
+            for before minus now, whose spread must be the same on both sides.
     """
 
     seed: int
     column: str = "score"
     of: str = "mean score"
+    swapped: NDArray[np.float64] | None = None
 
     def of_model(self, columns: Columns) -> NDArray[np.float64]:
         return np.asarray(columns[self.column], dtype=np.float64)
@@ -375,7 +380,9 @@ class ScoreBaselineRule(NoWorse):
             n=len(fall),
             p_lost=p_above_zero(fall),
             p_gained=p_above_zero(-fall),
-            chance=sign_flip_by_draws(fall, alpha=self.terms.alpha, seed=self.seed),
+            chance=chance_of_swaps(
+                fall if self.swapped is None else self.swapped, alpha=self.terms.alpha, seed=self.seed
+            ),
             most=p_above_zero(before),
             tolerance=self.tolerance,
             alpha=self.terms.alpha,
@@ -420,6 +427,21 @@ def sign_flip(change: NDArray[np.int64]) -> float:
         chances[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
         sums = fftconvolve(sums, chances) if len(sums) > 1 else chances
     return float(min(1.0, max(0.0, sums[lost:].sum())))
+
+
+def chance_of_swaps(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:
+    """Return the share of swaps of before and now, of all or of random ones, that lose as much as `change` does.
+
+    Args:
+        change: (n,) loss of each sample, minus its gain, in -1..1.
+        alpha, seed: see `sign_flip_by_draws`.
+    """
+    # Means of a few runs are whole multiples of one fraction. Their sum has a known distribution, which takes no draws.
+    for parts in range(1, _MOST_PARTS + 1):
+        whole = np.rint(parts * change)
+        if np.abs(parts * change - whole).max(initial=0.0) <= _MOVED:
+            return sign_flip(whole.astype(np.int64))
+    return sign_flip_by_draws(change, alpha=alpha, seed=seed)
 
 
 def sign_flip_by_draws(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:

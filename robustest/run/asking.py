@@ -578,11 +578,11 @@ class _Answers:
                     raise _Spent(f"budget: all {limits.budget} calls were made")
                 if limits.max_cost is not None:
                     # The cost of a call is known after it: each call under way is taken to cost as much as the dearest
-                    # so far, and the first one is made alone.
+                    # so far, and until one cost anything they are made one at a time.
                     likely = self.spent + (self._busy + 1) * self._dearest
                     if self._busy == 0 and likely > limits.max_cost:
                         raise _Spent(f"budget: {self.spent:g} of {limits.max_cost:g} was spent")
-                    may = likely <= limits.max_cost and (self._busy == 0 or self._answered > 0)
+                    may = likely <= limits.max_cost and (self._busy == 0 or self._dearest > 0)
                 else:
                     may = True
                 if may:

@@ -25,7 +25,7 @@ from robustest import context
 from robustest.data.samples import class_names
 from robustest.decisions import Decision
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
-from robustest.health import OF_ANSWERS, HealthFinding
+from robustest.health import BEYOND_SEARCH, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
@@ -275,8 +275,8 @@ def nothing_allowed(threat: Threat) -> tuple[str, ...]:
 
 def apply_findings(decision: Decision, findings: Sequence[HealthFinding]) -> Decision:
     """Return a decision that does not pass if a health check found something."""
-    # A proof does not rest on a search: only findings about the model's predictions stop it.
-    stopping = [f.name for f in findings if f.stops and (not decision.proven or f.name in OF_ANSWERS)]
+    # A proof does not rest on a search: findings about searches do not stop it.
+    stopping = [f.name for f in findings if f.stops and (not decision.proven or f.name in BEYOND_SEARCH)]
     if not stopping or decision.verdict is not Verdict.PASSED:
         return decision
     return replace(

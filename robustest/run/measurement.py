@@ -125,26 +125,37 @@ def _kinds_of_packs(manager: object) -> list[tuple[str, Kind]]:
 def _undecided(kind: Kind, name: ClaimName, given: Mapping[str, Any], reason: str) -> Result:
     quantity = next((one for one in kind.quantities if given.get(one.threshold) is not None), kind.quantities[0])
     threshold = given.get(quantity.threshold)
-    return Result(
-        kind=kind.name,
-        statement=quantity.name,
-        verdict=Verdict.INCONCLUSIVE,
-        rule=reason or "the clock: the time was up before the search had ended",
+    return _unmeasured(
+        kind.name,
+        quantity.name,
+        reason or "the clock: the time was up before the search had ended",
+        "budget",
         quantity=quantity.name,
-        estimate=None,
-        interval=(0.0, 1.0),
         threshold=threshold,
         comparison=quantity.comparison,
+        seed=given.get("seed", context.current().settings.seed),
+        captions=kind.captions,
+        **name.fields(threshold),
+    )
+
+
+def _unmeasured(kind: str, statement: str, rule: str, reason: str, **others: Any) -> Result:
+    defaults = {"quantity": "", "threshold": None, "comparison": ">=", "seed": context.current().settings.seed}
+    return Result(
+        kind=kind,
+        statement=statement,
+        verdict=Verdict.INCONCLUSIVE,
+        rule=rule,
+        estimate=None,
+        interval=(0.0, 1.0),
         n=0,
         n_total=0,
         outcomes=(),
         cost=Cost(),
-        seed=given.get("seed", context.current().settings.seed),
         setting="",
         method="",
-        captions=kind.captions,
-        reasons=("budget",),
-        **name.fields(threshold),
+        reasons=(reason,),
+        **{**defaults, **others},
     )
 
 
@@ -297,23 +308,4 @@ def gate(result: Result, *, advises: bool = False) -> Result:
 def unsearched(kind: str, nothing: NotSearched) -> Result:
     """Return the result of an assertion in a replay, if no known counterexample refutes its claim."""
     # The test goes on to its next claim, and is skipped at its end unless one of its claims failed.
-    return Result(
-        kind=kind,
-        claim=nothing.claim,
-        statement=nothing.statement,
-        verdict=Verdict.INCONCLUSIVE,
-        rule=nothing.reason,
-        quantity="",
-        estimate=None,
-        interval=(0.0, 1.0),
-        threshold=None,
-        comparison=">=",
-        n=0,
-        n_total=0,
-        outcomes=(),
-        cost=Cost(),
-        seed=context.current().settings.seed,
-        setting="",
-        method="",
-        reasons=("not_searched",),
-    )
+    return _unmeasured(kind, nothing.statement, nothing.reason, "not_searched", claim=nothing.claim)

@@ -45,7 +45,7 @@ from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import MARKER_KEYS, Settings, coerce
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
-from robustest.threats import Columns, Discrete, Threat
+from robustest.threats import Columns, Discrete, Spatial, Threat
 
 
 class Options(TypedDict, total=False):
@@ -209,8 +209,14 @@ class Setup:
         The thresholds of a tree ensemble are those of this model: none are used beside another model.
 
         Raises:
-            ConfigError: the threat is not one of such samples.
+            ConfigError: the threat is not one of such samples, or moves images whose targets would have to move too.
         """
+        if self.task.placed and isinstance(threat, Spatial):
+            raise ConfigError(
+                f"Expected a threat that does not move the image but {threat} does, and a search cannot move the targets "
+                f"of {self.task.name}. Use a norm ball, or claim accuracy under the shifts "
+                "rotation, translation and scale."
+            )
         coding, of_texts = self.samples.coding, getattr(threat, "of_strings", False)
         texts = isinstance(coding, Strings)
         if isinstance(coding, Strings) and coding.kind == "bytes" and not getattr(threat, "fits_bytes", True):

@@ -138,7 +138,7 @@ def test_a_cue_is_wherever_cues_are_listed(name: str) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_has_a_page_and_tests(verb: str) -> None:
-    pages = text("docs/cli.md") + text("docs/studies.md")
+    pages = text("docs/cli.md") + text("docs/studies.md") + text("docs/reports.md")
     assert f"\n## {verb}\n" in pages or f"robustest {verb} " in pages, f"Add a section on {verb} to docs/cli.md."
     assert (ROOT / "tests" / "unit" / "cli" / f"test_{verb}.py").exists()
 

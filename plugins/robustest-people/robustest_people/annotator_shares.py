@@ -126,7 +126,7 @@ def _effective(clusters: Ints) -> float:
 Bools = NDArray[np.bool_]
 Interval = tuple[float, float]
 
-_FEW_RULE = "{} annotators: at least {} are needed, to estimate the differences between annotators"
+_FEW_RULE = "{} annotators: at least {} are needed to estimate their differences"
 
 
 def foreseen_interval(held: Bools, annotator: Ints, found: Estimate, terms: Terms) -> Interval:

@@ -31,8 +31,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
-from robustest.tasks import Task
-from robustest.threats import Spatial, Threat, per_row
+from robustest.threats import Threat, per_row
 
 _WAYS = ("auto", "linear")
 
@@ -41,16 +40,6 @@ def check_threat(threat: object) -> None:
     """Raise ConfigError unless this is a threat model."""
     if isinstance(threat, type) or not isinstance(threat, Threat):
         raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
-
-
-def check_threat_fits_task(task: Task, threat: Threat) -> None:
-    """Raise ConfigError for a threat that moves images if their targets would have to move too."""
-    if task.placed and isinstance(threat, Spatial):
-        raise ConfigError(
-            f"Expected a threat that does not move the image but {threat} does, and a search cannot move the targets "
-            f"of {task.name}. Use a norm ball, or claim accuracy under the shifts rotation, "
-            "translation and scale."
-        )
 
 
 def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:

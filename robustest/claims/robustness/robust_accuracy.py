@@ -17,7 +17,6 @@ from robustest.claims.robustness.attacking import (
     certified_details,
     check_certify,
     check_threat,
-    check_threat_fits_task,
     draws_in,
     setup_for_draws,
 )
@@ -95,7 +94,6 @@ def measure_robust_accuracy(
     at_least = optional_threshold("at_least", at_least, trivial=0)
     check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
-    check_threat_fits_task(setup.task, threat)
     threat = setup.resolve(threat, no_worse_than)
     cascade = attack_of_call(attack, threat)
     setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)

@@ -16,7 +16,6 @@ from robustest.claims.robustness.attacking import (
     attack_of_call,
     audit_of,
     check_threat,
-    check_threat_fits_task,
     draws_in,
 )
 from robustest.decisions import optional_threshold
@@ -92,7 +91,6 @@ def measure_robust_score(
     check_threat(threat)
     setup = Setup.of(model, data, options, task)
     task = setup.task
-    check_threat_fits_task(task, threat)
     threat = setup.resolve(threat, no_worse_than)
     check_paired(metric, no_worse_than)
     cascade = attack_of_call(attack, threat)

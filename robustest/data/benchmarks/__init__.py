@@ -123,8 +123,8 @@ class Archive:
     def refuse_clean(self) -> None:
         if self.clean is not None:
             raise ConfigError(
-                f"Expected no clean= for {self.name} but got it: its images are not corrupted versions of others. Leave "
-                "it out."
+                f"Expected no clean= for {self.name} but got it: its images are not corrupted versions of others. "
+                "Leave it out."
             )
 
     def refuse_view(self) -> None:

@@ -51,7 +51,12 @@ _HEADER = ("profile", "seed", "device", "attack", "scope", "alpha")
 _VISIBLE: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)},
     0x7F: 0x2421,
-    **{code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+    **{
+        code: f"\\u{code:04x}"
+        for code in (*range(0x80, 0xA0), 0xAD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F))
+    },
+    **{code: f"\\u{code:04x}" for code in (*range(0x2060, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC), 0xFFFE, 0xFFFF)},
+    **{code: f"\\U{code:08x}" for code in range(0xE0000, 0xE0080)},  # tags, which spell invisible ASCII
 }
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
 # Height of a card in a notebook, in lines of text; longer cards scroll.

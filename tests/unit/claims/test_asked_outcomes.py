@@ -289,6 +289,20 @@ def test_a_budget_of_money_is_kept() -> None:
     assert "2 of 2.05 was spent" in found.rule
 
 
+def test_an_answer_that_was_free_is_no_price() -> None:
+    """Else all threads begin at once after it, each at a price that nobody knows."""
+    prices = iter([0.0])
+
+    def slow(item: dict[str, str]) -> object:
+        time.sleep(0.01)
+        return adder(item)
+
+    calls = Calls(cost=lambda answer, item: next(prices, 1.0), max_cost=2.0, concurrency=8)
+    found = rate(slow, calls=calls)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.details["spent"] == 2.0
+
+
 @pytest.mark.parametrize(
     ("cost", "message"), [(lambda answer, item: 1 / 0, "ZeroDivisionError"), (lambda answer, item: -1.0, ">= 0")]
 )

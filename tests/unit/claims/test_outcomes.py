@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,19 @@ def test_the_worst_group_decides() -> None:
     assert measure_worst_group_rate(few, at_least=0.8).verdict is Verdict.INCONCLUSIVE  # one item shows nothing
 
 
+def test_items_without_a_group_hide_no_failure() -> None:
+    """A crash that lost the group of its items would otherwise raise the rate of that group."""
+    good = [{"item": f"{g}{i}", "score": 1, "group": g} for g in "ab" for i in range(100)]
+    lost = [{"item": f"c{i}", "score": None if i % 2 else 0} for i in range(40)]
+    found = measure_worst_group_rate(Outcomes.of(good + lost), at_least=0.8)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "40 items in no group could hide a lower rate" in found.rule
+    for kept, how in ((good + lost, "drop"), (good + lost[:2], "fail")):
+        assert measure_worst_group_rate(Outcomes.of(kept), at_least=0.8, missing=how).verdict is Verdict.PASSED
+    right = [{**one, "score": 1} for one in lost]
+    assert measure_worst_group_rate(Outcomes.of(good + right), at_least=0.8).verdict is Verdict.PASSED
+
+
 def test_of_groups_with_one_rate_the_smaller_is_the_worst() -> None:
     sizes = {"a": 40, "b": 10, "c": 20}
     outcomes = Outcomes.of(
@@ -231,10 +246,46 @@ def test_flips_between_runs_are_counted_by_item() -> None:
     assert found.estimate == pytest.approx(30 * (2 / 3) / 330)
     assert found.interval[0] <= found.estimate <= found.interval[1]
     assert found.details["flipped_items"] == 30
-    assert found.caveats == ("1 item with fewer than two scored runs left out",)
+    assert found.caveats == ("1 item with one run left out",)
     assert measure_consistent_runs(rows(steady | shaky), max_flip_rate=0.01).verdict is Verdict.FAILED
     with pytest.raises(DataError, match="several runs"):
         measure_consistent_runs(right(3, 5), max_flip_rate=0.1)
+
+
+def test_a_run_that_crashed_differs_from_every_other() -> None:
+    """Otherwise a system that crashes in every other run is perfectly consistent."""
+    steady = {f"s{i}": (1.0, 1.0, 0.5) for i in range(90)}
+    crashed = {f"c{i}": (1.0, None, 1.0) for i in range(10)}
+    found = measure_consistent_runs(rows(steady | crashed | {"d": (None, None)}), max_flip_rate=0.5)
+    assert found.estimate == pytest.approx((90 * 2 / 3 + 10 * 2 / 3 + 1) / 101)
+    assert "11 items with a run without a score" in found.caveats
+    halves = rows({f"q{i}": (1.0, None if i % 2 else 1.0) for i in range(200)})
+    assert measure_consistent_runs(halves, max_flip_rate=0.1).verdict is Verdict.FAILED
+
+
+def test_a_file_that_was_written_twice_is_not_consistent() -> None:
+    once = [{"item": f"q{i}", "score": i % 2, "answer": "x"} for i in range(300)]
+    found = measure_consistent_runs(Outcomes.of(once + once), max_flip_rate=0.1)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "name them, run=" in found.rule
+    named = [{**one, "run": run} for one in once for run in "rs"]
+    assert measure_consistent_runs(Outcomes.of(named), max_flip_rate=0.1).verdict is Verdict.PASSED
+
+
+def test_one_run_and_thirty_are_compared_by_as_many_of_each() -> None:
+    """One run of an item that is nearly always right is above the mean of thirty nearly always, by chance."""
+    names, before = [f"q{i}" for i in range(60)], rows({f"q{i}": (1.0,) for i in range(60)})
+    near, far = (rows(dict.fromkeys(names, (1.0,) * right + (0.0,) * (30 - right))) for right in (29, 12))
+    found = measure_rate(near, no_worse_than=before)
+    assert found.verdict is Verdict.PASSED
+    assert found.details["baseline"]["drop"] == pytest.approx(1 / 30)
+    assert 0.01 < found.details["baseline"]["swapped"] <= 1
+    assert measure_rate(far, no_worse_than=before).verdict is Verdict.FAILED
+    assert measure_rate(before, no_worse_than=far).verdict is Verdict.PASSED
+    shuffled = replace(
+        near, **{name: getattr(near, name)[::-1] for name in ("item", "score", "run", "group", "digest")}
+    )
+    assert measure_rate(shuffled, no_worse_than=before).details["baseline"] == found.details["baseline"]
 
 
 def test_many_runs_of_one_item_do_not_outweigh_the_others() -> None:
@@ -319,7 +370,19 @@ def test_the_worst_items_are_shown_with_their_texts() -> None:
 def test_a_path_is_read(tmp_path: Path) -> None:
     path = tmp_path / "now.jsonl"
     path.write_text('{"item": "a", "score": 1}\n{"item": "b", "score": 0}\n', encoding="utf-8")
-    assert measure_rate(path, at_least=0.4, scope="set", no_worse_than=str(path)).verdict is Verdict.PASSED
+    before = shutil.copy(path, tmp_path / "before.jsonl")
+    assert measure_rate(path, at_least=0.4, scope="set", no_worse_than=before).verdict is Verdict.PASSED
+
+
+def test_a_file_is_not_compared_with_itself(tmp_path: Path) -> None:
+    path, link = tmp_path / "now.jsonl", tmp_path / "main.jsonl"
+    path.write_text('{"item": "a", "score": 1}\n', encoding="utf-8")
+    link.symlink_to(path)
+    for other in (str(path), link, tmp_path / "." / "now.jsonl"):
+        with pytest.raises(ConfigError, match="No file is worse than itself"):
+            measure_rate(path, no_worse_than=other)
+    with pytest.raises(DataError, match=r"now\.jsonl is there twice"):
+        Outcomes.read([path, link])
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,14 @@ from robustest import Columns, Linf, Settings, Verdict, assert_robust_accuracy
 from robustest.context import Context, running
 from robustest.data import as_samples
 from robustest.data.frames import MISSING, Frames
+from robustest.data.groups import subgroups
 from robustest.errors import ConfigError, DataError, ModelError
-from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_shift_accuracy
+from robustest.measure import (
+    measure_accuracy,
+    measure_certified_accuracy,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+)
 from robustest.models.trees import cells_of
 from robustest.threats import AnyOf, Increase, Linear, Relative, Whole, Within
 
@@ -136,6 +142,14 @@ def test_polars_keeps_its_types() -> None:
     )
     coding = Frames.of(frame)
     assert coding.decode(coding.encode(frame)).equals(frame)
+    groups = subgroups(polars.DataFrame({"a": [1, None, 1], "b": [0.5, float("nan"), 0.5]}), min_size=1)
+    assert {name: ids.tolist() for name, ids in groups.items()} == {"a missing": [1], "a = 1": [0, 2]}
+
+
+def test_a_number_that_is_none_is_a_missing_value() -> None:
+    coding = Frames.of(ROWS)
+    at = coding.names.index("gap")
+    assert coding.code_of(at, float("nan")) == coding.code_of(at, None) == coding.missing
 
 
 # Claims
@@ -309,6 +323,10 @@ def test_rules_that_leave_every_sample_as_it_is_pass_nothing(rules: Any) -> None
     result = measure_robust_accuracy(ByRule(), (rows, LABELS[rows.index]), Columns(rules), at_least=0.5, attack="fast")
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "health:no_change" in result.reasons
+    # Every row is proven, and that says no more.
+    data = rows, LABELS[rows.index]
+    proven = measure_certified_accuracy(ByRule(), data, Columns(rules), at_least=0.5, attack="fast")
+    assert (proven.verdict, proven.details["open"]) == (Verdict.INCONCLUSIVE, 0)
 
 
 def test_a_proposal_from_a_frame_has_a_rule_for_each_column() -> None:

@@ -1,7 +1,7 @@
 """Readers of outcomes, on files that the tools made: whole, in another order, written twice, cut off and damaged.
 
 The files in `outcomes/` were written by lm-evaluation-harness 0.4.13, Inspect 0.3.285 (its traces are left out of the
-JSON log), promptfoo and pytest 9; the one of Label Studio follows its export format.
+JSON log), promptfoo, pytest 9 and Label Studio 1.23.2 (its server's export, with all tasks).
 """
 
 from __future__ import annotations
@@ -25,28 +25,13 @@ from robustest.errors import ConfigError, DataError, UnknownNameError
 FILES = Path(__file__).with_name("outcomes")
 SUMS = "samples_sums_2026-11-29T02-02-01.174683.jsonl"
 
-LABEL_STUDIO = [
-    {
-        "id": task,
-        "data": {"text": f"text {task}"},
-        "annotations": [
-            {
-                "id": 10 * task + k,
-                "was_cancelled": k == 2,
-                "result": [{"from_name": "stars", "value": {"rating": 1 + (task + k) % 5}}],
-            }
-            for k in range(3)
-        ],
-    }
-    for task in range(4)
-]
+LABELS = "label-studio.json"
 
 
 @pytest.fixture
 def there(tmp_path: Path) -> Path:
     """Return a folder with a copy of each file."""
     shutil.copytree(FILES, tmp_path / "files")
-    (tmp_path / "files" / "label.json").write_text(json.dumps(LABEL_STUDIO), encoding="utf-8")
     rows = [{"item": f"q{i}", "score": i % 2, "note": "a, b\nc"} for i in range(5)]
     (tmp_path / "files" / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     with (tmp_path / "files" / "rows.csv").open("w", newline="", encoding="utf-8") as file:
@@ -61,7 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
     "inspect.json": {"score": "match"},
     "promptfoo.json": {},
     "junit.xml": {},
-    "label.json": {},
+    LABELS: {},
     "rows.jsonl": {},
     "rows.csv": {},
 }
@@ -120,9 +105,34 @@ def test_cases_of_a_test_runner(there: Path) -> None:
 
 
 def test_ratings_of_label_studio_are_runs_of_their_task(there: Path) -> None:
-    found = Outcomes.read(there / "label.json")
-    assert found.items.runs.tolist() == [2] * 4  # a cancelled annotation is none
-    assert (found.low, found.high) == (1, 5)
+    """Five tasks were rated, once or twice, the last one of them also skipped, and a sixth was not rated."""
+    stars, right = Outcomes.read(there / LABELS), Outcomes.read(there / LABELS, correct="right")
+    assert (stars.low, stars.high) == (1, 5)
+    assert stars.items.mean[:5].tolist() == [0.875, 0.125, 0.5, 0.5, 0.75]
+    assert stars.items.runs.tolist() == [2, 2, 2, 1, 1, 0]
+    assert right.items.mean[:5].tolist() == [1, 0, 0.5, 1, 1]
+    assert right.items.runs.tolist() == [2, 2, 2, 2, 1, 0]
+    assert stars.items.planned[5] == 1  # a task that nobody rated is not left out
+    assert any("<script>alert(1)</script>" in text for text in stars.texts["prompt"])
+
+
+def test_tasks_of_label_studio_in_another_order_or_twice_are_the_same(there: Path) -> None:
+    tasks = json.loads((there / LABELS).read_text(encoding="utf-8"))
+    whole = Outcomes.read(there / LABELS).items
+    backwards = [{**task, "annotations": task["annotations"][::-1]} for task in tasks[::-1]]
+    for changed in (backwards, tasks + tasks[:5]):
+        (there / LABELS).write_text(json.dumps(changed), encoding="utf-8")
+        found = Outcomes.read(there / LABELS).items
+        for name in ("name", "mean", "runs", "planned", "digest"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+def test_an_annotation_that_label_studio_counted_is_missed(there: Path) -> None:
+    tasks = json.loads((there / LABELS).read_text(encoding="utf-8"))
+    tasks[1]["annotations"].pop()
+    (there / LABELS).write_text(json.dumps(tasks), encoding="utf-8")
+    with pytest.raises(DataError, match=r"Expected 2 annotations of task \d+ in .* got 1: not whole"):
+        Outcomes.read(there / LABELS)
 
 
 def test_a_metric_is_named_where_there_are_several(there: Path) -> None:
@@ -158,6 +168,39 @@ def test_lines_in_another_order_or_twice_are_the_same(there: Path, name: str) ->
         found = Outcomes.read(there / name).items
         assert found.name.tolist() == whole.name.tolist()
         assert found.mean.tolist() == whole.mean.tolist()
+
+
+def test_a_line_of_the_harness_that_is_there_twice_is_no_run(there: Path) -> None:
+    """Two equal runs of each item would be consistent, and a mean of runs has other bounds than a share."""
+    lines = (there / SUMS).read_text(encoding="utf-8").splitlines()
+    (there / SUMS).write_text("\n".join(lines + lines[3:7]), encoding="utf-8")
+    assert Outcomes.read(there / SUMS).items.runs.tolist() == [1] * 12
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", '{"item": "a", "score": 1}\n{"item": "b", "score": 0, "score": 1}\n'),
+        ("a.json", '[{"item": "a", "score": 1}, {"item": "b", "score": 0, "score": 1}]'),
+        ("b.jsonl", '{"item": "a", "score": %s}' % ("1" * 5000)),
+        ("b.json", '[{"item": "a", "score": %s}]' % ("1" * 5000)),
+        ("c.jsonl", '{"item": "a", "score": %s}' % ("1" * 400)),
+        ("d.jsonl", '{"item": "a", "score": 1.0e400}'),
+        ("e.jsonl", '{"item": "a", "score": "1.0e400"}'),
+        ("f.csv", "item,score\na,0_1\n"),
+        ("g.jsonl", '{"item": 1e400, "score": 1}\n{"item": 2e400, "score": 1}'),
+    ],
+)
+def test_a_number_that_is_none_and_a_key_that_is_there_twice(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(DataError, match="Expected"):
+        Outcomes.read(write(tmp_path, name, text.encode()))
+
+
+def test_a_field_of_a_table_may_be_long(tmp_path: Path) -> None:
+    before, prompt = csv.field_size_limit(), "a" * 200_000
+    found = Outcomes.read(write(tmp_path, "a.csv", f"item,score,prompt\nx,1,{prompt}\n".encode()))
+    assert found.texts["prompt"][0] == prompt
+    assert csv.field_size_limit() == before
 
 
 def test_samples_without_the_last_lines_are_not_whole(there: Path) -> None:
@@ -337,8 +380,9 @@ def test_annotations_become_choices_or_ratings(tmp_path: Path) -> None:
     assert (found.low, found.high) == (1, 5)
     assert list(found.texts["prompt"]) == ['{"text": "a"}'] * 2 + ['{"text": "b"}']
     assert list(found.texts["answer"]) == ["4", "2", "5"]
-    assert len(Outcomes.read(path).item) == 4
-    assert Outcomes.read(path, low=0, high=10).items.mean.tolist() == pytest.approx([0.3, 0.3])
+    with pytest.raises(ConfigError, match=r"score= to be one of other, stars .* none is named"):
+        Outcomes.read(path)
+    assert Outcomes.read(path, score="stars", low=0, high=10).items.mean.tolist() == pytest.approx([0.5, 0.3])
     chosen = [{"annotations": [told({"choices": [choice]}, id=i)]} for i, choice in enumerate(("cat", "dog"))]
     by_choice = Outcomes.read(write(tmp_path, "c.json", json.dumps(chosen).encode()), correct="cat")
     assert by_choice.score.tolist() == [1, 0]
@@ -538,7 +582,7 @@ def test_an_option_that_a_reader_does_not_take_is_an_error(there: Path, reader: 
         "inspect": "inspect.json",
         "promptfoo": "promptfoo.json",
         "junit": "junit.xml",
-        "label-studio": "label.json",
+        "label-studio": LABELS,
     }
     path = there / names.get(reader, f"rows.{reader}")
     if reader == "parquet":

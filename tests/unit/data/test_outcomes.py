@@ -82,6 +82,49 @@ def test_names_that_arrays_of_text_would_join_are_refused() -> None:
         Outcomes.of([{"item": "a", "score": 1}, {"item": "a\0", "score": 0}])
 
 
+@pytest.mark.parametrize("column", ["run", "group", "digest"])
+def test_no_name_is_cut_at_a_nul(column: str) -> None:
+    with pytest.raises(DataError, match=rf"a {column} without NUL in values in memory, row 2"):
+        Outcomes.of([{"item": "a", "score": 1, column: "r"}, {"item": "b", "score": 1, column: "r\0"}])
+
+
+def test_a_long_name_takes_the_room_of_a_short_one_and_stays_its_own() -> None:
+    texts = ["a" * 100_000 + end for end in "xyz"]
+    found = Outcomes.of([{"item": text, "score": 1} for text in texts])
+    assert len(set(found.item)) == 3
+    assert found.item.nbytes < 4000
+    assert Outcomes.of([{"item": texts[0], "score": 1}]).item[0] == found.item[0]
+
+
+def test_true_is_the_best_score_of_any_range() -> None:
+    """In -1..1 a False of 0 would be half right."""
+    for values in ((False, True), ("false", "True"), (np.False_, np.True_)):
+        found = Outcomes.of([{"item": i, "score": value} for i, value in enumerate(values)], low=-1, high=1)
+        assert found.items.mean.tolist() == [0, 1]
+
+
+def test_missing_values_of_pandas_are_missing() -> None:
+    pandas = pytest.importorskip("pandas", reason="frames are pandas'")
+    frame = pandas.DataFrame({"item": ["a", "b"], "score": [1, None], "group": ["g", None]})
+    frame = frame.astype({"item": "string", "score": "Int64", "group": "string"})
+    found = Outcomes.of(frame)
+    assert found.group.tolist() == ["g", ""]
+    assert found.items.runs.tolist() == [1, 0]
+    frame.loc[1, "item"] = None
+    with pytest.raises(DataError, match="row 2 has none"):
+        Outcomes.of(frame)
+
+
+def test_rows_that_could_be_one_row_written_twice() -> None:
+    row = {"item": "a", "score": 1, "answer": "x"}
+    assert Outcomes.of([row, row]).copied
+    assert Outcomes.of([row, row, {"item": "b", "score": 1, "answer": "x"}]).copied
+    assert not Outcomes.of([row, {**row, "answer": "y"}]).copied
+    assert not Outcomes.of([row, row, {**row, "score": 0}]).copied
+    assert not Outcomes.of([{**row, "run": name} for name in "rs"]).copied
+    assert not Outcomes.of([row]).copied
+
+
 def test_ranges_are_scaled() -> None:
     found = Outcomes.of([{"item": i, "score": i} for i in range(1, 6)], low=1, high=5)
     assert found.items.mean.tolist() == [0, 0.25, 0.5, 0.75, 1]

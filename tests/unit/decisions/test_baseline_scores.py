@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from robustest import Verdict
 from robustest.decisions import ScoreBaselineRule, Terms
-from robustest.decisions.baseline import ScoreChange, sign_flip, sign_flip_by_draws
+from robustest.decisions.baseline import ScoreChange, chance_of_swaps, sign_flip, sign_flip_by_draws
 from robustest.decisions.bets import p_above_zero
 from robustest.decisions.mean import ScoreRule
 from robustest.decisions.rule import Decision
@@ -163,3 +163,15 @@ def test_the_share_before_is_the_mean_score_of_the_baseline() -> None:
     assert claim_on(np.array([0.25, 0.75, 1.0, 0.0])).share_before == 0.5
     with pytest.raises(ValueError, match="Expected a baseline to compare with"):
         _ = claim_on(None).share_before
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 6, 12])
+def test_all_swaps_of_means_of_a_few_runs_are_counted(parts: int) -> None:
+    change = np.array([1, 1, -1, 0, parts, -1, 2 % (parts + 1), 1]) / parts
+    signs = np.array(np.meshgrid(*[[-1, 1]] * len(change))).reshape(len(change), -1)
+    every = float(((signs * np.abs(change)[:, None]).sum(0) >= change.sum() - 1e-9).mean())
+    for seed in range(3):
+        assert chance_of_swaps(change, alpha=0.01, seed=seed) == pytest.approx(every)
+    odd = change * 0.917
+    assert chance_of_swaps(odd, alpha=0.01, seed=1) == sign_flip_by_draws(odd, alpha=0.01, seed=1)
+    assert chance_of_swaps(0 * change, alpha=0.01, seed=0) == 1

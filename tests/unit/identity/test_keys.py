@@ -39,7 +39,9 @@ def test_no_other_module_makes_a_key_or_writes_entries() -> None:
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 if called == "Key" or "_MAKER" in {getattr(one, "id", "") for one in ast.walk(node)}:
                     makers.add(name)
-                if called in ("pack", "write_atomic") and isinstance(node.func, ast.Name):
+                # Reports and the command write pages and pictures with the same function, none of them into a store.
+                writes = called == "pack" or (called == "write_atomic" and not name.startswith(("reports/", "cli/")))
+                if writes and isinstance(node.func, ast.Name):
                     writers.add(name)
     assert makers == {"identity/keys.py"}
     assert writers == {

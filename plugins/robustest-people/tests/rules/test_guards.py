@@ -91,7 +91,7 @@ def test_few_annotators_speak_for_nobody_else(annotators: int, verdict: Verdict,
         noticed(0.1, annotators=annotators, terms=terms),
     ):
         assert found.verdict is verdict
-        few = f"{annotators} annotators: at least {FEWEST_ANNOTATORS} are needed, to estimate the differences"
+        few = f"{annotators} annotators: at least {FEWEST_ANNOTATORS} are needed to estimate their differences"
         assert found.rule == (few if verdict is Q else how(terms))
 
 
