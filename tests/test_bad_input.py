@@ -147,7 +147,7 @@ DATA: dict[str, tuple[Callable[[Tensor, Tensor], Any], tuple[str, ...]]] = {
     ),
     "a stream": (lambda x, y: Stream(), ("(x, y), a data set", "Stream", "collect it into (x, y)")),
     "a loader over a stream": (lambda x, y: DataLoader(Stream()), ("Stream", "collect it into (x, y)")),
-    "images without labels": (lambda x, y: x, ("(x, y), a data set", "(Tensor)", "Labels belong to it")),
+    "images without labels": (lambda x, y: x, ("(x, y), a data set", "(Tensor)", "Add its labels")),
     "the path of the data": (lambda x, y: "data/test", ("(x, y), a data set", "(str)", "Load it first")),
     "nothing": (lambda x, y: None, ("(x, y), a data set", "None (NoneType)")),
     "a dict of columns": (lambda x, y: {"x": x, "y": y}, ("(x, y)",)),

@@ -184,8 +184,8 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a single sample": ("attack(net, (x[0], y[0]))", "(x[None], y[None])"),
     "images of several sizes": ("attack(m, [(torch.rand(3, n, n), 0) for n in (4, 5)])", "Resize them"),
     # what is given as the data
-    "labels first": ("attack(m, (y, x))", "The samples come first"),
-    "no labels": ("attack(m, x)", "Labels belong to it: (x, y)"),
+    "labels first": ("attack(m, (y, x))", "Pass samples before labels"),
+    "no labels": ("attack(m, x)", "Add its labels: (x, y)"),
     "three parts": ("attack(m, (x, y, y))", "(x, y)"),
     "lists": ("attack(m, (x.tolist(), y.tolist()))", "np.asarray(x, np.float32)"),
     "a dict": ("attack(m, {'image': x, 'label': y})", "(data[samples], data[labels])"),
@@ -201,7 +201,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "random transforms": ("attack(m, Augmented([0] * 8))", "Switch off random transforms"),
     "a frame alone": ("attack(estimator, frame(y=target))", "(frame[columns], frame[label])"),
     "a frame with words": ("attack(estimator, (frame(c=['red', 'blue'] * 12), target))", "Use Columns(...)"),
-    "no samples": ("attack(m, (x[:0], y[:0]))", "Look at the path or filter"),
+    "no samples": ("attack(m, (x[:0], y[:0]))", "Check the path or filter"),
     "fewer labels": ("attack(m, (x, y[:-1]))", "from the same selection"),
     # values of samples and labels
     "8-bit images": ("attack(m, ((x * 255).byte(), y))", "Divide 8-bit images by 255"),

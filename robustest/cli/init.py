@@ -168,7 +168,7 @@ _DATA = f"""\
 """
 
 IGNORED = """\
-# What robustest remembers, and its pictures; only counterexamples may be committed.
+# Results and pictures that robustest stores; only counterexamples may be committed.
 *
 !.gitignore
 !corpus/

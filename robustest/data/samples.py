@@ -249,7 +249,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = _indexed(data, None, task)
     # A claim on a share of no samples would be neither true nor false.
     if len(samples) == 0:
-        raise DataError("Expected at least one sample but got empty data. Look at the path or filter they come from.")
+        raise DataError("Expected at least one sample but got empty data. Check the path or filter of the data.")
     return samples if samples is data else replace(samples, source=data)
 
 
@@ -261,7 +261,7 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
     images = _tensor(x).detach()
     if images.ndim < 2:
         several = getattr(y, "ndim", 0) > 1
-        mend = "The samples come first: (x, y)." if several else "A single sample is a batch of one: x[None]."
+        mend = "Pass samples before labels: (x, y)." if several else "Make it a batch of one: x[None]."
         raise DataError(expected("x of shape (N, ...)", tuple(images.shape), mend))
     labels = task.targets(y)
     if len(images) != len(labels):
@@ -450,13 +450,13 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and not any(map(_is_array, data[0]))
     )
     if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or _is_triple(data):
-        mend = "Labels belong to it: (x, y)."
+        mend = "Add its labels: (x, y)."
         if _is_frame(data):
             mend = "Give columns and labels apart: (frame[columns], frame[label])."
         elif listed:
             mend = "Convert lists to arrays: (np.asarray(x, np.float32), np.asarray(y))."
         elif isinstance(data, (tuple, list)):
-            mend = "Give samples and labels alone: (x, y)."
+            mend = "Pass samples and labels only: (x, y)."
         raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
     if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."

@@ -213,8 +213,8 @@ class Setup:
         """
         if self.task.placed and isinstance(threat, Spatial):
             raise ConfigError(
-                f"Expected a threat that does not move the image but {threat} does, and a search cannot move the targets "
-                f"of {self.task.name}. Use a norm ball, or claim accuracy under the shifts "
+                f"Expected a threat that does not move the image but {threat} does, and a search cannot move the "
+                f"targets of {self.task.name}. Use a norm ball, or claim accuracy under the shifts "
                 "rotation, translation and scale."
             )
         coding, of_texts = self.samples.coding, getattr(threat, "of_strings", False)

@@ -258,7 +258,9 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
     if margin is None:
         rule = "no margin given"
     elif found.gap.annotators < FEWEST_ANNOTATORS:
-        rule = f"{found.gap.annotators} annotators: fewer than {FEWEST_ANNOTATORS} do not tell how much others differ"
+        rule = (
+            f"{found.gap.annotators} annotators: at least {FEWEST_ANNOTATORS} are needed to estimate their differences"
+        )
     elif found.label + found.prediction <= margin:
         rule = (
             f"nothing could have failed it: the label is selected by {found.label:.3f} and the prediction by "
