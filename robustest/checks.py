@@ -36,6 +36,11 @@ def checked_real(name: str, number: object, low: float = -math.inf, high: float 
     require(low <= number <= high, f"{name} in [{low:g}, {high:g}]", number)
 
 
+def is_frame(x: object) -> bool:
+    """Return True for a frame of pandas or polars."""
+    return type(x).__module__.partition(".")[0] in {"pandas", "polars"} and hasattr(x, "columns")
+
+
 def checked_images(x: Tensor, what: str) -> None:
     """Raise ConfigError unless x is (N, C, H, W)."""
     require(x.ndim == 4, f"images (N, C, H, W) for {what}", tuple(x.shape))

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest.checks import is_frame
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Changes
 from robustest.words import UNSEEN
@@ -34,11 +35,6 @@ MISSING = -3.0e38
 _DAY = 86_400_000_000  # microseconds
 # Largest magnitude of a number, at a distance from `MISSING` and from the largest float32.
 _LARGEST = 1e37
-
-
-def is_frame(x: object) -> bool:
-    """Return True for a frame of pandas or polars."""
-    return type(x).__module__.partition(".")[0] in {"pandas", "polars"} and hasattr(x, "columns")
 
 
 @dataclass(frozen=True, eq=False)

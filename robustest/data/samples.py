@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from robustest import extensions
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, is_frame
 from robustest.clock import check as check_clock
 from robustest.data import decoded
-from robustest.data.frames import Frames, is_frame
-from robustest.data.strings import Strings, are_strings
+from robustest.data.frames import Frames
+from robustest.data.strings import Strings
 from robustest.errors import DataError, PackError, expected
 from robustest.factory import Factory
 from robustest.tasks import CLASSIFICATION, Task
@@ -85,6 +85,21 @@ def read_by_pack(data: Any) -> Any:
             raise PackError(expected(what, read))
         return read
     return data
+
+
+def are_strings(values: Any) -> bool:
+    """Return True for a list, a tuple, an array or a column of a frame that holds texts alone, or bytes alone."""
+    if isinstance(values, np.ndarray):
+        if values.ndim != 1 or values.dtype.kind not in "USO":
+            return False
+    elif hasattr(values, "to_numpy") and not hasattr(values, "columns"):  # a column of pandas
+        values = values.to_numpy()
+        if values.dtype.kind not in "USOT":
+            return False
+    elif not isinstance(values, (list, tuple)):
+        return False
+    kinds = {type(value) for value in values}
+    return len(values) > 0 and (kinds <= {str, np.str_} or kinds <= {bytes, np.bytes_})
 
 
 def _is_frame(x: object) -> bool:

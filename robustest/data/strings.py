@@ -26,21 +26,6 @@ _SHARED = 3
 _ALIGNED = 4_000_000
 
 
-def are_strings(values: Any) -> bool:
-    """Return True for a list, a tuple, an array or a column of a frame that holds texts alone, or bytes alone."""
-    if isinstance(values, np.ndarray):
-        if values.ndim != 1 or values.dtype.kind not in "USO":
-            return False
-    elif hasattr(values, "to_numpy") and not hasattr(values, "columns"):  # a column of pandas
-        values = values.to_numpy()
-        if values.dtype.kind not in "USOT":
-            return False
-    elif not isinstance(values, (list, tuple)):
-        return False
-    kinds = {type(value) for value in values}
-    return len(values) > 0 and (kinds <= {str, np.str_} or kinds <= {bytes, np.bytes_})
-
-
 @dataclass(frozen=True, slots=True)
 class Strings:
     """The coding of texts (`kind` "str") or of bytes ("bytes") as int64 (N, length of the longest).

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustest import context
+from robustest.checks import is_frame
 from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
-from robustest.data.frames import Frames, is_frame
+from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
 from robustest.data.strings import Strings
 from robustest.decisions import (

@@ -22,7 +22,8 @@ from robustest.context import Context, running
 from robustest.cues import FunctionCue
 from robustest.data import as_samples
 from robustest.data.coding import Coding
-from robustest.data.strings import Strings, are_strings
+from robustest.data.samples import are_strings
+from robustest.data.strings import Strings
 from robustest.decisions import ShareRule
 from robustest.engine.chunks import load
 from robustest.measure import (
@@ -274,7 +275,7 @@ def test_confidence_in_texts() -> None:
 
 def test_cues_are_of_tensors() -> None:
     cue = FunctionCue("a word", on=lambda x: x, off=lambda x: x)
-    with pytest.raises(ConfigError, match="tensors for cues"):
+    with pytest.raises(ConfigError, match="tensors or frames for cues"):
         measure_no_spurious_feature(good, (TEXTS, LABELS), cue, max_flip_rate=0.1)
 
 
