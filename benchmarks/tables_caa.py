@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 EPS = 0.1
-ROWS, PART = 40, 5
+ROWS, PART = 40, 1
 TRAIN, TEST = 4000, 1000
 SEED = 0
 
