@@ -191,7 +191,7 @@ def _found(content: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("workers", [pytest.param((), marks=pytest.mark.slow), ("-n", "2")])
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
 def test_a_claim_made_elsewhere_is_in_the_record_or_its_test_is_not_green(
     workers: tuple[str, ...], write: Any, run: Any, read_json: Any
 ) -> None:

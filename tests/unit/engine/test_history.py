@@ -129,7 +129,9 @@ def test_nor_on_one_sample() -> None:
 
 def test_nor_where_one_change_is_searched_for_all() -> None:
     few = X[:20], Y[:20]  # a model that remembers takes time for each query that grows with their number
-    result = measure_no_universal_perturbation(Remembering().eval(), few, Linf(0.2), max_fooling_rate=0.5)
+    result = measure_no_universal_perturbation(
+        Remembering().eval(), few, Linf(0.2), max_fooling_rate=0.5, iterations=20
+    )
     assert "history_dependence" in names(result)
     assert result.verdict is not Verdict.PASSED
 

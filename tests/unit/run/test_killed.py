@@ -61,7 +61,9 @@ def _files(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # a fork is what is killed
-@pytest.mark.parametrize("at_least", [0.01, 1.0], ids=["passes", "fails"])
+@pytest.mark.parametrize(
+    "at_least", [pytest.param(0.01, id="passes", marks=pytest.mark.slow), pytest.param(1.0, id="fails")]
+)
 def test_a_killed_run_resumes_to_the_undisturbed_result(tmp_path: Path, at_least: float) -> None:
     started = time.monotonic()
     _claim(tmp_path / "whole", at_least)

@@ -196,7 +196,7 @@ def test_a_population_needs_its_bound_above_the_threshold() -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"threat": Patch(2, 2)}, "Linf, L2 or L1"),
+        ({"threat": Patch(2, 2)}, "Linf, L2, L1 or Columns"),
         ({"at_least": 0}, "at_least"),
         ({"at_least": 1.5}, "at_least"),
     ],

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -64,10 +65,17 @@ def test_two_workers_one_of_them_killed_find_the_same(case: Any) -> None:
     alone = attacked(case)
     killed = threading.Event()
 
+    def worker() -> psutil.Process | None:
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):  # a child of a test before, which has ended by now
+                if "spawn_main" in " ".join(child.cmdline()):
+                    return child
+        return None
+
     def kill() -> None:
-        while not (children := [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]):
+        while (child := worker()) is None:
             time.sleep(0.01)
-        os.kill(children[0].pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)
         killed.set()
 
     thread = threading.Thread(target=kill)
