@@ -79,7 +79,7 @@ def test_guessing_foresees_nothing(terms: Terms) -> None:
     assert foreseen(0.7, idle=0.749, terms=terms).verdict is P
     guessed = foreseen(0.7, idle=0.75, terms=terms)
     assert guessed.verdict is Q
-    assert guessed.rule.startswith("guessing, or always giving the most frequent answer, is right in 0.750")
+    assert guessed.rule.startswith("guessing, or always giving the most frequent answer, reaches 0.750")
     assert foreseen(0.9, idle=0.99, terms=terms).verdict is F, "what fails, fails"
 
 
