@@ -106,7 +106,7 @@ def test_a_temperature_is_fitted_on_other_samples_only() -> None:
     assert mended.verdict is Verdict.PASSED
     assert mended.details["temperature"] == pytest.approx(2, rel=0.1)
     assert "fitted on 4000 other samples" in mended.notes[-1]
-    with pytest.raises(DataError, match="4000 of the 4000 that are judged are among them"):
+    with pytest.raises(DataError, match="4000 of the 4000 evaluated ones"):
         measure_calibrated(doubled, judged, max_ece=0.07, fit_data=judged)
     mixed = (torch.cat([other[0], judged[0][:1]]), torch.cat([other[1], judged[1][:1]]))
     with pytest.raises(DataError, match="1 of the 4000"):
