@@ -62,7 +62,13 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class RowRegion:
-    """What one row may become: `own` (E,), the fields that can change, and the most that may."""
+    """The inputs that a threat allows in place of one row.
+
+    Attributes:
+        own: the row itself (E,).
+        fields: fields that can change.
+        most: number of them that may change at once.
+    """
 
     own: Floats
     fields: Sequence[Field]

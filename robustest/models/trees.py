@@ -342,7 +342,6 @@ _MONOTONE = frozenset(
         "PowerTransformer",
         "QuantileTransformer",
         "RobustScaler",
-        "SimpleImputer",
         "StandardScaler",
     }
 )
@@ -370,6 +369,9 @@ def _rises_or_falls(step: Any, *, words: bool = False) -> bool:
         return step.func is None
     if name == "KBinsDiscretizer":
         return bool(step.encode == "ordinal")
+    if name == "SimpleImputer":
+        # A number that counts as missing is replaced by a distant one, and no end of a range shows that.
+        return words or step.missing_values is None or str(step.missing_values) in {"nan", "<NA>"}
     return name in _MONOTONE or (name in _ENCODERS and words)
 
 

@@ -16,6 +16,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, StandardScaler
@@ -176,6 +177,7 @@ def test_frames_are_proven_in_the_numbers_behind_the_encoder(last: Any, most: in
     "model",
     [
         make_pipeline(FunctionTransformer(np.sin), LogisticRegression()),
+        make_pipeline(SimpleImputer(missing_values=0.125, fill_value=-50, strategy="constant"), LogisticRegression()),
         make_pipeline(ColumnTransformer([("bins", BINS, [0, 1, 2])]), LogisticRegression()),
         make_pipeline(StandardScaler(), GradientBoostingClassifier(init=LogisticRegression(), n_estimators=3)),
     ],

@@ -13,6 +13,7 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -82,6 +83,8 @@ def test_between_two_thresholds_a_model_is_constant(name: str) -> None:
         make_pipeline(FunctionTransformer(lambda x: np.sin(20 * x)), DecisionTreeClassifier()),
         # A spike between any points that one could look at.
         make_pipeline(FunctionTransformer(lambda x: np.abs(x - X[3]) < 1e-6), DecisionTreeClassifier()),
+        # A number that counts as missing is such a spike.
+        make_pipeline(SimpleImputer(missing_values=0, fill_value=-50, strategy="constant"), DecisionTreeClassifier()),
         make_pipeline(OneHotEncoder(handle_unknown="ignore"), DecisionTreeClassifier()),
         make_pipeline(KBinsDiscretizer(50, quantile_method="averaged_inverted_cdf"), DecisionTreeClassifier()),
     ],
