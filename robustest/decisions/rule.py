@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,7 +106,7 @@ class Decision:
     reasons: tuple[str, ...] = ()
 
 
-class Rule:
+class Rule(ABC):
     """A claim on a stream of outcomes."""
 
     __slots__ = ()
@@ -119,13 +120,13 @@ class Rule:
         """
         return None
 
+    @abstractmethod
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         """Return the verdict on the evaluated samples, of n in all.
 
         Args:
             early: the point at which they decided the claim before the last sample, if they did.
         """
-        raise NotImplementedError
 
     def doomed(self, broken: int, n: int) -> bool:
         """Return True if `broken` samples that do not hold, of n, refute the claim for any outcomes of the others."""
