@@ -288,7 +288,7 @@ def _found_tests(config: pytest.Config) -> list[pytest.Item]:
 
 
 def _selection(config: pytest.Config) -> str:
-    parts = list(config.args) if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    parts = [*map(shlex.quote, config.args)] if config.args_source is pytest.Config.ArgsSource.ARGS else []
     for option, name in (("-k", "keyword"), ("-m", "markexpr"), ("--deselect", "deselect")):
         given = config.getoption(name, None) or ()
         parts += [f"{option} {shlex.quote(one)}" for one in ((given,) if isinstance(given, str) else given)]
