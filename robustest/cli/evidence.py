@@ -20,7 +20,7 @@ from robustest.safe_files import UnsafeFile, parts_below, read_below, read_regul
 
 _SALT = Path(".robustest") / "evidence-salt"
 # Options of pytest that select tests by what these are.
-_SELECTING = ("-k", "-m", "--deselect")
+_SELECTING = ("-k", "-m", "--deselect", "--ignore", "--ignore-glob")
 # Most characters of a difference that are shown.
 _LONGEST = 160
 # Differences that are printed; the number of all is.
@@ -168,7 +168,7 @@ def _selected(selection: str) -> Iterator[str]:
         if word.startswith(("-", "@")) or "\n" in word:
             raise missing(
                 f"Expected a selection that can be run again but the statement has {word!r}. Write evidence of a run "
-                "that names files, tests, -k, -m or --deselect alone"
+                "that names files, tests, -k, -m, --deselect or --ignore alone"
             )
         yield word
 
