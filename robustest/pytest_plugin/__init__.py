@@ -288,8 +288,11 @@ def _found_tests(config: pytest.Config) -> list[pytest.Item]:
 
 
 _SELECTING = {
-    **{"-k": "keyword", "-m": "markexpr", "--deselect": "deselect"},
-    **{"--ignore": "ignore", "--ignore-glob": "ignore_glob"},
+    "-k": "keyword",
+    "-m": "markexpr",
+    "--deselect": "deselect",
+    "--ignore": "ignore",
+    "--ignore-glob": "ignore_glob",
 }
 """Options of pytest that select tests by their names, and the names of their values."""
 
