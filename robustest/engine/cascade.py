@@ -483,8 +483,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
 # noise seeded by the text, A, B and I have the same variance, and a search that follows f draws at random.
 
 _TABLES = 12
-# Least mean of a text's sum of I^2 over that of (A^2 + B^2) / 2. It is 1.1 for independent scores; RESULTS.md,
-# `text_attacks.py`, has that of classifiers.
+# Least mean of a text's sum of I^2 over that of (A^2 + B^2) / 2. It is 1.1 for independent scores.
 _INDEPENDENT = 0.6
 
 
