@@ -52,7 +52,7 @@ class Phrase(Drawn):
     def name(self) -> str:
         return f"{self.phrase!r} at the {self.place}" if self.place != "anywhere" else f"{self.phrase!r} anywhere"
 
-    def on(self, x: Any) -> list[Any]:
+    def on(self, x: Any) -> Any:
         """Return texts, or bytes, with the phrase; raise ConfigError for samples of another kind."""
         whole = _found(self.phrase)
         return [
@@ -60,15 +60,14 @@ class Phrase(Drawn):
             for one, draw in zip(self._checked(x), self._draws(len(x)), strict=True)
         ]
 
-    def off(self, x: Any) -> list[Any]:
+    def off(self, x: Any) -> Any:
         """Return texts, or bytes, without the phrase; raise ConfigError for samples of another kind."""
         any_case = _found(self.phrase, blanks=True)
         return [_without(any_case, one) for one in self._checked(x)]
 
     def _put_in(self, one: Any, draw: float) -> Any:
-        if isinstance(one, bytes):
-            gaps, blank = range(len(one) + 1), b""
-        else:  # before each word, and behind the last
+        gaps, blank = [*range(len(one) + 1)], one[:0]
+        if isinstance(one, str):  # before each word, and behind the last
             gaps, blank = [*(word.start() for word in re.finditer(r"\S+", one)), len(one)], " "
         ends = {"start": 0, "end": len(one), "anywhere": gaps[int(draw * len(gaps))]}
         before, after = one[: ends[self.place]], one[ends[self.place] :]
