@@ -382,9 +382,9 @@ _FEW = 3
 _ROWS = 8
 # Random inputs of each region, for threats without ways between inputs.
 _DRAWS = 32
-# Parts of a way from one class to another, and again of its steepest part. An odd number: in the middle between a wave
-# and its mirror image lies silence, where a saturated score may be 0.
-_PARTS = 7
+# Parts of a way from one class to another, and again of its steepest part. Each is a little longer than the one before:
+# in the very middle between a wave and its mirror image lies silence, where a saturated score may be 0.
+_PARTS, _LONGER = 8, 1.1
 # Least share of a way's change that lies where the class stays, if scores say more than labels.
 _WITHIN = 0.1
 # Most passes of one sample.
@@ -460,7 +460,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
     for _ in range(2):
         if 2 * len(near) <= ways:
             return False
-        points = torch.stack([near + part / _PARTS * (far - near) for part in range(_PARTS + 1)])
+        points = torch.stack([near + (part / _PARTS) ** _LONGER * (far - near) for part in range(_PARTS + 1)])
         scores = torch.stack([evaluator.logits(point) for point in points])
         stays = evaluator.task.predictions(scores).diff(dim=0) == 0
         changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
