@@ -123,7 +123,7 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
         "data": salted(result.data, salt),
         # Answers in words (`told`) may quote a sample; paths of pictures are of one machine.
         "counterexamples": [
-            {name: one[name] for name in ("index", "label", "clean", "predicted", "size", "pixels")}
+            {name: one[name] for name in ("index", "label", "clean", "predicted", "size", "unit", "pixels")}
             for one in plain["counterexamples"]
         ],
     }
