@@ -143,9 +143,8 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, screen: Screen) ->
         where = "in the evidence, and not measured now" if name in claims else "measured now, and not in the evidence"
         yield f"{name[0]}: {name[1]}: {where}"
     for name in sorted(claims.keys() & again.keys()):
-        apart = () if salt is not None else ("data",)
         pair = (claims[name], again[name])
-        one, other = ({key: value for key, value in claim.items() if key not in apart} for claim in pair)
+        one, other = ({key: value for key, value in of.items() if salt is not None or key != "data"} for of in pair)
         yield from _different(f"{name[0]}: {one.get('statement', '')}", one, other)
 
 
