@@ -31,7 +31,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
-from robustest.threats import Discrete, Threat, per_row
+from robustest.threats import Discrete, Snr, Threat, per_row
 
 _WAYS = ("auto", "linear")
 
@@ -245,6 +245,22 @@ class Certifying(Attacking):
             if proofs.note and proofs.note not in evaluator.notes:
                 evaluator.notes.append(proofs.note)
         return replace(observation, columns={**observation.columns, "proven": proven})
+
+
+def sizes_found(threat: Threat, sizes: NDArray[np.float64]) -> dict[str, float | None]:
+    """Return the largest of the sizes (n,) that an attack needed, and the radius; of `Snr` both as ratios in dB."""
+    largest = float(np.max(sizes)) if len(sizes) else None
+    if isinstance(threat, Snr):
+        return {"lowest_db": threat.ratio(largest) if largest else None, "db": threat.db}
+    return {"largest_size": largest, "radius": float(threat.radius)}
+
+
+SIZE_NAMES = {
+    "largest_size": "largest size found",
+    "lowest_db": "lowest ratio found, dB",
+    "db": "ratio allowed, dB",
+}
+"""The keys of `sizes_found` in words."""
 
 
 def certified_details(evidence: Evidence) -> dict[str, Any]:
