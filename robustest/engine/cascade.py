@@ -148,7 +148,7 @@ def run_cascade(
         if way == "alone" and not low:
             left, near = ~broken & ~decided, margins <= _NEAR * at_start
             drawn = _drawn(evaluator, chunk, left & ~near)
-            left_out, early, ratio = ~(drawn | near), None, {}
+            left_out, early, ratio = ~(left & (drawn | near)), None, {}
         for place, stage in enumerate(stages):
             searcher, name = stage.searcher, stage.searcher.name
             climbs = searcher.needs is Needs.GRADIENT
@@ -222,7 +222,7 @@ def run_cascade(
                 outcome.stages[label] = outcome.stages.get(label, 0) + broke
                 early = int(broken.sum()) if early is None else early
     if way == "alone":
-        evaluator.health.count("reduced_precision", failed=int((broken & drawn).sum()), tried=int(drawn.sum()))
+        evaluator.health.count("reduced_precision", failed=int((broken & drawn).sum()), tried=int((~left_out).sum()))
     coverage.count(evaluator, ~broken, stages)
     rows = (~broken[: len(alive)]).nonzero().squeeze(1).to(chunk.x.device)
     if any_gradient and len(rows):

@@ -248,7 +248,7 @@ def test_what_bfloat16_takes_for_a_success_is_searched_on(monkeypatch: pytest.Mo
                 return out
             top = out.detach().topk(2, 1)
             close = (top.values[:, 0] - top.values[:, 1]) < 0.4
-            return out.scatter_add(1, top.indices[:, 1:], 0.4 * close.unsqueeze(1))
+            return out.scatter_add(1, top.indices[:, 1:], 0.4 * close.unsqueeze(1).to(out))
 
     x = task()[1][0]
     model = Early()
