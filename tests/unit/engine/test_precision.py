@@ -184,7 +184,15 @@ def measured(lie: str = "", **options: Any) -> tuple[Net, Any]:
     return model, measure_robust_accuracy(model, data, Linf(EPS), attack=PGD(steps=10), exact=True, **options)
 
 
-LIES = ("vanish", "turned", "nan", "late nan", "raises", "rounded", "away vanish", "away turned", "away turned some")
+SLOW = ("turned", "raises", "late nan", "away vanish")
+LIES = (
+    "vanish",
+    "nan",
+    "rounded",
+    "away turned",
+    "away turned some",
+    *(pytest.param(lie, marks=pytest.mark.slow) for lie in SLOW),
+)
 
 
 @pytest.mark.usefixtures("accelerator")
