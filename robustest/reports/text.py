@@ -51,7 +51,7 @@ def failure_text(result: Result, *, replay: str) -> str:
     if result.cached:
         lines.append(f"  cached    {result.cached}")
     for rank, worst in enumerate(result.counterexamples, 1):
-        size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
+        size = "" if worst.size is None else f", {result.captions.size} {sized(worst)}"
         pixels = "" if worst.pixels is None else f", {worst.pixels} {changed_places(worst)}"
         picture = f", {worst.image}" if worst.image else ""
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
@@ -67,6 +67,11 @@ def failure_text(result: Result, *, replay: str) -> str:
 def changed_places(worst: Counterexample) -> str:
     """Return the noun for the places that a counterexample changed: rows of a table have no pixels."""
     return "pixels" if worst.image else "values"
+
+
+def sized(worst: Counterexample) -> str:
+    """Return the size of a change with its unit, e.g. "0.031" or "24.3 dB"; empty if it has none."""
+    return "" if worst.size is None else f"{worst.size:.4g} {worst.unit}".rstrip()
 
 
 def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -> str:
