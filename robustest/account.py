@@ -258,8 +258,8 @@ class Account:
             missing = not any(row.red for row in rows) if session.exit == 1 else session.exit not in (0, 5)
             if missing:
                 why = session.stopped if session.stopped and session.exit == 2 else exit_reason(session.exit)
-                more = f" ({session.stopped})" if session.stopped and why != session.stopped else ""
-                text = f"pytest ended with exit code {session.exit}: {why}{more}"
+                stopped = f" ({session.stopped})" if session.stopped and why != session.stopped else ""
+                text = f"pytest ended with exit code {session.exit}: {why}{stopped}"
                 rows.append(_session_row("pytest", text))
         return rows
 
