@@ -40,6 +40,7 @@ SHOWN_ELSEWHERE = frozenset(
         "curves",
         "failures_of_class",
         "largest_class",
+        "left_interval",
         "pictures",
     }
 )
@@ -223,9 +224,12 @@ def interval_of_another(key: str, details: Mapping[str, Any]) -> bool:
     return key.endswith("_interval") and key.removesuffix("_interval") in details
 
 
+_NAMES = {"without_looking": "best constant answer"}
+
+
 def named(key: object, names: Mapping[str, str]) -> str:
     """Return a key of the details in words."""
-    return names.get(str(key), str(key).replace("_", " "))
+    return names.get(str(key)) or _NAMES.get(str(key)) or str(key).replace("_", " ")
 
 
 def shown(value: object, names: Mapping[str, str] = {}) -> str:
@@ -299,6 +303,7 @@ class Counterexample:
         label: class in the data.
         clean, predicted: the model's class for the unchanged and for the changed sample.
         size: size of the change, in the threat's norm or the shift's severity; or None.
+        unit: unit of the size, such as "dB" of a signal-to-noise ratio; or empty.
         image: path of its picture, or None; the sounds of waveforms lie beside it.
         pixels: number of changed pixels (of all channels together), or None.
         answer: answers in words if they are no classes (these are then -1); else empty.
@@ -317,6 +322,7 @@ class Counterexample:
     pixels: int | None = None
     answer: str = ""
     changes: Changes | None = None
+    unit: str = ""
 
     def __post_init__(self) -> None:
         if self.changes is None:
