@@ -121,10 +121,9 @@ def pytest_configure(config: pytest.Config) -> None:
         if not _is_worker(config):
             pytest_options.check_reports(config)
             config.pluginmanager.register(_Intake(config.stash[LEDGER]))
-            if config.getoption("--robust-badge"):
-                from robustest.pytest_plugin.reports import begin_badge
+            from robustest.pytest_plugin.reports import begin
 
-                begin_badge(config)
+            begin(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -102,12 +102,19 @@ def _files(
     return [(what, path, write_file) for what, path, write_file in every if path]
 
 
-def begin_badge(config: pytest.Config) -> None:
-    """Write the badge of an unfinished run: a run that is killed must not leave an older, green one."""
-    from robustest.reports import badge
+def begin(config: pytest.Config) -> None:
+    """Remove the files of an earlier run: a run that is killed must not leave older, green ones."""
+    here = config.invocation_params.dir
+    json, page, junit = (config.getoption(f"--robust-{kind}") for kind in ("json", "html", "junit"))
+    for path in (json, page and Path(page, "index.html"), junit):
+        if path and not config.getoption("collectonly"):
+            with suppress(OSError):  # the end of the run says so
+                Path(here, path).unlink(missing_ok=True)
+    if file := config.getoption("--robust-badge"):
+        from robustest.reports import badge
 
-    with suppress(OSError):  # the end of the run says so
-        badge.write(config.invocation_params.dir / config.getoption("--robust-badge"), badge.UNFINISHED)
+        with suppress(OSError):
+            badge.write(here / file, badge.UNFINISHED)
 
 
 def track(config: pytest.Config, account: Account, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,16 @@ def test_what_cannot_be_is_said_before_the_first_test(write_light: Any, run: Any
     assert not Path("b.svg").exists()
 
 
-def test_a_run_that_dies_leaves_no_older_badge(write_light: Any, run: Any, run_apart: Any) -> None:
+def test_a_run_that_dies_leaves_no_older_file(write_light: Any, run: Any, run_apart: Any) -> None:
     write_light(test_a="def test_it(robust): robust.record(made())")
-    assert run("--robust", "--robust-badge=b.json").ret == 0
+    files = ("--robust-json=r.json", "--robust-junit=r.xml", "--robust-html=page")
+    assert run("--robust", "--robust-badge=b.json", *files).ret == 0
     assert json.loads(Path("b.json").read_text())["color"] == "brightgreen"
+    assert all(map(os.path.exists, ("r.json", "r.xml", "page/index.html")))
     write_light(test_a="import os\ndef test_it(robust): os._exit(0)")
-    run_apart("--robust", "--robust-badge=b.json")
+    run_apart("--robust", "--robust-badge=b.json", *files)
     assert json.loads(Path("b.json").read_text())["message"] == "unfinished"
+    assert not any(map(os.path.exists, ("r.json", "r.xml", "page/index.html")))
 
 
 def test_a_deselected_claim_is_not_green(write_light: Any, run: Any) -> None:
