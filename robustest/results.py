@@ -299,6 +299,7 @@ class Counterexample:
         label: class in the data.
         clean, predicted: the model's class for the unchanged and for the changed sample.
         size: size of the change, in the threat's norm or the shift's severity; or None.
+        unit: unit of the size, such as "dB" of a signal-to-noise ratio; or empty.
         image: path of its picture, or None; the sounds of waveforms lie beside it.
         pixels: number of changed pixels (of all channels together), or None.
         answer: answers in words if they are no classes (these are then -1); else empty.
@@ -317,6 +318,7 @@ class Counterexample:
     pixels: int | None = None
     answer: str = ""
     changes: Changes | None = None
+    unit: str = ""
 
     def __post_init__(self) -> None:
         if self.changes is None:

@@ -22,11 +22,14 @@ warnings.simplefilter("ignore")
 import test_file_type as files  # noqa: E402
 import test_language as language  # noqa: E402
 import test_profanity as profanity  # noqa: E402
+from magika import Magika  # noqa: E402
 from profanity_check import predict  # noqa: E402
 
 from robustest import Edits, rng  # noqa: E402
 from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_shift_accuracy  # noqa: E402
 from robustest.shifts import TEXT_SHIFTS  # noqa: E402
+
+MAGIKA = Magika()
 
 
 def shifted(name: str, severity: int, texts: Sequence[str]) -> list[str]:
@@ -69,7 +72,7 @@ def of_insults(texts: Sequence[str]) -> list[int]:
 
 
 def of_files(rows: Sequence[bytes]) -> list[str]:
-    return [str(files.MAGIKA.identify_bytes(row).dl.label) for row in rows]
+    return [str(MAGIKA.identify_bytes(row).dl.label) for row in rows]
 
 
 def main() -> None:
@@ -90,6 +93,8 @@ def main() -> None:
     rows.append(
         ("files: accuracy", measure_accuracy(files.model, files.DATA, **whole), share(of_files(files.DATA[0]), kinds))
     )
+    itself = measure_accuracy(files.NET, (files.tokens(files.DATA[0]), files.DATA[1]), **whole)
+    rows.append(("files: the ONNX file itself", itself, share(of_files(files.DATA[0]), kinds)))
     for name, change in (("newline", lambda one: one + b"\n"), ("GIF head", lambda one: b"GIF89a" + one)):
         got = measure_shift_accuracy(
             files.model, files.DATA, lambda many, change=change: [change(one) for one in many], **whole

@@ -245,6 +245,7 @@ _WORST_TYPES = {
     **_types("size", _NUMBER, "a number or null"),
     **_types("pixels", (int, type(None)), "a whole number or null"),
     **_types("image", (str, type(None)), "text or null"),
+    **_types("unit", (str,), "text"),
 }
 
 

@@ -28,6 +28,7 @@ from robustest.cues.patches import Transplant as Transplant
 from robustest.cues.tabular import ColumnRange as ColumnRange
 from robustest.cues.tabular import ConstantToken as ConstantToken
 from robustest.cues.tabular import TokenAnywhere as TokenAnywhere
+from robustest.cues.texts import Phrase as Phrase
 from robustest.cues.whole_images import AddedNoise as AddedNoise
 from robustest.cues.whole_images import AddedPattern as AddedPattern
 from robustest.cues.whole_images import BackgroundSwap as BackgroundSwap

@@ -11,6 +11,9 @@
 # 4. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
 #    (`weak_search`). Where scores say no more than labels, only searches by labels count.
 #
+# With gradients in bfloat16 "alone" (`Evaluator.low_precision`), the gradient stages run again in float32 on a few of
+# the survivors, drawn by their keys. If float32 breaks one, the claim is measured anew in float32 (`run.driver`).
+#
 # Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch
 # nor on which other samples are left.
 
@@ -41,13 +44,16 @@ from robustest.attacks import (
 from robustest.attacks.protocol import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.gradient_checks import count_unreached, on_scale, probe_gradient
+from robustest.engine.gradient_checks import FIRST, count_unreached, on_scale, probe_gradient, probe_precision
 from robustest.engine.planted import draws, plant
 from robustest.engine.search import SearchOutcome, pick_problem, search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Discrete, Threat, rendered
 
+# Survivors of a search in bfloat16 that are attacked again in float32: in the first chunk so many that a gap of .15
+# breaks one with a chance of 95 %, and a few in each later one.
+_CHECKED, _CHECKED_LATER = 19, 4
 # Passes of a sample outside its attacks: a clean one, two that must agree, two that probe the input.
 _AROUND = 5
 
@@ -85,16 +91,23 @@ def run_cascade(
         ConfigError: no stage works on this threat with the outputs that the model gives.
     """
     health, discrete = evaluator.health, isinstance(threat, Discrete)
-    suspect = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
-    stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
-    bare = suspect and labels_alone(evaluator, chunk, threat)
+    # Texts are always examined, each by itself: saturated scores of some hide behind the spread of the others' margins.
+    of_texts = discrete and bool(getattr(threat, "of_strings", False))
+    alike = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
+    suspect = alike or (threat.radius > 0 and of_texts and examinable(evaluator))
+    passes_beside = (2 * _DRAWS + 4 * _TABLES if of_texts else PASSES) if suspect else 0
+    stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=passes_beside)
+    bare: bool | Tensor = alike and labels_alone(evaluator, chunk, threat)
+    if suspect and of_texts and not bare:
+        bare = still_scores(evaluator, chunk, threat)
+    scattered = suspect and of_texts and unrelated(evaluator, chunk, threat)
     draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
     if not draws or threat.radius == 0 or discrete:  # nothing rests on gradients
         evaluator.probed = True
     elif probe_gradient(evaluator, chunk, draws=max(draws)):
         stages = widened(stages, threat)
 
-    coverage = Coverage(chunk.x, threat, labels_alone=bare)
+    coverage = Coverage(chunk.x, threat, labels_alone=scattered or bare, why=_SCATTERED if scattered else _NO_SCORES)
     region = threat.region(chunk.x, chunk.bounds)
     whole = Problem(threat, region, chunk.y, evaluator.classes, chunk.bounds, evaluator.task)
     decided = torch.zeros(len(chunk.x), dtype=torch.bool)  # on the host: every input was evaluated
@@ -116,12 +129,25 @@ def run_cascade(
     ratio: dict[str, float] = {}  # by searcher: its smallest margins over those of all others, in its last stage
     alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)  # elements that had a gradient
     any_gradient = False
-    for low in (True, False) if evaluator.low_precision else (False,):
+    way = evaluator.low_precision if draws and threat.radius > 0 and not discrete else ""
+    if way == "alone" and attempts:  # the check is of what breaks, not of how far a search came
+        way = ""
+    if way == "alone":
+        if probe_precision(evaluator, chunk):
+            evaluator.note("gradients in bfloat16, checked on a few samples in float32, in which all is judged")
+        else:
+            way = ""
+            evaluator.note("gradients in float32: in bfloat16 they point elsewhere")
+    left_out = torch.zeros_like(broken)  # by the check in float32
+    for low in (True, False) if way else (False,):
+        if way == "alone" and not low:
+            left_out, early, ratio = ~_drawn(evaluator, chunk, ~broken & ~decided), None, {}
         for place, stage in enumerate(stages):
             searcher, name = stage.searcher, stage.searcher.name
             climbs = searcher.needs is Needs.GRADIENT
             if (
-                (low and not climbs)
+                # Searches without gradients run once: after those in bfloat16, or beside them.
+                (not climbs and (low if way == "first" else way == "alone" and not low))
                 or (stage.earned and early == int(broken.sum()))
                 or (stage.near is not None and ratio.get(name, 0.0) > stage.near)
             ):
@@ -131,7 +157,7 @@ def run_cascade(
             for number in range(1 if stage.together else stage.rounds):
                 uses = [f"{name}/{place}/{each}" for each in (range(stage.rounds) if stage.together else (number,))]
                 broken_before = int(broken.sum())
-                tried = broken | decided
+                tried = broken | decided | left_out
                 most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
                 while len(rows := (~tried).nonzero().squeeze(1)):
                     rows = rows[margins[rows].argsort(stable=True)[:most]].sort().values
@@ -188,11 +214,23 @@ def run_cascade(
                 broke = int(broken.sum()) - broken_before
                 outcome.stages[label] = outcome.stages.get(label, 0) + broke
                 early = int(broken.sum()) if early is None else early
+    if way == "alone":
+        missed, checked = int((broken & ~left_out).sum()), int((~left_out).sum())
+        evaluator.health.count("reduced_precision", failed=missed, tried=checked)
     coverage.count(evaluator, ~broken, stages)
     rows = (~broken[: len(alive)]).nonzero().squeeze(1).to(chunk.x.device)
     if any_gradient and len(rows):
         count_unreached(evaluator, chunk.rows(rows), threat, alive[rows])
     return outcome
+
+
+def _drawn(evaluator: Evaluator, chunk: Chunk, left: Tensor) -> Tensor:
+    """Return (n,) bool: a few of the rows `left` (n,) bool, drawn by their keys, on the host."""
+    most = _CHECKED if evaluator.probe_rows >= FIRST else _CHECKED_LATER
+    order = rng.fold(chunk.key, "float32").cpu().argsort(stable=True)
+    drawn = torch.zeros_like(left)
+    drawn[order[left[order]][:most]] = True
+    return drawn
 
 
 # The stages
@@ -288,16 +326,26 @@ def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
 
 _NO_SCORES = (
     "weak_search: the model's scores say no more than its labels, so that no search that follows scores or gradients "
-    "counts. Give the scores before they become labels or, for few features, measure labels_model(...)"
+    "counts. Give the scores before they become labels or saturate or, for few features, measure labels_model(...)"
+)
+
+
+_SCATTERED = (
+    "weak_search: two edits of a text change the model's scores as if the score of each text were independent, as that "
+    "of a hash is, so that no search that follows scores counts. Measure the model without the noise that it adds, or "
+    'one edit by attack="standard", which tries all'
 )
 
 
 class Coverage:
     """The rows that stages that count for the threat searched, and those searched without gradients."""
 
-    def __init__(self, x: Tensor, threat: Threat, *, labels_alone: bool = False) -> None:
-        """Prepare for samples x (n, *S); with `labels_alone` only stages that need labels count."""
-        self._threat, self._features, self._labels_alone = threat, x[0].numel() if len(x) else 1, labels_alone
+    def __init__(
+        self, x: Tensor, threat: Threat, *, labels_alone: bool | Tensor = False, why: str = _NO_SCORES
+    ) -> None:
+        """Prepare for samples x (n, *S); in rows (n,) of `labels_alone`, or all, only searches by labels count."""
+        self._threat, self._features = threat, x[0].numel() if len(x) else 1
+        self._labels_alone, self._why = torch.as_tensor(labels_alone).cpu().expand(len(x)), why
         # On the host, which decides with them.
         self._searched = torch.zeros(len(x), dtype=torch.bool)
         self._blind = torch.zeros(len(x), dtype=torch.int64)
@@ -305,9 +353,11 @@ class Coverage:
 
     def add(self, stage: Stage, rows: Tensor, broken: Tensor) -> None:
         """Add a round of a stage on rows (m,) int64, of which it broke (m,) bool."""
-        blind_to_scores = self._labels_alone and stage.searcher.needs > Needs.LABELS
-        if blind_to_scores or not searches(stage.searcher, self._threat, self._features):
+        if not searches(stage.searcher, self._threat, self._features):
             return
+        if stage.searcher.needs > Needs.LABELS:
+            guided = ~self._labels_alone[rows]
+            rows, broken = rows[guided], broken[guided]
         self._searched[rows] = True
         if stage.searcher.needs < Needs.GRADIENT:
             self._broken_again += int((broken & (self._blind[rows] > 0)).sum())
@@ -322,13 +372,15 @@ class Coverage:
         """Count the searches of survivors `left` (n,) bool for the health checks, and note missing ones."""
         if self._threat.radius == 0:  # there is nothing to search
             return
-        health, unsearched = evaluator.health, int((left & ~self._searched).sum())
+        health, lost = evaluator.health, left & ~self._searched
+        unsearched = int(lost.sum())
         health.count("weak_search", failed=unsearched, tried=int(left.sum()))
         health.searched_twice += int((left & (self._blind > 1)).sum())
         health.broken_again += self._broken_again
         if unsearched:
             gives = evaluator.model.gives
-            evaluator.note(_NO_SCORES if self._labels_alone else lacking(self._threat, gives, stages, self._features))
+            blind = bool((lost & self._labels_alone).any())
+            evaluator.note(self._why if blind else lacking(self._threat, gives, stages, self._features))
 
 
 def lacking(threat: Threat, gives: Needs, stages: tuple[Stage, ...], features: int) -> str:
@@ -361,8 +413,9 @@ _FEW = 3
 _ROWS = 8
 # Random inputs of each region, for threats without ways between inputs.
 _DRAWS = 32
-# Parts of a way from one class to another, and again of its steepest part.
-_PARTS = 8
+# Parts of a way from one class to another, and again of its steepest part. Each is a little longer than the one before:
+# in the very middle between a wave and its mirror image lies silence, where a saturated score may be 0.
+_PARTS, _LONGER = 8, 1.1
 # Least share of a way's change that lies where the class stays, if scores say more than labels.
 _WITHIN = 0.1
 # Most passes of one sample.
@@ -380,11 +433,7 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     """
     if not evaluator.task.one_class:
         return evaluator.model.gives is Needs.SCORES
-    # Labels have no score, and the scores of a model that answers at random move by themselves.
-    if evaluator.model.gives is Needs.LABELS or evaluator.random or not len(clean_margin):
-        return False
-    limit = evaluator.model.max_queries
-    if limit is not None and limit < _AFFORDED * PASSES:  # so few that no search of scores counts in any case
+    if not examinable(evaluator) or not len(clean_margin):
         return False
     count = y.bincount()
     free = len(y) - int((count > 0).sum())  # degrees of freedom once each class has its own mean
@@ -396,19 +445,39 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     return bool(spread <= _ALIKE * margin.mean().abs())
 
 
+def examinable(evaluator: Evaluator) -> bool:
+    """Return True if the scores of a model can be examined: there are some, steady ones, and queries enough."""
+    # Labels have no score, and the scores of a model that answers at random move by themselves.
+    if evaluator.model.gives is Needs.LABELS or evaluator.random:
+        return False
+    limit = evaluator.model.max_queries  # with fewer no search of scores counts in any case
+    return limit is None or limit >= _AFFORDED * PASSES
+
+
+def still_scores(evaluator: Evaluator, chunk: Chunk, threat: Threat, most: int = 1) -> Tensor:
+    """Return (n,) bool: samples whose scores have at most `most` values in each class, at random inputs of the region.
+
+    The model may not read what the threat changes, or hide behind a saturated score what it reads.
+    """
+    if not evaluator.task.one_class or not len(chunk.x) or not isinstance(threat, Discrete):
+        return torch.zeros(len(chunk.x), dtype=torch.bool)
+    x = draws(threat, chunk, _DRAWS)
+    scores = evaluator.logits(x.flatten(0, 1))
+    classes = evaluator.task.predictions(scores).view(len(x), -1).tolist()
+    values: list[dict[int, set[tuple[float, ...]]]] = [{} for _ in classes]
+    for of_row, by_class, rows in zip(values, classes, on_scale(scores).view(len(x), _DRAWS, -1).tolist(), strict=True):
+        for one, score in zip(by_class, rows, strict=True):
+            of_row.setdefault(one, set()).add(tuple(score))
+    return torch.tensor([all(len(several) <= most for several in of_row.values()) for of_row in values])
+
+
 def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = None) -> bool:
     """Return True if, on ways to other classes, the scores of the first samples change only where the class does."""
     x = chunk.x[:_ROWS]
     if isinstance(threat, Discrete):  # nothing lies between two inputs: compare random inputs of the same class
-        x = draws(threat, chunk.rows(torch.arange(len(x))), _DRAWS)
         if not evaluator.task.one_class:
             return False
-        scores = evaluator.logits(x.flatten(0, 1))
-        classes = evaluator.task.predictions(scores).tolist()
-        values: dict[tuple[int, int], set[tuple[float, ...]]] = {}
-        for place, (one, score) in enumerate(zip(classes, on_scale(scores).tolist(), strict=True)):
-            values.setdefault((place // x.shape[1], one), set()).add(tuple(score))
-        return all(len(scores_of_class) <= 2 for scores_of_class in values.values())
+        return bool(still_scores(evaluator, chunk.rows(torch.arange(len(x))), threat, most=2).all())
     if not evaluator.task.one_class:  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.min() + x.max() - x
@@ -422,7 +491,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
     for _ in range(2):
         if 2 * len(near) <= ways:
             return False
-        points = torch.stack([near + part / _PARTS * (far - near) for part in range(_PARTS + 1)])
+        points = torch.stack([near + (part / _PARTS) ** _LONGER * (far - near) for part in range(_PARTS + 1)])
         scores = torch.stack([evaluator.logits(point) for point in points])
         stays = evaluator.task.predictions(scores).diff(dim=0) == 0
         changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
@@ -432,3 +501,56 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
         near, far = points[at, rows][within <= _WITHIN], points[at + 1, rows][within <= _WITHIN]
     # Scores that stay within classes on more than half of these ways say no more than labels.
     return 2 * len(near) > ways
+
+
+# Scores that do not add up
+#
+# For edits a or a' in the first half of a text, and b or b' in its second half, a two-way table of a score f:
+#
+#     main effects  A = f(ab) + f(ab') - f(a'b) - f(a'b'),  B = f(ab) - f(ab') + f(a'b) - f(a'b')
+#     interaction   I = f(ab) - f(ab') - f(a'b) + f(a'b')
+#
+# Models read texts mostly part by part, and I is small. If each text has an independent score, as that of a hash or of
+# noise seeded by the text, A, B and I have the same variance, and a search that follows f draws at random.
+
+_TABLES = 12
+# Least mean of a text's sum of I^2 over that of (A^2 + B^2) / 2. It is 1.1 for independent scores.
+_INDEPENDENT = 0.6
+
+
+def unrelated(evaluator: Evaluator, chunk: Chunk, threat: Threat) -> bool:
+    """Return True if the scores of the first texts of a chunk look independent of each other within two edits."""
+    if not isinstance(threat, Discrete) or not getattr(threat, "kinds", ()) or threat.radius < 2:
+        return False
+    if not evaluator.task.one_class or not len(chunk.x):
+        return False
+    part = chunk.rows(torch.arange(min(_ROWS, len(chunk.x)), device=chunk.x.device))
+    return interaction(evaluator, part, threat) >= _INDEPENDENT
+
+
+def interaction(evaluator: Evaluator, part: Chunk, threat: Discrete) -> float:
+    """Return the mean over texts of sum I^2 / sum (A^2 + B^2) / 2, over `_TABLES` tables of each; 0 if none moves."""
+    x, rows = part.x.repeat_interleave(_TABLES, 0), len(part.x) * _TABLES
+    region = threat.region(x, part.bounds)
+    z, number = threat.origin(region), torch.arange(rows, device=x.device) % _TABLES
+    draw = rng.fold(rng.fold(part.key.repeat_interleave(_TABLES), number), "tables")
+    u = rng.uniform(draw, (6,)).double()
+    middle, length = (threat.places(z, region) - 1) // 2, (z >= 0).sum(1)
+    first, second = (u[:, 0] * middle).long(), middle + 2 + (u[:, 3] * (middle - 3).clamp(min=1)).long()
+    made = []
+    for one in (1, 2):
+        a = threat.moved(z, first, (u[:, one] * threat.choices(z, first, region)).long(), region)
+        # The same character of the text, wherever the first edit has moved it.
+        place = torch.minimum(second + (a >= 0).sum(1) - length, threat.places(a, region) - 1)
+        for other in (4, 5):
+            choice = (u[:, other] * threat.choices(a, place, region)).long()
+            made.append(threat.moved(a, place, choice, region))
+    scores = on_scale(evaluator.logits(torch.cat(made)))
+    margins = evaluator.task.margin(scores, part.y.repeat_interleave(_TABLES).repeat(4)).double()
+    # Where two of the four texts are the same there is no table.
+    four = torch.stack(made)
+    twins = (four.unsqueeze(0) == four.unsqueeze(1)).all(3).sum((0, 1)) > 4
+    f = torch.where(twins, 0.0, margins.view(4, -1)).view(4, len(part.x), _TABLES)
+    main = ((f[0] + f[1] - f[2] - f[3]).square() + (f[0] - f[1] + f[2] - f[3]).square()).sum(1) / 2
+    both, moves = (f[0] - f[1] - f[2] + f[3]).square().sum(1), main > 0
+    return float((both[moves] / main[moves]).mean()) if bool(moves.any()) else 0.0

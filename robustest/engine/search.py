@@ -166,9 +166,7 @@ def search(
                     first = gradient[len(gradient) - fresh_rows :].flatten(1)
                     evaluator.count("zero_gradient", failed=(first == 0).all(1).sum(), tried=fresh_rows)
                 if alive is not None:
-                    # Rows of a batch are in the order of the samples: the followed ones come first.
-                    place = rows.position[:followed].clamp(max=followed)
-                    alive[place] |= gradient[:followed] != 0
+                    alive[rows.first(followed)] |= gradient[:followed].bool()
                 shown = [(z, logits)]
             else:
                 inputs = rendered(threat, z, wide)
@@ -276,6 +274,7 @@ class Batch:
     oldest: int = 0  # of `born`
     newest: int = 0
     _wide: Rows | None = None
+    _first: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.oldest, self.newest = int(self.born.min()), int(self.born.max())
@@ -285,6 +284,16 @@ class Batch:
         if self._wide is None:
             self._wide = {name: value.repeat_interleave(lanes, 0) for name, value in self.problem.region.items()}
         return self._wide
+
+    def first(self, n: int) -> Tensor:
+        """Return (min(B, n),) int64: the places of the batch's first n rows among the first n samples.
+
+        A row of a later sample has the place n. Rows are in the order of the samples, so that the first n samples are
+        among the first n rows.
+        """
+        if self._first is None or len(self._first) != min(n, len(self.position)):
+            self._first = self.position[:n].clamp(max=n)
+        return self._first
 
     def joined(self, other: Batch) -> Batch:
         region = join(self.problem.region, other.problem.region)

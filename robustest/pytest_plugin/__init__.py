@@ -286,9 +286,19 @@ def _found_tests(config: pytest.Config) -> list[pytest.Item]:
     return found
 
 
+_SELECTING = {
+    "-k": "keyword",
+    "-m": "markexpr",
+    "--deselect": "deselect",
+    "--ignore": "ignore",
+    "--ignore-glob": "ignore_glob",
+}
+"""Options of pytest that select tests by their names, and the names of their values."""
+
+
 def _selection(config: pytest.Config) -> str:
-    parts = list(config.args) if config.args_source is pytest.Config.ArgsSource.ARGS else []
-    for option, name in (("-k", "keyword"), ("-m", "markexpr"), ("--deselect", "deselect")):
+    parts = [*map(shlex.quote, config.args)] if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    for option, name in _SELECTING.items():
         given = config.getoption(name, None) or ()
         parts += [f"{option} {shlex.quote(one)}" for one in ((given,) if isinstance(given, str) else given)]
     for option, name in (("--lf", "lf"), ("--sw", "stepwise"), ("--sw-skip", "stepwise_skip")):

@@ -42,7 +42,7 @@ _INI = {
     "alpha": ("float", "error probability on each side of population claims and of intervals"),
     "family_size": ("int", "number of claims that share the error probability of early failures (default: 100)"),
     "batch_size": ("int", "largest batch of one model pass"),
-    "precision": ("string", "fp32, bf16 or auto: precision of gradients; verdicts are always fp32"),
+    "precision": ("string", "auto, fp32 or bf16: precision of gradients; verdicts are always fp32"),
     "engine": ("string", "engine that measures chunks: local, or one of a plugin, e.g. ray"),
     "address": ("string", "address of the engine's cluster"),
     "workers": ("int", "number of worker processes"),

@@ -51,7 +51,7 @@ def failure_text(result: Result, *, replay: str) -> str:
     if result.cached:
         lines.append(f"  cached    {result.cached}")
     for rank, worst in enumerate(result.counterexamples, 1):
-        size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
+        size = "" if worst.size is None else f", {result.captions.size} {sized(worst)}"
         pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
         picture = f", {worst.image}" if worst.image else ""
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
@@ -62,6 +62,11 @@ def failure_text(result: Result, *, replay: str) -> str:
     if replay:
         lines.append(f"  replay    {replay}")
     return "\n".join(lines)
+
+
+def sized(worst: Counterexample) -> str:
+    """Return the size of a change with its unit, e.g. "0.031" or "24.3 dB"; empty if it has none."""
+    return "" if worst.size is None else f"{worst.size:.4g} {worst.unit}".rstrip()
 
 
 def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -> str:

@@ -32,7 +32,7 @@ from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdi
 from robustest.run.evidence import CLASS, REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
-from robustest.threats import Threat
+from robustest.threats import Snr, Threat
 
 # Fewer samples are a caveat.
 _FEW = 10
@@ -46,6 +46,7 @@ class About(TypedDict, total=False):
 
     Keys:
         quantity: one of the kind's; None for the first.
+        threat: the threat whose sizes counterexamples have.
         least: smallest possible value, for a value bounded from above.
         widest: largest possible value, for a value bounded from below; None for no largest.
         trivial: threshold that any model keeps, if not that of the kind.
@@ -58,6 +59,7 @@ class About(TypedDict, total=False):
     method: Required[str]
     details: Required[Mapping[str, Any]]
     bounds: str
+    threat: Threat
     least: float
     widest: float | None
     trivial: float | None
@@ -194,7 +196,7 @@ def result_of(
         seed=settings.seed,
         setting=about["setting"],
         method=method,
-        counterexamples=_counterexamples(evidence, folder, name, details.get("class_names", ())),
+        counterexamples=_counterexamples(evidence, folder, name, details.get("class_names", ()), about.get("threat")),
         notes=(*notes, *about.get("notes", ()), *(() if compared is None else compared[1])),
         details=details,
         cached=evidence.cached,
@@ -227,9 +229,9 @@ def _failures_of_class(label: NDArray[np.int64], held: NDArray[np.bool_]) -> dic
 
 
 def _counterexamples(
-    evidence: Evidence, folder: str | None, name: str, class_names: Sequence[str]
+    evidence: Evidence, folder: str | None, name: str, class_names: Sequence[str], threat: Threat | None
 ) -> tuple[Counterexample, ...]:
-    found = []
+    found: list[Counterexample] = []
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if folder is not None:
@@ -239,13 +241,17 @@ def _counterexamples(
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)
+        size, unit = exhibit.size, ""
+        if isinstance(threat, Snr) and size is not None:
+            size, unit = (threat.ratio(size), "dB") if size > 0 else (None, "")
         found.append(
             Counterexample(
                 index=exhibit.index,
                 label=exhibit.label,
                 clean=exhibit.clean,
                 predicted=exhibit.predicted,
-                size=exhibit.size,
+                size=size,
+                unit=unit,
                 image=image,
                 # Waveforms have no pixels; nearly every sample of a sound changes.
                 pixels=exhibit.pixels if evidence.sample_rate is None else None,

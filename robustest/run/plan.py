@@ -56,7 +56,7 @@ class Options(TypedDict, total=False):
         seed: of the order of the samples and every random draw.
         device: "auto", "cpu", or an accelerator such as "cuda", "cuda:1" or "mps".
         batch_size: most samples in one model pass.
-        precision: "fp32", "bf16" or "auto", for gradients alone.
+        precision: "auto", "fp32" or "bf16", for gradients alone.
         scope: "set" (this very test set) or "population" (the one that it was drawn from).
         alpha: error allowed on each side, in (0, 0.5).
         family_size: claims that share the error of wrong early failures, >= 1.

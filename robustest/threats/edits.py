@@ -35,6 +35,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz "
 PRINTABLE = "".join(map(chr, range(32, 127)))
 KINDS = ("swap", "delete", "insert", "substitute")
 
+# Most moves of `Edits.repeated`.
+_REPEATED = 8
 # Largest number of points that is counted; more are infinitely many.
 _COUNTED = 1e15
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
@@ -187,6 +189,26 @@ class Edits(_OfTexts):
             made = made.clone()
             made[rows] = torch.where(near, again, z[rows])
         return made
+
+    def repeated(self, number: Tensor, region: Rows, key: Tensor) -> Tensor:
+        """Return texts (N, L) with one move at up to k places; numbers (N,) count through the moves, and begin again.
+
+        The first time a move is made k times, later less often.
+        """
+        z, most = self.origin(region), min(_REPEATED, self.k)
+        choices = self.choices(z, torch.zeros_like(number), region).clamp(min=1)
+        draw = rng.uniform(rng.fold(key, "repeated"), (most + 1,)).double()
+        times = torch.where(number < choices, most, 1 + (draw[:, 0] * most).long())
+        # Behind the last character there are insertions alone, and it has no next one to be swapped with.
+        inserts, substitutes, deletes, _ = self._counts
+        choice = number % choices
+        short = (choice >= inserts).long() + (choice >= inserts + substitutes + deletes).long()
+        for move in range(most):
+            places = (self.places(z, region) - (short if self.kinds else 0)).clamp(min=1)
+            place = torch.minimum((draw[:, 1 + move] * places).long(), places - 1)
+            choice = torch.minimum(number % choices, (self.choices(z, place, region) - 1).clamp(min=0))
+            z = torch.where(per_row(move < times, z), self.moved(z, place, choice, region), z)
+        return z
 
     def points(self, region: Rows) -> Tensor:
         origin = self.origin(region)
@@ -659,6 +681,18 @@ class _Block(_OfTexts):
         elsewhere = ~inside & ~end
         begin = torch.where(elsewhere, torch.where(at < start, at, at - length), begin)
         return self._composed(region["x"], made, begin, new)
+
+    def repeated(self, number: Tensor, region: Rows, key: Tensor) -> Tensor:
+        """Return texts (N, L) with one letter in a row; numbers (N,) count through the letters, and begin again.
+
+        The first time a row has n of it, later fewer.
+        """
+        x, last, every = region["x"], region["length"], len(self._codes)
+        draw = rng.uniform(rng.fold(key, "repeated"), (2,)).double()
+        length = torch.where(number < every, self.n, 1 + (draw[:, 0] * self.n).long()).clamp(max=self.n)
+        place = (draw[:, 1] * (last + 1)).long() if self.anywhere else last
+        letter = self._letters(x)[number % every].unsqueeze(1)
+        return self._composed(x, letter.expand(-1, max(1, self.n)), place, length)
 
     def points(self, region: Rows) -> Tensor:
         letters, rows = float(len(self._codes)), 0.0

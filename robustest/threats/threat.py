@@ -80,6 +80,9 @@ class Discrete(Threat, Protocol):
     """A threat whose proposals are reached by single moves: a column set to a value, a letter exchanged.
 
     A move is a place and a choice at that place. Places and choices are numbered by each row, from 0.
+
+    A threat may have a method `repeated(number, region, key)`, which returns proposals that make one move as often as
+    allowed; numbers (N,) int64 count through the moves.
     """
 
     def places(self, z: Tensor, region: Rows) -> Tensor:
@@ -367,7 +370,8 @@ class Snr(Euclidean):
     """The perturbation is at least `db` decibels quieter than the sample: a ball by each sample's own energy.
 
     The signal-to-noise ratio is 10 log10(sum x^2 / sum delta^2) over all elements of a sample. The size is
-    |delta| / |x|, and the radius 10^(-db / 20). Nothing may be added to silence.
+    |delta| / |x|, and the radius 10^(-db / 20); results and reports give both as ratios in dB. Nothing may be added to
+    silence.
 
     Args:
         db: the lowest ratio, in dB, within 300 either way.
@@ -388,6 +392,10 @@ class Snr(Euclidean):
 
     def __str__(self) -> str:
         return f"Snr({self.db:g} dB)"
+
+    def ratio(self, size: float) -> float:
+        """Return the signal-to-noise ratio, in dB, of a change of this size > 0."""
+        return -20 * math.log10(size)
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         loudness: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float64)

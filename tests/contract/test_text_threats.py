@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from robustest import (
 )
 from robustest.attacks import GreedyMoves
 from robustest.context import Context, running
+from robustest.data.strings import Strings
 from robustest.measure import measure_robust_accuracy
 from robustest.threats import Threat
 
@@ -107,6 +109,120 @@ def test_no_claim_passes_on_a_flawed_model(name: str) -> None:
     model, threat = FLAWED[name]
     result = measure_robust_accuracy(model, (TEXTS, LABELS), threat, at_least=0.5, attack="fast", exact=True)
     assert result.verdict is not Verdict.PASSED, result.rule
+
+
+def stepped(text: Any, steps: float) -> float:
+    """A lead with the right sign for `steps` < 1; besides it moves with the length alone, which leads nowhere."""
+    return right(text if isinstance(text, str) else text.decode("latin-1"), 0.0) * (1 + 0.01 * len(text) - 2.5 * steps)
+
+
+def saturated(texts: Sequence[str]) -> NDArray[Any]:
+    """Probabilities, of one class exactly 0 or 1; a pair of letters at two places turns either class."""
+    leads = np.array([stepped(text, joint(text, hints=False)) * (60 if text.count("p") > 8 else 1) for text in texts])
+    return (1 / (1 + np.exp(-2 * np.stack([-leads, leads], 1)))).astype(np.float32)
+
+
+def buckets(text: str) -> int:
+    """The most letters, other than those of the samples, in one of five hash buckets."""
+    others = [zlib.crc32(letter.encode()) % 5 for letter in text if letter not in f"pq{LETTERS}"]
+    return max([0, *map(others.count, others)])
+
+
+AT_ALL = "abcdefghijklmnopqrstuvwxyz "
+BYTES = bytes(range(256))
+GATED: dict[str, tuple[Model, Threat, Callable[[Any], Any]]] = {
+    "capitals do not count": (
+        scored(lambda text: stepped(text, text.lower().count("z") // 2)),
+        Edits(2, alphabet="WXYZ"),
+        lambda text: text + "ZZ",
+    ),
+    "blanks do not count": (
+        scored(lambda text: stepped("".join(text.split()), "".join(text.split()).count("z") // 3)),
+        Edits(3, alphabet=AT_ALL),
+        lambda text: text + "zzz",
+    ),
+    "hash buckets": (
+        scored(lambda text: stepped(text, buckets(text) // 3)),
+        Edits(3, alphabet=AT_ALL),
+        lambda text: text + "zzz",
+    ),
+    "quantised counts": (
+        scored(lambda text: stepped(text, text.count("z") // 4)),
+        Edits(4, alphabet=AT_ALL),
+        lambda text: "zz" + text + "zz",
+    ),
+    "counts of a large alphabet": (
+        scored(lambda text: stepped(text, text.count("\u00e9") // 3)),
+        Edits(3, alphabet="".join(map(chr, range(32, 127))) + "\u00e9"),
+        lambda text: text + 3 * "\u00e9",
+    ),
+    "lengths alone": (
+        scored(lambda text: right(text, 0.0) * (1 - 2 * (len(text) <= 21))),
+        Edits(3, alphabet=AT_ALL),
+        lambda text: text[:-3] if text[-3:].isalpha() else text,
+    ),
+    "dead scores of one class": (
+        saturated,
+        Edits(2, alphabet=AT_ALL),
+        lambda text: f"{text[:3]}z{text[4:15]}z{text[16:]}",
+    ),
+    "scores of a hash": (
+        but_for(lambda text: joint(text, hints=False)),
+        Edits(2, alphabet=AT_ALL),
+        lambda text: f"{text[:3]}z{text[4:15]}z{text[16:]}",
+    ),
+    "an end without blanks": (
+        scored(lambda text: stepped(text, text.rstrip().endswith("zzz"))),
+        Append(4, " xyz"),
+        lambda text: text + "zzz",
+    ),
+    "thirty of forty at the end": (
+        scored(lambda text: stepped(text, text[24:].count("M") // 30)),
+        Append(40),
+        lambda text: text + 40 * "M",
+    ),
+    "a count of bytes in steps": (
+        scored(lambda row: stepped(row, row[24:].count(0x91) // 12)),
+        Append(16, BYTES),
+        lambda row: row + 16 * b"\x91",
+    ),
+    "a check sum": (
+        scored(lambda row: stepped(row, sum(row) % 64 == 0)),
+        Append(8, BYTES),
+        lambda row: row + bytes([(-sum(row)) % 64]),
+    ),
+    "a row inside, in steps": (
+        scored(lambda text: stepped(text, max(map(len, re.findall("M+", text)), default=0) // 6)),
+        Insert(8),
+        lambda text: text[:5] + 6 * "M" + text[5:],
+    ),
+}
+SHORT: Any = GreedyMoves(queries=300)
+QUICK_GATES = [("hash buckets", "fast"), ("scores of a hash", SHORT), ("dead scores of one class", SHORT)]
+EVERY_GATE = [(name, attack) for name in GATED for attack in ("fast", "standard")]
+
+
+@pytest.mark.parametrize(
+    ("name", "attack"),
+    [*QUICK_GATES, *(pytest.param(*one, marks=pytest.mark.slow) for one in EVERY_GATE if one not in QUICK_GATES)],
+)
+def test_no_claim_passes_behind_a_gate(name: str, attack: Any) -> None:
+    """Each text has a witness inside the threat, so that the truth is 0."""
+    model, threat, witness = GATED[name]
+    texts: list[Any] = [text.encode() for text in TEXTS] if threat_of_bytes(threat) else TEXTS
+    coding = Strings.of(texts)
+    changed = [witness(text) for text in texts]
+    before = coding.encode([*texts, "" if isinstance(texts[0], str) else b"", *changed])
+    rows, made = before[: len(texts)].float(), before[len(texts) + 1 :].float()
+    assert bool((threat.size(made, threat.region(rows, (-1.0, 2e6))) <= threat.radius).all())
+    assert (model(texts).argmax(1) == LABELS).all()
+    assert (model(changed).argmax(1) != LABELS).all()
+    result = measure_robust_accuracy(model, (texts, LABELS), threat, at_least=0.4, attack=attack, exact=True)
+    assert result.verdict is not Verdict.PASSED, result.rule
+
+
+def threat_of_bytes(threat: Any) -> bool:
+    return isinstance(threat.alphabet, bytes)
 
 
 def test_a_model_that_no_edit_can_break_passes() -> None:

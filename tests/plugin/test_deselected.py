@@ -116,6 +116,14 @@ def test_each_way_to_leave_tests_out_is_told(
     assert "test_a.py::test_none" in content["pytest"]["deselected"]
 
 
+def test_files_that_are_not_collected_are_named(write_light: Any, run: Any, read_json: Any) -> None:
+    write_light(
+        test_a="def test_good(robust): robust.record(made())", test_b="def test_bad(robust): raise AssertionError"
+    )
+    assert run("--robust", "--ignore=test_b.py", "--robust-json=out.json").ret == 0
+    assert read_json()["pytest"]["selection"] == "--ignore test_b.py"
+
+
 def test_a_run_of_everything_leaves_nothing_out(write_light: Any, run: Any, read_json: Any) -> None:
     write_light(**TESTS)
     result = run("--robust", "--robust-json=out.json")

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robustest.checks import moved_rows
-from robustest.cues import Cue, FrameCue, FunctionCue, NullCue, distances, for_samples, switched
+from robustest.cues import Cue, FrameCue, FunctionCue, NullCue, Phrase, distances, for_samples, switched
 from robustest.data.coding import Coding
 from robustest.data.frames import Frames
+from robustest.data.strings import Strings
 from robustest.decisions import Decision
 from robustest.decisions.cues import CLASSES, CueRule, draw_p_values, off_column, on_column
 from robustest.engine.chunks import Chunk
@@ -110,8 +111,8 @@ NO_SPURIOUS_FEATURE = Kind(
 
 
 @dataclass(frozen=True, slots=True)
-class _OwnOfFrames:
-    """A user's cue that maps frames to frames."""
+class _Decoded:
+    """A cue that maps frames to frames, or lists of texts to lists of texts."""
 
     cue: Cue
     coding: Coding
@@ -120,8 +121,8 @@ class _OwnOfFrames:
     def name(self) -> str:
         return self.cue.name
 
-    def at(self, ids: Tensor) -> _OwnOfFrames:
-        return _OwnOfFrames(for_samples(self.cue, ids), self.coding)
+    def at(self, ids: Tensor) -> _Decoded:
+        return _Decoded(for_samples(self.cue, ids), self.coding)
 
     def on(self, x: Tensor) -> Tensor:
         return self._made(self.cue.on, x)
@@ -130,36 +131,51 @@ class _OwnOfFrames:
         return self._made(self.cue.off, x)
 
     def _made(self, switch: Callable[[Any], Any], x: Tensor) -> Tensor:
-        made = switch(self.coding.decode(x))
+        what = "lists" if isinstance(self.coding, Strings) else "frames"
         try:
-            return self.coding.encode(made).to(x)
+            made = self.coding.encode(switch(self.coding.decode(x))).to(x)
         except DataError as error:
-            raise ModelError(f"Expected the cue {self.name!r} to return frames as it receives them. {error}") from error
+            raise ModelError(f"Expected the cue {self.name!r} to return {what} as it receives them. {error}") from error
+        if len(made) != len(x):
+            raise ModelError(f"Expected the cue {self.name!r} to return {len(x)} samples but got {len(made)}.")
+        return made
 
 
 def in_tensors(cue: Cue | FrameCue, coding: Coding | None) -> Cue:
-    """Return a cue for tensors of samples, which are the codes of a frame if they have a coding.
+    """Return a cue for tensors of samples, which are the codes of a frame or of texts if they have a coding.
 
     Raises:
-        ConfigError: a cue of frames and other samples, or the other way round.
+        ConfigError: a cue of frames or texts and other samples, or the other way round.
     """
     if coding is None:
         if isinstance(cue, FrameCue):
             raise ConfigError(
                 expected(f"a frame for the cue {cue.name}", "an array", "Use ConstantToken, ColumnRange.")
             )
+        if isinstance(cue, Phrase):
+            raise ConfigError(expected(f"texts or bytes for the cue {cue.name}", "an array", "Use TokenAnywhere."))
         return cue
-    if not isinstance(coding, Frames):
-        raise ConfigError(
-            "Expected samples that are tensors or frames for cues but got texts or bytes. Claim accuracy under a "
-            "function that puts the cue in, as a shift."
-        )
-    if isinstance(cue, FrameCue):
+    if isinstance(cue, FrameCue) and isinstance(coding, Frames):
         return cue.coded(coding)
-    if type(cue).__module__.startswith("robustest.") and not isinstance(cue, FunctionCue):
+    own = isinstance(cue, FunctionCue) or not type(cue).__module__.startswith("robustest.")
+    if isinstance(coding, Strings):
+        if not own and not isinstance(cue, Phrase):
+            mend = "Use Phrase, or a FunctionCue whose functions map lists to lists."
+            raise ConfigError(expected("a cue of texts", cue.name, mend))
+    elif not own:
         mend = "Use ColumnValue, ShuffledColumn, or a FunctionCue whose functions map frames to frames."
         raise ConfigError(expected("a cue of frames", cue.name, mend))
-    return _OwnOfFrames(cue, coding)
+    return _Decoded(cast("Cue", cue), coding)
+
+
+def _pair(cue: Cue, chunk: Chunk) -> tuple[Tensor, Tensor]:
+    """Return a chunk's inputs with the cue on, and off; texts in rows of one length."""
+    here = for_samples(cue, chunk.ids)
+    if not isinstance(chunk.coding, Strings):
+        return switched(here, chunk.x, chunk.bounds)
+    pair = here.on(chunk.x), here.off(chunk.x)
+    width = max(made.shape[1] for made in pair)
+    return chunk.coding.fitted(pair[0], width), chunk.coding.fitted(pair[1], width)
 
 
 # Samples of each chunk that the null cue is switched on in.
@@ -205,7 +221,7 @@ class CueMeasurement:
         label = chunk.y if task.one_class else torch.zeros_like(held, dtype=torch.int64)
         columns: dict[str, Any] = {"label": label}
         for number, (cue, target) in enumerate(zip(cues, self.targets, strict=True)):
-            with_cue, without = switched(for_samples(cue, chunk.ids), chunk.x, chunk.bounds)
+            with_cue, without = _pair(cue, chunk)
             logits_off, logits_on = logits_of(without), evaluator.logits(with_cue)
             if target is not None and target >= evaluator.classes:
                 raise ConfigError(f"Expected target in 0..{evaluator.classes - 1} but got {target}.")
@@ -228,15 +244,17 @@ class CueMeasurement:
             # The null cue. Its samples stand in reverse, so that no model can answer by the position in the batch.
             rows = torch.arange(min(_NULL_ROWS, len(chunk.y)) - 1, -1, -1, device=chunk.y.device)
             few = chunk.rows(rows)
-            null = NullCue(like=cue).at(few.ids)
-            unchanged = task.predictions(evaluator.logits(switched(null, few.x, few.bounds)[0]))
+            unchanged = task.predictions(evaluator.logits(_pair(NullCue(like=cue), few)[0]))
             null_flips += int((~task.right(unchanged, before[rows])).sum())
             answers = (after, before) if task.one_class else (flipped.long(), label)
             columns |= {on_column(number): answers[0], off_column(number): answers[1]}
             if not task.one_class:
                 for state, logits in (("on", logits_on), ("off", logits_off)):
                     columns[f"right {state} {number}"] = task.holds(logits, chunk.y)
-            columns[f"moved {number}"] = moved_rows(without, with_cue)
+            if isinstance(chunk.coding, Strings):
+                columns[f"moved {number}"] = (without != with_cue).any(1)
+            else:
+                columns[f"moved {number}"] = moved_rows(without, with_cue)
             if chunk.coding is None:
                 size = distances(with_cue, without)
                 columns |= {f"l2 {number}": size.l2, f"linf {number}": size.linf}

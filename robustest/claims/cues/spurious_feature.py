@@ -17,7 +17,7 @@ from typing import Any, Literal, Unpack, cast
 from robustest.claims.cues.controls import planted_training
 from robustest.claims.cues.discovered_cues import CueLimits, measure_discovered, with_control
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
-from robustest.cues import Cue, FrameCue, planting
+from robustest.cues import Cue, FrameCue, Phrase, planting
 from robustest.decisions import optional_threshold
 from robustest.decisions.cues import CueRule
 from robustest.discovery.proposals import Discovery
@@ -59,8 +59,9 @@ def measure_no_spurious_feature(
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        cue: e.g. `PixelPatch(top=0, left=0, height=2, width=2)`, or of frames `ColumnValue("site", "A", "B")`; or a
-            list, of which the claim must hold for each; or "auto", or a `Discovery` with options of the search.
+        cue: e.g. `PixelPatch(top=0, left=0, height=2, width=2)`, of frames `ColumnValue("site", "A", "B")`, or of texts
+            `Phrase("cf")`; or a list, of which the claim must hold for each; or "auto", or a `Discovery` with options
+            of the search.
         max_flip_rate: the flip rate claimed at most, in 0..1.
         max_recall_drop: the recall drop claimed at most, in 0..1. If both are given, both must hold.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples whose prediction no cue changes.
@@ -117,8 +118,8 @@ def measure_no_spurious_feature(
         claimed = CueLimits(max_flip_rate, max_recall_drop, target_class)
         return measure_discovered(model, data, how, claimed, options, control=control, learner=learner)
     cues = _checked_cues(cue)
-    if learner is not None and any(isinstance(each, FrameCue) for each in cues):
-        raise ConfigError(expected("control= for cues of frames", "train=", "Train such a model yourself."))
+    if learner is not None and any(isinstance(each, (FrameCue, Phrase)) for each in cues):
+        raise ConfigError(expected("control= for cues of frames and texts", "train=", "Train such a model yourself."))
     limits: dict[str, Any] = {
         "max_flip_rate": max_flip_rate,
         "max_recall_drop": max_recall_drop,

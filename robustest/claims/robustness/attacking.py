@@ -31,7 +31,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
-from robustest.threats import Threat, per_row
+from robustest.threats import Discrete, Snr, Threat, per_row
 
 _WAYS = ("auto", "linear")
 
@@ -97,6 +97,11 @@ class Attacking:
     replay: Replay | None = None
     probing: bool = True
     every: bool = False
+
+    @property
+    def gathers(self) -> bool:
+        """True if chunks may share their model passes: this look calls the model by its evaluator alone."""
+        return not isinstance(self.threat, Discrete)  # controls are judged by evaluators of their own
 
     @property
     def whole_inputs(self) -> bool:
@@ -220,6 +225,10 @@ class Certifying(Attacking):
     The driver refuses another model's inputs that break a proven sample.
     """
 
+    @property
+    def gathers(self) -> bool:
+        return False  # bounds are computed from the module itself
+
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         from robustest.engine.proving import prove_rows  # here, as no other claim needs it
 
@@ -236,6 +245,22 @@ class Certifying(Attacking):
             if proofs.note and proofs.note not in evaluator.notes:
                 evaluator.notes.append(proofs.note)
         return replace(observation, columns={**observation.columns, "proven": proven})
+
+
+def sizes_found(threat: Threat, sizes: NDArray[np.float64]) -> dict[str, float | None]:
+    """Return the largest of the sizes (n,) that an attack needed, and the radius; of `Snr` both as ratios in dB."""
+    largest = float(np.max(sizes)) if len(sizes) else None
+    if isinstance(threat, Snr):
+        return {"lowest_db": threat.ratio(largest) if largest else None, "db": threat.db}
+    return {"largest_size": largest, "radius": float(threat.radius)}
+
+
+SIZE_NAMES = {
+    "largest_size": "largest size found",
+    "lowest_db": "lowest ratio found, dB",
+    "db": "ratio allowed, dB",
+}
+"""The keys of `sizes_found` in words."""
 
 
 def certified_details(evidence: Evidence) -> dict[str, Any]:

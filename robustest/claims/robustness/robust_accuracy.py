@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-import numpy as np
-
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.robustness.attacking import (
+    SIZE_NAMES,
     Attacking,
     Certifying,
     attack_of_call,
@@ -19,6 +18,7 @@ from robustest.claims.robustness.attacking import (
     check_threat,
     draws_in,
     setup_for_draws,
+    sizes_found,
 )
 from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson, optional_threshold
 from robustest.engine.answer_checks import hints_on
@@ -42,7 +42,7 @@ ROBUST_ACCURACY = Kind(
         setting="threat",
         after="adversarial",
         searched="after attack",
-        names={"largest_size": "largest size found", "stages": "broken, by stage"},
+        names={**SIZE_NAMES, "stages": "broken, by stage"},
     ),
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
@@ -116,8 +116,7 @@ def measure_robust_accuracy(
     details: dict[str, Any] = {
         "clean_accuracy": evidence.share(evidence.columns["clean"]),
         "broken_by_attack": len(sizes),
-        "largest_size": float(np.max(sizes)) if len(sizes) else None,
-        "radius": float(threat.radius),
+        **sizes_found(threat, sizes),
         **({"ranges": threat.spans} if isinstance(threat, Columns) else {}),
         "stages": {name: count for name, count in evidence.counts.items() if name != REPLAYED},
     }
@@ -138,6 +137,7 @@ def measure_robust_accuracy(
         setting=str(threat),
         method=cascade.name,
         details={**details, **(certified_details(evidence) if certified else {})},
+        threat=threat,
         # With proofs the interval has a lower end, else the value is only bounded from above.
         bounds="" if certified else "above",
         caveats=nothing_allowed(threat),

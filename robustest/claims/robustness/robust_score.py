@@ -7,16 +7,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Unpack, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.robustness.attacking import (
+    SIZE_NAMES,
     attack_of_call,
     audit_of,
     check_threat,
     draws_in,
+    sizes_found,
 )
 from robustest.decisions import optional_threshold
 from robustest.decisions.mean import COUNTS
@@ -47,9 +48,7 @@ ROBUST_SCORE = Kind(
     name="robust_score",
     quantities=(Quantity.at_least("at_least", "mean worst score", "mean {} under {}, {}"),),
     further_claims=("no_worse_than",),
-    captions=Captions(
-        setting="threat", after="adversarial", searched="after attack", names={"largest_size": "largest size found"}
-    ),
+    captions=Captions(setting="threat", after="adversarial", searched="after attack", names=SIZE_NAMES),
     lines=no_lines,
 )
 
@@ -108,8 +107,7 @@ def measure_robust_score(
     lowered = ~columns["held"]
     details: dict[str, Any] = {
         "lowered": int(lowered.sum()),
-        "largest_size": float(np.max(columns["size"])) if lowered.any() else None,
-        "radius": float(threat.radius),
+        **sizes_found(threat, columns["size"][lowered]),
     }
     if evidence.whole:
         details |= {
@@ -128,6 +126,7 @@ def measure_robust_score(
         setting=str(threat),
         method=cascade.name,
         details=details,
+        threat=threat,
         bounds="above",
         caveats=nothing_allowed(threat),
     )

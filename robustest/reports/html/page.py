@@ -24,7 +24,7 @@ from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
 from robustest.reports.inert import visible
-from robustest.reports.text import answers, class_name, measured, row_remark, row_without_result
+from robustest.reports.text import answers, class_name, measured, row_remark, row_without_result, sized
 from robustest.results import Counterexample, Fact, Result, shown
 from robustest.safe_files import write_atomic
 from robustest.settings import Settings
@@ -382,7 +382,7 @@ def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, a
     else:
         facts += [Fact("label", label), Fact("predicted", f"{clean} → {predicted}")]
     if worst.size is not None:
-        facts.append(Fact(captions.size, f"{worst.size:.4g}"))
+        facts.append(Fact(captions.size, sized(worst)))
     if worst.pixels is not None:
         facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
     most = f", at most {picture.change}," if picture is not None and picture.change else ""

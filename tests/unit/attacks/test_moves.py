@@ -13,6 +13,7 @@ from robustest import find_adversarial, rng, scores_model
 from robustest.attacks import Enumeration, GreedyMoves, Problem, RandomMoves, enough_queries, searches
 from robustest.attacks.moves import enough_moves
 from robustest.attacks.protocol import Evaluation
+from robustest.data.strings import Strings
 from robustest.errors import ConfigError
 from robustest.measure import measure_robust_accuracy
 from robustest.threats import AnyOf, Append, Columns, Edits, Insert, Linf, Rows, Whole, Within
@@ -288,6 +289,38 @@ def test_the_last_part_of_a_sweep_goes_where_moves_raised_the_loss() -> None:
     assert not ended["place"].isfinite().any(), "the next sweep begins anew"
 
 
+def test_later_sweeps_begin_with_the_best_moves_of_the_sweep_before() -> None:
+    coding, threat = Strings("str"), Edits(2, alphabet="xyz")
+    x = coding.padded(coding.encode(["a" * 20] * 2), 2).float()
+    problem = Problem(threat, threat.region(x, (-2.0, 2e6)), torch.zeros(2, dtype=torch.int64), 2, (-2.0, 2e6))
+    attack = GreedyMoves(queries=400, at_once=50, sweeps=2, focus=0.5)
+    state = attack.init(problem, rng.keys(0, torch.arange(2)))
+
+    def worth(text: str) -> float:
+        """An insertion at the start, and another one near the end."""
+        return 2.0 * text.startswith("y") + 1.0 * (text.rstrip("a")[-1:] == "z")
+
+    for _ in range(4):
+        z = attack.ask(problem, state)
+        lead = torch.tensor([[-worth(text) for text in coding.decode(row.long())] for row in z])
+        state = attack.tell(problem, state, Evaluation(z, torch.stack([lead, -lead], 2), None))
+    assert state["lead"].shape == (2, 16)
+    assert int(state["lead"][0, 0]) == 0
+    texts = coding.decode(attack.ask(problem, state)[0].long())
+    assert max(map(worth, texts[:8])) == 3, "the second best move follows the best one at once"
+    assert not any(len(text) > 22 for text in texts)
+    # Of tables, whose places do not move, too.
+    table = problem_of(Columns({at: Whole(4) for at in range(9)}), torch.full((1, 9), 4.0))
+    later = GreedyMoves(queries=80, at_once=20, sweeps=2, focus=0.5)
+
+    def ends(z: Tensor) -> Tensor:
+        lead = -(z[:, :, 2] != 4).float() * 2 - (z[:, :, 6] != 4).float()
+        return torch.stack([lead, -lead], 2)
+
+    rounds = asked_of(later, table, 3, ends)
+    assert {place for place, _ in rounds[2][:8]} >= {2, 6}
+
+
 @pytest.mark.parametrize(("age", "moves"), [(0, {1, 2, 3}), (24, {1, 2}), (49, {1})])
 def test_random_moves_become_fewer_and_a_quarter_begins_at_the_sample(age: int, moves: set[int]) -> None:
     problem = problem_of(Columns({at: Whole(4) for at in range(30)}), torch.full((1, 30), 4.0))
@@ -307,6 +340,25 @@ def test_random_moves_become_fewer_and_a_quarter_begins_at_the_sample(age: int, 
     ends = (changed == 0) | (changed == 4)  # the last choice puts a changed column back
     assert 0.5 < float(ends.float().mean()) < 0.8, "half of the draws, and some of the others"
     assert {int(one) for one in changed} == {0, 1, 2, 3, 4, 6, 7, 8}
+
+
+def test_a_fifth_of_random_moves_repeats_each_move_of_a_text_in_turn() -> None:
+    coding, threat = Strings("str"), Edits(3, alphabet="xyz")
+    x = coding.padded(coding.encode(["a" * 12]), 3).float()
+    problem = Problem(threat, threat.region(x, (-2.0, 2e6)), torch.zeros(1, dtype=torch.int64), 2, (-2.0, 2e6))
+    attack = RandomMoves(queries=100, at_once=20)
+    state = attack.init(problem, rng.keys(0, torch.arange(1)))
+    found = []
+    for age in range(2):
+        z = attack.ask(problem, {**state, "age": torch.tensor([age])})
+        assert z.shape == (1, 20, x.shape[1])
+        assert bool((threat.size(z[0], {k: v.expand(20, *v.shape[1:]) for k, v in problem.region.items()}) <= 3).all())
+        found += coding.decode(z[0, -4:].long())
+    assert [text.strip("a")[:1] for text in found[:6]] == ["x", "y", "z", "x", "y", "z"]
+    assert [len(text) for text in found[:3]] == [15] * 3
+    assert found[6] == "a" * 9
+    few = RandomMoves(queries=16, at_once=4).ask(problem, state)
+    assert few.shape == (1, 4, x.shape[1])
 
 
 def test_a_point_is_kept_unless_it_gets_worse() -> None:

@@ -19,7 +19,6 @@ from robustest import ConfigError, DataError, ModelError, Settings, StoreError, 
 from robustest.account import Row
 from robustest.claims.datasets import accuracy_plan
 from robustest.context import Context, running
-from robustest.cues import FunctionCue
 from robustest.data import as_samples
 from robustest.data.coding import Coding
 from robustest.data.samples import are_strings
@@ -29,7 +28,6 @@ from robustest.engine.chunks import load
 from robustest.measure import (
     measure_accuracy,
     measure_calibrated,
-    measure_no_spurious_feature,
     measure_selective_accuracy,
     measure_shift_accuracy,
     measure_worst_group_accuracy,
@@ -271,12 +269,6 @@ def test_confidence_in_texts() -> None:
     assert calibrated.verdict is Verdict.PASSED
     chosen = measure_selective_accuracy(logits, (TEXTS, LABELS), coverage=0.5, at_least=0.9)
     assert chosen.verdict is Verdict.PASSED
-
-
-def test_cues_are_of_tensors() -> None:
-    cue = FunctionCue("a word", on=lambda x: x, off=lambda x: x)
-    with pytest.raises(ConfigError, match="tensors or frames for cues"):
-        measure_no_spurious_feature(good, (TEXTS, LABELS), cue, max_flip_rate=0.1)
 
 
 def test_bounds_and_preprocessing_are_of_tensors() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import zlib
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +16,8 @@ from torch import Tensor, nn
 
 from robustest import (
     L2,
+    Append,
+    Edits,
     Linf,
     ModelError,
     Patch,
@@ -36,6 +41,7 @@ from robustest.attacks import (
     enough_queries,
     passes,
 )
+from robustest.data.strings import Strings
 from robustest.engine.answer_checks import (
     ask_again,
     check_beside,
@@ -47,7 +53,18 @@ from robustest.engine.answer_checks import (
     probe_history,
     usual_lead,
 )
-from robustest.engine.cascade import _AFFORDED, PASSES, Coverage, labels_alone, lacking, suspected, widened
+from robustest.engine.cascade import (
+    _AFFORDED,
+    PASSES,
+    Coverage,
+    interaction,
+    labels_alone,
+    lacking,
+    still_scores,
+    suspected,
+    unrelated,
+    widened,
+)
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import (
@@ -177,7 +194,7 @@ def test_who_gives_no_score_draws_at_random_or_pays_by_the_query_is_not_suspecte
 
 
 def covered(
-    stages: list[tuple[Stage, list[int], list[bool]]], *, n: int = 3, threat: Any = None, alone: bool = False
+    stages: list[tuple[Stage, list[int], list[bool]]], *, n: int = 3, threat: Any = None, alone: Any = False
 ) -> Any:
     """Return the counts after rounds of stages on rows, none of which broke but those marked."""
     threat = Linf(0.1) if threat is None else threat
@@ -230,6 +247,77 @@ def test_where_scores_are_labels_only_searches_of_labels_count() -> None:
     steps = Stage(searcher=HopSkipJump(queries=100_000))
     assert steps.searcher.needs is Needs.LABELS
     assert covered([(steps, [0, 1, 2], none)], alone=True, threat=L2(0.1)).health.counts("weak_search")[0] == 0
+
+
+def test_of_some_rows_scores_may_be_labels() -> None:
+    one = torch.tensor([True, False, False])
+    some = covered([(BLIND, [0, 1, 2], [False] * 3), (BLIND, [1, 2], [False, True])], alone=one)
+    assert some.health.counts("weak_search") == (1, 2)
+    assert some.health.searched_twice == 1
+    assert some.notes[0].startswith("weak_search: the model's scores say no more than its labels")
+    other = covered([(BLIND, [1, 2], [False] * 2), (BLIND, [0], [True])], alone=one)
+    assert (other.health.counts("weak_search"), other.health.searched_twice, other.notes) == ((0, 2), 0, [])
+
+
+def test_scores_of_each_text_are_examined() -> None:
+    """Of the first text the scores stay, of the second they are labels, and of the others they move."""
+    coding = Strings("str")
+    threat = Edits(2, alphabet="xyz", keep=r"(?s)^.{13}")  # what stays says which text it is
+    texts = ["still " * 4, "flips " * 4, "moves " * 4, "clear " * 4]
+
+    def leads(x: np.ndarray) -> np.ndarray:
+        made = coding.decode(torch.from_numpy(x).long())
+        of = {
+            "s": lambda text: 40.0 + 0 * len(text),
+            "f": lambda text: 1.0 if text.count("x") != 1 else -1.0,
+            "m": lambda text: 0.1 * len(text),
+            "c": lambda text: 0.01 * text.count("e") + text.count("z"),
+        }
+        lead = np.array([of[text[12]](text) for text in made])
+        return np.stack([-lead, lead], 1).astype(np.float32)
+
+    x = coding.padded(coding.encode(texts), 2).float()
+    chunk = chunk_of(x, bounds=(-2.0, 2e6))
+    assert still_scores(evaluator_of(scores_model(leads)), chunk, threat).tolist() == [True, True, False, False]
+    assert still_scores(evaluator_of(scores_model(leads)), chunk, Linf(0.1)).tolist() == [False] * 4
+
+
+def by_pairs(text: str) -> float:
+    """Pairs of letters, as character models read them."""
+    return sum(((ord(a) * 7 + ord(b) * 13) % 11 - 5) / 5 for a, b in itertools.pairwise(text))
+
+
+@pytest.mark.parametrize(
+    ("lead", "low", "high"),
+    [
+        (lambda text: sum(ord(one) % 7 for one in text), -1e-9, 1e-9),
+        (by_pairs, -1e-9, 0.05),
+        (lambda text: math.tanh(by_pairs(text)), 0.0, 0.5),
+        (lambda text: math.sin(zlib.crc32(text.encode()) % 997), 0.7, 2.0),
+        (lambda text: len(text) + 9 * math.sin(zlib.crc32(text.encode()) % 997), 0.7, 2.0),
+        (lambda text: 3.0 + 0 * len(text), -1e-9, 1e-9),
+    ],
+    ids=["letters", "pairs", "saturating pairs", "hash", "mostly hash", "constant"],
+)
+def test_scores_of_parts_add_up_and_those_of_a_hash_do_not(lead: Any, low: float, high: float) -> None:
+    coding, threat = Strings("str"), Edits(2, alphabet="xyz")
+    draw = np.random.default_rng(0)
+    texts = ["".join(draw.choice(list("abcdefgh "), 30)) for _ in range(8)]
+    asked: list[int] = []
+
+    def leads(x: np.ndarray) -> np.ndarray:
+        made = coding.decode(torch.from_numpy(x).long())
+        asked.append(len(made))
+        found = np.array([lead(text) for text in made])
+        return np.stack([-found, found], 1).astype(np.float32)
+
+    chunk = chunk_of(coding.padded(coding.encode(texts), 2).float(), bounds=(-2.0, 2e6))
+    evaluator = evaluator_of(scores_model(leads))
+    assert low <= interaction(evaluator, chunk, threat) <= high
+    assert sum(asked) == 8 * 48
+    assert unrelated(evaluator, chunk, threat) is (low > 0.6)
+    assert not unrelated(evaluator, chunk, Edits(1, alphabet="xyz"))
+    assert not unrelated(evaluator, chunk, Append(2, "xyz"))
 
 
 def test_at_radius_zero_there_is_nothing_to_search() -> None:

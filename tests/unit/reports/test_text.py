@@ -114,6 +114,13 @@ def test_a_counterexample_that_was_made_smaller_says_how_many_pixels_it_takes() 
     assert line == ("  worst 1   sample 445: label 3, predicted 3 -> 5, size 0.0123, 4 pixels, pictures/a.png")
 
 
+def test_a_size_has_its_unit() -> None:
+    worst = Counterexample(index=4, label=1, clean=1, predicted=0, size=24.318, unit="dB")
+    assert "  worst 1   sample 4: label 1, predicted 1 -> 0, size 24.32 dB" in failure_text(
+        result(counterexamples=(worst,)), replay=""
+    )
+
+
 def test_a_baseline_shows_what_was_lost_and_gained() -> None:
     baseline = {
         "file": "robust-baseline.json",

@@ -537,3 +537,45 @@ def test_rows_are_padded_behind_their_text() -> None:
 def test_wrong_values_are_named(make: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         make()
+
+
+def test_a_repeated_edit_is_each_one_in_turn_at_several_places() -> None:
+    threat = Edits(3, alphabet="xyz")
+    own = region(threat, ["abcdefgh"] * 80)
+    key = rng.keys(0, torch.arange(80))
+    made = TEXT.decode(threat.repeated(torch.arange(80), own, key).long())
+    size = threat.size(rows(made, own["x"]), own)
+    assert bool((size <= 3).all())
+    for number, text in enumerate(made[:8]):  # three insertions, three substitutions, a deletion, a swap
+        others = [letter for letter in text if letter in "xyz"]
+        if number < 6:
+            assert others == ["xyz"[number % 3]] * len(others)
+            assert len(text) == (11 if number < 3 else 8)
+            assert 1 <= len(others) <= 3
+        else:
+            assert others == []
+            assert len(text) == 5 or number == 7  # swaps that overlap are too many edits, and one is put back
+    inserted = [made[at].count("xyz"[at % 8]) for at in range(80) if at % 8 < 3]
+    assert {3} == {*inserted[:3]}
+    assert {1, 2, 3} == {*inserted}, "later turns make fewer"
+    assert len({*made}) > 40, "at other places"
+    alone = threat.repeated(torch.tensor([17]), region(threat, ["abcdefgh"]), key[17:18])
+    assert TEXT.decode(alone.long()) == made[17:18]
+    empty = threat.repeated(torch.arange(6), region(threat, [""] * 6), key[:6])
+    assert TEXT.decode(empty.long())[:3] == ["xxx", "yyy", "zzz"]
+
+
+@pytest.mark.parametrize("kind", [Append, Insert])
+def test_a_repeated_letter_is_each_one_in_turn(kind: Any) -> None:
+    threat = kind(5, "xyz")
+    own = region(threat, ["abcdefgh"] * 60)
+    made = TEXT.decode(threat.repeated(torch.arange(60), own, rng.keys(0, torch.arange(60))).long())
+    assert bool((threat.size(rows(made, own["x"]), own) <= 5).all())
+    for number, text in enumerate(made):
+        letter = "xyz"[number % 3]
+        assert letter * text.count(letter) in text
+        assert text.replace(letter, "") == "abcdefgh"
+        assert text.count(letter) == 5 if number < 3 else 1 <= text.count(letter) <= 5
+        assert kind is Insert or text.endswith(letter)
+    assert {text.count("xyz"[at % 3]) for at, text in enumerate(made)} == {1, 2, 3, 4, 5}
+    assert kind is Append or len({text.index("xyz"[at % 3]) for at, text in enumerate(made)}) > 5

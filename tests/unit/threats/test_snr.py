@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, Regression, Snr, Waveforms, scores_model
+from robustest import L2, Regression, Settings, Snr, Waveforms, find_adversarial, scores_model
+from robustest.context import Context, running
 from robustest.measure import measure_robust_accuracy, measure_robust_score
+from robustest.reports.pictures import sounds_of
+from robustest.reports.text import failure_text
 from robustest.threats import Threat
 
 LENGTH = 48
@@ -40,12 +48,38 @@ def test_accuracy_is_that_of_the_exact_distances(db: float, gives: str) -> None:
     assert not bool((~held & (ratio < db)).any()), "an input outside the threat counted"
     assert float((held & (ratio > db)).float().mean()) <= (0.0 if gives == "gradients" else 0.15)
     assert (result.axis, result.at) == ("db", db)
-    assert result.details["radius"] == pytest.approx(10 ** (-db / 20))
-    if result.counterexamples and gives == "gradients":
-        # Made smaller, they lie at the exact distance.
-        found = {one.index: one.size for one in result.counterexamples}
-        for index, size in found.items():
-            assert size == pytest.approx(10 ** (-float(ratio[index]) / 20), rel=0.02)
+    assert result.details["db"] == db
+    broken = result.details["lowest_db"]
+    assert broken is None or broken >= db - 1e-4
+    for one in result.counterexamples:
+        assert one.unit == "dB"
+        if gives == "gradients":  # made smaller, they lie at the exact distance
+            assert one.size == pytest.approx(float(ratio[one.index]), abs=0.2)
+
+
+def test_the_ratio_is_shown_in_decibels_and_is_that_of_the_sound_that_is_saved(tmp_path: Path) -> None:
+    model, x, _, _ = problem(8)
+    x = 0.3 * x / x.abs().amax(1, keepdim=True)
+    data = Waveforms((x, model(x).argmax(1)), 8000)
+    with running(Context(settings=Settings(pictures=str(tmp_path), exact=True), test="t.py::t")):
+        result = measure_robust_accuracy(model, data, Snr(10), at_least=0.99)
+    assert result.verdict == "failed"
+    text = failure_text(result, replay="")
+    facts = {fact.label: str(fact) for fact in result.facts}
+    assert facts["ratio allowed, dB"] == "10"
+    assert facts["lowest ratio found, dB"] == f"{result.details['lowest_db']:.4g}"
+    assert result.counterexamples
+    for worst in result.counterexamples:
+        assert worst.image is not None
+        assert f", size {worst.size:.4g} dB, {worst.image}" in text
+        waves = []
+        for sound in sounds_of(worst.image):
+            with wave.open(sound) as file:
+                waves.append(np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(float))
+        before, after = waves
+        saved = 10 * np.log10((before**2).sum() / ((after - before) ** 2).sum())
+        assert worst.size == pytest.approx(saved, abs=0.1)
+        assert worst.size >= 10
 
 
 def test_one_radius_in_l2_would_be_another_claim() -> None:
@@ -110,4 +144,60 @@ def test_a_model_without_gradients_does_not_pass(threat: Threat, attack: str) ->
     loud = x / x.abs().amax(1, keepdim=True) * 0.3
     y = model(loud).argmax(1)
     result = measure_robust_accuracy(Rounded(model), Waveforms((loud, y), 8000), threat, at_least=0.3, attack=attack)
+    assert result.verdict != "passed"
+
+
+def framed(x: Tensor) -> Tensor:
+    return x.unflatten(1, (-1, 4))
+
+
+GATES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "eight bits": lambda model, x: model((x * 128).round() / 128),
+    "mu-law": lambda model, x: model(x.sign() * ((x.abs() * 255 + 1).log() / 5.545 * 15).round() / 15),
+    "a noise gate": lambda model, x: model(x * (x.abs() > 0.05)),
+    "rounded, with a small linear path": lambda model, x: model((x * 16).round() / 16) + 0.02 * model(x),
+    "saturated": lambda model, x: (1e6 * model(x)).clamp(-30, 30),
+    "half of them saturated": lambda model, x: (300 * (1 + 1e4 * (x[:, :1] > 0)) * model(x)).clamp(-30, 30),
+    "one-hot scores": lambda model, x: nn.functional.one_hot(model(x).argmax(1), 2).float(),
+    "one-hot scores, louder with the wave": lambda model, x: (
+        nn.functional.one_hot(model(x).argmax(1), 2) * (1 + x.square().mean(1, keepdim=True))
+    ),
+    "frames in steps": lambda model, x: model(
+        ((framed(x).mean(2, keepdim=True) * 32).round() / 32 + 0 * framed(x)).flatten(1)
+    ),
+    "a wave without its gradient": lambda model, x: model(x.detach()) + 0.05 * model(x.flip(1)),
+}
+QUICK_GATES = [("saturated", "scores", "fast"), ("frames in steps", "gradients", "fast")]
+EVERY_GATE = [(gate, g, attack) for gate in GATES for g in ("gradients", "scores") for attack in ("fast", "standard")]
+
+
+class Gated(nn.Module):
+    """A linear model behind a gate."""
+
+    def __init__(self, model: nn.Module, gate: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.gate = model, gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gate(self.model, x)
+
+
+@pytest.mark.parametrize(
+    ("gate", "gives", "attack"),
+    [*QUICK_GATES, *(pytest.param(*one, marks=pytest.mark.slow) for one in EVERY_GATE if one not in QUICK_GATES)],
+)
+def test_no_claim_passes_above_the_truth_behind_a_gate(gate: str, gives: str, attack: str) -> None:
+    """The truth is at most the share of waves that the nearest waves of the other class leave."""
+    bare, x, _, _ = problem(40)
+    x = 0.3 * x / x.abs().amax(1, keepdim=True)
+    model = Gated(bare, GATES[gate]).eval()
+    with torch.no_grad():
+        y = model(x).argmax(1)
+        worst = find_adversarial(bare, x, bare(x).argmax(1), Snr(8.0), attack="standard", bounds=(-1, 1)).x
+        left = float((model(worst).argmax(1) == y).float().mean())
+    asked = model if gives == "gradients" else scores_model(lambda z: model(torch.from_numpy(z)).detach().numpy())
+    result = measure_robust_accuracy(
+        asked, Waveforms((x, y), 8000), Snr(8.0), at_least=min(0.99, left + 0.05), attack=attack, exact=True
+    )
+    assert left < 0.9
     assert result.verdict != "passed"
