@@ -207,6 +207,7 @@ def install(dist: Path, python: str, only: set[str], root: Path = ROOT, record: 
     version = asked.stdout.strip()
     lines = record.read_text(encoding="utf-8").splitlines() if record is not None and record.is_file() else []
     before = {(one.python, one.name, one.wheels) for one in (Passed(**json.loads(line)) for line in lines)}
+    print("| Python | Wheel | Installed, s | Ran, s | Passed |\n|---|---|---|---|---|", flush=True)
     every = projects(root)
     for chosen in [*([one] for one in every), every]:
         name = chosen[0].name if len(chosen) == 1 else "all"
@@ -299,7 +300,6 @@ def main(arguments: list[str]) -> int:
         steps[f"install on {python}"] = lambda python=python: install(  # type: ignore[misc]
             given.dist, python, set(given.only), record=given.record
         )
-    print("| Python | Wheel | Installed, s | Ran, s | Passed |\n|---|---|---|---|---|", flush=True)
     for name, step in steps.items():
         started = time.monotonic()
         problems = list(step())
