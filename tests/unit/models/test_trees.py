@@ -190,3 +190,20 @@ def test_a_region_that_is_enumerated_is_proven() -> None:
     assert result.details["open"] == 0
     blind = scores_model(Estimator(model))
     assert measure_robust_accuracy(blind, (X[:9], Y[:9]), threat, attack="fast", certify="auto").details["proven"] == 0
+
+
+def test_behind_a_preprocessing_a_tree_has_other_cells() -> None:
+    """The stump's threshold is .5, and the preprocessing moves it to .3, inside the region of every sample."""
+    x = np.array([[0.2], [0.8]], dtype=np.float32).repeat(20, 0)
+    stump = DecisionTreeClassifier(max_depth=1).fit(x, np.array([0, 1]).repeat(20))
+    few, label = np.full((20, 1), 0.25, dtype=np.float32), np.zeros(20, dtype=np.int64)
+    result = measure_robust_accuracy(
+        stump,
+        (few, label),
+        Columns({0: Within(-0.1, 0.1)}),
+        attack="fast",
+        at_least=0.5,
+        bounds=(0.0, 1.0),
+        preprocessing=lambda batch: batch + 0.2,
+    )
+    assert result.verdict == "failed"
