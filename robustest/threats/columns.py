@@ -491,8 +491,8 @@ class Columns:
             whole = isinstance(rule, Whole) or (coding is not None and coding.whole_in(at))
             low, high = ranges.get(at) or (coding.range_of(at) if coding is not None else bounds)
             if at in ranges and coding is not None and not _inside(ranges[at], coding.limits_of(at)):
-                least, most = map(as_written, coding.limits_of(at))
-                what = f"a range of {name!r} inside {least} to {most}, which its type holds"
+                held = " to ".join(map(as_written, coding.limits_of(at)))
+                what = f"a range of {name!r} inside {held}, which its type holds"
                 raise ConfigError(expected(what, ranges[at], "Convert the column to a wider type."))
             values: Sequence[float] = ()
             if isinstance(rule, AnyOf):
