@@ -206,7 +206,8 @@ def _log_likelihood(right: Counts, wrong: Counts, n: int, k: Counts) -> Logs:
     """Return log L_t(k) up to a constant, falling factorials (k)_right (n - k)_wrong; -inf if k is impossible."""
     good, bad = np.asarray(k), np.subtract(n, k)
     logs = _log_factorials(n)
-    return logs[good] - logs[good - right] + logs[bad] - logs[bad - wrong]
+    found: Logs = logs[good] - logs[good - right] + logs[bad] - logs[bad - wrong]
+    return found
 
 
 @lru_cache(maxsize=8)
