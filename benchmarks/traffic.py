@@ -81,6 +81,44 @@ def main() -> None:
         row(what, more, 1)
     row("a sample of PGD-40", found["a chunk of PGD-40"], CHUNK)
     print(f"a sample itself: {4 * FEATURES} bytes, 8 of its label, 8 of its key")
+    fill()
+
+
+class Counted(nn.Module):
+    """Notes the rows of each pass of a model of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = nn.Sequential(nn.Flatten(), nn.Linear(FEATURES, 16), nn.ReLU(), nn.Linear(16, 4))
+        self.rows: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.rows.append(len(x))
+        out: torch.Tensor = self.inner(x)
+        return out
+
+
+def fill() -> None:
+    """Print passes, and rows of a pass, of chunks alone and together; the host stands in for an accelerator."""
+    gathers, batch, n = devices.gathers, 512, 2048
+    x = torch.rand(n, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    print(f"{n} samples, batches of at most {batch}: passes, rows of a pass, passes of fewer than 64 rows")
+    for attack, eps in (("pgd", 4e-4), ("fast", 4e-4), ("standard", 4e-4)):
+        outcomes = []
+        for what, may in (("alone", False), ("together", True)):
+            devices.gathers = lambda _, may=may: may
+            model = Counted()
+            y = model(x).argmax(1)
+            model.rows.clear()
+            options: dict[str, Any] = {"attack": attack, "exact": True, "device": "cpu", "batch_size": batch}
+            result = measure_robust_accuracy(model, (x, y), Linf(eps), **options)
+            outcomes.append(result.outcomes)
+            rows, small = model.rows, sum(one < 64 for one in model.rows)
+            share = f"{result.estimate:.3f}"
+            print(f"{attack:10} {what:10} {len(rows):6} {sum(rows) / len(rows):6.0f} {small:6}   accuracy {share}")
+        print(f"{attack:10} samples that differ: {sum(a != b for a, b in zip(*outcomes, strict=True))}")
+    devices.gathers = gathers
 
 
 if __name__ == "__main__":

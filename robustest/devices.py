@@ -64,6 +64,11 @@ def count(kind: str) -> int:
     return int(module.device_count()) if module is not None and module.is_available() else 0
 
 
+def present_kind(name: str) -> bool:
+    """Return True if this process has a device of the kind that a setting asks for, or may choose one."""
+    return name in ("auto", "cpu") or count(kind_of(name)) > 0
+
+
 def default() -> torch.device | None:
     """Return the accelerator that "auto" takes for a model on the host; None if there is none that can be used."""
     import torch
@@ -137,6 +142,11 @@ def shared_out(name: str) -> list[str]:
     return [str(index) for index in range(count("cuda"))]
 
 
+def of_worker(name: str) -> str:
+    """Return the device of a worker that sees one GPU alone, or "" for settings that name no GPU."""
+    return "cuda:0" if kind_of(name) == "cuda" else ""
+
+
 def hardware(device: torch.device) -> str:
     """Return the name of a device's hardware, as "NVIDIA H100"; its kind where there is no such name."""
     module = _module(device.type)
@@ -166,8 +176,28 @@ def casts(device: torch.device) -> bool:
 
 def fast_in_bfloat16(device: torch.device) -> bool:
     """Return True if a device has units for bfloat16."""
-    module = _module(device.type)
-    return hasattr(module, "is_bf16_supported") and bool(module.is_bf16_supported())
+    supported = getattr(_module(device.type), "is_bf16_supported", None)
+    if supported is None:
+        return False
+    try:
+        return bool(supported(including_emulation=False))
+    except TypeError:  # of a kind that emulates nothing
+        return bool(supported())
+
+
+def reduces(device: torch.device) -> bool:
+    """Return True if gradients in bfloat16 are much faster on a device than in float32."""
+    return not on_host(device) and casts(device) and fast_in_bfloat16(device)
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Return True if a device may round the factors of float32 products to TF32."""
+    return device.type == "cuda"
+
+
+def gathers(device: torch.device) -> bool:
+    """Return True if a small batch costs a device as much as a large one, and batches may have any size."""
+    return not on_host(device) and device.type != "xla"  # XLA compiles each shape
 
 
 def wait(device: torch.device) -> None:

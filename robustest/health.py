@@ -130,6 +130,13 @@ CHECKS = (
         about="precision",
     ),
     HealthCheck(
+        name="reduced_precision",
+        found="gradients in bfloat16 left samples that those in float32 break",
+        remedy='Take precision="fp32"',
+        unit="survivors attacked again",
+        about="search",
+    ),
+    HealthCheck(
         name="batch_dependence",
         found="a sample's answer depends on the samples beside it in the batch",
         remedy="Let the forward treat each sample by itself: no statistics of the batch, no noise by position",

@@ -30,9 +30,9 @@ class Settings:
     # number of claims that share the error of wrong early failures, alpha / family_size each; >= 1
     family_size: int = 100
     batch_size: int | None = None  # largest number of samples in one model pass; None lets robustest choose
-    # "fp32", "bf16" (gradients in bfloat16 first, then in float32 on the samples that are left; verdicts always in
-    # float32) or "auto" (bf16 if a short timing shows that it is faster)
-    precision: str = "fp32"
+    # of gradients, never of verdicts: "fp32"; "bf16" (bfloat16 first, then float32 on the samples that are left); or
+    # "auto" (on an accelerator bfloat16, with float32 on a few of the samples that are left; on the host fp32)
+    precision: str = "auto"
     examples: int = 3  # counterexamples kept and pictured per failed claim
     pictures: str | None = None  # folder for pictures of counterexamples, or None
     suppress: tuple[str, ...] = ()  # names of health checks that only add notes

@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from robustest.engine.gathering import Member
 from robustest.results import Result
 
 FAR = torch.device("lazy:0")
@@ -202,8 +204,17 @@ def sent(module: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def far_device() -> Iterator[Counter]:
-    """A block with the far device."""
-    with Counter() as counter:
+    """A block with the far device, also in the threads of its chunks."""
+    with Counter() as counter, pytest.MonkeyPatch.context() as patch:
+        run = Member.run
+
+        def inside(member: Member) -> None:
+            own = Counter()
+            own.counts, own.places = counter.counts, counter.places
+            with own:
+                run(member)
+
+        patch.setattr(Member, "run", inside)
         yield counter
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -98,6 +98,20 @@ def test_a_stale_pin_is_refused(release: ModuleType, tree: Path, monkeypatch: py
     assert any("Copy twine and packaging" in problem for problem in release.pins(tree))
 
 
+def test_a_placeholder_for_the_owners_is_refused_with_a_tag(
+    release: ModuleType, tree: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = {problem.partition(":")[0] for problem in release.owners(tree)}
+    assert files <= {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
+    plant(tree, "CITATION.cff", "authors:", "# PLACEHOLDER: x\nauthors:")
+    assert any(problem.startswith("CITATION.cff:") for problem in release.owners(tree))
+    for name in ("versions", "pins", "build", "inspect", "install"):
+        monkeypatch.setattr(release, name, nothing)
+    monkeypatch.setattr(release, "owners", lambda: iter(["a placeholder"]))
+    assert release.main(["--dist", str(tmp_path / "dist"), "--tag", "v0.1.0"]) == 1
+    assert release.main(["--dist", str(tmp_path / "dist")]) == 0
+
+
 def distributions(release: ModuleType, tree: Path, dist: Path, leave_out: str = "") -> None:
     """An sdist and a wheel of each, of nothing but what is looked at."""
     dist.mkdir(exist_ok=True)
@@ -171,37 +185,87 @@ def test_a_distribution_that_is_not_there_is_a_problem(
 
 
 @pytest.mark.parametrize(
-    ("command", "answer", "told"),
+    "case",
     [
         ("--robust examples/quickstart", (1, "1 failed"), "ended with 1"),
         ("--robust examples/quickstart", (0, "6 skipped"), "ended with 0"),  # nothing passed: nothing was shown
         ("--robust examples/quickstart/failing", (0, "6 passed"), "not 1"),
         ("--robust examples/quickstart/failing", (1, "no model"), "not 1"),
         ("init --example", (1, "both passed"), "init --example ended with 1"),
-        ("-m pip check", (1, "conflict"), "pip check"),
-        ("-m pip install", (1, "no such wheel"), "does not install"),
+        ("uv pip check", (1, "conflict"), "uv pip check says\nconflict"),
+        ("uv pip install", (1, "no such wheel"), "does not install"),
+        ("-I -c", (0, "/a/checkout/robustest/__init__.py"), "Expected robustest from its wheel"),
+        ("-c import platform; print(platform.python_version())", (1, "no such Python"), "does not run"),
     ],
 )
 def test_an_installed_wheel_has_to_pass_and_to_fail(
-    release: ModuleType, monkeypatch: pytest.MonkeyPatch, command: str, answer: tuple[int, str], told: str
+    release: ModuleType, tree: Path, answers: Callable[..., list[str]], case: tuple[str, tuple[int, str], str]
 ) -> None:
-    def run(given: list[str], cwd: Path | None = None) -> Any:
-        usual = {
-            "--robust examples/quickstart/failing": (1, "ClaimFailed: no"),
-            "--robust examples/quickstart": (0, "6 passed"),
-            "init --example": (0, ""),
-            "-m pip check": (0, ""),
-            "-m pip install": (0, ""),
-            "-I -c": (0, f"{Path(given[0]).parents[1]}/lib/x.py"),
-            "-m venv": (0, ""),
-        }
-        found = next(part for part in usual if part in " ".join(given))
-        code, printed = answer if found == command else usual[found]
-        return subprocess.CompletedProcess(given, code, printed, "")
-
-    monkeypatch.setattr(release, "_run", run)
-    problems = list(release.install(Path("dist"), sys.executable, {"robustest"}))
+    command, answer, told = case
+    answers(command, answer)
+    distributions(release, tree, tree.parent / "dist")
+    problems = list(release.install(tree.parent / "dist", sys.executable, {"robustest"}))
     assert [told in problem for problem in problems] == [True]
+
+
+@pytest.fixture
+def answers(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Has every command end well, but for one that is given; returns the commands, as they come."""
+
+    def set_up(command: str = "", answer: tuple[int, str] = (0, "")) -> list[str]:
+        given: list[str] = []
+
+        def run(words: list[str], cwd: Path | None = None) -> Any:
+            given.append(" ".join(words))
+            usual = {
+                "--robust examples/quickstart/failing": (1, "ClaimFailed: no"),
+                "--robust": (0, "6 passed"),
+                "init --example": (0, ""),
+                "uv ": (0, ""),
+                "-I -c": (0, f"{Path(words[0]).parent.parent}/lib/x.py"),
+                "-c import platform": (0, "3.11.7\n"),
+            }
+            code, printed = next(usual[part] for part in usual if part in given[-1])
+            if command and given[-1].endswith(command) | (f"{command} " in given[-1]):
+                code, printed = answer
+            return subprocess.CompletedProcess(words, code, printed, "")
+
+        monkeypatch.setattr(release, "_run", run)
+        return given
+
+    return set_up
+
+
+def test_every_wheel_is_installed_alone_and_with_the_others(
+    release: ModuleType, tree: Path, answers: Callable[..., list[str]]
+) -> None:
+    dist, record = tree.parent / "dist", tree.parent / "record.jsonl"
+    distributions(release, tree, dist)
+    given = answers()
+    assert list(release.install(dist, sys.executable, set(), record=record)) == []
+    installs = [one for one in given if one.startswith("uv pip install")]
+    names = [one.name for one in release.projects()]
+    assert len(installs) == len(names) + 1
+    for name, command in zip(names, installs, strict=False):
+        wheels = {Path(word).name.partition("-")[0] for word in command.split() if word.endswith(".whl")}
+        assert wheels == {"robustest", name.replace("-", "_")}
+    assert all(f"{name.replace('-', '_')}-0.1.0" in installs[-1] for name in names)
+    # What has passed is not repeated, but with other wheels.
+    given.clear()
+    assert list(release.install(dist, sys.executable, set(), record=record)) == []
+    assert not any("uv" in one for one in given)
+    with zipfile.ZipFile(dist / "robustest_rl-0.1.0-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("robustest_rl/more.py", "")
+    assert list(release.install(dist, sys.executable, set(), record=record)) == []
+    assert sum(one.startswith("uv pip install") for one in given) == 2, "it alone, and all of them"
+
+
+def test_what_did_not_pass_is_repeated(release: ModuleType, tree: Path, answers: Callable[..., list[str]]) -> None:
+    dist, record = tree.parent / "dist", tree.parent / "record.jsonl"
+    distributions(release, tree, dist)
+    answers("uv pip install", (1, "no such wheel"))
+    assert len(list(release.install(dist, sys.executable, {"all"}, record=record))) == 1
+    assert not record.exists()
 
 
 def nothing(*_: object, **__: object) -> Iterator[str]:

@@ -111,21 +111,19 @@ def test_the_gate_is_red_where_a_job_is(results: str, *, green: bool) -> None:
     assert (done.returncode == 0) is green
 
 
-def environments() -> set[str]:
-    """The tox environments that jobs name."""
-    named = set()
-    for job in JOBS.values():
-        rows = job.get("strategy", {}).get("matrix", {})
-        named |= {row["env"] for row in rows.get("include", ())} | set(rows.get("env", ()))
-        named |= {found for step in job["steps"] for found in re.findall(r"tox run -e ([\w-]+)", step.get("run", ""))}
-    return named
+def environments(job: dict[str, Any]) -> set[str]:
+    """The tox environments that a job names."""
+    rows = job.get("strategy", {}).get("matrix", {})
+    runs = (found for step in job["steps"] for found in re.findall(r"tox run -e ([\w-]+)", step.get("run", "")))
+    return {*(row["env"] for row in rows.get("include", ())), *rows.get("env", ()), *runs}
 
 
 def test_every_environment_of_tox_has_a_job_and_every_job_its_environment() -> None:
     tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
     made = set(re.findall(r"^\[testenv:([\w-]+)\]", tox, re.M))
     by_hand = {"mutants"}  # takes hours
-    assert {name for name in environments() if not name.startswith("py")} == made - by_hand
+    named = set().union(*map(environments, JOBS.values()))
+    assert {name for name in named if not name.startswith("py")} == made - by_hand
 
 
 def test_every_job_that_installs_torch_takes_its_cpu_build() -> None:
@@ -156,10 +154,12 @@ def test_a_release_is_checked_with_its_tag_before_anything_is_published() -> Non
     assert publish["steps"][-1]["with"]["attestations"] is True
 
 
-def test_the_table_of_jobs_names_every_job() -> None:
+def test_the_table_of_jobs_says_of_each_environment_what_it_needs_and_took() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| `([\w-]+)` \|", text, re.M)
-    assert sorted(rows) == sorted(JOBS)
+    rows = re.findall(r"^\| `(\w+)` `([\w-]+)` \| (?:`([\w-]+)`)?.* \|(.*)\| (.+) \|$", text, re.M)
+    wanted = [(*job, name) for job, about in JOBS.items() for name in sorted(environments(about)) or [""]]
+    assert sorted(row[:3] for row in rows) == sorted(wanted)
+    assert all(re.fullmatch(r"\d+(:\d\d)?|not measured", row[4]) for row in rows), "minutes:seconds"
 
 
 def steps(content: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import secrets
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ from robustest.reports import evidence
 from robustest.safe_files import UnsafeFile, parts_below, read_below, read_regular, write_atomic
 
 _SALT = Path(".robustest") / "evidence-salt"
+# Options of pytest that select tests by what these are.
+_SELECTING = ("-k", "-m", "--deselect", "--ignore", "--ignore-glob")
 # Most characters of a difference that are shown.
 _LONGEST = 160
 # Differences that are printed; the number of all is.
@@ -42,6 +45,8 @@ def write(file: str, output: str, model: list[str], salt: str | None) -> int:
         )
     subject = [(Path(one).name, _digest(one)) for one in model]
     content = _statement(run, subject, _salt(salt, make=True) or b"", Path())
+    for problem in evidence.contradictions(content):
+        raise missing(f"Expected the results of one run in {file} but got: {problem}. Run the tests again")
     for name, data in evidence.documents(content).items():
         write_atomic(Path(output) / name, data)
     outcome = evidence.outcome(content["predicate"])
@@ -66,14 +71,11 @@ def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> 
     path = Path(folder) / evidence.STATEMENT
     content = read_json(path, f"evidence at {path}", "Write it: robustest evidence write robust.json")
     try:
-        found = [*_files(Path(folder), content), *evidence.contradictions(content["predicate"])]  # type: ignore[index]
-        digests = {one["digest"].get("sha256") for one in content["subject"]}  # type: ignore[index]
-        for file in model:
-            if (digest := _digest(file)) not in digests:
-                found.append(f"{file}: expected one of the subject's files, but its sha256 is {digest}")
+        found = [*_files(Path(folder), content), *evidence.contradictions(content)]  # type: ignore[arg-type]
+        found += _other_files(content, model)  # type: ignore[arg-type]
         if not no_run:
             found += _measured(content, _salt(salt, make=False), screen)  # type: ignore[arg-type]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise missing(f"Expected a statement of robustest in {path} but got: {type(error).__name__} {error}.") from None
     for line in found[:_SHOWN]:
         screen.write_line(line, red=True)
@@ -101,47 +103,73 @@ def _files(folder: Path, content: Any) -> Iterator[str]:
             yield f"{name}: line {line} is not what the statement makes"
 
 
+def _other_files(content: Mapping[str, Any], model: list[str]) -> Iterator[str]:
+    """Yield the files of the subject that were not given, and those given that are none of it."""
+    stated = {(one["name"], one["digest"]["sha256"]) for one in content["subject"] if "sha256" in one["digest"]}
+    given = {(Path(file).name, _digest(file)) for file in model}
+    for name, digest in sorted(given - stated):
+        yield f"{name}: expected one of the subject's files, but its sha256 is {digest}"
+    for name, digest in sorted(stated - given):
+        yield f"{name}: of the subject, with sha256 {digest}, but no such file was compared: --model FILE"
+
+
 def _measured(content: Mapping[str, Any], salt: bytes | None, screen: Screen) -> Iterator[str]:
-    """Run the statement's tests, with nothing remembered, and yield what they find otherwise."""
+    """Run the tests again as the statement says, with nothing remembered, and yield what they find otherwise."""
     predicate = content["predicate"]
-    tests = sorted({claim["test"] for claim in predicate["claims"] if "::" in claim["test"]})
-    for test in tests:
-        # A statement from elsewhere must run no code but this project's, and give pytest no option.
-        try:
-            parts_below(test.partition("::")[0])
-        except UnsafeFile as error:
-            raise missing(f"Expected tests below this folder but the statement names one elsewhere: {error}") from None
-        if test.startswith(("-", "@")) or "\n" in test:
-            raise missing(f"Expected ids of tests but the statement has {test!r}.")
     settings = predicate["settings"]
     with tempfile.TemporaryDirectory() as folder:
-        chosen, output = Path(folder) / "tests", Path(folder) / "robust.json"
-        chosen.write_text("\n".join(tests) + "\n", encoding="utf-8")
+        output = Path(folder) / "robust.json"
         run_pytest(
             [
                 *("-q", "--robust-no-cache", f"--robust-json={output}", f"--robust-seed={int(settings['seed'])}"),
                 # Known counterexamples would end a claim early, and other samples would be looked at.
                 *(f"--robust-profile={settings['profile']}", f"--robust-corpus={Path(folder) / 'corpus'}"),
-                f"@{chosen}",
+                # Not the tests that the statement names: one that it leaves out, as it failed, would not be noticed.
+                *_selected(predicate["selection"]),
             ]
         )
         if not output.is_file():
             yield "pytest wrote no results: see its output above"
             return
         new = _statement(read_results(output), [], salt or b"", Path())["predicate"]
+    if salt is None and any(claim.get("data") for claim in predicate["claims"]):
+        screen.write_line("digests of data were not compared: they need the salt (--salt FILE)")
+    apart = ("time", "claims", "settings")
+    one, other = ({key: value for key, value in of.items() if key not in apart} for of in (predicate, new))
+    yield from _different("run", one, other)
     yield from _different("settings", settings, new["settings"])
-    if predicate["versions"] != new["versions"]:
-        screen.write_line(f"measured with {predicate['versions']}; now with {new['versions']}")
     claims, again = _named(predicate["claims"]), _named(new["claims"])
     for name in sorted(claims.keys() ^ again.keys()):
         where = "in the evidence, and not measured now" if name in claims else "measured now, and not in the evidence"
         yield f"{name[0]}: {name[1]}: {where}"
     for name in sorted(claims.keys() & again.keys()):
-        # Without the salt two digests of data cannot be compared; a test may have moved to another line.
-        apart = ("line", "data") if salt is None else ("line",)
         pair = (claims[name], again[name])
-        one, other = ({key: value for key, value in claim.items() if key not in apart} for claim in pair)
+        one, other = ({key: value for key, value in of.items() if salt is not None or key != "data"} for of in pair)
         yield from _different(f"{name[0]}: {one.get('statement', '')}", one, other)
+
+
+def _selected(selection: str) -> Iterator[str]:
+    """Yield pytest's arguments for a selection that a statement names.
+
+    Raises:
+        Refused: it names tests outside of this folder, or an option that selects by what ran before.
+    """
+    words = shlex.split(selection)
+    for word in (given := iter(words)):
+        if word in _SELECTING and (value := next(given, None)) is not None:
+            yield f"{word}={value}" if word.startswith("--") else f"{word}{value}"
+            continue
+        # A statement from elsewhere must run no code but this project's, and give pytest no other option.
+        try:
+            parts_below(word.partition("::")[0])
+        except UnsafeFile as error:
+            raise missing(f"Expected tests below this folder but the statement names one elsewhere: {error}") from None
+        if word.startswith(("-", "@")) or "\n" in word:
+            raise missing(
+                f"Expected a selection that can be run again but the statement has {word!r}. Write evidence of a run "
+                "that names files, tests, -k, -m, --deselect or --ignore alone"
+            )
+        yield word
 
 
 def _named(claims: list[Mapping[str, Any]]) -> dict[tuple[str, str, int], Mapping[str, Any]]:

@@ -241,6 +241,11 @@ def _differences(first: tuple[Shard, ResultsFile], other: tuple[Shard, ResultsFi
     (one, a), (two, b) = first, other
     if a.version != b.version:
         yield f"{a.path} was written by robustest {a.version}, {b.path} by {b.version}"
+    # A shard that passed on another commit would stand for tests that fail on this one.
+    commits = ["" if run.origin is None else run.origin.commit for run in (a, b)]
+    if commits[0] != commits[1]:
+        names = [name[:12] or "no known commit" for name in commits]
+        yield f"{a.path} was measured on {names[0]}, {b.path} on {names[1]}"
     if one.count != two.count:
         yield f"{a.path} is one of {one.count} shards, {b.path} one of {two.count}"
     for name in sorted({*a.settings, *b.settings}):

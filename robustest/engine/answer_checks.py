@@ -201,7 +201,7 @@ def ask_again(evaluator: Evaluator, early: EarlyAnswers | None) -> None:
     """Compare a model's answers after many queries with its early ones."""
     if early is None:
         return
-    again = _answers(evaluator.model, early.x)
+    again = evaluator.called(lambda: _answers(evaluator.model, early.x))
     evaluator.forward += len(early.x)
     changed = len(early.x) if again is None else int(moved(evaluator, early.logits, again, early.usual).sum())
     evaluator.health.count("history_dependence", failed=changed, tried=len(early.x))

@@ -11,6 +11,11 @@
 # 4. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
 #    (`weak_search`). Where scores say no more than labels, only searches by labels count.
 #
+# With gradients in bfloat16 "alone" (`Evaluator.low_precision`), the gradient stages run again in float32 on two kinds
+# of survivors: all that came near the boundary, where rounding decides what a search takes for a success; and, as a
+# check, a few others, drawn by their keys. If float32 breaks one of these, the claim is measured anew in float32
+# (`run.driver`).
+#
 # Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch
 # nor on which other samples are left.
 
@@ -41,13 +46,19 @@ from robustest.attacks import (
 from robustest.attacks.protocol import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.gradient_checks import count_unreached, on_scale, probe_gradient
+from robustest.engine.gradient_checks import FIRST, count_unreached, on_scale, probe_gradient, probe_precision
 from robustest.engine.planted import draws, plant
 from robustest.engine.search import SearchOutcome, pick_problem, search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Discrete, Threat, rendered
 
+# Survivors of a search in bfloat16 that are attacked again in float32: in the first chunk so many that a gap of .15
+# breaks one with a chance of 95 %, and a few in each later one.
+_CHECKED, _CHECKED_LATER = 19, 4
+# The boundary is near where the margin fell below this share of that of the unchanged sample: bfloat16 rounds to 1/256,
+# and a network's layers add to that.
+_NEAR = 0.15
 # Passes of a sample outside its attacks: a clean one, two that must agree, two that probe the input.
 _AROUND = 5
 
@@ -123,12 +134,27 @@ def run_cascade(
     ratio: dict[str, float] = {}  # by searcher: its smallest margins over those of all others, in its last stage
     alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)  # elements that had a gradient
     any_gradient = False
-    for low in (True, False) if evaluator.low_precision else (False,):
+    way = evaluator.low_precision if draws and threat.radius > 0 and not discrete else ""
+    if way == "alone" and attempts:  # the check is of what breaks, not of how far a search came
+        way = ""
+    if way == "alone":
+        if probe_precision(evaluator, chunk):
+            evaluator.note("gradients in bfloat16, checked on a few samples in float32, in which all is judged")
+        else:
+            way = ""
+            evaluator.note("gradients in float32: in bfloat16 they point elsewhere")
+    left_out, drawn = torch.zeros_like(broken), torch.zeros_like(broken)  # of the stages in float32
+    for low in (True, False) if way else (False,):
+        if way == "alone" and not low:
+            left, near = ~broken & ~decided, margins <= _NEAR * at_start
+            drawn = _drawn(evaluator, chunk, left & ~near)
+            left_out, early, ratio = ~(left & (drawn | near)), None, {}
         for place, stage in enumerate(stages):
             searcher, name = stage.searcher, stage.searcher.name
             climbs = searcher.needs is Needs.GRADIENT
             if (
-                (low and not climbs)
+                # Searches without gradients run once: after those in bfloat16, or beside them.
+                (not climbs and (low if way == "first" else way == "alone" and not low))
                 or (stage.earned and early == int(broken.sum()))
                 or (stage.near is not None and ratio.get(name, 0.0) > stage.near)
             ):
@@ -138,7 +164,7 @@ def run_cascade(
             for number in range(1 if stage.together else stage.rounds):
                 uses = [f"{name}/{place}/{each}" for each in (range(stage.rounds) if stage.together else (number,))]
                 broken_before = int(broken.sum())
-                tried = broken | decided
+                tried = broken | decided | left_out
                 most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
                 while len(rows := (~tried).nonzero().squeeze(1)):
                     rows = rows[margins[rows].argsort(stable=True)[:most]].sort().values
@@ -195,11 +221,22 @@ def run_cascade(
                 broke = int(broken.sum()) - broken_before
                 outcome.stages[label] = outcome.stages.get(label, 0) + broke
                 early = int(broken.sum()) if early is None else early
+    if way == "alone":
+        evaluator.health.count("reduced_precision", failed=int((broken & drawn).sum()), tried=int((~left_out).sum()))
     coverage.count(evaluator, ~broken, stages)
     rows = (~broken[: len(alive)]).nonzero().squeeze(1).to(chunk.x.device)
     if any_gradient and len(rows):
         count_unreached(evaluator, chunk.rows(rows), threat, alive[rows])
     return outcome
+
+
+def _drawn(evaluator: Evaluator, chunk: Chunk, left: Tensor) -> Tensor:
+    """Return (n,) bool: a few of the rows `left` (n,) bool, drawn by their keys, on the host."""
+    most = _CHECKED if evaluator.probe_rows >= FIRST else _CHECKED_LATER
+    order = rng.fold(chunk.key, "float32").cpu().argsort(stable=True)
+    drawn = torch.zeros_like(left)
+    drawn[order[left[order]][:most]] = True
+    return drawn
 
 
 # The stages

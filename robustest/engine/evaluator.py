@@ -11,22 +11,28 @@ import math
 import random
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustest import clock, devices, rng
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.health import Health
 from robustest.models import Classifier, Needs
+from robustest.models.frozen import tensor_float32
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import per_row
 
+_T = TypeVar("_T")
 Render = Callable[[Tensor, slice], Tensor]
 """Maps proposals of a part of the rows, a slice, to model inputs."""
 Objective = Callable[[Tensor, slice], Tensor]
@@ -42,8 +48,6 @@ _FIRST = 8
 _CHANNELS = (1, 3, 4)
 # Characters of the model's own error that a message quotes.
 _QUOTED = 300
-# bfloat16 must be this much faster to be worth a second attack in float32.
-_FASTER = 1.5
 
 _NO_GRADIENT = (
     "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
@@ -80,6 +84,36 @@ class Judgement:
     first: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """A request for logits and a gradient at proposals z (b, *Z), the rows `part` of a search.
+
+    Attributes:
+        check: counts and checks the outputs (b, *O), and returns them.
+        low: compute in bfloat16.
+    """
+
+    z: Tensor
+    part: slice
+    render: Render
+    objective: Objective
+    check: Callable[[Tensor], Tensor]
+    low: bool
+
+
+class Joint(Protocol):
+    """Makes passes together with those of other measurements (`robustest.engine.gathering`)."""
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return the model's outputs of inputs x (b, *S), without gradients."""
+
+    def slope(self, request: Slope) -> tuple[Tensor, Tensor | None]:
+        """Return outputs (b, *O), and the gradient (b, *Z) or None if none reaches the proposals."""
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Return what a function returns in the thread that calls the model."""
+
+
 class Evaluator:
     """A classifier on a device, with a memory limit and counters.
 
@@ -91,8 +125,10 @@ class Evaluator:
         health: counts for the health checks.
         examples: most samples of a chunk that a report may show.
         random: the user declared that the model answers at random.
-        low_precision: cascades run their gradient stages in bfloat16 first, then again in float32 on the survivors.
+        low_precision: "first": cascades run their gradient stages in bfloat16 first, then again in float32 on the
+            survivors; "alone": on a few of them only, as a check; "": in float32 alone.
         channels_last: images (B, C, H, W) go into those passes with their channels last in memory.
+        joint: makes the passes in place of this evaluator; None to make them alone.
         probed: `gradient_checks.probe_gradient` ran on this chunk.
         probe_rows: samples of a chunk for that probe.
     """
@@ -123,8 +159,17 @@ class Evaluator:
         self._owed: list[tuple[str, Tensor, int]] = []  # counts for the health checks that are still on an accelerator
         self._low = False
         self._writes = False  # the model changes its input in place; known after the first pass
-        self.low_precision = self.channels_last = False
+        self.low_precision: Literal["", "first", "alone"] = ""
+        self.channels_last = False
+        self.joint: Joint | None = None
         self.probed, self.probe_rows = False, 8
+
+    def apart(self, joint: Joint) -> Evaluator:
+        """Return an evaluator of the same model with counters of its own, whose passes `joint` makes."""
+        own = copy(self)
+        own.joint, own.forward, own.backward = joint, 0, 0
+        own.health, own.notes, own._bad, own._owed = Health(), list(self.notes), None, []
+        return own
 
     @classmethod
     def of(
@@ -158,7 +203,7 @@ class Evaluator:
         parts: list[Tensor] = []
         for attempt in self._parts(len(x)):
             with attempt as part, torch.no_grad(), self._precision(low=False):
-                parts.append(self._checked(self._ask(_cut(x, part)), part))
+                parts.append(self._checked(self._outputs(_cut(x, part)), part))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def judge(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
@@ -175,7 +220,7 @@ class Evaluator:
         first: list[Tensor] = []
         for attempt in self._parts(len(x)):
             with attempt as part, torch.no_grad(), self._precision(low=False):
-                output, target = self._checked(self._ask(_cut(x, part)), part), _cut(y, part)
+                output, target = self._checked(self._outputs(_cut(x, part)), part), _cut(y, part)
                 verdicts = task.holds(output, target), task.margin(output, target), task.predictions(output)
                 score = task.score(output, target) if scored else None
                 # Nothing is kept before all of it is there: a part that runs out of memory comes again.
@@ -203,8 +248,7 @@ class Evaluator:
         try:
             for attempt in self._parts(len(x)):
                 with attempt as part:
-                    with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
-                        logits = self._shaped(self._ask(_cut(x, part)), part)
+                    logits = self._shaped(self.called(partial(self._cast, _cut(x, part))), part)
                     finite, predicted = torch.isfinite(logits).flatten(1).all(1), self.task.predictions(logits)
                     parts.append(torch.where(per_row(finite, predicted), predicted, -1))
         except ModelError:  # an operation that bfloat16 does not have
@@ -226,22 +270,16 @@ class Evaluator:
         for attempt in self._parts(len(z)):
             with attempt as part:
                 drawn_logits, drawn_gradients = [], []
+                check = partial(self._checked, part=part)
+                request = Slope(_cut(z, part), part, render, objective, check, self._low)
                 for _ in range(draws):
-                    with torch.enable_grad(), self._precision(low=self._low):
-                        point = _cut(z, part).detach().requires_grad_(True)
-                        x = render(point, part)
-                        if self._low and self.channels_last and x.ndim == 4:
-                            x = x.contiguous(memory_format=torch.channels_last)
-                        logits = self._checked(self._ask(x), part)
-                        value = objective(logits, part).sum()
-                        # Weights behind a plain callable may ask for gradients where the input gets none.
-                        has_slope = value.requires_grad
-                        gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if has_slope else None
-                        if gradient is None:
-                            raise ModelError(_NO_GRADIENT)
+                    made = self.slopes([request])[0] if self.joint is None else self.joint.slope(request)
+                    logits, gradient = made
+                    if gradient is None:
+                        raise ModelError(_NO_GRADIENT)
                     self.backward += part.stop - part.start
                     self._suspect(gradient.sum())
-                    drawn_logits.append(logits.detach())
+                    drawn_logits.append(logits)
                     drawn_gradients.append(gradient)
                 if draws > 1:
                     drawn_logits = [torch.stack(drawn_logits).mean(0)]
@@ -251,6 +289,41 @@ class Evaluator:
         if len(all_logits) == 1:
             return all_logits[0], gradients[0]
         return torch.cat(all_logits), torch.cat(gradients)
+
+    def _cast(self, x: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+            return self._ask(x)
+
+    def called(self, function: Callable[[], _T]) -> _T:
+        """Return what a function returns that calls the model itself."""
+        return function() if self.joint is None else self.joint.call(function)
+
+    def slopes(self, requests: Sequence[Slope]) -> list[tuple[Tensor, Tensor | None]]:
+        """Return logits and gradients for requests of one precision, in one pass of the model.
+
+        Gradients are neither counted nor checked; one that does not reach the proposals is None.
+        """
+        low = requests[0].low
+        with torch.enable_grad(), self._precision(low=low):
+            points = [request.z.detach().requires_grad_(True) for request in requests]
+            inputs = [one.render(point, one.part) for one, point in zip(requests, points, strict=True)]
+            x = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
+            if low and self.channels_last and x.ndim == 4:
+                x = x.contiguous(memory_format=torch.channels_last)
+            logits = self._ask(x)
+            parts = [logits] if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
+            each = [one.check(out) for one, out in zip(requests, parts, strict=True)]
+            value = reduce(add, (one.objective(out, one.part).sum() for one, out in zip(requests, each, strict=True)))
+            # Weights behind a plain callable may ask for gradients where the input gets none.
+            found: Sequence[Tensor | None] = [None] * len(points)
+            if value.requires_grad:
+                found = torch.autograd.grad(value, points, allow_unused=True)
+        return [(out.detach(), gradient) for out, gradient in zip(each, found, strict=True)]
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return outputs of inputs x (b, *S) in one pass in float32 without gradients, neither counted nor checked."""
+        with torch.no_grad(), self._precision(low=False):
+            return self._ask(x)
 
     def read(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Return small tensors of at most 53 bits a number on the host, and settle what is owed: one wait for all.
@@ -324,6 +397,20 @@ class Evaluator:
         finally:
             self._low = False
 
+    @contextmanager
+    def in_float32(self, *, anew: bool = False) -> Iterator[None]:
+        """Take all gradients in float32 inside the block; with `anew`, what was not finite before it is forgotten."""
+        before, self.low_precision = self.low_precision, ""
+        if anew:
+            self._bad, self._owed = None, []
+        try:
+            yield
+        finally:
+            self.low_precision = before
+
+    def _outputs(self, x: Tensor) -> Tensor:
+        return self._ask(x) if self.joint is None else self.joint.outputs(x)
+
     def _ask(self, x: Tensor) -> Tensor:
         try:
             if self.classes and not self._writes:
@@ -375,7 +462,13 @@ class Evaluator:
         kind = self.device.type
         if not low and not (devices.casts(self.device) and torch.is_autocast_enabled(kind)):
             return _AS_IT_IS
-        return torch.autocast(kind, torch.bfloat16, enabled=low)
+        cast = torch.autocast(kind, torch.bfloat16, enabled=low)
+        if not low or not devices.has_tf32(self.device):
+            return cast
+        block = ExitStack()
+        block.enter_context(tensor_float32())  # for products that autocast leaves in float32
+        block.enter_context(cast)
+        return block
 
     def _parts(self, n: int) -> Iterator[_Attempt]:
         # A loop of blocks, not a callback for each part, keeps the stack of a model's own error short.
@@ -485,48 +578,45 @@ def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Te
 
 
 def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -> None:
-    """Set `low_precision` by the setting "fp32", "bf16" or "auto", and `channels_last` by timing."""
-    # "auto" times a gradient pass of a few samples each way. Timings differ between machines, and so may the path of
-    # the attack, but never the meaning of "broken": inputs found in bfloat16 are predicted again in float32, and the
-    # survivors are attacked again in float32. With the channels last wide convolutions are faster, small ones slower.
-    if setting == "fp32":
-        return
-    evaluator.low_precision = setting == "bf16"
-    try:
-        evaluator.channels_last = False
-        low = _seconds(evaluator, x, y, on=True)
-        if x.ndim == 4:
-            evaluator.channels_last = True
+    """Set `low_precision` by the setting "fp32", "bf16" or "auto", and `channels_last`."""
+    # Never the meaning of "broken": inputs found in bfloat16 are predicted again in float32. What bfloat16 leaves is
+    # attacked again in float32: all of it ("bf16"), or a few samples of each chunk ("auto", see `engine.cascade`).
+    if setting == "auto" and devices.reduces(evaluator.device) and not evaluator.random:
+        evaluator.low_precision = "alone"
+        # Convolutions in bfloat16 are fast with the channels last. Not by timing: rounding differs with the layout, and
+        # a default must choose the same one each time.
+        modules = () if evaluator.model.module is None else evaluator.model.module.modules()
+        evaluator.channels_last = x.ndim == 4 and any(isinstance(part, nn.Conv2d) for part in modules)
+        if evaluator.channels_last:
             try:
-                last = _seconds(evaluator, x, y, on=True)
+                _seconds(evaluator, x[:2], y[:2])
             except ModelError:  # `view` needs the usual layout
-                last = math.inf
-            evaluator.channels_last = last < low
-            low = min(low, last)
-        if setting == "bf16":
-            return
-        full = _seconds(evaluator, x, y, on=False)
-    except ModelError:  # no gradients, or none in bfloat16: nothing to choose
+                evaluator.channels_last = False
+    if setting != "bf16":
         return
-    evaluator.low_precision = full > _FASTER * low
-    evaluator.notes.append(
-        f"precision auto: a gradient pass takes {1000 * full:.1f} ms in fp32, {1000 * low:.1f} ms in bf16; "
-        f"{'bf16 first' if evaluator.low_precision else 'fp32'}"
-    )
+    evaluator.low_precision, evaluator.channels_last = "first", False
+    try:
+        usual = _seconds(evaluator, x, y)
+        if x.ndim == 4:  # with the channels last wide convolutions are faster on the host, small ones slower
+            evaluator.channels_last = True
+            evaluator.channels_last = _seconds(evaluator, x, y) < usual
+    except ModelError:  # no gradients, or none in this layout
+        evaluator.channels_last = False
 
 
-def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor, *, on: bool) -> float:
-    """Return the least wall-clock time of three gradient passes of 32 samples."""
+def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor) -> float:
+    """Return the least wall-clock time of three gradient passes of 32 samples in bfloat16."""
     x, y = x[:32], y[:32]
 
     def objective(logits: Tensor, part: slice) -> Tensor:
         return evaluator.task.losses["ce" if evaluator.task.one_class else "margin"](logits, y[part])
 
-    best = float("inf")
-    with evaluator.low(on):
+    best, bad = float("inf"), evaluator._bad
+    with evaluator.low(True):
         for _ in range(3):  # the first pays for set-up
             started = time.perf_counter()
             evaluator.gradient(x, lambda z, _: z, objective)
             devices.wait(evaluator.device)
             best = min(best, time.perf_counter() - started)
+    evaluator._bad = bad  # numbers that are not finite in bfloat16 decide nothing
     return best

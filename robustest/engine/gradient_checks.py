@@ -1,6 +1,7 @@
 """Experiments beside a search by gradients that show if it could find anything."""
 
 # - `probe_gradient`: does the model change along its gradient as the gradient says?
+# - `probe_precision`: do gradients in bfloat16 point where those in float32 do?
 # - `count_unreached`: is there a part of the input that the model reads and that never had a gradient?
 # - `probe_inputs`: does a tiny change change anything, is the softmax saturated, do answers depend on precision?
 # - `probe_survivors`: does the attack succeed where it may change the input at will, and what does it find at half the
@@ -23,6 +24,7 @@ from robustest.attacks import EOT, Cascade, Needs, ODIMargin, Problem, Searcher,
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.search import SearchOutcome, join, search
+from robustest.errors import ModelError
 from robustest.health import unlikely
 from robustest.tasks import Task
 from robustest.threats import L2, Bounds, Discrete, Linf, Rows, Snr, Threat, per_row
@@ -40,8 +42,8 @@ from robustest.threats import L2, Bounds, Discrete, Linf, Rows, Snr, Threat, per
 _LENGTH = 0.03
 # Share of the way to another sample.
 _TOWARDS = 0.1
-# With at least `_FIRST` samples, as in the first chunk, each goes two ways to others; fewer samples go up to four.
-_FIRST, _MOST_WAYS = 8, 4
+# With at least `FIRST` samples, as in the first chunk, each goes two ways to others; fewer samples go up to four.
+FIRST, _MOST_WAYS = 8, 4
 # Points of the Gauss rule.
 _POINTS = 2
 # A prediction may be off by this share of the larger of the two changes, plus `_OFF_USUAL` of the usual change, for
@@ -104,7 +106,7 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     at_random = rng.signs(rng.fold(part.key, "path"), x.shape[1:])
     descent = torch.where(per_row(still, x), at_random, -gradient.sign())
 
-    few = min(_MOST_WAYS, -(-2 * evaluator.probe_rows // n)) if evaluator.probe_rows >= _FIRST else 1
+    few = min(_MOST_WAYS, -(-2 * evaluator.probe_rows // n)) if evaluator.probe_rows >= FIRST else 1
     others = [x.roll(shift, 0) for shift in range(1, n)][:few] or [low + high - x]
     width = min(high - low, float(x.max() - x.min()) or high - low)  # bounds may be far wider than the samples
     # A steep way past a mask is predicted well along its own gradient. On the way to another sample an honest gradient
@@ -135,6 +137,40 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     if not searched:
         evaluator.health.count("zero_gradient", failed=int(still.sum()), tried=n)
     return unlikely(wrong, tried)
+
+
+# Do gradients in bfloat16 point where those in float32 do?
+#
+# For a step along the signs of a gradient h, where the true one is g, the loss rises by g . sign(h), of ||g||_1 at
+# best; for a step along h itself by g . h / ||h||, of ||g|| at best. Both shares are near 1 in sound networks.
+
+# Least share of the rise.
+_ALIGNED = 0.8
+# Share of the samples that may fall below it: where a loss is flat, rounding turns its gradient.
+_TURNED = 1 / 8
+
+
+def probe_precision(evaluator: Evaluator, chunk: Chunk) -> bool:
+    """Return True if gradients in bfloat16 of the first `probe_rows` samples point where those in float32 do."""
+    part = chunk.rows(torch.arange(min(evaluator.probe_rows, len(chunk.y)), device=chunk.x.device))
+    loss = evaluator.task.losses["margin"]
+
+    def objective(outputs: Tensor, at: slice) -> Tensor:
+        return loss(outputs, part.y[at])
+
+    full = evaluator.gradient(part.x, lambda z, _: z, objective)[1].flatten(1).double()
+    evaluator.settle()
+    try:
+        with evaluator.low(True):
+            low = evaluator.gradient(part.x, lambda z, _: z, objective)[1].flatten(1).double()
+        evaluator.settle()
+    except ModelError:  # not finite, or an operation that bfloat16 does not have
+        return False
+    by_signs = (full * low.sign()).sum(1) / full.abs().sum(1)
+    by_length = (full * low).sum(1) / (full.norm(dim=1) * low.norm(dim=1))
+    # 0/0 is NaN: no gradient in float32 has no direction to agree with, but none in bfloat16 beside one does not agree.
+    turned = (full != 0).any(1) & ~(torch.minimum(by_signs, by_length) >= _ALIGNED)
+    return int(turned.sum()) <= _TURNED * len(turned)
 
 
 class _Pair:

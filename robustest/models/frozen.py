@@ -85,10 +85,32 @@ def full_float32() -> Iterator[None]:
         restore()
 
 
+@contextmanager
+def tensor_float32() -> Iterator[None]:
+    """Let CUDA round the factors of float32 products to TF32 in a block inside `full_float32`: for gradients alone."""
+    if not _NEW:
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        try:
+            matmul.allow_tf32 = cudnn.allow_tf32 = True
+            yield
+        finally:
+            matmul.allow_tf32 = cudnn.allow_tf32 = False
+        return
+    places = (_CUDA, *_CUDNN) if devices.count("cuda") else (_CUDA,)
+    try:
+        for place in places:
+            _set(place, "tf32")
+        yield
+    finally:
+        for place in places:
+            _set(place, "ieee")
+
+
 _NEW = hasattr(torch._C, "_get_fp32_precision_getter")
 _GENERIC = ("generic", "all")
 _CUDNN = (("cuda", "conv"), ("cuda", "rnn"))
-_PLACES = (("cuda", "matmul"), *_CUDNN, ("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn"))
+_CUDA = ("cuda", "matmul")
+_PLACES = (_CUDA, *_CUDNN, ("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn"))
 # State of cuDNN's places in a new process: TF32 unless a parent differs. No setter leads to it.
 _UNSET = "unset"
 

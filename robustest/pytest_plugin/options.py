@@ -27,6 +27,7 @@ SESSION: pytest.StashKey[pytest.Session] = pytest.StashKey()
 MEASURING: pytest.StashKey[set[FixtureScope]] = pytest.StashKey()  # shared fixtures that made a claim or measured
 COLLECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests of all shards
 DESELECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests that were found and left out
+OTHERS: pytest.StashKey[list[pytest.Item]] = pytest.StashKey()  # tests that declare no claim
 FOUND: pytest.StashKey[dict[str, pytest.Item | pytest.Class]] = pytest.StashKey()  # tests of modules, chosen or not
 # ... and of a test.
 CONTEXT: pytest.StashKey[Context] = pytest.StashKey()
@@ -42,7 +43,7 @@ _INI = {
     "alpha": ("float", "error probability on each side of population claims and of intervals"),
     "family_size": ("int", "number of claims that share the error probability of early failures (default: 100)"),
     "batch_size": ("int", "largest batch of one model pass"),
-    "precision": ("string", "fp32, bf16 or auto: precision of gradients; verdicts are always fp32"),
+    "precision": ("string", "auto, fp32 or bf16: precision of gradients; verdicts are always fp32"),
     "engine": ("string", "engine that measures chunks: local, or one of a plugin, e.g. ray"),
     "address": ("string", "address of the engine's cluster"),
     "workers": ("int", "number of worker processes"),

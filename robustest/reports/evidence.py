@@ -18,11 +18,12 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from robustest.account import RED, Account, Row
+from robustest.account import RED, STATES, Account, Row
 from robustest.history import Origin
 from robustest.reports.github import escaped
 from robustest.reports.inert import visible
 from robustest.reports.text import measured
+from robustest.results import Verdict
 from robustest.version import HOME, VERSION
 
 STATEMENT = "statement.json"
@@ -30,11 +31,25 @@ STATEMENT = "statement.json"
 ROBUSTNESS = f"{HOME}/blob/main/docs/evidence.md#the-predicate-version-1"
 """Type of the statement's predicate."""
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+_STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 _SETTINGS = (
     *("profile", "seed", "attack", "certify", "scope", "alpha", "family_size", "precision", "exact"),
     *("max_samples", "time_budget", "inconclusive", "attempts"),
 )
+_OF_ROW = ("test", "line", "state", "problem")
+_OF_RESULT = (
+    *("kind", "claim", "statement", "verdict", "quantity", "estimate", "interval", "limits", "comparison"),
+    *("threshold", "n", "n_total", "counts", "rule", "alpha", "at_alpha", "scope", "bounds", "method", "varied"),
+    *("setting", "seed", "model", "caveats", "reasons", "axis", "at", "threshold_name"),
+)
+# States that a verdict can have; a claim without one was not measured.
+_STATES_OF: dict[Verdict | None, set[str]] = {
+    Verdict.PASSED: {"passed", "xpassed", "measured"},
+    Verdict.FAILED: {"failed", "tolerated", "xfailed", "skipped", "rerun", "measured"},
+    Verdict.INCONCLUSIVE: {"inconclusive", "tolerated", "xfailed", "skipped", "rerun", "measured"},
+    None: set(STATES) - {"passed", "measured", "inconclusive", "tolerated"},
+}
 _MARKS = {True: "1", False: "0", None: "-"}
 # Characters of one text of outcomes: readers of JSON limit the length of a text.
 _LINE = 10_000
@@ -69,20 +84,25 @@ def statement(
         "versions": f"robustest {VERSION}" if origin is None else origin.versions,
         "settings": {name: settings.get(name) for name in _SETTINGS},
         "exit": None if session is None else session.exit,
+        "selection": "" if session is None else session.selection,
         "deselected": [] if session is None else list(session.deselected),
+        "not_run": 0 if session is None else session.collected - session.ran,
         "lost": list(account.lost),
         "claims": claims,
     }
     subjects = [{"name": name, "digest": {"sha256": digest}} for name, digest in subject]
-    # Every model of the run, by robustest's digest of its code and weights, which is of no file.
-    models = sorted({claim["model"] for claim in claims if claim.get("model")})
-    subjects += [{"name": f"model {number}", "digest": {"robustest": one}} for number, one in enumerate(models, 1)]
     return {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": subjects,
+        "_type": _STATEMENT_TYPE,
+        "subject": subjects + _models(claims),
         "predicateType": ROBUSTNESS,
         "predicate": predicate,
     }
+
+
+def _models(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each model of the run as a subject, by robustest's digest of its code and weights, which is of no file."""
+    models = sorted({claim["model"] for claim in claims if claim.get("model")})
+    return [{"name": f"model {number}", "digest": {"robustest": one}} for number, one in enumerate(models, 1)]
 
 
 def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
@@ -92,14 +112,9 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
         return about
     result = row.result
     plain = result.to_dict()
-    kept = (
-        *("kind", "claim", "statement", "verdict", "quantity", "estimate", "interval", "limits", "comparison"),
-        *("threshold", "n", "n_total", "counts", "rule", "alpha", "at_alpha", "scope", "bounds", "method", "varied"),
-        *("setting", "seed", "model", "caveats", "reasons", "axis", "at", "threshold_name"),
-    )
     return {
         **about,
-        **{name: plain[name] for name in kept},
+        **{name: plain[name] for name in _OF_RESULT},
         "sentence": measured(result),
         "outcomes": [
             "".join(_MARKS[outcome] for outcome in result.outcomes[start : start + _LINE])
@@ -131,33 +146,67 @@ def documents(content: Mapping[str, Any]) -> dict[str, bytes]:
     return {**files, "model-card.md": model_card(content).encode("ascii", "xmlcharrefreplace")}
 
 
-def contradictions(predicate: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what of a statement's numbers cannot be true of one run: counts, shares, verdicts and thresholds."""
-    for claim in predicate["claims"]:
-        if "verdict" not in claim:
-            continue
-        name = f"{claim['test']}: {claim['statement']}"
-        low, high = claim["interval"]
-        estimate, counts, outcomes = claim["estimate"], claim["counts"], "".join(claim["outcomes"])
-        evaluations = len(outcomes) - outcomes.count("-")
-        if outcomes and (len(outcomes), evaluations) != (claim["n_total"], claim["n"]):
-            yield f"{name}: n={claim['n']} of {claim['n_total']}, but {evaluations} of {len(outcomes)} outcomes"
-        if not low <= high or (estimate is not None and not low - 1e-9 <= estimate <= high + 1e-9):
-            yield f"{name}: {claim['quantity']} {estimate} outside of its interval [{low}, {high}]"
-        if counts is not None and estimate is not None and counts["n"]:
-            share = (counts["events"] - (counts["gained"] or 0)) / counts["n"]
-            if abs(share - estimate) > 1e-9:
-                yield f"{name}: {claim['quantity']} {estimate}, but its counts give {share}"
-        threshold, comparison = claim["threshold"], claim["comparison"]
-        if claim["verdict"] == "passed" and None not in (estimate, threshold):
-            margin = estimate - threshold if comparison == ">=" else threshold - estimate
-            if margin < -1e-9:
-                yield f"{name}: passed with {claim['quantity']} {estimate}, required {comparison} {threshold}"
-        for limit in claim["limits"]:
-            if limit["name"] == claim["threshold_name"] and limit["value"] != threshold:
-                yield f"{name}: {limit['name']} of {limit['value']} and of {threshold}"
-        if claim["state"] == "passed" and claim["verdict"] != "passed":
-            yield f"{name}: a passed test with a claim that is {claim['verdict']}"
+def contradictions(content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of a statement cannot be true of one run: fields, states, counts, shares, verdicts and thresholds."""
+    # What a reader does not know, it passes over: so a field or word that no run writes could say anything.
+    predicate, claims = content["predicate"], content["predicate"]["claims"]
+    for name in sorted(content.keys() ^ {"_type", "subject", "predicateType", "predicate"}):
+        yield f"{name}: an unknown or missing field of the statement"
+    for name in sorted(predicate.keys() ^ _OF_PREDICATE):
+        yield f"{name}: an unknown or missing field of the predicate"
+    for name in sorted(predicate["settings"].keys() ^ set(_SETTINGS)):
+        yield f"{name}: an unknown or missing field of the settings"
+    if (content["_type"], content["predicateType"]) != (_STATEMENT_TYPE, ROBUSTNESS):
+        yield f"expected the types {_STATEMENT_TYPE} and {ROBUSTNESS}"
+    models = [one for one in content["subject"] if "sha256" not in one["digest"]]
+    if models != _models(claims):
+        yield "the subject's models are not those of the claims"
+    if predicate["exit"] == 0 and (predicate["lost"] or any(claim["state"] in RED for claim in claims)):
+        yield "exit 0 of a run with a red test or a lost result"
+    for claim in claims:
+        yield from _contradictions(claim)
+
+
+_OF_PREDICATE = {
+    *("time", "commit", "changed", "versions", "settings", "exit", "selection", "deselected", "not_run", "lost"),
+    "claims",
+}
+
+
+def _contradictions(claim: Mapping[str, Any]) -> Iterator[str]:
+    verdict = Verdict(claim["verdict"]) if "verdict" in claim else None
+    fields = {*_OF_ROW}
+    if verdict is not None:
+        fields |= {*_OF_RESULT, "sentence", "outcomes", "data", "counterexamples"}
+    for field in sorted(claim.keys() ^ fields):
+        yield f"{claim['test']}: {field}: an unknown or missing field of the claim"
+    if claim["state"] not in _STATES_OF[verdict]:
+        was = "was not measured" if verdict is None else f"is {verdict}"
+        yield f"{claim['test']}: {claim['state']}, with a claim that {was}"
+    if verdict is None:
+        return
+    name = f"{claim['test']}: {claim['statement']}"
+    low, high = claim["interval"]
+    estimate, counts, outcomes = claim["estimate"], claim["counts"], "".join(claim["outcomes"])
+    evaluations = len(outcomes) - outcomes.count("-")
+    if outcomes.strip("10-") or (outcomes and (len(outcomes), evaluations) != (claim["n_total"], claim["n"])):
+        yield f"{name}: n={claim['n']} of {claim['n_total']}, but {evaluations} of {len(outcomes)} outcomes"
+    if not low <= high or (estimate is not None and not low - 1e-9 <= estimate <= high + 1e-9):
+        yield f"{name}: {claim['quantity']} {estimate} outside of its interval [{low}, {high}]"
+    if counts is not None and estimate is not None and counts["n"]:
+        share = (counts["events"] - (counts["gained"] or 0)) / counts["n"]
+        if abs(share - estimate) > 1e-9:
+            yield f"{name}: {claim['quantity']} {estimate}, but its counts give {share}"
+    threshold, comparison = claim["threshold"], claim["comparison"]
+    if comparison not in (">=", "<="):
+        yield f"{name}: required {comparison}, which is neither >= nor <="
+    if verdict is Verdict.PASSED and None not in (estimate, threshold):
+        margin = estimate - threshold if comparison == ">=" else threshold - estimate
+        if margin < -1e-9:
+            yield f"{name}: passed with {claim['quantity']} {estimate}, required {comparison} {threshold}"
+    for limit in claim["limits"]:
+        if limit["name"] == claim["threshold_name"] and limit["value"] != threshold:
+            yield f"{name}: {limit['name']} of {limit['value']} and of {threshold}"
 
 
 def outcome(predicate: Mapping[str, Any]) -> str:
@@ -165,7 +214,8 @@ def outcome(predicate: Mapping[str, Any]) -> str:
     states = {claim["state"] for claim in predicate["claims"]}
     if predicate["lost"] or predicate["exit"] != 0 or states & RED or "passed" not in states:
         return "FAILED"
-    return "WARNED" if predicate["deselected"] or states - {"passed", "measured"} else "PASSED"
+    partly = predicate["selection"] or predicate["deselected"] or predicate["not_run"]
+    return "WARNED" if partly or states - {"passed", "measured"} else "PASSED"
 
 
 def test_result(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 from typing import Any
@@ -24,11 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import clock, context, rng
+from robustest import clock, context, devices, rng
 from robustest.data import decoded
 from robustest.decisions import Decision, Rule, clopper_pearson
 from robustest.decisions.baseline import NoWorse
 from robustest.engine.chunks import partition
+from robustest.engine.gathering import Member
 from robustest.errors import ConfigError, DataError, ModelError, StoreError
 from robustest.health import Health
 from robustest.results import Verdict
@@ -138,18 +141,30 @@ def observe(plan: Plan) -> Evidence:
     """
     with _opened(plan) as run:
         decision = run.decide()
-        run.shrink_and_keep(decision)
-    return run.evidence(decision)
+        if not run.doubts_precision():
+            run.shrink_and_keep(decision)
+            return run.evidence(decision)
+    evidence = observe(replace(plan, settings=plan.settings.but({"precision": "fp32"})))
+    tally = Tally(notes=("measured anew with gradients in float32: in bfloat16 a health check spoke",))
+    return replace(evidence, tally=evidence.tally.plus(tally))
 
 
 @contextmanager
 def _opened(plan: Plan) -> Iterator[_Run]:
     units, settings = plan.units, plan.settings
-    device = units.device(settings)
     engine = InProcess() if plan.here else engine_for(settings)
+    if settings.engine != "local" and not devices.present_kind(settings.device):
+        # The accelerators are the cluster's; this process asks the model with what it has.
+        settings = settings.but({"device": "auto"})
+        plan = replace(plan, settings=settings)
+    device = units.device(settings)
     memory = Memory.of(units, settings, engine.kind or device, plan.identity)
     with units.open(settings):
         yield _Run(plan, memory, engine, Stream(len(units)))
+
+
+# Samples that count as measured before the first ones that share their passes.
+_AT_START = 128
 
 
 @dataclass(slots=True)
@@ -222,7 +237,8 @@ class _Run:
 
         try:
             # In the seeded order, never as chunks finish: broken samples finish first, and would bias an early stop.
-            results = in_order(chunks, self.engine, self.look_up, self.begin, self.take)
+            engine = self.engine if self.engine.remote else _Here(self)
+            results = in_order(chunks, engine, self.look_up, self.begin, self.take)
             with closing(self.reader), closing(results):
                 for result in results:
                     observation = result.observation
@@ -271,6 +287,16 @@ class _Run:
         elif settings.audit_values and not audited:
             decision = replace(decision, reasons=(*decision.reasons, "unaudited"))
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
+
+    def doubts_precision(self) -> bool:
+        """Return True if some gradients were bfloat16's, and a health check would stop the claim."""
+        # Rounding may be the reason, and float32 shows if it is. `reduced_precision` is among them: what it finds in
+        # one chunk says that the others, of which it tried a few samples, cannot be relied on.
+        tallies = [self.stream.tally] if self.other is None else [self.stream.tally, self.other.tally]
+        reduced = any(tally.health.counts("reduced_precision")[1] for tally in tallies)
+        suppress = self.plan.settings.suppress
+        findings = chain.from_iterable(tally.health.findings(suppress) for tally in tallies)
+        return self.plan.settings.precision == "auto" and reduced and any(finding.stops for finding in findings)
 
     def evidence(self, decision: Decision) -> Evidence:
         units, memory, stream = self.plan.units, self.memory, self.stream
@@ -345,13 +371,59 @@ class _Run:
         return self._measure
 
     def _measure(self, work: Work) -> ChunkResult:
-        chunk = self._begun[work.place]
-        loaded, chunk.loaded = chunk.loaded, None  # frees its memory as soon as it is measured
-        if loaded is None:
-            raise LookupError(f"chunk {work.place} was measured before")
+        loaded = self._loaded(work)
         with self.memory.listening():
             observation, tally = self.plan.units.measure(loaded, first=work.place == 0)
-        return ChunkResult(place=work.place, observation=observation, tally=tally, marks=chunk.marks or [])
+        marks = self._begun[work.place].marks or []
+        return ChunkResult(place=work.place, observation=observation, tally=tally, marks=marks)
+
+    def measure_each(self, tasks: Iterable[Work]) -> Iterator[ChunkResult]:
+        """Yield the results of chunks in their order; where a chunk does not fill the device, several at a time."""
+        units, works = self.plan.units, iter(tasks)
+        while not units.gathers:  # the first chunk is measured before the model is known
+            work = next(works, None)
+            if work is None:
+                return
+            yield self._measure(work)
+        gathering, begun, more = units.gathering(), deque[tuple[Work, Member]](), True
+
+        def room() -> bool:
+            # What a verdict does not need is measured in vain: chunks under way have at most half of the samples before
+            # them, or two chunks' at the start.
+            ahead = sum(len(work.ids) for work, _ in begun)
+            few = self.plan.settings.exact or 2 * ahead <= max(_AT_START, self.stream.n)
+            return more and few and gathering.room
+
+        try:
+            while True:
+                while room():
+                    if (work := next(works, None)) is None:
+                        more = False
+                        break
+                    measure = partial(units.measure_among, chunk=self._loaded(work))
+                    with self.memory.listening():
+                        begun.append((work, gathering.begin(measure)))
+                if not begun:
+                    return
+                with self.memory.listening():
+                    while not begun[0][1].over and not room():
+                        gathering.step()
+                while begun and begun[0][1].over:
+                    work, member = begun.popleft()
+                    observation, tally = member.result()
+                    tally = replace(tally, seconds=member.seconds)
+                    marks = self._begun[work.place].marks or []
+                    yield ChunkResult(place=work.place, observation=observation, tally=tally, marks=marks)
+        finally:
+            gathering.close()
+
+    def _loaded(self, work: Work) -> Any:
+        """Return the units of a chunk, once: their memory is free as soon as they are measured."""
+        chunk = self._begun[work.place]
+        loaded, chunk.loaded = chunk.loaded, None
+        if loaded is None:
+            raise LookupError(f"chunk {work.place} was measured before")
+        return loaded
 
     def take(self, result: ChunkResult) -> ChunkResult:
         """Check and store a measured chunk.
@@ -488,6 +560,16 @@ class _Run:
     @property
     def _progress(self) -> str:
         return f"the clock: {self.stream.n} of {self.stream.total} samples looked at"
+
+
+class _Here(InProcess):
+    """Measures the chunks of a run in this process."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+
+    def imap_unordered(self, job: object, tasks: Iterable[Any]) -> Iterator[Any]:
+        return self._run.measure_each(tasks)
 
 
 def in_order(

@@ -21,8 +21,10 @@ from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, check_same, read
 from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
+from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
-from robustest.errors import ConfigError, DataError, expected
+from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest, fingerprint
 from robustest.models import Classifier, Needs, frozen
 from robustest.models.shipping import Shipped, ship
@@ -114,6 +116,18 @@ class Units:
         Raises:
             RobustestError: the chunk cannot be measured.
         """
+        raise NotImplementedError
+
+    @property
+    def gathers(self) -> bool:
+        """True if chunks after the first may be measured together, on a device that they do not fill alone."""
+        return False
+
+    def gathering(self) -> Gathering:
+        raise NotImplementedError
+
+    def measure_among(self, evaluator: Evaluator, chunk: Any) -> tuple[Observation, Tally]:
+        """Measure a chunk that is not the first, with an evaluator of its own; the cost has no seconds."""
         raise NotImplementedError
 
     def ask(self, memory: Memory, chunk: Any, marks: list[bytes]) -> None:
@@ -306,16 +320,56 @@ class ModelUnits(Units):
             seed_draws(chunk.key)
             if not first:  # a worker's checks are counted by nobody
                 before = Tally.of(evaluator)
+        observation = self._looked(evaluator, chunk, first=first)
+        return observation, Tally.of(evaluator).since(before, time.perf_counter() - started)
+
+    def _looked(self, evaluator: Evaluator, chunk: Chunk, *, first: bool) -> Observation:
         evaluator.check_labels(chunk.y)
         evaluator.probed, evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
-        backward = evaluator.backward
-        observation = with_labels(self.look(evaluator, chunk), evaluator.task, chunk)
+        backward, health = evaluator.backward, Health().plus(evaluator.health)
+        try:
+            found = self.look(evaluator, chunk)
+            if evaluator.low_precision == "alone":
+                evaluator.settle()
+        except ModelError:
+            if evaluator.low_precision != "alone":
+                raise
+            # Numbers that are not finite in bfloat16, or an operation that it does not have: nothing of it counts. An
+            # error of the model itself comes again.
+            evaluator.note("gradients in float32: in bfloat16 the model has none, or none that are finite")
+            evaluator.health, evaluator.probed = health, False
+            with evaluator.in_float32(anew=True):
+                found = self.look(evaluator, chunk)
+        observation = with_labels(found, evaluator.task, chunk)
         if evaluator.backward > backward and not evaluator.probed:  # a look that took gradients and did not check them
             probe_gradient(evaluator, chunk, searched=False)
         # Early inputs once more: an answer that has changed depends on the inputs between.
         ask_again(evaluator, self._early)
         evaluator.settle()
-        return observation, Tally.of(evaluator).since(before, time.perf_counter() - started)
+        return observation
+
+    @property
+    def gathers(self) -> bool:
+        # Draws of a random model depend on the order of passes, and a budget of queries is no batch. Other looks pass
+        # each chunk a few times alone, and may run the user's code, which threads of ours are no place for.
+        model = self.model
+        return (
+            self._busy
+            and devices.gathers(self.evaluator.device)
+            and bool(getattr(self.look, "gathers", False))
+            and not self.evaluator.random
+            and (model.reset, model.max_queries, model.decode) == (None, None, None)
+            and model.module is not None
+            and model.call is model.module
+        )
+
+    def gathering(self) -> Gathering:
+        return Gathering(self.evaluator)
+
+    def measure_among(self, evaluator: Evaluator, chunk: Chunk) -> tuple[Observation, Tally]:
+        before = Tally(notes=tuple(evaluator.notes))
+        chunk, self._sent = self._there(chunk), None
+        return self._looked(evaluator, chunk, first=False), Tally.of(evaluator).since(before, 0.0)
 
     def ask(self, memory: Memory, chunk: Chunk, marks: list[bytes]) -> None:
         # On every engine, this process's copy of the model is asked.
@@ -368,7 +422,14 @@ class ModelUnits(Units):
         # Other keys: a search of the same kind would otherwise repeat the attack's draws.
         chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
         look = auditor(self.evaluator, chunk)
-        return None if look is None else lambda: self._counted(lambda evaluator: look(evaluator, chunk))
+
+        def audited(evaluator: Evaluator) -> Observation:
+            with evaluator.in_float32():
+                observation: Observation = look(evaluator, chunk)
+                evaluator.settle()
+            return observation
+
+        return None if look is None else lambda: self._counted(audited)
 
     def trial(self, kept: Kept) -> Callable[[], tuple[Observation, Tally]] | None:
         look: Any = self.look

@@ -226,6 +226,20 @@ def test_kinds(second: Second, name: str) -> None:
     second.alike(*found)
 
 
+# Chunks that share their model passes
+
+
+def test_chunks_together(second: Second) -> None:
+    generator = torch.Generator().manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 3)), torch.rand(300, 12, generator=generator)
+    y = model(x).argmax(1)
+    claim: dict[str, Any] = {"attack": "fast", "exact": True}
+    here = measure_robust_accuracy(model, (x, y), Linf(0.03), device="cpu", **claim)
+    there = measure_robust_accuracy(second.put(model), (x, y), Linf(0.03), **claim)
+    assert 0 < (here.estimate or 0) < 1
+    second.alike(here, there)
+
+
 # Draws
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, Linf, find_adversarial, rng
+from robustest import L2, Linf, devices, find_adversarial, rng
 from robustest.attacks import PGD
 from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 
@@ -30,8 +30,9 @@ def test_draws_are_those_of_the_cpu() -> None:
 @pytest.mark.parametrize("attack", ["pgd", "fast", "standard"])
 def test_outcomes_are_those_of_the_cpu(toys: Any, threat: Any, attack: str) -> None:
     toy = toys(200)
-    here = measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, attack=attack, device="cpu")
-    there = measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, attack=attack, device="cuda")
+    options: dict[str, Any] = {"attack": attack, "precision": "fp32"}
+    here = measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, device="cpu", **options)
+    there = measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, device="cuda", **options)
     apart = sum(a != b for a, b in zip(here.outcomes, there.outcomes, strict=True))
     assert apart <= 2  # a sample on the border may fall either way in another kernel's rounding
 
@@ -49,9 +50,91 @@ def test_samples_of_few_features_too(toys: Any) -> None:
 def test_gradients_in_bfloat16_make_no_model_look_safer(toys: Any, precision: str) -> None:
     toy = toys(200, shape=(3, 8, 8))
     options: dict[str, Any] = {"attack": PGD(steps=20), "device": "cuda"}
-    full = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), **options)
+    full = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), precision="fp32", **options)
     low = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), precision=precision, **options)
     assert 0 < low.estimate <= full.estimate + 2 / 200
+
+
+class Noted(nn.Module):
+    """Notes of every pass: in bfloat16 or not, with a gradient or not, TF32 or not, and its rows."""
+
+    def __init__(self, inner: nn.Module, *, turned: bool = False) -> None:
+        super().__init__()
+        self.inner, self.turned = inner, turned
+        self.passes: list[tuple[bool, bool, bool, int]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = torch.is_autocast_enabled("cuda")
+        tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"
+        self.passes.append((low, x.requires_grad, tf32, len(x)))
+        if low and x.requires_grad and self.turned:
+            x = 2 * x.detach() - x
+        out: Tensor = self.inner(x)
+        return out
+
+
+def convolutions() -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU()
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * 36, 5)).cuda()
+
+
+def images(model: nn.Module, n: int) -> tuple[Tensor, Tensor]:
+    x = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return x, model(x.cuda()).argmax(1).cpu()
+
+
+def test_gradients_are_in_bfloat16_by_default() -> None:
+    model = Noted(convolutions())
+    data = images(model, 300)
+    options: dict[str, Any] = {"attack": PGD(steps=10), "exact": True, "device": "cuda"}
+    want = measure_robust_accuracy(model, data, Linf(0.02), precision="fp32", **options)
+    assert not any(low and gradient for low, gradient, *_ in model.passes)
+    model.passes.clear()
+    got = measure_robust_accuracy(model, data, Linf(0.02), **options)
+    supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    assert any("gradients in bfloat16, checked" in note for note in got.notes) == supported
+    low_gradients = sum(rows for low, gradient, _, rows in model.passes if low and gradient)
+    full_gradients = sum(rows for low, gradient, _, rows in model.passes if gradient and not low)
+    assert (low_gradients > 3 * full_gradients) == supported
+    assert all(tf32 == (low and gradient) for low, gradient, tf32, _ in model.passes if gradient)
+    assert 0.1 < want.estimate < 0.9
+    assert abs(got.estimate - want.estimate) <= 4 / 300
+
+
+def test_gradients_that_are_wrong_in_bfloat16_are_not_taken() -> None:
+    inner = convolutions()
+    data = images(inner, 200)
+    options: dict[str, Any] = {"attack": PGD(steps=10), "exact": True, "device": "cuda"}
+    want = measure_robust_accuracy(inner, data, Linf(0.02), precision="fp32", **options)
+    got = measure_robust_accuracy(Noted(inner, turned=True), data, Linf(0.02), **options)
+    assert sum(a != b for a, b in zip(want.outcomes, got.outcomes, strict=True)) <= 2
+
+
+def test_chunks_share_their_batches() -> None:
+    model = Noted(convolutions())
+    data = images(model, 600)
+    found = []
+    for alone in (True, False):
+        model.passes.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            if alone:
+                patch.setattr(devices, "gathers", lambda _: False)
+            options: dict[str, Any] = {"attack": "fast", "exact": True, "device": "cuda", "precision": "fp32"}
+            found.append((measure_robust_accuracy(model, data, Linf(0.01), **options), len(model.passes)))
+    (one, many), (joint, few) = found
+    assert sum(a != b for a, b in zip(one.outcomes, joint.outcomes, strict=True)) <= 2
+    assert few < 0.6 * many
+
+
+def test_all_gpus_find_what_one_finds() -> None:
+    model = convolutions()
+    data = images(model, 600)
+    options: dict[str, Any] = {"attack": "fast", "exact": True, "precision": "fp32"}
+    one = measure_robust_accuracy(model.cpu(), data, Linf(0.01), device="cuda", **options)
+    every = measure_robust_accuracy(model.cpu(), data, Linf(0.01), device="cuda:all", **options)
+    assert sum(a != b for a, b in zip(one.outcomes, every.outcomes, strict=True)) <= 2
 
 
 def test_batches_shrink_to_a_few_sizes(toys: Any, watched: Any) -> None:

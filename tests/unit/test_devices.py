@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -89,6 +91,27 @@ def test_a_device_without_float64_is_taken_neither_by_name_nor_by_auto(monkeypat
     assert resolve("auto", CPU) == CPU
     with pytest.raises(DeviceError, match=r"float64.*'mps'.*--robust-device=cpu"):
         resolve("mps", CPU)
+
+
+@pytest.mark.parametrize(
+    ("supported", "fast"),
+    [
+        (lambda including_emulation=True: including_emulation, False),  # a card of 2017
+        (lambda including_emulation=True: including_emulation in (True, False), True),
+        (lambda: True, True),  # a kind that emulates nothing
+        (None, False),
+    ],
+)
+def test_bfloat16_that_is_emulated_is_not_taken(monkeypatch: pytest.MonkeyPatch, supported: Any, fast: bool) -> None:
+    module = SimpleNamespace() if supported is None else SimpleNamespace(is_bf16_supported=supported)
+    monkeypatch.setattr(devices, "_module", lambda _: module)
+    device = torch.device("cuda", 0)
+    assert (devices.fast_in_bfloat16(device), devices.reduces(device)) == (fast, fast)
+    assert not devices.reduces(CPU)
+
+
+def test_batches_are_shared_on_accelerators_that_compile_no_shapes() -> None:
+    assert [devices.gathers(torch.device(kind)) for kind in ("cpu", "cuda", "xpu", "xla")] == [False, True, True, False]
 
 
 def test_no_other_module_tests_for_a_kind_of_device() -> None:

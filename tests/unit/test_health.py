@@ -31,6 +31,7 @@ TURNS = [
     ("precision_disagreement", 40, 4, 3),
     ("precision_disagreement", 8, 2, 1),
     ("precision_disagreement", 1, 1, 0),
+    ("reduced_precision", 19, 1, 0),
     ("batch_dependence", 8, 1, 0),
     ("no_room", 40, 4, 3),
     ("no_room", 5, 1, 0),

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from robustest.errors import ConfigError, DeviceError
-from robustest.packs import Job, Settings
+from robustest.packs import Job, Settings, of_worker
 from robustest_ray.cluster import accelerators, check_nodes, reached, resources
 from robustest_ray.pool import Pool, result_of
 
@@ -40,7 +40,7 @@ class RayEngine:
             check_nodes()
             gpus = _gpus(settings)
             self.kind = accelerators() if gpus else "cpu"
-            self._pool = Pool(settings.workers, gpus)
+            self._pool = Pool(settings.workers, gpus, _device(settings.device, gpus))
         except BaseException:
             self._disconnect()
             raise
@@ -135,10 +135,25 @@ class _Queue:
         self.empty = False
 
 
+def _device(name: str, gpus: float) -> str:
+    """Return the device of a worker with a number of GPUs; "" for the one that the job chooses."""
+    # Each worker sees its own GPU alone: with cuda:all one process a device, as on one machine.
+    if own := of_worker(name):
+        return own
+    # A worker without a GPU keeps to the CPU, whatever its machine has: outcomes are remembered as those of a CPU.
+    return "cpu" if name == "auto" and not gpus else ""
+
+
 def _gpus(settings: Settings) -> float:
     there = resources().get("GPU", 0)
     if settings.device == "cpu":
         return 0
+    if of_worker(settings.device) and not (there and settings.gpus_per_task != 0):
+        lacks = "gets none by --robust-gpus-per-task=0" if there else "has none"
+        raise DeviceError(
+            f"Expected GPUs in the cluster for --robust-device={settings.device} but it {lacks}. Use "
+            "--robust-device=cpu or auto."
+        )
     if settings.gpus_per_task is None:
         return 1 if there else 0
     if settings.gpus_per_task and not there:

@@ -25,9 +25,10 @@ class Pool:
     Args:
         count: number of actors; None for as many as the cluster has room for now.
         gpus: GPUs of each.
+        device: of each, as it sees them; "" lets the job choose.
     """
 
-    def __init__(self, count: int | None, gpus: float) -> None:
+    def __init__(self, count: int | None, gpus: float, device: str = "") -> None:
         has = resources()
         cpus = int(has.get("CPU", 1))
         count = count or max(1, int(has["GPU"] / gpus) if gpus else cpus)
@@ -37,6 +38,7 @@ class Pool:
         self._make = ray.remote(Worker).options(
             num_cpus=min(1.0, cpus / count), num_gpus=gpus, scheduling_strategy="SPREAD"
         )
+        self._device = device
         self._threads = min(torch.get_num_threads(), max(1, cpus // count))
         self._actors: dict[int, Any] = {}
         self._coming: dict[Any, int] = {}
@@ -78,7 +80,7 @@ class Pool:
 
     def replace(self, place: int) -> None:
         """Start an actor in the place of a lost one, or in an empty place."""
-        actor: Any = self._make.remote(self._threads)
+        actor: Any = self._make.remote(self._threads, self._device)
         self._actors[place] = actor
         self._coming[actor.up.remote()] = place
 

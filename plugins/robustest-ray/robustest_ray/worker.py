@@ -11,10 +11,16 @@ from robustest.packs import Job, Mapper
 
 
 class Worker:
-    """Measures chunks on the CPUs, or the share of a GPU, that Ray gave this actor; `threads` are torch's."""
+    """Measures chunks on the CPUs, or the GPU, that Ray gave this actor.
 
-    def __init__(self, threads: int) -> None:
+    Args:
+        threads: of torch.
+        device: of the model; "" lets the job choose. Ray shows an actor its own GPU alone, which is number 0 there.
+    """
+
+    def __init__(self, threads: int, device: str) -> None:
         torch.set_num_threads(threads)
+        self._device = device
         self._job: tuple[int, Mapper] | None = None
 
     def up(self) -> None:
@@ -31,5 +37,5 @@ class Worker:
         if self._job is None or self._job[0] != number:
             self._job = None  # the last job's model goes before the next one comes
             fetched: Job = ray.get(job[0])
-            self._job = number, fetched.start("")
+            self._job = number, fetched.start(self._device)
         return self._job[1](task)

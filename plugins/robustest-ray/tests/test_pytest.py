@@ -79,3 +79,10 @@ def test_gpus_that_the_cluster_has_not(cluster: Any, net: Any, samples: Any) -> 
     with running(Context(settings=settings)), pytest.raises(DeviceError, match="GPUs in the cluster"):
         find_adversarial(net, *samples, Linf(0.05))
     over()
+
+
+def test_a_cluster_without_gpus_for_cuda(cluster: Any, net: Any, samples: Any) -> None:
+    settings = Settings(engine="ray", address=cluster.address, device="cuda:all")
+    with running(Context(settings=settings)), pytest.raises(DeviceError, match="--robust-device=cuda:all but it has"):
+        find_adversarial(net, *samples, Linf(0.05))
+    over()

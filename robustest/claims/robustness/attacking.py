@@ -31,7 +31,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
-from robustest.threats import Snr, Threat, per_row
+from robustest.threats import Discrete, Snr, Threat, per_row
 
 _WAYS = ("auto", "linear")
 
@@ -97,6 +97,11 @@ class Attacking:
     replay: Replay | None = None
     probing: bool = True
     every: bool = False
+
+    @property
+    def gathers(self) -> bool:
+        """True if chunks may share their model passes: this look calls the model by its evaluator alone."""
+        return not isinstance(self.threat, Discrete)  # controls are judged by evaluators of their own
 
     @property
     def whole_inputs(self) -> bool:
@@ -219,6 +224,10 @@ class Certifying(Attacking):
 
     The driver refuses another model's inputs that break a proven sample.
     """
+
+    @property
+    def gathers(self) -> bool:
+        return False  # bounds are computed from the module itself
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         from robustest.engine.proving import prove_rows  # here, as no other claim needs it

@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from robustest.reports.evidence import outcome
 from robustest.results import Verdict
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -225,7 +226,15 @@ def test_a_file_that_the_statement_does_not_make_is_noticed(
             {"threshold_name": "at_least", "limits": [{"name": "at_least", "comparison": ">=", "value": 0.4}]},
             "at_least of 0.4 and of 0.5",
         ),
-        ({"verdict": "failed"}, "a passed test with a claim that is failed"),
+        ({"verdict": "failed"}, "passed, with a claim that is failed"),
+        ({"state": "measured", "verdict": "perhaps"}, "'perhaps' is not a valid Verdict"),
+        ({"state": "p\u0430ssed"}, "with a claim that is passed"),  # a Cyrillic letter
+        ({"state": "fail\u0435d"}, "with a claim that is passed"),  # no state that is red
+        ({"state": "tolerated"}, "tolerated, with a claim that is passed"),
+        ({"comparison": "\u2265"}, "neither >= nor <="),
+        ({"outcomes": ["11 "]}, "but 3 of 3 outcomes"),
+        ({"approved": True}, "approved: an unknown or missing field"),
+        ({"model": "e" * 64}, "the subject's models are not those of the claims"),
     ],
 )
 def test_numbers_that_contradict_each_other_are_noticed_though_all_files_agree(
@@ -238,40 +247,136 @@ def test_numbers_that_contradict_each_other_are_noticed_though_all_files_agree(
     for name, data in documents(content).items():
         (Path("evidence") / name).write_bytes(data)
     done = robustest("evidence", "verify", "--no-run")
-    assert (done.code, told in done.out) == (1, True), done.out
+    assert (done.code in (1, 3), told in done.out + done.err) == (True, True), done.out
+
+
+def unmeasured(content: dict[str, Any]) -> None:
+    claim = content["predicate"]["claims"][0]
+    content["predicate"]["claims"][0] = {**{name: claim[name] for name in ("test", "line", "state")}, "problem": ""}
+
+
+@pytest.mark.parametrize(
+    ("forge", "told"),
+    [
+        (lambda one: one.update(_type="https://in-toto.io/Statement/v0"), "expected the types"),
+        (lambda one: one.update(predicateType=one["predicateType"][:-1] + "2"), "expected the types"),
+        (lambda one: one.update(approved=True), "approved: an unknown or missing field"),
+        (lambda one: one["predicate"].update(approved=True), "approved: an unknown or missing field"),
+        (lambda one: one["predicate"]["settings"].pop("alpha"), "alpha: an unknown or missing field"),
+        (lambda one: one["predicate"].pop("selection"), "selection: an unknown or missing"),
+        (lambda one: one["predicate"].update(exit=0), "exit 0 of a run with a red test"),
+        (lambda one: one["subject"].pop(), "the subject's models are not those of the claims"),
+        (lambda one: one["subject"][0]["digest"].update(robustest="e" * 64), "the subject's models"),
+        (lambda one: one["subject"].append({"name": "b", "digest": {"sha256": "e" * 64}}), "b: of the subject, with"),
+        (lambda one: one["predicate"].update(claims={}), "the subject's models"),
+        (unmeasured, "passed, with a claim that was not measured"),
+    ],
+)
+def test_a_forged_statement_is_noticed_though_all_files_agree(
+    evidence: Callable[..., Any], robustest: Callable[..., Any], forge: Callable[[Any], None], told: str
+) -> None:
+    from robustest.reports.evidence import documents
+
+    content = evidence()["statement.json"]
+    forge(content)
+    try:
+        made = documents(content)
+    except (KeyError, TypeError):
+        made = {"statement.json": json.dumps(content, indent=1).encode()}
+    for name, data in made.items():
+        (Path("evidence") / name).write_bytes(data)
+    done = robustest("evidence", "verify", "--no-run")
+    assert (done.code in (1, 3), told in done.out + done.err) == (True, True), done.out + done.err
+
+
+def test_results_that_contradict_each_other_become_no_evidence(
+    evidence: Callable[..., Any], row: Callable[..., Any], made: Callable[..., Any]
+) -> None:
+    failed = made([True, False, False], verdict=Verdict.PASSED)
+    with pytest.raises(AssertionError, match=r"passed with accuracy 0\.333"):
+        evidence(row("test_a.py::test_x", failed))
+    assert not Path("evidence").exists()
+
+
+def test_a_part_of_the_tests_is_no_pass(
+    evidence: Callable[..., Any], row: Callable[..., Any], made: Callable[..., Any]
+) -> None:
+    content = evidence(row("test_a.py::test_x", made([True, True])))["statement.json"]
+    for name, value in {"selection": "test_a.py", "deselected": ["test_b.py::test_y"], "not_run": 1}.items():
+        part = {**content["predicate"], name: value}
+        assert (outcome(content["predicate"]), outcome(part)) == ("PASSED", "WARNED"), name
 
 
 def test_another_model_is_noticed(evidence: Callable[..., Any], robustest: Callable[..., Any]) -> None:
     Path("model.bin").write_bytes(b"weights")
-    evidence(options=("--model", "model.bin"))
-    assert robustest("evidence", "verify", "--no-run", "--model", "model.bin").code == 0
+    Path("other.bin").write_bytes(b"others")
+    both = ("--model", "model.bin", "--model", "other.bin")
+    evidence(options=both)
+    assert robustest("evidence", "verify", "--no-run", *both).code == 0
+    done = robustest("evidence", "verify", "--no-run", *both[:2])
+    assert (done.code, "other.bin: of the subject, " in done.out) == (1, True)
+    Path("model.bin").rename("third.bin")
+    Path("other.bin").rename("model.bin")
+    Path("third.bin").rename("other.bin")  # each is under the other's name
+    assert robustest("evidence", "verify", "--no-run", *both).code == 1
     Path("model.bin").write_bytes(b"weightz")
-    done = robustest("evidence", "verify", "--no-run", "--model", "model.bin")
+    done = robustest("evidence", "verify", "--no-run", *both)
     assert (done.code, "model.bin: expected one of the subject's files" in done.out) == (1, True)
 
 
 @pytest.mark.parametrize(
-    "test", ["/elsewhere/evil.py::test_x", "../evil.py::test_x", "-p evil::x", "@evil::x", "a\nb::c"]
+    "selection",
+    [
+        *("/elsewhere/evil.py::test_x", "../evil.py::test_x", "-p evil::x", "@evil::x", "'a\nb::c'", "-pevil", "--lf"),
+        *("a.py --confcutdir=/", "-k x --rootdir=/", "-k", "'", "--deselect", "a.py; -pevil"),
+    ],
 )
 def test_a_statement_from_elsewhere_runs_nothing_else(
-    evidence: Callable[..., Any], robustest: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, test: str
+    evidence: Callable[..., Any], robustest: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, selection: str
 ) -> None:
     from robustest.cli import evidence as verb
     from robustest.reports.evidence import documents
 
     monkeypatch.setattr(verb, "run_pytest", lambda _: pytest.fail("it ran"))
     content = evidence()["statement.json"]
-    content["predicate"]["claims"][0]["test"] = test
+    content["predicate"]["selection"] = selection
     for name, data in documents(content).items():
         (Path("evidence") / name).write_bytes(data)
     assert robustest("evidence", "verify").code == 3
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"predicate": 3}', '{"predicate": {"claims": [3]}}'])
+def test_a_selection_is_run_again_as_it_was() -> None:
+    from robustest.cli.evidence import _selected
+
+    given = "a.py 'b c.py::test_x[1]' -k 'x and not y' -m '-p evil' --deselect a.py::test_z"
+    assert list(_selected(given)) == [
+        *("a.py", "b c.py::test_x[1]", "-kx and not y", "-m-p evil", "--deselect=a.py::test_z")
+    ]
+    assert list(_selected("")) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{}", '{"predicate": 3}', '{"predicate": {"claims": [3]}}', "[" * 100_000, "\xff"),
+        *('{"predicate": {}, "predicate": {"claims": []}}', '{"predicate": {"claims": [], "exit": NaN}}'),
+        *('{"predicate": {"claims": [], "exit": 1e400}}', f'{{"predicate": {"[" * 40 + "]" * 40}}}'),
+    ],
+    ids=range(11),
+)
 def test_what_is_no_statement_is_refused(robustest: Callable[..., Any], content: str) -> None:
     Path("evidence").mkdir()
-    Path("evidence/statement.json").write_text(content, encoding="utf-8")
+    Path("evidence/statement.json").write_text(content, encoding="latin-1")
     assert robustest("evidence", "verify", "--no-run").code == 3
+
+
+def test_a_name_twice_in_one_object_is_refused(evidence: Callable[..., Any], robustest: Callable[..., Any]) -> None:
+    evidence()
+    path = Path("evidence/statement.json")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"verdict": "failed"', '"verdict": "passed",\n"verdict": "failed"'), encoding="utf-8")
+    done = robustest("evidence", "verify", "--no-run")
+    assert (done.code, "'verdict' twice" in done.err) == (3, True), done.err
 
 
 @pytest.mark.parametrize(
@@ -298,7 +403,7 @@ def test_a_new_measurement_is_compared(
     row, made = prepared.row, prepared.made
 
     def run(arguments: list[str]) -> int:
-        assert Path(arguments[-1][1:]).read_text(encoding="utf-8").splitlines() == ["test_a.py::test_x"]
+        assert not any("test_a.py" in one for one in arguments), "a test that was left out would not run"
         assert {"--robust-no-cache", "--robust-seed=0", "--robust-profile=dev"} <= set(arguments)
         (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
         shutil.copy(again, output)
@@ -315,6 +420,40 @@ def test_a_new_measurement_is_compared(
     if "data" in changes:  # without the salt two digests cannot be compared
         Path(".robustest/evidence-salt").unlink()
         assert robustest("evidence", "verify").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("versions", "robustest 0.0.1"), ("commit", "e" * 40), ("changed", True), ("exit", 5), ("not_run", 2)),
+        *(("deselected", ["test_b.py::test_y"]), ("lost", ["a result"])),
+    ],
+)
+def test_a_run_that_ended_otherwise_is_noticed(
+    prepared: SimpleNamespace,
+    robustest: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: object,
+) -> None:
+    from robustest.cli import evidence as verb
+    from robustest.reports.evidence import documents
+
+    rows = [prepared.row("test_a.py::test_x", prepared.made([True, True]))]
+    again = prepared.run_file("again.json", rows)
+
+    def run(arguments: list[str]) -> int:
+        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
+        shutil.copy(again, output)
+        return 0
+
+    monkeypatch.setattr(verb, "run_pytest", run)
+    content = prepared.evidence(*rows)["statement.json"]
+    content["predicate"][name] = value
+    for file, data in documents(content).items():
+        (Path("evidence") / file).write_bytes(data)
+    done = robustest("evidence", "verify")
+    assert (done.code, f"run: {name}: {value} in the evidence" in done.out) == (1, True), done.out
 
 
 @pytest.mark.parametrize(("missing", "told"), [(True, "not measured now"), (False, "and not in the evidence")])
@@ -417,3 +556,31 @@ def test_tests_are_run_anew(monkeypatch: pytest.MonkeyPatch, robustest: Callable
         ) == (1, True)
         Path(name).write_text(PROJECT[name], encoding="utf-8")
         shutil.rmtree("__pycache__", ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_claim_that_failed_cannot_be_left_out(monkeypatch: pytest.MonkeyPatch, robustest: Callable[..., Any]) -> None:
+    """The evidence without the failed test, as a green run would have written it; and a run of one file alone."""
+    from robustest.cli.screen import run_pytest
+    from robustest.reports.evidence import documents
+
+    for name, text in PROJECT.items():
+        Path(name).write_text(text, encoding="utf-8")
+    broken = PROJECT["test_it.py"].replace("at_least=0.5", "at_least=1.0").replace("test_attack", "test_broken")
+    Path("test_more.py").write_text(broken, encoding="utf-8")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run = ("--robust-json=robust.json", "-q")
+    assert run_pytest(run) == 1
+    assert robustest("evidence", "write", "robust.json").code == 1
+    assert robustest("evidence", "verify").code == 0, "red, and true"
+    content = json.loads(Path("evidence/statement.json").read_text(encoding="utf-8"))
+    content["predicate"].update(exit=0, claims=content["predicate"]["claims"][:1])
+    assert outcome(content["predicate"]) == "PASSED"
+    for name, data in documents(content).items():
+        (Path("evidence") / name).write_bytes(data)
+    done = robustest("evidence", "verify")
+    assert (done.code, "test_more.py::test_broken: " in done.out) == (1, True), done.out
+    assert run_pytest((*run, "test_it.py")) == 0
+    done = robustest("evidence", "write", "robust.json")
+    assert (done.code, "WARNED" in done.out) == (0, True)
+    assert robustest("evidence", "verify").code == 0

@@ -52,6 +52,17 @@ def test_the_table_has_all_rows_in_the_order_of_collection(shards: list[Path], r
     assert done.lines[-1] == "5 results: 5 passed"
 
 
+@pytest.mark.parametrize("other", ["b" * 40, ""])
+def test_shards_of_two_commits_are_no_run(shards: list[Path], robustest: Make, other: str) -> None:
+    for path, commit in zip(shards, ("a" * 40, other), strict=True):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        about = {"time": "2026-01-01T00:00:00.000Z", "committed": "", "dirty": False, "versions": ""}
+        content["origin"] = {**about, "commit": commit} if commit else None
+        path.write_text(json.dumps(content), encoding="utf-8")
+    done = robustest("merge", *shards)
+    assert (done.code, f"on {other[:12] or 'no known commit'}" in done.err) == (3, True), done.err
+
+
 def test_nothing_is_written_unless_asked(shards: list[Path], robustest: Make, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     assert robustest("merge", *shards).code == 0

@@ -21,6 +21,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from robustest.identity import dependencies
 from robustest.identity.dependencies import Dependencies, outdated, watched
 
 
@@ -222,6 +223,21 @@ def test_contents_count_and_dates_do_not_where_a_file_is_read(tmp_path: Path) ->
     os.utime(path, (1, 1))
     assert outdated(by.stamps) == ""
     path.write_text("2")
+    os.utime(path, (1, 1))
+    assert outdated(by.stamps) == str(path)
+
+
+def test_a_large_file_written_again_under_its_old_size_and_date_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "_LARGE", 1 << 23)
+    path = tmp_path / "file"
+    path.write_bytes(bytes(9 << 20))
+    os.utime(path, (1, 1))
+    by = of(lambda: read(path))
+    os.utime(path, (1, 1))
+    assert outdated(by.stamps) == ""
+    path.write_bytes(b"1" * (9 << 20))
     os.utime(path, (1, 1))
     assert outdated(by.stamps) == str(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -302,6 +303,15 @@ def test_a_start_takes_one_edit_to_k() -> None:
     assert 0.02 < float(at.min()) <= float(at.max()) < 0.1, "at every place"
     none = Edits(0)
     assert torch.equal(none.start(region(none, ["ab"] * 3), key[:3]), region(none, ["ab"] * 3)["x"])
+
+
+def test_a_start_puts_any_letter_at_any_place() -> None:
+    threat = Edits(1, kinds=("substitute",), alphabet="wxyz")
+    own = region(threat, ["a" * 8] * 800)
+    drawn = TEXT.decode(threat.start(own, rng.keys(0, torch.arange(800))))
+    found = Counter((text.strip("a"), text.find(text.strip("a")) < 4) for text in drawn if text.strip("a"))
+    assert len(found) == 8
+    assert min(found.values()) > 50
 
 
 @pytest.mark.parametrize("kinds", SETS, ids="-".join)
