@@ -257,8 +257,9 @@ class Account:
             # Exit code 1 only says that a test failed; every other red code says more than any row.
             missing = not any(row.red for row in rows) if session.exit == 1 else session.exit not in (0, 5)
             if missing:
-                why = f" ({session.stopped})" if session.stopped else ""
-                text = f"pytest ended with exit code {session.exit}: {exit_reason(session.exit)}{why}"
+                why = session.stopped if session.stopped and session.exit == 2 else exit_reason(session.exit)
+                stopped = f" ({session.stopped})" if session.stopped and why != session.stopped else ""
+                text = f"pytest ended with exit code {session.exit}: {why}{stopped}"
                 rows.append(_session_row("pytest", text))
         return rows
 

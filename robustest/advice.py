@@ -13,6 +13,7 @@ from typing import Any
 
 from robustest.health import CHECKS
 from robustest.results import REASONS, Result, Verdict
+from robustest.version import HOME
 from robustest.words import clean_share
 
 HINT = "hint: "
@@ -21,7 +22,7 @@ HINT = "hint: "
 NOT_REMEMBERED = "not remembered: "
 """Prefix of the note that names why a later run measures the claim again."""
 
-PAGES = "https://github.com/robustest/robustest/tree/main/docs/"
+PAGES = f"{HOME}/tree/main/docs/"
 """Address of the documentation's folder."""
 
 # A group, class or change explains a failure if without it the value differs at least by this.
@@ -252,7 +253,9 @@ def _cue(result: Result) -> Advice | None:
 
 def _change(result: Result) -> Advice | None:
     """Blame the change itself: samples that were right before it, or one corruption of several."""
-    repair = "train on it: robustest_training.repair; robustest suggest prints the threshold that holds today"
+    repair = (
+        "train on such changes (robustest_training.repair); robustest suggest prints the threshold that holds today"
+    )
     worst = result.details.get("by_corruption")
     if isinstance(worst, Mapping) and len(worst) > 1 and all(isinstance(one, (int, float)) for one in worst.values()):
         name = min(worst, key=lambda one: float(worst[one]))
@@ -264,18 +267,18 @@ def _change(result: Result) -> Advice | None:
     before = result.details.get("clean_accuracy", result.details.get("clean_score"))
     if isinstance(seen, Mapping) and int(seen.get("failures", 0)) and "clean_accuracy" in result.details:
         lost, right = int(seen["failures"]) - int(seen.get("wrong", 0)), int(seen["right"])
-        cause = f"the change alone: it turns {lost} of the {right} answers that were right before it"
+        cause = f"the change itself: it turns {lost} of the {right} answers that were right before it"
         if result.comparison == "<=" and isinstance(flips := result.details.get("flips"), int):
-            cause = f"the change alone: it turns {flips} of {result.n} answers"
+            cause = f"the change itself: it turns {flips} of {result.n} answers"
         return Advice(cause, repair, "training/repair.md")
     if (isinstance(before, (int, float)) and "changed" in result.details) or result.bounds == "above":
         start = f", from {before:.3f} before it" if isinstance(before, (int, float)) else ""
-        return Advice(f"the change alone{start}", repair, "training/repair.md")
+        return Advice(f"the change itself{start}", repair, "training/repair.md")
     if "source_accuracy" in result.details and "target_accuracy" in result.details:
         source, target = (result.details[name] for name in ("source_accuracy", "target_accuracy"))
         if isinstance(source, float) and isinstance(target, float):
             return Advice(
-                f"the second set alone: accuracy {target:.3f} there, {source:.3f} on the first",
+                f"the second set itself: accuracy {target:.3f} there, {source:.3f} on the first",
                 "look at what the second set has that training lacked, and train on some of it",
                 "groups.md",
             )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
+from robustest.reports.badge import Badge, drawn
 from robustest.version import HOME
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,13 +30,52 @@ def test_every_link_is_absolute_and_leads_to_a_file(path: Path) -> None:
     links = re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
     assert len(links) > (15 if path.parent == ROOT else -1)
     for link in links:
-        base = f"{PICTURES}/main/" if link.endswith(".png") else f"{SOURCE}/blob/main/"
+        base = f"{PICTURES}/main/" if link.endswith((".png", ".svg")) else f"{SOURCE}/blob/main/"
         assert link.startswith(base), link
         assert (ROOT / link.removeprefix(base).partition("#")[0]).is_file(), link
 
 
 def test_the_home_is_one_setting() -> None:
     assert HOME == SOURCE
+    named = {}
+    for path in (
+        *ROOT.glob("*.*"),
+        *ROOT.glob(".github/**/*.*"),
+        *ROOT.glob("docs/**/*.*"),
+        *ROOT.glob("plugins/*/*.*"),
+    ):
+        if path.suffix in (".md", ".toml", ".yml", ".cff", ".py"):
+            text = path.read_text(encoding="utf-8")
+            named[path] = set(re.findall(r"(?:github|githubusercontent)\.com/([\w-]+/robustest)\b", text))
+    assert set().union(*named.values()) == {HOME.removeprefix("https://github.com/")}
+
+
+BADGES = ROOT / "docs" / "img"
+
+
+def badges() -> dict[str, str]:
+    """The badges of README by file: of the quickstart's claims, which `.ci/run` measures, and of the project."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    claims = (ROOT / "examples" / "quickstart" / "test_quickstart.py").read_text(encoding="utf-8").count("\ndef test_")
+    return {
+        "badge-claims.svg": drawn(Badge(f"{claims} claims hold", "brightgreen")),
+        "badge-python.svg": drawn(Badge(" | ".join(versions), "blue"), "python"),
+        "badge-license.svg": drawn(Badge(project["license"], "blue"), "license"),
+    }
+
+
+@pytest.mark.parametrize("name", badges())
+def test_badges_are_files_and_true(name: str) -> None:
+    """Written by `python tests/test_readme.py`."""
+    assert (BADGES / name).read_text(encoding="utf-8") == badges()[name]
+    ET.parse(BADGES / name)  # noqa: S314 - our own file
+    assert f"{PICTURES}/main/docs/img/{name})" in README
+
+
+def test_the_picture_of_the_page_is_small() -> None:
+    for path in BADGES.glob("*.png"):
+        assert path.stat().st_size < 150_000
 
 
 def test_it_renders_as_a_long_description() -> None:
@@ -49,3 +90,8 @@ def test_it_renders_as_a_long_description() -> None:
         target for target in targets if not target.startswith(("https://", "#"))
     ] == []  # headings link to themselves
     assert "ModuleType" not in re.sub(r"<[^>]+>", "", page), "what tests need is not shown"
+
+
+if __name__ == "__main__":
+    for _name, _text in badges().items():
+        (BADGES / _name).write_text(_text, encoding="utf-8")

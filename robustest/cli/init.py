@@ -11,12 +11,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import webbrowser
 from importlib.resources import files
 from pathlib import Path
 
 from robustest.cli.project import DATA, MODEL, UNFILLED, Fixtures, Reference, conftests, fixtures_of, look_at
 from robustest.cli.questions import battery
+from robustest.cli.results_file import read_results
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, write_new, wrong
 
 TESTS = "tests/test_robustness.py"
@@ -219,10 +221,16 @@ def write_example(folder: str) -> int:
     command = "python -m pytest --robust" + (" --robust-html=report" if has_page else "")
     screen.write_line(f"run     cd {root} && {command}")
     sys.stdout.flush()
-    done = subprocess.run(  # noqa: S603 - the example's own tests, and no shell
-        [sys.executable, *command.split()[1:]], cwd=root, check=False
-    )
-    if done.returncode != 1:
+    with tempfile.TemporaryDirectory() as temporary:
+        results = Path(temporary) / "run.json"
+        done = subprocess.run(  # noqa: S603 - the example's own tests, and no shell
+            [sys.executable, *command.split()[1:], f"--robust-json={results}"], cwd=root, check=False
+        )
+        rows = read_results(results).account.rows if results.is_file() else []
+    # Exit code 1 is also that of two errors.
+    if sorted(row.state for row in rows) != ["failed", "passed"]:
+        states = ", ".join(f"{row.test}: {row.state}" for row in rows) or "no result"
+        screen.write_line(f"Expected one claim that holds and one that fails but got {states}.", red=True)
         return Exit.NOT_PASSED if done.returncode == 0 else exit_of_pytest(done.returncode)
     screen.write_line()
     screen.write_line("One claim holds and one fails, as it should: see the samples that it fails on.", bold=True)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from robustest.cli.screen import Screen, counted, exit_of_pytest, run_pytest
 
+# Exit code of a program that Ctrl-C ended.
+_STOPPED = 130
 # Seconds between two checks of the files.
 _EVERY = 0.5
 # Files below the working directory that are watched at most, besides those that the tests read.
@@ -38,9 +40,9 @@ def watch(rest: Sequence[str]) -> int:
     """Run `pytest --robust` with these arguments now and after each change, until Ctrl-C.
 
     Returns:
-        The exit code for the last run that ended; 130 if Ctrl-C ended the first.
+        The exit code for the last run; 130 if Ctrl-C ended it, or nobody ran the tests after the last change.
     """
-    screen, root, code = Screen(), Path.cwd(), 130
+    screen, root, code = Screen(), Path.cwd(), _STOPPED
     read: set[str] = set()
     moving: set[str] = set()  # files that changed during the last run
     try:
@@ -55,7 +57,11 @@ def watch(rest: Sequence[str]) -> int:
             again, moving = changed - (moving - read), changed
             if not again:
                 screen.write_line(f"watching {counted(len(now), 'file')}; Ctrl-C ends", bold=True)
+                if len(below) == _MOST:
+                    text = f"more than {_MOST:,} files below {root}: others are watched if a test opens them in Python"
+                    screen.write_line(text, yellow=True)
                 again, moving = _next_change(read, root, now), set()
+            code = _STOPPED  # the last verdicts are about other files
             names = [os.path.relpath(name, root) for name in sorted(again)]
             more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             screen.write_line(f"changed: {', '.join(names[:_NAMED])}{more}", bold=True)

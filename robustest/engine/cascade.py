@@ -11,8 +11,10 @@
 # 4. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
 #    (`weak_search`). Where scores say no more than labels, only searches by labels count.
 #
-# With gradients in bfloat16 "alone" (`Evaluator.low_precision`), the gradient stages run again in float32 on a few of
-# the survivors, drawn by their keys. If float32 breaks one, the claim is measured anew in float32 (`run.driver`).
+# With gradients in bfloat16 "alone" (`Evaluator.low_precision`), the gradient stages run again in float32 on two kinds
+# of survivors: all that came near the boundary, where rounding decides what a search takes for a success; and, as a
+# check, a few others, drawn by their keys. If float32 breaks one of these, the claim is measured anew in float32
+# (`run.driver`).
 #
 # Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch
 # nor on which other samples are left.
@@ -54,6 +56,9 @@ from robustest.threats import Discrete, Threat, rendered
 # Survivors of a search in bfloat16 that are attacked again in float32: in the first chunk so many that a gap of .15
 # breaks one with a chance of 95 %, and a few in each later one.
 _CHECKED, _CHECKED_LATER = 19, 4
+# The boundary is near where the margin fell below this share of that of the unchanged sample: bfloat16 rounds to 1/256,
+# and a network's layers add to that.
+_NEAR = 0.15
 # Passes of a sample outside its attacks: a clean one, two that must agree, two that probe the input.
 _AROUND = 5
 
@@ -100,7 +105,7 @@ def run_cascade(
     bare: bool | Tensor = alike and labels_alone(evaluator, chunk, threat)
     if suspect and of_texts and not bare:
         bare = still_scores(evaluator, chunk, threat)
-    scattered = suspect and of_texts and unrelated(evaluator, chunk, threat)
+    scattered = suspect and of_texts and bare is not True and unrelated(evaluator, chunk, threat)
     draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
     if not draws or threat.radius == 0 or discrete:  # nothing rests on gradients
         evaluator.probed = True
@@ -138,10 +143,12 @@ def run_cascade(
         else:
             way = ""
             evaluator.note("gradients in float32: in bfloat16 they point elsewhere")
-    left_out = torch.zeros_like(broken)  # by the check in float32
+    left_out, drawn = torch.zeros_like(broken), torch.zeros_like(broken)  # of the stages in float32
     for low in (True, False) if way else (False,):
         if way == "alone" and not low:
-            left_out, early, ratio = ~_drawn(evaluator, chunk, ~broken & ~decided), None, {}
+            left, near = ~broken & ~decided, margins <= _NEAR * at_start
+            drawn = _drawn(evaluator, chunk, left & ~near)
+            left_out, early, ratio = ~(left & (drawn | near)), None, {}
         for place, stage in enumerate(stages):
             searcher, name = stage.searcher, stage.searcher.name
             climbs = searcher.needs is Needs.GRADIENT
@@ -215,8 +222,7 @@ def run_cascade(
                 outcome.stages[label] = outcome.stages.get(label, 0) + broke
                 early = int(broken.sum()) if early is None else early
     if way == "alone":
-        missed, checked = int((broken & ~left_out).sum()), int((~left_out).sum())
-        evaluator.health.count("reduced_precision", failed=missed, tried=checked)
+        evaluator.health.count("reduced_precision", failed=int((broken & drawn).sum()), tried=int((~left_out).sum()))
     coverage.count(evaluator, ~broken, stages)
     rows = (~broken[: len(alive)]).nonzero().squeeze(1).to(chunk.x.device)
     if any_gradient and len(rows):

@@ -136,10 +136,11 @@ def read(
     low, high = bounds
     outside = ((x < low) | (x > high)).flatten(1).any(1)
     if bool(outside.any()):
+        first = x[outside][0]
         raise DataError(
             f"Expected inputs inside the bounds [{low:g}, {high:g}] but sample {_first(ids, outside)} spans "
-            f"[{float(x.min()):.4g}, {float(x.max()):.4g}] (this chunk). Pass bounds=(low, high), or give raw inputs "
-            "and pass the normalisation as preprocessing=(mean, std)."
+            f"[{float(first.min()):.4g}, {float(first.max()):.4g}]. Pass bounds=(low, high), or give raw inputs and "
+            "pass the normalisation as preprocessing=(mean, std)."
         )
     return Chunk(ids, x.cpu(), y.cpu(), rng.keys(seed, ids), bounds, samples.coding, samples.sample_rate)
 

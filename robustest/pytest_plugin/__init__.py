@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from robustest.pytest_plugin.options import (
     DESELECTED,
     FOUND,
     LEDGER,
+    OTHERS,
     SESSION,
     SETTINGS,
     WRONG,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from robustest.pytest_plugin.ledger import Ledger
 
 _FIXTURES = ("robust", "robust_baseline", "robust_data", "robust_model", "robust_responses")
+# Options of pytest that show something and open no session.
+_SHOWING = ("help", "version", "markers")
 _MISSING = """\
 Expected a fixture {name!r} but this project defines none. Add it to your conftest.py:
 
@@ -100,6 +105,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     pytest_options.add(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Take back the files of an earlier run, before a conftest.py, an argument or a setting can end this one."""
+    options = early_config.known_args_namespace
+    if options.robust and not any(getattr(options, name, False) for name in _SHOWING):
+        from robustest.pytest_plugin.reports import take_back
+
+        take_back(options, early_config.invocation_params.dir)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
@@ -120,11 +135,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(following.close)
         if not _is_worker(config):
             pytest_options.check_reports(config)
-            config.pluginmanager.register(_Intake(config.stash[LEDGER]))
-            if config.getoption("--robust-badge"):
-                from robustest.pytest_plugin.reports import begin_badge
-
-                begin_badge(config)
+            config.pluginmanager.register(_Intake(config.stash[LEDGER], config.rootpath))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -179,8 +190,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:  # before others select by marker
         if not item.get_closest_marker("robust") and _is_robust(item, by_text=by_text):
             item.add_marker(pytest.mark.robust)
-    robust = [item for item in (*items, *_found_tests(config)) if _is_robust(item, by_text=by_text)]
+    found = [*items, *_found_tests(config)]
+    robust = [item for item in found if _is_robust(item, by_text=by_text)]
     config.stash[DESELECTED] = [item.nodeid for item in robust]
+    config.stash[OTHERS] = [item for item in found if item not in robust]
     yield
     if SETTINGS in config.stash:
         _keep_shard(config, items)
@@ -203,7 +216,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         pytest_options.check_attack(config, config.stash[SETTINGS])
 
 
-def _is_robust(item: pytest.Item, *, by_text: bool) -> bool:
+def _is_robust(item: pytest.Item, *, by_text: bool, below: Path | None = None) -> bool:
+    """Return True if a test claims, by its marker, its fixtures, or its text and that of helpers in its module.
+
+    Args:
+        by_text: True to read texts.
+        below: folder whose other modules are read as well, and the test's fixtures.
+    """
     if item.get_closest_marker("robust") or set(_FIXTURES) & set(getattr(item, "fixturenames", ())):
         return True
     if not by_text:
@@ -214,6 +233,9 @@ def _is_robust(item: pytest.Item, *, by_text: bool) -> bool:
     todo: list[Any] = []
     with suppress(ValueError):  # a chain of wrappers without an end, as mocks have it
         todo.append(inspect.unwrap(getattr(item, "obj", None) or (lambda: None)))
+    if below is not None:
+        fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+        todo += [one.func for several in fixtures.values() for one in several]
     while todo:
         function = todo.pop()
         code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
@@ -221,25 +243,37 @@ def _is_robust(item: pytest.Item, *, by_text: bool) -> bool:
             continue
         visits.add(code)
         used = set(_names(code))
-        owners = {name: _owner(names[name]) for name in used if name in names}
+        values = {name: names[name] for name in used if name in names}
+        owners = {name: _owner(value) for name, value in values.items()}
         # Either the function is one of robustest's or of a pack's, or it is read from such a module.
         modules = any(name.startswith("robustest") for name in used if name not in names) or any(
-            issubclass(type(names[name]), ModuleType) and owner.startswith("robustest")
+            issubclass(type(values[name]), ModuleType) and owner.startswith("robustest")
             for name, owner in owners.items()
         )
         claims = [name for name in used if name.startswith(("assert_", "measure_"))]
         if any(owners[name].startswith("robustest") if name in owners else modules for name in claims):
             return True
         # Helpers of the same module are read as well.
-        todo += [names[name] for name, owner in owners.items() if owner and owner == names.get("__name__")]
+        own = [values[name] for name, owner in owners.items() if owner and owner == names.get("__name__")]
+        if below is not None:
+            own += [values[name] for name, owner in owners.items() if _is_below(owner, below)]
+            # Functions of a module `helpers` in `helpers.check(model)`, and methods of a class.
+            parts = [vars(one) for one in own if type(one) is not FunctionType]
+            own += [part[name] for part in parts for name in used if name in part]
+        todo += [one for one in own if type(one) is FunctionType]
     return False
+
+
+def _is_below(module: str, folder: Path) -> bool:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and Path(file).is_relative_to(folder) and "site-packages" not in file
 
 
 def _owner(value: object) -> str:
     # By the type alone: reading an attribute of a proxy may raise whatever its library raises outside of its context.
     if issubclass(type(value), ModuleType):
         return str(vars(value).get("__name__", ""))
-    return str(value.__module__) if type(value) is FunctionType else ""
+    return str(value.__module__) if type(value) in (FunctionType, type) else ""
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -253,6 +287,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if DESELECTED in session.config.stash:  # only now has --lf deselected its tests as well
         chosen = {item.nodeid for item in session.items}
         found = session.config.stash[DESELECTED]
+        if SETTINGS in session.config.stash:  # a claim inside of a helper is noticed once it is made, if the test runs
+            left = [item for item in session.config.stash[OTHERS] if item.nodeid not in chosen]
+            found += [item.nodeid for item in left if _is_robust(item, by_text=True, below=session.config.rootpath)]
         session.config.stash[DESELECTED] = [name for name in dict.fromkeys(found) if name not in chosen]
 
 
@@ -324,8 +361,8 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 class _Intake:
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, root: Path) -> None:
+        self._ledger, self._root = ledger, root
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.take(report)
@@ -333,6 +370,16 @@ class _Intake:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self._ledger.add_uncollected(report.nodeid, report.longreprtext)
+        # A file that skips itself, e.g. by `pytest.importorskip`, has tests that nobody counts.
+        elif report.skipped and _mentions_robustest(self._root / report.nodeid):
+            why = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longreprtext
+            self._ledger.add_skipped(report.nodeid, str(why).removeprefix("Skipped: "))
+
+
+def _mentions_robustest(path: Path) -> bool:
+    with suppress(OSError):
+        return any(b"robust" in one.read_bytes() for one in ([path] if path.is_file() else path.rglob("*.py")))
+    return False
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -107,6 +107,10 @@ class Ledger:
         last = lines[-1] if lines else ""
         self._uncollected[Ending(test=name, phase="collect", outcome="error", reason=last, robust=False)] = None
 
+    def add_skipped(self, name: str, reason: str) -> None:
+        """Add a file or folder with robustness tests that was skipped whole."""
+        self._uncollected[Ending(test=name, phase="collect", outcome="skipped", reason=reason)] = None
+
     def take(self, report: pytest.TestReport) -> None:
         phase = _phase(report)
         node = getattr(report, "node", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,12 +104,22 @@ def _files(
     return [(what, path, write_file) for what, path, write_file in every if path]
 
 
-def begin_badge(config: pytest.Config) -> None:
-    """Write the badge of an unfinished run: a run that is killed must not leave an older, green one."""
-    from robustest.reports import badge
+def take_back(options: argparse.Namespace, here: Path) -> None:
+    """Remove the page, JUnit and JSON files of an earlier run, and turn its badge grey.
 
-    with suppress(OSError):  # the end of the run says so
-        badge.write(config.invocation_params.dir / config.getoption("--robust-badge"), badge.UNFINISHED)
+    A run that is killed, or ends before its first test, must not leave older files, which could be green.
+    """
+    page = options.robust_html and Path(options.robust_html, "index.html")
+    for path in filter(None, (page, options.robust_json, options.robust_junit)):
+        with suppress(OSError):  # there is none, or the end of the run says that it cannot be written
+            if S_ISREG(os.lstat(here / path).st_mode):  # not a link such as /dev/stdout
+                os.unlink(here / path)
+    if options.robust_badge:
+        from robustest.errors import ConfigError
+        from robustest.reports import badge
+
+        with suppress(OSError, ConfigError):
+            badge.write(here / options.robust_badge, badge.UNFINISHED)
 
 
 def track(config: pytest.Config, account: Account, settings: Settings) -> None:

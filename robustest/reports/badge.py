@@ -19,11 +19,11 @@ LABEL = "robustness"
 SUFFIXES = (".svg", ".json")
 """Suffixes of a badge's file: a picture, or shields.io's endpoint schema."""
 
-_GREEN, _YELLOW, _RED, _GREY = "brightgreen", "yellow", "red", "lightgrey"
+_GREEN, _YELLOW, _RED, _GREY, _BLUE = "brightgreen", "yellow", "red", "lightgrey", "blue"
 # Colours of shields.io.
-_HEX = {_GREEN: "#4c1", _YELLOW: "#dfb317", _RED: "#e05d44", _GREY: "#9f9f9f"}
+_HEX = {_GREEN: "#4c1", _YELLOW: "#dfb317", _RED: "#e05d44", _GREY: "#9f9f9f", _BLUE: "#007ec6"}
 # Pixels of characters in 11 px Verdana, and around a text; `textLength` fits another font to them.
-_WIDTHS = {" ": 3.9, "f": 3.9, "i": 3.0, "l": 3.0, "m": 10.7, "r": 4.7, "t": 4.3}
+_WIDTHS = {" ": 3.9, ".": 4.0, "|": 5.0, "f": 3.9, "i": 3.0, "l": 3.0, "m": 10.7, "r": 4.7, "t": 4.3}
 _WIDTH, _AROUND = 6.7, 10
 
 
@@ -69,6 +69,8 @@ def badge_of(account: Account) -> Badge:
         return Badge(f"{left_out} test{'' if left_out == 1 else 's'} left out", _GREY)
     if not counts["passed"]:
         return Badge("no claim holds" if total else "no claim", _GREY)
+    if any(row.result is not None and (row.result.details.get("baseline") or {}).get("update") for row in rows):
+        return Badge("baseline made, not compared", _GREY)
     # Expected failures, skipped tests, repeated tests, and failures that a test caught keep pytest green.
     if counts["passed"] < total:
         return Badge(f"{counts['passed']} of {total} hold", _YELLOW)
@@ -84,7 +86,7 @@ def write(path: str | Path, badge: Badge) -> None:
         ConfigError: the suffix names no form.
     """
     check_path(str(path))
-    text = _svg(badge) if Path(path).suffix == ".svg" else _endpoint(badge)
+    text = drawn(badge) if Path(path).suffix == ".svg" else _endpoint(badge)
     write_atomic(Path(path), text.encode())
 
 
@@ -95,13 +97,13 @@ def _endpoint(badge: Badge) -> str:
     return f"{json.dumps(content | {'isError': not badge.green})}\n"
 
 
-def _svg(badge: Badge) -> str:
-    """Return the badge as shields.io draws its flat style."""
-    left, right = (round(sum(_WIDTHS.get(one, _WIDTH) for one in text)) + _AROUND for text in (LABEL, badge.message))
-    title, message = html.escape(f"{LABEL}: {badge.message}"), html.escape(badge.message)
+def drawn(badge: Badge, label: str = LABEL) -> str:
+    """Return the badge as an SVG picture, as shields.io draws its flat style."""
+    left, right = (round(sum(_WIDTHS.get(one, _WIDTH) for one in text)) + _AROUND for text in (label, badge.message))
+    title, message = html.escape(f"{label}: {badge.message}"), html.escape(badge.message)
     texts = "".join(
         f'<text x="{x:g}" y="14" textLength="{width - _AROUND}">{text}</text>'
-        for x, width, text in ((left / 2, left, LABEL), (left + right / 2, right, message))
+        for x, width, text in ((left / 2, left, label), (left + right / 2, right, message))
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" aria-label="{title}">'

@@ -52,7 +52,7 @@ def failure_text(result: Result, *, replay: str) -> str:
         lines.append(f"  cached    {result.cached}")
     for rank, worst in enumerate(result.counterexamples, 1):
         size = "" if worst.size is None else f", {result.captions.size} {sized(worst)}"
-        pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
+        pixels = "" if worst.pixels is None else f", {worst.pixels} {changed_places(worst)}"
         picture = f", {worst.image}" if worst.image else ""
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
         if worst.changes is not None:
@@ -62,6 +62,11 @@ def failure_text(result: Result, *, replay: str) -> str:
     if replay:
         lines.append(f"  replay    {replay}")
     return "\n".join(lines)
+
+
+def changed_places(worst: Counterexample) -> str:
+    """Return the noun for the places that a counterexample changed: rows of a table have no pixels."""
+    return "pixels" if worst.image else "values"
 
 
 def sized(worst: Counterexample) -> str:
@@ -116,11 +121,12 @@ def row_without_result(row: Row) -> str:
     # The claim raised an error, which is red even if the test caught it and passed.
     if ending is None or ending.outcome == "passed" or (ending.claimed and ending.outcome == "error"):
         return f"{_attempt(row)}could not measure: {first}"
+    if ending.phase == "session":
+        return first
     words = {
         "failed": f"test failed in its {ending.phase}",
         "error": {
             "worker": "its worker process was lost",
-            "session": "the run",
             "collect": "could not be collected",
         }.get(ending.phase, f"error in {ending.phase}"),
         "unfinished": f"stopped before its {ending.phase}",

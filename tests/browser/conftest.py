@@ -7,11 +7,13 @@ axe-core`, or its file is named in ROBUSTEST_AXE.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ import pytest
 from accounts import account_of
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
-from robustest.account import Row
-from robustest.reports.html.page import write
+from robustest.account import OUTCOMES, Ending, Row
+from robustest.reports.html.page import card, write
 from robustest.reports.pictures import save_exhibit
 from robustest.results import Variation
 
@@ -130,6 +132,28 @@ def all_there_is(folder: Path) -> list[Row]:
     return rows
 
 
+def every_state() -> list[Row]:
+    """A row of each state with and without a result, an attempt, and worst samples that are texts and columns."""
+    name = "tests/robustness/test_a_rather_long_name_of_a_file.py::TestOfAClass::test_of_a_long_name[parameter-0.1]"
+    rows = []
+    for outcome in OUTCOMES:
+        ending = Ending(test=name, phase="call", outcome=outcome, reason="because", claimed=True, attempt=2)
+        verdict = "passed" if outcome in ("passed", "xpassed") else "failed"
+        replay = f"pytest --robust '{name}'"
+        rows.append(Row(name, made(verdict, 0.1, 0.5), replay=replay, ending=ending))
+        rows.append(Row(name, None, "OSError: no data", replay, replace(ending, claimed=False)))
+    tolerated = Ending(test=name, phase="call", outcome="passed")
+    rows.append(Row(name, made("failed", 0.2, 0.1), ending=tolerated))
+    rows.append(Row(name, made("inconclusive", 0.2, 0.1), replay=replay))
+    rows.append(Row(name, made("inconclusive", 0.2, 0.1, threshold=None), ending=tolerated))
+    words = [["=", "I did not expect a "], ["-", "dreadful"], ["+", "dreadfu1"], ["=", f" film {'x' * 200}"]]
+    columns = [["age", "41", "42"], ["a_name_of_a_column_without_a_blank_in_it", "0.123456789", "0.223456789"]]
+    for changes in ({"diff": words}, {"table": columns}):
+        worst = (Counterexample(index=1, label=0, clean=0, predicted=1, size=2.0, changes=changes),)
+        rows.append(Row(name, made("failed", 0.3, 0.1, counterexamples=worst), replay=replay))
+    return rows
+
+
 def two_hundred(folder: Path) -> list[Row]:
     """As large a run as the page is made for: every fourth claim failed, with three pictures each."""
     picture = sheet(folder / "one.png")
@@ -155,6 +179,26 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lost = [f"no report came from {HOSTILE}"]
     write(str(folder), account_of(all_there_is(folder / "saved"), lost), Settings(), about={"commit": "1a2b3c4"})
     return folder / "index.html"
+
+
+@pytest.fixture(scope="session")
+def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with every state."""
+    folder = tmp_path_factory.mktemp("states")
+    write(str(folder), account_of(every_state()), Settings())
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="session")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The cards of results in a notebook, each as the page inside its frame."""
+    folder = tmp_path_factory.mktemp("cards")
+    results = [row.result for row in every_state()[-4:] if row.result is not None]
+    for number, result in enumerate(results):
+        framed = card(result) or ""
+        page = html.unescape(framed.partition('srcdoc="')[2].partition('"')[0])
+        (folder / f"{number}.html").write_text(page, encoding="utf-8")
+    return sorted(folder.iterdir())
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def main(report: Path, pictures: Path) -> None:
             "const done = arguments[0]; Promise.all([...document.images].slice(0, 9).map(i => i.decode())).then(done)"
         )
         seen = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
-        seen.quantize(256).save(pictures / f"report-{scheme}.png", optimize=True)
+        seen.quantize(128).save(pictures / f"report-{scheme}.png", optimize=True)
     browser.quit()
 
 

@@ -14,6 +14,11 @@ CONTRAST = """
 const channel = v => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
 const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
 const parse = text => {
+  const mixed = text.match(/color\\(srgb ([^)]*)\\)/);
+  if (mixed) {
+    const [r, g, b, a = 1] = mixed[1].split(/[ \\/]+/).map(Number);
+    return [255 * r, 255 * g, 255 * b, a];
+  }
   const found = text.match(/rgba?\\(([^)]*)\\)/);
   if (!found) return null;
   const parts = found[1].split(/[ ,\\/]+/).map(Number);
@@ -81,6 +86,19 @@ def test_every_text_and_every_mark_stands_out(browser: Any, full: Path, scheme: 
     assert poor == []
     background = browser.ask("return getComputedStyle(document.body).backgroundColor")
     assert background == {"light": "rgb(246, 247, 249)", "dark": "rgb(16, 20, 24)"}[scheme]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_state_and_every_card_of_a_notebook_stands_out(
+    browser: Any, states: Path, cards: list[Path], scheme: str
+) -> None:
+    for page in (states, *cards):
+        browser.open(page, scheme=scheme, width=390)
+        browser.ask("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        count, poor = browser.ask(CONTRAST)
+        assert count > 15
+        assert poor == []
+        assert browser.ask("return document.documentElement.scrollWidth") <= 390
 
 
 def test_the_arithmetic_finds_poor_contrast(browser: Any, full: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -25,18 +26,22 @@ TESTS = {
 LEFT_OUT = ["test_a.py::test_slow", "test_a.py::TestMore::test_other"]
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+DESELECT = ("--deselect", "test_a.py::test_slow", "--deselect", "test_a.py::TestMore")
+CHOSEN = {
+    "keyword": (("-k", "fast"), "-k fast"),
+    "deselect": (DESELECT, "--deselect test_a.py::test_slow"),
+    "id": (("test_a.py::test_fast",), "test_a.py::test_fast"),
+}
+
+
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("chosen", "said", "workers"),  # of workers, which take seconds, one way every day
     [
-        (("-k", "fast"), "-k fast"),
-        (
-            ("--deselect", "test_a.py::test_slow", "--deselect", "test_a.py::TestMore"),
-            "--deselect test_a.py::test_slow",
-        ),
-        (("test_a.py::test_fast",), "test_a.py::test_fast"),
+        pytest.param(*CHOSEN[how], workers, id=f"{how}-{name}", marks=pytest.mark.slow if slow else ())
+        for name, workers in (("alone", ()), ("workers", ("-n", "2")))
+        for how in CHOSEN
+        for slow in [bool(workers) and how != "deselect"]
     ],
-    ids=["keyword", "deselect", "id"],
 )
 def test_what_is_deselected_is_named_in_terminal_page_file_and_merge(
     *,
@@ -114,6 +119,49 @@ def test_each_way_to_leave_tests_out_is_told(
     content = read_json()
     assert content["pytest"]["selection"] == said
     assert "test_a.py::test_none" in content["pytest"]["deselected"]
+
+
+HIDING = """
+    import helper
+    from helper import Checker, check
+
+    def test_plain(): assert helper.nothing() is None
+
+    def test_claims(robust): robust.record(made())
+
+    def test_by_a_function(): check()
+
+    def test_by_a_module(): helper.again()
+
+    def test_by_a_method(): Checker().look()
+
+    def test_by_a_fixture(checked): checked()
+"""
+HELPER = """
+import robustest
+from robustest import assert_accuracy
+
+def check(): assert_accuracy(None, None, at_least=0.5)
+def again(): check()
+def nothing(): pass
+
+class Checker:
+    def look(self): return robustest.measure_accuracy(None, None)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_a_deselected_claim_is_found_in_a_helper_of_another_file(
+    project: Any, write_light: Any, run: Any, read_json: Any, workers: tuple[str, ...]
+) -> None:
+    write_light(test_a=HIDING)
+    (project.path / "helper.py").write_text(HELPER)
+    fixture = "import pytest, helper\n@pytest.fixture\ndef checked(): return lambda: helper.check()\n"
+    project.makeconftest(fixture)
+    assert run("--robust", "-k", "test_claims", "--robust-badge=b.json", "--robust-json=out.json", *workers).ret == 0
+    hidden = [f"test_a.py::test_by_a_{name}" for name in ("function", "module", "method", "fixture")]
+    assert read_json()["pytest"]["deselected"] == hidden
+    assert json.loads((project.path / "b.json").read_text())["message"] == "4 tests left out"
 
 
 def test_files_that_are_not_collected_are_named(write_light: Any, run: Any, read_json: Any) -> None:

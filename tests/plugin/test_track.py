@@ -94,13 +94,58 @@ def test_what_cannot_be_is_said_before_the_first_test(write_light: Any, run: Any
     assert not Path("b.svg").exists()
 
 
-def test_a_run_that_dies_leaves_no_older_badge(write_light: Any, run: Any, run_apart: Any) -> None:
+FILES = (
+    "--robust-badge=b.json",
+    "--robust-json=out/run.json",
+    "--robust-junit=out/junit.xml",
+    "--robust-html=out/page",
+)
+
+
+def test_a_run_that_dies_leaves_no_older_files(write_light: Any, run: Any, run_apart: Any) -> None:
     write_light(test_a="def test_it(robust): robust.record(made())")
-    assert run("--robust", "--robust-badge=b.json").ret == 0
+    assert run("--robust", *FILES).ret == 0
     assert json.loads(Path("b.json").read_text())["color"] == "brightgreen"
+    assert len([path for path in Path("out").rglob("*") if path.is_file()]) == 3
     write_light(test_a="import os\ndef test_it(robust): os._exit(0)")
-    run_apart("--robust", "--robust-badge=b.json")
+    run_apart("--robust", *FILES)
     assert json.loads(Path("b.json").read_text())["message"] == "unfinished"
+    assert [path for path in Path("out").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("wrong", ["conftest", "--no-such-option", "--robust-profile=none", "--robust-shard=3/2"])
+def test_a_run_that_ends_before_its_tests_leaves_no_older_files(
+    project: Any, write_light: Any, run: Any, wrong: str
+) -> None:
+    write_light(test_a="def test_it(robust): robust.record(made())")
+    assert run("--robust", *FILES).ret == 0
+    if wrong == "conftest":
+        project.makeconftest("raise OSError('no model here')")
+    assert run("--robust", *FILES, *(() if wrong == "conftest" else (wrong,))).ret == 4
+    assert json.loads(Path("b.json").read_text())["message"] == "unfinished"
+    assert [path for path in Path("out").rglob("*") if path.is_file()] == []
+
+
+def test_what_only_shows_something_takes_nothing_back(write_light: Any, run: Any) -> None:
+    write_light(test_a="def test_it(robust): robust.record(made())")
+    assert run("--robust", *FILES).ret == 0
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.suffix in (".json", ".xml", ".html")}
+    for option in ("--help", "--version", "--markers"):
+        assert run("--robust", *FILES, option).ret == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
+def test_a_file_that_skips_itself_is_not_green(write_light: Any, run: Any, read_json: Any, workers: list[str]) -> None:
+    write_light(
+        test_a="def test_it(robust): robust.record(made())",
+        test_b="pytest.importorskip('no_such_module', reason='no runtime')\ndef test_it(robust): robust.record(made())",
+    )
+    Path("test_c.py").write_text("import pytest\npytest.skip('of no concern', allow_module_level=True)\n")
+    assert run("--robust", "--robust-badge=b.json", "--robust-json=out.json", *workers).ret == 0
+    assert json.loads(Path("b.json").read_text())["message"] == "1 of 2 hold"
+    (skipped,) = [one for one in read_json()["tests"] if one["outcome"] == "skipped"]
+    assert (skipped["test"], skipped["phase"], skipped["reason"]) == ("test_b.py", "collect", "no runtime")
 
 
 def test_a_deselected_claim_is_not_green(write_light: Any, run: Any) -> None:

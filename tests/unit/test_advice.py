@@ -72,7 +72,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a hint of the cause": ({"details": clean(50, 150, 150), "notes": (PREDICTS,)}, PREDICTS[6:], "mend this", ""),
     "a hint beside a good model": (
         {"details": clean(190, 100, 10), "notes": (PREDICTS,)},
-        "the change alone: it turns 90 of the 190 answers that were right before it",
+        "the change itself: it turns 90 of the 190 answers that were right before it",
         "robustest_training.repair",
         "training/repair.md",
     ),
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "a flip rate": (
         {"details": {**clean(190, 90, 0), "flips": 90}, "comparison": "<=", "threshold": 0.1},
-        "the change alone: it turns 90 of 200 answers",
+        "the change itself: it turns 90 of 200 answers",
         "robustest_training.repair",
         "",
     ),
@@ -121,7 +121,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "another set": (
         {"details": {"source_accuracy": 0.9, "target_accuracy": 0.5}},
-        "the second set alone: accuracy 0.500 there, 0.900 on the first",
+        "the second set itself: accuracy 0.500 there, 0.900 on the first",
         "",
         "",
     ),

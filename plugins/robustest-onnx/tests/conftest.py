@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import onnx
+import onnx2torch  # noqa: F401 - it loads torchvision, which a run inside this process cannot load twice
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper

@@ -98,7 +98,7 @@ NO_SPURIOUS_FEATURE = Kind(
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
     further_claims=("no_worse_than",),
-    captions=Captions(before="cue off", after="cue on", worst="CuePairs that differ most", names=CUE_NAMES),
+    captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,
     hidden=frozenset(
         {

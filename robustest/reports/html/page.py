@@ -24,7 +24,7 @@ from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
 from robustest.reports.inert import visible
-from robustest.reports.text import answers, class_name, measured, row_remark, row_without_result, sized
+from robustest.reports.text import answers, changed_places, class_name, measured, row_remark, row_without_result, sized
 from robustest.results import Counterexample, Fact, Result, shown
 from robustest.safe_files import write_atomic
 from robustest.settings import Settings
@@ -384,7 +384,7 @@ def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, a
     if worst.size is not None:
         facts.append(Fact(captions.size, sized(worst)))
     if worst.pixels is not None:
-        facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
+        facts.append(Fact(f"{changed_places(worst)} changed", f"{worst.pixels:,}"))
     most = f", at most {picture.change}," if picture is not None and picture.change else ""
     what = answers(result, worst, separator=", then ")
     return WorstSample(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from robustest.cli import init as command
 from robustest.cli import main
 from robustest.cli.init import ACTIONS, EXAMPLE, TESTS
 from robustest.cli.project import Fixtures, fixtures_of, look_at
@@ -245,3 +247,18 @@ def test_the_example_has_a_green_and_a_red_test_and_a_page(capfd: pytest.Capture
     assert page.read_text(encoding="utf-8").count("<img") >= 3, "the samples that it fails on"
     assert set(EXAMPLE) <= {path.name for path in Path("robustest-example").iterdir()}
     assert main(["init", "--example"]) == 2, "nothing is overwritten"
+
+
+def test_an_example_that_could_not_be_measured_is_not_called_one_of_a_claim_that_fails(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pytest's exit code is 1 for two errors too."""
+    templates = tmp_path / "templates"
+    shutil.copytree(str(command._TEMPLATES), templates)
+    broken = "import pytest\n\n@pytest.fixture\ndef robust_model(): raise MemoryError('no room')\n"
+    (templates / "example" / "conftest.py.txt").write_text(broken, encoding="utf-8")
+    monkeypatch.setattr(command, "_TEMPLATES", templates)
+    assert main(["init", "--example"]) == 1
+    out = capfd.readouterr().out
+    assert "One claim holds" not in out
+    assert "Expected one claim that holds and one that fails but got test_shapes.py::test_noise: error, " in out

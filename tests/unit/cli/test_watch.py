@@ -144,6 +144,20 @@ def test_ctrl_c_in_the_first_run_has_no_verdict(watched: Any) -> None:
     assert watched([], [], code=130) == ["0"]
 
 
+def test_ctrl_c_in_a_later_run_leaves_no_verdict_of_an_earlier_one(watched: Any) -> None:
+    """It is green, and about other files."""
+    assert watched([run()], [touched("a.py"), nothing], code=130)[-1] == "1"
+
+
+def test_files_that_are_not_watched_are_no_secret(watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        touched(f"{number}.py")()
+    monkeypatch.setattr(command, "_MOST", 3)
+    lines = watched([run()], [nothing])
+    assert lines[0] == "watching 3 files; Ctrl-C ends"
+    assert lines[1].startswith("more than 3 files below ")
+
+
 TEST = """\
 from pathlib import Path
 from robustest.results import Cost, Result, Verdict

@@ -89,6 +89,13 @@ def test_a_run_without_a_claim_is_grey(badge: Any, row: Any, made: Any) -> None:
     assert badge(lost=("a result",)) == ("results lost", "red")
 
 
+def test_a_run_that_makes_its_baseline_is_grey(badge: Any, row: Any, made: Any) -> None:
+    """It has compared nothing with it."""
+    details = {"baseline": {"file": "b.json", "tolerance": 0.0, "update": True}}
+    unread = made("passed", threshold=None, details=details)
+    assert badge(row("t", unread, ending=ended("passed"))) == ("baseline made, not compared", "lightgrey")
+
+
 def test_both_forms_show_the_same(tmp_path: Path) -> None:
     for made in (UNFINISHED, Badge("3 claims hold", "brightgreen"), Badge("<&>", "red")):
         write(tmp_path / "new" / "b.json", made)

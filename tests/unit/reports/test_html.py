@@ -29,7 +29,7 @@ def test_a_page_says_what_the_terminal_says(page_of: Any, made: Any, row: Any) -
         "robust accuracy under Linf(eps=0.1), fast",
         "test_a.py::test_it",
         "accuracy 0.250 [0.125, 0.375], required >= 0.90; n=8",
-        "failed: certain: exact on this set",
+        "failed (certain: exact on this set)",
         "fast; seed 7",
         "12,345 forward and 678 backward samples, 1.5 s",
         "pytest --robust test_a.py::test_it",
