@@ -42,7 +42,8 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
         coded: True if the model takes frames; otherwise frames must hold numbers, and become arrays.
 
     Raises:
-        DataError: a column has no numbers, a label is unknown, or a data module has no test loader.
+        DataError: a column has no numbers, a label is unknown, labels are in another order than rows, or a data module
+            has no test loader.
     """
     if isinstance(data, Waveforms):
         return replace(data, data=unwrapped(data.data, labels))
@@ -63,6 +64,7 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
     x, y = data
     if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
         return data
+    _check_order(x, y)
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
     if _is_frame(x) and not (coded and _needs_coding(x)):
         x = _numbers(x)
@@ -100,6 +102,19 @@ def are_strings(values: Any) -> bool:
         return False
     kinds = {type(value) for value in values}
     return len(values) > 0 and (kinds <= {str, np.str_} or kinds <= {bytes, np.bytes_})
+
+
+def _check_order(x: Any, y: Any) -> None:
+    """Raise DataError where labels of pandas have the frame's index in another order: they are read by position."""
+    rows, of = getattr(x, "index", None), getattr(y, "index", None)
+    # Lists have a method of this name.
+    if rows is None or of is None or callable(rows) or callable(of) or len(rows) != len(of) or rows.equals(of):
+        return
+    if rows.is_unique and of.is_unique and bool(rows.isin(of).all()):
+        raise DataError(
+            "Expected labels in the order of the rows but got the same index in another order. Write y.loc[x.index], "
+            "or reset_index(drop=True) of both if they are in order."
+        )
 
 
 def _is_frame(x: object) -> bool:
