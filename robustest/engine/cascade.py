@@ -22,6 +22,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -462,8 +463,8 @@ def some_equal(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     """
     if evaluator.model.gives is not Needs.SCORES or not evaluator.task.one_class or not examinable(evaluator):
         return False
-    pairs = torch.stack([y.double(), clean_margin.double()], 1)
-    return len(pairs) > 0 and int(pairs.unique(dim=0, return_counts=True)[1].max()) >= _FEW
+    count = Counter(zip(y.tolist(), clean_margin.tolist(), strict=True))
+    return max(count.values(), default=0) >= _FEW
 
 
 def examinable(evaluator: Evaluator) -> bool:
