@@ -6,7 +6,7 @@
 # 1. In the test's own thread an error ends the test. Claims of other threads are recorded with the running test; an
 #    error there is kept (`Context.apart`) and ends the test at its end.
 # 2. A task of an event loop runs in the test's own thread, but perhaps nobody awaits its error: it is kept too, unless
-#    somebody did.
+#    somebody did. The error of a callback reaches nobody.
 # 3. Other processes, forked or spawned, write beginning, result and end of their claims into a folder that the
 #    environment names. The test reads the folder when it ends.
 # 4. A claim that has not ended by then is an error of the test. A claim after the test's end belongs to no test: the
@@ -361,6 +361,8 @@ def claiming(kind: str) -> Iterator[None]:
             context.apart.append(Apart(words, raised))
         elif (task := _task()) is not None:
             context.apart.append(Apart(f"{kind} in task {task.get_name()!r}", raised, task))
+        elif _in_callback():
+            context.apart.append(Apart(f"{kind} in a callback of an event loop", raised))
         raise
     finally:
         context.under_way.pop(number, None)
@@ -371,6 +373,15 @@ def _task() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:  # no event loop runs here
         return None
+
+
+def _in_callback() -> bool:
+    """Return True inside a callback of a running loop, which logs its errors and raises them nowhere."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def still_claiming(context: Context) -> list[str]:

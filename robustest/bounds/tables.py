@@ -237,9 +237,27 @@ class LinearScores:
         return True
 
 
+# Linear classifiers of scikit-learn that predict the class of the largest score. Others have `coef_` too: with three
+# classes SVC's scores are of pairs of classes, and its prediction is the class that wins most pairs.
+_LARGEST_SCORE = frozenset(
+    {
+        "LinearDiscriminantAnalysis",
+        "LinearSVC",
+        "LogisticRegression",
+        "LogisticRegressionCV",
+        "PassiveAggressiveClassifier",
+        "Perceptron",
+        "RidgeClassifier",
+        "RidgeClassifierCV",
+        "SGDClassifier",
+    }
+)
+
+
 def linear_of(model: Any) -> LinearScores | None:
     """Return the weights of a fitted linear classifier of scikit-learn; None for other models."""
-    weights = getattr(model, "coef_", None)
+    pairs = type(model).__name__ in {"NuSVC", "SVC"} and len(getattr(model, "classes_", ())) == 2
+    weights = getattr(model, "coef_", None) if pairs or type(model).__name__ in _LARGEST_SCORE else None
     if type(model).__module__.partition(".")[0] != "sklearn" or weights is None or not hasattr(model, "intercept_"):
         return None
     classes, decide = len(getattr(model, "classes_", ())), getattr(model, "decision_function", None)

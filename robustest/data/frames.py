@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import import_module
@@ -46,7 +47,8 @@ class FrameColumn:
         kind: "number", "whole", "boolean", "category", "word" or "date".
         dtype: the library's type, as text.
         values: categories or words, by code.
-        inner: the type of the categories, as text; for words of dtype object the missing value, "nan" or "None".
+        inner: the type of the categories, as text; the missing value, "nan" or "None", of words of dtype object and of
+            numbers of polars.
         codes, exact: (n,) float32 codes in rising order, and the data's value for each code.
         low, high: the range of the data, in codes; (0, 0) if all are missing.
     """
@@ -130,11 +132,13 @@ class Frames:
         order: indices of the user's columns in `columns`. It is no dataclass field, so the order of columns is not part
             of the data's identity. If a model depends on the order, its answers to the first chunk differ, and no
             stored result is reused.
+        labels: the frame's own labels of `columns`, which need not be text; no dataclass field either.
     """
 
     library: str
     columns: tuple[FrameColumn, ...]
     order: ClassVar[tuple[int, ...]] = ()
+    labels: ClassVar[tuple[Any, ...]] = ()
 
     @classmethod
     def of(cls, frame: Any) -> Frames:
@@ -158,6 +162,7 @@ class Frames:
         order = tuple(place[at] for at in range(len(names)))
         made = cls(library, tuple(columns[at] for at in sorted_names))
         object.__setattr__(made, "order", order)
+        object.__setattr__(made, "labels", tuple(names[at] for at in sorted_names))
         return made
 
     @property
@@ -188,7 +193,9 @@ class Frames:
         library = import_module(self.library)
         if self.library == "pandas":
             held = {self.columns[at].name: _to_pandas(library, self.columns[at], *made[at]) for at in self.order}
-            return library.DataFrame(held)
+            frame = library.DataFrame(held)
+            frame.columns = library.Index([self.labels[at] for at in self.order])
+            return frame
         return library.DataFrame([_to_polars(library, self.columns[at], *made[at]) for at in self.order])
 
     def identities(self, x: Tensor) -> list[bytes]:
@@ -234,6 +241,18 @@ class Frames:
     def range_of(self, column: int) -> tuple[float, float]:
         one = self.columns[column]
         return one.low, one.high
+
+    def limits_of(self, column: int) -> tuple[float, float]:
+        """Return the least and largest number that the column's type holds."""
+        width = re.fullmatch(r"(u?)int(\d+)(\[pyarrow\])?", self.columns[column].dtype.lower())
+        if width is None:
+            return -_LARGEST, _LARGEST
+        bits = int(width[2])
+        return (0.0, 2.0**bits - 1) if width[1] else (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1)
+
+    def counts(self, column: int) -> bool:
+        """Return True for numbers, dates and booleans, which can be added up; words and categories cannot."""
+        return self.columns[column].kind not in {"category", "word"}
 
     def numbers(self, column: int, codes: Tensor) -> Tensor:
         """Return the decoded numbers (N,) float64 for codes (N,) of a column of numbers."""
@@ -291,6 +310,15 @@ def _refuse(name: str, dtype: object) -> DataError:
     return DataError(f"Expected {what} but got {dtype}. Convert the column to one of these, or drop it.")
 
 
+def _check_one_way(name: str, ways: set[str]) -> None:
+    # Encoders and functions may tell them apart, and one code cannot.
+    if len(ways) > 1:
+        raise DataError(
+            f"Expected one kind of missing value in column {name!r} but got {' and '.join(sorted(ways))}. Replace one "
+            "by the other."
+        )
+
+
 # pandas
 
 
@@ -307,7 +335,7 @@ def _of_pandas(name: str, series: Any) -> FrameColumn:
         found = "boolean"
     elif kind in "iu":
         found = "whole"
-    elif kind == "f":
+    elif kind == "f" and "16" not in text and "half" not in text:  # codes of float32 would be rounded once more
         found = "number"
     elif kind == "M":
         found = "date"
@@ -321,6 +349,7 @@ def _of_pandas(name: str, series: Any) -> FrameColumn:
             raise _refuse(name, "objects of " + ", ".join(sorted(one.__name__ for one in kinds)))
         if text == "object":
             ways = {"nan" if isinstance(one, float) else "None" for one in series[series.isna()].tolist()}
+            _check_one_way(name, ways)
             return _column(name, found, text, _plain_pandas(found, series), inner=min(ways, default="None"))
     else:
         raise _refuse(name, text)
@@ -364,8 +393,8 @@ def _to_pandas(pandas: Any, column: FrameColumn, values: NDArray[Any], missing: 
         return series.astype(column.dtype)
     if not missing.any():
         return pandas.Series(values).astype(column.dtype)
-    # NumPy's whole numbers and booleans cannot hold a missing value; pandas' nullable types can.
-    if column.dtype[:1].isupper() or column.dtype == "boolean":
+    # NumPy's whole numbers and booleans cannot hold a missing value; the nullable types can.
+    if column.dtype[:1].isupper() or column.dtype == "boolean" or column.dtype.endswith("[pyarrow]"):
         return pandas.Series(pandas.array(values, dtype=column.dtype)).mask(missing)
     if column.kind in {"number", "whole"}:
         kind = column.dtype if column.kind == "number" else "float64"
@@ -389,9 +418,15 @@ def _of_polars(name: str, series: Any) -> FrameColumn:
         found = "number"
     elif base.startswith(("Int", "UInt")):
         found = "whole"
-    if not found or "time_zone='" in text:
+    if not found or "time_zone='" in text or base == "Float16":
         raise _refuse(name, text)
-    return _column(name, found, base, _plain_polars(found, series))
+    more = {}
+    if found == "number":
+        ways = {"nan"} if series.is_nan().any() else set()
+        ways |= {"None"} if series.null_count() else set()
+        _check_one_way(name, ways)
+        more = {"inner": min(ways, default="None")}
+    return _column(name, found, base, _plain_polars(found, series), **more)
 
 
 def _plain_polars(kind: str, series: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -417,4 +452,6 @@ def _to_polars(polars: Any, column: FrameColumn, values: NDArray[Any], missing: 
         start = datetime.datetime(1970, 1, 1)
         moments = [None if one is None else start + datetime.timedelta(days=one) for one in plain]
         return polars.Series(column.name, moments, dtype=polars.Datetime("us")).cast(getattr(polars, column.dtype))
+    if column.inner == "nan":
+        plain = [float("nan") if one is None else one for one in plain]
     return polars.Series(column.name, plain, dtype=getattr(polars, column.dtype))

@@ -169,7 +169,11 @@ def subgroups(
         parts = wider
     if not found:
         raise DataError(expected(f"groups of {min_size} rows or more", "none", "Lower min_size."))
-    return dict(found.values())
+    named = dict(found.values())
+    if len(named) < len(found):  # one would hide the other
+        twice = next(label for label, ids in found.values() if named[label] is not ids)
+        raise DataError(expected("values that are written differently", f"two groups {twice!r}", "Rename one value."))
+    return named
 
 
 def _conditions(name: str, column: Any, bins: int, min_size: int) -> list[tuple[str, NDArray[np.bool_]]]:

@@ -21,14 +21,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, BinaryIO
 
 _COMPILED = (".pyc", ".pyi", ".so", ".pyd", ".dll")
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
 # Modules that read code to run or to show it; code has an identity by its text (`walk`) or its package.
 _MACHINERY = ("importlib", "_frozen_importlib", "linecache", "tokenize", "zipimport", "pkgutil", "_pytest.")
-# Bytes above which size and date stand for a file's contents.
+# Bytes above which size, date and some parts stand for a file's contents; number of parts, and bytes of each.
 _LARGE = 1 << 26
+_PARTS, _PART = 64, 1 << 16
 # Seconds after a write in which another write may leave size and date unchanged.
 _RACY = 1.0
 
@@ -354,12 +355,13 @@ def _file(path: str) -> str:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return "no regular file"
-        if status.st_size > _LARGE:
-            return f"{status.st_size} {status.st_mtime_ns}"
         which = (path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if which not in _hashes:
             with open(path, "rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                if status.st_size > _LARGE:
+                    found = f"{status.st_size} {status.st_mtime_ns} {_hash_of_parts(file, status.st_size)}"
+                else:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
             # A file this new may change again without a new date: its hash is not cached.
             if time.time() - max(status.st_mtime, status.st_ctime) < _RACY:
                 return found
@@ -367,6 +369,15 @@ def _file(path: str) -> str:
         return _hashes[which]
     except OSError:
         return "absent"
+
+
+def _hash_of_parts(file: BinaryIO, size: int) -> str:
+    """Return a hash of parts spread over a large file, which nearly all differ once it is written anew."""
+    found = hashlib.sha256()
+    for part in range(_PARTS):
+        file.seek(part * (size - _PART) // (_PARTS - 1))
+        found.update(file.read(_PART))
+    return found.hexdigest()
 
 
 # By path, inode, size and dates: a store of many entries compares the same files again and again.

@@ -212,7 +212,15 @@ def _lightgbm_node(made: _Nodes, node: dict[str, Any]) -> bool:
 
 
 def _xgboost(model: Any) -> list[Tree] | None:
+    missing = getattr(model, "missing", None)
+    if missing is not None and missing == missing:  # noqa: PLR0124 - a number that goes its own way in every split
+        return None
     booster = model.get_booster() if hasattr(model, "get_booster") else model
+    kinds = booster.feature_types or []
+    if {"int", "i"} & set(kinds):
+        # The thresholds of whole numbers are rounded as they are dumped, and the model may be asked for others.
+        booster = booster.copy()
+        booster.feature_types = ["float" if kind in ("int", "i") else kind for kind in kinds]
     names = {name: at for at, name in enumerate(booster.feature_names or ())}
     if json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear":
         return None
@@ -363,7 +371,9 @@ def _rises_or_falls(step: Any, *, words: bool = False) -> bool:
         return all(_rises_or_falls(one, words=words) for _, one in step.steps)
     if name == "ColumnTransformer":
         return all(
-            _rises_or_falls(one, words=_holds_words(one)) for _, one, columns in step.transformers_ if len(columns)
+            _rises_or_falls(one, words=_holds_words(one))
+            for _, one, columns in step.transformers_
+            if not (hasattr(columns, "__len__") and len(columns) == 0)  # a single column, or a slice, has no length
         )
     if name == "FunctionTransformer":  # a fitted "passthrough"
         return step.func is None
@@ -378,7 +388,12 @@ def _rises_or_falls(step: Any, *, words: bool = False) -> bool:
 def _holds_words(step: Any) -> bool:
     last = step.steps[-1][1] if hasattr(step, "steps") else step
     categories = getattr(last, "categories_", None)
-    return categories is not None and all(np.asarray(one).dtype.kind in "OUSb" for one in categories)
+    # By the values: behind a step that joins words and numbers, numbers are objects too.
+    return categories is not None and all(_is_word(value) for one in categories for value in np.asarray(one).tolist())
+
+
+def _is_word(value: object) -> bool:
+    return value is None or isinstance(value, str | bytes | bool) or value != value  # noqa: PLR0124 - NaN
 
 
 def through(

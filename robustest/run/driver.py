@@ -163,6 +163,10 @@ def _opened(plan: Plan) -> Iterator[_Run]:
         yield _Run(plan, memory, engine, Stream(len(units)))
 
 
+# Samples that count as measured before the first ones that share their passes.
+_AT_START = 128
+
+
 @dataclass(slots=True)
 class _Begun:
     """A chunk without a result yet.
@@ -382,9 +386,17 @@ class _Run:
                 return
             yield self._measure(work)
         gathering, begun, more = units.gathering(), deque[tuple[Work, Member]](), True
+
+        def room() -> bool:
+            # What a verdict does not need is measured in vain: chunks under way have at most half of the samples before
+            # them, or two chunks' at the start.
+            ahead = sum(len(work.ids) for work, _ in begun)
+            few = self.plan.settings.exact or 2 * ahead <= max(_AT_START, self.stream.n)
+            return more and few and gathering.room
+
         try:
             while True:
-                while more and gathering.room:
+                while room():
                     if (work := next(works, None)) is None:
                         more = False
                         break
@@ -394,7 +406,7 @@ class _Run:
                 if not begun:
                     return
                 with self.memory.listening():
-                    while not begun[0][1].over and not (more and gathering.room):
+                    while not begun[0][1].over and not room():
                         gathering.step()
                 while begun and begun[0][1].over:
                     work, member = begun.popleft()

@@ -144,7 +144,7 @@ class Setup:
         settings: the running test's, with the call's options.
         classifier_of: prepares any model as `model` was prepared: bounds, preprocessing, a detector's adapter, the
             classes of a benchmark.
-        columns: names of the columns of a frame that was read as an array.
+        columns: labels of the columns of a frame that was read as an array.
     """
 
     model: Classifier
@@ -152,7 +152,7 @@ class Setup:
     settings: Settings
     task: Task = CLASSIFICATION
     classifier_of: Callable[[object], Classifier] | None = None
-    columns: tuple[str, ...] = ()
+    columns: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, model: object, data: object, options: Options, task: Task | str | None = None) -> Setup:
@@ -195,7 +195,7 @@ class Setup:
 
         classifier = reading(classifier)
         frame = data[0] if isinstance(data, (tuple, list)) and len(data) == 2 and is_frame(data[0]) else None
-        columns = () if frame is None else tuple(map(str, frame.columns))
+        columns = () if frame is None else tuple(frame.columns)
         return cls(classifier, samples, settings, checked, classifier_of, columns)
 
     def but(self, **values: Any) -> Setup:

@@ -36,6 +36,8 @@ _GRID = 17
 _MANY = 64
 # More changes than this are not counted apart: 2^17 rows exceed every enumeration.
 _LEVELS = 17
+# A range of a frame's column that holds fewer numbers of float32 cannot be searched.
+_NUMBERS = 16
 # Words of a column with more values are free text, and no categories.
 _WORDS = 50
 # Counts of rows are capped here, far above every number of queries and inside int64.
@@ -218,6 +220,14 @@ class TableCoding(Protocol):
         """The columns, in the order of a row."""
 
     @property
+    def labels(self) -> tuple[Any, ...]:
+        """The user's own labels of the columns, in the order of a row."""
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The places in a row of the user's columns, in their order."""
+
+    @property
     def missing(self) -> float:
         """The code of a missing value."""
 
@@ -232,6 +242,12 @@ class TableCoding(Protocol):
 
     def range_of(self, column: int) -> tuple[float, float]:
         """Return the least and largest number that a column may have."""
+
+    def limits_of(self, column: int) -> tuple[float, float]:
+        """Return the least and largest number that the column's type holds."""
+
+    def counts(self, column: int) -> bool:
+        """Return True for columns whose values can be added up."""
 
     def numbers(self, column: int, codes: Tensor) -> Tensor:
         """Return the numbers (N,) float64 that codes (N,) of a column of numbers stand for; missing ones stay."""
@@ -322,8 +338,9 @@ class Columns:
     Sizes are numbers of changed columns (a block of one-hot columns is one).
 
     Args:
-        changes: a rule for each column that may change, by name (frames) or index; a block of one-hot columns by the
-            tuple of its columns.
+        changes: a rule for each column that may change, by its label in the frame or by its index, in the order of the
+            user's columns (where labels are numbers, a number is a label); a block of one-hot columns by the tuple of
+            its columns.
         max_changed: most columns that change at once, >= 1; None for all.
         where: relations that a changed row must satisfy: `Linear`, or functions of rows in the user's format that
             return a bool for each.
@@ -356,8 +373,10 @@ class Columns:
         for relation in where:
             if not isinstance(relation, Linear) and not callable(relation):
                 raise ConfigError(expected("relations to be Linear(...) or functions of rows", relation))
-        given = self.ranges if isinstance(self.ranges, Mapping | tuple) else _of_schema(self.ranges)
-        ranges = tuple(given.items()) if isinstance(given, Mapping) else given
+        ranges = self.ranges
+        if not isinstance(ranges, Mapping | tuple):  # a schema may have columns that the data lack, as the label
+            ranges = {name: ends for name, ends in _of_schema(ranges).items() if name in dict(changes)}
+        ranges = tuple(ranges.items()) if isinstance(ranges, Mapping) else ranges
         for name, ends in ranges:
             low, high = (_real(f"range of {name}", end) for end in ends)
             if not low < high:
@@ -433,7 +452,7 @@ class Columns:
         *,
         coding: TableCoding | None = None,
         cells: Sequence[Sequence[float]] | None = None,
-        names: Sequence[str] = (),
+        names: Sequence[Any] = (),
     ) -> Columns:
         """Return the threat for rows of `width` elements inside bounds.
 
@@ -441,22 +460,25 @@ class Columns:
             coding: the frame's, for columns by name; None for plain arrays, whose columns are indices.
             cells: for each element, the thresholds at which the model's answer may change: it compares elements
                 `x <= threshold`, and nothing else. None if the model is no such.
-            names: of the columns of plain arrays that were a frame.
+            names: labels of the columns of plain arrays that were a frame.
 
         Raises:
             ConfigError: a column is unknown, twice there, or its rule does not fit it.
         """
-        places = {name: at for at, name in enumerate(names if coding is None else coding.names)}
+        labels = list(names if coding is None else coding.labels)
+        places = {str(label): at for at, label in enumerate(labels)}
+        # Where labels are numbers, a number is a label: an index would name another column.
+        numbered = any(isinstance(label, int | np.integer) for label in labels)
         taken: set[int] = set()
 
         def place(name: str | int) -> int:
-            at = name if type(name) is int else places.get(str(name), -1)
+            at = name if type(name) is int and not numbered else places.get(str(name), -1)
             if not 0 <= at < width:
                 known = ", ".join(list(places)[:10]) or f"0 to {width - 1}"
                 raise ConfigError(expected(f"columns among {known}", name))
-            return at
+            return coding.order[at] if coding is not None and type(name) is int and not numbered else at
 
-        ranges = dict(self.ranges)
+        ranges = {place(name): ends for name, ends in self.ranges}
         groups, names, tables, rows = [], [], [], []
         for name, rule in self.changes:
             group = tuple(map(place, name)) if isinstance(name, tuple) else (place(name),)
@@ -467,7 +489,11 @@ class Columns:
                 continue
             at = group[0]
             whole = isinstance(rule, Whole) or (coding is not None and coding.whole_in(at))
-            low, high = ranges.get(name) or (coding.range_of(at) if coding is not None else bounds)
+            low, high = ranges.get(at) or (coding.range_of(at) if coding is not None else bounds)
+            if at in ranges and coding is not None and not _inside(ranges[at], coding.limits_of(at)):
+                held = " to ".join(map(as_written, coding.limits_of(at)))
+                what = f"a range of {name!r} inside {held}, which its type holds"
+                raise ConfigError(expected(what, ranges[at], "Convert the column to a wider type."))
             values: Sequence[float] = ()
             if isinstance(rule, AnyOf):
                 values = self._values(name, rule, group, coding)
@@ -498,6 +524,9 @@ class Columns:
             if isinstance(relation, Linear):
                 weights = torch.zeros(width, dtype=torch.float64)
                 for name, weight in relation.weights:
+                    if coding is not None and not coding.counts(place(name)):
+                        mend = "Write the relation as a function of a frame."
+                        raise ConfigError(expected("columns of numbers in Linear(...)", name, mend))
                     weights[place(name)] += weight
                 equal = relation.equals
                 least = equal if equal is not None else -math.inf if relation.at_least is None else relation.at_least
@@ -601,6 +630,7 @@ class Columns:
         most = torch.where(table.whole, most.floor(), most)
         gone = u == table.missing
         least, most = torch.where(gone, exact, least), torch.where(gone, exact, most)
+        self._check_precision(exact, least, most, listed | gone, table)
         low, high = least.to(x.dtype), most.to(x.dtype)
         # float32 may have rounded an end outwards: step back inside.
         low = torch.where(self._numbers(low, table) < least, torch.nextafter(low, u), low)
@@ -628,6 +658,26 @@ class Columns:
         ends_low, ends_high = x.scatter(1, spots, ends_low.flatten(1)), x.scatter(1, spots, ends_high.flatten(1))
         ends = {"low": ends_low, "high": ends_high, "least": low, "most": high}
         return {"x": x, "u": u, **ends, "first": first, "count": count}
+
+    def _check_precision(self, exact: Tensor, least: Tensor, most: Tensor, still: Tensor, table: Layout) -> None:
+        """Raise ConfigError where float32 has next to none of the numbers (N, F) that a frame's column may become.
+
+        A search would look at none of them, and the sample would count as robust.
+        """
+        if self.coding is None:
+            return
+        amount = torch.where(table.relative, exact.abs(), 1.0)
+        room = torch.minimum((table.above - table.below) * amount, table.high - table.low)
+        largest = torch.maximum(least.abs(), most.abs()).clamp(max=1e37).float()
+        step = (torch.nextafter(largest, largest + torch.inf) - largest).double()
+        coarse = (_NUMBERS * step > room) & (room > 0) & ~still & ~table.block & ~(table.whole & (step <= 1))
+        if bool(coarse.any()):
+            row, at = coarse.nonzero()[0].tolist()
+            span, value = (as_written(float(one[row, at])) for one in (room, exact))
+            raise ConfigError(
+                f"Expected a range of {table.names[at]} that float32 divides into {_NUMBERS} numbers or more but got "
+                f"{span} around {value}. Subtract a constant from the column, or change its unit."
+            )
 
     def origin(self, region: Rows) -> Tensor:
         return region["x"]
@@ -898,6 +948,10 @@ def _of_schema(schema: Any) -> dict[str, tuple[float, float]]:
         if least and most:
             ranges[str(name)] = float(max(least)), float(min(most))
     return ranges
+
+
+def _inside(ends: tuple[float, float], limits: tuple[float, float]) -> bool:
+    return limits[0] <= ends[0] and ends[1] <= limits[1]
 
 
 def _label(name: Name) -> str:

@@ -98,6 +98,13 @@ ELSEWHERE = """
             await asyncio.sleep(0)
         asyncio.run(main())
 
+    def test_callback(robust_model, robust_data):
+        holds(robust_model, robust_data)
+        async def main():
+            asyncio.get_running_loop().call_soon(fails, robust_model, robust_data)
+            await asyncio.sleep(0)
+        asyncio.run(main())
+
     def test_task_whose_failure_is_expected(robust_model, robust_data):
         async def work():
             fails(robust_model, robust_data)
@@ -163,6 +170,7 @@ ENDINGS = {
     "test_unread_future": "failed",
     "test_unread_to_thread": "failed",
     "test_unread_task": "failed",
+    "test_callback": "failed",
     "test_task_whose_failure_is_expected": "passed",
     "test_fork[fails]": "failed",
     "test_fork[broken]": "error",

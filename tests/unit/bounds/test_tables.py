@@ -20,7 +20,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, OneHotEncoder, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
@@ -180,10 +180,12 @@ def test_frames_are_proven_in_the_numbers_behind_the_encoder(last: Any, most: in
         make_pipeline(SimpleImputer(missing_values=0.125, fill_value=-50, strategy="constant"), LogisticRegression()),
         make_pipeline(ColumnTransformer([("bins", BINS, [0, 1, 2])]), LogisticRegression()),
         make_pipeline(StandardScaler(), GradientBoostingClassifier(init=LogisticRegression(), n_estimators=3)),
+        # With three classes its scores are of pairs of classes, and the class that wins most pairs is predicted.
+        SVC(kernel="linear", decision_function_shape="ovo"),
     ],
 )
 def test_what_cannot_be_read_is_not_proven(model: Any) -> None:
-    x, y = problem(1, 2)
+    x, y = problem(1, 3 if isinstance(model, SVC) else 2)
     threat = Columns({0: Whole(1)}).resolved(7, BOUNDS)
     with pytest.raises(NoBound):
         prove_columns(model.fit(x, y), threat, torch.from_numpy(x), torch.from_numpy(y), bounds=BOUNDS)

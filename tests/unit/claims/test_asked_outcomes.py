@@ -270,6 +270,17 @@ def test_a_budget_of_calls_is_kept_and_decides_nothing(stored: Path, threads: in
     assert tried[-1].rule == rate().rule
 
 
+def test_a_budget_that_ends_further_ahead_is_spent_on_what_comes_first() -> None:
+    """The calls in the budget are slow: those behind it, which are refused at once, must not stop the reading."""
+
+    def slow(item: dict[str, str]) -> object:
+        time.sleep(0.05)
+        return solved(item)
+
+    found = rate(slow, at_least=0.9999, calls=Calls(budget=6, concurrency=8, backoff=0.0))
+    assert (found.verdict, found.n) == (Verdict.INCONCLUSIVE, 6)
+
+
 def test_retries_count_in_the_budget() -> None:
     def flaky(item: dict[str, str]) -> object:
         SENT["all"] += 1
@@ -445,6 +456,20 @@ def test_two_functions_are_compared_on_the_same_items() -> None:
     assert few.verdict is Verdict.INCONCLUSIVE
     assert "the comparison needs every item" in few.rule
     assert rate(adder, at_least=0.8, no_worse_than=worse, max_samples=60).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_function_that_has_failed_is_compared_with_no_other() -> None:
+    asked = []
+
+    def other(item: dict[str, str]) -> object:
+        asked.append(item)
+        return solved(item)
+
+    found = rate(worse, at_least=0.95, no_worse_than=other)
+    assert found.verdict is Verdict.FAILED
+    assert not asked
+    assert rate(adder, no_worse_than=other).verdict is Verdict.FAILED
+    assert len(asked) == len(ITEMS)
 
 
 def test_a_claim_out_of_time_decides_on_what_was_read() -> None:

@@ -84,6 +84,23 @@ def test_another_order_of_columns_is_the_same_data() -> None:
     assert one.identities(one.encode(frame)) != one.identities(one.encode(changed))
 
 
+@pytest.mark.parametrize("labels", [[3, 1], [("a", "b"), ("a", "c")], ["a", 1]], ids=str)
+def test_columns_keep_labels_that_are_no_text(labels: list[Any]) -> None:
+    frame = pd.DataFrame([[1, 2], [3, 5]])
+    frame.columns = pd.Index(labels)
+    coding = Frames.of(frame)
+    pd.testing.assert_frame_equal(coding.decode(coding.encode(frame)), frame)
+
+
+def test_labels_in_another_order_than_rows_are_refused() -> None:
+    labels = pd.Series(LABELS, index=ROWS.index)
+    with pytest.raises(DataError, match=r"y\.loc\[x\.index\]"):
+        measure_accuracy(ByRule(), (ROWS, labels[::-1]))
+    shuffled = ROWS.sample(frac=1, random_state=0)
+    known = measure_accuracy(ByRule(), (shuffled, labels.loc[shuffled.index])).estimate
+    assert known == measure_accuracy(ByRule(), (ROWS, labels)).estimate
+
+
 def test_numbers_closer_than_float32_tells_apart_are_held_as_one() -> None:
     """Among 10,000 measured numbers some are so close."""
     frame = pd.DataFrame({"x": [0.5, 0.5 + 2**-30, 0.75]})
@@ -121,6 +138,8 @@ def test_a_changed_cell_alone_is_changed() -> None:
         (pd.DataFrame({"x": pd.to_timedelta([1, 2], unit="D")}), "numbers, booleans, categories, words or dates"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "different names"),
         (pd.DataFrame({"x": []}), "empty frame"),
+        (pd.DataFrame({"x": np.array([1, 2], np.float16)}), "but got float16"),
+        (pd.DataFrame({"x": pd.Series(["a", None, np.nan], dtype=object)}), "one kind of missing value"),
     ],
 )
 def test_what_cannot_be_held_is_refused(frame: pd.DataFrame, words: str) -> None:
@@ -142,6 +161,11 @@ def test_polars_keeps_its_types() -> None:
     )
     coding = Frames.of(frame)
     assert coding.decode(coding.encode(frame)).equals(frame)
+    gaps = polars.DataFrame({"a": [0.5, float("nan"), 2.0]})
+    coding = Frames.of(gaps)
+    assert coding.decode(coding.encode(gaps)).equals(gaps)
+    with pytest.raises(DataError, match="one kind of missing value"):
+        Frames.of(polars.DataFrame({"a": [0.5, float("nan"), None]}))
     groups = subgroups(polars.DataFrame({"a": [1, None, 1], "b": [0.5, float("nan"), 0.5]}), min_size=1)
     assert {name: ids.tolist() for name, ids in groups.items()} == {"a missing": [1], "a = 1": [0, 2]}
 

@@ -77,6 +77,12 @@ def test_intervals_shrink_and_may_be_negative() -> None:
     assert second[0] <= -0.3 <= second[1] < 0
 
 
+def test_a_share_is_never_below_zero_and_a_fall_never_below_minus_one() -> None:
+    columns = head(stream(3, 0.5, 0), 5)
+    assert rate_interval(columns, N, 0.05, signed=False)[0] == 0
+    assert -1 <= rate_interval(columns, N, 0.05)[0] < -0.9
+
+
 def test_a_settled_claim_has_its_threshold_outside_the_interval() -> None:
     for events, failed in ((0, False), (60, True)):
         columns = stream(0, 1 / 3, events)

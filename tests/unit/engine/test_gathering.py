@@ -117,12 +117,16 @@ def test_the_last_rows_of_a_chunk_do_not_run_alone(gathers: Any) -> None:
     assert fill[True] > 1.3 * fill[False]
 
 
-def test_an_early_verdict_ends_the_threads(gathers: Any) -> None:
+def test_an_early_verdict_ends_the_threads(gathers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     gathers(True)
+    begun: list[int] = []
+    loaded = driver._Run._loaded
+    monkeypatch.setattr(driver._Run, "_loaded", lambda run, work: begun.append(len(work.ids)) or loaded(run, work))
     before = set(threading.enumerate())
     x, y = data(600)
     result = measure_robust_accuracy(Rows(), (x, y), Linf(0.05), attack=PGD(steps=6), at_least=0.99)
     assert result.n < 600
+    assert sum(begun) <= result.n + 2 * 64  # at most two chunks were begun in vain
     assert set(threading.enumerate()) == before
 
 

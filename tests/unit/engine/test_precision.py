@@ -184,7 +184,21 @@ def measured(lie: str = "", **options: Any) -> tuple[Net, Any]:
     return model, measure_robust_accuracy(model, data, Linf(EPS), attack=PGD(steps=10), exact=True, **options)
 
 
-LIES = ("vanish", "turned", "nan", "late nan", "raises", "rounded", "away vanish", "away turned", "away turned some")
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack nothing again in float32."""
+    for name, value in {"_NEAR": -1.0, "_CHECKED": 0, "_CHECKED_LATER": 0}.items():
+        monkeypatch.setattr(cascade, name, value)
+
+
+SLOW = ("turned", "raises", "late nan", "away vanish")
+LIES = (
+    "vanish",
+    "nan",
+    "rounded",
+    "away turned",
+    "away turned some",
+    *(pytest.param(lie, marks=pytest.mark.slow) for lie in SLOW),
+)
 
 
 @pytest.mark.usefixtures("accelerator")
@@ -229,10 +243,36 @@ def test_without_its_checks_bfloat16_would_make_them_look_safe(monkeypatch: pyte
     """The test above can fail."""
     want = measured(lie, precision="fp32")[1]
     monkeypatch.setattr(cascade, "probe_precision", lambda *_: True)
-    monkeypatch.setattr(cascade, "_CHECKED", 0)
-    monkeypatch.setattr(cascade, "_CHECKED_LATER", 0)
+    unchecked(monkeypatch)
     got = measured(lie, suppress=("loss_does_not_rise", "zero_gradient"))[1]
     assert got.estimate > want.estimate + 0.05
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_what_bfloat16_takes_for_a_success_is_searched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding ends a search early, at a point that float32 judges to be right."""
+
+    class Early(Net):
+        """In bfloat16, near the boundary, the other class is ahead."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = super().forward(x)
+            if not (low() and x.requires_grad):
+                return out
+            top = out.detach().topk(2, 1)
+            close = (top.values[:, 0] - top.values[:, 1]) < 0.4
+            return out.scatter_add(1, top.indices[:, 1:], 0.4 * close.unsqueeze(1).to(out))
+
+    x = task()[1][0]
+    model = Early()
+    data = x, model(x).argmax(1)
+    options: dict[str, Any] = {"attack": PGD(steps=10), "exact": True}
+    want = measure_robust_accuracy(model, data, Linf(EPS), precision="fp32", **options)
+    got = measure_robust_accuracy(model, data, Linf(EPS), **options)
+    assert got.outcomes == want.outcomes
+    assert not any("measured anew" in note for note in got.notes)
+    unchecked(monkeypatch)
+    assert measure_robust_accuracy(model, data, Linf(EPS), **options).estimate > want.estimate
 
 
 @pytest.mark.usefixtures("accelerator")

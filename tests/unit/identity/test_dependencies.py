@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from robustest.identity import dependencies
 from robustest.identity.dependencies import Dependencies, outdated, watched
 
 
@@ -226,6 +228,21 @@ def test_contents_count_and_dates_do_not_where_a_file_is_read(tmp_path: Path) ->
     assert outdated(by.stamps) == str(path)
 
 
+def test_a_large_file_written_again_under_its_old_size_and_date_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependencies, "_LARGE", 1 << 23)
+    path = tmp_path / "file"
+    path.write_bytes(bytes(9 << 20))
+    os.utime(path, (1, 1))
+    by = of(lambda: read(path))
+    os.utime(path, (1, 1))
+    assert outdated(by.stamps) == ""
+    path.write_bytes(b"1" * (9 << 20))
+    os.utime(path, (1, 1))
+    assert outdated(by.stamps) == str(path)
+
+
 def test_a_file_written_again_at_once_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for number in range(100):  # of one size, within one tick of the clock that stamps files
@@ -291,12 +308,8 @@ def test_a_variable_that_is_set_first_is_its_own_and_no_value_is_kept(monkeypatc
     assert "hunter2" not in str(by.stamps)
 
 
-def nothing() -> None:
-    """For a process to do."""
-
-
 def spawned() -> None:
-    process = multiprocessing.get_context("spawn").Process(target=nothing)
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(0,))  # which imports no torch
     process.start()
     process.join()
 

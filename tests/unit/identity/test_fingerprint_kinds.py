@@ -261,6 +261,11 @@ def test_the_exported_graph_takes_its_place() -> None:
     assert of(Odd().eval(), ([0.5], [0.5]), example=example) != found.digest
 
 
+def test_the_graph_of_a_module_does_not_stand_for_the_function_around_it() -> None:
+    model, example = Odd().eval(), torch.rand(1, 3)
+    assert fingerprint(lambda x: 2 * model(x), model, None, example=example).digest is None
+
+
 def test_code_that_depends_on_the_size_of_the_batch_is_not_exported() -> None:
     reason = refused(Odd(threshold=4).eval(), example=torch.rand(2, 3))
     assert "torch.export cannot take its place" in reason

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -27,9 +29,10 @@ from sklearn.preprocessing import (
 from sklearn.tree import DecisionTreeClassifier
 
 from robustest import Columns, scores_model
+from robustest.data.frames import Frames
 from robustest.measure import measure_robust_accuracy
 from robustest.models.classifier import Estimator
-from robustest.models.trees import cells_of, through
+from robustest.models.trees import by_columns, cells_of, through
 from robustest.threats import Within
 
 RNG = np.random.default_rng(0)
@@ -93,6 +96,46 @@ def test_other_models_and_pipelines_have_no_cells(model: Any) -> None:
     assert cells_of(model.fit(X, Y), X[:2], MOVABLE) is None
 
 
+ROOMS = pd.DataFrame({"job": RNG.choice(["x", "y"], 80), "rooms": RNG.integers(1, 9, 80).astype(float)})
+
+
+def test_numbers_that_are_encoded_with_words_have_no_cells() -> None:
+    """Behind an imputer both are objects, and each number has an output of its own."""
+    words = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+    encoder = make_column_transformer((words, ["job", "rooms"]))
+    tree = make_pipeline(encoder, DecisionTreeClassifier(random_state=0)).fit(ROOMS, ROOMS.rooms == 4)
+    coding = Frames.of(ROOMS)
+    rows = coding.encode(ROOMS)[:2].numpy()
+    decode = lambda x: coding.decode(torch.from_numpy(x))  # noqa: E731 - as in the run
+    assert cells_of(tree, rows, [(coding.names.index("rooms"), 1.0, 8.0)], decode, coding.order) is None
+    assert by_columns(tree, decode) is None, "nor bounds"
+
+
+@pytest.mark.parametrize("columns", [slice(0, 2), [0, 1]], ids=str)
+def test_columns_may_be_chosen_by_a_slice(columns: Any) -> None:
+    scaled = make_column_transformer((StandardScaler(), columns), remainder="passthrough")
+    model = make_pipeline(scaled, DecisionTreeClassifier(max_depth=3, random_state=0)).fit(X, Y)
+    assert cells_of(model, X[:2], MOVABLE) is not None
+
+
+def test_thresholds_of_xgboost_hold_for_every_number() -> None:
+    """It writes those of whole numbers rounded up, and a number that counts as missing goes its own way."""
+    xgboost = pytest.importorskip("xgboost", reason="XGBoost is not installed: tox -e boosters")
+    whole = pd.DataFrame((X * 9).astype(int), columns=list("abc"))
+    model = xgboost.XGBClassifier(n_estimators=3, max_depth=2, n_jobs=1, tree_method="exact").fit(whole, Y)
+    cells = cells_of(model, X[:2], MOVABLE)
+    assert cells is not None
+    grid = np.linspace(0, 9, 91, dtype=np.float32)
+    for column in range(3):
+        rows = np.repeat(whole.to_numpy(np.float32)[:1], len(grid), 0)
+        rows[:, column] = grid
+        answers = model.predict_proba(pd.DataFrame(rows, columns=list("abc")))[:, 1]
+        for place in np.flatnonzero(answers[1:] != answers[:-1]):
+            assert any(grid[place] <= t < grid[place + 1] for t in cells[column]), (column, grid[place])
+    zero = xgboost.XGBClassifier(n_estimators=3, max_depth=2, n_jobs=1, missing=0).fit(X, Y)
+    assert cells_of(zero, X[:2], MOVABLE) is None
+
+
 def test_a_forest_answers_as_its_own_method_does() -> None:
     for kind in (RandomForestClassifier, ExtraTreesClassifier):
         model = kind(7, random_state=0).fit(X, Y)
@@ -147,3 +190,20 @@ def test_a_region_that_is_enumerated_is_proven() -> None:
     assert result.details["open"] == 0
     blind = scores_model(Estimator(model))
     assert measure_robust_accuracy(blind, (X[:9], Y[:9]), threat, attack="fast", certify="auto").details["proven"] == 0
+
+
+def test_behind_a_preprocessing_a_tree_has_other_cells() -> None:
+    """The stump's threshold is .5, and the preprocessing moves it to .3, inside the region of every sample."""
+    x = np.array([[0.2], [0.8]], dtype=np.float32).repeat(20, 0)
+    stump = DecisionTreeClassifier(max_depth=1).fit(x, np.array([0, 1]).repeat(20))
+    few, label = np.full((20, 1), 0.25, dtype=np.float32), np.zeros(20, dtype=np.int64)
+    result = measure_robust_accuracy(
+        stump,
+        (few, label),
+        Columns({0: Within(-0.1, 0.1)}),
+        attack="fast",
+        at_least=0.5,
+        bounds=(0.0, 1.0),
+        preprocessing=lambda batch: batch + 0.2,
+    )
+    assert result.verdict == "failed"

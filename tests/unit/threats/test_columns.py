@@ -155,7 +155,7 @@ def a_column(random: Any, kind: str, n: int) -> tuple[Any, Any, Judge]:
         return random.random(n) > 0.5, AnyOf(), lambda new, _: np.isin(new, [True, False])
     if kind == "whole":
         below, above = int(random.integers(-4, 1)), int(random.integers(0, 5)) + 1
-        values = random.integers(0, 10 ** int(random.integers(1, 10)), n)
+        values = random.integers(0, 10 ** int(random.integers(1, 8)), n)
         return values, Whole(below, above), lambda new, old: (new >= old + below) & (new <= old + above)
     # Numbers that float32 has to round.
     values = random.normal(0, 10 ** random.uniform(-3, 7), n)
@@ -382,6 +382,7 @@ def test_a_search_that_cannot_move_is_inconclusive() -> None:
         (lambda: Columns({0: AnyOf()}).resolved(3, BOUNDS), "values in AnyOf"),  # type: ignore[arg-type]
         (lambda: Columns({(0, 1): AnyOf(2)}).resolved(3, BOUNDS), "places 0 to 1, of the block"),  # type: ignore[arg-type]
         (lambda: Columns({("a", "b"): AnyOf("c")}).resolved(2, BOUNDS, names="ab"), "of the block"),
+        (lambda: Columns({"a": Whole(1)}, ranges={"A": (0, 9)}).resolved(2, BOUNDS, names="ab"), "columns among a, b"),
         (lambda: Columns({0: Whole(1)}).region(torch.rand(2, 3), BOUNDS), "whole numbers in column"),  # type: ignore[arg-type]
         (lambda: Columns({(0, 1): AnyOf()}).region(torch.rand(2, 3), BOUNDS), "one-hot columns"),  # type: ignore[arg-type]
     ],
@@ -397,6 +398,46 @@ def test_a_block_is_named_by_its_columns() -> None:
     region = named.region(x, BOUNDS)
     every = named.point(torch.arange(3).expand(3, -1), region).argmax(2)
     assert [sorted(set(row)) for row in every.tolist()] == [[0, 2], [0, 1, 2], [0, 2]]
+
+
+def framed(rules: Any, frame: pd.DataFrame, **other: Any) -> tuple[Columns, Frames]:
+    coding = Frames.of(frame)
+    return Columns(rules, **other).resolved(len(coding.names), coding.bounds, coding=coding), coding
+
+
+def changed(rules: Any, frame: pd.DataFrame) -> set[Any]:
+    """Return the labels of the columns that random proposals change."""
+    threat, coding = framed(rules, frame)
+    x = coding.encode(frame)
+    region = threat.region(x, coding.bounds)
+    after = coding.decode(rendered(threat, threat.start(region, rng.keys(0, torch.arange(len(x)))), region))
+    return {label for label in frame.columns if not after[label].equals(frame[label])}
+
+
+def test_columns_are_named_by_their_labels_and_indices_are_in_the_users_order() -> None:
+    """Rows hold columns in the order of their names as text: "10" comes before "2"."""
+    values = np.random.default_rng(0).integers(0, 9, (30, 12))
+    assert changed({2: Whole(3)}, pd.DataFrame(values)) == {2}
+    assert changed({2: Whole(3)}, pd.DataFrame(values, columns=range(20, 8, -1)).rename(columns={15: 2})) == {2}
+    assert changed({2: Whole(3)}, pd.DataFrame(values, columns=list("lkjihgfedcba"))) == {"j"}
+    assert changed({"2": Whole(3), 4: Within(-1, 1)}, pd.DataFrame(values)) == {2, 4}
+
+
+@pytest.mark.parametrize(
+    ("frame", "rules", "other", "words"),
+    [
+        # Within 30 s of a moment in seconds since 1970 float32 holds one number, and a search would change nothing.
+        ({"t": 1.7e9 + 1000 * np.arange(20)}, {"t": Within(-30, 30)}, {}, "float32 divides into 16"),
+        ({"n": 10**9 + 640 * np.arange(20)}, {"n": Whole(300)}, {}, "Subtract a constant"),
+        ({"n": np.arange(20, dtype=np.uint8)}, {"n": Whole(9)}, {"ranges": {"n": (-9, 99)}}, "inside 0 to 255"),
+        ({"n": np.arange(20), "w": list("ab") * 10}, {"n": Whole(9)}, {"where": [Linear({"w": 1}, at_most=0)]}, "w"),
+    ],
+    ids=["moments", "large", "type", "words"],
+)
+def test_rules_that_a_frame_cannot_hold_are_refused(frame: Any, rules: Any, other: Any, words: str) -> None:
+    made = pd.DataFrame(frame)
+    with pytest.raises(ConfigError, match=words):
+        framed(rules, made, **other)[0].region(Frames.of(made).encode(made), Frames.of(made).bounds)
 
 
 def test_it_is_a_threat() -> None:

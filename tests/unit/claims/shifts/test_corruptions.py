@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import ConfigError, ModelError, StoreError, Verdict, adapting, assert_corruption_robustness
+from robustest.claims.shifts.corruptions import Grid
 from robustest.data import ALEXNET_ON_IMAGENET_C, CorruptedBenchmark, as_samples
 from robustest.decisions.corruption_error import mean_corruption_error, relative_mean_corruption_error
 from robustest.measure import measure_corruption_robustness, measure_shift_accuracy
@@ -83,6 +84,13 @@ def test_a_baseline_may_be_a_file(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(StoreError, match=r"errors\.json"):
         measured(max_mce=1.0, reference=path)
+
+
+@pytest.mark.parametrize(("names", "clean", "comparisons"), [(2, True, 4), (2, False, 3), (1, True, 2)])
+def test_comparisons_with_a_baseline_share_their_error(names: int, clean: bool, comparisons: int) -> None:
+    corruptions = ["gaussian_noise", "fog"][:names]
+    grid = Grid.of((X, Y), corruptions, [1], reference=None, max_drop=None)
+    assert grid.each(0.06, clean=clean)["level"] == pytest.approx(0.06 / comparisons)
 
 
 def test_it_stops_early_and_shows_no_number() -> None:
