@@ -190,23 +190,50 @@ class Edits(_OfTexts):
             made[rows] = torch.where(near, again, z[rows])
         return made
 
-    def repeated(self, number: Tensor, region: Rows, key: Tensor) -> Tensor:
-        """Return texts (N, L) with one move at up to k places; numbers (N,) count through the moves, and begin again.
+    def by_kind(self, u: Tensor, choices: Tensor) -> Tensor:
+        """Return choices (N,) for draws u (N,) in [0, 1), each kind of edit as often as any other.
 
-        The first time a move is made k times, later less often.
+        A blank that is inserted is a kind for itself: it makes two words of one.
+        """
+        inserts, substitutes, deletes, swaps = self._counts
+        base = inserts + substitutes + deletes + swaps
+        parts = [(0, inserts), (inserts, substitutes), (inserts + substitutes, deletes), (base - swaps, swaps)]
+        if inserts and ord(" ") in self._codes:
+            parts.append((self._codes.index(ord(" ")), 1))
+        parts = [part for part in parts if part[1]]
+        rows = torch.tensor(parts, dtype=torch.int64, device=u.device).view(-1, 2).T
+        start, size = (row.expand(len(u), -1) for row in rows)
+        if self.words:  # behind all others, as many as the word there has
+            start = torch.cat([start, start.new_full((len(u), 1), base)], 1)
+            size = torch.cat([size, (choices - base).clamp(min=0).unsqueeze(1)], 1)
+        there = (start + size <= choices.unsqueeze(1)) & (size > 0)
+        # The kinds that the place has, in a row from the left.
+        order = (~there).to(torch.int8).argsort(dim=1, stable=True)
+        scaled = u * there.sum(1)
+        at = order.gather(1, scaled.long().clamp(max=order.shape[1] - 1).unsqueeze(1))
+        within = ((scaled - scaled.floor()) * size.gather(1, at).squeeze(1)).long()
+        return torch.where(there.any(1), start.gather(1, at).squeeze(1) + within, 0)
+
+    def repeated(self, number: Tensor, region: Rows, key: Tensor) -> Tensor:
+        """Return texts (N, L) with one move made up to k times; numbers (N,) count through the moves, and begin again.
+
+        At first a move is made k times all over the text, then k times in a row, and later in both ways less often too.
         """
         z, most = self.origin(region), min(_REPEATED, self.k)
         choices = self.choices(z, torch.zeros_like(number), region).clamp(min=1)
-        draw = rng.uniform(rng.fold(key, "repeated"), (most + 1,)).double()
-        times = torch.where(number < choices, most, 1 + (draw[:, 0] * most).long())
+        draw = rng.uniform(rng.fold(key, "repeated"), (most + 2,)).double()
+        turn, chosen = number // choices, number % choices
+        times = torch.where((turn < 2) | (draw[:, 0] < 0.5), most, 1 + (draw[:, 1] * most).long())
         # Behind the last character there are insertions alone, and it has no next one to be swapped with.
         inserts, substitutes, deletes, _ = self._counts
-        choice = number % choices
-        short = (choice >= inserts).long() + (choice >= inserts + substitutes + deletes).long()
+        substitution = (chosen >= inserts) & (chosen < inserts + substitutes)
+        short = (chosen >= inserts).long() + (chosen >= inserts + substitutes + deletes).long()
         for move in range(most):
             places = (self.places(z, region) - (short if self.kinds else 0)).clamp(min=1)
-            place = torch.minimum((draw[:, 1 + move] * places).long(), places - 1)
-            choice = torch.minimum(number % choices, (self.choices(z, place, region) - 1).clamp(min=0))
+            # In a row substitutions take one place after the other; what is inserted or deleted moves the text instead.
+            row = (draw[:, 2] * places).long() + move * substitution.long()
+            place = torch.minimum(torch.where(turn % 2 == 1, row, (draw[:, 2 + move] * places).long()), places - 1)
+            choice = torch.minimum(chosen, (self.choices(z, place, region) - 1).clamp(min=0))
             z = torch.where(per_row(move < times, z), self.moved(z, place, choice, region), z)
         return z
 
