@@ -8,16 +8,23 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 
-@dataclass(slots=True)
-class PlainTest:
-    """A running test, which nothing declares to be a robustness test."""
+class PlainTest:  # no dataclass: to make one takes as long as to import this module, at the start of every pytest run
+    """A running test, which nothing declares to be a robustness test.
 
-    skip: Callable[[], object]  # ends the test as skipped
-    home: tuple[int, int] = field(default_factory=lambda: (os.getpid(), threading.get_ident()))
-    claimed: bool = False  # True once the test has begun a claim or a measurement
+    Attributes:
+        skip: ends the test as skipped.
+        home: process and thread of the test.
+        claimed: True once the test has begun a claim or a measurement.
+    """
+
+    __slots__ = ("claimed", "home", "skip")
+
+    def __init__(self, skip: Callable[[], object]) -> None:
+        self.skip = skip
+        self.home = os.getpid(), threading.get_ident()
+        self.claimed = False
 
 
 # Innermost last: a test may run pytest itself. None stands for a test whose claims are not skipped.

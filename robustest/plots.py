@@ -206,7 +206,7 @@ def _accuracy(entry: Any) -> float:
 
 
 def _caption(one: Counterexample, names: Any) -> str:
-    size = "" if one.size is None else f", size {one.size:.3g}"
+    size = "" if one.size is None else f", size {one.size:.3g} {one.unit}".rstrip()
     label, clean, predicted = (
         name_of_class(number, names) or str(number) for number in (one.label, one.clean, one.predicted)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -36,6 +37,7 @@ def pytest_collection_finish() -> None:
     Until here the test modules are: pytest rewrites their assertions, which is half of the time of a collection.
     """
     sys.dont_write_bytecode = True
+    gc.freeze()  # tests, torch and others stay to the end: each full collection would look through two million objects
 
 
 _TESTED = Path(robustest.__file__).resolve().parent

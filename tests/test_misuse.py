@@ -36,7 +36,7 @@ def digits() -> ModuleType:
 @pytest.fixture(scope="module")
 def undefended(digits: ModuleType) -> tuple[nn.Module, Tensor, Tensor]:
     x, y = digits.digits()
-    return digits.load("standard"), x[::4], y[::4]
+    return digits.load("standard"), x[::8], y[::8]
 
 
 class Around(nn.Module):
@@ -145,7 +145,7 @@ def test_a_large_scale_is_no_matter_to_an_attack_on_margins(undefended: Any) -> 
 def defended(digits: ModuleType) -> tuple[nn.Module, Tensor, Tensor]:
     """A net that holds at 0.1, and digits."""
     x, y = digits.digits()
-    return digits.load("robust"), x[::4], y[::4]
+    return digits.load("robust"), x[::8], y[::8]
 
 
 def claimed(model: nn.Module, data: Any, **options: Any) -> Any:
@@ -222,7 +222,7 @@ def test_a_finding_ends_with_what_to_do_and_its_name(undefended: Any) -> None:
 def test_a_sound_model_is_named_by_none(digits: ModuleType) -> None:
     x, y = digits.digits()
     found = measure_robust_accuracy(
-        digits.load("robust"), (x[::4], y[::4]), Linf(0.1), attack="standard", at_least=0.85
+        digits.load("robust"), (x[::8], y[::8]), Linf(0.1), attack="standard", at_least=0.85
     )
     assert found.verdict is Verdict.PASSED
     assert names(found) == set()

@@ -37,6 +37,8 @@ _MOVES = 3
 _ALIKE = 5
 # Moves of a sweep that a later sweep begins with.
 _LEADS = 16
+# Characters to either side of an edit that are read together with it.
+_BESIDE = 4
 # Fewest queries of a point in a later sweep with `focus`.
 _FOLLOWED = 25
 # Places to either side of a tried one that count as near it.
@@ -199,8 +201,14 @@ class GreedyMoves(_ByMoves):
         choice = (even * (choices - 1)).round().long().clamp(min=0)
         choice = torch.minimum(choice, (choices - 1).clamp(min=0))
         if self.focus:
-            lead, pick = (state[name].gather(1, turn.clamp(max=state[name].shape[1] - 1)) for name in ("lead", "pick"))
-            if getattr(threat, "of_strings", False):
+            rank, texts = turn.clamp(max=state["lead"].shape[1] - 1), getattr(threat, "of_strings", False)
+            if texts:
+                # Those beside the first edit come last: what is read together loses once.
+                first = ((z != threat.origin(wide)).long().cumsum(1) == 0).sum(1).view(n, lanes, 1)
+                beside = (state["lead"].unsqueeze(1) - first).abs() <= _BESIDE
+                rank = beside.to(torch.int8).argsort(dim=2, stable=True).gather(2, rank.unsqueeze(2)).squeeze(2)
+            lead, pick = (state[name].gather(1, rank) for name in ("lead", "pick"))
+            if texts:
                 lead = _moved_along(lead.flatten(), z, threat.origin(wide)).view(n, lanes)
             lead = torch.minimum(lead, places - 1)
             pick = torch.minimum(pick, (threat.choices(z, lead.flatten(), wide).view(n, lanes) - 1).clamp(min=0))

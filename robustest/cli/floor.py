@@ -40,7 +40,8 @@ def floor(
     runs = np.bincount(place)
     counts = f"{runs.min()}" if runs.min() == runs.max() else f"{runs.min()} to {runs.max()}"
     line("items", f"{noise.n:,}, {counts} runs of each, {len(parts)} {'file' if len(parts) == 1 else 'files'}")
-    line("rate", f"{noise.rate:.4f}{_by_file(parts)}")
+    rates = [float(np.nanmean(one.items.mean)) for one in parts[len(parts) < 2 :]]
+    line("rate", f"{noise.rate:.4f}" + (f", by file {min(rates):.4f} to {max(rates):.4f}" if rates else ""))
     low, high = flips.interval
     line("two runs of an item differ in", f"{flips.estimate:.2%} of the pairs (between {low:.2%} and {high:.2%})")
     if lost := int(np.isnan(found.score).sum()):
@@ -81,10 +82,3 @@ def _read(path: Path, reader: str | None, score: str | None, *, alone: bool) -> 
     found = Outcomes.read(path, reader=reader, **({} if score is None else {"score": score}))
     # Runs of one name in two files are different runs.
     return found if alone else replace(found, run=np.array([f"{path}: {run}" for run in found.run]))
-
-
-def _by_file(parts: Sequence[Outcomes]) -> str:
-    if len(parts) < 2:
-        return ""
-    rates = [float(np.nanmean(one.items.mean)) for one in parts]
-    return f", by file {min(rates):.4f} to {max(rates):.4f}"

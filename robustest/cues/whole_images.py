@@ -337,14 +337,20 @@ class FrequencyBand(Irreversible):
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a band of frequencies")
-        down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
-        across = torch.fft.rfftfreq(x.shape[3], device=x.device)
-        radius = (down.square() + across.square()).sqrt()
+        radius = frequency_radius(x)
         inside = (radius >= self.low) & (radius < self.high)
         # MKL refuses the strides of 0 of expanded images, with torch 2.5.
         spectrum = torch.fft.rfft2(x.contiguous()) * torch.where(inside, self.gain, 1.0)
         changed: Tensor = torch.fft.irfft2(spectrum, s=x.shape[2:])
         return changed.clamp(*self.bounds)
+
+
+def frequency_radius(x: Tensor) -> Tensor:
+    """Return (H, W // 2 + 1) the frequencies of images' real spectra, in cycles per pixel."""
+    down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
+    across = torch.fft.rfftfreq(x.shape[3], device=x.device)
+    radius: Tensor = (down.square() + across.square()).sqrt()
+    return radius
 
 
 Masks = Tensor | Callable[[Tensor], Tensor]

@@ -162,13 +162,18 @@ class CueRule(Rule):
         """Return the first failure of a part, or the last pass."""
         if self.terms.scope != "set":
             return None
-        found = [part.settle(values, n) for part, values in self._parts(columns)]
+        # A class without samples so far would have to hold as well: such a claim can only fail early, and not by a part
+        # that has no event yet.
+        more_to_come = self.max_recall_drop is not None and None in self.targets
+        found = [
+            part.settle(values, n)
+            for part, values in self._parts(columns)
+            if not more_to_come or (values["event"] > 0 if "event" in values else ~values["held"]).any()
+        ]
         failed = [one for one in found if one is not None and one.verdict is Verdict.FAILED]
         if failed:
             return min(failed, key=lambda one: one.after)
         passed = [one for one in found if one is not None]
-        # A class without samples so far would have to hold as well.
-        more_to_come = self.max_recall_drop is not None and None in self.targets
         if not found or len(passed) < len(found) or more_to_come:
             return None
         return max(passed, key=lambda one: one.after)

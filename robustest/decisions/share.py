@@ -203,18 +203,18 @@ def anytime_share_interval(held: NDArray[np.bool_], n: int, alpha: float, early:
 
 
 def _log_likelihood(right: Counts, wrong: Counts, n: int, k: Counts) -> Logs:
-    """Return log L_t(k) up to a constant: falling factorials, (k)_right (n - k)_wrong."""
+    """Return log L_t(k) up to a constant, falling factorials (k)_right (n - k)_wrong; -inf if k is impossible."""
     good, bad = np.asarray(k), np.subtract(n, k)
-    possible = (right <= good) & (wrong <= bad)
-    left_good, left_bad = np.maximum(good - right, 0), np.maximum(bad - wrong, 0)
     logs = _log_factorials(n)
-    return np.where(possible, logs[good] - logs[left_good] + logs[bad] - logs[left_bad], -np.inf)
+    found: Logs = logs[good] - logs[good - right] + logs[bad] - logs[bad - wrong]
+    return found
 
 
 @lru_cache(maxsize=8)
 def _log_factorials(n: int) -> Logs:
-    # A table: each look needs a dozen times as many factorials as there are outcomes, and `gammaln` was slow.
-    table: Logs = gammaln(np.arange(n + 1) + 1.0)
+    # A table: each look needs a dozen times as many factorials as there are outcomes, and `gammaln` was slow. The
+    # second half is read at negative indices: more outcomes than samples of their kind.
+    table: Logs = np.concatenate([gammaln(np.arange(n + 1) + 1.0), np.full(n, np.inf)])
     table.flags.writeable = False
     return table
 

@@ -31,6 +31,7 @@ from robustest.cues.whole_images import (
     Grating,
     Tone,
     Vignette,
+    frequency_radius,
 )
 from robustest.discovery.image_features import (
     SPECTRUM_WINDOW,
@@ -134,7 +135,7 @@ def filters_like(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) 
     own, side = y == label, min(x.shape[2:])
     found: list[Cue] = [Blur(sigma=sigma) for sigma in _BLURS if -(-3 * sigma // 1) < side]
     have, lack = x[own][:_MOST], x[~own][:_MOST]
-    radius = _frequency_radius(x)
+    radius = frequency_radius(x)
     for first, last in BANDS:
         inside = (radius >= max(first, 1e-6)) & (radius < last)
         gain = 1.0
@@ -191,14 +192,6 @@ def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cu
     value = tuple(have[:, :, 0].mean(2).median(0).values.tolist())
     found += [Border(width=deep, value=value) for deep in depths(min(height, width))]
     return found
-
-
-def _frequency_radius(x: Tensor) -> Tensor:
-    # (H, W // 2 + 1) in cycles per pixel, as in a real spectrum.
-    down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
-    across = torch.fft.rfftfreq(x.shape[3], device=x.device)
-    radius: Tensor = (down.square() + across.square()).sqrt()
-    return radius
 
 
 # Standard errors by which a frequency's mean has to differ from that of other classes to be part of a pattern.
@@ -433,7 +426,7 @@ def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
         found = [spectra(unit)[:, near.to(x.device)].sum(1).sqrt() / math.prod(x.shape[2:]) ** 0.5]
     elif isinstance(cue, FrequencyBand):
         # Without a window, as the change is made: leakage from other frequencies would remain in a removed band.
-        radius = _frequency_radius(x)
+        radius = frequency_radius(x)
         inside = (radius >= max(cue.low, 1e-6)) & (radius < cue.high)
         power = torch.fft.rfft2(unit.mean(1))[:, inside].abs().square().sum(1)
         found = [power.sqrt() * (1 if cue.gain > 1 else -1) / math.prod(x.shape[2:])]

@@ -105,7 +105,7 @@ def run_cascade(
     bare: bool | Tensor = alike and labels_alone(evaluator, chunk, threat)
     if suspect and of_texts and not bare:
         bare = still_scores(evaluator, chunk, threat)
-    scattered = suspect and of_texts and unrelated(evaluator, chunk, threat)
+    scattered = suspect and of_texts and bare is not True and unrelated(evaluator, chunk, threat)
     draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
     if not draws or threat.radius == 0 or discrete:  # nothing rests on gradients
         evaluator.probed = True

@@ -90,7 +90,8 @@ def search(
     task, n = evaluator.task, len(x)
     always_inside, draws, lanes = confined(searcher, threat), draws_of(searcher), at_once(searcher)
     climbs = searcher.needs is Needs.GRADIENT
-    eager = _eager(evaluator.device)
+    # Reading a number from a CPU tensor costs little, so that every round may look.
+    eager = devices.on_host(evaluator.device)
     region = threat.region(x, bounds)
     # The searcher gets its own arrays: one that works in place moves neither the samples nor the judge.
     own = {name: value.clone() for name, value in region.items()}
@@ -339,11 +340,6 @@ def _parts_of(searcher: Searcher, threat: Threat, problem: Problem, state: Rows,
         return searcher.objective(pick_problem(problem, part), pick(state, part), logits)
 
     return render, objective
-
-
-def _eager(device: torch.device) -> bool:
-    # Reading a number from a CPU tensor costs little, so that every round may look.
-    return devices.on_host(device)
 
 
 def bucket(rows: int) -> int:

@@ -112,6 +112,8 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
         return about
     result = row.result
     plain = result.to_dict()
+    if {one["name"]: one["value"] for one in plain["limits"]}.get(result.threshold_name) != result.threshold:
+        plain["threshold_name"] = None  # the argument limits another number than the quantity, e.g. of half the samples
     return {
         **about,
         **{name: plain[name] for name in _OF_RESULT},

@@ -191,22 +191,25 @@ class Edits(_OfTexts):
         return made
 
     def repeated(self, number: Tensor, region: Rows, key: Tensor) -> Tensor:
-        """Return texts (N, L) with one move at up to k places; numbers (N,) count through the moves, and begin again.
+        """Return texts (N, L) with one move made up to k times; numbers (N,) count through the moves, and begin again.
 
-        The first time a move is made k times, later less often.
+        At first a move is made k times all over the text, then k times in a row, and later in both ways less often too.
         """
         z, most = self.origin(region), min(_REPEATED, self.k)
         choices = self.choices(z, torch.zeros_like(number), region).clamp(min=1)
-        draw = rng.uniform(rng.fold(key, "repeated"), (most + 1,)).double()
-        times = torch.where(number < choices, most, 1 + (draw[:, 0] * most).long())
+        draw = rng.uniform(rng.fold(key, "repeated"), (most + 2,)).double()
+        turn, chosen = number // choices, number % choices
+        times = torch.where((turn < 2) | (draw[:, 0] < 0.5), most, 1 + (draw[:, 1] * most).long())
         # Behind the last character there are insertions alone, and it has no next one to be swapped with.
         inserts, substitutes, deletes, _ = self._counts
-        choice = number % choices
-        short = (choice >= inserts).long() + (choice >= inserts + substitutes + deletes).long()
+        substitution = (chosen >= inserts) & (chosen < inserts + substitutes)
+        short = (chosen >= inserts).long() + (chosen >= inserts + substitutes + deletes).long()
         for move in range(most):
             places = (self.places(z, region) - (short if self.kinds else 0)).clamp(min=1)
-            place = torch.minimum((draw[:, 1 + move] * places).long(), places - 1)
-            choice = torch.minimum(number % choices, (self.choices(z, place, region) - 1).clamp(min=0))
+            # In a row substitutions take one place after the other; what is inserted or deleted moves the text instead.
+            row = (draw[:, 2] * places).long() + move * substitution.long()
+            place = torch.minimum(torch.where(turn % 2 == 1, row, (draw[:, 2 + move] * places).long()), places - 1)
+            choice = torch.minimum(chosen, (self.choices(z, place, region) - 1).clamp(min=0))
             z = torch.where(per_row(move < times, z), self.moved(z, place, choice, region), z)
         return z
 

@@ -126,10 +126,17 @@ def run(name: str, threat: Threat, kind: str, **options: Any) -> tuple[Any, Mlp,
     return found, model, x, y
 
 
+FIRST = {CASES[at][0]: CASES[at] for at in reversed(covering(CASES))}
+"""The first case of each attack."""
+
+
 @every_case
-def test_what_is_found_is_inside_and_breaks(name: str, threat: Threat, kind: str) -> None:
+def test_what_is_found_is_inside_and_breaks_and_is_the_same_for_any_batch(name: str, threat: Threat, kind: str) -> None:
     before = torch.get_rng_state()
-    found, model, x, y = run(name, threat, kind)
+    found, model, x, y = run(name, threat, kind, batch_size=64)
+    assert torch.equal(before, torch.get_rng_state())
+    assert model.training
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
     assert found.x.shape == x.shape
     assert found.x.dtype == x.dtype
     assert float(found.x.min()) >= 0
@@ -143,29 +150,16 @@ def test_what_is_found_is_inside_and_breaks(name: str, threat: Threat, kind: str
     if isinstance(threat, threat_models.L0):
         changed = (found.x != x).flatten(2).any(1) if x.ndim > 2 else found.x != x
         assert bool((changed.flatten(1).sum(1) <= threat.pixels).all())
+    assert len(x) == len(found.broken)
     model.eval()
     with torch.no_grad():
         again = model(found.x).argmax(1) != y
     assert again[torch.from_numpy(found.broken)].all()
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def first_case(name: str) -> tuple[Threat, str]:
-    """The threat and the kind of samples of an attack's first case."""
-    return next(CASES[at][1:] for at in covering(CASES) if CASES[at][0] == name)
-
-
-@every_case
-def test_same_seed_same_answer_for_any_batch(name: str, threat: Threat, kind: str) -> None:
-    first, model, x, _ = run(name, threat, kind, batch_size=64)
-    assert model.training
-    assert all(p.requires_grad and p.grad is None for p in model.parameters())
     # One by one is dear: of each attack's cases it is asked of the first, and all are asked in parts.
-    for batch_size in (4, 1) if first_case(name) == (threat, kind) else (4,):
+    for batch_size in (4, 1) if FIRST[name] == (name, threat, kind) else (4,):
         other, _, _, _ = run(name, threat, kind, batch_size=batch_size)
-        assert (other.broken == first.broken).all()
-        assert torch.allclose(other.x, first.x, atol=1e-6)
-    assert len(x) == len(first.broken)
+        assert (other.broken == found.broken).all()
+        assert torch.allclose(other.x, found.x, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(EVERY))

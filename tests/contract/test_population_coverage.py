@@ -134,7 +134,7 @@ def misses(results: list[Result], truth: float) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("draws", [pytest.param(30, id="30"), pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("draws", [pytest.param(20, id="20"), pytest.param(300, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "one",  # every other one every day: together they take most of a minute
     [

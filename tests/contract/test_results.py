@@ -6,9 +6,11 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import fields, replace
 from functools import cache
 from importlib.resources import files
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -214,24 +216,29 @@ def without_tags(page: str) -> str:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_all_reports_print_the_same_sentence(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = rows_of(kind)
-    monkeypatch.setenv("COLUMNS", "10000")  # what is folded is found in no line
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The texts of the reports of one run with the rows of every kind."""
+    folder, rows = tmp_path_factory.mktemp("reports"), [row for kind in KINDS for row in rows_of(kind)]
     endings = tuple(row.ending for row in rows if row.ending is not None)
     account = Account(results=tuple(rows), endings=endings, session=Session(exit=1, collected=len(rows), ran=len(rows)))
-    json_file.write(str(tmp_path / "run.json"), account, Settings())
-    main(["show", str(tmp_path / "run.json")])  # by the function that prints the section of the terminal
-    pages.write(str(tmp_path / "page"), account_of(rows), Settings())
-    junit.write(str(tmp_path / "junit.xml"), rows)
-    reports = {
-        "terminal": capsys.readouterr().out,
-        "page": without_tags((tmp_path / "page" / "index.html").read_text(encoding="utf-8")),
-        "junit": html.unescape((tmp_path / "junit.xml").read_text(encoding="utf-8")),
-        "summary": without_tags(github.summary(account_of(rows))),
+    json_file.write(str(folder / "run.json"), account, Settings())
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as terminal:
+        patch.setenv("COLUMNS", "10000")  # what is folded is found in no line
+        main(["show", str(folder / "run.json")])  # by the function that prints the section of the terminal
+    pages.write(str(folder / "page"), account_of(rows), Settings())
+    junit.write(str(folder / "junit.xml"), rows)
+    return {
+        "terminal": terminal.getvalue(),
+        "page": without_tags((folder / "page" / "index.html").read_text(encoding="utf-8")),
+        "junit": html.unescape((folder / "junit.xml").read_text(encoding="utf-8")),
     }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_reports_print_the_same_sentence(kind: str, reports: dict[str, str]) -> None:
+    rows = rows_of(kind)
+    reports = {**reports, "summary": without_tags(github.summary(account_of(rows)))}
     for row in rows:
         assert row.result is not None
         words = sentence(row.result)
@@ -268,4 +275,4 @@ def test_no_kind_s_own_numbers_contradict_each_other(of_kind: Result) -> None:
     row = Row("test_a.py::test_x", of_kind)
     account = Account(results=(row,), endings=(), session=None)
     content = evidence.statement(account, {}, None, subject=(), salt=b"", lines={})
-    assert list(evidence.contradictions(json.loads(json.dumps(content))["predicate"])) == []
+    assert list(evidence.contradictions(json.loads(json.dumps(content)))) == []

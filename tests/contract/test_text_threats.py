@@ -156,6 +156,21 @@ GATED: dict[str, tuple[Model, Threat, Callable[[Any], Any]]] = {
         Edits(3, alphabet="".join(map(chr, range(32, 127))) + "\u00e9"),
         lambda text: text + 3 * "\u00e9",
     ),
+    "a run of a letter": (
+        scored(lambda text: stepped(text, "zzz" in text)),
+        Edits(3, alphabet=AT_ALL),
+        lambda text: text[:9] + "zzz" + text[9:],
+    ),
+    "a beginning alone": (
+        scored(lambda text: stepped(text, text[:8].count("z") // 3)),
+        Edits(3, alphabet=AT_ALL),
+        lambda text: "zzz" + text,
+    ),
+    "one word more": (
+        scored(lambda text: stepped(text, (len(text.split()) - 1) // 3)),
+        Edits(3, alphabet=AT_ALL),
+        lambda text: f"{text[:5]} {text[5:10]} {text[10:15]} {text[15:]}",
+    ),
     "lengths alone": (
         scored(lambda text: right(text, 0.0) * (1 - 2 * (len(text) <= 21))),
         Edits(3, alphabet=AT_ALL),

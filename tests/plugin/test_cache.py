@@ -92,28 +92,25 @@ def test_another_threshold_takes_the_same_evidence(write, result_of) -> None:
     assert result_of()["cached"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        # What the runs in one process of `tests/unit/run/test_stale.py` ask as well is left to the slow tests.
-        pytest.param("torch.tensor(10.0)", "torch.tensor(10.000001)", marks=pytest.mark.slow),
-        ("torch.stack([-z, z], 1)", "torch.stack([-z, 1.01 * z], 1)"),
-        pytest.param(
-            "torch.tensor(values).repeat(times)",
-            "torch.tensor(values).repeat(times) + (torch.arange(32) == 3) / 256",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "    def forward(self, x):\n", "    def forward(self, x):  # a comment\n\n", marks=pytest.mark.slow
-        ),
-    ],
-    ids=["a weight", "a line of forward", "a pixel", "a comment"],
-)
-def test_what_changes_is_measured_again(write, run_apart, project, old: str, new: str) -> None:
+EDITS = {
+    "a weight": ("torch.tensor(10.0)", "torch.tensor(10.000001)"),
+    "a line of forward": ("torch.stack([-z, z], 1)", "torch.stack([-z, 1.01 * z], 1)"),
+    "a pixel": (
+        "torch.tensor(values).repeat(times)",
+        "torch.tensor(values).repeat(times) + (torch.arange(32) == 3) / 256",
+    ),
+    "a comment": ("    def forward(self, x):\n", "    def forward(self, x):  # a comment\n\n"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("runner", ["run", pytest.param("run_apart", marks=pytest.mark.slow)])
+def test_what_changes_is_measured_again(write, project, request, runner: str, edit: str) -> None:
     write(test_a=PLAIN)
+    old, new = EDITS[edit]
 
     def cached() -> bool:
-        run_apart("--robust", "--robust-json=out.json", "-o", "robust_recheck=0")
+        request.getfixturevalue(runner)("--robust", "--robust-json=out.json", "-o", "robust_recheck=0")
         (row,) = json.loads((project.path / "out.json").read_text())["results"]
         return bool(row["result"]["cached"])
 

@@ -26,18 +26,22 @@ TESTS = {
 LEFT_OUT = ["test_a.py::test_slow", "test_a.py::TestMore::test_other"]
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+DESELECT = ("--deselect", "test_a.py::test_slow", "--deselect", "test_a.py::TestMore")
+CHOSEN = {
+    "keyword": (("-k", "fast"), "-k fast"),
+    "deselect": (DESELECT, "--deselect test_a.py::test_slow"),
+    "id": (("test_a.py::test_fast",), "test_a.py::test_fast"),
+}
+
+
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("chosen", "said", "workers"),  # of workers, which take seconds, one way every day
     [
-        (("-k", "fast"), "-k fast"),
-        (
-            ("--deselect", "test_a.py::test_slow", "--deselect", "test_a.py::TestMore"),
-            "--deselect test_a.py::test_slow",
-        ),
-        (("test_a.py::test_fast",), "test_a.py::test_fast"),
+        pytest.param(*CHOSEN[how], workers, id=f"{how}-{name}", marks=pytest.mark.slow if slow else ())
+        for name, workers in (("alone", ()), ("workers", ("-n", "2")))
+        for how in CHOSEN
+        for slow in [bool(workers) and how != "deselect"]
     ],
-    ids=["keyword", "deselect", "id"],
 )
 def test_what_is_deselected_is_named_in_terminal_page_file_and_merge(
     *,

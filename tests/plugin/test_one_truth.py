@@ -207,7 +207,14 @@ def test_in_one_process(project: pytest.Pytester, tell: Any, capsys: Any, name: 
     shown(project.path / "out" / "robust.json", outcome, capsys)
 
 
-@pytest.mark.parametrize("name", [name for name in OUTCOMES if name != "interrupted"])
+DAILY = ("fail", "not measured", "error in teardown", "strict xfail", "skip", "lost worker")
+"""With a worker, which takes a second to start; the others are slow tests."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in DAILY else pytest.mark.slow) for name in OUTCOMES if name != "interrupted"],
+)
 def test_with_a_worker(project: pytest.Pytester, tell: Any, capsys: Any, name: str) -> None:
     outcome = OUTCOMES[name]
     written(project, outcome)

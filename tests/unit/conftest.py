@@ -6,6 +6,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -36,10 +38,36 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Runs:
             text=True,
             check=False,
             cwd=cwd or elsewhere,
-            env={**os.environ, **environment},
+            env={**os.environ, "PYTHONHASHSEED": "1", **environment},
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
+def fork(tmp_path: Path) -> Runs:
+    """Runs Python text as `program` does, in a fork of this process: for programs that import only what is here."""
+
+    def run(text: str, *arguments: object, cwd: Path | None = None) -> str:
+        output, errors = tmp_path.parent / f"{tmp_path.name}.out", tmp_path.parent / f"{tmp_path.name}.err"
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            code = 1
+            with output.open("w") as sys.stdout, errors.open("w") as sys.stderr:
+                try:
+                    os.chdir(cwd or tmp_path)
+                    sys.argv = ["-c", *map(str, arguments)]
+                    exec(compile(text, "-c", "exec"), {"__name__": "__main__"})  # noqa: S102 - the tests' own programs
+                    code = 0
+                except BaseException:
+                    traceback.print_exc()
+            os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, errors.read_text()
+        return output.read_text().strip()
 
     return run
 

@@ -29,23 +29,26 @@ WHAT = next(iter(WORDS))
 
 
 @cache
-def nodes(path: Path) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+def statements(path: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the place and the text of each docstring of a file, and the names of its classes."""
+    texts, classes = [], []
+    left: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Expr):
+            if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                texts.append((f"{path.relative_to(ROOT)}:{node.lineno}", node.value.value))
+            continue
+        if isinstance(node, ast.ClassDef):
+            classes.append(node.name)
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):  # statements stand in no expression
+            inner = getattr(node, part, ())
+            left += inner if isinstance(inner, list) else ()
+    return texts, classes
 
 
-@cache
 def docstrings() -> list[tuple[str, str]]:
-    """Return the place and the text of each docstring."""
-    found = []
-    for path in FILES:
-        for node in nodes(path):
-            if (
-                isinstance(node, ast.Expr)
-                and isinstance(node.value, ast.Constant)
-                and isinstance(node.value.value, str)
-            ):
-                found.append((f"{path.relative_to(ROOT)}:{node.lineno}", node.value.value))
-    return found
+    return [one for path in FILES for one in statements(path)[0]]
 
 
 def prose(page: Path) -> str:
@@ -72,9 +75,8 @@ def test_no_noun_is_left_out(phrase: str, where: str) -> None:
 def test_a_class_name_exists_once(package: Path) -> None:
     owners: dict[str, set[Path]] = {}
     for path in package.rglob("*.py"):
-        for node in nodes(path):
-            if isinstance(node, ast.ClassDef):
-                owners.setdefault(node.name, set()).add(path.relative_to(ROOT))
+        for name in statements(path)[1]:
+            owners.setdefault(name, set()).add(path.relative_to(ROOT))
     assert {name: paths for name, paths in owners.items() if len(paths) > 1} == {}
 
 

@@ -129,7 +129,7 @@ def check_repeatable(
     """Holds a searcher to one answer for any batch size: `check_repeatable(searcher, threat, random=False)`."""
 
     def check(searcher: Searcher, threat: Threat, *, random: bool = False) -> None:
-        model, x, y, _ = linear_problem(4, SHAPES[4])
+        model, x, y, _ = linear_problem(4, SHAPES[4], n=10)
         first, *others = (smallest(searcher, threat, model, x, y, batch_size=size) for size in (64, 1, 7))
         assert bool(first.broken.any())
         for other in others:

@@ -134,8 +134,17 @@ def test_nothing_but_the_label_is_used(threat: Threat, slope: tuple[Tensor, Tens
         assert all(torch.equal(plain[name], noisy[name]) for name in plain)
 
 
-@pytest.mark.parametrize("threat", [L2, Linf])
-@pytest.mark.parametrize(("classes", "shape"), [(2, (1, 6, 6)), (3, (3, 4, 4)), (4, (20,))])
+@pytest.mark.parametrize(
+    ("threat", "classes", "shape"),  # each takes a second: every other one every day
+    [
+        (Linf, 2, (1, 6, 6)),
+        (L2, 3, (3, 4, 4)),
+        (Linf, 4, (20,)),
+        pytest.param(L2, 2, (1, 6, 6), marks=pytest.mark.slow),
+        pytest.param(Linf, 3, (3, 4, 4), marks=pytest.mark.slow),
+        pytest.param(L2, 4, (20,), marks=pytest.mark.slow),
+    ],
+)
 def test_linear_models_break_near_the_exact_radius_and_never_inside(
     linear_problem: Any, smallest: Any, threat: Callable[[float], Threat], classes: int, shape: tuple[int, ...]
 ) -> None:
@@ -150,12 +159,14 @@ def test_linear_models_break_near_the_exact_radius_and_never_inside(
 
 @pytest.mark.parametrize("threat", [Linf(0.06), L2(0.3)], ids=str)
 def test_seed_decides_and_batch_size_does_not(toy: Any, threat: Threat) -> None:
+    x, y = toy.x[:12], toy.y[:12]
+
     def run(**options: Any) -> Any:
         attack = HopSkipJump(queries=120, probes=10)
-        return find_adversarial(toy.model, toy.x, toy.y, threat, attack=attack, **options)
+        return find_adversarial(toy.model, x, y, threat, attack=attack, **options)
 
     first = run(seed=0)
-    assert 0 < first.broken.sum() < len(toy.x)
+    assert 0 < first.broken.sum() < len(x)
     assert (first.norms <= threat.radius * (1 + 1e-6)).all()
     for batch_size in (1, 7):
         again = run(seed=0, batch_size=batch_size)

@@ -96,8 +96,17 @@ def test_l2_takes_a_step_of_the_length_asked_for_along_the_estimate(step_size: f
     assert torch.allclose(step[free], (0.2 if step_size is None else step_size) * along[free], atol=1e-6)
 
 
-@pytest.mark.parametrize(("threat", "multiple"), [(Linf, 1.3), (L2, 1.3)])
-@pytest.mark.parametrize(("classes", "shape"), [(2, (1, 6, 6)), (3, (3, 4, 4)), (4, (20,))])
+@pytest.mark.parametrize(
+    ("threat", "multiple", "classes", "shape"),  # each takes a second: every other one every day
+    [
+        (Linf, 1.3, 2, (1, 6, 6)),
+        (L2, 1.3, 3, (3, 4, 4)),
+        (Linf, 1.3, 4, (20,)),
+        pytest.param(L2, 1.3, 2, (1, 6, 6), marks=pytest.mark.slow),
+        pytest.param(Linf, 1.3, 3, (3, 4, 4), marks=pytest.mark.slow),
+        pytest.param(L2, 1.3, 4, (20,), marks=pytest.mark.slow),
+    ],
+)
 def test_linear_models_break_near_the_exact_radius_and_never_inside(
     check_radius: Callable[..., None], threat: Callable[[float], Threat], multiple: float, classes: int, shape: Any
 ) -> None:
@@ -106,11 +115,13 @@ def test_linear_models_break_near_the_exact_radius_and_never_inside(
 
 @pytest.mark.parametrize("threat", [Linf(0.05), L2(0.4)], ids=str)
 def test_seed_decides_and_batch_size_does_not(toy: Any, threat: Threat) -> None:
+    x, y = toy.x[:12], toy.y[:12]
+
     def run(**options: Any) -> Any:
-        return find_adversarial(toy.model, toy.x, toy.y, threat, attack=SPSA(queries=80, pairs=4), **options)
+        return find_adversarial(toy.model, x, y, threat, attack=SPSA(queries=80, pairs=4), **options)
 
     first = run(seed=0)
-    assert 0 < first.broken.sum() < len(toy.x)
+    assert 0 < first.broken.sum() < len(x)
     for batch_size in (1, 7):
         again = run(seed=0, batch_size=batch_size)
         assert (again.broken == first.broken).all()

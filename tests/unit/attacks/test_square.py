@@ -246,8 +246,17 @@ def test_many_at_once_break_as_many_where_queries_are_many(shared_networks: Any)
     assert abs(one - ten) <= 2
 
 
-@pytest.mark.parametrize(("threat", "multiple"), [(Linf, 1.5), (L2, 3.0)])
-@pytest.mark.parametrize(("classes", "shape"), [(2, (1, 6, 6)), (3, (3, 4, 4)), (4, (20,))])
+@pytest.mark.parametrize(
+    ("threat", "multiple", "classes", "shape"),  # each takes a second: every other one every day
+    [
+        (Linf, 1.5, 2, (1, 6, 6)),
+        (L2, 3.0, 3, (3, 4, 4)),
+        (Linf, 1.5, 4, (20,)),
+        pytest.param(L2, 3.0, 2, (1, 6, 6), marks=pytest.mark.slow),
+        pytest.param(Linf, 1.5, 3, (3, 4, 4), marks=pytest.mark.slow),
+        pytest.param(L2, 3.0, 4, (20,), marks=pytest.mark.slow),
+    ],
+)
 def test_linear_models_break_near_the_exact_radius_and_never_inside(
     check_radius: Callable[..., None], threat: Callable[[float], Threat], multiple: float, classes: int, shape: Any
 ) -> None:
@@ -260,13 +269,13 @@ def test_seed_decides_and_batch_size_does_not(
     toy: Any, threat: Threat, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "_LIGHT", 0)  # a batch of one is one, even of samples as small as these
-    attack = Square(queries=60, at_once=at_once)
+    attack, x, y = Square(queries=60, at_once=at_once), toy.x[:12], toy.y[:12]
 
     def run(**options: Any) -> Any:
-        return find_adversarial(toy.model, toy.x, toy.y, threat, attack=attack, **options)
+        return find_adversarial(toy.model, x, y, threat, attack=attack, **options)
 
     first = run(seed=0)
-    assert 0 < first.broken.sum() < len(toy.x)
+    assert 0 < first.broken.sum() < len(x)
     for batch_size in (1, 7):
         again = run(seed=0, batch_size=batch_size)
         assert (again.broken == first.broken).all()

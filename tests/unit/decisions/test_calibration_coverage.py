@@ -32,7 +32,7 @@ slow = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", ["network", pytest.param("spread", marks=slow), pytest.param("sure", marks=slow)])
-@pytest.mark.parametrize("gap", [0.0, 0.01, 0.05, "crossing"])
+@pytest.mark.parametrize("gap", [0.0, pytest.param(0.01, marks=slow), 0.05, "crossing"])
 def test_calibration_error_is_seldom_said_to_be_on_the_wrong_side(kind: str, gap: float | str) -> None:
     """The bound is the true error of the population, as sharply as can be: a pass of less, and a failure of more."""
     random = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def test_calibration_error_is_seldom_said_to_be_on_the_wrong_side(kind: str, gap
     assert failed / RUNS <= most_wrong()
 
 
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("temperature", [0.3, pytest.param(1.0, marks=slow), 3.0])
 def test_brier_scores_of_populations_are_covered(temperature: float) -> None:
     random, n = np.random.default_rng(1), 150
     terms = Terms(scope="population", alpha=ALPHA, fail_alpha=ALPHA)

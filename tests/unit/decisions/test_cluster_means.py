@@ -21,7 +21,15 @@ def lost_seldom(random: Random, clusters: int, lost: float) -> np.ndarray:
     return np.where(random.random(clusters) < lost, 0.0, held)
 
 
-@pytest.mark.parametrize(("clusters", "lost"), [(4, 0.05), (10, 0.05), (30, 0.05), (30, 0.02), (60, 0.02), (60, 0.05)])
+@pytest.mark.parametrize(
+    ("clusters", "lost"),
+    [
+        (4, 0.05),
+        (30, 0.02),
+        (60, 0.05),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((10, 0.05), (30, 0.05), (60, 0.02))),
+    ],
+)
 def test_a_fall_in_rare_clusters_is_seldom_missed(clusters: int, lost: float) -> None:
     """The upper end lies below the truth at most as often as alpha; that of Student's t by cluster far oftener."""
     random, alpha, runs, truth = np.random.default_rng([clusters, round(1000 * lost)]), 0.05, 400, 0.97 * lost

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from robustest import Verdict
 from robustest.decisions import clopper_pearson
@@ -50,3 +51,19 @@ def test_a_class_without_samples_may_lose_its_recall_in_the_population() -> None
     both = decided("population", targets=(0, None))  # of two cues
     assert both.verdict is Verdict.INCONCLUSIVE
     assert "have no samples" in both.rule
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.02, 0.5])
+def test_a_claim_for_every_class_fails_where_one_of_its_parts_fails_first(lost: float) -> None:
+    """Parts without an event are not asked: they would have said nothing."""
+    random = np.random.default_rng(0)
+    label = random.integers(0, 5, 400)
+    on, off = (np.where((random.random(400) < share) & (label < 3), (label + 1) % 5, label) for share in (0.02, lost))
+    columns = {"label": label, CLASSES: np.full(400, 5), on_column(0): on, off_column(0): off}
+    rule = CueRule(
+        targets=(None,), max_flip_rate=0.3, max_recall_drop=0.1, terms=Terms(scope="set", alpha=0.01, fail_alpha=0.01)
+    )
+    each = [part.settle(values, 1000) for part, values in rule._parts(columns)]
+    failed = [one for one in each if one is not None and one.verdict is Verdict.FAILED]
+    assert bool(failed) is (lost == 0.5)
+    assert rule.settle(columns, 1000) == min(failed, key=lambda one: one.after, default=None)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.stats import binom
 
 from robustest import Verdict
@@ -20,7 +18,7 @@ from robustest.decisions.rule import EarlyVerdict
 from robustest.decisions.share import OFFSETS, evidence, settle_share
 
 sys.path.insert(0, str(Path(__file__).parent))
-from orders import Bools, alphas, chance_of_ever, streams
+from orders import Bools, alphas, streams, wrong_rate
 
 
 def mixture(right: int, wrong: int, n: int, null: int, *, above: bool) -> Fraction | None:
@@ -148,45 +146,24 @@ def test_no_stopping_rule_makes_more_than_one_of_it_while_the_claim_is_false(n: 
     as false or falser.
     """
     for null in range(n + 1):
+        with np.errstate(over="raise"):
+            looks = [
+                np.exp(evidence(np.arange(read + 1), read - np.arange(read + 1), n, null, above=above))
+                for read in range(n + 1)
+            ]
         for k in range(null + 1) if above else range(null, n + 1):
             worth = np.zeros(n + 2)
             for read in range(n, -1, -1):
                 right = np.arange(read + 1)
                 wrong = read - right
                 real = (right <= k) & (wrong <= n - k)
-                with np.errstate(over="raise"):
-                    now = np.where(real, np.exp(evidence(right, wrong, n, null, above=above)), 0.0)
+                now = np.where(real, looks[read], 0.0)
                 if read < n:
                     chance = np.where(real, (k - right) / (n - read), 0.0)
                     later = chance * worth[1 : read + 2] + (1 - chance) * worth[: read + 1]
                     now = np.maximum(now, later)
                 worth = np.concatenate([np.where(real, now, 0.0), [0.0]])
             assert worth[0] <= 1 + 1e-9
-
-
-@cache
-def wrong_rate(n: int, need: int, *, passes: bool, alpha: float = 0.01, level: float = 0.01) -> float:
-    """The exact chance of a wrong verdict at the worst K: need - 1, which must not pass, or need, which must not fail.
-
-    Args:
-        n: size of the set.
-        need: how many must hold.
-        passes: whether the wrong verdict is a pass.
-        alpha: error allowed on the other side.
-        level: error allowed on the side that is wrong.
-    """
-    levels = {True: level if passes else alpha, False: alpha if passes else level}
-
-    def passed(right: NDArray[np.int64], wrong: NDArray[np.int64]) -> Bools:
-        return (right >= need) | (evidence(right, wrong, n, need - 1, above=True) >= -np.log(levels[True]))
-
-    def failed(right: NDArray[np.int64], wrong: NDArray[np.int64]) -> Bools:
-        return (wrong > n - need) | (evidence(right, wrong, n, need, above=False) >= -np.log(levels[False]))
-
-    def either(right: NDArray[np.int64], wrong: NDArray[np.int64]) -> Bools:
-        return passed(right, wrong) | failed(right, wrong)
-
-    return chance_of_ever(n, need - 1 if passes else need, either, passed if passes else failed)
 
 
 @pytest.mark.parametrize("passes", [True, False])

@@ -65,7 +65,7 @@ def test_each_end_holds_alpha_on_a_grid_of_sizes_and_shares(n_first: int, n_seco
 counts = st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(counts, counts, st.sampled_from([1e-12, 1e-6, 0.01, 0.05, 0.4]))
 def test_the_interval_holds_the_difference_and_turns_with_it(
     first: tuple[int, int], second: tuple[int, int], alpha: float
@@ -75,7 +75,7 @@ def test_the_interval_holds_the_difference_and_turns_with_it(
     assert share_difference_interval(*second, *first, alpha) == (-high, -low)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(counts, counts, st.floats(-0.9, 0.9))
 def test_what_is_further_apart_is_never_less_sure(
     first: tuple[int, int], second: tuple[int, int], difference: float

@@ -80,8 +80,14 @@ def test_a_change_that_marks_a_class_is_found_with_its_kind_and_class(cue: Cue, 
     assert apart < 0.5 * float((X - cue.on(X)).square().mean())
 
 
-@pytest.mark.parametrize("sigma", [0.03, 0.06, 0.1])
-@pytest.mark.parametrize("cue", ["noise", "grain"])
+@pytest.mark.parametrize(
+    ("cue", "sigma"),  # each takes a second: every other one every day
+    [
+        pytest.param(cue, sigma, marks=pytest.mark.slow if (place + at) % 2 else ())
+        for place, cue in enumerate(("noise", "grain"))
+        for at, sigma in enumerate((0.03, 0.06, 0.1))
+    ],
+)
 def test_more_noise_in_a_class_is_not_taken_for_waves(sigma: float, cue: str) -> None:
     """Noise has more of every frequency, most of all beside the little that images have of the highest."""
     draw = torch.randn(X.shape, generator=torch.Generator().manual_seed(6))

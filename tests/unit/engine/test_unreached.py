@@ -13,7 +13,7 @@ from robustest.attacks import PGD, Searcher, SigmaZero
 from robustest.measure import measure_min_perturbation, measure_no_universal_perturbation, measure_robust_accuracy
 from robustest.threats import Threat
 
-N, D = 200, 40
+N, D = 96, 40
 
 
 def data() -> tuple[Tensor, Tensor]:

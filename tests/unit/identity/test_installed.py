@@ -26,7 +26,7 @@ def copy(tmp_path: Path) -> Callable[[str], Path]:
 
     def made(name: str) -> Path:
         home = tmp_path / name / "robustest"
-        shutil.copytree(Path(robustest.__file__).parent, home, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(Path(robustest.__file__).parent, home)  # with its bytecode, which spares seconds
         return home
 
     return made

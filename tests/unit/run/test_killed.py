@@ -41,7 +41,7 @@ class Slow(nn.Module):
 def _claim(folder: Path, at_least: float) -> None:
     torch.set_num_threads(1)
     model = Slow().eval()
-    x = torch.rand(400, 12, generator=torch.Generator().manual_seed(1))
+    x = torch.rand(240, 12, generator=torch.Generator().manual_seed(1))
     y = model(x).argmax(1)
     settings = Settings(store=str(folder), corpus=str(folder / "corpus"), recheck=0.0, exact=True)
     with context.running(Context(settings=settings, test="test_a.py::test_killed")), suppress(ClaimFailed):

@@ -156,7 +156,7 @@ DRAWN = st.tuples(st.sampled_from(sorted(CLAIMS)), st.lists(CHANGES, min_size=1,
 
 
 @given(DRAWN)
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow])
 def test_nothing_remembered_differs_from_what_is_measured_afresh(drawn: tuple[str, list[tuple[str, Any]]]) -> None:
     _holds(*drawn)
 

@@ -317,9 +317,9 @@ print([str(one.message) for one in told])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions are another matter on Windows")
-def test_a_read_only_folder(tmp_path: Path, program: Callable[..., str]) -> None:
+def test_a_read_only_folder(tmp_path: Path, fork: Callable[..., str]) -> None:
     tmp_path.chmod(0o755)
-    output = program(READ_ONLY, cwd=tmp_path)
+    output = fork(READ_ONLY, cwd=tmp_path)
     for path in [tmp_path, *tmp_path.rglob("*")]:
         path.chmod(0o755)
     told = json.loads(output.replace("'", '"'))
@@ -348,8 +348,8 @@ print(len(told), sum(path.is_file() for path in folder.rglob("*")))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no limit on the size of files on Windows")
-def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path, program: Callable[..., str]) -> None:
-    assert program(FULL, tmp_path) == "1 1"
+def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path, fork: Callable[..., str]) -> None:
+    assert fork(FULL, tmp_path) == "1 1"
 
 
 def test_what_killed_writers_left_is_ignored_and_removed_when_it_is_old(tmp_path: Path, entry: Entry) -> None:

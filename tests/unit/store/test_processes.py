@@ -94,8 +94,8 @@ print(json.dumps([seen, unfinished, (folder / "damaged").exists()]))
 )
 
 
-def test_killed_at_any_moment_what_is_there_is_whole(tmp_path: Path, program: Callable[..., str]) -> None:
-    seen, _, damaged = json.loads(program(KILL, tmp_path, 7))
+def test_killed_at_any_moment_what_is_there_is_whole(tmp_path: Path, fork: Callable[..., str]) -> None:
+    seen, _, damaged = json.loads(fork(KILL, tmp_path, 7))
     assert seen > 1
     assert not damaged
 
@@ -141,8 +141,8 @@ print(len(expected))
 )
 
 
-def test_processes_that_write_at_once_lose_nothing(tmp_path: Path, program: Callable[..., str]) -> None:
-    assert program(TOGETHER, tmp_path) == "60"
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path, fork: Callable[..., str]) -> None:
+    assert fork(TOGETHER, tmp_path) == "60"
 
 
 DAMAGED_TOGETHER = (
@@ -173,5 +173,5 @@ print("whole")
 )
 
 
-def test_processes_that_meet_damage_at_once_come_through(tmp_path: Path, program: Callable[..., str]) -> None:
-    assert program(DAMAGED_TOGETHER, tmp_path) == "whole"
+def test_processes_that_meet_damage_at_once_come_through(tmp_path: Path, fork: Callable[..., str]) -> None:
+    assert fork(DAMAGED_TOGETHER, tmp_path) == "whole"

@@ -566,7 +566,10 @@ def test_a_repeated_edit_is_each_one_in_turn_at_several_places() -> None:
             assert others == []
             assert len(text) == 5 or number == 7  # swaps that overlap are too many edits, and one is put back
     inserted = [made[at].count("xyz"[at % 8]) for at in range(80) if at % 8 < 3]
-    assert {3} == {*inserted[:3]}
+    assert {3} == {*inserted[:6]}
+    for number, text in enumerate(made[8:14]):  # in a row
+        assert 3 * "xyz"[number % 3] in text or text[-1] == "xyz"[number % 3]
+    assert made[14] in {"abcdefgh"[:at] + "abcdefgh"[at + 3 :] for at in range(8)} | {"abcde", "abcdef"}
     assert {1, 2, 3} == {*inserted}, "later turns make fewer"
     assert len({*made}) > 40, "at other places"
     alone = threat.repeated(torch.tensor([17]), region(threat, ["abcdefgh"]), key[17:18])

@@ -74,7 +74,7 @@ def test_counterexamples_are_misclassified_and_gradient_descent_finds_none_that_
 
 @pytest.mark.parametrize("norm", list(NORMS))
 def test_one_result_for_name_and_class_any_batch_and_one_seed(norm: str, toys: Toys) -> None:
-    toy = toys(20)
+    toy = toys(9)
     data = (toy.x, toy.y)
     first = measure_min_perturbation(toy.model, data, norm, batch_size=64, examples=20)
     for other in (
@@ -312,7 +312,7 @@ def test_norms_that_are_none_are_refused(toys: Toys) -> None:
 
 
 def test_on_a_robust_network_the_median_is_below_that_of_ddn_alone(shared_networks: Any) -> None:
-    model, data = shared_networks.load("fast_mnist_pgd"), shared_networks.images("mnist_test", 60)
+    model, data = shared_networks.load("fast_mnist_pgd"), shared_networks.images("mnist_test", 30)
     whole = measure_min_perturbation(model, data, "l2")
     alone = measure_min_perturbation(model, data, "l2", attack="ddn")
     assert whole.method == MINIMUM["l2"].name

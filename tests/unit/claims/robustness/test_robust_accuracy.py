@@ -77,7 +77,7 @@ def measured(model: nn.Module, case: Problem, threat: Any, attack: Any, **option
 
 @pytest.mark.parametrize("ball", BALLS)
 @given(st.integers(0, 10**6), st.sampled_from([1, 5, 30]), st.floats(0.2, 3))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_two_classes_are_broken_exactly_where_the_closed_form_says(
     ball: type, linear: Any, seed: int, dims: int, scale: float
 ) -> None:
@@ -106,7 +106,7 @@ def test_the_size_of_the_logits_hides_nothing(ball: type, scale: float, attack: 
 
 @pytest.mark.parametrize("ball", BALLS)
 @given(st.integers(0, 10**6), st.sampled_from([3, 4, 10]), st.sampled_from([2, 10, 30]))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_many_classes_are_never_broken_beyond_the_closed_form(
     ball: type, linear: Any, seed: int, classes: int, dims: int
 ) -> None:
@@ -129,14 +129,14 @@ def test_many_classes_are_broken_nearly_everywhere_the_closed_form_says(
     that the cross-entropy tells the nearest class from the others.
     """
     breakable = missed = 0
-    for seed in range(10):
+    for seed in range(5):
         case = gentle(problem(seed, classes, dims), 15.0)
         threat = ball(middle_radius(case, ball))
         truth = slack(case, threat)
         held = measured(linear(case.weight, case.bias), case, threat, PGD(steps=50, step_size=threat.eps / 10))
         breakable += int((truth < -CLEAR * threat.eps).sum())
         missed += int((held & (truth < -CLEAR * threat.eps)).sum())
-    assert breakable > 150
+    assert breakable > 75
     assert missed < breakable / 20
 
 
