@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from robustest.decisions import Terms
 from robustest.decisions.bets import MANY, capital
 from robustest.decisions.confidence import bin_of, capital_above, capital_below, share_accepted, share_among_first
-from robustest.decisions.share import clopper_pearson
 from robustest.decisions.mean import MeanRule
+from robustest.decisions.share import clopper_pearson
 from robustest.results import Verdict
 
 RUNS, ALPHA, BINS = 2000, 0.05, 15
