@@ -122,17 +122,25 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 class FirstFailure:
-    """A plugin of pytest that writes the id of the first test, or file, that fails."""
+    """A plugin of pytest that writes the id of the first test, or file, that fails, and fails a run that skips all."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.passed = path, False
         path.write_text("", encoding="utf-8")
 
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        # A mutant of the plugin is at work in this very run, and may skip every test.
+        if exitstatus == 0 and not self.passed:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.passed |= report.when == "call" and report.passed
         if report.failed and not self.path.read_text(encoding="utf-8"):
             self.path.write_text(report.nodeid, encoding="utf-8")
 
-    pytest_collectreport = pytest_runtest_logreport
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed and not self.path.read_text(encoding="utf-8"):
+            self.path.write_text(report.nodeid, encoding="utf-8")
 
 
 def runs(tests: list[str], folder: Path, limit: int) -> tuple[str, str]:
@@ -238,7 +246,7 @@ def main() -> int:
                 outcome, failed = runs(tests, folder, _LIMIT)
                 if outcome == "passed" and others:
                     outcome, failed = runs(others, folder, _LIMIT)
-                    # That these many tests take long says nothing.
+                    # That these many tests take long, or are not selected here, says nothing.
                     outcome = "failed" if failed else "passed"
                 took = time.monotonic() - start
                 path.write_text(source, encoding="utf-8")
