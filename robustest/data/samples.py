@@ -269,7 +269,12 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = _arrays(data[0], data[1], task)
     elif (read := read_by_pack(data)) is not data:
         samples = as_samples(read, task)
-    elif isinstance(data, (tuple, list)) and len(data) == 2 and _begins_with_string(data[0]):
+    elif (
+        isinstance(data, (tuple, list))
+        and len(data) == 2
+        and isinstance(data[0], list)  # a tuple may be one item of a data set: a text and its label
+        and isinstance(next(iter(data[0]), None), (str, bytes))
+    ):
         stranger = next(place for place, one in enumerate(data[0]) if type(one) is not type(data[0][0]))
         kind, other = type(data[0][0]).__name__, type(data[0][stranger]).__name__
         raise DataError(expected(f"{kind} for each sample", f"{other} for sample {stranger}"))
@@ -336,11 +341,6 @@ def _strings(texts: Any, y: Any, task: Task) -> Samples:
         return coding.padded(x, max(1, width) - x.shape[1]), labels[ids]
 
     return Samples(take, len(rows), task=task, coding=coding)
-
-
-def _begins_with_string(values: object) -> bool:
-    # A tuple may be one item of a data set: a text and its label.
-    return isinstance(values, list) and bool(values) and isinstance(values[0], (str, bytes))
 
 
 def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
@@ -479,7 +479,8 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
     listed = (
         isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and not any(map(_is_array, data[0]))
     )
-    if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or _is_triple(data):
+    arrays = isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
+    if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or arrays:
         mend = "Add its labels: (x, y)."
         if _is_frame(data):
             mend = "Give columns and labels apart: (frame[columns], frame[label])."
@@ -560,11 +561,6 @@ def _reads_batches(kind: type) -> bool:
         if "__getitem__" in vars(base):
             return False
     return False
-
-
-def _is_triple(data: object) -> bool:
-    """Return True for a tuple of arrays whose length is not 2."""
-    return isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
 
 
 def _split(item: object) -> tuple[object, object]:

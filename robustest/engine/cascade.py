@@ -22,6 +22,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,7 +52,7 @@ from robustest.engine.planted import draws, plant
 from robustest.engine.search import SearchOutcome, pick_problem, search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
-from robustest.threats import Discrete, Threat, rendered
+from robustest.threats import Discrete, Snr, Threat, rendered
 
 # Survivors of a search in bfloat16 that are attacked again in float32: in the first chunk so many that a gap of .15
 # breaks one with a chance of 95 %, and a few in each later one.
@@ -100,10 +101,14 @@ def run_cascade(
     of_texts = discrete and bool(getattr(threat, "of_strings", False))
     alike = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
     suspect = alike or (threat.radius > 0 and of_texts and examinable(evaluator))
-    passes_beside = (2 * _DRAWS + 4 * _TABLES if of_texts else PASSES) if suspect else 0
+    # So are waves, where margins are equal. Rows of a table are not: flat parts of trees are many, and safe.
+    equal = isinstance(threat, Snr) and some_equal(evaluator, clean_margin, chunk.y)
+    passes_beside = 0
+    if suspect or equal:
+        passes_beside = 2 * _DRAWS + 4 * _TABLES if of_texts else PASSES + _DRAWS * equal
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=passes_beside)
     bare: bool | Tensor = alike and labels_alone(evaluator, chunk, threat)
-    if suspect and of_texts and not bare:
+    if (equal or (suspect and of_texts)) and not bare:
         bare = still_scores(evaluator, chunk, threat)
     scattered = suspect and of_texts and bare is not True and unrelated(evaluator, chunk, threat)
     draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
@@ -451,6 +456,17 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     return bool(spread <= _ALIKE * margin.mean().abs())
 
 
+def some_equal(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
+    """Return True if a model gives scores alone, and some margins of a class are equal, as saturated ones are.
+
+    Such samples hide behind the spread of the others' margins.
+    """
+    if evaluator.model.gives is not Needs.SCORES or not evaluator.task.one_class or not examinable(evaluator):
+        return False
+    count = Counter(zip(y.tolist(), clean_margin.tolist(), strict=True))
+    return max(count.values(), default=0) >= _FEW
+
+
 def examinable(evaluator: Evaluator) -> bool:
     """Return True if the scores of a model can be examined: there are some, steady ones, and queries enough."""
     # Labels have no score, and the scores of a model that answers at random move by themselves.
@@ -465,7 +481,7 @@ def still_scores(evaluator: Evaluator, chunk: Chunk, threat: Threat, most: int =
 
     The model may not read what the threat changes, or hide behind a saturated score what it reads.
     """
-    if not evaluator.task.one_class or not len(chunk.x) or not isinstance(threat, Discrete):
+    if not evaluator.task.one_class or not len(chunk.x):
         return torch.zeros(len(chunk.x), dtype=torch.bool)
     x = draws(threat, chunk, _DRAWS)
     scores = evaluator.logits(x.flatten(0, 1))

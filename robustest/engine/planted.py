@@ -23,7 +23,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import search
 from robustest.models import Classifier
-from robustest.threats import Discrete, rendered
+from robustest.threats import Discrete, Threat, rendered
 
 # Samples of a chunk with a control, and random inputs of each.
 _ROWS = 3
@@ -32,7 +32,7 @@ _DRAWS = 48
 _EASE = 1e-6
 
 
-def draws(threat: Discrete, part: Chunk, count: int) -> Tensor:
+def draws(threat: Threat, part: Chunk, count: int) -> Tensor:
     """Return (n, count, *S) random inputs of the regions of samples."""
     each = part.x.repeat_interleave(count, 0)
     key = rng.fold(part.key.repeat_interleave(count), torch.arange(len(each), device=each.device) % count)

@@ -190,6 +190,30 @@ class Edits(_OfTexts):
             made[rows] = torch.where(near, again, z[rows])
         return made
 
+    def by_kind(self, u: Tensor, choices: Tensor) -> Tensor:
+        """Return choices (N,) for draws u (N,) in [0, 1), each kind of edit as often as any other.
+
+        A blank that is inserted is a kind for itself: it makes two words of one.
+        """
+        inserts, substitutes, deletes, swaps = self._counts
+        base = inserts + substitutes + deletes + swaps
+        parts = [(0, inserts), (inserts, substitutes), (inserts + substitutes, deletes), (base - swaps, swaps)]
+        if inserts and ord(" ") in self._codes:
+            parts.append((self._codes.index(ord(" ")), 1))
+        parts = [part for part in parts if part[1]]
+        rows = torch.tensor(parts, dtype=torch.int64, device=u.device).view(-1, 2).T
+        start, size = (row.expand(len(u), -1) for row in rows)
+        if self.words:  # behind all others, as many as the word there has
+            start = torch.cat([start, start.new_full((len(u), 1), base)], 1)
+            size = torch.cat([size, (choices - base).clamp(min=0).unsqueeze(1)], 1)
+        there = (start + size <= choices.unsqueeze(1)) & (size > 0)
+        # The kinds that the place has, in a row from the left.
+        order = (~there).to(torch.int8).argsort(dim=1, stable=True)
+        scaled = u * there.sum(1)
+        at = order.gather(1, scaled.long().clamp(max=order.shape[1] - 1).unsqueeze(1))
+        within = ((scaled - scaled.floor()) * size.gather(1, at).squeeze(1)).long()
+        return torch.where(there.any(1), start.gather(1, at).squeeze(1) + within, 0)
+
     def repeated(self, number: Tensor, region: Rows, key: Tensor) -> Tensor:
         """Return texts (N, L) with one move made up to k times; numbers (N,) count through the moves, and begin again.
 

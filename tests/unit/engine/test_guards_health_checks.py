@@ -60,6 +60,7 @@ from robustest.engine.cascade import (
     interaction,
     labels_alone,
     lacking,
+    some_equal,
     still_scores,
     suspected,
     unrelated,
@@ -279,7 +280,18 @@ def test_scores_of_each_text_are_examined() -> None:
     x = coding.padded(coding.encode(texts), 2).float()
     chunk = chunk_of(x, bounds=(-2.0, 2e6))
     assert still_scores(evaluator_of(scores_model(leads)), chunk, threat).tolist() == [True, True, False, False]
-    assert still_scores(evaluator_of(scores_model(leads)), chunk, Linf(0.1)).tolist() == [False] * 4
+
+
+def test_equal_margins_of_scores_are_noticed() -> None:
+    y, margin = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([60.0, 60.0, 60.0, 1.0, 2.0])
+    scores = evaluator_of(scores_model(by_mean(np.sign)))
+    assert some_equal(scores, margin, y)
+    assert not some_equal(scores, margin + torch.arange(5) * 1e-5, y)
+    assert not some_equal(scores, margin[1:], y[1:])
+    assert not some_equal(scores, margin, torch.tensor([0, 1, 0, 1, 1])), "of one class"
+    assert not some_equal(scores, margin[:0], y[:0])
+    assert not some_equal(evaluator_of(nn.Linear(4, 2)), margin, y)
+    assert not some_equal(evaluator_of(scores_model(by_mean(np.sign), max_queries=_AFFORDED * PASSES - 1)), margin, y)
 
 
 def by_pairs(text: str) -> float:

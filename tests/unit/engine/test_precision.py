@@ -184,6 +184,12 @@ def measured(lie: str = "", **options: Any) -> tuple[Net, Any]:
     return model, measure_robust_accuracy(model, data, Linf(EPS), attack=PGD(steps=10), exact=True, **options)
 
 
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack nothing again in float32."""
+    for name, value in {"_NEAR": -1.0, "_CHECKED": 0, "_CHECKED_LATER": 0}.items():
+        monkeypatch.setattr(cascade, name, value)
+
+
 SLOW = ("turned", "raises", "late nan", "away vanish")
 LIES = (
     "vanish",
@@ -237,8 +243,7 @@ def test_without_its_checks_bfloat16_would_make_them_look_safe(monkeypatch: pyte
     """The test above can fail."""
     want = measured(lie, precision="fp32")[1]
     monkeypatch.setattr(cascade, "probe_precision", lambda *_: True)
-    monkeypatch.setattr(cascade, "_CHECKED", 0)
-    monkeypatch.setattr(cascade, "_CHECKED_LATER", 0)
+    unchecked(monkeypatch)
     got = measured(lie, suppress=("loss_does_not_rise", "zero_gradient"))[1]
     assert got.estimate > want.estimate + 0.05
 
@@ -266,9 +271,7 @@ def test_what_bfloat16_takes_for_a_success_is_searched_on(monkeypatch: pytest.Mo
     got = measure_robust_accuracy(model, data, Linf(EPS), **options)
     assert got.outcomes == want.outcomes
     assert not any("measured anew" in note for note in got.notes)
-    monkeypatch.setattr(cascade, "_NEAR", -1.0)
-    monkeypatch.setattr(cascade, "_CHECKED", 0)
-    monkeypatch.setattr(cascade, "_CHECKED_LATER", 0)
+    unchecked(monkeypatch)
     assert measure_robust_accuracy(model, data, Linf(EPS), **options).estimate > want.estimate
 
 

@@ -592,3 +592,28 @@ def test_a_repeated_letter_is_each_one_in_turn(kind: Any) -> None:
         assert kind is Insert or text.endswith(letter)
     assert {text.count("xyz"[at % 3]) for at, text in enumerate(made)} == {1, 2, 3, 4, 5}
     assert kind is Append or len({text.index("xyz"[at % 3]) for at, text in enumerate(made)}) > 5
+
+
+def test_each_kind_is_drawn_as_often_and_a_blank_is_a_kind() -> None:
+    threat = Edits(2, alphabet="abcdefgh ")
+    own = region(threat, ["word"])
+    u = (torch.arange(1000).double() + 0.5) / 1000
+    for place, kinds in ((0, 5), (3, 4), (4, 2)):  # no next character to swap with; behind the end insertions alone
+        count = int(threat.choices(own["x"], torch.tensor([place]), own))
+        drawn = threat.by_kind(u, torch.full((1000,), count))
+        assert bool(((drawn >= 0) & (drawn < count)).all())
+        names = ["insert"] * 9 + ["substitute"] * 9 + ["delete", "swap"]
+        found = [names[at] if at != 8 else "blank" for at in drawn.tolist()]
+        blank = found.count("blank")
+        # The blank is one of the nine letters too.
+        assert blank == pytest.approx(1000 / kinds * (1 + 1 / 9), abs=4)
+        others = {name: found.count(name) for name in {*found} - {"blank", "insert"}}
+        assert others == dict.fromkeys(others, pytest.approx(1000 / kinds, abs=2))
+        assert len(others) == kinds - 2
+    words = Edits(1, kinds=(), words={"word": ("term", "name")})
+    assert {*words.by_kind(u, torch.full((1000,), 2)).tolist()} == {0, 1}
+    both = Edits(1, kinds=("delete", "swap"), words={"word": ("term", "name")})
+    row = region(both, ["word"])
+    count = both.choices(row["x"], torch.tensor([0]), row)
+    assert torch.bincount(both.by_kind(u, count.expand(1000))).tolist() == pytest.approx([333, 333, 167, 167], abs=2)
+    assert both.by_kind(u[:3], torch.zeros(3, dtype=torch.int64)).tolist() == [0, 0, 0]
