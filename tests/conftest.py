@@ -9,7 +9,7 @@ import os
 import random
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -37,7 +37,17 @@ def pytest_collection_finish() -> None:
     Until here the test modules are: pytest rewrites their assertions, which is half of the time of a collection.
     """
     sys.dont_write_bytecode = True
-    gc.freeze()  # tests, torch and others stay to the end: each full collection would look through two million objects
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the collector of garbage what stays to the end, tests and torch: two million objects a full collection."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 _TESTED = Path(robustest.__file__).resolve().parent

@@ -96,17 +96,12 @@ def fixtures_of(root: Path) -> Fixtures | None:
             raise wrong(
                 f"Expected Python in {path} but got: {error.msg} (line {error.lineno}). Mend it first."
             ) from None
-        names += [one.name for one in tree.body if isinstance(one, ast.FunctionDef) and _is_fixture(one)]
+        for one in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+            called = [part.func if isinstance(part, ast.Call) else part for part in one.decorator_list]
+            if "fixture" in {getattr(part, "attr", getattr(part, "id", "")) for part in called}:
+                names.append(one.name)
     model, data = _only(names, MODELS), _only(names, SAMPLES)
     return None if model is None or data is None else Fixtures(model, data)
-
-
-def _is_fixture(function: ast.FunctionDef) -> bool:
-    for decorator in function.decorator_list:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if (called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")) == "fixture":
-            return True
-    return False
 
 
 def _only(names: list[str], vocabulary: tuple[str, ...]) -> str | None:

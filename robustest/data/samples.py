@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from robustest import extensions
-from robustest.checks import checked_whole, is_frame
+from robustest.checks import checked_whole, index_of, is_frame, is_permuted
 from robustest.clock import check as check_clock
 from robustest.data import decoded
 from robustest.data.frames import Frames
@@ -64,7 +64,11 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
     x, y = data
     if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
         return data
-    _check_order(x, y)
+    if is_permuted(index_of(x), index_of(y)):  # both are read by position
+        raise DataError(
+            "Expected labels in the order of the rows but got the same index in another order. Write y.loc[x.index], "
+            "or reset_index(drop=True) of both if they are in order."
+        )
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
     if _is_frame(x) and not (coded and _needs_coding(x)):
         x = _numbers(x)
@@ -102,19 +106,6 @@ def are_strings(values: Any) -> bool:
         return False
     kinds = {type(value) for value in values}
     return len(values) > 0 and (kinds <= {str, np.str_} or kinds <= {bytes, np.bytes_})
-
-
-def _check_order(x: Any, y: Any) -> None:
-    """Raise DataError where labels of pandas have the frame's index in another order: they are read by position."""
-    rows, of = getattr(x, "index", None), getattr(y, "index", None)
-    # Lists have a method of this name.
-    if rows is None or of is None or callable(rows) or callable(of) or len(rows) != len(of) or rows.equals(of):
-        return
-    if rows.is_unique and of.is_unique and bool(rows.isin(of).all()):
-        raise DataError(
-            "Expected labels in the order of the rows but got the same index in another order. Write y.loc[x.index], "
-            "or reset_index(drop=True) of both if they are in order."
-        )
 
 
 def _is_frame(x: object) -> bool:
@@ -269,7 +260,12 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = _arrays(data[0], data[1], task)
     elif (read := read_by_pack(data)) is not data:
         samples = as_samples(read, task)
-    elif isinstance(data, (tuple, list)) and len(data) == 2 and _begins_with_string(data[0]):
+    elif (
+        isinstance(data, (tuple, list))
+        and len(data) == 2
+        and isinstance(data[0], list)  # a tuple may be one item of a data set: a text and its label
+        and isinstance(next(iter(data[0]), None), (str, bytes))
+    ):
         stranger = next(place for place, one in enumerate(data[0]) if type(one) is not type(data[0][0]))
         kind, other = type(data[0][0]).__name__, type(data[0][stranger]).__name__
         raise DataError(expected(f"{kind} for each sample", f"{other} for sample {stranger}"))
@@ -336,11 +332,6 @@ def _strings(texts: Any, y: Any, task: Task) -> Samples:
         return coding.padded(x, max(1, width) - x.shape[1]), labels[ids]
 
     return Samples(take, len(rows), task=task, coding=coding)
-
-
-def _begins_with_string(values: object) -> bool:
-    # A tuple may be one item of a data set: a text and its label.
-    return isinstance(values, list) and bool(values) and isinstance(values[0], (str, bytes))
 
 
 def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
@@ -479,7 +470,8 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
     listed = (
         isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and not any(map(_is_array, data[0]))
     )
-    if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or _is_triple(data):
+    arrays = isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
+    if isinstance(data, (Tensor, np.ndarray)) or _is_frame(data) or listed or arrays:
         mend = "Add its labels: (x, y)."
         if _is_frame(data):
             mend = "Give columns and labels apart: (frame[columns], frame[label])."
@@ -560,11 +552,6 @@ def _reads_batches(kind: type) -> bool:
         if "__getitem__" in vars(base):
             return False
     return False
-
-
-def _is_triple(data: object) -> bool:
-    """Return True for a tuple of arrays whose length is not 2."""
-    return isinstance(data, tuple) and len(data) != 2 and all(_is_array(one) and one.ndim > 0 for one in data)
 
 
 def _split(item: object) -> tuple[object, object]:

@@ -366,7 +366,12 @@ def video_sequences(root: Path, classes: tuple[str, ...], view: View, what: str)
         ConfigError: OpenCV is not installed.
         DataError: folders are absent, or two perturbations have other videos.
     """
-    _opencv()
+    try:
+        import cv2  # noqa: F401 - before any folder is read
+    except ImportError:
+        raise ConfigError(
+            "Expected OpenCV to read ImageNet-P's videos but it is not installed: pip install 'robustest[video]'."
+        ) from None
     sequences: dict[str, SequenceFrames] = {}
     first: tuple[str, ...] = ()
     for name in PERTURBATIONS:
@@ -379,16 +384,6 @@ def video_sequences(root: Path, classes: tuple[str, ...], view: View, what: str)
             )
         sequences[name] = VideoFrames(root / name, files, view)
     return SequenceBenchmark(name=what, sequences=sequences, published=50_000)
-
-
-def _opencv() -> object:
-    try:
-        import cv2
-    except ImportError:
-        raise ConfigError(
-            "Expected OpenCV to read ImageNet-P's videos but it is not installed: pip install 'robustest[video]'."
-        ) from None
-    return cv2
 
 
 def _decoded(path: Path) -> list[np.ndarray]:
