@@ -209,6 +209,8 @@ def install(dist: Path, python: str, only: set[str], root: Path = ROOT, record: 
     before = {(one.python, one.name, one.wheels) for one in (Passed(**json.loads(line)) for line in lines)}
     print("| Python | Wheel | Installed, s | Ran, s | Passed |\n|---|---|---|---|---|", flush=True)
     every = projects(root)
+    if unknown := only - {*(one.name for one in every), "all"}:
+        yield f"Expected --only to name a project or `all`, but got {', '.join(sorted(unknown))}."
     for chosen in [*([one] for one in every), every]:
         name = chosen[0].name if len(chosen) == 1 else "all"
         wheels = sha256(b"".join(_wheel(dist, one).read_bytes() for one in (every[0], *chosen))).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from robustest.errors import ConfigError, RobustestError, expected
 
@@ -54,3 +54,16 @@ def moved_rows(before: Tensor, after: Tensor) -> Tensor:
     """Return (N,) bool: samples of (N, *S) floats that differ by more than the rounding of their largest value."""
     apart: Tensor = (after - before).flatten(1).abs().amax(1) > _ROUNDING * before.flatten(1).abs().amax(1)
     return apart
+
+
+def index_of(rows: object) -> Any:
+    """Return the index of a frame or series of pandas, else None."""
+    index = getattr(rows, "index", None)
+    return None if callable(index) else index  # lists have a method of this name
+
+
+def is_permuted(one: Any, other: Any) -> bool:
+    """Return True if two results of `index_of` have the same labels in different orders."""
+    if one is None or other is None or len(one) != len(other) or one.equals(other):
+        return False
+    return bool(one.is_unique and other.is_unique and one.isin(other).all())

@@ -260,6 +260,15 @@ def test_every_wheel_is_installed_alone_and_with_the_others(
     assert sum(one.startswith("uv pip install") for one in given) == 2, "it alone, and all of them"
 
 
+def test_a_name_that_no_project_has_installs_nothing_and_is_a_problem(
+    release: ModuleType, tree: Path, answers: Callable[..., list[str]]
+) -> None:
+    distributions(release, tree, tree.parent / "dist")
+    answers()
+    (problem,) = release.install(tree.parent / "dist", sys.executable, {"robustest-r1"})
+    assert "--only to name a project or `all`, but got robustest-r1" in problem
+
+
 def test_what_did_not_pass_is_repeated(release: ModuleType, tree: Path, answers: Callable[..., list[str]]) -> None:
     dist, record = tree.parent / "dist", tree.parent / "record.jsonl"
     distributions(release, tree, dist)

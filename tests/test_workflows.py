@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import shutil
@@ -124,6 +125,26 @@ def test_every_environment_of_tox_has_a_job_and_every_job_its_environment() -> N
     by_hand = {"mutants"}  # takes hours
     named = set().union(*map(environments, JOBS.values()))
     assert {name for name in named if not name.startswith("py")} == made - by_hand
+
+
+def sections() -> dict[str, dict[str, str]]:
+    """The environments of tox, without what they take from `testenv`."""
+    read = configparser.ConfigParser(interpolation=None)
+    read.read(ROOT / "tox.ini", encoding="utf-8")
+    return {name: dict(read[name]) for name in read.sections()}
+
+
+def test_packs_are_installed_with_this_core_which_the_index_has_not() -> None:
+    for name, section in sections().items():
+        lines = section.get("deps", "").split()
+        if any("{tox_root}/plugins/" in line for line in lines):
+            assert any(line.startswith("{tox_root}") and "/plugins/" not in line for line in lines), name
+
+
+def test_an_editable_install_is_not_tested_as_a_wheel() -> None:
+    for name, section in sections().items():
+        if section.get("package") == "editable" and "pytest" in section["commands"]:
+            assert "ROBUSTEST_TESTED" not in section.get("set_env", "ROBUSTEST_TESTED is inherited"), name
 
 
 def test_every_job_that_installs_torch_takes_its_cpu_build() -> None:

@@ -201,9 +201,9 @@ class GreedyMoves(_ByMoves):
         choice = (even * (choices - 1)).round().long().clamp(min=0)
         by_kind = getattr(threat, "by_kind", None)
         if self.focus and by_kind is not None:
-            # Fewer queries than places: most choices are letters, and few queries would try little else.
+            # A sweep of fewer queries than places: most choices are letters, and few queries would try little else.
             drawn = by_kind(u[..., 1].flatten(), choices.flatten()).view(n, lanes)
-            choice = torch.where(turns < places, drawn, choice)
+            choice = torch.where(self._rounds * lanes < places, drawn, choice)
         choice = torch.minimum(choice, (choices - 1).clamp(min=0))
         if self.focus:
             rank, texts = turn.clamp(max=state["lead"].shape[1] - 1), getattr(threat, "of_strings", False)

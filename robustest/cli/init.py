@@ -93,9 +93,8 @@ def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, place
     imports, functions = _fixtures(root, places)
     if not there:
         # In the root, so that pytest puts the root on sys.path, and tests can import the modules there.
-        text = "\n\n\n".join(
-            ["\n".join(['"""The model and the samples of the robustness tests."""', "", *imports]), *functions]
-        )
+        head = "\n".join(['"""The model and the samples of the robustness tests."""', "", *imports])
+        text = "\n\n\n".join([head, *(function.rstrip("\n") for function in functions)]) + "\n"
         _write(screen, root, "conftest.py", text)
         return "" if places else f"Fill in robust_model and robust_data in {root / 'conftest.py'}"
     text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in there)

@@ -5,6 +5,8 @@
 #
 # - numbers and whole numbers: the value itself. float32 cannot hold every float64, so the coding stores the data's
 #   values: an unchanged cell is decoded to the user's exact value, or to another one that rounds to the same float32.
+#   Other codes stand for the number of at most seven digits that rounds to them, if there is one: rules that end at
+#   5.4 end there, and not beside it, where a model that compares with 5.4 answers otherwise.
 # - booleans: 0 and 1. Categories and words: indices in the list of their values; words are sorted.
 # - dates: days since 1970.
 # - a missing value: `MISSING`, far below every number.
@@ -34,6 +36,8 @@ MISSING = -3.0e38
 """The code of a missing value."""
 
 _DAY = 86_400_000_000  # microseconds
+# Most numbers of a column that has a few numbers only, as grades or years have.
+_FEW = 64
 # Largest magnitude of a number, at a distance from `MISSING` and from the largest float32.
 _LARGEST = 1e37
 
@@ -100,7 +104,7 @@ class FrameColumn:
             return codes.round().astype(np.int64), missing
         if self.kind == "boolean":
             return codes > 0.5, missing
-        value: NDArray[Any] = codes.astype(np.float64)
+        value: NDArray[Any] = codes.astype(np.float64) if self.kind != "number" else _plain(codes)
         if self.kind == "whole":
             value = value.round()
             value = value.astype(self.exact.dtype) if len(self.exact) else value.astype(np.int64)
@@ -120,6 +124,19 @@ class FrameColumn:
             moment = moment.replace(microsecond=0)
             return moment.date().isoformat() if moment.time() == datetime.time() else moment.isoformat(" ")
         return f"{value[0]:.10g}" if self.kind == "number" else str(value[0])
+
+
+_TENS = np.array([float(f"1e{power}") for power in range(23)])
+
+
+def _plain(codes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the numbers (N,) of at most seven digits that round to codes (N,), else the codes themselves."""
+    exact = codes.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        power = np.clip(6 - np.floor(np.log10(np.abs(exact))), -22, 22).astype(np.int64)
+    ten = _TENS[np.abs(power)]
+    plain = np.where(power >= 0, np.round(exact * ten) / ten, np.round(exact / ten) * ten)
+    return np.where(plain.astype(np.float32) == codes, plain, exact)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +257,8 @@ class Frames:
 
     def range_of(self, column: int) -> tuple[float, float]:
         one = self.columns[column]
+        if one.kind == "number" and len(one.exact):
+            return float(one.exact[0]), float(one.exact[-1])
         return one.low, one.high
 
     def limits_of(self, column: int) -> tuple[float, float]:
@@ -249,6 +268,11 @@ class Frames:
             return -_LARGEST, _LARGEST
         bits = int(width[2])
         return (0.0, 2.0**bits - 1) if width[1] else (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1)
+
+    def usual(self, column: int) -> tuple[float, ...]:
+        """Return the codes of the data's numbers, in rising order, if they are at most 64; else ()."""
+        one = self.columns[column]
+        return tuple(one.codes.tolist()) if len(one.codes) <= _FEW else ()
 
     def counts(self, column: int) -> bool:
         """Return True for numbers, dates and booleans, which can be added up; words and categories cannot."""

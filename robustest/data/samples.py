@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from robustest import extensions
-from robustest.checks import checked_whole, is_frame
+from robustest.checks import checked_whole, index_of, is_frame, is_permuted
 from robustest.clock import check as check_clock
 from robustest.data import decoded
 from robustest.data.frames import Frames
@@ -64,7 +64,11 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
     x, y = data
     if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
         return data
-    _check_order(x, y)
+    if is_permuted(index_of(x), index_of(y)):  # both are read by position
+        raise DataError(
+            "Expected labels in the order of the rows but got the same index in another order. Write y.loc[x.index], "
+            "or reset_index(drop=True) of both if they are in order."
+        )
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
     if _is_frame(x) and not (coded and _needs_coding(x)):
         x = _numbers(x)
@@ -102,19 +106,6 @@ def are_strings(values: Any) -> bool:
         return False
     kinds = {type(value) for value in values}
     return len(values) > 0 and (kinds <= {str, np.str_} or kinds <= {bytes, np.bytes_})
-
-
-def _check_order(x: Any, y: Any) -> None:
-    """Raise DataError where labels of pandas have the frame's index in another order: they are read by position."""
-    rows, of = getattr(x, "index", None), getattr(y, "index", None)
-    # Lists have a method of this name.
-    if rows is None or of is None or callable(rows) or callable(of) or len(rows) != len(of) or rows.equals(of):
-        return
-    if rows.is_unique and of.is_unique and bool(rows.isin(of).all()):
-        raise DataError(
-            "Expected labels in the order of the rows but got the same index in another order. Write y.loc[x.index], "
-            "or reset_index(drop=True) of both if they are in order."
-        )
 
 
 def _is_frame(x: object) -> bool:

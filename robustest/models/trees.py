@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -268,6 +269,8 @@ def cells_of(
     movable: Sequence[tuple[int, float, float]],
     decode: Callable[[NDArray[np.float32]], Any] | None = None,
     order: Sequence[int] = (),
+    *,
+    numbers: Callable[[int, NDArray[np.float32]], NDArray[np.float64]] | None = None,
 ) -> list[list[float]] | None:
     """Return the thresholds of each column of a fitted classifier or pipeline; None if it is no tree ensemble.
 
@@ -276,6 +279,7 @@ def cells_of(
         movable: columns of numbers, with the least and largest value that they may get.
         decode: makes the format that the model takes of such rows; None for models of plain arrays.
         order: the place in a row of each column of that format.
+        numbers: the numbers that codes of a column stand for in that format.
     """
     steps = getattr(model, "steps", None)
     if steps is None:
@@ -284,6 +288,9 @@ def cells_of(
             found = [found[list(order).index(place)] for place in range(len(order))]
         # A column of numbers that the trees read as categories has no thresholds.
         by_category = found is not None and any(math.isnan(t) for at, _, _ in movable for t in found[at])
+        if found is not None and not by_category and numbers is not None and not _reads_float32(model):
+            for at, _, _ in movable:
+                found[at] = _codes_at(np.array(found[at]), partial(numbers, at))
         return None if by_category else found
     made = by_columns(model, decode)
     if made is None:
@@ -300,6 +307,19 @@ def cells_of(
         return None if inner is None or by_category else through(transform, inner, rows, movable)
     except Exception:  # a transformation that refuses rows at the ends of the ranges
         return None
+
+
+def _codes_at(cuts: NDArray[np.float64], numbers: Callable[[NDArray[np.float32]], NDArray[np.float64]]) -> list[float]:
+    """Return for each threshold the largest code whose number is at most that."""
+    near = cuts.clip(-1e37, 1e37).astype(np.float32)
+    below, above = np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))
+    code = np.where(numbers(above) <= cuts, above, np.where(numbers(near) <= cuts, near, below))
+    return sorted(set(code.astype(np.float64).tolist()))
+
+
+def _reads_float32(model: object) -> bool:
+    """Return True for ensembles that compare float32, as those by histograms and LightGBM do not."""
+    return _library(model) in {"catboost", "sklearn", "xgboost"} and not type(model).__name__.startswith("Hist")
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +345,7 @@ def by_columns(model: Any, decode: Callable[[NDArray[np.float32]], Any] | None =
     if not all(_rises_or_falls(step) for _, step in steps[:-1]):
         return None
     last, names = steps[-1][1], getattr(model, "feature_names_in_", None)
-    # Trees of scikit-learn and XGBoost read float32; those by histograms do not.
-    narrow = _library(last) in {"sklearn", "xgboost"} and not type(last).__name__.startswith("Hist")
+    narrow = _reads_float32(last)
 
     def given(rows: NDArray[np.float32]) -> Any:
         if decode is not None:

@@ -1,7 +1,7 @@
 """A badge of a run: an SVG picture, or the JSON that shields.io draws as one."""
 
 # A badge is looked at without its run, so it is green only for a whole run in which every claim holds: pytest ended
-# with 0, nothing was lost, no robustness test was left out, each claim passed, and there is at least one.
+# with 0, nothing was lost, no robustness test and no file was left out, each claim passed, and there is at least one.
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ def badge_of(account: Account) -> Badge:
     if session.deselected or session.ran < session.collected:
         left_out = len(session.deselected) + session.collected - session.ran
         return Badge(f"{left_out} test{'' if left_out == 1 else 's'} left out", _GREY)
+    if session.names_files:
+        return Badge("some files only", _GREY)
     if not counts["passed"]:
         return Badge("no claim holds" if total else "no claim", _GREY)
     if any(row.result is not None and (row.result.details.get("baseline") or {}).get("update") for row in rows):

@@ -245,7 +245,8 @@ class Setup:
         few = self.samples.take(torch.arange(min(2, len(self.samples))))[0]
         decode = None if frames is None else lambda rows: frames.decode(torch.from_numpy(rows))
         order = () if frames is None else frames.order
-        cells = cells_of(estimator, few.numpy(), resolved.numbers(), decode, order)
+        numbers = None if frames is None else lambda at, codes: frames.numbers(at, torch.from_numpy(codes)).numpy()
+        cells = cells_of(estimator, few.numpy(), resolved.numbers(), decode, order, numbers=numbers)
         if cells is None:
             return resolved
         return threat.resolved(x.shape[1], bounds, coding=frames, cells=cells, names=self.columns)

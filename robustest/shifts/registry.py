@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from robustest import extensions, rng
-from robustest.checks import checked_severity, moved_rows, require
+from robustest.checks import checked_severity, index_of, is_permuted, moved_rows, require
 from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.results import Variation
 from robustest.shifts.audio import AUDIO
@@ -244,7 +244,14 @@ class Shift:
         return function(values, *args, **kwargs)
 
     def _coded(self, x: Tensor, key: Tensor, coding: Coding) -> ShiftedInputs:
-        made = self.of_values(coding.decode(x), key)
+        given = coding.decode(x)
+        order = index_of(given)
+        made = self.of_values(given, key)
+        if is_permuted(order, index_of(made)):
+            raise ModelError(
+                f"Expected the shift {self.name!r} to leave rows in the order of their labels but got them in another. "
+                "Write .sort_index() at its end."
+            )
         try:
             after = coding.encode(made)
         except DataError as error:

@@ -43,6 +43,8 @@ _WORDS = 50
 # Counts of rows are capped here, far above every number of queries and inside int64.
 _CAP = 1e15
 _HALVINGS = 50
+# Share of a number that a sum of two may miss in float64.
+_ROUNDED = 2.0**-51
 # Rounds of projections onto several linear relations.
 _ROUNDS = 4
 
@@ -246,6 +248,9 @@ class TableCoding(Protocol):
     def limits_of(self, column: int) -> tuple[float, float]:
         """Return the least and largest number that the column's type holds."""
 
+    def usual(self, column: int) -> tuple[float, ...]:
+        """Return the codes of the data's numbers, in rising order, where these are few; else ()."""
+
     def counts(self, column: int) -> bool:
         """Return True for columns whose values can be added up."""
 
@@ -271,6 +276,8 @@ class Layout:
         table: (F, V) float32 allowed values, or thresholds, in rising order, and then inf.
         used: (F,) int64: entries of `table`; 0 for numbers in a range.
         cells: (F,) bool: `table` holds thresholds.
+        usual: (F, U) float32 numbers that the data have, in rising order, and then inf. Encoders of numbers know no
+            others: a model may answer there as it does nowhere between them.
         low, high: (F,) float64 range of the column.
         below, above: (F,) float64: moves allowed, or shares where `relative` (F,) bool.
         scale: (D,) float32: the usual room of an element; 0 for fixed ones.
@@ -286,6 +293,7 @@ class Layout:
     table: Tensor
     used: Tensor
     cells: Tensor
+    usual: Tensor
     low: Tensor
     high: Tensor
     below: Tensor
@@ -509,8 +517,10 @@ class Columns:
         if not any(_allows_change(rule) for _, rule in self.changes):
             what = "Every rule is Fixed() or a range of nothing: give one column room."
             raise ConfigError(expected("a column that may change", str(self), what))
-        deepest = max(1, *map(len, tables))
-        padded = [table + [math.inf] * (deepest - len(table)) for table in tables]
+        usual = [
+            () if coding is None or len(group) > 1 or table or whole else coding.usual(group[0])
+            for group, table, (whole, *_) in zip(groups, tables, rows, strict=True)
+        ]
         whole_, cells_, low_, high_, below_, above_, relative_ = (list(column) for column in zip(*rows, strict=True))
         scale = torch.zeros(width)
         for group, low, high, below, above, relative, table in zip(
@@ -544,9 +554,10 @@ class Columns:
             block=torch.tensor([len(group) > 1 for group in groups]),
             allowed=allowed,
             whole=torch.tensor(whole_),
-            table=torch.tensor(padded, dtype=torch.float32),
+            table=_padded(tables),
             used=torch.tensor([len(table) for table in tables]),
             cells=torch.tensor(cells_),
+            usual=_padded(usual),
             low=torch.tensor(low_, dtype=torch.float64),
             high=torch.tensor(high_, dtype=torch.float64),
             below=torch.tensor(below_, dtype=torch.float64),
@@ -632,16 +643,18 @@ class Columns:
         least, most = torch.where(gone, exact, least), torch.where(gone, exact, most)
         self._check_precision(exact, least, most, listed | gone, table)
         low, high = least.to(x.dtype), most.to(x.dtype)
-        # float32 may have rounded an end outwards: step back inside.
-        low = torch.where(self._numbers(low, table) < least, torch.nextafter(low, u), low)
-        high = torch.where(self._numbers(high, table) > most, torch.nextafter(high, u), high)
+        # float32 may have rounded an end outwards: step back inside. An end may miss by what float64 rounds in sums.
+        low = torch.where(self._numbers(low, table) < least - _ROUNDED * least.abs(), torch.nextafter(low, u), low)
+        high = torch.where(self._numbers(high, table) > most + _ROUNDED * most.abs(), torch.nextafter(high, u), high)
         # Lists: the place of the sample's value, or the length where it is not listed.
         own, known = table.place(u)
         steps = (high.double() - low.double()).long()
         begin, end = table.place(low)[0], table.place(high)[0]
         first = torch.where(known, own, table.used)
         first = torch.where(table.cells, begin, torch.where(listed, first, (exact - low.double()).long()))
-        count = torch.where(table.whole, steps, _GRID)
+        before = torch.searchsorted(table.usual, low.T.contiguous()).T
+        upto = torch.searchsorted(table.usual, high.T.contiguous(), right=True).T
+        count = torch.where(table.whole, steps, _GRID + (upto - before).clamp(min=0))
         count = torch.where(table.cells, end - begin, torch.where(listed, table.used - known.long(), count))
         count = torch.where(~listed & (low == high), 0, count)
         # The box of proposals: of a list from its least to its largest value, of a block the allowed elements.
@@ -657,7 +670,7 @@ class Columns:
         ends_high = torch.where(repeated, ends_high[:, :, :1], ends_high)
         ends_low, ends_high = x.scatter(1, spots, ends_low.flatten(1)), x.scatter(1, spots, ends_high.flatten(1))
         ends = {"low": ends_low, "high": ends_high, "least": low, "most": high}
-        return {"x": x, "u": u, **ends, "first": first, "count": count}
+        return {"x": x, "u": u, **ends, "first": first, "count": count, "before": before}
 
     def _check_precision(self, exact: Tensor, least: Tensor, most: Tensor, still: Tensor, table: Layout) -> None:
         """Raise ConfigError where float32 has next to none of the numbers (N, F) that a frame's column may become.
@@ -878,6 +891,10 @@ class Columns:
         whole = low + step.to(low.dtype)
         even = low + choice.to(low.dtype) / (_GRID - 1) * (high - low)
         even = torch.where(choice == _GRID - 1, high, torch.minimum(even, high))
+        # Behind the even numbers those of the data that lie in the range.
+        later = (region["before"] + choice - _GRID).clamp(0, table.usual.shape[1] - 1)
+        usual = table.usual.T.gather(0, later)
+        even = torch.where(choice >= _GRID, torch.minimum(torch.maximum(usual, low), high), even)
         entry = table.entry(torch.where(table.cells, first + choice, step))
         # The nearest number on the other side of a threshold.
         crossed = torch.where(entry >= u, torch.nextafter(entry, torch.full_like(entry, torch.inf)), entry)
@@ -948,6 +965,12 @@ def _of_schema(schema: Any) -> dict[str, tuple[float, float]]:
         if least and most:
             ranges[str(name)] = float(max(least)), float(min(most))
     return ranges
+
+
+def _padded(rows: Sequence[Sequence[float]]) -> Tensor:
+    """Return float32 rows of numbers, each with inf behind its last one."""
+    longest = max(1, *map(len, rows))
+    return torch.tensor([[*row, *[math.inf] * (longest - len(row))] for row in rows], dtype=torch.float32)
 
 
 def _inside(ends: tuple[float, float], limits: tuple[float, float]) -> bool:

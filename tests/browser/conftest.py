@@ -202,6 +202,19 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page that shows a long and a short card as the outputs of a notebook do."""
+    path = tmp_path_factory.mktemp("notebook") / "book.html"
+    results = [row.result for row in every_state()[-2:] if row.result is not None]
+    shown = [
+        card(replace(one, counterexamples=one.counterexamples * times)) or ""
+        for one, times in zip(results, (30, 1), strict=True)
+    ]
+    path.write_text("".join(f"<div>{one}</div>" for one in shown), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of 200 claims."""
     folder = tmp_path_factory.mktemp("large")

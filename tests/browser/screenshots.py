@@ -38,7 +38,9 @@ def main(report: Path, pictures: Path) -> None:
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         browser.get((report / "index.html").resolve().as_uri())
         browser.execute_async_script(
-            "const done = arguments[0]; Promise.all([...document.images].slice(0, 9).map(i => i.decode())).then(done)"
+            """const done = arguments[0], shown = [...document.images].slice(0, 9);
+            shown.forEach(i => { i.loading = 'eager'; });
+            Promise.all(shown.map(i => i.decode())).then(done);"""
         )
         seen = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
         seen.quantize(128).save(pictures / f"report-{scheme}.png", optimize=True)

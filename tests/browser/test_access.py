@@ -101,6 +101,16 @@ def test_every_state_and_every_card_of_a_notebook_stands_out(
         assert browser.ask("return document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_card_is_as_high_as_its_content(browser: Any, notebook: Path, width: int) -> None:
+    browser.open(notebook, width=width)
+    sizes = "[frame.clientHeight, frame.contentDocument.body.offsetHeight, frame.contentDocument.body.scrollWidth]"
+    heights = browser.ask(f"return [...document.querySelectorAll('iframe')].map(frame => {sizes})")
+    assert len(heights) == 2
+    assert all(inside - 1 <= frame <= inside + 1 and wide <= width for frame, inside, wide in heights), heights
+    assert heights[0][0] > 1.5 * heights[1][0]
+
+
 def test_the_arithmetic_finds_poor_contrast(browser: Any, full: Path) -> None:
     browser.open(full)
     browser.ask(

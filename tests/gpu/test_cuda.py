@@ -65,7 +65,8 @@ class Noted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         low = torch.is_autocast_enabled("cuda")
-        tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"
+        products = torch.backends.cuda.matmul
+        tf32 = products.fp32_precision == "tf32" if hasattr(products, "fp32_precision") else products.allow_tf32
         self.passes.append((low, x.requires_grad, tf32, len(x)))
         if low and x.requires_grad and self.turned:
             x = 2 * x.detach() - x

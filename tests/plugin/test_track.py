@@ -154,3 +154,76 @@ def test_a_deselected_claim_is_not_green(write_light: Any, run: Any) -> None:
     assert json.loads(Path("b.json").read_text())["message"] == "1 test left out"
     assert run("--robust", "--robust-badge=b.json", "--robust-shard=1/2").ret == 0
     assert json.loads(Path("b.json").read_text())["message"] == "1 test left out"
+
+
+GOOD = "def test_a(robust): robust.record(made())\n"
+OTHER = "def test_b(robust): robust.record(made())\n"
+FAILS = "robust.record(made('failed')); raise ClaimFailed('it is not so', made('failed'))"
+PARTIAL = {
+    "ends with 0 inside of a test": (f"{GOOD}def test_b(robust): pytest.exit('enough', returncode=0)", "", ()),
+    "ends with 0 after the last claim": (f"{GOOD[:-1]}; pytest.exit('enough', returncode=0)", "", ()),
+    "ends with 0 in a fixture": (
+        f"{GOOD}@pytest.fixture\ndef end(): pytest.exit('enough', returncode=0)\ndef test_b(robust, end): pass",
+        "",
+        (),
+    ),
+    "is stopped by a plugin": (
+        GOOD + OTHER,
+        "def pytest_runtest_logreport(report):\n    if report.when == 'teardown': session.shouldstop = 'enough'\n"
+        "def pytest_sessionstart(session): globals()['session'] = session",
+        (),
+    ),
+    "drops tests without a word": (GOOD + OTHER, "def pytest_collection_modifyitems(items): del items[1:]", ()),
+    "drops tests before any other plugin": (
+        GOOD + OTHER,
+        "import pytest\n@pytest.hookimpl(tryfirst=True, wrapper=True)\ndef pytest_collection_modifyitems(items):\n"
+        "    del items[1:]\n    yield",
+        (),
+    ),
+    "runs a test by another plugin": (
+        GOOD + OTHER,
+        "def pytest_runtest_protocol(item): return True if item.name == 'test_b' else None",
+        (),
+    ),
+    "has a claim in a subtest": (
+        f"{GOOD}def test_b(robust, subtests):\n    robust.record(made())\n    with subtests.test(): {FAILS}",
+        "",
+        (),
+    ),
+    "has a claim in a subtest of unittest": (
+        f"{GOOD}import unittest\nclass TestB(unittest.TestCase):\n    @pytest.fixture(autouse=True)\n"
+        f"    def give(self, robust): self.robust = robust\n    def test_b(self):\n        robust = self.robust\n"
+        f"        robust.record(made())\n        with self.subTest(): {FAILS}",
+        "",
+        (),
+    ),
+    "expects a failure by unittest": (
+        f"{GOOD}import unittest\nclass TestB(unittest.TestCase):\n    @pytest.fixture(autouse=True)\n"
+        f"    def give(self, robust): self.robust = robust\n    @unittest.expectedFailure\n    def test_b(self):\n"
+        f"        robust = self.robust\n        {FAILS}",
+        "",
+        (),
+    ),
+    "has no parameters": (
+        f"{GOOD}@pytest.mark.parametrize('k', [])\n{OTHER.replace('robust', 'robust, k', 1)}",
+        "",
+        (),
+    ),
+    "never runs a test": (f"{GOOD}@pytest.mark.xfail(run=False)\n{OTHER}", "", ()),
+    "only sets up": (GOOD + OTHER, "", ("--setup-only",)),
+    "only plans": (GOOD + OTHER, "", ("--setup-plan",)),
+    "only collects": (GOOD + OTHER, "", ("--collect-only",)),
+    "stops at another test": ("def test_0(): raise OSError\n" + GOOD, "", ("-x",)),
+    "catches a failure": (f"{GOOD}def test_b(robust):\n    try: {FAILS}\n    except AssertionError: pass", "", ()),
+    "claims in a coroutine": (f"{GOOD}async {OTHER}", "", ()),
+}
+
+
+@pytest.mark.parametrize("how", PARTIAL)
+def test_a_run_in_part_is_not_green(project: Any, write_light: Any, run: Any, how: str) -> None:
+    tests, conftest, options = PARTIAL[how]
+    write_light(test_a=f"from robustest.errors import ClaimFailed\n{tests}")
+    project.makeconftest(conftest)
+    run("--robust", "--robust-badge=b.json", "--robust-json=run.json", "-p", "no:cacheprovider", *options)
+    badge = json.loads(Path("b.json").read_text())
+    assert badge["color"] != "brightgreen", badge

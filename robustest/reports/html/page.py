@@ -59,8 +59,9 @@ _VISIBLE: dict[int, int | str] = {
     **{code: f"\\U{code:08x}" for code in range(0xE0000, 0xE0080)},  # tags, which spell invisible ASCII
 }
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
-# Height of a card in a notebook, in lines of text; longer cards scroll.
+# Height of a card in a notebook, in lines of text, where the notebook runs no script; longer cards scroll there.
 _FRAME_LINES = 30
+_FITTED = "this.style.height = this.contentDocument.body.offsetHeight + 'px'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +220,8 @@ def card(result: Result) -> str | None:
     page = html.escape(rendered("card.html", claim=claim, marks=MARKS), quote=True)
     title = html.escape(f"{result.outcome}: {result.statement}", quote=True)
     # A frame keeps the style of the page and that of the notebook apart.
-    return f'<iframe srcdoc="{page}" title="{title}" style="width:100%;height:{_FRAME_LINES}em;border:0"></iframe>'
+    style = f"width:100%;height:{_FRAME_LINES}em;border:0"
+    return f'<iframe srcdoc="{page}" title="{title}" style="{style}" onload="{_FITTED}"></iframe>'
 
 
 def rendered(name: str, **values: Any) -> str:

@@ -29,6 +29,7 @@ def test_an_empty_folder_gets_all_files(robustest: Make) -> None:
     done = robustest("init")
     assert (done.code, done.err) == (0, "")
     assert sorted(done.lines[: len(FILES)]) == sorted(f"wrote   {name}" for name in FILES)
+    assert "\n\n\n\n" not in Path("conftest.py").read_text(encoding="utf-8"), "as formatters leave it"
     assert sorted(path.as_posix() for path in Path().rglob("*") if path.is_file()) == sorted(FILES)
 
 

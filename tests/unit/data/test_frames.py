@@ -108,6 +108,35 @@ def test_numbers_closer_than_float32_tells_apart_are_held_as_one() -> None:
     assert coding.decode(coding.encode(frame)).x.tolist() == [0.5, 0.5, 0.75]
 
 
+def test_other_numbers_are_those_of_few_digits_in_the_same_order() -> None:
+    coding = Frames.of(pd.DataFrame({"x": [0.5, 99.0]}))
+    decimals = np.round(RNG.normal(0, 100, 2000), 2)
+    codes = torch.from_numpy(decimals.astype(np.float32))
+    assert coding.numbers(0, codes).tolist() == decimals.tolist()
+    for power in range(-8, 9):
+        codes = torch.from_numpy(np.unique(RNG.normal(0, 10.0**power, 2000).astype(np.float32)))
+        numbers = coding.numbers(0, codes)
+        assert torch.equal(numbers.float(), codes)
+        assert bool((numbers.diff() > 0).all())
+
+
+@pytest.mark.parametrize("cut", [5.4, 9.7, 4.5])
+def test_a_rule_ends_where_the_user_says(cut: float) -> None:
+    """float32 has neither 5.4 nor 9.7, the largest number of the data, and both are allowed."""
+    rows = pd.DataFrame({"x": [4.4, 4.3, 8.7, 9.7, 2.1] * 4, "y": RNG.random(20)})
+
+    def model(frame: pd.DataFrame) -> Any:
+        score = np.where(frame.x >= cut, 1.0, -1.0) + 0.01 * frame.y
+        return np.stack([-score, score], 1)
+
+    labels = (rows.x >= cut).astype(int)
+    result = measure_robust_accuracy(
+        model, (rows, labels), Columns({"x": Within(0, 1)}), attack="fast", exact=True, at_least=0.9
+    )
+    assert result.verdict is Verdict.FAILED
+    assert result.estimate == 1 - ((rows.x < cut) & (rows.x + 1 >= cut)).mean()
+
+
 def test_a_changed_cell_alone_is_changed() -> None:
     frame = mixed()
     coding = Frames.of(frame)
@@ -240,6 +269,22 @@ def test_a_function_gets_feasible_frames_only() -> None:
     assert model.rows > N
 
 
+def test_a_model_that_knows_the_numbers_of_the_data_alone_is_searched_at_them() -> None:
+    """As an encoder of numbers: what it does at 4 it does nowhere near 4."""
+    rooms = ROWS.assign(rooms=np.where(np.arange(N) % 9, np.arange(N) % 9, np.nan))
+
+    def model(frame: pd.DataFrame) -> Any:
+        score = np.where(frame.rooms == 4, -1.0, 1.0) + 0.001 * frame.income / 50_000
+        return np.stack([score, -score], 1)
+
+    labels = (rooms.rooms == 4).astype(int)
+    near = (rooms.rooms - 4).abs() <= 2
+    threat = Columns({"rooms": Within(-2, 2.3)})
+    result = measure_robust_accuracy(model, (rooms, labels), threat, attack="fast", exact=True, at_least=0.6)
+    assert result.verdict is Verdict.FAILED
+    assert result.estimate == pytest.approx(1 - near.mean())
+
+
 def test_missing_numbers_stay_missing_unless_a_rule_lists_them() -> None:
     def model(frame: pd.DataFrame) -> Any:
         score = (frame.age > 50) * 1.0 + (frame.job == "boss") * 1.5 - 0.8
@@ -313,6 +358,8 @@ def test_a_shift_gets_the_users_frame() -> None:
     result = measure_shift_accuracy(ByRule(), (ROWS, LABELS), older, at_least=0.99)
     assert result.verdict is Verdict.FAILED
     assert ["job", "cook", "boss"] in [line for c in result.counterexamples for line in c.changes["table"]]  # type: ignore[index]
+    with pytest.raises(ModelError, match="rows in the order of their labels"):
+        measure_shift_accuracy(ByRule(), (ROWS, LABELS), lambda frame: frame.sort_values("age"), at_least=0.9)
     with pytest.raises(ModelError, match="astronaut"):
         measure_shift_accuracy(ByRule(), (ROWS, LABELS), lambda frame: frame.assign(job="astronaut"), at_least=0.9)
 

@@ -10,6 +10,7 @@ from robustest.decisions import Terms
 from robustest.decisions.bets import MANY, capital
 from robustest.decisions.confidence import bin_of, capital_above, capital_below, share_accepted, share_among_first
 from robustest.decisions.mean import MeanRule
+from robustest.decisions.share import clopper_pearson
 from robustest.results import Verdict
 
 RUNS, ALPHA, BINS = 2000, 0.05, 15
@@ -113,3 +114,17 @@ def test_a_verdict_follows_from_the_interval() -> None:
     terms = Terms(scope="population", alpha=ALPHA, fail_alpha=ALPHA)
     rule = MeanRule(threshold=0.9, terms=terms, column="brier", scale=2.0)
     assert rule.decide({"brier": np.zeros(400)}, 400, None).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize("accepted", [0, 3, 40])
+def test_an_end_of_a_share_takes_half_of_its_error_where_no_quantile_is_in_doubt(accepted: int) -> None:
+    """No outside score lies near the threshold, so that the share is one of 40 samples: exact ends at alpha / 2."""
+    outside = np.concatenate([np.full(accepted, 10.0), np.full(40 - accepted, -10.0)])
+    low, high = share_accepted(np.linspace(-1, 1, 400), outside, 0.95, 0.1)
+    assert (low, high) == pytest.approx(clopper_pearson(accepted, 40, 0.05))
+
+
+@pytest.mark.parametrize("right", [0, 30, 60])
+def test_an_end_of_an_accuracy_takes_half_of_its_error_where_all_are_selected(right: int) -> None:
+    low, high = share_among_first(np.arange(60) < right, 1.0, 0.1)
+    assert (low, high) == pytest.approx(clopper_pearson(right, 60, 0.05))

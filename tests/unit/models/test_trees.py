@@ -32,7 +32,7 @@ from robustest import Columns, scores_model
 from robustest.data.frames import Frames
 from robustest.measure import measure_robust_accuracy
 from robustest.models.classifier import Estimator
-from robustest.models.trees import by_columns, cells_of, through
+from robustest.models.trees import by_columns, cells_of, thresholds, through
 from robustest.threats import Within
 
 RNG = np.random.default_rng(0)
@@ -134,6 +134,30 @@ def test_thresholds_of_xgboost_hold_for_every_number() -> None:
             assert any(grid[place] <= t < grid[place + 1] for t in cells[column]), (column, grid[place])
     zero = xgboost.XGBClassifier(n_estimators=3, max_depth=2, n_jobs=1, missing=0).fit(X, Y)
     assert cells_of(zero, X[:2], MOVABLE) is None
+
+
+def test_thresholds_of_wide_numbers_are_between_codes_of_the_frame() -> None:
+    """Histograms compare float64: 5.35 is at most 5.35, and its code is above."""
+    frame = pd.DataFrame({"x": np.round(RNG.normal(5, 1, 80), 1), "y": RNG.random(80) + 1})
+    labels = ((frame.x * 10).round() % 2).astype(int)
+    model = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=2, random_state=0).fit(frame, labels)
+    coding = Frames.of(frame)
+    cuts = cells_of(
+        model,
+        coding.encode(frame)[:2].numpy(),
+        [(0, 2.0, 8.0)],
+        lambda x: coding.decode(torch.from_numpy(x)),
+        coding.order,
+        numbers=lambda at, codes: coding.numbers(at, torch.from_numpy(codes)).numpy(),
+    )
+    assert cuts is not None
+    assert len(cuts[0]) > 3
+    for code in np.array(cuts[0], np.float32):
+        rows = coding.encode(frame)[:2]
+        rows[:, 0] = torch.tensor([code, np.nextafter(code, np.float32(np.inf))])
+        left, right = coding.decode(rows).x
+        inner = [t for t in thresholds(model, 2)[0] if left <= t < right]
+        assert inner, (left, right)
 
 
 def test_a_forest_answers_as_its_own_method_does() -> None:

@@ -35,6 +35,7 @@ def badge(row: Any, made: Any) -> Any:
 
 def test_a_whole_run_in_which_every_claim_holds_is_green(badge: Any, row: Any, made: Any) -> None:
     assert badge() == ("1 claim holds", "brightgreen")
+    assert badge(session=replace(WHOLE, selection="tests -m robust")).green
     measured = row("t", made("inconclusive", threshold=None), ending=ended("passed"))
     assert badge(row("u", made("passed"), ending=ended("passed")), measured) == ("2 claims hold", "brightgreen")
 
@@ -45,6 +46,10 @@ def test_a_whole_run_in_which_every_claim_holds_is_green(badge: Any, row: Any, m
         (None, "unfinished"),
         (replace(WHOLE, deselected=("t::other",)), "1 test left out"),
         (replace(WHOLE, ran=0), "2 tests left out"),
+        (replace(WHOLE, selection="tests 'tests/more tests/test_a.py'"), "some files only"),
+        (replace(WHOLE, selection="tests/test_a.py::test_it"), "some files only"),
+        (replace(WHOLE, selection="tests --ignore tests/test_b.py"), "some files only"),
+        (replace(WHOLE, selection="tests 'without an end"), "some files only"),
         (replace(WHOLE, exit=1), "1 of 2 not measured"),
         (replace(WHOLE, exit=2, stopped="interrupted"), "1 of 2 not measured"),
         (replace(WHOLE, exit=5), "pytest ended with 5"),
