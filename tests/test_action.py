@@ -211,7 +211,7 @@ def tested(call: Call, workspace: Path) -> Call:
 def test_outputs_and_exit_say_what_became_of_the_claims(
     tested: Call, tests: list[str], conclusion: str, counts: tuple[int, ...], ok: bool
 ) -> None:
-    ended = tested(*tests)
+    ended = tested(*tests, html="false")
     told = [ended.outputs[name] for name in ("passed", "failed", "inconclusive", "errors")]
     assert (ended.outputs["conclusion"], tuple(map(int, told)), ended.ok) == (conclusion, counts, ok), ended.log
 

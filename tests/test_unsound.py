@@ -23,7 +23,7 @@ from robustest.attacks import EOT, PGD, HopSkipJump, Square
 from robustest.measure import measure_robust_accuracy
 
 EPS = 0.1
-N = 128
+N = 64
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def digits() -> Any:
 def bare(digits: Any) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
     """An undefended net, digits, and what breaks the net there."""
     net = digits.load("standard")
-    x, y = (part[::7][:N] for part in digits.digits())
+    x, y = (part[::15][:N] for part in digits.digits())
     return net, x, y, find_adversarial(net, x, y, Linf(EPS), attack="standard").x
 
 
@@ -86,8 +86,8 @@ KNOWN: dict[str, tuple[float, float]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("attacks", [("fast", "pgd"), ("standard",)], ids=str)
 @pytest.mark.parametrize("mask", KNOWN)
-def test_nor_at_other_radii(mask: str, attacks: tuple[str, ...], bare: Any) -> None:
-    net, x, y, _ = bare
+def test_nor_at_other_radii(mask: str, attacks: tuple[str, ...], bare: Any, digits: Any) -> None:
+    net, (x, y) = bare[0], (part[::7][:128] for part in digits.digits())
     (eps, above), model = KNOWN[mask], Around(net, MASKED[mask]).eval()
     worst = find_adversarial(net, x, y, Linf(eps), attack="standard").x
     assert truth(model, (net, x, y, worst)) <= above
@@ -96,8 +96,14 @@ def test_nor_at_other_radii(mask: str, attacks: tuple[str, ...], bare: Any) -> N
         assert found.verdict is not Verdict.PASSED, attack
 
 
-@pytest.mark.parametrize("threat", [L2(1.0), L1(5.0), L0(3), Linf(EPS), Snr(19.0)], ids=str)
-@pytest.mark.parametrize("mask", list(MASKED)[:4])
+@pytest.mark.parametrize(
+    ("mask", "threat"),  # each takes a second: every other one every day
+    [
+        pytest.param(mask, threat, id=f"{mask}-{threat}", marks=pytest.mark.slow if (place + at) % 2 else ())
+        for place, mask in enumerate(list(MASKED)[:4])
+        for at, threat in enumerate([L2(1.0), L1(5.0), L0(3), Linf(EPS), Snr(19.0)])
+    ],
+)
 def test_nor_in_any_norm_and_on_four_samples(mask: str, threat: Any, bare: Any) -> None:
     net, x, y, _ = bare
     with torch.no_grad():
@@ -251,8 +257,14 @@ LABELS_ALONE: dict[str, Callable[[nn.Module], tuple[Any, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("rows", [40, 2])
-@pytest.mark.parametrize("case", LABELS_ALONE)
+@pytest.mark.parametrize(
+    ("case", "rows"),  # each takes seconds: every other one every day
+    [
+        pytest.param(case, rows, id=f"{case}-{rows}", marks=pytest.mark.slow if (place + at) % 2 else ())
+        for place, case in enumerate(LABELS_ALONE)
+        for at, rows in enumerate((40, 2))
+    ],
+)
 def test_scores_that_say_no_more_than_labels_carry_no_search(case: str, rows: int, bare: Any) -> None:
     net, x, y, worst = bare
     with torch.no_grad():
@@ -336,8 +348,9 @@ QUICK = {"robust_accuracy", "min_perturbation", "gradient_alignment"}
 )
 def test_every_claim_that_follows_gradients_is_judged_alike(kind: str, bare: Any, digits: Any) -> None:
     net, x, y, _ = bare
-    more = digits.digits()
-    data = (more[0][::2], more[1][::2]) if kind == "no_backdoor_trigger" else (x, y)
+    # A search for triggers takes hundreds of samples, and means of gradients take five of each class and half.
+    more = {"no_backdoor_trigger": slice(None, None, 2), "gradient_alignment": slice(None, 896, 7)}
+    data = tuple(part[more[kind]] for part in digits.digits()) if kind in more else (x, y)
     judge = digits.load("robust")
     masked = claims(Features(net).eval(), data, judge)[kind]()
     assert masked.verdict is Verdict.INCONCLUSIVE

@@ -49,6 +49,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 @pytest.fixture
 def fork(tmp_path: Path) -> Runs:
     """Runs Python text as `program` does, in a fork of this process: for programs that import only what is here."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
 
     def run(text: str, *arguments: object, cwd: Path | None = None) -> str:
         output, errors = tmp_path.parent / f"{tmp_path.name}.out", tmp_path.parent / f"{tmp_path.name}.err"

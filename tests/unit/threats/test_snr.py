@@ -41,7 +41,8 @@ def problem(n: int = 60) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
 def test_accuracy_is_that_of_the_exact_distances(db: float, gives: str) -> None:
     model, x, y, ratio = problem()
     near = (ratio - db).abs() < 0.4  # a search need not reach the last tenths of a decibel
-    x, y, ratio = x[~near], y[~near], ratio[~near]
+    rows = (~near).nonzero().squeeze(1)[:: 2 if gives == "scores" else 1]  # queries take longer
+    x, y, ratio = x[rows], y[rows], ratio[rows]
     asked = model if gives == "gradients" else scores_model(lambda z: model(torch.from_numpy(z)).detach().numpy())
     result = measure_robust_accuracy(asked, Waveforms((x, y), 8000), Snr(db), exact=True, at_least=0.99)
     held = torch.tensor([bool(one) for one in result.outcomes])
