@@ -84,7 +84,7 @@ def test_without_keys_the_settings_are_the_documented_ones(project, run, read_js
         "examples": 3,
         "suppress": [],
         "pictures": str(project.path / ".robustest" / "pictures"),
-        "precision": "fp32",
+        "precision": "auto",
         "exact": False,
         "max_samples": None,
         "time_budget": None,
