@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from robustest.errors import ConfigError, RobustestError, expected
+from robustest.errors import ConfigError, DataError, RobustestError, expected
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,3 +67,12 @@ def is_permuted(one: Any, other: Any) -> bool:
     if one is None or other is None or len(one) != len(other) or one.equals(other):
         return False
     return bool(one.is_unique and other.is_unique and one.isin(other).all())
+
+
+def check_order(what: str, values: object, rows: object) -> None:
+    """Raise DataError if columns of pandas, read by position, have the index of their rows in another order."""
+    if is_permuted(index_of(rows), index_of(values)):
+        raise DataError(
+            f"Expected {what} in the order of the rows but got the same index in another order. Write "
+            "values.loc[rows.index], or reset_index(drop=True) of both if they are in order."
+        )

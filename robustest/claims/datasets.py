@@ -373,7 +373,8 @@ def measure_worst_group_accuracy(
     checked_whole("min_group_size", min_group_size, 1)
     setup = Setup.of(model, data, options, deciding(task))
     # Groups may overlap; the level of each comparison depends on whether they do.
-    known = as_groups(groups, len(setup.samples))
+    rows = data[0] if isinstance(data, (tuple, list)) and len(data) == 2 else None
+    known = as_groups(groups, len(setup.samples), rows=rows)
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )

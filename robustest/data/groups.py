@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.checks import checked_whole
+from robustest.checks import check_order, checked_whole
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import DataError, expected
 
@@ -43,7 +43,7 @@ class Groups:
         return len(np.unique(every)) == len(every)
 
 
-def as_groups(groups: object, total: int) -> Groups:
+def as_groups(groups: object, total: int, *, rows: object = None) -> Groups:
     """Return named groups of samples.
 
     Args:
@@ -51,10 +51,13 @@ def as_groups(groups: object, total: int) -> Groups:
             tuples, or the rows of an (N, k) array: one group for each combination); or a mapping from names to
             positions in the data, or to (N,) bool; these groups may overlap.
         total: N, number of samples in the data.
+        rows: the inputs, whose index the groups' must be if they are frames or columns.
 
     Raises:
-        DataError: lengths differ, a position does not exist, two groups have one name, or there is no group.
+        DataError: lengths or indices differ, a position does not exist, two groups have one name, or there is no group.
     """
+    for one in groups.values() if isinstance(groups, Mapping) else (groups,):
+        check_order("groups", one, rows)
     if isinstance(groups, Mapping):
         pairs = [(_name(key), _positions(key, value, total)) for key, value in groups.items()]
     else:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from robustest import extensions
-from robustest.checks import checked_whole, index_of, is_frame, is_permuted
+from robustest.checks import check_order, checked_whole, is_frame
 from robustest.clock import check as check_clock
 from robustest.data import decoded
 from robustest.data.frames import Frames
@@ -64,11 +64,7 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
     x, y = data
     if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
         return data
-    if is_permuted(index_of(x), index_of(y)):  # both are read by position
-        raise DataError(
-            "Expected labels in the order of the rows but got the same index in another order. Write y.loc[x.index], "
-            "or reset_index(drop=True) of both if they are in order."
-        )
+    check_order("labels", y, x)
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
     if _is_frame(x) and not (coded and _needs_coding(x)):
         x = _numbers(x)

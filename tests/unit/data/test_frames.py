@@ -94,7 +94,7 @@ def test_columns_keep_labels_that_are_no_text(labels: list[Any]) -> None:
 
 def test_labels_in_another_order_than_rows_are_refused() -> None:
     labels = pd.Series(LABELS, index=ROWS.index)
-    with pytest.raises(DataError, match=r"y\.loc\[x\.index\]"):
+    with pytest.raises(DataError, match=r"labels in the order.*values\.loc\[rows\.index\]"):
         measure_accuracy(ByRule(), (ROWS, labels[::-1]))
     shuffled = ROWS.sample(frac=1, random_state=0)
     known = measure_accuracy(ByRule(), (shuffled, labels.loc[shuffled.index])).estimate

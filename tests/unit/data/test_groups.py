@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from robustest import ConfigError, DataError
+from robustest import ConfigError, DataError, scores_model
 from robustest.data.groups import as_groups, subgroups
 from robustest.measure import measure_accuracy, measure_worst_group_accuracy
 
@@ -164,3 +164,22 @@ def test_more_subgroups_than_can_be_judged_at_once_are_refused() -> None:
     frame = pd.DataFrame({"a": np.repeat(words, 80), "b": np.tile(words, 80)})
     with pytest.raises(DataError, match="at most 5,000 groups"):
         subgroups(frame, depth=2, min_size=1)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_groups_in_another_order_than_rows_are_refused(mapped: bool) -> None:
+    rows = pd.DataFrame({"age": np.arange(60.0)})
+    labels = pd.Series([0, 1] * 30)
+    old = rows.age >= 30
+
+    def groups(column: pd.Series) -> Any:
+        return {"old": column, "young": ~column} if mapped else column.astype(int)
+
+    def model(frame: pd.DataFrame) -> Any:
+        right = (frame.age.to_numpy() % 2).astype(int)
+        return np.eye(2)[np.where(frame.age < 10, 1 - right, right)]
+
+    measured = measure_worst_group_accuracy(scores_model(model), (rows, labels), groups(old), exact=True)
+    assert measured.estimate == pytest.approx(2 / 3)
+    with pytest.raises(DataError, match="groups in the order of the rows"):
+        measure_worst_group_accuracy(scores_model(model), (rows, labels), groups(old[::-1]), exact=True)
