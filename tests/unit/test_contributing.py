@@ -129,6 +129,7 @@ CUES = [
 def test_a_cue_is_wherever_cues_are_listed(name: str) -> None:
     table = text("docs/features.md").partition("\n## Cues\n")[2].partition("\n## ")[0]
     entries = text("tests/unit/cues/test_cue_family.py").partition("\nCUES")[2].partition("\n}\n")[0]
+    entries += text("tests/unit/claims/cues/test_cues_of_texts.py")  # no batch of numbers has these
     for where, listed in (
         ("docs/features.md", table),
         ("CUES of its tests", entries),

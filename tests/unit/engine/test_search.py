@@ -6,6 +6,7 @@ Searchers here are variants of our own, so that they stay searchers whatever the
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -237,7 +238,7 @@ def test_of_several_proposals_at_once_the_smallest_success_is_kept(toy: Any) -> 
 @pytest.fixture
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches are compacted as where the host does not look at every round."""
-    monkeypatch.setattr(searches, "_eager", lambda _: False)
+    monkeypatch.setattr(searches, "devices", SimpleNamespace(on_host=lambda _: False))
 
 
 def broken_at_last(toys: Callable[..., Any], watched: Callable[..., Any], batch_size: int) -> tuple[Any, list[int]]:
