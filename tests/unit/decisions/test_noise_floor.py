@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from robustest.decisions.drop import mcnemar
 from robustest.decisions.noise_floor import POWER, NoiseFloor
@@ -54,6 +57,13 @@ def test_the_announced_number_of_items_shows_the_loss() -> None:
         now &= random.random(n) >= loss / chance.mean()
         shown += mcnemar(int((before & ~now).sum()), int((now & ~before).sum())) <= alpha
     assert shown / draws == pytest.approx(POWER, abs=0.06)
+
+
+@pytest.mark.parametrize("loss", [0.01, 0.4])
+def test_where_answers_never_change_only_the_lost_items_vary(loss: float) -> None:
+    still = NoiseFloor(n=100, rate=0.9, within=0.0, between=0.09, step=1.0)
+    distance = norm.isf(0.01) + norm.ppf(POWER)
+    assert still.items(loss, 0.01) == math.ceil(distance**2 * (1 - loss) / loss)
 
 
 def test_more_runs_help_until_the_items_are_too_few() -> None:
