@@ -158,7 +158,9 @@ def _regions(
     # Rows apart by their place in `origin`, which is the same for every row.
     numbers = read.reshape(-1, n, read.shape[1])
     fields = origin.reshape(-1, n, 2)[:, 0, 1]
-    rows = [_row(numbers[:, row], fields, table, most) for row in range(n)]
+    # An array without steps holds the very numbers that are read, and a threshold may be the end of a range.
+    wider = 0.0 if isinstance(given, np.ndarray) and not steps.steps else _WIDER
+    rows = [_row(numbers[:, row], fields, table, most, wider) for row in range(n)]
     whole = np.flatnonzero(np.isfinite(read).all(1))
     if not len(whole):
         raise NoBound("no bound: the classifier reads missing values in every row")
@@ -167,7 +169,7 @@ def _regions(
     return rows, read[some], model.scores(steps.transform(inputs) if steps.steps else inputs)
 
 
-def _row(numbers: Floats, fields: NDArray[np.int64], table: Any, most: int) -> RowRegion | None:
+def _row(numbers: Floats, fields: NDArray[np.int64], table: Any, most: int, wider: float) -> RowRegion | None:
     own = numbers[0]
     taken = np.zeros(len(own), dtype=bool)
     found = []
@@ -186,8 +188,8 @@ def _row(numbers: Floats, fields: NDArray[np.int64], table: Any, most: int) -> R
         listed = bool(table.block[at] | ((table.used[at] > 0) & ~table.cells[at]))
         if not listed:
             low, high = part.min(0), part.max(0)
-            wider = _WIDER * np.maximum(np.abs(low), np.abs(high))
-            low, high = low - wider, high + wider
+            around = wider * np.maximum(np.abs(low), np.abs(high))
+            low, high = low - around, high + around
             if not bool(((kept >= low) & (kept <= high)).all()):
                 raise NoBound("no bound: the model's steps neither rise nor fall with a column")
             found.append(Field(places, np.stack([low, high]), listed=False))

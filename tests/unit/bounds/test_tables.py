@@ -118,6 +118,17 @@ def test_of_thousands_of_rows_none_is_both(name: str) -> None:
     assert proven >= 0.9 * robust
 
 
+def test_a_threshold_at_the_end_of_a_range_is_not_crossed() -> None:
+    """XGBoost asks `x < 5`: of a range that begins at 5 no input is below."""
+    x = np.arange(10, dtype=np.float32)[:, None].repeat(8, 0)
+    y = (x[:, 0] >= 5).astype(int)
+    model = xgboost().fit(x, y)
+    threat = Columns({0: Whole(-1, 1)}).resolved(1, (0.0, 9.0))
+    inputs, labels = torch.arange(10.0)[:, None], torch.arange(10) >= 5
+    proven = prove_columns(model, threat, inputs, labels.long(), bounds=(0.0, 9.0))
+    assert proven.tolist() == [at not in (4, 5) for at in range(10)]
+
+
 # Frames behind encoders
 
 RNG = np.random.default_rng(0)
