@@ -409,7 +409,7 @@ def _to_pandas(pandas: Any, column: FrameColumn, values: NDArray[Any], missing: 
         return pandas.Series(listed[np.where(missing, len(listed) - 1, values)], dtype=column.dtype)
     if column.kind == "date":
         micro = np.round(values * _DAY).astype(np.int64).astype("datetime64[us]")
-        micro = np.where(missing, np.datetime64("NaT"), micro)
+        micro = np.where(missing, np.datetime64("NaT", "us"), micro)
         series = pandas.Series(micro)
         zone = column.dtype.partition(", ")[2].rstrip("]")
         if zone:
