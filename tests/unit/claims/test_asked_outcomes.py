@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from robustest import Calls, ConfigError, DataError, Deployed, ModelError, Result, Settings, TryAgain, Verdict, context
@@ -329,6 +330,11 @@ def test_a_cost_that_cannot_be_known_ends_the_claim(stored: Path, cost: Any, mes
 def test_a_score_outside_its_range_is_an_error(value: Any) -> None:
     with pytest.raises(DataError, match=r"a score in 0\.\.1"):
         rate(score=lambda answer, item: value)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.5, 1.0, np.float32(0.25), np.int64(1), True])
+def test_a_score_in_its_range_counts_as_it_is(value: Any) -> None:
+    assert rate(score=lambda answer, item: value, at_least=None, exact=True).estimate == float(value)
 
 
 def test_a_score_or_an_answer_that_breaks_is_an_error() -> None:
