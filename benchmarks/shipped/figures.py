@@ -3,7 +3,8 @@
     python benchmarks/shipped/figures.py
 
 Predictions are asked of each package's own function, one text at a time. Accuracy under one edit is by all texts at
-one edit (swap, delete, insert, substitute), written down here. It prints both, and fails where they differ.
+one edit (swap, delete, insert, substitute), as `text_attacks.py` writes them down. It prints both, and fails where
+they differ.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 warnings.simplefilter("ignore")
 
 import test_file_type as files  # noqa: E402
@@ -24,6 +25,7 @@ import test_language as language  # noqa: E402
 import test_profanity as profanity  # noqa: E402
 from magika import Magika  # noqa: E402
 from profanity_check import predict  # noqa: E402
+from text_attacks import at_one_edit  # noqa: E402
 
 from robustest import Edits, rng  # noqa: E402
 from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_shift_accuracy  # noqa: E402
@@ -42,23 +44,15 @@ def share(answers: Sequence[Any], labels: Sequence[Any]) -> float:
     return float(np.mean([answer == label for answer, label in zip(answers, labels, strict=True)]))
 
 
-def near(text: str, letters: str) -> set[str]:
-    found = {text}
-    for at in range(len(text) + 1):
-        found |= {text[:at] + letter + text[at:] for letter in letters}
-        if at < len(text):
-            found |= {text[:at] + letter + text[at + 1 :] for letter in letters} | {text[:at] + text[at + 1 :]}
-        if at + 1 < len(text):
-            found.add(text[:at] + text[at + 1] + text[at] + text[at + 2 :])
-    return found
-
-
 def under_one_edit(
     answer: Callable[[list[str]], list[Any]], texts: Sequence[str], labels: Sequence[Any], letters: str
 ) -> float:
     return float(
         np.mean(
-            [set(answer(sorted(near(text, letters)))) == {label} for text, label in zip(texts, labels, strict=True)]
+            [
+                set(answer(sorted(at_one_edit(text, letters)))) == {label}
+                for text, label in zip(texts, labels, strict=True)
+            ]
         )
     )
 

@@ -498,10 +498,11 @@ class Columns:
             at = group[0]
             whole = isinstance(rule, Whole) or (coding is not None and coding.whole_in(at))
             low, high = ranges.get(at) or (coding.range_of(at) if coding is not None else bounds)
-            if at in ranges and coding is not None and not _inside(ranges[at], coding.limits_of(at)):
-                held = " to ".join(map(as_written, coding.limits_of(at)))
-                what = f"a range of {name!r} inside {held}, which its type holds"
-                raise ConfigError(expected(what, ranges[at], "Convert the column to a wider type."))
+            if at in ranges and coding is not None:
+                least, most = coding.limits_of(at)
+                if not least <= low <= high <= most:
+                    what = f"a range of {name!r} inside {as_written(least)} to {as_written(most)}, which its type holds"
+                    raise ConfigError(expected(what, ranges[at], "Convert the column to a wider type."))
             values: Sequence[float] = ()
             if isinstance(rule, AnyOf):
                 values = self._values(name, rule, group, coding)
@@ -971,10 +972,6 @@ def _padded(rows: Sequence[Sequence[float]]) -> Tensor:
     """Return float32 rows of numbers, each with inf behind its last one."""
     longest = max(1, *map(len, rows))
     return torch.tensor([[*row, *[math.inf] * (longest - len(row))] for row in rows], dtype=torch.float32)
-
-
-def _inside(ends: tuple[float, float], limits: tuple[float, float]) -> bool:
-    return limits[0] <= ends[0] and ends[1] <= limits[1]
 
 
 def _label(name: Name) -> str:

@@ -29,7 +29,7 @@ from robustest.bounds.operations import NoBound
 from robustest.bounds.tables import prove_columns
 from robustest.data.frames import Frames
 from robustest.measure import measure_certified_accuracy, measure_robust_accuracy
-from robustest.threats import AnyOf, Columns, Linear, Whole, Within, rendered
+from robustest.threats import AnyOf, Columns, Increase, Linear, Relative, Whole, Within, rendered
 
 BOUNDS = (0.0, 9.0)
 
@@ -127,6 +127,34 @@ def test_a_threshold_at_the_end_of_a_range_is_not_crossed() -> None:
     inputs, labels = torch.arange(10.0)[:, None], torch.arange(10) >= 5
     proven = prove_columns(model, threat, inputs, labels.long(), bounds=(0.0, 9.0))
     assert proven.tolist() == [at not in (4, 5) for at in range(10)]
+
+
+@pytest.mark.parametrize("kind", [DecisionTreeClassifier, HistGradientBoostingClassifier, LogisticRegression])
+def test_no_row_is_proven_that_an_end_of_its_range_breaks(kind: Any) -> None:
+    """Labels change at the very end of one row's range, or beside it, so that thresholds lie there to the last bit."""
+    proven, every = 0, 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        scale = 10.0 ** rng.integers(-3, 6)
+        x = (rng.normal(size=(20, 2)) * scale).astype(np.float32)
+        rules = [Within(-0.1 * scale, 0.1 * scale), Relative(0.1), Increase(0.3 * scale)]
+        bounds = float(x.min()), float(x.max())
+        threat = Columns({at: rules[rng.integers(3)] for at in (0, 1)}).resolved(2, bounds)
+        region = threat.region(torch.from_numpy(x), bounds)
+        ends = [region[side].expand(20, 2) for side in ("low", "high")]
+        beyond = [torch.nextafter(one, torch.tensor(far)) for one, far in zip(ends, (-np.inf, np.inf), strict=True)]
+        shown = np.stack([rendered(threat, threat.project(z, region), region).numpy() for z in (*ends, *beyond)], 1)
+        at, column = shown[rng.integers(20)], rng.integers(2)
+        around = [np.nextafter(at, np.float32(far)) for far in (-np.inf, np.inf)]
+        train = np.concatenate([x, at, *around])
+        label = train[:, column] >= at[rng.integers(4), column]
+        model = kind(**({"max_iter": 3, "min_samples_leaf": 1} if "Hist" in kind.__name__ else {})).fit(train, label)
+        own = model.predict(x)
+        found = prove_columns(model, threat, torch.from_numpy(x), torch.from_numpy(own).long(), bounds=bounds).numpy()
+        holds = (model.predict(shown.reshape(-1, 2)).reshape(20, -1) == own[:, None]).all(1)
+        assert not (found & ~holds).any(), seed
+        proven, every = proven + found.sum(), every + holds.sum()
+    assert proven >= 0.9 * every
 
 
 # Frames behind encoders
