@@ -29,7 +29,7 @@ from robustest import (
 from robustest.attacks import GreedyMoves
 from robustest.context import Context, running
 from robustest.data.strings import Strings
-from robustest.measure import measure_robust_accuracy
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 from robustest.threats import Threat
 
 LETTERS = "abcdefghij"
@@ -375,6 +375,42 @@ def test_a_model_that_fails_on_a_changed_text_is_no_pass() -> None:
 
     with pytest.raises(ModelError, match="unknown text"):
         measure_robust_accuracy(fragile, (TEXTS, LABELS), Edits(1), at_least=0.5, attack="fast")
+
+
+def diluted(texts: Sequence[Any]) -> NDArray[Any]:
+    """A mean over all of a batch's width, padding included: a "z" turns a text of 24 letters without padding."""
+    width = max(map(len, texts))
+    turned = ["z" in text and len(text) == width == 24 for text in texts]
+    leads = [
+        right(text, 0.3) * len(text) / width * (-1 if turn else 1) for text, turn in zip(texts, turned, strict=True)
+    ]
+    return np.stack([np.negative(leads), leads], 1)
+
+
+def test_a_model_that_reads_the_padding_of_its_batch_passes_nothing() -> None:
+    """A substitution turns each text; a search pads it with the insertions that it tries beside it."""
+    turned = [f"{text[:3]}z{text[4:]}" for text in TEXTS]
+    assert (np.concatenate([diluted([text]) for text in turned]).argmax(1) != LABELS).all()
+    threat = Edits(1, kinds=("insert", "substitute"), alphabet="xyz")
+    result = measure_robust_accuracy(diluted, (TEXTS, LABELS), threat, at_least=0.4, attack="fast", exact=True)
+    assert "health:batch_dependence" in result.reasons
+    shifted = measure_shift_accuracy(diluted, (TEXTS, LABELS), "typos", at_least=0.4, exact=True)
+    assert "health:batch_dependence" in shifted.reasons
+    for texts in ([], ["", ""]):  # nothing to be longer than
+        data = ([*TEXTS, *texts], [*LABELS, *[int(right("", 0.0) > 0) for _ in texts]])
+        own = measure_shift_accuracy(SOUND, data, "typos", at_least=0.4, exact=True)
+        assert own.verdict is Verdict.PASSED
+
+
+def test_what_a_model_does_not_read_is_said_to_be_unread() -> None:
+    cut = scored(lambda text: right(text[:24], 0.3))
+    result = measure_robust_accuracy(cut, (TEXTS, LABELS), Append(4), at_least=0.5, attack=SHORT)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert any("Append(n=4) does to the texts changes a bit of their scores" in note for note in result.notes)
+    known = measure_robust_accuracy(
+        cut, (TEXTS, LABELS), Append(4), at_least=0.5, attack=SHORT, suppress=("weak_search",)
+    )
+    assert known.verdict is Verdict.PASSED
 
 
 def test_threats_and_data_must_fit() -> None:
