@@ -353,9 +353,9 @@ _SCATTERED = (
 
 
 _UNREAD = (
-    "weak_search: nothing that {threat} does to the texts changes a bit of their scores. Either the model does not read "
-    "so far, or its scores are saturated: no search can tell. If it cuts its input, put the change where it reads, by "
-    'Insert or Edits, or take note of the cut: suppress=("weak_search",). If not, give scores before they saturate'
+    "weak_search: nothing that {threat} does to the texts changes a bit of their scores. Either the model does not "
+    "read so far, or its scores are saturated, and no search can tell. If it cuts its input, change what it reads "
+    '(Insert, Edits) or accept the cut: suppress=("weak_search",). If not, give scores before they saturate'
 )
 
 

@@ -95,7 +95,7 @@ class Dependencies:
         """Note a file or folder that is made, or a variable ("variable NAME") that is set."""
         self._own.add(name)
 
-    def set(self, name: str, value: str) -> None:
+    def set_variable(self, name: str, value: str) -> None:
         """Note a variable that is set: where it had none, the first value is a default of the computation itself.
 
         The later passes of the computation have read that value, so that either state repeats it.
@@ -286,7 +286,7 @@ def _connected(database: Any) -> None:
 
 def _set(name: Any, value: Any) -> None:
     for one in watches():
-        one.set(os.fsdecode(name), os.fsdecode(value))
+        one.set_variable(os.fsdecode(name), os.fsdecode(value))
 
 
 def _unset(name: Any) -> None:

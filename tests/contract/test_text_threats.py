@@ -26,7 +26,7 @@ from robustest import (
     find_adversarial,
     labels_model,
 )
-from robustest.attacks import GreedyMoves
+from robustest.attacks import Cascade, GreedyMoves, RandomDraws, Stage
 from robustest.context import Context, running
 from robustest.data.strings import Strings
 from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
@@ -213,6 +213,7 @@ GATED: dict[str, tuple[Model, Threat, Callable[[Any], Any]]] = {
     ),
 }
 SHORT: Any = GreedyMoves(queries=300)
+WORDS = Cascade(name="words", stages=(Stage(searcher=RandomDraws(queries=300, at_once=50)), Stage(searcher=SHORT)))
 QUICK_GATES = [("hash buckets", "fast"), ("scores of a hash", SHORT), ("dead scores of one class", SHORT)]
 EVERY_GATE = [(name, attack) for name in GATED for attack in ("fast", "standard")]
 
@@ -238,6 +239,34 @@ def test_no_claim_passes_behind_a_gate(name: str, attack: Any) -> None:
 
 def threat_of_bytes(threat: Any) -> bool:
     return isinstance(threat.alphabet, bytes)
+
+
+NOTES = [
+    (" ".join(DRAW.permutation(["bill", "late", "please", "order", "thanks", *(["refund"] if label else [])])), label)
+    for label in (0, 1) * 8
+]
+
+
+@pytest.mark.parametrize(("threat", "kind"), [(Append(8), str), (Insert(8), str), (Insert(6, BYTES), bytes)])
+def test_a_rule_on_a_word_of_other_samples_is_found(threat: Threat, kind: type) -> None:
+    """Letter by letter nothing leads to the word: the scores of all other texts differ by their hash alone."""
+    if kind is str:
+        texts: list[Any] = [text for text, _ in NOTES]
+        ruled = scored(lambda text: (1 if re.search(r"\brefund\b", text) else -1) * (1 + 0.3 * hash_of(text) / 997))
+    else:
+        texts = [(b"\x7fELF\x02\x01" if label else b"MZ\x90\x00\x03\x01") + text.encode() for text, label in NOTES]
+        ruled = scored(lambda row: (1 if b"\x7fELF" in row else -1) * (1 + 0.3 * zlib.crc32(row) / 2**32))
+    labels = [label for _, label in NOTES]
+    result = measure_robust_accuracy(ruled, (texts, labels), threat, at_least=0.8, attack=WORDS, exact=True)
+    assert result.verdict is Verdict.FAILED, result.rule
+    assert not any(held for held, label in zip(result.outcomes, labels, strict=True) if label == 0)
+
+
+def test_words_tell_classes_apart_and_are_written_in_the_alphabet() -> None:
+    made = Append(6, "defnru").with_words_of(["a refund", "no fund", "the refund", "le fond"], [1, 0, 1, 0])
+    assert [bytes(word) for word in made._words] == [b"refund", b"fund"]
+    assert made == Append(6, "defnru")
+    assert str(made) == "Append(n=6)"
 
 
 def test_a_model_that_no_edit_can_break_passes() -> None:
