@@ -30,6 +30,8 @@ _MACHINERY = ("importlib", "_frozen_importlib", "linecache", "tokenize", "zipimp
 # Bytes above which size, date and some parts stand for a file's contents; number of parts, and bytes of each.
 _LARGE = 1 << 26
 _PARTS, _PART = 64, 1 << 16
+# The stamp of what is not there; and between the two stamps of a variable whose default the computation set itself.
+_ABSENT, _OR = "absent", " or "
 # Seconds after a write in which another write may leave size and date unchanged.
 _RACY = 1.0
 
@@ -93,6 +95,16 @@ class Dependencies:
         """Note a file or folder that is made, or a variable ("variable NAME") that is set."""
         self._own.add(name)
 
+    def set_variable(self, name: str, value: str) -> None:
+        """Note a variable that is set: where it had none, the first value is a default of the computation itself.
+
+        The later passes of the computation have read that value, so that either state repeats it.
+        """
+        label = f"variable {name}"
+        if self.stamps.get(label) == _ABSENT:
+            self.stamps[label] = f"{_ABSENT}{_OR}{_hash_of(value)}"
+        self.wrote(label)
+
     def moved(self, source: str, target: str) -> None:
         """Note a renamed file: if the computation wrote it, its new name needs no stamp either."""
         if source in self._own:
@@ -103,7 +115,7 @@ def outdated(stamps: Mapping[str, str]) -> str:
     """Return the first thing that differs from its stamp, in words; empty if none does."""
     for label, held in stamps.items():
         kind, _, name = label.partition(" ")
-        if kind not in _STAMPS or _STAMPS[kind](name) != held:
+        if kind not in _STAMPS or _STAMPS[kind](name) not in (held, *held.split(_OR)):
             return name if kind != "variable" else f"the environment variable {name}"
     return ""
 
@@ -272,7 +284,12 @@ def _connected(database: Any) -> None:
         _note("file", name)
 
 
-def _set(name: Any, *_: Any) -> None:
+def _set(name: Any, value: Any) -> None:
+    for one in watches():
+        one.set_variable(os.fsdecode(name), os.fsdecode(value))
+
+
+def _unset(name: Any) -> None:
     for one in watches():
         one.wrote(f"variable {os.fsdecode(name)}")
 
@@ -284,7 +301,7 @@ _EVENTS: dict[str, Callable[..., None]] = {
     "os.mkdir": _made,
     "os.rename": _renamed,
     "os.putenv": _set,
-    "os.unsetenv": _set,
+    "os.unsetenv": _unset,
     "sqlite3.connect": _connected,
 }
 
@@ -368,7 +385,7 @@ def _file(path: str) -> str:
             _hashes[which] = found
         return _hashes[which]
     except OSError:
-        return "absent"
+        return _ABSENT
 
 
 def _hash_of_parts(file: BinaryIO, size: int) -> str:
@@ -388,7 +405,7 @@ def _path(path: str) -> str:
     try:
         status = os.stat(path)
     except OSError:
-        return "absent"
+        return _ABSENT
     # A folder's date changes with every file in it, so only its type counts.
     if stat.S_ISDIR(status.st_mode):
         return "folder"
@@ -399,7 +416,7 @@ def _folder(path: str) -> str:
     try:
         return hashlib.sha256("\0".join(sorted(os.listdir(path))).encode("utf-8", "surrogateescape")).hexdigest()
     except OSError:
-        return "absent"
+        return _ABSENT
 
 
 def _variable(name: str) -> str:
@@ -407,9 +424,13 @@ def _variable(name: str) -> str:
         # pytest names the running test in a variable: it differs from run to run of one computation.
         held = sorted(pair for pair in os.environ.items() if pair[0] != "PYTEST_CURRENT_TEST")
         return hashlib.sha256(repr(held).encode("utf-8", "surrogateescape")).hexdigest()
-    # Hashed, since it may be a secret.
     value = os.environ.get(name)
-    return "absent" if value is None else hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+    return _ABSENT if value is None else _hash_of(value)
+
+
+def _hash_of(value: str) -> str:
+    """Return the stamp of a variable's value, which may be a secret."""
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 _STAMPS: dict[str, Callable[[str], str]] = {"file": _file, "path": _path, "folder": _folder, "variable": _variable}

@@ -331,3 +331,29 @@ def test_processes_have_no_stamp(work: Callable[[], object]) -> None:
 
 def test_a_stamp_of_a_kind_that_is_not_known_does_not_hold() -> None:
     assert outdated({"oracle x": "1"}) == "x"
+
+
+def test_a_variable_without_value_may_have_the_default_that_the_computation_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ACME", raising=False)
+    by = of(lambda: os.environ.setdefault("ACME", "cache"))
+    assert outdated(by.stamps) == ""
+    monkeypatch.setenv("ACME", "other")
+    assert outdated(by.stamps) == "the environment variable ACME"
+    monkeypatch.delenv("ACME")
+    assert outdated(by.stamps) == ""
+
+
+def test_a_variable_that_the_computation_changes_again_and_again_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACME", raising=False)
+
+    def count() -> None:
+        for _ in range(3):
+            os.environ["ACME"] = str(int(os.environ.get("ACME", "0")) + 1)
+
+    by = of(count)
+    assert outdated(by.stamps) == "the environment variable ACME"
+    monkeypatch.setenv("ACME", "5")
+    kept = of(count)
+    assert outdated(kept.stamps) == "the environment variable ACME"
