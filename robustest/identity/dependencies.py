@@ -505,7 +505,8 @@ def _wrappers() -> Iterator[None]:
         try:
             yield
         finally:
-            sys.meta_path.remove(late)
+            with suppress(ValueError):  # the computation has put another list there
+                sys.meta_path.remove(late)
     finally:
         for owner, name, old in reversed(replaced):
             setattr(owner, name, old)
