@@ -12,7 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,126 @@ def test_processes_have_no_stamp(work: Callable[[], object]) -> None:
 
 def test_a_stamp_of_a_kind_that_is_not_known_does_not_hold() -> None:
     assert outdated({"oracle x": "1"}) == "x"
+
+
+ACME = """
+class Table:  # stands for a class in C
+    def __init__(self, path=None, mode="r"):
+        self.path = path
+
+class Reader:
+    def load(self, path):
+        return path
+
+def read(path=None, mode="r"):
+    return path
+"""
+
+
+@pytest.fixture
+def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module whose functions open files without an audit event, importable but not imported."""
+    name = f"acme_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(ACME)
+    (tmp_path / f"{name}_user.py").write_text(f"from {name} import read as taken, Table\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(dependencies._BLIND, name, ("read", "Table", "Reader.load"))
+    yield name
+    for module in (name, f"{name}_user"):
+        sys.modules.pop(module, None)
+
+
+def test_calls_that_open_files_in_c_are_seen_wherever_they_are_called_from(acme: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("1")
+    module, user = importlib.import_module(acme), importlib.import_module(f"{acme}_user")
+    read, table = module.read, module.Table
+    calls: list[Callable[[], object]] = [
+        lambda: module.read(path),
+        lambda: module.read(path=str(path)),
+        lambda: user.taken(os.fsencode(path)),
+        lambda: user.Table(path),
+        lambda: module.Reader().load(path),
+    ]
+    for call in calls:
+        by = of(call)
+        assert seen(by) == {str(path)}
+        assert by.unknowable == ""
+    assert (module.read, user.taken, module.Table) == (read, read, table)  # nothing stays wrapped
+
+
+def test_a_module_imported_by_the_computation_itself_is_seen_too(acme: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("1")
+    by = of(lambda: importlib.import_module(f"{acme}_user").taken(path))
+    assert str(path) in seen(by)
+    assert importlib.import_module(acme).read.__qualname__ == "read"
+    path.write_text("2")
+    assert outdated(by.stamps) == str(path)
+    assert seen(of(lambda: importlib.import_module(f"{acme}_user").taken(path))) == {str(path)}
+
+
+def test_what_such_a_call_reads_and_no_file_has_is_named(acme: str, tmp_path: Path) -> None:
+    module = importlib.import_module(acme)
+    for first in ("https://example.com/a.csv", str(tmp_path / "*.csv"), str(tmp_path), ["a", "b"], None, 0):
+        assert "read" in of(lambda first=first: module.read(first)).unknowable
+    with open(os.devnull) as file:
+        assert of(lambda: module.read(file)).unknowable == ""
+    assert of(lambda: module.read(np.ones(2))).unknowable == ""
+
+    def write() -> None:
+        module.read(tmp_path / "new", "w")
+        (tmp_path / "new").write_text("1")
+        module.read(tmp_path / "new")
+
+    written = of(write)
+    assert seen(written) == set()
+    assert written.unknowable == ""
+
+
+def test_a_class_in_c_stays_a_class_while_it_is_watched(acme: str) -> None:
+    module = importlib.import_module(acme)
+    before = module.Table()
+
+    def work() -> None:
+        assert isinstance(before, module.Table)
+        assert isinstance(module.Table(), module.Table)
+        assert issubclass(types.new_class("Derived", (module.Table,)), module.Table)
+        assert module.Table.__name__ == "Table"
+
+    of(work)
+
+
+@pytest.mark.parametrize("package", ["h5py", "pandas", "polars", "pyarrow", "soundfile", "xgboost"])
+def test_readers_of_tables_sounds_and_trees_are_seen(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    package_ = pytest.importorskip(package)
+    if package == "h5py":
+        with package_.File("x", "w") as file:
+            file["a"] = np.ones(3)
+        calls = [lambda: package_.File("x")["a"][:], lambda: package_.File("x", "r")["a"][:]]
+    elif package == "soundfile":
+        package_.write("x", np.zeros(100), 8000, format="WAV")
+        calls = [lambda: package_.read("x"), lambda: package_.SoundFile("x").read()]
+    elif package == "xgboost":
+        package_.train({}, package_.DMatrix(np.ones((9, 2)), np.arange(9.0)), 1).save_model("x.json")
+        os.rename("x.json", "x")
+        calls = [lambda: package_.Booster().load_model("x")]
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").table({"a": [1, 2]}), "x")
+        if package == "pandas":
+            calls = [lambda: package_.read_parquet("x")]
+        elif package == "polars":
+            calls = [lambda: package_.read_parquet("x"), lambda: package_.scan_parquet("x").collect()]
+        else:
+            calls = [lambda: parquet.read_table("x"), lambda: parquet.ParquetFile("x").read()]
+    for call in calls:
+        by = of(call)
+        assert "file x" in by.stamps
+        assert by.unknowable == ""
 
 
 def test_a_variable_without_value_may_have_the_default_that_the_computation_set(
