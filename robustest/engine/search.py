@@ -198,7 +198,8 @@ def search(
             # Keep the results of the evaluations: new successes, smaller ones, better attempts.
             for point, output in shown:
                 margin = task.margin(output, problem.y)
-                quiet = eager and margin.min().item() > 0  # no row is misclassified
+                # No row is misclassified but those that were broken before.
+                quiet = eager and (margin if rows.whole else margin.where(rows.alive, torch.inf)).min().item() > 0
                 size = inside = None
                 if not always_inside or smallest:
                     if quiet and not bool((margin < rows.margin).any()):
