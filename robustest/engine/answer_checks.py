@@ -239,7 +239,8 @@ def _near_texts(coding: Strings, x: Tensor) -> tuple[list[Any], list[Any]]:
 
     One each in other capitals, with another end, with more blanks and with another beginning.
     """
-    blank, letter = (" ", "e") if coding.kind == "str" else (b" ", b"e")
+    marks: tuple[Any, Any] = (" ", "e") if coding.kind == "str" else (b" ", b"e")
+    blank, letter = marks
     # No claim has passed them. By words, if there are several: their beginnings are no sample's.
     words = [text.split(blank) for text in coding.decode(x[: len(_STEPS)])]
     turned = [blank.join(each[::-1]) if len(each) > 1 else each[0][::-1] for each in words]
