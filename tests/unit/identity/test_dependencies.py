@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import io
 import linecache
 import multiprocessing
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -14,6 +17,8 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +302,7 @@ def test_variables_are_seen_in_a_process_that_has_watched_often() -> None:
 
 def test_a_variable_that_is_set_first_is_its_own_and_no_value_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_SECRET", "hunter2")
+    monkeypatch.setenv("ACME", "0")  # undone afterwards, whatever `work` sets
 
     def work() -> None:
         os.environ["ACME"] = "1"
@@ -304,7 +310,6 @@ def test_a_variable_that_is_set_first_is_its_own_and_no_value_is_kept(monkeypatc
         assert os.environ["ACME_SECRET"]
 
     by = of(work)
-    monkeypatch.delenv("ACME", raising=False)
     assert seen(by, "variable") == {"ACME_SECRET"}
     assert "hunter2" not in str(by.stamps)
 
@@ -332,6 +337,235 @@ def test_processes_have_no_stamp(work: Callable[[], object]) -> None:
 
 def test_a_stamp_of_a_kind_that_is_not_known_does_not_hold() -> None:
     assert outdated({"oracle x": "1"}) == "x"
+
+
+def test_of_a_large_file_parts_from_its_first_byte_to_its_last_are_read() -> None:
+    class Reads(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            places.append((self.tell(), size))
+            return super().read(size)
+
+    places: list[tuple[int, int | None]] = []
+    size, part = 1 << 24, 1 << 16
+    before = dependencies._hash_of_parts(Reads(bytes(size)), size)
+    assert len(places) == 64
+    assert {length for _, length in places} == {part}
+    starts = [start for start, _ in places]
+    assert (starts[0], starts[-1] + part) == (0, size)
+    assert max(b - a for a, b in pairwise(starts)) - min(b - a for a, b in pairwise(starts)) <= 1
+    for at in (0, part - 1, starts[1], starts[31] + 5, size - part, size - 1):
+        content = bytearray(size)
+        content[at] = 1
+        assert dependencies._hash_of_parts(Reads(content), size) != before, at
+
+
+@pytest.mark.parametrize(("size", "whole"), [(99, True), (100, True), (101, False)])
+def test_files_up_to_the_border_are_read_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, whole: bool
+) -> None:
+    monkeypatch.setattr(dependencies, "_LARGE", 100)
+    monkeypatch.setattr(dependencies, "_PART", 10)
+    monkeypatch.setattr(dependencies, "_PARTS", 2)
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(bytes(size))
+    other.write_bytes(bytes(50) + b"1" + bytes(size - 51))
+    os.utime(path, (9, 9)), os.utime(other, (9, 9))
+    assert (dependencies._file(str(path)) == dependencies._file(str(other))) is not whole
+    os.utime(other, (8, 8))  # of a large file the date counts, and of no other
+    assert dependencies._file(str(path)) != dependencies._file(str(other))
+    os.utime(path, (7, 7))
+    assert (dependencies._file(str(path)).startswith(f"{size} ")) is not whole
+
+
+@pytest.mark.parametrize(("age", "kept"), [(0.0, False), (0.5, False), (1.0, True), (60.0, True)])
+def test_the_hash_of_a_file_is_kept_once_another_write_would_change_its_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, kept: bool
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("1")
+    now = path.stat().st_ctime + age
+    os.utime(path, (now - age, now - age - 100))  # an older date of the content, as a copy has
+    now = path.stat().st_ctime + age
+    monkeypatch.setattr(dependencies, "_hashes", {})
+    monkeypatch.setattr(dependencies.time, "time", lambda: now)
+    first = dependencies._file(str(path))
+    assert bool(dependencies._hashes) is kept
+    assert dependencies._file(str(path)) == first == hashlib.sha256(b"1").hexdigest()
+
+
+def test_what_stands_for_a_file_is_none_of_a_folder_or_of_nothing(tmp_path: Path) -> None:
+    assert dependencies._file(str(tmp_path)) == "no regular file"
+    assert dependencies._file(str(tmp_path / "none")) == "absent"
+    assert dependencies._path(str(tmp_path)) == "folder"
+    assert dependencies._path(str(tmp_path / "none")) == "absent"
+    assert dependencies._folder(str(tmp_path / "none")) == "absent"
+
+
+def test_of_a_path_that_is_asked_for_type_size_and_date_count(tmp_path: Path) -> None:
+    path, link = tmp_path / "a", tmp_path / "folder"
+    path.write_text("1")
+    os.utime(path, (9, 9))
+    found = [dependencies._path(str(path))]
+    for text, date in (("22", 9), ("22", 8), ("1", 9)):
+        path.write_text(text)
+        os.utime(path, (date, date))
+        found.append(dependencies._path(str(path)))
+    assert found[0] == found[-1]
+    assert len(set(found)) == 3
+    link.mkdir()
+    before = dependencies._path(str(link)), dependencies._folder(str(link))
+    (link / "b").touch()
+    assert dependencies._path(str(link)) == before[0], "the date of a folder is that of its files"
+    assert dependencies._folder(str(link)) != before[1]
+
+
+def test_the_contents_of_a_file_take_the_place_of_its_status(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    Path(path).touch()
+    by = Dependencies()
+    by.read("path", path)
+    assert list(by.stamps) == [f"path {path}"]
+    by.read("file", path)
+    by.read("path", path)
+    by.read("folder", str(tmp_path))
+    assert list(by.stamps) == [f"file {path}", f"folder {tmp_path}"]
+
+
+def test_stamps_of_an_earlier_computation_are_added_but_for_what_this_one_wrote(tmp_path: Path) -> None:
+    by, own = Dependencies(), tmp_path / "own"
+    by.stamps["file b"] = "as read here"
+    by.wrote(str(own))
+    by.wrote("variable MINE")
+    by.read_again({f"file {own}": "1", "file a": "2", "file b": "3", "variable MINE": "4", "variable THEIRS": "5"})
+    assert by.stamps == {"file b": "as read here", "file a": "2", "variable THEIRS": "5"}
+    by.read("file", os.path.relpath(own))
+    by.read("variable", "MINE")
+    assert len(by.stamps) == 3
+    by.moved(str(own), "/elsewhere/new")
+    by.moved("/elsewhere/theirs", "/elsewhere/old")
+    by.read("file", "/elsewhere/new")
+    by.read("file", "/elsewhere/old")
+    assert seen(by) == {"a", "b", "/elsewhere/old"}
+
+
+def test_a_thread_of_its_own_watch_hears_itself_alone_and_also_what_no_other_watch_hears(tmp_path: Path) -> None:
+    names = ("outside", "here", "away", "there")
+    for name in names:
+        (tmp_path / name).touch()
+    every, here = Dependencies(), Dependencies()
+    with watched(every):
+        read(tmp_path / "outside")
+        with dependencies.watched_here(here):
+            read(tmp_path / "here")
+            thread = threading.Thread(target=read, args=(tmp_path / "there",))
+            thread.start(), thread.join()
+            assert dependencies.watches() == [here, every]
+            with dependencies.unwatched():
+                read(tmp_path / "away")
+                assert dependencies.watches() == [here]
+            assert dependencies.watches() == [here, every]
+        assert dependencies.watches() == [every]
+    assert dependencies.watches() == []
+    assert seen(every) == {str(tmp_path / name) for name in ("outside", "here", "there")}
+    assert seen(here) == {str(tmp_path / name) for name in ("here", "away")}
+
+
+def test_what_cannot_be_found_again_is_no_dependency_that_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    by, first = Dependencies(), Dependencies(unknowable="asks an oracle")
+    with watched(by), watched(first):
+        gone.rmdir()
+        with suppress(OSError):
+            os.stat("weights")
+        os.chdir(tmp_path)
+    assert by.unknowable == "reads 'weights', which cannot be found again"
+    assert first.unknowable == "asks an oracle", "the first one is named"
+
+
+def test_a_descriptor_is_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+
+    def work() -> None:
+        number = os.open(path, os.O_RDONLY)
+        os.stat(number)
+        with os.fdopen(number) as file:
+            file.read()
+        os.listdir(os.fspath(tmp_path))
+        os.listdir()
+
+    by = of(work)
+    assert set(by.stamps) == {f"file {path}", f"folder {tmp_path}", "folder ."}
+    assert by.unknowable == ""
+
+
+@pytest.mark.parametrize("name", ["a.so", "a.pyc", "a.pyi", "a.dll", "a.pyd"])
+def test_compiled_code_has_an_identity_of_its_own(tmp_path: Path, name: str) -> None:
+    for one in (name, f"{name}.txt"):
+        (tmp_path / one).touch()
+    assert seen(of(lambda: [read(tmp_path / one) for one in (name, f"{name}.txt")])) == {str(tmp_path / f"{name}.txt")}
+
+
+def test_a_database_is_its_file_and_its_logs(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    sqlite3.connect(path).close()
+
+    def work(name: str, **how: Any) -> Dependencies:
+        return of(lambda: sqlite3.connect(name, **how).close())
+
+    by = work(str(path))
+    assert {f"file {path}{end}" for end in ("", "-wal", "-journal")} <= set(by.stamps)
+    assert by.unknowable == ""
+    for name in ("", ":memory:"):
+        assert (work(name).stamps, work(name).unknowable) == ({}, "")
+    assert work(f"file:{path}?mode=ro", uri=True).unknowable == f"opens the database file:{path}?mode=ro"
+
+
+@pytest.mark.parametrize("event", sorted(dependencies._OUTWARD))
+def test_what_reaches_outward_is_named_while_it_is_watched(event: str) -> None:
+    by = of(lambda: sys.audit(event))
+    assert by.unknowable == dependencies._OUTWARD[event]
+    other = Dependencies()
+    with watched(other), dependencies.unwatched():
+        sys.audit(event)
+        sys.audit("robustest.of_no_interest")
+    assert other.unknowable == ""
+
+
+def test_nothing_is_stamped_or_wrapped_after_the_last_block(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    by = of(lambda: None)
+    read(path)
+    os.environ.get("ACME")
+    assert by.stamps == {}
+    assert dependencies._blocks == 0
+
+
+def test_an_entry_names_the_first_thing_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME", "1")
+    for name in "ab":
+        (tmp_path / name).write_text("1")
+
+    def work() -> None:
+        read(tmp_path / "a")
+        read(tmp_path / "b")
+        os.environ.get("ACME")
+
+    by = of(work)
+    assert outdated(by.stamps) == ""
+    monkeypatch.setenv("ACME", "2")
+    assert outdated(by.stamps) == "the environment variable ACME"
+    (tmp_path / "b").write_text("2")
+    assert outdated(by.stamps) == str(tmp_path / "b")
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "a")
+    every = of(lambda: dict(os.environ)).stamps["variable *"]
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "b")
+    assert of(lambda: dict(os.environ)).stamps["variable *"] == every
 
 
 ACME = """
