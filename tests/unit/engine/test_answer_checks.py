@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,20 +130,20 @@ def test_two_samples_are_passed_beside_others() -> None:
 
 
 class Remembers(nn.Module):
-    """Gives an input near one of its last queries the same answer as that."""
+    """Gives an input near the query before it, in the same place of the batch, that query's answer."""
 
     def __init__(self, within: float) -> None:
         super().__init__()
         self.one = nn.Parameter(torch.ones(()))
-        self.within, self.known = within, list[tuple[Tensor, Tensor]]()
+        self.within, self.known = within, list[Tensor]()
 
     def forward(self, x: Tensor) -> Tensor:
-        wave, old = torch.cos(1000 * x[:, 0]) * self.one, list(self.known)
+        wave = torch.cos(1000 * x[:, 0]) * self.one
         logits = torch.stack([wave, 0 * wave], 1)
-        for row in range(len(x)):
-            near = [answer for at, answer in old if float((at - x[row]).abs().max()) <= self.within]
-            logits[row] = near[0] if near else logits[row]
-            self.known.append((x[row].detach(), logits[row].detach()))
+        if self.known and self.known[0].shape == x.shape:
+            near = (self.known[0] - x).abs().amax(1, keepdim=True) <= self.within
+            logits = torch.where(near, self.known[1], logits)
+        self.known[:] = [x.detach(), logits.detach()]
         return logits
 
 
@@ -150,7 +151,7 @@ class Remembers(nn.Module):
 def test_a_memory_of_queries_shows_at_its_distance(within: float, failed: int) -> None:
     """Second queries lie .1, .03, .01 and .003 from the first."""
     evaluator, chunk = setting(Remembers(within))
-    early = probe_history(evaluator, chunk)
+    early = probe_history(evaluator, replace(chunk, x=chunk.x - 0.25))  # far from the bounds
     assert evaluator.health.counts("history_dependence") == (failed, 4)
     assert early is not None
     assert len(early.x) == 2
