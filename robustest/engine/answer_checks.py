@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import rng
+from robustest.data.strings import Strings
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.planted import draws
@@ -123,7 +124,25 @@ def check_forward(
     for row in {0, len(x) - 1} if len(x) > 1 else ():
         one = slice(row, row + 1)
         changed[one] |= moved(evaluator, first[one], evaluator.logits(x[one]), usual)
+    if isinstance(chunk.coding, Strings):
+        changed |= _beside_longer(evaluator, chunk.coding, x, first, usual)
     evaluator.health.count("batch_dependence", failed=int(changed.sum()), tried=len(x))
+
+
+def _beside_longer(evaluator: Evaluator, coding: Strings, x: Tensor, logits: Tensor, usual: Tensor) -> Tensor:
+    """Return (n,) bool: texts x (n, L) whose logits (n, *O) change beside a text that is longer than each of them.
+
+    A model that pads a batch to its longest text may read the padding. Samples of the same length do not show that, and
+    a search does not either: its proposals are mostly longer than the sample, and pad all others.
+    """
+    texts = coding.decode(x)
+    longer = 2 * max(texts, key=len) or coding.decode(x.new_full((1, 8), ord("a")))[0]
+    rows = coding.encode([*texts, longer]).to(x)
+    try:
+        beside = evaluator.logits(rows)[: len(x)]
+    except ModelError:  # a text as long as no sample, for which the model need not be made
+        return torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    return moved(evaluator, logits, beside, usual)
 
 
 def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor) -> None:
