@@ -431,6 +431,60 @@ def test_a_model_that_reads_the_padding_of_its_batch_passes_nothing() -> None:
         assert own.verdict is Verdict.PASSED
 
 
+HELD: dict[Any, Any] = {}
+
+
+class Remembering:
+    """A model that gives a text the answer of an earlier one with the same key; capitals turn the class."""
+
+    def __init__(self, key: Callable[[str], str]) -> None:
+        self.key, self.held = key, dict[str, Any]()
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[Any]:
+        return np.array([self.held.setdefault(self.key(text), of_capitals([text])[0]) for text in texts])
+
+
+of_capitals = scored(lambda text: right(text.lower(), 0.3) * (1 if text == text.lower() else -1))
+
+
+def closed_over() -> Model:
+    held: dict[str, Any] = {}
+    return lambda texts: np.array([held.setdefault(text.lower(), of_capitals([text])[0]) for text in texts])
+
+
+def in_a_global(texts: Sequence[str]) -> NDArray[Any]:
+    return np.array([HELD.setdefault(text.lower(), of_capitals([text])[0]) for text in texts])
+
+
+def in_a_default(texts: Sequence[str], held: dict[Any, Any] = {}) -> NDArray[Any]:  # noqa: B006 - the mistake itself
+    return np.array([held.setdefault(text.lower(), of_capitals([text])[0]) for text in texts])
+
+
+CACHES = {
+    "an object": Remembering(str.lower),
+    "its method": Remembering(str.lower).__call__,
+    "a closure": closed_over(),
+    "a global": in_a_global,
+    "a default": in_a_default,
+}
+
+
+@pytest.mark.parametrize("where", CACHES)
+def test_a_cache_that_takes_one_text_for_another_passes_nothing(where: str) -> None:
+    """In capitals each text gets the answer of the text itself, which was asked first; alone all are wrong."""
+    assert (of_capitals([text.upper() for text in TEXTS]).argmax(1) != LABELS).all()
+    result = measure_shift_accuracy(CACHES[where], (TEXTS, LABELS), "casing", severity=5, at_least=0.9, exact=True)
+    assert "health:history_dependence" in result.reasons
+
+
+def test_a_cache_of_the_texts_themselves_changes_nothing() -> None:
+    asked = Remembering(str)
+    result = measure_shift_accuracy(asked, (TEXTS, LABELS), lambda texts: texts[::1], at_least=0.9, exact=True)
+    assert "health:history_dependence" not in result.reasons
+    assert {*asked.held} >= {*TEXTS}
+    assert len(asked.held) == len(TEXTS) + 1, "beside a longer text; copies were asked all others"
+
+
 def test_what_a_model_does_not_read_is_said_to_be_unread() -> None:
     cut = scored(lambda text: right(text[:24], 0.3))
     result = measure_robust_accuracy(cut, (TEXTS, LABELS), Append(4), at_least=0.5, attack=SHORT)
