@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +93,6 @@ class Ending:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: object) -> Ending:
-        """Inverse of `to_dict`.
-
-        Raises:
-            KeyError: a field is missing.
-            TypeError: a field is unknown or has the wrong type.
-            ValueError: phase, outcome or attempt is out of range.
-        """
-        return cls(**_checked_fields(cls, "an ending", data))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
@@ -139,35 +128,6 @@ class Session:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "deselected": list(self.deselected)}
-
-    @classmethod
-    def from_dict(cls, data: object) -> Session:
-        """Inverse of `to_dict`; raises KeyError or TypeError if the mapping is malformed."""
-        return cls(**_checked_fields(cls, "pytest's summary", data))
-
-
-_KINDS = {"str": "text", "int": "a whole number", "bool": "true or false"}
-
-
-def _checked_fields(cls: type[Any], what: str, data: object) -> dict[str, Any]:
-    """Return the fields of a dataclass from a JSON object that may come from another machine."""
-    if not isinstance(data, dict):
-        raise TypeError(expected(f"the fields of {what}", data))
-    kinds = {one.name: str(one.type) for one in fields(cls)}
-    if surplus := sorted(set(data) - set(kinds)):
-        raise TypeError(f"Expected the fields of {what} but got also {surplus}")
-    values = {}
-    for name, kind in kinds.items():
-        value = data[name]
-        if kind == "tuple[str, ...]":
-            if type(value) is not list or not all(type(one) is str for one in value):
-                raise TypeError(expected(f"{name} of {what} to list texts", value))
-            value = tuple(value)
-        # `isinstance` would let true pass for a whole number.
-        elif type(value).__name__ != kind:
-            raise TypeError(expected(f"{name} of {what} to be {_KINDS[kind]}", value))
-        values[name] = value
-    return values
 
 
 _EXIT_CODES = {
