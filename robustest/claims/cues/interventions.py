@@ -27,9 +27,6 @@ from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Verdict
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 
-# Associations of properties with errors that are less certain are left to the JSON file and the page.
-_LIKELY = 0.01
-
 CUE_NAMES = {
     "accuracy_off": "accuracy, cue off",
     "accuracy_on": "accuracy, cue on",
@@ -68,11 +65,6 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
             )
             for one in found["proposed"]
         ] or [("proposed", "no cue")]
-        lines += [
-            ("errors", f"go with {one['property']}, p = {one['p']:.2g}")
-            for one in found["errors_go_with"]
-            if one["p"] <= _LIKELY
-        ]
         lines += [("left out", why) for why in found["left_out"]]
     sensitivity, models = details["sensitivity"], {"simulated": "simulated control", "trained": "trained control"}
     controls = [
