@@ -7,17 +7,15 @@ in volts and one in degrees change alike; a constant channel has no range, and o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real
 from robustest.errors import ConfigError, expected
-from robustest.shifts.signals import SignalChange, SignalFamily
+from robustest.shifts.signals import SignalChange, SignalFamily, number
 
 _HELD = "ffill"
 
@@ -46,14 +44,8 @@ class Drift(SignalChange):
         n_drift_points: points after the start, >= 1.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"max_drift": "of the range", "n_drift_points": "points"}
-
-    max_drift: float
-    n_drift_points: int = 3
-
-    def __post_init__(self) -> None:
-        checked_real("max_drift", self.max_drift, 0)
-        checked_whole("n_drift_points", self.n_drift_points, 1)
+    max_drift: float = field(metadata=number("of the range", 0))
+    n_drift_points: int = field(default=3, metadata=number("points", 1, whole=True))
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         steps = rng.normal(rng.fold(key, "drift"), (x.shape[1], self.n_drift_points))
@@ -74,12 +66,7 @@ class Jitter(SignalChange):
         scale: standard deviation, as a share of the channel's range, >= 0.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"scale": "of the range"}
-
-    scale: float
-
-    def __post_init__(self) -> None:
-        checked_real("scale", self.scale, 0)
+    scale: float = field(metadata=number("of the range", 0))
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         return torch.addcmul(x, rng.normal(rng.fold(key, "jitter"), x.shape[1:]), _range(x) * self.scale)
@@ -96,14 +83,8 @@ class TimeWarp(SignalChange):
         n_speed_change: changes of speed, >= 1.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"max_speed_ratio": "times", "n_speed_change": "changes"}
-
-    max_speed_ratio: float
-    n_speed_change: int = 3
-
-    def __post_init__(self) -> None:
-        checked_real("max_speed_ratio", self.max_speed_ratio, 1)
-        checked_whole("n_speed_change", self.n_speed_change, 1)
+    max_speed_ratio: float = field(metadata=number("times", 1))
+    n_speed_change: int = field(default=3, metadata=number("changes", 1, whole=True))
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         last = x.shape[2] - 1
@@ -142,13 +123,11 @@ class Dropout(SignalChange):
         fill: the reading of a sensor that fails: "ffill" repeats its last one, or a number.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"share": "of the time"}
-
-    share: float
+    share: float = field(metadata=number("of the time", 0, 1))
     fill: float | str = _HELD
 
     def __post_init__(self) -> None:
-        checked_real("share", self.share, 0, 1)
+        SignalChange.__post_init__(self)  # super() fails in a class that slots made anew
         _checked_fill(self.fill)
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
@@ -167,13 +146,11 @@ class Missing(SignalChange):
         fill: as for `Dropout`.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"p": "of the readings"}
-
-    p: float
+    p: float = field(metadata=number("of the readings", 0, 1))
     fill: float | str = _HELD
 
     def __post_init__(self) -> None:
-        checked_real("p", self.p, 0, 1)
+        SignalChange.__post_init__(self)  # super() fails in a class that slots made anew
         _checked_fill(self.fill)
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
