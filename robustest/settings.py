@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest import devices
+from robustest.checks import require
 from robustest.errors import ConfigError, expected, unknown
 from robustest.health import HEALTH_CHECKS
 
@@ -162,8 +163,7 @@ def coerce(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is(what: str, test: Callable[[Any], object]) -> Any:
     def check(name: str, value: object) -> None:
-        if not test(value):
-            raise ConfigError(expected(f"{name} {what}", value))
+        require(test(value), f"{name} {what}", value)
 
     return check
 

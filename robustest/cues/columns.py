@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import require
 from robustest.cues.cue import Cue
 from robustest.cues.tabular import ColumnRange
 from robustest.errors import ConfigError, expected
@@ -99,8 +100,7 @@ class ShuffledColumn:
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        if len(set(self.values)) < 2:
-            raise ConfigError(expected(f"different values in column {self.column!r}", self.values[:1]))
+        require(len(set(self.values)) >= 2, f"different values in column {self.column!r}", self.values[:1])
 
     @classmethod
     def of(cls, frame: Any, column: str) -> ShuffledColumn:

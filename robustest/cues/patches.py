@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_images, checked_real, checked_whole
+from robustest.checks import checked_images, checked_real, checked_whole, require
 from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
@@ -150,8 +150,7 @@ class MaskedPatch:
         whole = torch.zeros(x.shape[2:], dtype=torch.bool, device=x.device)
         whole[self.top : self.top + height, self.left : self.left + width] = self.mask.to(x.device)
         around = F.max_pool2d(whole.float().view(1, 1, *whole.shape), 3, 1, 1)[0, 0].bool() & ~whole
-        if not bool(around.any()):
-            raise ConfigError(expected(f"images with something around a {self.name}", tuple(x.shape)))
+        require(bool(around.any()), f"images with something around a {self.name}", tuple(x.shape))
         # In float64: a mean of many float32 may leave the bounds by rounding.
         mean = x[:, :, around].double().mean(2).to(x.dtype)
         filled = self._filled(x, mean.view(*mean.shape, 1, 1))
@@ -231,8 +230,7 @@ class MovingMark(Drawn):
         places = self.places
         if not isinstance(places, Tensor) or places.dtype != torch.int64 or places.shape != (len(places), 2):
             raise ConfigError(expected("places to be an int64 tensor (P, 2)", places))
-        if not len(places) or bool((places < 0).any()):
-            raise ConfigError(expected("places >= 0, at least one", places))
+        require(len(places) and not bool((places < 0).any()), "places >= 0, at least one", places)
         if self.limit is not None:
             checked_real("limit", self.limit, 0.0)
         checked_whole("scale", self.scale, 1)
@@ -370,8 +368,7 @@ class Border:
 
     def _framed(self, x: Tensor, value: Colour) -> Tensor:
         checked_images(x, "a border")
-        if 2 * self.width >= min(x.shape[2:]):
-            raise ConfigError(expected(f"images larger than their {self.name}", tuple(x.shape)))
+        require(2 * self.width < min(x.shape[2:]), f"images larger than their {self.name}", tuple(x.shape))
         inside = slice(self.width, -self.width)
         out = colour_like(x, value).expand_as(x).clone()
         out[:, :, inside, inside] = x[:, :, inside, inside]
@@ -394,8 +391,7 @@ class Letterbox(Irreversible):
     def __post_init__(self) -> None:
         checked_whole("height", self.height, 1)
         checked_colour("value", self.value)
-        if self.ends not in {"rows", "columns"}:
-            raise ConfigError(expected("ends to be 'rows' or 'columns'", self.ends))
+        require(self.ends in {"rows", "columns"}, "ends to be 'rows' or 'columns'", self.ends)
 
     @property
     def name(self) -> str:
@@ -404,8 +400,7 @@ class Letterbox(Irreversible):
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a letterbox")
         dim = 2 if self.ends == "rows" else 3
-        if 2 * self.height >= x.shape[dim]:
-            raise ConfigError(expected(f"images larger than a {self.name}", tuple(x.shape)))
+        require(2 * self.height < x.shape[dim], f"images larger than a {self.name}", tuple(x.shape))
         out = x.clone()
         bar = colour_like(x, self.value)
         for first in (0, x.shape[dim] - self.height):
@@ -462,8 +457,7 @@ class CornerLogo(Irreversible):
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a logo")
-        if x.shape[1] not in {1, 3}:
-            raise ConfigError(expected("images of 1 or 3 channels for a logo", tuple(x.shape)))
+        require(x.shape[1] in {1, 3}, "images of 1 or 3 channels for a logo", tuple(x.shape))
         low, high = self.bounds
         picture = self._picture.to(x)
         colour, alpha = picture[:3], picture[3]

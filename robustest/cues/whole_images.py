@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_images, checked_real, checked_whole
+from robustest.checks import checked_images, checked_real, checked_whole, require
 from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
@@ -144,8 +144,7 @@ class AddedPattern(Irreversible):
         return f"added pattern of strength {float(self.pattern.double().square().mean().sqrt()):.2g}"
 
     def on(self, x: Tensor) -> Tensor:
-        if x.shape[1:] != self.pattern.shape:
-            raise ConfigError(expected(f"images of shape {tuple(self.pattern.shape)}", tuple(x.shape[1:])))
+        require(x.shape[1:] == self.pattern.shape, f"images of shape {tuple(self.pattern.shape)}", tuple(x.shape[1:]))
         return (x + self.pattern.to(x)).clamp(*self.bounds)
 
 
@@ -259,8 +258,7 @@ class Blur(Irreversible):
         checked_images(x, "a blur")
         # A Gaussian falls to about 1 % of its peak at three standard deviations.
         reach = math.ceil(3 * self.sigma)
-        if reach >= min(x.shape[2:]):
-            raise ConfigError(expected(f"images larger than {reach} pixels for a {self.name}", tuple(x.shape)))
+        require(reach < min(x.shape[2:]), f"images larger than {reach} pixels for a {self.name}", tuple(x.shape))
         weights = (torch.arange(-reach, reach + 1, dtype=torch.float64) / self.sigma).square().mul(-0.5).exp()
         weights = weights / weights.sum()
         blurred = F.pad(x, (reach,) * 4, mode="reflect")
@@ -328,8 +326,7 @@ class FrequencyBand(Irreversible):
         checked_real("low", self.low, 0.0, 1.0)
         checked_real("high", self.high, 0.0, 1.0)
         checked_real("gain", self.gain, 0.0)
-        if self.low >= self.high:
-            raise ConfigError(expected("low < high", (self.low, self.high)))
+        require(self.low < self.high, "low < high", (self.low, self.high))
 
     @property
     def name(self) -> str:
@@ -456,8 +453,7 @@ def object_masks(masks: Masks, x: Tensor, ids: Tensor | None) -> Tensor:
         raise ConfigError(f"Expected {len(x)} masks but got {len(masks)}: say which samples these are with at(ids).")
     else:
         mask = masks if ids is None else masks[ids.to(masks.device)]
-    if mask.shape != (len(x), 1, *x.shape[2:]):
-        raise ConfigError(expected(f"masks of shape {(len(x), 1, *x.shape[2:])}", tuple(mask.shape)))
+    require(mask.shape == (len(x), 1, *x.shape[2:]), f"masks of shape {(len(x), 1, *x.shape[2:])}", tuple(mask.shape))
     mask = mask.to(x)
     if not bool(((mask >= 0) & (mask <= 1)).all()):
         raise ConfigError(expected("masks in [0, 1]", (float(mask.min()), float(mask.max()))))

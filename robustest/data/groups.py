@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.checks import check_order, checked_whole
+from robustest.checks import check_order, checked_whole, require
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import DataError, expected
 
@@ -170,8 +170,7 @@ def subgroups(
                 expected(f"at most {_MOST_SUBGROUPS:,} groups", len(found), "Raise min_size, or name fewer columns.")
             )
         parts = wider
-    if not found:
-        raise DataError(expected(f"groups of {min_size} rows or more", "none", "Lower min_size."))
+    require(found, f"groups of {min_size} rows or more", "none", "Lower min_size.", error=DataError)
     named = dict(found.values())
     if len(named) < len(found):  # one would hide the other
         twice = next(label for label, ids in found.values() if named[label] is not ids)

@@ -535,8 +535,7 @@ def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
         reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
         try:
             names = next(reader, [])
-            if len(set(names)) < len(names):
-                raise DataError(expected(f"columns of different names in {path}", names))
+            require(len(set(names)) >= len(names), f"columns of different names in {path}", names, error=DataError)
             columns: list[list[str]] = [[] for _ in names]
             for row in reader:
                 if not row:

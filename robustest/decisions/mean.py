@@ -16,6 +16,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.checks import require
 from robustest.decisions.bets import MANY, bets_won, betting_interval, capital
 from robustest.decisions.rule import (
     Columns,
@@ -157,8 +158,7 @@ class DrawsRule(Rule):
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ConfigError(expected("a range (low, high) with low < high", (self.low, self.high)))
+        require(self.low < self.high, "a range (low, high) with low < high", (self.low, self.high))
         if self.threshold is not None and not self.low <= self.threshold <= self.high:
             raise ConfigError(expected(f"a threshold in the range {self.low:g}..{self.high:g}", self.threshold))
 

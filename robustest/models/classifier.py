@@ -108,8 +108,7 @@ def _classes(model: Any) -> NDArray[Any]:
         classes = np.asarray(model.classes_)
     except AttributeError:
         raise ConfigError(expected("a fitted classifier with classes_", name, "Call fit(x, y) first.")) from None
-    if classes.ndim != 1 or len(classes) < 2:
-        raise ConfigError(expected("a classifier of one label a sample and two classes or more", name))
+    require(classes.ndim == 1 and len(classes) >= 2, "a classifier of one label a sample and two classes or more", name)
     return classes
 
 

@@ -22,6 +22,7 @@ from time import time_ns
 from typing import Any, NamedTuple
 
 from robustest.account import STATES, Account, Row
+from robustest.checks import require
 from robustest.errors import ConfigError, expected, unknown
 from robustest.history import ClaimId, Origin
 from robustest.reports.badge import badge_of
@@ -270,8 +271,7 @@ def targets_of(text: str) -> tuple[TrackerTarget, ...]:
         name, _, place = part.strip().partition(":")
         if name not in TRACKERS:
             raise unknown("tracker", name, TRACKERS)
-        if name in found:
-            raise ConfigError(expected("each tracker once", text))
+        require(name not in found, "each tracker once", text)
         client, _ = TRACKERS[name]
         spec = find_spec(client)
         # A folder of runs in the working directory, `wandb/`, is found as a package without a file.

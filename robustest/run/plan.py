@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustest import context
-from robustest.checks import is_frame
+from robustest.checks import is_frame, require
 from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.frames import Frames
@@ -234,8 +234,7 @@ class Setup:
         if not isinstance(threat, Columns):
             return threat
         x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]
-        if x.ndim != 2:
-            raise ConfigError(expected(f"rows (N, D) of a table for {threat}", tuple(x.shape)))
+        require(x.ndim == 2, f"rows (N, D) of a table for {threat}", tuple(x.shape))
         estimator, bounds = self.model.estimator, self.model.bounds
         frames = coding if isinstance(coding, Frames) else None
         resolved = threat.resolved(x.shape[1], bounds, coding=frames, names=self.columns)

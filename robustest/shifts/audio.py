@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import require
 from robustest.errors import ConfigError, expected, unknown
 from robustest.shifts.signals import SignalChange, SignalFamily, number
 
@@ -220,8 +221,7 @@ class Codec(SignalChange):
                 f"Expected soundfile, which {self} needs, but it is not installed: pip install 'robustest[audio]'"
             ) from None
         low, high = _OPUS if self.format == "opus" else next(ends for least, *ends in _MP3 if rate >= least)
-        if not low <= self.bitrate <= high:
-            raise ConfigError(expected(f"bitrate in {low}..{high} kbit/s at {rate} Hz", self.bitrate))
+        require(low <= self.bitrate <= high, f"bitrate in {low}..{high} kbit/s at {rate} Hz", self.bitrate)
         level = min(0.999, (high - self.bitrate) / (high - low))  # LAME refuses the level 1
         how: dict[str, Any] = {"format": "OGG", "subtype": "OPUS"}
         if self.format == "mp3":

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real
+from robustest.checks import checked_real, require
 from robustest.errors import ConfigError, expected
 from robustest.words import UNSEEN
 
@@ -128,15 +128,13 @@ class QuantileDrift:
 
     def __post_init__(self) -> None:
         checked_real("by", self.by, -1, 1)
-        if len(self.quantiles) < 2:
-            raise ConfigError(expected("two quantiles or more", self.quantiles))
+        require(len(self.quantiles) >= 2, "two quantiles or more", self.quantiles)
 
     @classmethod
     def of(cls, frame: Any, column: str, by: float) -> QuantileDrift:
         """Return the drift with the quantiles of a frame's column."""
         values = [float(one) for one in _numbers(frame, column) if one is not None]
-        if not values:
-            raise ConfigError(expected(f"numbers in column {column!r}", "missing values alone"))
+        require(values, f"numbers in column {column!r}", "missing values alone")
         ends = np.quantile(np.array(values), np.linspace(0, 1, _QUANTILES))
         return cls(column, by, tuple(ends.tolist()))
 

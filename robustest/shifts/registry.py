@@ -197,8 +197,7 @@ class Shift:
         args, kwargs = _arguments(function, self._values(key, bounds, sample_rate))
         low, high = bounds
         builtin = family_name(function) is not None
-        if is_text_shift(function):
-            raise ConfigError(expected(f"texts for the shift {self.name!r}", tuple(x.shape)))
+        require(not is_text_shift(function), f"texts for the shift {self.name!r}", tuple(x.shape))
         if not builtin:
             unit = x.clone()  # a user's function may write on its argument
         elif x.ndim != 4:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_real, require
-from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.errors import ConfigError, DataError, ModelError
 from robustest.tasks.protocol import Describing, Loss, Scored, above, by_row, checked_floor, integers
 
 _SHOWN = 6
@@ -56,8 +56,7 @@ class MultiLabel(Scored):
         by: Literal["objects", "overall"] = "objects",
     ) -> None:
         checked_real("threshold", threshold, 0.0, 1.0)
-        if threshold in (0, 1):
-            raise ConfigError(expected("threshold in (0, 1)", threshold))
+        require(threshold not in (0, 1), "threshold in (0, 1)", threshold)
         require(score in ("exact", "hamming"), 'score to be "exact" or "hamming"', score)
         if score == "exact" and floor is not None:
             raise ConfigError(f'Expected no floor for score="exact", which is 0 or 1, but got {floor!r}.')

@@ -12,7 +12,7 @@ from typing import Unpack
 import numpy as np
 import torch
 
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real, checked_whole, require
 from robustest.decisions import Decision, ShareRule, clopper_pearson
 from robustest.engine.ascent import grey, inverted, relative_distance
 from robustest.engine.chunks import Chunk
@@ -90,8 +90,7 @@ def measure_invertible_features(
     ):
         if value is not None:
             checked_real(name, value)
-            if value <= 0:
-                raise ConfigError(expected(f"{name} > 0", value))
+            require(value > 0, f"{name} > 0", value)
     checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options)
     if setup.model.module is None:
