@@ -659,8 +659,7 @@ def sparse_stability(
     """
     checked_real("lam", lam, 1e-300)
     checked_whole("subsamples", subsamples, 1)
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
-        raise ConfigError(expected("share in (0, 1)", share))
+    require(not isinstance(share, bool) and isinstance(share, (int, float)) and 0 < share < 1, "share in (0, 1)", share)
     k = checked_rows(features, labels)
     lambdas = [lam * _FAR ** (1 - i / _WAYPOINTS) for i in range(1, _WAYPOINTS + 1)]  # warm starts, as on a path
     positive = torch.zeros(k, features.shape[1])

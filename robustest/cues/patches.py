@@ -489,8 +489,7 @@ class TextOverlay(Irreversible):
     value: Colour = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not self.text.strip():
-            raise ConfigError(expected("text that is not blank", self.text))
+        require(isinstance(self.text, str) and self.text.strip(), "text that is not blank", self.text)
         checked_whole("top", self.top, 0)
         checked_whole("left", self.left, 0)
         if self.height is not None:

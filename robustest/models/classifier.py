@@ -455,8 +455,7 @@ def estimator_model(model: object) -> Classifier:
 
 
 def _check(fn: object, max_queries: object) -> None:
-    if not callable(fn) or isinstance(fn, type):
-        raise ConfigError(expected("a function from a numpy batch to predictions", fn))
+    require(callable(fn) and not isinstance(fn, type), "a function from a numpy batch to predictions", fn)
     if max_queries is not None and (type(max_queries) is not int or max_queries < 1):
         raise ConfigError(expected("max_queries to be None or a whole number >= 1", max_queries))
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_real, require
 from robustest.shifts.signals import SignalChange, SignalFamily, number
 
 _HELD = "ffill"
@@ -109,8 +108,7 @@ def _filled(x: Tensor, gone: Tensor, fill: float | str) -> Tensor:
 
 def _checked_fill(fill: object) -> None:
     if fill != _HELD:
-        if isinstance(fill, str):
-            raise ConfigError(expected('fill to be "ffill" or a number', fill))
+        require(not isinstance(fill, str), 'fill to be "ffill" or a number', fill)
         checked_real("fill", fill)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest.checks import moved_rows
+from robustest.checks import moved_rows, require
 from robustest.cues import Cue, FrameCue, FunctionCue, NullCue, Phrase, distances, for_samples, switched
 from robustest.data.coding import Coding
 from robustest.data.frames import Frames
@@ -144,8 +144,7 @@ def in_tensors(cue: Cue | FrameCue, coding: Coding | None) -> Cue:
             raise ConfigError(
                 expected(f"a frame for the cue {cue.name}", "an array", "Use ConstantToken, ColumnRange.")
             )
-        if isinstance(cue, Phrase):
-            raise ConfigError(expected(f"texts or bytes for the cue {cue.name}", "an array", "Use TokenAnywhere."))
+        require(not isinstance(cue, Phrase), f"texts or bytes for the cue {cue.name}", "an array", "Use TokenAnywhere.")
         return cue
     if isinstance(cue, FrameCue) and isinstance(coding, Frames):
         return cue.coded(coding)
