@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +90,6 @@ class Ending:
     def red(self) -> bool:
         return self.outcome in RED
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
@@ -125,9 +122,6 @@ class Session:
         more = f", and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
         tests = "one robustness test" if count == 1 else f"{count} robustness tests"
         return f"{tests} deselected{by}: {', '.join(self.deselected[:_MOST_NAMED])}{more}"
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "deselected": list(self.deselected)}
 
 
 _EXIT_CODES = {
@@ -175,11 +169,6 @@ class Row:
     @property
     def red(self) -> bool:
         return self.state in RED
-
-    def to_dict(self) -> dict[str, Any]:
-        result = None if self.result is None else self.result.to_dict()
-        ending = None if self.ending is None else self.ending.to_dict()
-        return {"test": self.test, "result": result, "problem": self.problem, "replay": self.replay, "ending": ending}
 
 
 def first_line(text: str) -> str:

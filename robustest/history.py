@@ -14,11 +14,11 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from robustest.errors import expected
 from robustest.typed import check_fields
@@ -55,9 +55,6 @@ class ClaimId:
         # Names of tests may be too long for a file name, or differ in case alone; the digest keeps their files apart.
         return f"{_PLAIN.sub('-', name)[:40].strip('-') or 'claim'}-{self.digest}.jsonl"
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -83,9 +80,6 @@ class Origin:
             raise TypeError(expected('a time like "2026-01-31T12:00:00Z"', self.committed))
         if len(self.versions) > _LONGEST_VERSIONS:
             raise TypeError(expected(f"versions in at most {_LONGEST_VERSIONS} characters", self.versions))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class HistoryEntry(NamedTuple):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
 from robustest.errors import TruthValueError, expected
-from robustest.typed import check_fields, from_plain
+from robustest.typed import check_fields, from_plain, to_plain
 from robustest.words import count_of, exactly, sentence
 
 Value = str | int | float | bool
@@ -524,7 +524,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return this result as plain JSON types."""
-        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
@@ -539,19 +540,3 @@ class Result:
 
 LONG = frozenset({"outcomes", "pairing"})
 """Fields as long as the data, which short reports leave out."""
-
-
-def _plain(value: Any) -> object:
-    # Exact types: a subclass, such as numpy's float64, would return from JSON as another type; NaN is no JSON. They are
-    # first, as there is an outcome for each sample.
-    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, StrEnum):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-    raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
@@ -39,6 +40,23 @@ def from_plain(cls: Callable[..., T], data: object, what: str) -> T:
         if name not in data:
             raise KeyError(name)
     return cls(**{name: _made(hint, data[name], f"{name} of {what}") for name, hint in hints.items()})
+
+
+def to_plain(value: Any) -> Any:
+    """Return plain JSON types, the inverse of `from_plain`; raise TypeError for any other value inside."""
+    # Exact types: a subclass, such as numpy's float64, would return from JSON as another type; NaN is no JSON. They are
+    # first, as there is an outcome for each sample.
+    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
+    raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")
 
 
 def check_fields(value: Any, what: str) -> None:

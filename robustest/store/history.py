@@ -27,7 +27,7 @@ from robustest.errors import StoreError, expected
 from robustest.history import ClaimId, HistoryEntry
 from robustest.safe_files import read_below, write_atomic
 from robustest.store.files import alone
-from robustest.typed import from_plain
+from robustest.typed import from_plain, to_plain
 
 # Most bytes of a file.
 LARGEST = 64 * 2**20
@@ -163,7 +163,7 @@ def add(folder: Path, entries: Mapping[ClaimId, Iterable[HistoryEntry]]) -> None
             runs.setdefault((one.time, one.commit, one.committed, one.dirty, one.versions), []).append((claim, one))
             requirements = _requirements(one)
             line = _line([_digest(requirements), *requirements])
-            lines.setdefault(claim.file, {first_line(claim=claim.to_dict())}).add(line)
+            lines.setdefault(claim.file, {first_line(claim=to_plain(claim))}).add(line)
     for (time, *_), found in runs.items():
         lines.setdefault(f"runs-{time[:7]}.jsonl", {first_line(runs=time[:7])}).update(run_lines(found))
     _join(folder, lines)
