@@ -24,7 +24,7 @@ from PIL import Image
 from robustest.checks import checked_whole
 from robustest.claims.representations.feature_pictures import picture_features as picture_features
 from robustest.claims.representations.feature_pictures import picture_inversions as picture_inversions
-from robustest.errors import ConfigError, StoreError, expected
+from robustest.errors import ConfigError, StoreError, expected, not_installed
 from robustest.reports.text import name_of_class
 from robustest.results import Counterexample, Result
 from robustest.safe_files import open_regular
@@ -225,9 +225,7 @@ def _figure(width: float, height: float, path: str | os.PathLike[str] | None) ->
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            "Expected Matplotlib for pictures but it is not installed. Install it: pip install 'robustest[pictures]'"
-        ) from error
+        raise not_installed("Matplotlib for pictures", "pictures") from error
     # `pyplot` would choose a backend and keep the figure for the life of the process.
     return Figure(figsize=(width, height), layout="constrained")
 

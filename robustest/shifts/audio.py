@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import require
-from robustest.errors import ConfigError, expected, unknown
+from robustest.errors import ConfigError, expected, not_installed, unknown
 from robustest.shifts.signals import SignalChange, SignalFamily, number
 
 
@@ -217,9 +217,7 @@ class Codec(SignalChange):
         try:
             import soundfile
         except ImportError:
-            raise ConfigError(
-                f"Expected soundfile, which {self} needs, but it is not installed: pip install 'robustest[audio]'"
-            ) from None
+            raise not_installed(f"soundfile, which {self} needs,", "audio") from None
         low, high = _OPUS if self.format == "opus" else next(ends for least, *ends in _MP3 if rate >= least)
         require(low <= self.bitrate <= high, f"bitrate in {low}..{high} kbit/s at {rate} Hz", self.bitrate)
         level = min(0.999, (high - self.bitrate) / (high - low))  # LAME refuses the level 1
