@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_images, checked_real, checked_whole, require
+from robustest.checks import check_ranges, checked_images, checked_real, checked_whole, real, require, whole
 from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
@@ -33,16 +33,15 @@ class PixelPatch:
         value, off_value: the values when on and off; `off_value` as in inputs without the cue.
     """
 
-    top: int
-    left: int
-    height: int = 1
-    width: int = 1
+    top: int = field(metadata=whole(0))
+    left: int = field(metadata=whole(0))
+    height: int = field(default=1, metadata=whole(1))
+    width: int = field(default=1, metadata=whole(1))
     value: Colour = 1.0
     off_value: Colour = 0.0
 
     def __post_init__(self) -> None:
-        for name, low in (("top", 0), ("left", 0), ("height", 1), ("width", 1)):
-            checked_whole(name, getattr(self, name), low)
+        check_ranges(self)
         for name in ("value", "off_value"):
             checked_colour(name, getattr(self, name))
 
@@ -75,14 +74,13 @@ class PatternPatch:
         pattern, off_pattern: (C, h, w) when on and off, in input units; None leaves inputs unchanged.
     """
 
-    top: int
-    left: int
+    top: int = field(metadata=whole(0))
+    left: int = field(metadata=whole(0))
     pattern: Tensor
     off_pattern: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
+        check_ranges(self)
         checked_pattern("pattern", self.pattern, "(C, h, w)")
         if self.off_pattern is not None:
             checked_pattern("off_pattern", self.off_pattern, "(C, h, w)")
@@ -122,19 +120,16 @@ class MaskedPatch:
             channels); None changes all.
     """
 
-    top: int
-    left: int
+    top: int = field(metadata=whole(0))
+    left: int = field(metadata=whole(0))
     pattern: Tensor
     mask: Tensor
-    tolerance: float | None = None
+    tolerance: float | None = field(default=None, metadata=real(0))
 
     def __post_init__(self) -> None:
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
+        check_ranges(self)
         checked_pattern("pattern", self.pattern, "(C, h, w)")
         _check_mask(self.mask, self.pattern)
-        if self.tolerance is not None:
-            checked_real("tolerance", self.tolerance, 0.0)
 
     @property
     def name(self) -> str:
@@ -178,15 +173,14 @@ class Transplant(Irreversible, Drawn):
         pool: (M, C, h, w) patches, of which each sample gets one.
     """
 
-    top: int
-    left: int
+    top: int = field(metadata=whole(0))
+    left: int = field(metadata=whole(0))
     pool: Tensor
     seed: int = 0
     ids: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
+        check_ranges(self)
         checked_pattern("pool", self.pool, "(M, C, h, w)")
 
     @property
@@ -219,21 +213,19 @@ class MovingMark(Drawn):
     pool: Tensor
     mask: Tensor
     places: Tensor
-    limit: float | None = None
-    scale: int = 1
+    limit: float | None = field(default=None, metadata=real(0))
+    scale: int = field(default=1, metadata=whole(1))
     seed: int = 0
     ids: Tensor | None = None
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         checked_pattern("pool", self.pool, "(M, C, h, w)")
         _check_mask(self.mask, self.pool)
         places = self.places
         if not isinstance(places, Tensor) or places.dtype != torch.int64 or places.shape != (len(places), 2):
             raise ConfigError(expected("places to be an int64 tensor (P, 2)", places))
         require(len(places) and not bool((places < 0).any()), "places >= 0, at least one", places)
-        if self.limit is not None:
-            checked_real("limit", self.limit, 0.0)
-        checked_whole("scale", self.scale, 1)
 
     @property
     def name(self) -> str:
@@ -483,17 +475,14 @@ class TextOverlay(Irreversible):
     """
 
     text: str
-    top: int = 0
-    left: int = 0
-    height: int | None = None
+    top: int = field(default=0, metadata=whole(0))
+    left: int = field(default=0, metadata=whole(0))
+    height: int | None = field(default=None, metadata=whole(1))
     value: Colour = 1.0
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         require(isinstance(self.text, str) and self.text.strip(), "text that is not blank", self.text)
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
-        if self.height is not None:
-            checked_whole("height", self.height, 1)
         checked_colour("value", self.value)
 
     @property

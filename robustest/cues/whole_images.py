@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_images, checked_real, checked_whole, require
+from robustest.checks import check_ranges, checked_images, checked_real, checked_whole, real, require
 from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
@@ -157,17 +157,15 @@ class Grating(Irreversible, Drawn):
         strength: amplitude in input units, > 0.
     """
 
-    down: float
-    across: float
-    strength: float
+    down: float = field(metadata=real(-0.5, 0.5))
+    across: float = field(metadata=real(-0.5, 0.5))
+    strength: float = field(metadata=real(1e-9))
     bounds: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
     ids: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checked_real("down", self.down, -0.5, 0.5)
-        checked_real("across", self.across, -0.5, 0.5)
-        checked_real("strength", self.strength, 1e-9)
+        check_ranges(self)
         if not self.down and not self.across:
             raise ConfigError("Expected down or across other than 0 but got a grating without waves.")
 
@@ -192,13 +190,13 @@ class AddedNoise(Irreversible, Drawn):
         sigma: standard deviation in input units, > 0.
     """
 
-    sigma: float
+    sigma: float = field(metadata=real(1e-9))
     bounds: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
     ids: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checked_real("sigma", self.sigma, 1e-9)
+        check_ranges(self)
 
     @property
     def name(self) -> str:
@@ -317,15 +315,13 @@ class FrequencyBand(Irreversible):
         gain: factor of the band when on: 0 removes it, 2 doubles it.
     """
 
-    low: float
-    high: float
-    gain: float = 0.0
+    low: float = field(metadata=real(0, 1))
+    high: float = field(metadata=real(0, 1))
+    gain: float = field(default=0.0, metadata=real(0))
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        checked_real("low", self.low, 0.0, 1.0)
-        checked_real("high", self.high, 0.0, 1.0)
-        checked_real("gain", self.gain, 0.0)
+        check_ranges(self)
         require(self.low < self.high, "low < high", (self.low, self.high))
 
     @property

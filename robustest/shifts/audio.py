@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import require
+from robustest.checks import check_ranges, real, require, whole
 from robustest.errors import ConfigError, expected, not_installed, unknown
-from robustest.shifts.signals import SignalChange, SignalFamily, number
+from robustest.shifts.signals import SignalChange, SignalFamily
 
 
 def _decibels(value: float) -> float:
@@ -39,7 +39,7 @@ class Noise(SignalChange):
         snr: dB.
     """
 
-    snr: float = field(metadata=number("dB"))
+    snr: float = field(metadata=real() | {"unit": "dB"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         noise = rng.normal(rng.fold(key, "noise"), x.shape[1:])
@@ -56,7 +56,7 @@ class Gain(SignalChange):
         gain: dB; 0 changes nothing.
     """
 
-    gain: float = field(metadata=number("dB", high=300))
+    gain: float = field(metadata=real(high=300) | {"unit": "dB"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         return x * _decibels(self.gain)
@@ -72,7 +72,7 @@ class Clipping(SignalChange):
         percentile: percent of the elements that are cut, in 0..100; 0 changes nothing.
     """
 
-    percentile: float = field(metadata=number("%", 0, 100))
+    percentile: float = field(metadata=real(0, 100) | {"unit": "%"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         sizes = x.abs().flatten(1).sort(1).values
@@ -93,8 +93,8 @@ class Reverberation(SignalChange):
         drr: direct-to-reverberant ratio in dB.
     """
 
-    rt60: float = field(metadata=number("s", 0))
-    drr: float = field(default=0.0, metadata=number("dB"))
+    rt60: float = field(metadata=real(0) | {"unit": "s"})
+    drr: float = field(default=0.0, metadata=real() | {"unit": "dB"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         rate, length = self.required(sample_rate), x.shape[2]
@@ -125,7 +125,7 @@ class Delay(SignalChange):
         delay: milliseconds, >= 0; rounded to whole samples.
     """
 
-    delay: float = field(metadata=number("ms", 0))
+    delay: float = field(metadata=real(0) | {"unit": "ms"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         late = min(x.shape[2], round(self.delay * self.required(sample_rate) / 1000))
@@ -143,8 +143,8 @@ class LowPass(SignalChange):
         rolloff: dB by which each octave above is weaker, > 0.
     """
 
-    cutoff: float = field(metadata=number("Hz", 1e-3))
-    rolloff: float = field(default=12.0, metadata=number("dB per octave", 1e-3, 1000))
+    cutoff: float = field(metadata=real(1e-3) | {"unit": "Hz"})
+    rolloff: float = field(default=12.0, metadata=real(1e-3, 1000) | {"unit": "dB per octave"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         # Twice the length: the end of the signal must not leak into its beginning.
@@ -167,10 +167,10 @@ class MuLaw(SignalChange):
         quantization_channels: levels, even, >= 4; 256 are the telephone's 8 bits.
     """
 
-    quantization_channels: int = field(default=256, metadata=number("levels", 4, whole=True))
+    quantization_channels: int = field(default=256, metadata=whole(4) | {"unit": "levels"})
 
     def __post_init__(self) -> None:
-        SignalChange.__post_init__(self)  # super() fails in a class that slots made anew
+        check_ranges(self)
         if self.quantization_channels % 2:
             raise ConfigError(expected("quantization_channels to be even", self.quantization_channels))
 
@@ -199,11 +199,11 @@ class Codec(SignalChange):
         format: "mp3" (audiomentations: Mp3Compression) or "opus", which takes 8, 12, 16, 24 and 48 kHz.
     """
 
-    bitrate: float = field(metadata=number("kbit/s", 1))
+    bitrate: float = field(metadata=real(1) | {"unit": "kbit/s"})
     format: str = "mp3"
 
     def __post_init__(self) -> None:
-        SignalChange.__post_init__(self)  # super() fails in a class that slots made anew
+        check_ranges(self)
         if self.format not in ("mp3", "opus"):
             raise unknown("format", self.format, ["mp3", "opus"])
 
@@ -253,7 +253,7 @@ class TimeStretch(SignalChange):
         rate: factor of the tempo, in 0.1..10; 1 changes nothing.
     """
 
-    rate: float = field(metadata=number("times", 0.1, 10))
+    rate: float = field(metadata=real(0.1, 10) | {"unit": "times"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         # 1. Short-time spectra X_k, a hop apart. 2. Spectrum j of the result is read at time j * rate: its magnitude

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real, require
-from robustest.shifts.signals import SignalChange, SignalFamily, number
+from robustest.checks import check_ranges, checked_real, real, require, whole
+from robustest.shifts.signals import SignalChange, SignalFamily
 
 _HELD = "ffill"
 
@@ -43,8 +43,8 @@ class Drift(SignalChange):
         n_drift_points: points after the start, >= 1.
     """
 
-    max_drift: float = field(metadata=number("of the range", 0))
-    n_drift_points: int = field(default=3, metadata=number("points", 1, whole=True))
+    max_drift: float = field(metadata=real(0) | {"unit": "of the range"})
+    n_drift_points: int = field(default=3, metadata=whole(1) | {"unit": "points"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         steps = rng.normal(rng.fold(key, "drift"), (x.shape[1], self.n_drift_points))
@@ -65,7 +65,7 @@ class Jitter(SignalChange):
         scale: standard deviation, as a share of the channel's range, >= 0.
     """
 
-    scale: float = field(metadata=number("of the range", 0))
+    scale: float = field(metadata=real(0) | {"unit": "of the range"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         return torch.addcmul(x, rng.normal(rng.fold(key, "jitter"), x.shape[1:]), _range(x) * self.scale)
@@ -82,8 +82,8 @@ class TimeWarp(SignalChange):
         n_speed_change: changes of speed, >= 1.
     """
 
-    max_speed_ratio: float = field(metadata=number("times", 1))
-    n_speed_change: int = field(default=3, metadata=number("changes", 1, whole=True))
+    max_speed_ratio: float = field(metadata=real(1) | {"unit": "times"})
+    n_speed_change: int = field(default=3, metadata=whole(1) | {"unit": "changes"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         last = x.shape[2] - 1
@@ -121,11 +121,11 @@ class Dropout(SignalChange):
         fill: the reading of a sensor that fails: "ffill" repeats its last one, or a number.
     """
 
-    share: float = field(metadata=number("of the time", 0, 1))
+    share: float = field(metadata=real(0, 1) | {"unit": "of the time"})
     fill: float | str = _HELD
 
     def __post_init__(self) -> None:
-        SignalChange.__post_init__(self)  # super() fails in a class that slots made anew
+        check_ranges(self)
         _checked_fill(self.fill)
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
@@ -144,11 +144,11 @@ class Missing(SignalChange):
         fill: as for `Dropout`.
     """
 
-    p: float = field(metadata=number("of the readings", 0, 1))
+    p: float = field(metadata=real(0, 1) | {"unit": "of the readings"})
     fill: float | str = _HELD
 
     def __post_init__(self) -> None:
-        SignalChange.__post_init__(self)  # super() fails in a class that slots made anew
+        check_ranges(self)
         _checked_fill(self.fill)
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:

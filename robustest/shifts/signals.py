@@ -6,15 +6,13 @@ batch. Five of them, from mild to severe, are a family with a name.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real, checked_severity, checked_whole, require
+from robustest.checks import check_ranges, checked_severity, require
 from robustest.errors import ConfigError, expected
 
 # Elements of a piece of a batch: transforms of a piece stay in a processor's cache, and memory does not grow with the
@@ -22,25 +20,16 @@ from robustest.errors import ConfigError, expected
 _ELEMENTS = 1 << 19
 
 
-def number(unit: str, low: float = -math.inf, high: float = math.inf, *, whole: bool = False) -> dict[str, Any]:
-    """Return the metadata of a field of a `SignalChange`: its unit, for reports, and its range, ends included."""
-    return {"unit": unit, "low": low, "high": high, "whole": whole}
-
-
 class SignalChange(ABC):
     """A change of signals (n, C, T); a shift for any claim on a shift.
 
-    Raises:
-        ConfigError: a field is outside the range that its `number` states.
+    The metadata of a field are its range and its unit, for reports: `real(0, 100) | {"unit": "%"}`.
     """
 
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        for each in fields(self):  # type: ignore[arg-type]
-            if about := each.metadata:
-                value, low, high = getattr(self, each.name), about["low"], about["high"]
-                checked_whole(each.name, value, low) if about["whole"] else checked_real(each.name, value, low, high)
+        check_ranges(self)
 
     def __call__(self, x: Tensor, key: Tensor, sample_rate: int | None = None) -> Tensor:
         """Return changed signals of x's shape and type, computed in float32 without gradients; x is not changed.

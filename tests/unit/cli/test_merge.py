@@ -245,7 +245,7 @@ def test_shards_that_collected_other_tests_are_named(
 
 
 def test_shards_of_another_count_are_named(shards: list[Path], edit: Make, robustest: Make) -> None:
-    edit(shards[1], shard={"index": 2, "count": 3, "tests": TESTS})
+    edit(shards[1], shard={"index": 2, "count": 3, "tests": TESTS, "reported": None})
     done = robustest("merge", *shards)
     assert done.code == 3
     assert "one of 3" in done.err
