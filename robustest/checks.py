@@ -73,6 +73,16 @@ def is_frame(x: object) -> bool:
     return type(x).__module__.partition(".")[0] in {"pandas", "polars"} and hasattr(x, "columns")
 
 
+def column_of(frame: Any, name: str) -> list[Any]:
+    """Return the values of a column of a frame, None for missing ones; raise ConfigError if the frame lacks it."""
+    names = list(getattr(frame, "columns", ()))
+    require(name in names, f"a frame with the column {name!r}", names[:10])
+    column = frame[name]
+    missing = (column.isna() if hasattr(column, "isna") else column.is_null()).to_numpy()
+    values = column.tolist() if hasattr(column, "tolist") else column.to_list()
+    return [None if none else value for value, none in zip(values, missing, strict=True)]
+
+
 def checked_images(x: Tensor, what: str) -> None:
     """Raise ConfigError unless x is (N, C, H, W)."""
     require(x.ndim == 4, f"images (N, C, H, W) for {what}", tuple(x.shape))

@@ -66,28 +66,21 @@ class PixelPatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PatternPatch:
+class PatternPatch(Irreversible):
     """A small picture at a fixed place.
 
     Args:
         top, left: first row and column, >= 0.
-        pattern, off_pattern: (C, h, w) when on and off, in input units; None leaves inputs unchanged.
+        pattern: (C, h, w), in input units.
     """
 
     top: int = field(metadata=whole(0))
     left: int = field(metadata=whole(0))
     pattern: Tensor
-    off_pattern: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_ranges(self)
         checked_pattern("pattern", self.pattern, "(C, h, w)")
-        if self.off_pattern is not None:
-            checked_pattern("off_pattern", self.off_pattern, "(C, h, w)")
-            if self.off_pattern.shape != self.pattern.shape:
-                raise ConfigError(
-                    expected(f"off_pattern of shape {tuple(self.pattern.shape)}", tuple(self.off_pattern.shape))
-                )
 
     @property
     def name(self) -> str:
@@ -95,16 +88,10 @@ class PatternPatch:
         return f"{height}x{width} pattern at row {self.top}, column {self.left}"
 
     def on(self, x: Tensor) -> Tensor:
-        return self._pasted(x, self.pattern)
-
-    def off(self, x: Tensor) -> Tensor:
-        return x if self.off_pattern is None else self._pasted(x, self.off_pattern)
-
-    def _pasted(self, x: Tensor, pattern: Tensor) -> Tensor:
-        channels, height, width = pattern.shape
+        channels, height, width = self.pattern.shape
         _check_room(x, self.name, channels, self.top + height, self.left + width)
         out = x.clone()
-        out[:, :, self.top : self.top + height, self.left : self.left + width] = pattern.to(x)
+        out[:, :, self.top : self.top + height, self.left : self.left + width] = self.pattern.to(x)
         return out
 
 

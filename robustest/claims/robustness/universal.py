@@ -19,7 +19,6 @@ from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import count_unreached
-from robustest.errors import DataError
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.run.driver import observe
@@ -228,8 +227,6 @@ def measure_no_universal_perturbation(
     require(isinstance(threat, (Linf, L2)), "threat to be Linf(eps) or L2(eps)", threat)
     checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options, deciding(task))
-    if len(setup.samples) < 2:
-        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")
     halves = Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
     plan = setup.on(halves.view).plan(
         UNIVERSAL_PERTURBATION.quantities[0].state(threat) + of_task(setup.task),
