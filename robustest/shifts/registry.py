@@ -41,14 +41,8 @@ _COMMON: tuple[Family, ...] = (
 _EXTRA: tuple[Family, ...] = (pixels.speckle_noise, blur.gaussian_blur, weather.spatter, pixels.saturate)
 
 _BEYOND: tuple[Family, ...] = (
-    *(
-        geometric.rotation,
-        geometric.translation,
-        geometric.scale,
-        geometric.shear,
-        geometric.perspective,
-        geometric.crop,
-    ),
+    *(geometric.rotation, geometric.translation, geometric.scale),
+    *(geometric.shear, geometric.perspective, geometric.crop),
     *(pixels.hue, pixels.gamma, pixels.channel_swap),
     *(pixels.occlusion, pixels.resolution),
 )
