@@ -25,6 +25,7 @@ from robustest.decisions.rule import (
     Interval,
     Rule,
     Terms,
+    ThresholdRule,
     anytime_interval,
     decide_early,
     decide_whole,
@@ -43,7 +44,7 @@ _ROUNDED = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanRule(Rule):
+class MeanRule(ThresholdRule):
     """A claim that the mean of a column of values in -1..1 is at most a threshold.
 
     "At least" is claimed of the negated column; `sign` turns the shown values back.
@@ -54,8 +55,6 @@ class MeanRule(Rule):
         scale: the shown value of a column value of 1.
     """
 
-    threshold: float | None
-    terms: Terms
     column: str = "value"
     sign: int = 1
     scale: float = 1.0
@@ -114,11 +113,8 @@ def _sum_at_most(mean: float, n: int) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRule(Rule):
+class ScoreRule(ThresholdRule):
     """A claim that the mean of the column "score", in 0..1, is at least a threshold."""
-
-    threshold: float | None
-    terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         return self._bets.settle({"value": 1 - 2 * columns[SCORE]}, n)
@@ -139,7 +135,7 @@ class ScoreRule(Rule):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawsRule(Rule):
+class DrawsRule(ThresholdRule):
     """A claim that the mean of a column of independent draws is at least, or at most, a threshold, for either scope.
 
     Attributes:
@@ -150,9 +146,7 @@ class DrawsRule(Rule):
         ConfigError: the range is empty, or the threshold outside.
     """
 
-    threshold: float | None
     at_least: bool
-    terms: Terms
     column: str = "held"
     low: float = 0.0
     high: float = 1.0
@@ -217,15 +211,13 @@ EARLY = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ItemsRule(Rule):
+class ItemsRule(ThresholdRule):
     """A claim that the mean of the column "score", in 0..1, is at least a threshold.
 
     Attributes:
         single: True if every score is 0 or 1, as the column "held" has it.
     """
 
-    threshold: float | None
-    terms: Terms
     single: bool
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
