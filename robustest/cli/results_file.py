@@ -23,9 +23,9 @@ from robustest.reports.html.figures import curves_of, plot_of
 from robustest.reports.html.page import card_of
 from robustest.reports.json_file import SCHEMA
 from robustest.reports.text import failure_text
-from robustest.results import Result
+from robustest.results import Result, numbers_apart
 from robustest.safe_files import read_regular
-from robustest.typed import from_plain
+from robustest.typed import from_plain, to_plain
 from robustest.version import VERSION
 
 LARGEST = 512 * 2**20
@@ -107,11 +107,14 @@ def read_results(path: Path) -> ResultsFile:
         ended = set(account.endings)
         for row in account.results:
             if row.result is not None:
-                check_printable(row.result)
+                check_result(row.result)
             elif not row.problem:
                 raise ValueError(f"Expected a result or a problem of {row.test} but got neither")
             if row.ending is None or (row.ending.outcome != "passed" and row.ending not in ended):
                 raise ValueError(f"a result of {row.test} with an ending that its test does not have")
+        # A test that was set up has an ending: one that was cut out of the file would not be missed.
+        if 0 < len(tests := {one.test for one in ended if one.robust}) < content.pytest.ran:
+            raise ValueError(f"{content.pytest.ran} robustness tests that ran, but endings of {len(tests)}")
         found = Counter(row.state for row in account.rows)
         if dict(found) != content.counts:
             raise ValueError(f"counts of {json.dumps(content.counts)[:200]} but rows of {json.dumps(found)}")
@@ -195,8 +198,18 @@ def parse_json(data: bytes) -> Any:
     return value
 
 
-def check_printable(result: Result) -> None:
-    """Raise TypeError if a result of a file has details that no report could be made of."""
+_NUMBERS = ("interval", "quantity", "estimate", "counts", "threshold", "comparison", "verdict")
+
+
+def check_result(result: Result) -> None:
+    """Raise TypeError or ValueError if a result of a file contradicts itself, or no report could be made of it."""
+    # Numbers that were edited, or of two runs, must be no one's verdict.
+    evaluated = sum(outcome is not None for outcome in result.outcomes)
+    if result.outcomes and (len(result.outcomes), evaluated) != (result.n_total, result.n):
+        found = f"{evaluated} of {len(result.outcomes)} outcomes"
+        raise ValueError(f"a result with n={result.n} of {result.n_total}, but {found}")
+    for problem in numbers_apart(to_plain({name: getattr(result, name) for name in _NUMBERS})):
+        raise ValueError(f"a result that contradicts itself: {problem}")
     # Details have no fixed form, and only the reports know which parts they need: so make the reports.
     try:
         row = Row("", result)

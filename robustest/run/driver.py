@@ -111,7 +111,7 @@ class Audit:
     def _audit(self, stream: Stream, rows: list[int]) -> bool:
         """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit."""
         ids = torch.from_numpy(stream.columns["id"][rows])
-        attack = self.units.audit(ids)
+        attack = self.units.audit(ids, first=stream.chunks == 1)
         if attack is None:
             return False
         marked = len(stream.marks) == stream.n
