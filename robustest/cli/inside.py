@@ -7,11 +7,12 @@ run that is killed leaves no test behind.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,18 +30,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--robust-plan", metavar="FILE", help="plan of a run that the command robustest starts")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True)  # before robustest's plugin, which takes back the reports of an earlier run
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
     """Note the files that are used from now on; a conftest.py may open some as it is imported."""
-    _note_files(early_config, getattr(early_config.known_args_namespace, "robust_plan", None))
+    options = early_config.known_args_namespace
+    _write_no_reports(options)
+    _note_files(early_config, getattr(options, "robust_plan", None))
+    return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the hooks of a planned run."""
+    _write_no_reports(config.option)
     path = config.getoption("--robust-plan")
     _note_files(config, path)  # in a worker of pytest-xdist, which has no earlier hook
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Planned(config, json.loads(Path(path).read_text(encoding="utf-8"))))
+
+
+# Reports that a project may ask for in its addopts. The tests of a plan require almost nothing, or run several times:
+# they must not make a badge green, replace a report, or enter a history or a baseline.
+_REPORTS = ("html", "junit", "badge", "track", "history", "update_baseline")
+
+
+def _write_no_reports(options: argparse.Namespace) -> None:
+    path = getattr(options, "robust_plan", None)
+    plan = json.loads(Path(path).read_text(encoding="utf-8")) if path else {"files": ""}
+    if "files" in plan:  # `robustest watch` runs the tests as they are
+        return
+    for name in _REPORTS:
+        setattr(options, f"robust_{name}", None)
+    options.xmlpath = None
+    if "title" not in plan:  # nothing is measured
+        options.robust_json = None
 
 
 def _note_files(config: pytest.Config, plan: str | None) -> None:
