@@ -331,10 +331,11 @@ def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
     if isinstance(shift, str):
         return Shift(shift, level)
     if not callable(shift) or isinstance(shift, type):
+        given: object = shift
         mend = ""
-        if isinstance(shift, type):
+        if isinstance(given, type):
             mend = "This is a class: make an instance of it, with its arguments."
-        elif isinstance(shift, (list, tuple)):
+        elif isinstance(given, (list, tuple)):
             mend = 'Write a claim for each: @pytest.mark.parametrize("shift", [...]).'
         raise ConfigError(expected("a shift's name, a Shift, or a function of (x, severity, key)", shift, mend))
     return Shift(_name_of(shift), level, shift)
