@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
     """Note the files that are used from now on; a conftest.py may open some as it is imported."""
     options = early_config.known_args_namespace
-    _write_no_reports(options)
+    _drop_others(options)
     _note_files(early_config, getattr(options, "robust_plan", None))
     return (yield)
 
@@ -42,7 +42,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the hooks of a planned run."""
-    _write_no_reports(config.option)
+    _drop_others(config.option)
     path = config.getoption("--robust-plan")
     _note_files(config, path)  # in a worker of pytest-xdist, which has no earlier hook
     if path and not hasattr(config, "workerinput"):
@@ -52,9 +52,22 @@ def pytest_configure(config: pytest.Config) -> None:
 # Reports that a project may ask for in its addopts. The tests of a plan require almost nothing, or run several times:
 # they must not make a badge green, replace a report, or enter a history or a baseline.
 _REPORTS = ("html", "junit", "badge", "track", "history", "update_baseline")
+# Options that select tests, or end a run early, with their defaults: questions are all asked.
+_SELECTING: dict[str, object] = {
+    "keyword": "",
+    "markexpr": "",
+    "deselect": None,
+    "maxfail": 0,
+    "lf": False,
+    "stepwise": False,
+    "stepwise_skip": False,
+    "robust_shard": None,
+    "robust_replay_only": False,
+}
 
 
-def _write_no_reports(options: argparse.Namespace) -> None:
+def _drop_others(options: argparse.Namespace) -> None:
+    """Set options of the project's own runs to their defaults where they do not fit the plan, if there is one."""
     path = getattr(options, "robust_plan", None)
     plan = json.loads(Path(path).read_text(encoding="utf-8")) if path else {"files": ""}
     if "files" in plan:  # `robustest watch` runs the tests as they are
@@ -62,6 +75,8 @@ def _write_no_reports(options: argparse.Namespace) -> None:
     for name in _REPORTS:
         setattr(options, f"robust_{name}", None)
     options.xmlpath = None
+    if "file" in plan:
+        vars(options).update(_SELECTING)
     if "title" not in plan:  # nothing is measured
         options.robust_json = None
 

@@ -302,7 +302,7 @@ def passing_gate(folder: Path) -> list[Path]:
 
 def run_in(folder: Path, *arguments: str, **environ: str) -> tuple[int, str]:
     done = subprocess.run(  # noqa: S603 - our own project
-        [sys.executable, "-m", "pytest", "--robust", "-q", *arguments],
+        [sys.executable, "-m", "pytest", "--robust", "-q", "-o", "addopts=", *arguments],
         cwd=folder,
         env={**os.environ, **environ},
         capture_output=True,
@@ -382,10 +382,14 @@ def test_a_scan_killed_at_any_moment_leaves_no_gate_that_an_untrained_model_pass
 
 @pytest.mark.slow
 def test_a_scan_goes_on_where_it_was_stopped_and_its_gate_is_kept(tmp_path: Path) -> None:
+    """The options of the project's own runs neither select nor stop its questions."""
+    own = "addopts = -x -k nothing -m slow --lf --robust-replay-only --robust-shard=1/2 --robust-badge=badge.svg"
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{own}\n", encoding="utf-8")
     scan = scan_in(project(tmp_path))
     told, _ = scan.communicate(timeout=300)
     assert scan.returncode == 0, told
     assert "s spent, about" in told
+    assert not (tmp_path / "badge.svg").exists()
     assert run_in(tmp_path, "--robust-json=run.json")[0] == 0
     results = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["results"]
     assert len(results) >= 4
