@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,15 +101,8 @@ class Session:
     deselected: tuple[str, ...] = ()
     ran: int = 0  # number of robustness tests set up, in this run or this shard
     selection: str = ""  # arguments of the command line that select tests, as typed; may be empty
-
-    @property
-    def names_files(self) -> bool:
-        """True if the command line names or ignores files, so that the tests of others were not collected."""
-        try:
-            words = shlex.split(self.selection)
-        except ValueError:  # quotes without an end, in a file from elsewhere
-            return True
-        return any(word.partition("::")[0].endswith(".py") or word.startswith("--ignore") for word in words)
+    # number of files of tests that were not collected, as they lie outside of the files and folders that it names
+    files_left_out: int = 0
 
     @property
     def left_out(self) -> str:

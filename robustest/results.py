@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from robustest.errors import TruthValueError, expected
 from robustest.typed import check_fields, from_plain, to_plain
@@ -488,6 +488,14 @@ class Result:
             f"({self.verdict}). Write {self.asserted_by}(...) with the same arguments, or compare what you mean: "
             "result.verdict is Verdict.PASSED, result.estimate >= 0.9."
         )
+
+    def _no_number(self, other: object = None) -> NoReturn:
+        raise TruthValueError(
+            f"Expected a number but got a whole result. Write {self.asserted_by}(...) with a limit, which also "
+            "judges if the value can be trusted; the number alone is result.estimate."
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = __float__ = _no_number
 
     @property
     def value(self) -> float:

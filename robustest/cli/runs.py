@@ -236,6 +236,7 @@ def joined(parts: Sequence[tuple[Shard, ResultsFile]]) -> Account:
             deselected=tuple(dict.fromkeys(name for session in sessions for name in session.deselected)),
             ran=sum(session.ran for session in sessions),
             selection="; ".join(dict.fromkeys(session.selection for session in sessions if session.selection)),
+            files_left_out=max(session.files_left_out for session in sessions),
         ),
     )
 

@@ -62,6 +62,16 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         return data
     x, y = data
+    if isinstance(x, Mapping) and not isinstance(y, Mapping):  # the output of a tokenizer, say
+        raise DataError(
+            f"Expected samples as one array or a list of texts but got a mapping of {', '.join(map(str, x))}. Give the "
+            "texts themselves, or one of them, and call the tokenizer, or add the others, in the function that is the "
+            "model."
+        )
+    if _is_frame(x) and isinstance(y, str):
+        raise DataError(
+            f"Expected a label for each row but got the name {y!r}. Write (frame.drop(columns={y!r}), frame[{y!r}])."
+        )
     if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
         return data
     check_order("labels", y, x)
@@ -358,7 +368,8 @@ def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
 def _tensor(x: object) -> Tensor:
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in "biufc":
-            raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}. Convert it to np.float32.")
+            mend = "Convert it to np.float32; a model that was fitted on a frame takes the frame, (frame, labels)."
+            raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}. {mend}")
         native = x.astype(x.dtype.newbyteorder("="), copy=False)
         # torch cannot share arrays that are read-only, reversed, or of another byte order: these are copied.
         shareable = native.flags.writeable and all(step >= 0 for step in native.strides)

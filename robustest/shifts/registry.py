@@ -312,7 +312,13 @@ def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
     if isinstance(shift, str):
         return Shift(shift, level)
     if not callable(shift) or isinstance(shift, type):
-        raise ConfigError(expected("a shift's name, a Shift, or a function of (x, severity, key)", shift))
+        given: object = shift
+        mend = ""
+        if isinstance(given, type):
+            mend = "This is a class: make an instance of it, with its arguments."
+        elif isinstance(given, (list, tuple)):
+            mend = 'Write a claim for each: @pytest.mark.parametrize("shift", [...]).'
+        raise ConfigError(expected("a shift's name, a Shift, or a function of (x, severity, key)", shift, mend))
     return Shift(_name_of(shift), level, shift)
 
 
