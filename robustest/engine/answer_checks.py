@@ -12,6 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from types import CellType, FunctionType, MethodType
 from typing import Any, cast
 
 import torch
@@ -226,14 +228,20 @@ def _answers(model: Classifier, x: Tensor) -> Tensor | None:
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """Return a module with a copy of its state: modules, buffers, tensors, lists, dicts and sets.
+    """Return a module with a copy of its state: modules, buffers, tensors, lists, tuples, dicts and sets.
 
     Parameters are shared, and so are other objects: a trainer that a module refers to, with its data, is not copied.
+    Functions that a module keeps and that are bound to modules are bound to the copies. Of compiled modules the code
+    before compilation is copied, as the compiled one has the state of the original.
     """
     made: dict[int, nn.Module] = {}
     todo: list[nn.Module] = []
 
     def copy_of(value: Any) -> Any:
+        if isinstance(value, (nn.Module, FunctionType)):
+            for compiled in ("_orig_mod", "_torchdynamo_orig_callable"):
+                if (before := getattr(value, compiled, None)) is not None:
+                    return copy_of(before)
         if isinstance(value, nn.Module):
             if id(value) not in made:
                 made[id(value)] = object.__new__(type(value))
@@ -245,6 +253,18 @@ def copied(module: nn.Module) -> nn.Module:
             return type(value)(map(copy_of, value))
         if type(value) in (dict, OrderedDict):
             return type(value)((key, copy_of(held)) for key, held in value.items())
+        if type(value) is tuple:
+            return tuple(map(copy_of, value))
+        if isinstance(value, MethodType) and isinstance(value.__self__, nn.Module):
+            return MethodType(value.__func__, copy_of(value.__self__))
+        if type(value) is partial:
+            keywords = {name: copy_of(held) for name, held in value.keywords.items()}
+            return partial(copy_of(value.func), *map(copy_of, value.args), **keywords)
+        if isinstance(value, FunctionType) and any(isinstance(held, nn.Module) for held in _held(value)):
+            cells = tuple(CellType(copy_of(held)) for held in _held(value))
+            made_of = FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
+            made_of.__kwdefaults__ = value.__kwdefaults__
+            return made_of
         return value
 
     whole: nn.Module = copy_of(module)
@@ -252,7 +272,16 @@ def copied(module: nn.Module) -> nn.Module:
         part = todo.pop()
         for name, value in vars(part).items():
             made[id(part)].__dict__[name] = dict(value) if name == "_parameters" else copy_of(value)
+        made[id(part)].__dict__["_compiled_call_impl"] = None  # of `module.compile()`
     return whole
+
+
+def _held(function: FunctionType) -> list[Any]:
+    """Return the values that a function has from the one around it; none if one is not set yet."""
+    try:
+        return [cell.cell_contents for cell in function.__closure__ or ()]
+    except ValueError:
+        return []
 
 
 # Hints
