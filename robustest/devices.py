@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +167,7 @@ def default_batch(device: torch.device) -> int:
     return _BATCH.get(device.type, _ACCELERATOR_BATCH)
 
 
+@cache  # asked in every pass
 def casts(device: torch.device) -> bool:
     """Return True if `torch.autocast` works on a device."""
     import torch

@@ -283,10 +283,9 @@ class Health:
             searched_twice=self.searched_twice + sign * other.searched_twice,
             broken_again=self.broken_again + sign * other.broken_again,
         )
-        for name in (check.name for check in CHECKS):
-            (failed, tried), (more_failed, more_tried) = self.counts(name), other.counts(name)
-            if more_tried or tried:
-                total.count(name, failed=failed + sign * more_failed, tried=tried + sign * more_tried)
+        for one, times in ((self, 1), (other, sign)):
+            for name, tried in one.tried.items():
+                total.count(name, failed=times * one.failed.get(name, 0), tried=times * tried)
         return total
 
     def without_survivors(self) -> Health:

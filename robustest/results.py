@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -581,6 +581,31 @@ class Result:
         if type(made.gated) is not bool:
             raise TypeError(f"Expected gated of a result to be true or false but got {made.gated!r}")
         return made
+
+
+def numbers_apart(plain: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what of a result's numbers cannot be true at once: value, interval, counts, threshold and verdict.
+
+    Args:
+        plain: a result as `Result.to_dict` makes it, with types as they are there.
+    """
+    low, high = plain["interval"]
+    quantity, estimate, counts = plain["quantity"], plain["estimate"], plain["counts"]
+    if not low <= high or (estimate is not None and not low - 1e-9 <= estimate <= high + 1e-9):
+        yield f"{quantity} {estimate} outside of its interval [{low}, {high}]"
+    if counts is not None and estimate is not None and counts["n"]:
+        share = (counts["events"] - (counts["gained"] or 0)) / counts["n"]
+        if abs(share - estimate) > 1e-9:
+            yield f"{quantity} {estimate}, but its counts give {share}"
+    threshold, comparison = plain["threshold"], plain["comparison"]
+    if comparison not in (">=", "<="):
+        yield f"required {comparison}, which is neither >= nor <="
+    if plain["verdict"] == Verdict.PASSED and threshold is not None:
+        # Without an estimate, as after an early verdict, the interval's better end is the most that can be true.
+        best = estimate if estimate is not None else high if comparison == ">=" else low
+        if (best - threshold if comparison == ">=" else threshold - best) < -1e-9:
+            about = f"{estimate}" if estimate is not None else f"in [{low}, {high}]"
+            yield f"passed with {quantity} {about}, required {comparison} {threshold}"
 
 
 def _texts(name: str, values: object) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ class APGD:
             **own,
         }
         if self.loss == "targeted_dlr":
-            state |= {"step": count - 1, "target": problem.y}
+            state |= {"step": count - 1, "target": torch.full_like(key, -1)}
         return state
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
@@ -123,9 +123,10 @@ class APGD:
         return torch.where(per_row(state["step"] < 0, state["z"]), problem.threat.origin(problem.region), state["z"])
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        if self.loss == "targeted_dlr":
-            return class_losses.targeted_dlr(logits, problem.y, self._target(problem, state, logits))
-        return problem.task.losses[self.loss](logits, problem.y)
+        if self.loss != "targeted_dlr":
+            return problem.task.losses[self.loss](logits, problem.y)
+        target = class_losses.ranked_class(logits, problem.y, self.target_rank, state["target"])
+        return class_losses.targeted_dlr(logits, problem.y, target)
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         after = self._advance(problem, state, evaluation)
@@ -136,13 +137,8 @@ class APGD:
         if devices.on_host(evaluation.z) and not bool(ranking.any()):
             return after
         after = {name: torch.where(per_row(ranking, now), state[name], now) for name, now in after.items()}
-        return {**after, "step": state["step"] + 1, "target": self._target(problem, state, evaluation.logits)}
-
-    def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        has_target = state["step"] >= 0
-        if devices.on_host(logits) and bool(has_target.all()):  # sorting a thousand classes costs
-            return state["target"]
-        return torch.where(has_target, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
+        target = class_losses.ranked_class(evaluation.logits, problem.y, self.target_rank, state["target"])
+        return {**after, "step": state["step"] + 1, "target": target}
 
     def _advance(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None

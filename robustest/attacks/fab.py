@@ -75,12 +75,14 @@ class FAB(AtPoint):
         return {"z": z, "target": torch.full_like(key, -1)}
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return _lead(logits, problem.y, self._target(problem, state, logits))
+        known = None if self.target_rank is None else state["target"]
+        return _lead(logits, problem.y, class_losses.ranked_class(logits, problem.y, self.target_rank or 0, known))
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None
         x, z, gradient = problem.x, evaluation.z, evaluation.gradient
-        target = self._target(problem, state, evaluation.logits)
+        known = None if self.target_rank is None else state["target"]
+        target = class_losses.ranked_class(evaluation.logits, problem.y, self.target_rank or 0, known)
         holds = problem.task.holds(evaluation.logits, problem.y)
         # In float64: the gap is a difference of logits that are nearly equal at the boundary.
         gap = -_lead(evaluation.logits.double(), problem.y, target)
@@ -92,14 +94,6 @@ class FAB(AtPoint):
         ahead = torch.lerp(z + (1 + self.overshoot) * step, x + (1 + self.overshoot) * whole, bias)
         behind = torch.lerp(x, z, self.back)
         return {"z": torch.where(per_row(holds, x), ahead, behind).clamp(*problem.bounds), "target": target}
-
-    def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        if self.target_rank is None:
-            return class_losses.ranked_class(logits, problem.y, 0)
-        has_target = state["target"] >= 0
-        if devices.on_host(logits) and bool(has_target.all()):  # sorting a thousand classes costs
-            return state["target"]
-        return torch.where(has_target, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
 
 def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:

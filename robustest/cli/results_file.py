@@ -23,7 +23,7 @@ from robustest.reports.html.figures import curves_of, plot_of
 from robustest.reports.html.page import card_of
 from robustest.reports.json_file import SCHEMA
 from robustest.reports.text import failure_text
-from robustest.results import Result
+from robustest.results import Result, numbers_apart
 from robustest.safe_files import read_regular
 from robustest.version import VERSION
 
@@ -92,6 +92,9 @@ def read_results(path: Path) -> ResultsFile:
         for row in account.results:
             if row.ending is not None and row.ending.outcome != "passed" and row.ending not in ended:
                 raise ValueError(f"a result of {row.test} with an ending that its test does not have")
+        # A test that was set up has an ending: one that was cut out of the file would not be missed.
+        if 0 < len(tests := {one.test for one in ended if one.robust}) < session.ran:
+            raise ValueError(f"{session.ran} robustness tests that ran, but endings of {len(tests)}")
         counts, found = field_of(data, "counts", dict), Counter(row.state for row in account.rows)
         if dict(found) != counts:
             raise ValueError(f"counts of {json.dumps(counts)[:200]} but rows of {json.dumps(found)}")
@@ -277,6 +280,13 @@ def result_of(data: object) -> Result:
         raise TypeError(expected("at_alpha of a result to be true or false", result.at_alpha))
     if not all(outcome is None or type(outcome) is bool for outcome in result.outcomes):
         raise TypeError("Expected outcomes of a result to be true, false or null")
+    # Numbers that were edited, or of two runs, must be no one's verdict.
+    evaluated = sum(outcome is not None for outcome in result.outcomes)
+    if result.outcomes and (len(result.outcomes), evaluated) != (result.n_total, result.n):
+        found = f"{evaluated} of {len(result.outcomes)} outcomes"
+        raise ValueError(f"a result with n={result.n} of {result.n_total}, but {found}")
+    for problem in numbers_apart(data):
+        raise ValueError(f"a result that contradicts itself: {problem}")
     # Details have no fixed form, and only the reports know which parts they need: so make the reports.
     try:
         row = Row("", result)

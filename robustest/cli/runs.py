@@ -246,6 +246,10 @@ def _differences(first: tuple[Shard, ResultsFile], other: tuple[Shard, ResultsFi
     if commits[0] != commits[1]:
         names = [name[:12] or "no known commit" for name in commits]
         yield f"{a.path} was measured on {names[0]}, {b.path} on {names[1]}"
+    # What passes with one release of torch may fail with another, and the merged file can name one alone.
+    versions = ["unknown versions" if run.origin is None else run.origin.versions for run in (a, b)]
+    if versions[0] != versions[1]:
+        yield f"{a.path} was measured with {versions[0]}, {b.path} with {versions[1]}"
     if one.count != two.count:
         yield f"{a.path} is one of {one.count} shards, {b.path} one of {two.count}"
     for name in sorted({*a.settings, *b.settings}):

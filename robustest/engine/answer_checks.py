@@ -9,21 +9,23 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from types import CellType, FunctionType, MethodType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from robustest import rng
+from robustest.data.strings import Strings
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.planted import draws
 from robustest.errors import ModelError
+from robustest.identity.packages import home, home_of_class
 from robustest.models import Classifier
 from robustest.threats import Bounds, Discrete, Threat
 
@@ -31,6 +33,8 @@ from robustest.threats import Bounds, Discrete, Threat
 _PROBE = 8
 # Answers differ where a logit moves by this share of the usual lead; other batches alone move the last bits.
 _APART = 0.05
+# Of the same function of the same texts, in the same batch, by this share.
+_SAME = 1e-4
 # Samples that are passed among others of another kind, where a claim has two kinds.
 _BESIDE = 2
 # Distances of a second query from the first, as shares of the inputs' range: one row each.
@@ -125,7 +129,25 @@ def check_forward(
     for row in {0, len(x) - 1} if len(x) > 1 else ():
         one = slice(row, row + 1)
         changed[one] |= moved(evaluator, first[one], evaluator.logits(x[one]), usual)
+    if isinstance(chunk.coding, Strings):
+        changed |= _beside_longer(evaluator, chunk.coding, x, first, usual)
     evaluator.health.count("batch_dependence", failed=int(changed.sum()), tried=len(x))
+
+
+def _beside_longer(evaluator: Evaluator, coding: Strings, x: Tensor, logits: Tensor, usual: Tensor) -> Tensor:
+    """Return (n,) bool: texts x (n, L) whose logits (n, *O) change beside a text that is longer than each of them.
+
+    A model that pads a batch to its longest text may read the padding. Samples of the same length do not show that, and
+    a search does not either: its proposals are mostly longer than the sample, and pad all others.
+    """
+    texts = coding.decode(x)
+    longer = 2 * max(texts, key=len) or coding.decode(x.new_full((1, 8), ord("a")))[0]
+    rows = coding.encode([*texts, longer]).to(x)
+    try:
+        beside = evaluator.logits(rows)[: len(x)]
+    except ModelError:  # a text as long as no sample, for which the model need not be made
+        return torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    return moved(evaluator, logits, beside, usual)
 
 
 def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor) -> None:
@@ -139,12 +161,12 @@ def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor
         evaluator.health.count("batch_dependence", failed=changed, tried=1)
 
 
-def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor) -> Tensor:
-    """Return (n,) bool: logits (n, *O) that changed by more than rounding, relative to the usual lead."""
+def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor, *, share: float = _APART) -> Tensor:
+    """Return (n,) bool: logits (n, *O) that changed by more than a share of the usual lead."""
     change = after - before
     if evaluator.task.one_class:  # a number added to all logits decides nothing
         change = change - change.mean(1, keepdim=True)
-    return change.flatten(1).abs().amax(1) > _APART * usual
+    return change.flatten(1).abs().amax(1) > share * usual
 
 
 def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
@@ -162,14 +184,20 @@ def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
 def probe_history(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = None) -> EarlyAnswers | None:
     """Compare a copy of the module that got a nearby query before with one that did not.
 
-    Only torch modules are tested; state outside of modules, in other objects or files, escapes. Models that adapt or
-    answer at random are not tested.
+    Torch modules are tested, and functions and objects of the user's code that read texts; state in other objects or
+    files escapes. Models that adapt or answer at random are not tested.
 
     Returns:
         Answers for `ask_again`; None for a model that is not tested.
     """
     model = evaluator.model
-    if evaluator.random or model.reset is not None or model.whole or model.decode is not None:
+    if evaluator.random or model.reset is not None:
+        return None
+    if isinstance(chunk.coding, Strings) and model.estimator is None and model.max_queries is None:
+        first, second = (chunk.coding.encode(texts).to(chunk.x) for texts in _near_texts(chunk.coding, chunk.x))
+        # The same function of the same texts: a cache gives the near text's answer, which need not be far off.
+        _compare_copies(evaluator, model.call, first, second, share=_SAME)
+    if model.whole or model.decode is not None:
         return None
     if model.module is None or model.call is not model.module:
         return None
@@ -182,21 +210,48 @@ def probe_history(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = No
         away = (high - low) * first.new_tensor(_STEPS[: len(first)]).view(-1, *[1] * (first.ndim - 1))
         key = rng.fold(chunk.key[: len(first)], "near")
         second = (first + away * rng.signs(key, first.shape[1:])).clamp(low, high)
-    # Both copies have the module's state, and the module itself evaluates neither input. The copies' three passes of
-    # four inputs are not counted, as the claim's cost is that of the model.
-    answers: tuple[Tensor | None, ...] = (None,)
-    with suppress(Exception):  # modules that are made another way, as TorchScript's, cannot be copied
-        one, other = (replace(model, call=own, module=own) for own in (copied(model.module), copied(model.module)))
-        answers = _answers(one, first), _answers(one, second), _answers(other, second)
-    if all(one is not None for one in answers):
-        _, after, alone = (cast("Tensor", one) for one in answers)
-        # Not to the bit: on some devices the same pass is not the same computation.
-        changed = moved(evaluator, alone, after, usual_lead(evaluator, alone))
-        evaluator.health.count("history_dependence", failed=int(changed.sum()), tried=len(second))
+    _compare_copies(evaluator, model.module, first, second)
     later = later[:_LATER]
     logits = _answers(model, later)
     evaluator.forward += len(later)
     return None if logits is None else EarlyAnswers(later, logits, usual_lead(evaluator, logits))
+
+
+def _compare_copies(evaluator: Evaluator, call: Any, first: Tensor, second: Tensor, *, share: float = _APART) -> None:
+    """Count the inputs (n, *S) `second` that a copy of a model which got `first` before answers otherwise."""
+    # Both copies have the model's state, and the model itself evaluates neither input. The copies' three passes of
+    # four inputs are not counted, as the claim's cost is that of the model.
+    answers: tuple[Tensor | None, ...] = (None,)
+    with suppress(Exception):  # modules that are made another way, as TorchScript's, cannot be copied
+        module = evaluator.model.module is not None
+        one, other = (
+            replace(evaluator.model, call=own, module=own if module else None) for own in (copied(call), copied(call))
+        )
+        answers = _answers(one, first), _answers(one, second), _answers(other, second)
+    if all(one is not None for one in answers):
+        _, after, alone = (cast("Tensor", one) for one in answers)
+        # Not to the bit: on some devices the same pass is not the same computation.
+        changed = moved(evaluator, alone, after, usual_lead(evaluator, alone), share=share)
+        evaluator.health.count("history_dependence", failed=int(changed.sum()), tried=len(second))
+
+
+def _near_texts(coding: Strings, x: Tensor) -> tuple[list[Any], list[Any]]:
+    """Return samples in reverse, and texts near these by which a cache may take one for the other.
+
+    One each in other capitals, with another end, with more blanks and with another beginning.
+    """
+    marks: tuple[Any, Any] = (" ", "e") if coding.kind == "str" else (b" ", b"e")
+    blank, letter = marks
+    # No claim has passed them. By words, if there are several: their beginnings are no sample's.
+    words = [text.split(blank) for text in coding.decode(x[: len(_STEPS)])]
+    turned = [blank.join(each[::-1]) if len(each) > 1 else each[0][::-1] for each in words]
+    changes: list[Callable[[Any], Any]] = [
+        lambda text: text.swapcase(),
+        lambda text: text + letter + letter,
+        lambda text: blank + text.replace(blank, blank + blank),
+        lambda text: letter + text[1:],
+    ]
+    return turned, [change(text) for change, text in zip(changes, turned, strict=False)]
 
 
 def ask_again(evaluator: Evaluator, early: EarlyAnswers | None) -> None:
@@ -227,25 +282,28 @@ def _answers(model: Classifier, x: Tensor) -> Tensor | None:
     return logits if bool(torch.isfinite(logits).all()) else None
 
 
-def copied(module: nn.Module) -> nn.Module:
-    """Return a module with a copy of its state: modules, buffers, tensors, lists, tuples, dicts and sets.
+def copied(whole: Any) -> Any:
+    """Return a module, function or object with a copy of its state: modules, buffers, tensors, lists, dicts and sets.
 
-    Parameters are shared, and so are other objects: a trainer that a module refers to, with its data, is not copied.
-    Functions that a module keeps and that are bound to modules are bound to the copies. Of compiled modules the code
-    before compilation is copied, as the compiled one has the state of the original.
+    Functions of the user's code have copies of the globals and closures that they use; objects of the user's classes
+    are copied with their attributes. Parameters are shared, and so are other objects: a trainer that a module refers
+    to, with its data, is not copied. Functions that are bound to a module, which it may keep, are bound to its copy. Of
+    compiled modules the code before compilation is copied, as the compiled one has the state of the original.
     """
-    made: dict[int, nn.Module] = {}
+    made: dict[int, Any] = {}
     todo: list[nn.Module] = []
+    inside = not isinstance(whole, nn.Module)  # what a module refers to may be a trainer
 
     def copy_of(value: Any) -> Any:
+        if id(value) in made:
+            return made[id(value)]
         if isinstance(value, (nn.Module, FunctionType)):
             for compiled in ("_orig_mod", "_torchdynamo_orig_callable"):
                 if (before := getattr(value, compiled, None)) is not None:
                     return copy_of(before)
         if isinstance(value, nn.Module):
-            if id(value) not in made:
-                made[id(value)] = object.__new__(type(value))
-                todo.append(value)
+            made[id(value)] = object.__new__(type(value))
+            todo.append(value)
             return made[id(value)]
         if type(value) is Tensor:
             return value.clone() if value.numel() <= _LARGEST else value
@@ -255,25 +313,51 @@ def copied(module: nn.Module) -> nn.Module:
             return type(value)((key, copy_of(held)) for key, held in value.items())
         if type(value) is tuple:
             return tuple(map(copy_of, value))
-        if isinstance(value, MethodType) and isinstance(value.__self__, nn.Module):
-            return MethodType(value.__func__, copy_of(value.__self__))
         if type(value) is partial:
             keywords = {name: copy_of(held) for name, held in value.keywords.items()}
             return partial(copy_of(value.func), *map(copy_of, value.args), **keywords)
-        if isinstance(value, FunctionType) and any(isinstance(held, nn.Module) for held in _held(value)):
-            cells = tuple(CellType(copy_of(held)) for held in _held(value))
-            made_of = FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, cells)
-            made_of.__kwdefaults__ = value.__kwdefaults__
-            return made_of
+        if isinstance(value, FunctionType) and (
+            any(isinstance(held, nn.Module) for held in _held(value))
+            or (inside and not home(value.__module__, value.__code__.co_filename))
+        ):
+            return function_copy(value)
+        if isinstance(value, MethodType) and (inside or isinstance(value.__self__, nn.Module)):
+            return MethodType(value.__func__, copy_of(value.__self__))
+        if inside and hasattr(value, "__dict__") and not isinstance(value, (type, ModuleType, FunctionType)):
+            kind = type(value)
+            # An object that another package made, or that frees something at its end, is shared.
+            if home_of_class(kind) is None and not hasattr(kind, "__del__"):
+                own = made[id(value)] = object.__new__(kind)
+                own.__dict__.update((name, copy_of(held)) for name, held in vars(value).items())
+                return own
         return value
 
-    whole: nn.Module = copy_of(module)
+    def function_copy(function: FunctionType) -> FunctionType:
+        place = id(function.__globals__)
+        own_globals = made.setdefault(place, dict(function.__globals__))
+        cells = tuple(CellType() for _ in function.__closure__ or ())
+        own = FunctionType(function.__code__, own_globals, function.__name__, None, cells or None)
+        made[id(function)] = own
+        own.__defaults__ = None if function.__defaults__ is None else tuple(map(copy_of, function.__defaults__))
+        own.__kwdefaults__ = copy_of(function.__kwdefaults__)
+        for cell, before in zip(cells, function.__closure__ or (), strict=True):
+            cell.cell_contents = copy_of(before.cell_contents)
+        codes = [function.__code__]
+        while codes:
+            code = codes.pop()
+            codes += [held for held in code.co_consts if isinstance(held, CodeType)]
+            for name in code.co_names:
+                if name in function.__globals__:
+                    own_globals[name] = copy_of(function.__globals__[name])
+        return own
+
+    copy = copy_of(whole)
     while todo:  # a list of modules, and no recursion: nets may be deep, and modules refer to each other in circles
         part = todo.pop()
         for name, value in vars(part).items():
             made[id(part)].__dict__[name] = dict(value) if name == "_parameters" else copy_of(value)
         made[id(part)].__dict__["_compiled_call_impl"] = None  # of `module.compile()`
-    return whole
+    return copy
 
 
 def _held(function: FunctionType) -> list[Any]:

@@ -103,13 +103,16 @@ def run_cascade(
     suspect = alike or (threat.radius > 0 and of_texts and examinable(evaluator))
     # So are waves, where margins are equal. Rows of a table are not: flat parts of trees are many, and safe.
     equal = isinstance(threat, Snr) and some_equal(evaluator, clean_margin, chunk.y)
-    passes_beside = 0
+    passes_beside = int(of_texts)  # beside a longer text
     if suspect or equal:
-        passes_beside = 2 * _DRAWS + 4 * _TABLES if of_texts else PASSES + _DRAWS * equal
+        passes_beside += 2 * _DRAWS + 4 * _TABLES if of_texts else PASSES + _DRAWS * equal
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=passes_beside)
     bare: bool | Tensor = alike and labels_alone(evaluator, chunk, threat)
-    if (equal or (suspect and of_texts)) and not bare:
-        bare = still_scores(evaluator, chunk, threat)
+    unread: bool | Tensor = False
+    if equal or (suspect and of_texts):
+        values = values_of_draws(evaluator, chunk, threat)
+        bare = bare or torch.tensor([max(several, default=2) == 1 for several in values])
+        unread = torch.tensor([several == [1] for several in values]) & of_texts
     scattered = suspect and of_texts and bare is not True and unrelated(evaluator, chunk, threat)
     draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
     if not draws or threat.radius == 0 or discrete:  # nothing rests on gradients
@@ -117,7 +120,8 @@ def run_cascade(
     elif probe_gradient(evaluator, chunk, draws=max(draws)):
         stages = widened(stages, threat)
 
-    coverage = Coverage(chunk.x, threat, labels_alone=scattered or bare, why=_SCATTERED if scattered else _NO_SCORES)
+    why = _SCATTERED if scattered else _NO_SCORES
+    coverage = Coverage(chunk.x, threat, labels_alone=scattered or bare, unread=unread, why=why)
     region = threat.region(chunk.x, chunk.bounds)
     whole = Problem(threat, region, chunk.y, evaluator.classes, chunk.bounds, evaluator.task)
     decided = torch.zeros(len(chunk.x), dtype=torch.bool)  # on the host: every input was evaluated
@@ -348,15 +352,35 @@ _SCATTERED = (
 )
 
 
+_UNREAD = (
+    "weak_search: nothing that {threat} does to the texts changes a bit of their scores. Either the model does not "
+    "read so far, or its scores are saturated, and no search can tell. If it cuts its input, change what it reads "
+    '(Insert, Edits) or accept the cut: suppress=("weak_search",). If not, give scores before they saturate'
+)
+
+
 class Coverage:
     """The rows that stages that count for the threat searched, and those searched without gradients."""
 
     def __init__(
-        self, x: Tensor, threat: Threat, *, labels_alone: bool | Tensor = False, why: str = _NO_SCORES
+        self,
+        x: Tensor,
+        threat: Threat,
+        *,
+        labels_alone: bool | Tensor = False,
+        unread: bool | Tensor = False,
+        why: str = _NO_SCORES,
     ) -> None:
-        """Prepare for samples x (n, *S); in rows (n,) of `labels_alone`, or all, only searches by labels count."""
+        """Prepare for samples x (n, *S).
+
+        Args:
+            labels_alone: rows (n,) in which only searches by labels count, or True for all.
+            unread: rows (n,) of texts whose scores no random input of the threat changes.
+            why: reason for `labels_alone`, as a note.
+        """
         self._threat, self._features = threat, x[0].numel() if len(x) else 1
         self._labels_alone, self._why = torch.as_tensor(labels_alone).cpu().expand(len(x)), why
+        self._unread = torch.as_tensor(unread).cpu().expand(len(x))
         # On the host, which decides with them.
         self._searched = torch.zeros(len(x), dtype=torch.bool)
         self._blind = torch.zeros(len(x), dtype=torch.int64)
@@ -390,8 +414,12 @@ class Coverage:
         health.broken_again += self._broken_again
         if unsearched:
             gives = evaluator.model.gives
-            blind = bool((lost & self._labels_alone).any())
-            evaluator.note(self._why if blind else lacking(self._threat, gives, stages, self._features))
+            if bool(self._unread[lost].all()):
+                evaluator.note(_UNREAD.format(threat=self._threat))
+            elif bool((lost & self._labels_alone).any()):
+                evaluator.note(self._why)
+            else:
+                evaluator.note(lacking(self._threat, gives, stages, self._features))
 
 
 def lacking(threat: Threat, gives: Needs, stages: tuple[Stage, ...], features: int) -> str:
@@ -476,13 +504,14 @@ def examinable(evaluator: Evaluator) -> bool:
     return limit is None or limit >= _AFFORDED * PASSES
 
 
-def still_scores(evaluator: Evaluator, chunk: Chunk, threat: Threat, most: int = 1) -> Tensor:
-    """Return (n,) bool: samples whose scores have at most `most` values in each class, at random inputs of the region.
+def values_of_draws(evaluator: Evaluator, chunk: Chunk, threat: Threat) -> list[list[int]]:
+    """Return for each sample, and each class that random inputs of its region get, the number of different scores.
 
-    The model may not read what the threat changes, or hide behind a saturated score what it reads.
+    Where it is 1 in each class, the model may not read what the threat changes, or hide behind a saturated score what
+    it reads. Empty lists for tasks without a class.
     """
     if not evaluator.task.one_class or not len(chunk.x):
-        return torch.zeros(len(chunk.x), dtype=torch.bool)
+        return [[] for _ in range(len(chunk.x))]
     x = draws(threat, chunk, _DRAWS)
     scores = evaluator.logits(x.flatten(0, 1))
     classes = evaluator.task.predictions(scores).view(len(x), -1).tolist()
@@ -490,7 +519,7 @@ def still_scores(evaluator: Evaluator, chunk: Chunk, threat: Threat, most: int =
     for of_row, by_class, rows in zip(values, classes, on_scale(scores).view(len(x), _DRAWS, -1).tolist(), strict=True):
         for one, score in zip(by_class, rows, strict=True):
             of_row.setdefault(one, set()).add(tuple(score))
-    return torch.tensor([all(len(several) <= most for several in of_row.values()) for of_row in values])
+    return [[len(several) for several in of_row.values()] for of_row in values]
 
 
 def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = None) -> bool:
@@ -499,7 +528,8 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
     if isinstance(threat, Discrete):  # nothing lies between two inputs: compare random inputs of the same class
         if not evaluator.task.one_class:
             return False
-        return bool(still_scores(evaluator, chunk.rows(torch.arange(len(x))), threat, most=2).all())
+        values = values_of_draws(evaluator, chunk.rows(torch.arange(len(x))), threat)
+        return all(max(several, default=0) <= 2 for several in values)
     if not evaluator.task.one_class:  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.min() + x.max() - x

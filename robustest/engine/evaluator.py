@@ -15,8 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
-from functools import partial, reduce
-from operator import add
+from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -298,18 +297,23 @@ class Evaluator:
         """
         low = requests[0].low
         with torch.enable_grad(), self._precision(low=low):
-            points = [request.z.detach().requires_grad_(True) for request in requests]
-            inputs = [one.render(point, one.part) for one, point in zip(requests, points, strict=True)]
+            points: list[Tensor] = []
+            inputs: list[Tensor] = []
+            for one in requests:
+                points.append(one.z.detach().requires_grad_(True))
+                inputs.append(one.render(points[-1], one.part))
             x = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
             if low and self.channels_last and x.ndim == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
             logits = self._ask(x)
-            parts = [logits] if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
-            each = [one.check(out) for one, out in zip(requests, parts, strict=True)]
-            value = reduce(add, (one.objective(out, one.part).sum() for one, out in zip(requests, each, strict=True)))
+            each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
+            value: Tensor | None = None
+            for one, out in zip(requests, each, strict=True):
+                term = one.objective(one.check(out), one.part).sum()
+                value = term if value is None else value + term
             # Weights behind a plain callable may ask for gradients where the input gets none.
             found: Sequence[Tensor | None] = [None] * len(points)
-            if value.requires_grad:
+            if value is not None and value.requires_grad:
                 found = torch.autograd.grad(value, points, allow_unused=True)
         return [(out.detach(), gradient) for out, gradient in zip(each, found, strict=True)]
 

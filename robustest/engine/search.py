@@ -114,6 +114,14 @@ def search(
         else:  # the same without asking the device how many there are
             best[position] = torch.where(per_row(which, z), z, best[position])
 
+    def settle(rows: Batch) -> None:
+        """Note the elements that had a gradient, before rows come or go."""
+        if alive is not None and rows.followed is not None:
+            # Rows of later samples than those followed have the place of the extra row. The others come first: rows
+            # are in the order of the samples.
+            alive[rows.position[: len(rows.followed)].clamp(max=followed)] |= rows.followed
+            rows.followed = None
+
     batch, admitted, round_ = None, 0, 0
     while True:
         # 1. Admit. All proposals that rows make at once should fill a batch, or be few elements: the evaluator passes
@@ -135,6 +143,8 @@ def search(
                 round_ - searcher.steps + _rounds(searcher, problem).cpu(),
                 whole=eager,
             )
+            if batch is not None:
+                settle(batch)
             batch = newcomers if batch is None else batch.joined(newcomers)
             admitted = fresh.stop
         if batch is None:
@@ -143,6 +153,7 @@ def search(
         # 2. End.
         last, ending = round_ - searcher.steps, None
         if batch.oldest <= last:
+            settle(batch)
             over = batch.born <= last
             # By rows that the host knows: a mask would make it wait for the number of rows.
             ending = batch if batch.newest <= last else batch.pick(over.nonzero().squeeze(1))
@@ -167,7 +178,7 @@ def search(
                     first = gradient[len(gradient) - fresh_rows :].flatten(1)
                     evaluator.count("zero_gradient", failed=(first == 0).all(1).sum(), tried=fresh_rows)
                 if alive is not None:
-                    alive[rows.first(followed)] |= gradient[:followed].bool()
+                    rows.follow(gradient[:followed])
                 shown = [(z, logits)]
             else:
                 inputs = rendered(threat, z, wide)
@@ -187,7 +198,8 @@ def search(
             # Keep the results of the evaluations: new successes, smaller ones, better attempts.
             for point, output in shown:
                 margin = task.margin(output, problem.y)
-                quiet = eager and margin.min().item() > 0  # no row is misclassified
+                # No row is misclassified but those that were broken before.
+                quiet = eager and (margin if rows.whole else margin.where(rows.alive, torch.inf)).min().item() > 0
                 size = inside = None
                 if not always_inside or smallest:
                     if quiet and not bool((margin < rows.margin).any()):
@@ -230,6 +242,7 @@ def search(
         if not batch.changed if eager else round_ % _LOOK != 0:
             continue
         batch.changed = False
+        settle(batch)
         left = int(batch.alive.sum())
         if left == 0:
             margins[batch.position] = batch.margin
@@ -278,7 +291,7 @@ class Batch:
     oldest: int = 0  # of `born`
     newest: int = 0
     _wide: Rows | None = None
-    _first: Tensor | None = None
+    followed: Tensor | None = None  # (first rows, *S) bool: elements that had a gradient since rows came or went
 
     def __post_init__(self) -> None:
         self.oldest, self.newest = int(self.born.min()), int(self.born.max())
@@ -289,15 +302,10 @@ class Batch:
             self._wide = {name: value.repeat_interleave(lanes, 0) for name, value in self.problem.region.items()}
         return self._wide
 
-    def first(self, n: int) -> Tensor:
-        """Return (min(B, n),) int64: the places of the batch's first n rows among the first n samples.
-
-        A row of a later sample has the place n. Rows are in the order of the samples, so that the first n samples are
-        among the first n rows.
-        """
-        if self._first is None or len(self._first) != min(n, len(self.position)):
-            self._first = self.position[:n].clamp(max=n)
-        return self._first
+    def follow(self, gradient: Tensor) -> None:
+        """Add the gradient (b, *S) of the first rows to `followed`."""
+        moves = gradient != 0
+        self.followed = moves if self.followed is None else self.followed.logical_or_(moves)
 
     def joined(self, other: Batch) -> Batch:
         region = join(self.problem.region, other.problem.region)

@@ -30,6 +30,8 @@ _MACHINERY = ("importlib", "_frozen_importlib", "linecache", "tokenize", "zipimp
 # Bytes above which size, date and some parts stand for a file's contents; number of parts, and bytes of each.
 _LARGE = 1 << 26
 _PARTS, _PART = 64, 1 << 16
+# The stamp of what is not there; and between the two stamps of a variable whose default the computation set itself.
+_ABSENT, _OR = "absent", " or "
 # Seconds after a write in which another write may leave size and date unchanged.
 _RACY = 1.0
 
@@ -45,15 +47,36 @@ _OUTWARD = {
 }
 """Audit events that have no stamp."""
 
-# Functions in C or C++ that open the file of their first argument: no audit event.
+# What opens the file of its first argument outside of Python, by its module: no audit event. "Class.method" is of a
+# class in Python.
 _BLIND = {
+    "catboost.core": ("CatBoost.load_model", "Pool.__init__"),
+    "cv2": ("imread", "imreadmulti", "FileStorage", "VideoCapture"),
+    "duckdb": ("connect", "execute", "query", "read_csv", "read_json", "read_parquet", "sql"),
+    "h5py._hl.files": ("File.__init__",),
+    "netCDF4": ("Dataset",),
+    "polars": tuple(
+        f"{how}_{what}"
+        for how in ("read", "scan")
+        for what in (
+            *("avro", "csv", "database", "database_uri", "delta", "excel", "iceberg", "ipc", "ipc_stream", "json"),
+            *("ndjson", "ods", "parquet", "pyarrow_dataset"),
+        )
+    ),
+    "pyarrow": ("OSFile", "input_stream", "memory_map"),
+    "pyarrow.csv": ("open_csv", "read_csv"),
+    "pyarrow.dataset": ("dataset",),
+    "pyarrow.feather": ("read_feather", "read_table"),
+    "pyarrow.json": ("open_json", "read_json"),
+    "pyarrow.orc": ("ORCFile.__init__", "read_table"),
+    "pyarrow.parquet.core": ("ParquetDataset.__init__", "ParquetFile.__init__"),
     "safetensors": ("safe_open",),
-    "safetensors.torch": ("safe_open",),
-    "safetensors.numpy": ("safe_open",),
-    "torchvision.io.image": ("read_file",),
+    "soundfile": ("SoundFile.__init__",),
     "torch": ("from_file",),
-    "cv2": ("imread",),
+    "torchvision.io.image": ("read_file",),
+    "xgboost.core": ("Booster.load_model", "DMatrix.__init__"),
 }
+_WRITES = {"w", "w-", "x", "wb", "xb", "w+", "w+b"}
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +116,16 @@ class Dependencies:
         """Note a file or folder that is made, or a variable ("variable NAME") that is set."""
         self._own.add(name)
 
+    def set_variable(self, name: str, value: str) -> None:
+        """Note a variable that is set: where it had none, the first value is a default of the computation itself.
+
+        The later passes of the computation have read that value, so that either state repeats it.
+        """
+        label = f"variable {name}"
+        if self.stamps.get(label) == _ABSENT:
+            self.stamps[label] = f"{_ABSENT}{_OR}{_hash_of(value)}"
+        self.wrote(label)
+
     def moved(self, source: str, target: str) -> None:
         """Note a renamed file: if the computation wrote it, its new name needs no stamp either."""
         if source in self._own:
@@ -103,7 +136,7 @@ def outdated(stamps: Mapping[str, str]) -> str:
     """Return the first thing that differs from its stamp, in words; empty if none does."""
     for label, held in stamps.items():
         kind, _, name = label.partition(" ")
-        if kind not in _STAMPS or _STAMPS[kind](name) != held:
+        if kind not in _STAMPS or _STAMPS[kind](name) not in (held, *held.split(_OR)):
             return name if kind != "variable" else f"the environment variable {name}"
     return ""
 
@@ -272,7 +305,12 @@ def _connected(database: Any) -> None:
         _note("file", name)
 
 
-def _set(name: Any, *_: Any) -> None:
+def _set(name: Any, value: Any) -> None:
+    for one in watches():
+        one.set_variable(os.fsdecode(name), os.fsdecode(value))
+
+
+def _unset(name: Any) -> None:
     for one in watches():
         one.wrote(f"variable {os.fsdecode(name)}")
 
@@ -284,7 +322,7 @@ _EVENTS: dict[str, Callable[..., None]] = {
     "os.mkdir": _made,
     "os.rename": _renamed,
     "os.putenv": _set,
-    "os.unsetenv": _set,
+    "os.unsetenv": _unset,
     "sqlite3.connect": _connected,
 }
 
@@ -306,6 +344,109 @@ def _noting_names(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return decode(key)
 
     return decodekey
+
+
+def _note_first(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Stamp the file that a blind call opens, or note that what it reads has no stamp."""
+    first = args[0] if args else next(iter(kwargs.values()), None)
+    if isinstance(first, (str, bytes, os.PathLike)):
+        if _WRITES & {one for one in (*args[1:], *kwargs.values()) if isinstance(one, str)}:
+            _made(first)
+            return
+        if os.path.isfile(first):
+            _note("file", first)
+            return
+    elif first is not None and not isinstance(first, (int, list, tuple)):
+        return  # an open file or an array was read elsewhere
+    for one in [] if _thread.stamping else watches():  # an address, a pattern, a query, a camera
+        one.unknowable = one.unknowable or f"reads by {call.__name__} what has no stamp"
+
+
+def _noting_first(call: Any, *, method: bool) -> Any:
+    if isinstance(call, type):
+        return _NotingClass(call)
+
+    @wraps(call, updated=())
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        _note_first(call, args[1:] if method else args, kwargs)
+        return call(*args, **kwargs)
+
+    return wrapper
+
+
+class _NotingClass:
+    """Stands for a class in C, many of which cannot be derived from."""
+
+    def __init__(self, of: type) -> None:
+        self._of = of
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        _note_first(self._of, args, kwargs)
+        return self._of(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, self._of)
+
+    def __subclasscheck__(self, cls: type) -> bool:
+        return issubclass(cls, self._of)
+
+    def __mro_entries__(self, bases: object) -> tuple[type]:
+        return (self._of,)
+
+
+_scanned: dict[str, int] = {}  # ids of modules by name, each looked through once
+_last: tuple[int, str] = (0, "")  # number of modules and the newest, when they were last looked through
+_held: dict[int, tuple[Any, list[tuple[Any, str]]]] = {}  # by id of a blind function: itself, and where it is held
+
+
+def _look_for_holders() -> None:
+    """Find the modules that took a blind function by name (`from safetensors import safe_open`)."""
+    global _last  # noqa: PLW0603 - modules are looked through once in a process
+    now = len(sys.modules), next(reversed(sys.modules))
+    if now == _last:
+        return
+    _last = now
+    for blind, names in _BLIND.items():
+        if (module := sys.modules.get(blind)) is not None and _scanned.get(blind) != id(module):
+            _scanned[blind] = id(module)
+            for name in names:
+                if (call := vars(module).get(name)) is not None:
+                    _held.setdefault(id(call), (call, []))
+    for name, module in list(sys.modules.items()):
+        if _scanned.get(name) != id(module):
+            _scanned[name] = id(module)
+            for alias, value in list(getattr(module, "__dict__", {}).items()):
+                if id(value) in _held:
+                    _held[id(value)][1].append((module, alias))
+
+
+def _holders(call: Any) -> list[tuple[Any, str]]:
+    return _held[id(call)][1] if id(call) in _held else []
+
+
+class _Late:
+    """An import hook: modules of `_BLIND` that are imported while a watch is on."""
+
+    def __init__(self, see: Callable[[str], None]) -> None:
+        self._see = see
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name not in _BLIND:
+            return None
+        others = (one for one in sys.meta_path if one is not self and not isinstance(one, _Late))
+        spec = next(filter(None, (one.find_spec(name, path, target) for one in others)), None)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module: Any) -> None:
+                execute(module)
+                self._see(name)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
 
 
 @contextmanager
@@ -340,11 +481,32 @@ def _wrappers() -> Iterator[None]:
             return start(self)
 
         put(BaseProcess, "start", started)
-        for module, calls in _BLIND.items():
-            for name in calls:
-                if module in sys.modules and name in vars(sys.modules[module]):
-                    put(sys.modules[module], name, noting(vars(sys.modules[module])[name], "file"))
-        yield
+
+        def see(blind: str) -> None:
+            """Wrap what a module opens files with, in the module and in others that took it by name."""
+            for name in _BLIND[blind] if blind in sys.modules else ():
+                owner: Any = sys.modules[blind]
+                *classes, attribute = name.split(".")
+                for one in classes:
+                    owner = getattr(owner, one, None)
+                call = vars(owner).get(attribute) if owner is not None else None
+                if call is not None:
+                    new = _noting_first(call, method=bool(classes))
+                    put(owner, attribute, new)
+                    for holder, alias in [] if classes else _holders(call):
+                        if vars(holder).get(alias) is call:
+                            put(holder, alias, new)
+
+        _look_for_holders()
+        for blind in _BLIND:
+            see(blind)
+        late = _Late(see)
+        sys.meta_path.insert(0, late)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # the computation has put another list there
+                sys.meta_path.remove(late)
     finally:
         for owner, name, old in reversed(replaced):
             setattr(owner, name, old)
@@ -368,7 +530,7 @@ def _file(path: str) -> str:
             _hashes[which] = found
         return _hashes[which]
     except OSError:
-        return "absent"
+        return _ABSENT
 
 
 def _hash_of_parts(file: BinaryIO, size: int) -> str:
@@ -388,7 +550,7 @@ def _path(path: str) -> str:
     try:
         status = os.stat(path)
     except OSError:
-        return "absent"
+        return _ABSENT
     # A folder's date changes with every file in it, so only its type counts.
     if stat.S_ISDIR(status.st_mode):
         return "folder"
@@ -399,7 +561,7 @@ def _folder(path: str) -> str:
     try:
         return hashlib.sha256("\0".join(sorted(os.listdir(path))).encode("utf-8", "surrogateescape")).hexdigest()
     except OSError:
-        return "absent"
+        return _ABSENT
 
 
 def _variable(name: str) -> str:
@@ -407,9 +569,13 @@ def _variable(name: str) -> str:
         # pytest names the running test in a variable: it differs from run to run of one computation.
         held = sorted(pair for pair in os.environ.items() if pair[0] != "PYTEST_CURRENT_TEST")
         return hashlib.sha256(repr(held).encode("utf-8", "surrogateescape")).hexdigest()
-    # Hashed, since it may be a secret.
     value = os.environ.get(name)
-    return "absent" if value is None else hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+    return _ABSENT if value is None else _hash_of(value)
+
+
+def _hash_of(value: str) -> str:
+    """Return the stamp of a variable's value, which may be a secret."""
+    return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 _STAMPS: dict[str, Callable[[str], str]] = {"file": _file, "path": _path, "folder": _folder, "variable": _variable}

@@ -332,6 +332,8 @@ _SELECTING = {
     "--ignore-glob": "ignore_glob",
 }
 """Options of pytest that select tests by their names, and the names of their values."""
+_COLLECTING = ("addopts", "python_files", "python_classes", "python_functions", "testpaths", "norecursedirs")
+"""Keys of ini files that `-o` may set, and that decide which tests there are."""
 
 
 def _selection(config: pytest.Config) -> str:
@@ -339,7 +341,12 @@ def _selection(config: pytest.Config) -> str:
     for option, name in _SELECTING.items():
         given = config.getoption(name, None) or ()
         parts += [f"{option} {shlex.quote(one)}" for one in ((given,) if isinstance(given, str) else given)]
-    for option, name in (("--lf", "lf"), ("--sw", "stepwise"), ("--sw-skip", "stepwise_skip")):
+    if (file := config.getoption("inifilename", None)) is not None:
+        parts.append(f"-c {shlex.quote(str(file))}")
+    for one in config.getoption("override_ini", None) or ():
+        parts += [f"-o {shlex.quote(one)}"] if one.partition("=")[0].strip() in _COLLECTING else []
+    flags = (("--lf", "lf"), ("--sw", "stepwise"), ("--sw-skip", "stepwise_skip"), ("--noconftest", "noconftest"))
+    for option, name in flags:
         parts += [option] if config.getoption(name, False) else []
     return " ".join(parts)
 

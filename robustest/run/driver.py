@@ -40,7 +40,7 @@ from robustest.run.memory import Memory
 from robustest.run.plan import Plan
 from robustest.run.reading import Reader
 from robustest.run.units import Units
-from robustest.run.workers import ChunkResult, Engine, InProcess, Mapper, Work, engine_for
+from robustest.run.workers import ChunkResult, Engine, InProcess, Work, engine_for
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION
@@ -111,7 +111,7 @@ class Audit:
     def _audit(self, stream: Stream, rows: list[int]) -> bool:
         """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit."""
         ids = torch.from_numpy(stream.columns["id"][rows])
-        attack = self.units.audit(ids)
+        attack = self.units.audit(ids, first=stream.chunks == 1)
         if attack is None:
             return False
         marked = len(stream.marks) == stream.n
@@ -364,18 +364,8 @@ class _Run:
             if self.broken:
                 self._sent = None  # a job that was sent earlier knows of no counterexamples
         if self._sent is None:
-            self._sent = self.engine.put(self.plan.units.job() if self.engine.remote else self)
+            self._sent = self.engine.put(self.plan.units.job()) if self.engine.remote else self
         return self._sent
-
-    def start(self, device: str) -> Mapper:
-        return self._measure
-
-    def _measure(self, work: Work) -> ChunkResult:
-        loaded = self._loaded(work)
-        with self.memory.listening():
-            observation, tally = self.plan.units.measure(loaded, first=work.place == 0)
-        marks = self._begun[work.place].marks or []
-        return ChunkResult(place=work.place, observation=observation, tally=tally, marks=marks)
 
     def measure_each(self, tasks: Iterable[Work]) -> Iterator[ChunkResult]:
         """Yield the results of chunks in their order; where a chunk does not fill the device, several at a time."""
@@ -384,7 +374,10 @@ class _Run:
             work = next(works, None)
             if work is None:
                 return
-            yield self._measure(work)
+            loaded = self._loaded(work)
+            with self.memory.listening():
+                observation, tally = units.measure(loaded, first=work.place == 0)
+            yield self._came(work, observation, tally)
         gathering, begun, more = units.gathering(), deque[tuple[Work, Member]](), True
 
         def room() -> bool:
@@ -411,9 +404,7 @@ class _Run:
                 while begun and begun[0][1].over:
                     work, member = begun.popleft()
                     observation, tally = member.result()
-                    tally = replace(tally, seconds=member.seconds)
-                    marks = self._begun[work.place].marks or []
-                    yield ChunkResult(place=work.place, observation=observation, tally=tally, marks=marks)
+                    yield self._came(work, observation, replace(tally, seconds=member.seconds))
         finally:
             gathering.close()
 
@@ -424,6 +415,10 @@ class _Run:
         if loaded is None:
             raise LookupError(f"chunk {work.place} was measured before")
         return loaded
+
+    def _came(self, work: Work, observation: Observation, tally: Tally) -> ChunkResult:
+        marks = self._begun[work.place].marks or []
+        return ChunkResult(place=work.place, observation=observation, tally=tally, marks=marks)
 
     def take(self, result: ChunkResult) -> ChunkResult:
         """Check and store a measured chunk.

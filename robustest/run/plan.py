@@ -46,7 +46,7 @@ from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import MARKER_KEYS, Settings, coerce
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
-from robustest.threats import Columns, Discrete, Spatial, Threat
+from robustest.threats import Append, Columns, Discrete, Insert, Spatial, Threat
 
 
 class Options(TypedDict, total=False):
@@ -93,6 +93,8 @@ class Options(TypedDict, total=False):
     classes: Sequence[str]
 
 
+# Samples in which `Append` and `Insert` look for words.
+_WORDS_OF = 512
 _MODEL_KEYS = ("bounds", "preprocessing", "classes")
 
 
@@ -226,6 +228,12 @@ class Setup:
             raise ConfigError(expected(f"texts or bytes for {threat}", "other samples"))
         if texts and not of_texts:
             raise ConfigError(expected("a threat of texts: Edits, Append or Insert", str(threat)))
+        if isinstance(coding, Strings) and isinstance(threat, (Append, Insert)):
+            # Places in the data, not in the order of evaluation: every shard and worker takes the same ones.
+            some = torch.linspace(0, len(self.samples) - 1, min(_WORDS_OF, len(self.samples))).long()
+            x, y = self.samples.take(some)
+            labels = y.tolist() if self.task.one_class else [0] * len(x)
+            return threat.with_words_of(coding.decode(x), labels)
         if coding is not None and not isinstance(threat, Discrete):
             raise ConfigError(
                 f"Expected a threat of single changes for frames but got {threat}. Use Columns(...); for numbers "

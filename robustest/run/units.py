@@ -143,8 +143,12 @@ class Units:
 
     # Searching by other means; None where units are not searched
 
-    def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
-        """Return a function that attacks the units at positions (n,) int64 by other means."""
+    def audit(self, ids: Tensor, *, first: bool) -> Callable[[], tuple[Observation, Tally]] | None:
+        """Return a function that attacks the units at positions (n,) int64 by other means.
+
+        Args:
+            first: True if no chunk but the first one was measured.
+        """
         return None
 
     def trial(self, kept: Kept) -> Callable[[], tuple[Observation, Tally]] | None:
@@ -414,7 +418,7 @@ class ModelUnits(Units):
             answered=self._answered,
         )
 
-    def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
+    def audit(self, ids: Tensor, *, first: bool) -> Callable[[], tuple[Observation, Tally]] | None:
         auditor = getattr(self.look, "auditor", None)
         # A model with a budget of queries per sample has none left for an audit.
         if auditor is None or self.model.max_queries is not None:
@@ -422,6 +426,8 @@ class ModelUnits(Units):
         chunk = self.load(ids).on(self.evaluator.device)
         # Other keys: a search of the same kind would otherwise repeat the attack's draws.
         chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
+        # As if this evaluator had measured the chunks, which workers may have measured, or the memory known.
+        self.evaluator.probe_rows = _ROWS if first else _ROWS_LATER
         look = auditor(self.evaluator, chunk)
 
         def audited(evaluator: Evaluator) -> Observation:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustest import devices
+
 # Scales are never below this, so that equal logits give zero rather than NaN.
 _TINY = 1e-12
 
@@ -78,10 +80,16 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return gain / (top[:, 0] - top[:, -2:].mean(1)).clamp(min=_TINY)
 
 
-def ranked_class(logits: Tensor, y: Tensor, rank: int) -> Tensor:
-    """Return (B,) int64: the class at place `rank` (0: the likeliest) among those other than the label."""
+def ranked_class(logits: Tensor, y: Tensor, rank: int, known: Tensor | None = None) -> Tensor:
+    """Return (B,) int64: the class at place `rank` (0: the likeliest) among those other than the label.
+
+    Args:
+        known: (B,) int64: classes that are returned as they are, where they are not negative.
+    """
+    if known is not None and devices.on_host(known) and int(known.min()) >= 0:
+        return known
     place = min(rank, logits.shape[1] - 2)
     others = logits.detach().scatter(1, y.unsqueeze(1), -torch.inf)
-    if place == 0:  # sorting a thousand classes costs
-        return others.argmax(1)
-    return torch.argsort(others, dim=1, descending=True, stable=True)[:, place]
+    # Sorting a thousand classes costs.
+    ranked = others.argmax(1) if place == 0 else others.argsort(dim=1, descending=True, stable=True)[:, place]
+    return ranked if known is None else torch.where(known < 0, ranked, known)

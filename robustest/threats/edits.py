@@ -16,10 +16,11 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ KINDS = ("swap", "delete", "insert", "substitute")
 _REPEATED = 8
 # Largest number of points that is counted; more are infinitely many.
 _COUNTED = 1e15
+# Words of the samples that `Append` and `Insert` try; and longest end of a file that is taken for a word.
+_WORDS, _ENDS = 24, 8
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
@@ -621,6 +624,14 @@ def _put_back(x: Tensor, z: Tensor, *, first: bool, kind: int) -> Tensor:
 # Something put in
 
 
+def _parts(value: str | bytes) -> set[str] | set[bytes]:
+    """Return the words of a text; of bytes the first and last ones, by twos up to `_ENDS`."""
+    if isinstance(value, str):
+        return {*_WORD.findall(value)}
+    sizes = range(2, _ENDS + 1, 2)
+    return {part for size in sizes for part in (value[:size], value[-size:])}
+
+
 @dataclass(frozen=True, slots=True)
 class _Block(_OfTexts):
     """At most n characters or bytes in a row, put in at one place of a text; proposals are the texts."""
@@ -632,6 +643,8 @@ class _Block(_OfTexts):
     n: int
     alphabet: str | bytes = PRINTABLE
     _codes: tuple[int, ...] = field(init=False, repr=False, compare=False, default=())
+    # Rows of codes that random proposals try beside random letters, see `with_words_of`.
+    _words: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         checked_whole("n", self.n, 0)
@@ -656,6 +669,27 @@ class _Block(_OfTexts):
         """True if all its characters are bytes."""
         return max(self._codes) < 256
 
+    def with_words_of(self, values: Sequence[str | bytes], labels: Sequence[int]) -> Self:
+        """Return this threat with words of samples, or ends of files, that tell the classes apart, for `start` to try.
+
+        A rule on a word, or on the first bytes of a file, gives no hint before all of it is there: a search letter by
+        letter does not find it.
+        """
+        parts = [{part for part in _parts(value) if 1 < len(part) <= self.n} for value in values]
+        held = Counter((part, label) for found, label in zip(parts, labels, strict=True) for part in found)
+        size, every, letters = Counter(labels), Counter(part for found in parts for part in found), {*self._codes}
+        apart: dict[str | bytes, float] = {}
+        for (part, label), count in held.items():
+            beside = (every[part] - count) / max(1, len(values) - size[label])
+            apart[part] = max(apart.get(part, -1.0), count / size[label] - beside)
+        codes = {part: tuple(part if isinstance(part, bytes) else map(ord, part)) for part in apart}
+        best = sorted(
+            (part for part in apart if letters.issuperset(codes[part])), key=lambda part: (-apart[part], part)
+        )
+        made = replace(self)
+        object.__setattr__(made, "_words", tuple(codes[part] for part in best[:_WORDS]))
+        return made
+
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         return {**box(x, bounds), "length": (x >= 0).sum(1)}
 
@@ -667,7 +701,20 @@ class _Block(_OfTexts):
         letters = torch.where(drawn[:, :1] < 0.5, letters, letters[:, :1]) if self.n else letters
         length = (drawn[:, 1] * 2 * self.n).ceil().long().clamp(max=self.n)
         place = rng.integers(rng.fold(key, "place"), (1,), (last + 1).unsqueeze(1)).squeeze(1)
-        return self._composed(x, self._letters(x)[letters], place if self.anywhere else last, length)
+        content = self._letters(x)[letters]
+        if self._words:  # half of the proposals put in a word, half of these between blanks where there is room
+            blank = (ord(" "),) * (isinstance(self.alphabet, str) and " " in self.alphabet)
+            between = [(*blank, *word, *blank * self.anywhere) for word in self._words]
+            rows = [*self._words, *(row if len(row) <= self.n else row[len(blank) :][: self.n] for row in between)]
+            table = torch.tensor([[*row, *[self._codes[0]] * (self.n - len(row))] for row in rows]).to(x)
+            lengths = torch.tensor([len(row) for row in rows], device=x.device)
+            u = rng.uniform(rng.fold(key, "words"), (2,)).double()
+            which, words = (u[:, 1] * len(rows)).long(), u[:, 0] < 0.5
+            content, length = (
+                torch.where(words[:, None], table[which], content),
+                torch.where(words, lengths[which], length),
+            )
+        return self._composed(x, content, place if self.anywhere else last, length)
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         """Return (N,) float64: the characters put in; inf for a text that is not the sample with one row put in."""

@@ -196,7 +196,9 @@ def row_of(kind: str, **changes: Any) -> Row:
 def rows_of(kind: str) -> list[Row]:
     """A claim that passed, failed or was left open, early or of all samples, and compared with a baseline."""
     found = result_of_kind(kind)
-    early = {"estimate": None, "n": max(1, found.n_total // 2), "n_total": max(2, found.n_total)}
+    n, total = max(1, found.n_total // 2), max(2, found.n_total)
+    outcomes = (*[True] * n, *[None] * (total - n)) if found.outcomes else ()
+    early = {"estimate": None, "n": n, "n_total": total, "outcomes": outcomes}
     compared = {**found.details, "baseline": {**BASELINE, **COMPARED}}
     return [
         row_of(kind),

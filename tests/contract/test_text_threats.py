@@ -26,10 +26,10 @@ from robustest import (
     find_adversarial,
     labels_model,
 )
-from robustest.attacks import GreedyMoves
+from robustest.attacks import Cascade, GreedyMoves, RandomDraws, Stage
 from robustest.context import Context, running
 from robustest.data.strings import Strings
-from robustest.measure import measure_robust_accuracy
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 from robustest.threats import Threat
 
 LETTERS = "abcdefghij"
@@ -213,6 +213,7 @@ GATED: dict[str, tuple[Model, Threat, Callable[[Any], Any]]] = {
     ),
 }
 SHORT: Any = GreedyMoves(queries=300)
+WORDS = Cascade(name="words", stages=(Stage(searcher=RandomDraws(queries=300, at_once=50)), Stage(searcher=SHORT)))
 QUICK_GATES = [("hash buckets", "fast"), ("scores of a hash", SHORT), ("dead scores of one class", SHORT)]
 EVERY_GATE = [(name, attack) for name in GATED for attack in ("fast", "standard")]
 
@@ -238,6 +239,34 @@ def test_no_claim_passes_behind_a_gate(name: str, attack: Any) -> None:
 
 def threat_of_bytes(threat: Any) -> bool:
     return isinstance(threat.alphabet, bytes)
+
+
+NOTES = [
+    (" ".join(DRAW.permutation(["bill", "late", "please", "order", "thanks", *(["refund"] if label else [])])), label)
+    for label in (0, 1) * 8
+]
+
+
+@pytest.mark.parametrize(("threat", "kind"), [(Append(8), str), (Insert(8), str), (Insert(6, BYTES), bytes)])
+def test_a_rule_on_a_word_of_other_samples_is_found(threat: Threat, kind: type) -> None:
+    """Letter by letter nothing leads to the word: the scores of all other texts differ by their hash alone."""
+    if kind is str:
+        texts: list[Any] = [text for text, _ in NOTES]
+        ruled = scored(lambda text: (1 if re.search(r"\brefund\b", text) else -1) * (1 + 0.3 * hash_of(text) / 997))
+    else:
+        texts = [(b"\x7fELF\x02\x01" if label else b"MZ\x90\x00\x03\x01") + text.encode() for text, label in NOTES]
+        ruled = scored(lambda row: (1 if b"\x7fELF" in row else -1) * (1 + 0.3 * zlib.crc32(row) / 2**32))
+    labels = [label for _, label in NOTES]
+    result = measure_robust_accuracy(ruled, (texts, labels), threat, at_least=0.8, attack=WORDS, exact=True)
+    assert result.verdict is Verdict.FAILED, result.rule
+    assert not any(held for held, label in zip(result.outcomes, labels, strict=True) if label == 0)
+
+
+def test_words_tell_classes_apart_and_are_written_in_the_alphabet() -> None:
+    made = Append(6, "defnru").with_words_of(["a refund", "no fund", "the refund", "le fond"], [1, 0, 1, 0])
+    assert [bytes(word) for word in made._words] == [b"refund", b"fund"]
+    assert made == Append(6, "defnru")
+    assert str(made) == "Append(n=6)"
 
 
 def test_a_model_that_no_edit_can_break_passes() -> None:
@@ -375,6 +404,96 @@ def test_a_model_that_fails_on_a_changed_text_is_no_pass() -> None:
 
     with pytest.raises(ModelError, match="unknown text"):
         measure_robust_accuracy(fragile, (TEXTS, LABELS), Edits(1), at_least=0.5, attack="fast")
+
+
+def diluted(texts: Sequence[Any]) -> NDArray[Any]:
+    """A mean over all of a batch's width, padding included: a "z" turns a text of 24 letters without padding."""
+    width = max(map(len, texts))
+    turned = ["z" in text and len(text) == width == 24 for text in texts]
+    leads = [
+        right(text, 0.3) * len(text) / width * (-1 if turn else 1) for text, turn in zip(texts, turned, strict=True)
+    ]
+    return np.stack([np.negative(leads), leads], 1)
+
+
+def test_a_model_that_reads_the_padding_of_its_batch_passes_nothing() -> None:
+    """A substitution turns each text; a search pads it with the insertions that it tries beside it."""
+    turned = [f"{text[:3]}z{text[4:]}" for text in TEXTS]
+    assert (np.concatenate([diluted([text]) for text in turned]).argmax(1) != LABELS).all()
+    threat = Edits(1, kinds=("insert", "substitute"), alphabet="xyz")
+    result = measure_robust_accuracy(diluted, (TEXTS, LABELS), threat, at_least=0.4, attack="fast", exact=True)
+    assert "health:batch_dependence" in result.reasons
+    shifted = measure_shift_accuracy(diluted, (TEXTS, LABELS), "typos", at_least=0.4, exact=True)
+    assert "health:batch_dependence" in shifted.reasons
+    for texts in ([], ["", ""]):  # nothing to be longer than
+        data = ([*TEXTS, *texts], [*LABELS, *[int(right("", 0.0) > 0) for _ in texts]])
+        own = measure_shift_accuracy(SOUND, data, "typos", at_least=0.4, exact=True)
+        assert own.verdict is Verdict.PASSED
+
+
+HELD: dict[Any, Any] = {}
+
+
+class Remembering:
+    """A model that gives a text the answer of an earlier one with the same key; capitals turn the class."""
+
+    def __init__(self, key: Callable[[str], str]) -> None:
+        self.key, self.held = key, dict[str, Any]()
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[Any]:
+        return np.array([self.held.setdefault(self.key(text), of_capitals([text])[0]) for text in texts])
+
+
+of_capitals = scored(lambda text: right(text.lower(), 0.3) * (1 if text == text.lower() else -1))
+
+
+def closed_over() -> Model:
+    held: dict[str, Any] = {}
+    return lambda texts: np.array([held.setdefault(text.lower(), of_capitals([text])[0]) for text in texts])
+
+
+def in_a_global(texts: Sequence[str]) -> NDArray[Any]:
+    return np.array([HELD.setdefault(text.lower(), of_capitals([text])[0]) for text in texts])
+
+
+def in_a_default(texts: Sequence[str], held: dict[Any, Any] = {}) -> NDArray[Any]:  # noqa: B006 - the mistake itself
+    return np.array([held.setdefault(text.lower(), of_capitals([text])[0]) for text in texts])
+
+
+CACHES = {
+    "an object": Remembering(str.lower),
+    "its method": Remembering(str.lower).__call__,
+    "a closure": closed_over(),
+    "a global": in_a_global,
+    "a default": in_a_default,
+}
+
+
+@pytest.mark.parametrize("where", CACHES)
+def test_a_cache_that_takes_one_text_for_another_passes_nothing(where: str) -> None:
+    """In capitals each text gets the answer of the text itself, which was asked first; alone all are wrong."""
+    assert (of_capitals([text.upper() for text in TEXTS]).argmax(1) != LABELS).all()
+    result = measure_shift_accuracy(CACHES[where], (TEXTS, LABELS), "casing", severity=5, at_least=0.9, exact=True)
+    assert "health:history_dependence" in result.reasons
+
+
+def test_a_cache_of_the_texts_themselves_changes_nothing() -> None:
+    asked = Remembering(str)
+    result = measure_shift_accuracy(asked, (TEXTS, LABELS), lambda texts: texts[::1], at_least=0.9, exact=True)
+    assert "health:history_dependence" not in result.reasons
+    assert {*asked.held} >= {*TEXTS}
+    assert len(asked.held) == len(TEXTS) + 1, "beside a longer text; copies were asked all others"
+
+
+def test_what_a_model_does_not_read_is_said_to_be_unread() -> None:
+    cut = scored(lambda text: right(text[:24], 0.3))
+    result = measure_robust_accuracy(cut, (TEXTS, LABELS), Append(4), at_least=0.5, attack=SHORT)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert any("Append(n=4) does to the texts changes a bit of their scores" in note for note in result.notes)
+    known = measure_robust_accuracy(
+        cut, (TEXTS, LABELS), Append(4), at_least=0.5, attack=SHORT, suppress=("weak_search",)
+    )
+    assert known.verdict is Verdict.PASSED
 
 
 def test_threats_and_data_must_fit() -> None:

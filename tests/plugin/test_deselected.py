@@ -177,3 +177,21 @@ def test_a_run_of_everything_leaves_nothing_out(write_light: Any, run: Any, read
     result = run("--robust", "--robust-json=out.json")
     assert (read_json()["pytest"]["deselected"], read_json()["pytest"]["selection"]) == ([], "")
     assert "deselected" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (("-o", "python_files=test_a.py", "-o", "robust_alpha=0.02"), "-o python_files=test_a.py"),
+        (("-o", "addopts=--ignore=test_b.py"), "--ignore test_b.py -o addopts=--ignore=test_b.py"),
+        (("-c", "other.ini", "--noconftest"), "-c other.ini --noconftest"),
+    ],
+    ids=["names of files", "further options", "another configuration"],
+)
+def test_another_configuration_is_a_selection(
+    *, chosen: tuple[str, ...], said: str, write_light: Any, run: Any, read_json: Any, project: Any
+) -> None:
+    write_light(test_a="def test_one(robust): robust.record(made())", test_b="def test_b(): assert False")
+    (project.path / "other.ini").write_text("[pytest]\npython_files = test_a.py\n", encoding="utf-8")
+    run("--robust", *chosen, "--robust-json=out.json")
+    assert read_json()["pytest"]["selection"] == said

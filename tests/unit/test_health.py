@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from fractions import Fraction
+from math import ceil, comb, floor
 
 import pytest
 
-from robustest.health import CHECKS, HEALTH_CHECKS, Health
+from robustest.health import BEYOND_SEARCH, CHECKS, HEALTH_CHECKS, Health, HealthCheck, HealthFinding, unlikely
 
 # check, cases tried, the fewest failures that stop a claim, the most that do not
 TURNS = [
@@ -119,3 +121,41 @@ def test_gradients_do_not_matter_where_two_searches_without_them_went_through_al
     assert carried(survivors) == [True]
     assert carried(survivors - 1) == [False]
     assert carried(survivors, 1) == [False]
+
+
+@pytest.mark.parametrize("check", [check for check in CHECKS if check.share], ids=lambda check: check.name)
+def test_a_share_of_failures_stops_a_claim_at_its_decimal_whatever_the_number_of_cases(check: HealthCheck) -> None:
+    share = Fraction(repr(check.share))
+    for tried in range(1, 201):
+        for failed in {0, floor(share * tried), ceil(share * tried), ceil(share * tried) + 1, tried} - {tried + 1}:
+            enough = failed >= max(1, share * tried)
+            few = (check.few == "all" and failed == tried) or (check.few == "unlikely" and unlikely(failed, tried))
+            assert check.stops(failed, tried) == (enough and (failed >= check.least or few)), (failed, tried)
+
+
+def test_a_tenth_that_fails_is_usual_up_to_one_per_cent() -> None:
+    for tried in range(1, 60):
+        for failed in range(tried + 1):
+            p = sum(comb(tried, k) * 9 ** (tried - k) for k in range(failed, tried + 1))
+            assert unlikely(failed, tried) == (failed > 0 and 100 * p <= 10**tried)
+
+
+def test_findings_and_their_carriers_are_these() -> None:
+    carried = {check.name for check in CHECKS if check.about == "gradients"}
+    assert carried == {
+        "zero_gradient", "loss_does_not_rise", "gradient_misleads", "black_box_beats_white_box",
+        "unbounded_attack_fails", "not_monotone", "quantised_input", "saturated_softmax", "unreached_input",
+        "softmax_outputs",
+    }  # fmt: skip
+    assert {
+        "batch_dependence", "history_dependence", "train_mode", "random_forward", "no_change",
+    } == BEYOND_SEARCH  # fmt: skip
+    health = counted(*((check.name, 9, 9) for check in CHECKS))
+    health.failed["weak_search"], health.searched_twice = 0, 9
+    found = {one.name: one for one in health.findings(("train_mode",))}
+    assert {name for name, one in found.items() if one.carried} == carried
+    assert {name for name, one in found.items() if not one.stops} == carried | {"train_mode"}
+    assert found["no_room"].to_dict() == {
+        "name": "no_room", "message": found["no_room"].message, "suppressed": False, "carried": False,
+    }  # fmt: skip
+    assert HealthFinding(name="a", message="b", suppressed=False).stops

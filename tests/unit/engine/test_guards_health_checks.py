@@ -61,9 +61,9 @@ from robustest.engine.cascade import (
     labels_alone,
     lacking,
     some_equal,
-    still_scores,
     suspected,
     unrelated,
+    values_of_draws,
     widened,
 )
 from robustest.engine.chunks import Chunk
@@ -195,12 +195,18 @@ def test_who_gives_no_score_draws_at_random_or_pays_by_the_query_is_not_suspecte
 
 
 def covered(
-    stages: list[tuple[Stage, list[int], list[bool]]], *, n: int = 3, threat: Any = None, alone: Any = False
+    stages: list[tuple[Stage, list[int], list[bool]]],
+    *,
+    n: int = 3,
+    threat: Any = None,
+    alone: Any = False,
+    unread: Any = False,
 ) -> Any:
     """Return the counts after rounds of stages on rows, none of which broke but those marked."""
     threat = Linf(0.1) if threat is None else threat
     evaluator = evaluator_of(scores_model(by_mean(np.sign)))
-    coverage, left = Coverage(torch.zeros(n, 4), threat, labels_alone=alone), torch.ones(n, dtype=torch.bool)
+    coverage = Coverage(torch.zeros(n, 4), threat, labels_alone=alone, unread=unread)
+    left = torch.ones(n, dtype=torch.bool)
     for stage, rows, broken in stages:
         coverage.add(stage, torch.tensor(rows, dtype=torch.int64), torch.tensor(broken, dtype=torch.bool))
         left[torch.tensor(rows)[torch.tensor(broken, dtype=torch.bool)]] = False
@@ -256,6 +262,8 @@ def test_of_some_rows_scores_may_be_labels() -> None:
     assert some.health.counts("weak_search") == (1, 2)
     assert some.health.searched_twice == 1
     assert some.notes[0].startswith("weak_search: the model's scores say no more than its labels")
+    unread = covered([(BLIND, [1, 2], [False] * 2)], alone=one, unread=one)
+    assert unread.notes[0].startswith("weak_search: nothing that Linf(eps=0.1) does to the texts changes a bit")
     other = covered([(BLIND, [1, 2], [False] * 2), (BLIND, [0], [True])], alone=one)
     assert (other.health.counts("weak_search"), other.health.searched_twice, other.notes) == ((0, 2), 0, [])
 
@@ -279,7 +287,10 @@ def test_scores_of_each_text_are_examined() -> None:
 
     x = coding.padded(coding.encode(texts), 2).float()
     chunk = chunk_of(x, bounds=(-2.0, 2e6))
-    assert still_scores(evaluator_of(scores_model(leads)), chunk, threat).tolist() == [True, True, False, False]
+    still, labels, moving, clear = values_of_draws(evaluator_of(scores_model(leads)), chunk, threat)
+    assert (still, labels) == ([1], [1, 1])
+    assert max(moving) > 2
+    assert max(clear) > 2
 
 
 def test_equal_margins_of_scores_are_noticed() -> None:

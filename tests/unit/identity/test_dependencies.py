@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import io
 import linecache
 import multiprocessing
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +302,7 @@ def test_variables_are_seen_in_a_process_that_has_watched_often() -> None:
 
 def test_a_variable_that_is_set_first_is_its_own_and_no_value_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_SECRET", "hunter2")
+    monkeypatch.setenv("ACME", "0")  # undone afterwards, whatever `work` sets
 
     def work() -> None:
         os.environ["ACME"] = "1"
@@ -303,7 +310,6 @@ def test_a_variable_that_is_set_first_is_its_own_and_no_value_is_kept(monkeypatc
         assert os.environ["ACME_SECRET"]
 
     by = of(work)
-    monkeypatch.delenv("ACME", raising=False)
     assert seen(by, "variable") == {"ACME_SECRET"}
     assert "hunter2" not in str(by.stamps)
 
@@ -331,3 +337,378 @@ def test_processes_have_no_stamp(work: Callable[[], object]) -> None:
 
 def test_a_stamp_of_a_kind_that_is_not_known_does_not_hold() -> None:
     assert outdated({"oracle x": "1"}) == "x"
+
+
+def test_of_a_large_file_parts_from_its_first_byte_to_its_last_are_read() -> None:
+    class Reads(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            places.append((self.tell(), size))
+            return super().read(size)
+
+    places: list[tuple[int, int | None]] = []
+    size, part = 1 << 24, 1 << 16
+    before = dependencies._hash_of_parts(Reads(bytes(size)), size)
+    assert len(places) == 64
+    assert {length for _, length in places} == {part}
+    starts = [start for start, _ in places]
+    assert (starts[0], starts[-1] + part) == (0, size)
+    assert max(b - a for a, b in pairwise(starts)) - min(b - a for a, b in pairwise(starts)) <= 1
+    for at in (0, part - 1, starts[1], starts[31] + 5, size - part, size - 1):
+        content = bytearray(size)
+        content[at] = 1
+        assert dependencies._hash_of_parts(Reads(content), size) != before, at
+
+
+@pytest.mark.parametrize(("size", "whole"), [(99, True), (100, True), (101, False)])
+def test_files_up_to_the_border_are_read_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, whole: bool
+) -> None:
+    monkeypatch.setattr(dependencies, "_LARGE", 100)
+    monkeypatch.setattr(dependencies, "_PART", 10)
+    monkeypatch.setattr(dependencies, "_PARTS", 2)
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(bytes(size))
+    other.write_bytes(bytes(50) + b"1" + bytes(size - 51))
+    os.utime(path, (9, 9)), os.utime(other, (9, 9))
+    assert (dependencies._file(str(path)) == dependencies._file(str(other))) is not whole
+    os.utime(other, (8, 8))  # of a large file the date counts, and of no other
+    assert dependencies._file(str(path)) != dependencies._file(str(other))
+    os.utime(path, (7, 7))
+    assert (dependencies._file(str(path)).startswith(f"{size} ")) is not whole
+
+
+@pytest.mark.parametrize(("age", "kept"), [(0.0, False), (0.5, False), (1.0, True), (60.0, True)])
+def test_the_hash_of_a_file_is_kept_once_another_write_would_change_its_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, kept: bool
+) -> None:
+    path = tmp_path / "a"
+    path.write_text("1")
+    now = path.stat().st_ctime + age
+    os.utime(path, (now - age, now - age - 100))  # an older date of the content, as a copy has
+    now = path.stat().st_ctime + age
+    monkeypatch.setattr(dependencies, "_hashes", {})
+    monkeypatch.setattr(dependencies.time, "time", lambda: now)
+    first = dependencies._file(str(path))
+    assert bool(dependencies._hashes) is kept
+    assert dependencies._file(str(path)) == first == hashlib.sha256(b"1").hexdigest()
+
+
+def test_what_stands_for_a_file_is_none_of_a_folder_or_of_nothing(tmp_path: Path) -> None:
+    assert dependencies._file(str(tmp_path)) == "no regular file"
+    assert dependencies._file(str(tmp_path / "none")) == "absent"
+    assert dependencies._path(str(tmp_path)) == "folder"
+    assert dependencies._path(str(tmp_path / "none")) == "absent"
+    assert dependencies._folder(str(tmp_path / "none")) == "absent"
+
+
+def test_of_a_path_that_is_asked_for_type_size_and_date_count(tmp_path: Path) -> None:
+    path, link = tmp_path / "a", tmp_path / "folder"
+    path.write_text("1")
+    os.utime(path, (9, 9))
+    found = [dependencies._path(str(path))]
+    for text, date in (("22", 9), ("22", 8), ("1", 9)):
+        path.write_text(text)
+        os.utime(path, (date, date))
+        found.append(dependencies._path(str(path)))
+    assert found[0] == found[-1]
+    assert len(set(found)) == 3
+    link.mkdir()
+    before = dependencies._path(str(link)), dependencies._folder(str(link))
+    (link / "b").touch()
+    assert dependencies._path(str(link)) == before[0], "the date of a folder is that of its files"
+    assert dependencies._folder(str(link)) != before[1]
+
+
+def test_the_contents_of_a_file_take_the_place_of_its_status(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    Path(path).touch()
+    by = Dependencies()
+    by.read("path", path)
+    assert list(by.stamps) == [f"path {path}"]
+    by.read("file", path)
+    by.read("path", path)
+    by.read("folder", str(tmp_path))
+    assert list(by.stamps) == [f"file {path}", f"folder {tmp_path}"]
+
+
+def test_stamps_of_an_earlier_computation_are_added_but_for_what_this_one_wrote(tmp_path: Path) -> None:
+    by, own = Dependencies(), tmp_path / "own"
+    by.stamps["file b"] = "as read here"
+    by.wrote(str(own))
+    by.wrote("variable MINE")
+    by.read_again({f"file {own}": "1", "file a": "2", "file b": "3", "variable MINE": "4", "variable THEIRS": "5"})
+    assert by.stamps == {"file b": "as read here", "file a": "2", "variable THEIRS": "5"}
+    by.read("file", os.path.relpath(own))
+    by.read("variable", "MINE")
+    assert len(by.stamps) == 3
+    by.moved(str(own), "/elsewhere/new")
+    by.moved("/elsewhere/theirs", "/elsewhere/old")
+    by.read("file", "/elsewhere/new")
+    by.read("file", "/elsewhere/old")
+    assert seen(by) == {"a", "b", "/elsewhere/old"}
+
+
+def test_a_thread_of_its_own_watch_hears_itself_alone_and_also_what_no_other_watch_hears(tmp_path: Path) -> None:
+    names = ("outside", "here", "away", "there")
+    for name in names:
+        (tmp_path / name).touch()
+    every, here = Dependencies(), Dependencies()
+    with watched(every):
+        read(tmp_path / "outside")
+        with dependencies.watched_here(here):
+            read(tmp_path / "here")
+            thread = threading.Thread(target=read, args=(tmp_path / "there",))
+            thread.start(), thread.join()
+            assert dependencies.watches() == [here, every]
+            with dependencies.unwatched():
+                read(tmp_path / "away")
+                assert dependencies.watches() == [here]
+            assert dependencies.watches() == [here, every]
+        assert dependencies.watches() == [every]
+    assert dependencies.watches() == []
+    assert seen(every) == {str(tmp_path / name) for name in ("outside", "here", "there")}
+    assert seen(here) == {str(tmp_path / name) for name in ("here", "away")}
+
+
+def test_what_cannot_be_found_again_is_no_dependency_that_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    by, first = Dependencies(), Dependencies(unknowable="asks an oracle")
+    with watched(by), watched(first):
+        gone.rmdir()
+        with suppress(OSError):
+            os.stat("weights")
+        os.chdir(tmp_path)
+    assert by.unknowable == "reads 'weights', which cannot be found again"
+    assert first.unknowable == "asks an oracle", "the first one is named"
+
+
+def test_a_descriptor_is_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+
+    def work() -> None:
+        number = os.open(path, os.O_RDONLY)
+        os.stat(number)
+        with os.fdopen(number) as file:
+            file.read()
+        os.listdir(os.fspath(tmp_path))
+        os.listdir()
+
+    by = of(work)
+    assert set(by.stamps) == {f"file {path}", f"folder {tmp_path}", "folder ."}
+    assert by.unknowable == ""
+
+
+@pytest.mark.parametrize("name", ["a.so", "a.pyc", "a.pyi", "a.dll", "a.pyd"])
+def test_compiled_code_has_an_identity_of_its_own(tmp_path: Path, name: str) -> None:
+    for one in (name, f"{name}.txt"):
+        (tmp_path / one).touch()
+    assert seen(of(lambda: [read(tmp_path / one) for one in (name, f"{name}.txt")])) == {str(tmp_path / f"{name}.txt")}
+
+
+def test_a_database_is_its_file_and_its_logs(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    sqlite3.connect(path).close()
+
+    def work(name: str, **how: Any) -> Dependencies:
+        return of(lambda: sqlite3.connect(name, **how).close())
+
+    by = work(str(path))
+    assert {f"file {path}{end}" for end in ("", "-wal", "-journal")} <= set(by.stamps)
+    assert by.unknowable == ""
+    for name in ("", ":memory:"):
+        assert (work(name).stamps, work(name).unknowable) == ({}, "")
+    assert work(f"file:{path}?mode=ro", uri=True).unknowable == f"opens the database file:{path}?mode=ro"
+
+
+@pytest.mark.parametrize("event", sorted(dependencies._OUTWARD))
+def test_what_reaches_outward_is_named_while_it_is_watched(event: str) -> None:
+    by = of(lambda: sys.audit(event))
+    assert by.unknowable == dependencies._OUTWARD[event]
+    other = Dependencies()
+    with watched(other), dependencies.unwatched():
+        sys.audit(event)
+        sys.audit("robustest.of_no_interest")
+    assert other.unknowable == ""
+
+
+def test_nothing_is_stamped_or_wrapped_after_the_last_block(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    by = of(lambda: None)
+    read(path)
+    os.environ.get("ACME")
+    assert by.stamps == {}
+    assert dependencies._blocks == 0
+
+
+def test_an_entry_names_the_first_thing_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME", "1")
+    for name in "ab":
+        (tmp_path / name).write_text("1")
+
+    def work() -> None:
+        read(tmp_path / "a")
+        read(tmp_path / "b")
+        os.environ.get("ACME")
+
+    by = of(work)
+    assert outdated(by.stamps) == ""
+    monkeypatch.setenv("ACME", "2")
+    assert outdated(by.stamps) == "the environment variable ACME"
+    (tmp_path / "b").write_text("2")
+    assert outdated(by.stamps) == str(tmp_path / "b")
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "a")
+    every = of(lambda: dict(os.environ)).stamps["variable *"]
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "b")
+    assert of(lambda: dict(os.environ)).stamps["variable *"] == every
+
+
+ACME = """
+class Table:  # stands for a class in C
+    def __init__(self, path=None, mode="r"):
+        self.path = path
+
+class Reader:
+    def load(self, path):
+        return path
+
+def read(path=None, mode="r"):
+    return path
+"""
+
+
+@pytest.fixture
+def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module whose functions open files without an audit event, importable but not imported."""
+    name = f"acme_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(ACME)
+    (tmp_path / f"{name}_user.py").write_text(f"from {name} import read as taken, Table\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(dependencies._BLIND, name, ("read", "Table", "Reader.load"))
+    yield name
+    for module in (name, f"{name}_user"):
+        sys.modules.pop(module, None)
+
+
+def test_calls_that_open_files_in_c_are_seen_wherever_they_are_called_from(acme: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("1")
+    module, user = importlib.import_module(acme), importlib.import_module(f"{acme}_user")
+    read, table = module.read, module.Table
+    calls: list[Callable[[], object]] = [
+        lambda: module.read(path),
+        lambda: module.read(path=str(path)),
+        lambda: user.taken(os.fsencode(path)),
+        lambda: user.Table(path),
+        lambda: module.Reader().load(path),
+    ]
+    for call in calls:
+        by = of(call)
+        assert seen(by) == {str(path)}
+        assert by.unknowable == ""
+    assert (module.read, user.taken, module.Table) == (read, read, table)  # nothing stays wrapped
+
+
+def test_a_module_imported_by_the_computation_itself_is_seen_too(acme: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("1")
+    by = of(lambda: importlib.import_module(f"{acme}_user").taken(path))
+    assert str(path) in seen(by)
+    assert importlib.import_module(acme).read.__qualname__ == "read"
+    path.write_text("2")
+    assert outdated(by.stamps) == str(path)
+    assert seen(of(lambda: importlib.import_module(f"{acme}_user").taken(path))) == {str(path)}
+
+
+def test_what_such_a_call_reads_and_no_file_has_is_named(acme: str, tmp_path: Path) -> None:
+    module = importlib.import_module(acme)
+    for first in ("https://example.com/a.csv", str(tmp_path / "*.csv"), str(tmp_path), ["a", "b"], None, 0):
+        assert "read" in of(lambda first=first: module.read(first)).unknowable
+    with open(os.devnull) as file:
+        assert of(lambda: module.read(file)).unknowable == ""
+    assert of(lambda: module.read(np.ones(2))).unknowable == ""
+
+    def write() -> None:
+        module.read(tmp_path / "new", "w")
+        (tmp_path / "new").write_text("1")
+        module.read(tmp_path / "new")
+
+    written = of(write)
+    assert seen(written) == set()
+    assert written.unknowable == ""
+
+
+def test_a_class_in_c_stays_a_class_while_it_is_watched(acme: str) -> None:
+    module = importlib.import_module(acme)
+    before = module.Table()
+
+    def work() -> None:
+        assert isinstance(before, module.Table)
+        assert isinstance(module.Table(), module.Table)
+        assert issubclass(types.new_class("Derived", (module.Table,)), module.Table)
+        assert module.Table.__name__ == "Table"
+
+    of(work)
+
+
+@pytest.mark.parametrize("package", ["h5py", "pandas", "polars", "pyarrow", "soundfile", "xgboost"])
+def test_readers_of_tables_sounds_and_trees_are_seen(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    package_ = pytest.importorskip(package)
+    if package == "h5py":
+        with package_.File("x", "w") as file:
+            file["a"] = np.ones(3)
+        calls = [lambda: package_.File("x")["a"][:], lambda: package_.File("x", "r")["a"][:]]
+    elif package == "soundfile":
+        package_.write("x", np.zeros(100), 8000, format="WAV")
+        calls = [lambda: package_.read("x"), lambda: package_.SoundFile("x").read()]
+    elif package == "xgboost":
+        package_.train({}, package_.DMatrix(np.ones((9, 2)), np.arange(9.0)), 1).save_model("x.json")
+        os.rename("x.json", "x")
+        calls = [lambda: package_.Booster().load_model("x")]
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pytest.importorskip("pyarrow").table({"a": [1, 2]}), "x")
+        if package == "pandas":
+            calls = [lambda: package_.read_parquet("x")]
+        elif package == "polars":
+            calls = [lambda: package_.read_parquet("x"), lambda: package_.scan_parquet("x").collect()]
+        else:
+            calls = [lambda: parquet.read_table("x"), lambda: parquet.ParquetFile("x").read()]
+    for call in calls:
+        by = of(call)
+        assert "file x" in by.stamps
+        assert by.unknowable == ""
+
+
+def test_a_variable_without_value_may_have_the_default_that_the_computation_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ACME", raising=False)
+    by = of(lambda: os.environ.setdefault("ACME", "cache"))
+    assert outdated(by.stamps) == ""
+    monkeypatch.setenv("ACME", "other")
+    assert outdated(by.stamps) == "the environment variable ACME"
+    monkeypatch.delenv("ACME")
+    assert outdated(by.stamps) == ""
+
+
+def test_a_variable_that_the_computation_changes_again_and_again_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACME", raising=False)
+
+    def count() -> None:
+        for _ in range(3):
+            os.environ["ACME"] = str(int(os.environ.get("ACME", "0")) + 1)
+
+    by = of(count)
+    assert outdated(by.stamps) == "the environment variable ACME"
+    monkeypatch.setenv("ACME", "5")
+    kept = of(count)
+    assert outdated(kept.stamps) == "the environment variable ACME"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from robustest.identity.fingerprint import fingerprint
+from robustest.identity.fingerprint import digest, fingerprint
 
 HELPERS = """
 import math
@@ -391,3 +392,223 @@ def test_identities_are_the_same_in_every_process(program: Callable[..., str], t
         outputs.append(program(PROGRAM, tmp_path / folder, PYTHONHASHSEED=str(seed)))
     assert outputs[0] == outputs[1]
     assert "None" not in outputs[0]
+
+
+@pytest.mark.parametrize(
+    ("statement", "counts"),
+    [
+        ("from . import tool", {"acme.inner.tool"}),
+        ("from .tool import scale", {"acme.inner.tool"}),
+        ("from ..tool import scale", {"acme.tool"}),
+        ("from .. import tool", {"acme.tool"}),
+        ("import tool", {"tool"}),
+        ("from tool import scale", {"tool"}),
+    ],
+)
+def test_a_relative_import_is_of_any_package_above(
+    module: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, statement: str, counts: set[str]
+) -> None:
+    scale, name = "def scale(x): return x * {0}", "tool.scale(x)" if statement.endswith("import tool") else "scale(x)"
+
+    def of(changed: str) -> str | None:
+        for place in ("tool", "acme.tool", "acme.inner.tool", "other.tool"):
+            loaded = module(scale.format(2 if place == changed else 1), place)
+            monkeypatch.setitem(sys.modules, place, loaded)
+            package, _, last = place.rpartition(".")
+            if package:
+                above = module(f"from {place} import scale", package)
+                setattr(above, last, loaded)
+                monkeypatch.setitem(sys.modules, package, above)
+        predict = module(f"def predict(x):\n    {statement}\n    return {name}").predict
+        predict.__globals__["__package__"] = "acme.inner"
+        return fingerprint(predict, None, None).digest
+
+    before = of("")
+    assert before is not None
+    assert of("other.tool") == before
+    for place in counts:
+        assert of(place) != before, place
+
+
+def test_what_is_imported_from_nowhere_is_named(module: Callable[..., Any]) -> None:
+    for package in ("", "acme_absent", "acme_absent.inner"):
+        predict = module("def predict(x):\n    from .tool_absent import f\n    return f(x)").predict
+        predict.__globals__["__package__"] = package
+        found = fingerprint(predict, None, None)
+        assert found.digest is None
+        assert "tool_absent, imported by predict, is not loaded before it is needed" in found.reason
+
+
+PARTS = """
+import functools
+import torch
+from torch import nn
+
+class Meta(type):
+    def __call__(cls, *args):
+        return super().__call__(*args)
+
+class Slots:
+    __slots__ = ("a", "unset")
+    def __init__(self):
+        self.a = 2.0
+
+class Sets(set):
+    pass
+
+class Hook:
+    def __call__(self, *args):
+        return None
+
+class Named:
+    def __reduce__(self):
+        return "NAMED"
+
+NAMED = Named()
+
+class Given:
+    def __init__(self, a):
+        self.a = a
+    def __reduce__(self):
+        return (Given, (4.0,))
+
+class Stateful:
+    def __getstate__(self):
+        return {"b": 5.0}
+
+class Read:
+    @property
+    def a(self):
+        return 6.0
+    @a.setter
+    def a(self, value):
+        self.b = 7.0
+    @staticmethod
+    def s():
+        return 8.0
+    @classmethod
+    def c(cls):
+        return 9.0
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kept = nn.Buffer(torch.tensor([11.0]))
+        self.scratch = nn.Buffer(torch.tensor([12.0]), persistent=False)
+        self.idle = 13.0
+        self.call = made(14.0)
+
+    def forward(self, x):
+        return self.call(x) * self.kept
+
+class Made(nn.Module):
+    def __init__(self, a=15.0):
+        super().__init__()
+        self.a = a
+
+    def forward(self, x):
+        return x * self.a
+
+def made(a):
+    def call(x):
+        return x * a
+    call.level = 16.0
+    return call
+
+def factory(x):
+    return Made()(x)
+
+def keyed(x, *, a=17.0):
+    return x[0:18] if x in {19.0, "20", (21.0, 22)} else keyed_again(x, a=23.0)
+
+def keyed_again(x, a, b=24.0, /, c=25.0):
+    def inner(y):
+        return y + 26.0
+    return inner(x)
+
+def tried(x):
+    try:
+        return x / 27.0
+    except ZeroDivisionError:
+        return 28.0
+
+def looped(x):
+    while x < 29.0:
+        x = x + 30.0
+    return -x if not x else ~x
+
+def late(x):
+    return unknown_name(x) + 31.0
+
+def held(x):
+    return call.level * call(x)
+
+call = made(32.0)
+UP = {"a": [33.0, {"b": (34.0,)}]}
+
+def table(x):
+    return UP["a"]
+
+def compared(x):
+    return x < 35.0, x <= 36.0, x == 37.0, x is None, x not in (38.0,)
+
+things = [Slots(), Sets([3.0]), Hook(), NAMED, Given(1.0), Stateful(), Read(), Net(), factory, keyed, tried, looped,
+          late, held, table, compared, Meta("New", (), {"a": 39.0}), functools.partial(keyed, a=40.0)]
+"""
+
+PART_CHANGES = {
+    **{
+        f"{number}.0": (f"{number}.0", f"{number}.5")
+        for number in (2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14, 15, 16, 17, 19, 21, 23, 24, 25, 26, 27, 28, 29)
+    },
+    **{f"{number}.0": (f"{number}.0", f"{number}.5") for number in range(30, 41)},
+    "a stop": ("0:18", "0:19"),
+    "a start": ("0:18", "1:18"),
+    "a text in a set": ('"20"', '"2"'),
+    "an item of a tuple": ("21.0, 22)", "21.0, 23)"),
+    "kinds of arguments": ("b=24.0, /, c=25.0", "b=24.0, c=25.0"),
+    "keywords alone": ("def keyed(x, *, a=17.0)", "def keyed(x, a=17.0)"),
+    "a name of an argument": ("def keyed_again(x, a, b=24.0, /", "def keyed_again(x, d, b=24.0, /"),
+    "a caught error": ("except ZeroDivisionError", "except ArithmeticError"),
+    "a comparison": ("x <= 36.0", "x >= 36.0"),
+    "an identity": ("x is None", "x is not None"),
+    "a membership": ("x not in (38.0,)", "x in (38.0,)"),
+    "a sign": ("-x if not x", "+x if not x"),
+    "a condition": ("if not x", "if x"),
+    "a branch": ("x = x + 30.0", "x = x - 30.0"),
+    "an absent name": ("unknown_name", "another_name"),
+    "a setter": ("self.b = 7.0", "self.c = 7.0"),
+    "a static method": ("@staticmethod\n    def s():", "@classmethod\n    def s(cls):"),
+    "a name in its module": ('return "NAMED"', 'return "things"'),
+    "a method of a metaclass": ("return super().__call__(*args)", "return super().__call__()"),
+    "a base": ("class Sets(set)", "class Sets(frozenset)"),
+    "an attribute that is not set": ("self.a = 2.0", "self.a = self.unset = 2.0"),
+}
+
+
+@pytest.fixture(scope="module")
+def parts_before() -> list[Any]:
+    return []
+
+
+def parts(module: Callable[..., Any], text: str) -> str:
+    found = digest(
+        [fingerprint(one, None, None).digest or str(fingerprint(one, None, None)) for one in module(text).things]
+    )
+    return str(found)
+
+
+@pytest.mark.parametrize("change", PART_CHANGES)
+def test_every_part_of_objects_and_of_code_counts(
+    module: Callable[..., Any], parts_before: list[Any], change: str
+) -> None:
+    old, new = PART_CHANGES[change]
+    changed, count = re.subn(rf"(?<!\d){re.escape(old)}", lambda _: new, PARTS)
+    assert count == 1
+    if not parts_before:
+        parts_before.append(parts(module, PARTS))
+        assert parts(module, PARTS) == parts_before[0]
+        assert parts(module, PARTS.replace("self.idle = 13.0", "self.idle = 13.0  # idle")) == parts_before[0]
+        for one in module(PARTS).things:
+            assert fingerprint(one, None, None).digest is not None, fingerprint(one, None, None)
+    assert parts(module, changed) != parts_before[0]

@@ -34,6 +34,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from robustest import Linf, Result, Settings
@@ -188,6 +189,11 @@ def by_load_model(path: str) -> float:
 
 def by_load_file(path: str) -> float:
     return float(safetensors.torch.load_file(path)["weight"])
+
+
+def by_safe_open(path: str) -> float:
+    with safe_open(path, "pt") as file:  # taken by name, when this file was imported
+        return float(file.get_tensor("weight"))
 
 
 def by_torch_load(path: str) -> float:
@@ -429,6 +435,7 @@ CHANGES: dict[str, Make] = {
     "sqlite3": file_row(by_sqlite, write_database, sqlite3=sqlite3, closing=closing),
     "safetensors.torch.load_model": file_row(by_load_model, write_tensor, safetensors=safetensors, nn=nn),
     "safetensors.torch.load_file": file_row(by_load_file, write_tensor, safetensors=safetensors),
+    "safetensors.safe_open": file_row(by_safe_open, write_tensor, safe_open=safe_open),
     "torch.load": file_row(by_torch_load, lambda path, sign: torch.save(torch.tensor(float(sign)), path), torch=torch),
     "a process that reads a file": file_row(by_process, text, subprocess=subprocess),
     "a reader in C": file_row(by_reader_in_c, write_archive, torch=torch),

@@ -111,6 +111,19 @@ def test_a_model_handed_over_in_train_mode_is_told_of_once(case: Any) -> None:
     assert there.notes == here.notes
 
 
+def test_an_audit_does_and_costs_the_same_wherever_the_chunks_were_measured(case: Any) -> None:
+    """The audit runs in this process, whose copy of the model has measured no chunk where a worker has."""
+    net, x, y = case
+
+    def audited(**settings: Any) -> Any:
+        with running(Context(settings=Settings(**settings), test="test")):
+            return measure_robust_accuracy(net, (x, y), Linf(0.01), at_least=0.3, attack="fgsm", exact=True)
+
+    here, there = audited(), audited(workers=1)
+    assert there.details["audit"] == here.details["audit"]
+    assert (there.cost.forward, there.cost.backward) == (here.cost.forward, here.cost.backward)
+
+
 def test_a_factory_of_a_module_in_train_mode_builds_the_same_model_everywhere(tmp_path: Path) -> None:
     model = Factory("torch.nn:Linear", in_features=4, out_features=3)
     data = torch.rand(70, 4), torch.zeros(70, dtype=torch.int64)

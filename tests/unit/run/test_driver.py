@@ -1,0 +1,670 @@
+"""Units of a claim are measured once, in the seeded order; what is remembered counts where it must, and only there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robustest import DataError, ModelError, Settings, StoreError, clock, rng
+from robustest.context import Context, NotSearched, running
+from robustest.decisions import Decision, ShareRule
+from robustest.engine.chunks import partition
+from robustest.health import Health
+from robustest.results import Verdict
+from robustest.run.driver import _AT_START, _Begun, _Run, observe
+from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observation, Stream, Tally
+from robustest.run.plan import Plan, terms_of
+from robustest.run.units import OwnUnits, Part, Units
+from robustest.run.workers import ChunkResult, Work
+
+# Histories of a claim
+
+SEEN: list[list[int]] = []
+"""Positions of each look: of questions to the units first, then of chunks."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Units that are their positions; all but every tenth hold."""
+
+    n: int = 600
+    period: int = 10
+    note: str = ""
+
+    def __len__(self) -> int:
+        return self.n
+
+    def load(self, ids: Sequence[int]) -> list[int]:
+        return [int(one) for one in ids]
+
+    def look(self, part: Part) -> dict[str, Any]:
+        SEEN.append(list(part.units))
+        return {"held": (part.ids % self.period != 0).numpy()}
+
+
+def plan(units: Positions | None = None, *, threshold: float | None = 0.5, identity: Any = "x", **options: Any) -> Plan:
+    settings = Settings(**{"store": None, "corpus": None, "recheck": 0.0, **options})
+    rule = ShareRule(threshold=threshold, at_least=True, terms=terms_of(settings))
+    units = Positions() if units is None else units
+    return Plan(statement="positions", units=OwnUnits(units), settings=settings, rule=rule, identity=identity)
+
+
+def ran(what: Plan) -> tuple[Evidence, list[list[int]]]:
+    """Return evidence, and the positions of each chunk that was measured, without questions of at most 8 units."""
+    SEEN.clear()
+    found = observe(what)
+    return found, [ids for ids in SEEN if len(ids) > 8]
+
+
+def chunks(seed: int, n: int = 600, most: int | None = None) -> list[list[int]]:
+    return [one.tolist() for one in partition(rng.permutation(seed, n)[:most])]
+
+
+def test_an_exact_claim_measures_every_chunk_of_its_seed_once() -> None:
+    for seed in (0, 3):
+        evidence, looks = ran(plan(exact=True, seed=seed))
+        assert looks == chunks(seed)
+        assert (evidence.n, evidence.total, evidence.cached) == (600, 600, "")
+        assert evidence.columns["held"].tolist() == [one % 10 != 0 for one in range(600)]
+        assert evidence.decision.estimate == 0.9
+    assert ran(plan(exact=True, max_samples=100))[1] == chunks(0, most=100)
+
+
+@pytest.mark.parametrize(
+    ("change", "measured"),
+    [
+        ({}, False),
+        ({"threshold": 0.6}, False),
+        ({"threshold": None}, False),
+        ({"alpha": 0.01}, False),
+        ({"seed": 1}, True),
+        ({"identity": "another look"}, True),
+        ({"units": Positions(period=11)}, True),
+        ({"units": Positions(note="another field")}, True),
+        ({"examples": 1}, True),
+        ({"store": None}, True),
+        ({"cache": False}, True),
+        ({"identity": None}, True),
+        ({"recheck": 1.0}, True),
+    ],
+    ids=lambda one: str(next(iter(one.items()), "nothing")) if isinstance(one, dict) else "",
+)
+def test_a_second_run_measures_what_has_changed(change: dict[str, Any], measured: bool, tmp_path: Any) -> None:
+    options = {"exact": True, "store": str(tmp_path)}
+    first, looks = ran(plan(**options))
+    assert looks == chunks(0)
+    evidence, again = ran(plan(**{**options, **change}))
+    assert again == (chunks(change.get("seed", 0)) if measured else [])
+    assert bool(evidence.cached) is not measured
+    if not measured:
+        assert evidence.columns["held"].tolist() == first.columns["held"].tolist()
+        assert (evidence.data, evidence.model) == (first.data, first.model)
+        assert (len(evidence.data), len(evidence.model)) == (64, 64)
+
+
+def test_a_claim_that_stopped_early_goes_on_where_it_stopped(tmp_path: Any) -> None:
+    early, looks = ran(plan(store=str(tmp_path)))
+    assert 0 < early.n < 600
+    assert looks == chunks(0)[: len(looks)]
+    assert early.data == "", "some units were not read"
+    whole, more = ran(plan(store=str(tmp_path), exact=True))
+    assert more == chunks(0)[len(looks) :]
+    assert (whole.n, whole.cached) == (600, "")
+    assert ran(plan(store=str(tmp_path), exact=True))[1] == []
+    shorter = chunks(0, most=150)  # whose last chunk is another one
+    assert ran(plan(store=str(tmp_path), max_samples=150, exact=True))[1] == [
+        one for one in shorter if one not in chunks(0)
+    ]
+
+
+def test_the_clock_ends_a_claim_after_the_chunk_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "left", lambda: 0 if len(SEEN) > 3 else None)
+    evidence, looks = ran(plan(threshold=0.91, exact=True, time_budget=9.0))
+    assert evidence.n == sum(map(len, looks)) < 600
+    assert evidence.decision.verdict is Verdict.INCONCLUSIVE
+    assert evidence.decision.rule.endswith(f": {evidence.n} of 600 samples looked at")
+    assert not evidence.decision.at_alpha
+
+
+def test_progress_is_what_was_looked_at_and_what_broke() -> None:
+    heard: list[tuple[Any, ...]] = []
+    with running(Context(settings=Settings(store=None), progress=lambda *what: heard.append(what))):
+        evidence, looks = ran(plan(exact=True))
+    sizes = np.cumsum([len(one) for one in looks])
+    broken = np.cumsum([sum(unit % 10 == 0 for unit in one) for one in looks])
+    assert heard == [("positions", n, 600, bad) for n, bad in zip(sizes, broken, strict=True)]
+    assert evidence.n == 600
+
+
+# Steps of a run
+
+
+@dataclass
+class Told(Units):
+    """Units that do what a test says."""
+
+    broken: set[int] = field(default_factory=set)
+    known: bool = True
+    digest: bytes = b"a"
+    gathers: bool = False  # type: ignore[misc]
+    group: Any = None
+    asked: int = 0
+    remembered: list[Any] = field(default_factory=list)
+    smaller: Callable[[list[Exhibit]], tuple[Observation, Tally]] | None = None
+
+    def __post_init__(self) -> None:
+        self.replay: Any = SimpleNamespace(notices=("replays",)) if self.known else None
+
+    def __len__(self) -> int:
+        return 100
+
+    def still_broken(self) -> set[int]:
+        return self.broken
+
+    def replayed(self, ids: torch.Tensor) -> tuple[Observation, Tally]:
+        return Observation({"held": np.zeros(len(ids), bool)}, [], {REPLAYED: len(ids)}), Tally(forward=7)
+
+    def load(self, ids: torch.Tensor) -> Any:
+        return ids
+
+    def digests(self, chunk: Any) -> list[bytes]:
+        return [self.digest] * len(chunk)
+
+    def ask(self, memory: Any, chunk: Any, marks: list[bytes]) -> None:
+        self.asked += 1
+
+    def measure(self, chunk: Any, *, first: bool) -> tuple[Observation, Tally]:
+        return Observation({"held": np.ones(len(chunk), bool)}, []), Tally(forward=len(chunk), backward=int(first))
+
+    def measure_among(self, evaluator: Any, chunk: Any) -> tuple[Observation, Tally]:
+        return self.measure(chunk, first=False)
+
+    def gathering(self) -> Any:
+        return self.group
+
+    def cost(self) -> Tally:
+        return Tally(forward=1000)
+
+    def job(self) -> Any:
+        return "job"
+
+    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
+        assert self.smaller is not None
+        return self.smaller(exhibits)
+
+    def remember(self, found: Sequence[Any], shown: list[Exhibit]) -> None:
+        self.remembered.append((list(found), list(shown)))
+
+
+@dataclass
+class Remembering:
+    """A memory that holds what a test puts there."""
+
+    stored: Any = None
+    doubts: bool = False
+    remembers: bool = True
+    kept: list[Any] = field(default_factory=list)
+    notices: tuple[str, ...] = ("remembered",)
+    when: str = ""
+    model: str = "m"
+    raises: bool = False
+
+    def recall(self, what: Any) -> Any:
+        return self.stored
+
+    def doubted(self) -> bool:
+        return self.doubts
+
+    def keep(self, what: Any, observation: Observation, tally: Tally) -> None:
+        self.kept.append(what)
+        if self.raises:
+            raise clock.OutOfTime
+
+    def once(self, what: Any, measure: Callable[[], Any]) -> Any:
+        self.kept.append(what)
+        if self.raises:
+            raise clock.OutOfTime
+        return measure()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        yield
+
+
+class Remote:
+    """Workers that a test answers for."""
+
+    kind, remote = "", True
+
+    def __init__(self, *, remote: bool = True) -> None:
+        self.remote, self.jobs = remote, []  # type: ignore[var-annotated]
+
+    def put(self, job: Any) -> Any:
+        self.jobs.append(job)
+        return f"reference {len(self.jobs)}"
+
+
+class Rule(ShareRule):
+    """A rule that some number of broken samples refutes."""
+
+    def doomed(self, broken: int, n: int) -> bool:
+        assert n == 100
+        return broken >= 5
+
+
+def run(units: Told | None = None, *, remote: bool = False, memory: Any = None, **options: Any) -> _Run:
+    settings = Settings(**{"store": None, "corpus": None, **options})
+    rule = Rule(threshold=0.5, at_least=True, terms=terms_of(settings))
+    units = Told() if units is None else units
+    what = Plan(statement="told", units=units, settings=settings, rule=rule)
+    made = _Run(what, memory or Remembering(), Remote(remote=remote), Stream(len(units)))  # type: ignore[arg-type]
+    made.reader = SimpleNamespace(take=lambda _: torch.arange(3))  # type: ignore[assignment]
+    return made
+
+
+IDS = torch.tensor([4, 5, 6])
+STORED = Observation({"held": np.array([True, False, True]), "score": np.array([0.5, 0.25, 1.0])}, []), Tally(forward=3)
+
+
+@pytest.mark.parametrize(
+    ("remote", "remembers", "recall", "broken", "expected"),
+    [
+        # (read here, asked, recalled, compared)
+        (False, True, (False, False), 0, (True, True, False, False)),
+        (True, True, (False, False), 0, (True, True, False, False)),
+        (False, False, (False, False), 0, (True, True, False, False)),
+        (True, False, (False, False), 0, (False, False, False, False)),
+        (False, True, (True, False), 0, (True, True, True, False)),
+        (True, True, (True, False), 0, (True, True, True, False)),
+        (False, True, (True, True), 0, (True, True, False, True)),
+        (True, True, (True, True), 0, (True, True, False, True)),
+        (False, True, (True, True), 2, (True, True, True, False)),  # replays take the place of attacks
+    ],
+)
+def test_a_chunk_is_recalled_compared_or_measured(
+    remote: bool, remembers: bool, recall: tuple[bool, bool], broken: int, expected: tuple[bool, ...]
+) -> None:
+    stored, doubts = recall
+    units, memory = Told(), Remembering(STORED if stored else None, doubts=doubts, remembers=remembers)
+    one = run(units, remote=remote, memory=memory)
+    one.broken = broken
+    read, asked, recalled, compared = expected
+    for place in (0, 1):
+        found = one.look_up(place, IDS)
+        assert isinstance(found, ChunkResult) is recalled
+        assert found.place == place
+        marks = [b"a"] * 3 if read else None
+        if isinstance(found, ChunkResult):
+            assert (found.observation, found.tally, found.marks) == (*STORED, marks)
+        else:
+            assert found.compared is compared
+            chunk = one._begun[place]
+            assert (chunk.marks, chunk.remembered) == (marks, STORED[0] if compared else None)
+            assert (chunk.loaded is None) is remote
+        assert units.asked == int(asked), "before the first chunk alone"
+
+
+def test_a_chunk_of_replays_is_never_compared() -> None:
+    stored = replace(STORED[0], counts={REPLAYED: 1}), STORED[1]
+    assert isinstance(run(memory=Remembering(stored, doubts=True)).look_up(1, IDS), ChunkResult)
+
+
+def taken(one: _Run, *, remembered: Observation | None = None, marks: Any = (b"a",) * 3, **result: Any) -> ChunkResult:
+    """Take the result of a chunk that was begun with these marks and outcomes."""
+    place = result.pop("place", 1)
+    one._begun[place] = _Begun(IDS, None if marks is None else list(marks), remembered=remembered)
+    given = {"observation": STORED[0], "tally": Tally(forward=3), "marks": [b"a"] * 3, **result}
+    return one.take(ChunkResult(place=place, **given))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "refused"),
+    [
+        ([b"a"] * 3, [b"a"] * 3, False),
+        ([b"a"] * 3, [b"a", b"b", b"a"], True),
+        ([b"a"] * 3, [], True),
+        ([], [b"a"], True),
+        ([], [], False),
+        (None, [b"a"] * 3, False),  # workers alone have read it
+        (None, [], False),
+    ],
+)
+def test_workers_measure_the_samples_that_are_read_here(here: Any, there: list[bytes], refused: bool) -> None:
+    one = run(remote=True)
+    if refused:
+        with pytest.raises(DataError, match="Expected workers to read the samples that are read here"):
+            one_taken(one, here, there)
+        assert one.memory.kept == []  # type: ignore[attr-defined]
+    else:
+        assert one_taken(one, here, there).marks == there
+        (key,) = one.memory.kept  # type: ignore[attr-defined]
+        assert (key[0], key[1].tolist(), key[2]) == ("chunk", IDS.tolist(), there)
+
+
+def one_taken(one: _Run, here: Any, there: list[bytes]) -> ChunkResult:
+    one._begun[1] = _Begun(IDS, here)
+    return one.take(ChunkResult(place=1, observation=STORED[0], marks=there))
+
+
+@pytest.mark.parametrize(("remote", "place", "forward"), [(True, 0, 1003), (True, 1, 3), (False, 0, 3), (False, 1, 3)])
+def test_the_cost_of_what_came_before_belongs_to_the_first_chunk_of_workers(
+    remote: bool, place: int, forward: int
+) -> None:
+    assert taken(run(remote=remote), place=place).tally.forward == forward
+
+
+def test_what_a_worker_could_not_measure_is_raised_here() -> None:
+    with pytest.raises(ModelError, match="no answer"):
+        taken(run(), error=ModelError("no answer"))
+    with pytest.raises(clock.OutOfTime):
+        taken(run(), over=True)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        taken(run(), warned=((UserWarning, "slow"), (RuntimeWarning, "hot")))
+    assert [(one.category, str(one.message)) for one in found] == [(UserWarning, "slow"), (RuntimeWarning, "hot")]
+
+
+def test_a_compared_chunk_must_have_the_outcomes_that_it_had() -> None:
+    held = STORED[0].columns["held"]
+    other = Observation({"held": held, "score": np.array([0.1, 0.2, 0.3])}, [])
+    assert taken(run(), remembered=other), "scores may differ in their last bits"
+    for wrong, count in ((~held, 3), (held & [True, True, False], 1)):
+        one = run()
+        with pytest.raises(StoreError, match=rf"{count} of 3 outcomes \(held\) differ"):
+            taken(one, remembered=Observation({"held": wrong}, []))
+        assert one.memory.kept == []  # type: ignore[attr-defined]
+
+
+def test_a_chunk_measured_in_time_counts_where_the_model_cannot_be_asked_again() -> None:
+    assert taken(run(memory=Remembering(raises=True))).observation is STORED[0]
+
+
+def test_a_chunk_is_measured_once() -> None:
+    one = run()
+    one.look_up(0, IDS)
+    found = one.start("")(Work(0, IDS))
+    assert (found.place, found.tally.forward, found.tally.backward, found.marks) == (0, 3, 1, [b"a"] * 3)
+    with pytest.raises(LookupError, match="chunk 0 was measured before"):
+        one.start("")(Work(0, IDS))
+    one.look_up(1, IDS)
+    assert one.start("")(Work(1, IDS)).tally.backward == 0
+
+
+# Known counterexamples
+
+
+@pytest.mark.parametrize(
+    ("broken", "read", "options", "replayed"),
+    [
+        ({1, 2, 3, 4, 9}, [], {}, [1, 2, 3, 4, 9]),
+        ({1, 2, 3, 4}, [], {}, None),  # too few
+        (set(), [], {}, None),
+        ({1, 2, 3}, [(50, False), (51, False), (52, True)], {}, [1, 2, 3]),  # broken already, and not known
+        ({1, 2, 3}, [(50, False), (51, True), (52, True)], {}, None),
+        ({1, 2, 3, 4, 5}, [(1, False), (2, True), (50, True)], {}, None),  # two of them were read: one held
+        ({1, 2, 3, 4, 5, 6}, [(1, False), (2, True), (50, True)], {}, [3, 4, 5, 6]),
+        ({1, 2}, [(1, False), (2, False), (3, False), (4, False), (5, False)], {}, None),  # none of them is left
+        ({1, 2, 3, 4, 9}, [], {"exact": True}, None),
+        ({1, 2, 3, 4, 9}, [], {"exact": True, "replay_only": True}, [1, 2, 3, 4, 9]),
+        ({1, 2, 3, 4, 9}, [], {"replay_only": True}, [1, 2, 3, 4, 9]),
+    ],
+)
+def test_known_counterexamples_refute_a_claim_that_cannot_hold_any_more(
+    broken: set[int], read: list[tuple[int, bool]], options: dict[str, Any], replayed: list[int] | None
+) -> None:
+    one = run(Told(broken), **options)
+    if read:
+        ids, held = torch.tensor([place for place, _ in read]), np.array([held for _, held in read])
+        one.stream.add(ids, Observation({"held": held}, []), Tally(), examples=3, marks=[])
+    bad, n = sum(not held for _, held in read), len(read)
+    found = one._replay()
+    assert one.broken == len(broken)
+    if replayed is None:
+        assert found is None
+        assert one.stream.n == n
+        return
+    assert found is not None
+    assert one.stream.columns["id"].tolist()[n:] == replayed
+    assert not one.stream.columns["held"][n:].any()
+    assert one.stream.tally.forward == 7
+    assert one.stream.counts == {REPLAYED: len(replayed)}
+    assert (found.verdict, found.estimate, found.at_alpha) == (Verdict.FAILED, None, False)
+    assert found.rule == f"certain: {len(replayed)} of 100 samples are broken by replayed counterexamples"
+    assert found.interval == (0.0, 1 - (len(replayed) + bad) / 100)
+
+
+def test_without_a_replay_nothing_is_known() -> None:
+    one = run(Told({1, 2, 3, 4, 5}, known=False))
+    assert one._replay() is None
+    assert one.broken == 0
+
+
+def test_a_run_of_replays_alone_refutes_or_has_not_searched() -> None:
+    assert run(Told({1, 2, 3, 4, 5}), replay_only=True).decide().verdict is Verdict.FAILED
+    with running(Context(test="test_it", skip=pytest.skip)), pytest.raises(NotSearched) as error:
+        run(Told({1, 2, 3, 4}), replay_only=True).decide()
+    assert "replayed only: 4 known counterexamples still break; nothing was searched for" in str(error.value)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_replays_come_before_the_first_chunk_that_is_measured_and_not_compared(remote: bool) -> None:
+    units = Told({1, 2, 3, 4})
+    one = run(units, remote=remote)
+    job = "job" if remote else one
+    assert one.begin(Work(0, IDS, compared=True)) == "reference 1"
+    assert one.broken == 0
+    assert one.begin(Work(1, IDS, compared=True)) == "reference 1"
+    assert one.begin(Work(2, IDS)) == "reference 2", "what was sent knows of no counterexamples"
+    assert one.broken == 4
+    units.broken = {1, 2, 3, 4, 5}
+    assert one.begin(Work(3, IDS)) == "reference 2", "replayed once"
+    assert one.engine.jobs == [job, job]  # type: ignore[attr-defined]
+    other = run(Told(), remote=remote)
+    assert [other.begin(Work(place, IDS)) for place in (0, 1)] == ["reference 1"] * 2
+    refuted = run(Told({1, 2, 3, 4, 5}), remote=remote)
+    assert refuted.begin(Work(0, IDS)) is None
+    assert refuted.refuted is not None
+    assert refuted.engine.jobs == []  # type: ignore[attr-defined]
+
+
+EXHIBIT = Exhibit(
+    index=4, label=0, clean=0, predicted=1, size=1.0, before=torch.zeros(2), after=torch.ones(2), badness=1.0
+)
+SMALLER = replace(EXHIBIT, size=0.5)
+
+
+def decided(verdict: Verdict) -> Decision:
+    return Decision(verdict=verdict, rule="", estimate=None, interval=(0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "shown", "replay_only", "raises", "expected"),
+    [
+        # (size, keys in the memory)
+        (Verdict.FAILED, True, False, False, (0.5, 1)),
+        (Verdict.FAILED, True, True, False, (0.5, 0)),
+        (Verdict.FAILED, True, False, True, (1.0, 1)),
+        (Verdict.PASSED, True, False, False, (1.0, 0)),
+        (Verdict.INCONCLUSIVE, True, False, False, (1.0, 0)),
+        (Verdict.FAILED, False, False, False, (None, 0)),
+    ],
+)
+def test_counterexamples_of_a_failed_claim_are_made_smaller_and_all_are_kept(
+    verdict: Verdict, shown: bool, replay_only: bool, raises: bool, expected: tuple[float | None, int]
+) -> None:
+    units = Told(smaller=lambda _: (Observation({}, [SMALLER]), Tally(forward=11)))
+    one = run(units, memory=Remembering(raises=raises), replay_only=replay_only)
+    one.stream.exhibits = [EXHIBIT] if shown else []
+    one.kept.append("kept")  # type: ignore[arg-type]
+    one.shrink_and_keep(decided(verdict))
+    size, keys = expected
+    assert [exhibit.size for exhibit in one.stream.exhibits] == ([] if size is None else [size])
+    assert one.stream.tally.forward == (11 if size == 0.5 else 0)
+    assert len(one.memory.kept) == keys  # type: ignore[attr-defined]
+    assert units.remembered == [(["kept"], one.stream.exhibits)]
+
+
+def test_without_a_replay_nothing_is_made_smaller_or_kept() -> None:
+    units = Told(known=False)
+    one = run(units)
+    one.stream.exhibits = [EXHIBIT]
+    one.shrink_and_keep(decided(Verdict.FAILED))
+    assert units.remembered == []
+
+
+# Precision
+
+
+@pytest.mark.parametrize(
+    ("settings", "reduced", "failing", "other", "doubted"),
+    [
+        ({"precision": "auto"}, 1, "no_room", False, True),
+        ({"precision": "auto"}, 0, "no_room", False, False),
+        ({"precision": "fp32"}, 1, "no_room", False, False),
+        ({"precision": "bf16"}, 1, "no_room", False, False),
+        ({"precision": "auto"}, 1, "", False, False),
+        ({"precision": "auto", "suppress": ("no_room",)}, 1, "no_room", False, False),
+        ({"precision": "auto"}, 1, "no_room", True, True),
+        ({"precision": "auto"}, 0, "no_room", True, False),
+        ({"precision": "auto"}, 1, "", True, False),
+    ],
+)
+def test_gradients_in_bfloat16_are_doubted_where_a_health_check_speaks(
+    settings: dict[str, Any], reduced: int, failing: str, other: bool, doubted: bool
+) -> None:
+    health = Health()
+    health.count("reduced_precision", failed=0, tried=reduced)
+    if failing:
+        health.count(failing, failed=9, tried=10)
+    one, tally = run(**settings), Tally(health=health)
+    if other:
+        nothing = Decision(verdict=Verdict.PASSED, rule="", estimate=1.0, interval=(0.0, 1.0))
+        one.other = Evidence(decision=nothing, columns={}, ids=np.zeros(0, np.int64), total=1, tally=tally)
+    else:
+        one.stream.tally = tally
+    assert one.doubts_precision() is doubted
+
+
+# Several chunks at a time
+
+
+@dataclass
+class Group:
+    """Chunks under way, of which the oldest ends with each step."""
+
+    most: int = 99
+    under_way: list[Any] = field(default_factory=list)
+    largest: int = 0
+    closed: bool = False
+
+    @property
+    def room(self) -> bool:
+        return len(self.under_way) < self.most
+
+    def begin(self, measure: Callable[[Any], Any]) -> Any:
+        found = measure("evaluator")
+        member = SimpleNamespace(over=False, result=lambda: found, seconds=0.25)
+        self.under_way.append(member)
+        self.largest = max(self.largest, len(self.under_way))
+        return member
+
+    def step(self) -> None:
+        self.under_way.pop(0).over = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("read", "size", "most", "exact", "largest"),
+    [
+        (0, 32, 99, False, 3),  # up to 64 under way, and then one more
+        (0, _AT_START // 2, 99, False, 2),
+        (0, _AT_START // 2 + 1, 99, False, 1),
+        (100, 32, 99, False, 3),
+        (256, 32, 99, False, 5),
+        (256, 32, 2, False, 2),
+        (0, 32, 4, True, 4),
+        (0, 32, 99, True, 9),
+    ],
+)
+def test_chunks_under_way_are_few_beside_those_that_were_read(
+    read: int, size: int, most: int, exact: bool, largest: int
+) -> None:
+    group = Group(most)
+    one = run(Told(gathers=True, group=group), exact=exact)
+    if read:
+        held = Observation({"held": np.ones(read, bool)}, [])
+        one.stream.add(torch.arange(read), held, Tally(), examples=0, marks=[])
+    works = [Work(place, torch.arange(size)) for place in range(9)]
+    for work in works:
+        one._begun[work.place] = _Begun(work.ids, [b"a"], loaded=work.ids)
+    results = list(one.measure_each(works))
+    assert [found.place for found in results] == list(range(9))
+    assert group.largest == largest
+    assert group.closed
+    assert {(found.tally.seconds, found.tally.forward, *found.marks) for found in results} == {(0.25, size, b"a")}
+
+
+def test_chunks_are_measured_one_by_one_where_none_are_gathered() -> None:
+    group = Group()
+    one = run(Told(group=group))
+    works = [Work(place, IDS) for place in range(3)]
+    for work in works:
+        one._begun[work.place] = _Begun(work.ids, loaded=work.ids)
+    results = one.measure_each(works)
+    first = next(results)
+    assert (first.place, first.marks, first.tally.backward) == (0, [], 1)
+    one.plan.units.gathers = True  # type: ignore[misc]
+    assert [found.place for found in results] == [1, 2]
+    assert group.largest == 2
+
+
+# Evidence
+
+
+def test_evidence_of_some_samples_has_no_digest_of_the_data() -> None:
+    one = run()
+    order = torch.arange(99, -1, -1)
+    marks = [bytes([int(place)]) for place in order]
+    held = np.arange(100) % 2 == 0
+    one.stream.add(
+        order[:60], Observation({"held": held[:60]}, []), Tally(notes=("slow",)), examples=0, marks=marks[:60]
+    )
+    part = one.evidence(decided(Verdict.PASSED))
+    assert (part.data, part.n, part.total, part.model, part.cached) == ("", 60, 100, "m", "")
+    assert part.ids.tolist() == list(range(40, 100))
+    assert part.tally.notes == ("slow", "remembered", "replays")
+    one.stream.add(order[60:], Observation({"held": held[60:]}, []), Tally(), examples=0, marks=marks[60:])
+    whole = one.evidence(decided(Verdict.PASSED))
+    ordered = run()
+    ordered.stream.add(
+        torch.arange(100), Observation({"held": held[::-1].copy()}, []), Tally(), examples=0, marks=marks[::-1]
+    )
+    assert len(whole.data) == 64
+    assert whole.data == ordered.evidence(decided(Verdict.PASSED)).data
+    assert whole.columns["held"].tolist() == held[::-1].tolist()
+
+
+def test_a_stopped_claim_is_open_whatever_its_outcomes_say() -> None:
+    one = run()
+    open_before = replace(decided(Verdict.INCONCLUSIVE), rule="too few", at_alpha=True)
+    assert one._stopped(open_before) is open_before
+    for verdict in (Verdict.PASSED, Verdict.FAILED):
+        found = one._stopped(replace(decided(verdict), at_alpha=True))
+        assert (found.verdict, found.at_alpha, found.reasons) == (Verdict.INCONCLUSIVE, False, ("budget",))
+        assert found.rule == "the clock: 0 of 100 samples looked at"
+
+
+def test_no_warning_is_given_where_none_was() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        taken(run())

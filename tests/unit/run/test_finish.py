@@ -1,0 +1,435 @@
+"""A result says what its evidence and its decision say: verdicts, ends, levels, details, caveats and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robustest import context
+from robustest.decisions import Decision
+from robustest.decisions.drop import LABEL
+from robustest.decisions.rule import Stratum
+from robustest.health import Health, HealthFinding
+from robustest.kinds import Kind, Quantity
+from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
+from robustest.run.evidence import CLASS, REPLAYED, Evidence, Exhibit, Tally
+from robustest.run.finish import Changed, fall_from, fallible, few, keeps, nothing_allowed, require_changes, result_of
+from robustest.run.finish import apply_findings as after_findings
+from robustest.settings import Settings
+from robustest.threats import L2, Linf, Snr
+
+UP = Quantity.at_least("at_least", "accuracy", "accuracy")
+DOWN = Quantity.at_most("at_most", "error", "error")
+KIND = Kind(name="made", quantities=(UP, DOWN))
+PASS = Decision(verdict=Verdict.PASSED, rule="all evaluated", estimate=0.75, interval=(0.6, 0.9))
+FAIL, OPEN = replace(PASS, verdict=Verdict.FAILED), replace(PASS, verdict=Verdict.INCONCLUSIVE)
+
+
+def evidence(held: Any = (True, True, True, False) * 5, *, total: int | None = None, **fields: Any) -> Evidence:
+    """Evidence with these outcomes of the first samples; further columns in `columns`."""
+    outcomes = np.asarray(held)
+    columns = {"held": outcomes, **fields.pop("columns", {})}
+    ids, total = np.arange(len(outcomes)), len(outcomes) if total is None else total
+    return Evidence(decision=PASS, columns=columns, ids=ids, total=total, **fields)
+
+
+def finished(
+    found: Evidence | None = None,
+    decision: Decision = PASS,
+    *,
+    threshold: float | None = 0.5,
+    settings: Mapping[str, Any] | None = None,
+    compared: Any = None,
+    **about: Any,
+) -> Result:
+    about = {"kind": KIND, "setting": "here", "method": "by hand", "details": {}, "pairing": NOT_PAIRED, **about}
+    given = Settings().but({"scope": "set", **(settings or {})})
+    found = evidence() if found is None else found
+    return result_of(found, decision, given, statement="it", threshold=threshold, compared=compared, **about)
+
+
+@pytest.mark.parametrize(
+    ("at_alpha", "exact", "alpha"), [(True, False, 0.03), (True, True, 0.03), (False, False, 0.03), (False, True, 0.0)]
+)
+def test_a_result_states_the_error_that_its_verdict_may_take(at_alpha: bool, exact: bool, alpha: float) -> None:
+    result = finished(decision=replace(PASS, at_alpha=at_alpha), settings={"alpha": 0.03, "exact": exact})
+    assert (result.alpha, result.at_alpha) == (alpha, at_alpha)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "about", "interval"),
+    [
+        ("", {}, (0.6, 0.9)),
+        ("above", {}, (0.0, 0.9)),
+        ("above", {"least": -1.0}, (-1.0, 0.9)),
+        ("above", {"least": 0.7}, (0.6, 0.9)),
+        ("below", {}, (0.6, 1.0)),
+        ("below", {"widest": 5.0}, (0.6, 5.0)),
+        ("below", {"widest": 0.2}, (0.6, 0.9)),
+        ("below", {"widest": None}, (0.6, 0.9)),
+    ],
+)
+def test_a_value_that_a_search_bounds_may_be_anything_beyond_it(
+    bounds: str, about: dict[str, Any], interval: tuple[float, float]
+) -> None:
+    result = finished(bounds=bounds, **about)
+    assert (result.interval, result.bounds) == (interval, bounds)
+    assert result.details.get("left_interval") == ([0.6, 0.9] if bounds else None)
+
+
+def test_fields_are_those_of_the_evidence() -> None:
+    tally = Tally(forward=7, backward=3, seconds=2.0, notes=("a",))
+    found = evidence(total=25, tally=tally, counts={REPLAYED: 4, "other": 9}, cached="today", data="d", model="m")
+    result = finished(found, notes=("c",), compared=({"by": 1}, ("d",)), trivial=0.1, pairing=Pairing(under="u"))
+    assert (result.n, result.n_total, result.outcomes) == (20, 25, (*(True, True, True, False) * 5, *[None] * 5))
+    assert (result.cost.forward, result.cost.backward, result.cost.seconds) == (7, 3, 2.0)
+    assert (result.cached, result.data, result.model, result.replayed) == ("today", "d", "m", 4)
+    assert result.notes == ("a", "c", "d")
+    assert (result.trivial, result.pairing.under) == (0.1, "u")
+    assert (result.setting, result.method, result.kind, result.statement) == ("here", "by hand", "made", "it")
+    assert result.details["baseline"] == {"by": 1}
+    assert finished().replayed == 0
+    assert finished(quantity=DOWN).comparison == "<="
+    assert (finished().comparison, finished().quantity) == (">=", "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("decision", "total", "threshold", "details", "reasons"),
+    [
+        (OPEN, 20, 0.5, {}, ("undecided",)),
+        (OPEN, 21, 0.5, {}, ("budget",)),
+        (OPEN, 20, None, {}, ("no_threshold",)),
+        (OPEN, 21, None, {}, ("no_threshold",)),
+        (OPEN, 20, None, {"baseline": {"a": 1}}, ("undecided",)),
+        (replace(OPEN, reasons=("mine",)), 20, None, {}, ("mine",)),
+        (PASS, 21, 0.5, {}, ()),
+        (FAIL, 21, 0.5, {}, ()),
+    ],
+)
+def test_an_open_verdict_has_its_reason(
+    decision: Decision, total: int, threshold: float | None, details: dict[str, Any], reasons: tuple[str, ...]
+) -> None:
+    found = finished(evidence(total=total), decision, threshold=threshold, details=details)
+    assert found.reasons == reasons
+
+
+def test_a_comparison_alone_claims_nothing_before_it_is_decided() -> None:
+    assert finished(decision=OPEN, threshold=None, compared=({"by": 1}, ())).reasons == ("no_threshold",)
+
+
+@pytest.mark.parametrize(
+    ("scope", "settings", "caveat"),
+    [(None, "set", 0), (None, "population", 0), ("set", "set", 0), ("set", "population", 1)],
+)
+def test_the_scope_is_that_of_the_claim_or_of_the_settings(scope: str | None, settings: str, caveat: int) -> None:
+    result = finished(settings={"scope": settings}, **({} if scope is None else {"scope": scope}))
+    assert result.scope == (scope or settings)
+    assert result.caveats.count("of this set alone, not of the population") == caveat
+
+
+@pytest.mark.parametrize(
+    ("n", "words"), [(1, "1 sample alone"), (2, "2 samples alone"), (9, "9 samples alone"), (10, "")]
+)
+def test_few_samples_are_a_caveat(n: int, words: str) -> None:
+    assert few(n) == ((words,) if words else ())
+    assert few(n, " of it") == ((words.replace(" alone", " of it alone"),) if words else ())
+    assert [one for one in finished(evidence([True] * n)).caveats if one.endswith("alone")] == (
+        [words] if words else []
+    )
+
+
+def test_strata_that_break_the_threshold_are_caveats_of_what_has_not_failed() -> None:
+    strata = tuple(
+        Stratum(name=name, n=n, value=value, interval=(0.1, 0.8), beyond=beyond)
+        for name, n, value, beyond in (("a", 7, 0.25, True), ("b", 5, 0.75, False))
+    )
+    for decision, caveats in ((PASS, 1), (OPEN, 1), (FAIL, 0)):
+        result = finished(decision=replace(decision, strata=strata))
+        assert sum(one == "0.250 on 7 samples of a" for one in result.caveats) == caveats
+        assert not any("samples of b" in one for one in result.caveats)
+        rows = result.details["strata"]
+        assert rows[0] == {"part": "a", "samples": 7, "value": 0.25, "interval": [0.1, 0.8], "beyond": True}
+        assert len(rows) == 2
+    assert "strata" not in finished().details
+
+
+def test_the_audit_and_an_approximate_level_are_details() -> None:
+    health = Health()
+    assert "audit" not in finished().details
+    health.count("weak_attack", failed=0, tried=5)
+    assert finished(evidence(tally=Tally(health=health))).details["audit"] == {"audited": 5, "broken": 0}
+    health.count("weak_attack", failed=2, tried=1)
+    assert finished(evidence(tally=Tally(health=health))).details["audit"] == {"audited": 6, "broken": 2}
+    for approximate, at_alpha in ((True, True), (True, False), (False, True)):
+        details = finished(decision=replace(PASS, approximate=approximate, at_alpha=at_alpha)).details
+        assert details.get("approximate", False) is (approximate and at_alpha)
+
+
+def test_failures_of_samples_that_were_wrong_before_are_counted() -> None:
+    held, clean = np.array([True, False, False, False, True]), np.array([True, True, True, False, False])
+    details = finished(evidence(held, columns={"clean": clean})).details
+    assert details["clean_seen"] == {"right": 3, "of": 5, "failures": 3, "wrong": 1}
+    scores = np.array([0.5, 1.0])
+    for columns in ({}, {"clean": scores}):
+        assert "clean_seen" not in finished(evidence([True, False], columns=columns)).details
+    assert "clean_seen" not in finished(evidence(scores, columns={"clean": np.array([True, False])})).details
+    assert "clean_seen" not in finished(evidence([], total=3, columns={"clean": np.zeros(0, bool)})).details
+
+
+@pytest.mark.parametrize(
+    ("failures", "sizes", "found"),
+    [
+        # failures and samples of the classes 0, 1, ...
+        ((10, 0), (10, 90), {"class": 0, "failures": 10, "of_all": 10, "n": 10}),
+        ((9, 0), (10, 90), None),  # too few
+        ((0, 10), (50, 50), {"class": 1, "failures": 10, "of_all": 10, "n": 50}),  # exactly twice its share
+        ((0, 10), (49, 51), None),
+        ((5, 5), (10, 90), {"class": 0, "failures": 5, "of_all": 10, "n": 10}),  # exactly half
+        ((5, 3, 3), (6, 47, 47), None),
+        ((6, 3, 3), (6, 47, 47), {"class": 0, "failures": 6, "of_all": 12, "n": 6}),
+        ((2, 9, 1), (20, 30, 50), {"class": 1, "failures": 9, "of_all": 12, "n": 30}),
+    ],
+)
+def test_a_class_with_most_failures_and_few_samples_is_named(
+    failures: tuple[int, ...], sizes: tuple[int, ...], found: dict[str, int] | None
+) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    held = np.concatenate([np.arange(n) >= bad for bad, n in zip(failures, sizes, strict=True)])
+    details = finished(evidence(held, columns={CLASS: labels})).details
+    assert details["largest_class"] == max(sizes)
+    assert details.get("failures_of_class") == found
+
+
+def test_classes_of_scores_or_of_other_samples_are_none() -> None:
+    scores = np.linspace(0, 1, 20)
+    details = finished(evidence(scores, columns={CLASS: np.zeros(20, int)})).details
+    assert details["largest_class"] == 20
+    assert "failures_of_class" not in details
+    assert "largest_class" not in finished(evidence(columns={CLASS: np.zeros(3, int)})).details
+
+
+# Health checks
+
+
+def finding(name: str, **how: bool) -> HealthFinding:
+    return HealthFinding(
+        name=name, message=f"{name}: look", suppressed=how.get("off", False), carried=how.get("carried", False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("findings", "proven", "stopped"),
+    [
+        ([finding("zero_gradient")], False, ["zero_gradient"]),
+        ([finding("zero_gradient")], True, []),
+        ([finding("batch_dependence")], True, ["batch_dependence"]),
+        ([finding("no_change")], True, ["no_change"]),
+        ([finding("weak_attack")], True, []),
+        ([finding("zero_gradient", off=True)], False, []),
+        ([finding("zero_gradient", carried=True)], False, []),
+        (
+            [finding("weak_search"), finding("no_room", off=True), finding("train_mode")],
+            False,
+            ["weak_search", "train_mode"],
+        ),
+        ([], False, []),
+    ],
+)
+def test_a_health_check_stops_a_pass_and_nothing_else(
+    findings: list[HealthFinding], proven: bool, stopped: list[str]
+) -> None:
+    decision = replace(PASS, proven=proven)
+    for one in (replace(FAIL, proven=proven), replace(OPEN, proven=proven)):
+        assert after_findings(one, findings) is one
+    found = after_findings(decision, findings)
+    result = finished(evidence(findings=tuple(findings)), decision)
+    assert result.notes == tuple(one.message for one in findings)
+    assert result.details["health"] == [one.to_dict() for one in findings]
+    if not stopped:
+        assert found is decision
+        assert result.verdict is Verdict.PASSED
+        return
+    assert result.verdict is found.verdict is Verdict.INCONCLUSIVE
+    assert found.rule == f"health check: {', '.join(stopped)}"
+    assert result.reasons == found.reasons == tuple(f"health:{name}" for name in stopped)
+
+
+# Changes that could not have failed the claim
+
+
+def change(by: str, moved: int, of: int = 20, *, cut: int | None = None, worst: float | None = None) -> Changed:
+    mask = None if cut is None else np.arange(of) < cut
+    return Changed(by=by, moved=np.arange(of) < moved, cut=mask, worst=worst)
+
+
+@pytest.mark.parametrize(
+    ("worst", "threshold", "at_least", "kept"),
+    [
+        (0.5, 0.5, True, True),
+        (0.5 - 1e-12, 0.5, True, True),
+        (0.5 - 1e-6, 0.5, True, False),
+        (0.6, 0.5, True, True),
+        (0.5, 0.5, False, True),
+        (0.5 + 1e-12, 0.5, False, True),
+        (0.5 + 1e-6, 0.5, False, False),
+        (0.4, 0.5, False, True),
+        (0.5, None, True, False),
+        (0.5, None, False, False),
+    ],
+)
+def test_a_value_keeps_a_threshold_up_to_rounding(
+    worst: float, threshold: float | None, at_least: bool, kept: bool
+) -> None:
+    assert keeps(worst, threshold, at_least=at_least) is kept
+    found = require_changes(PASS, [change("it", 3, worst=worst)], threshold, at_least=at_least)
+    assert found.verdict is (Verdict.INCONCLUSIVE if kept else Verdict.PASSED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ([], ""),
+        ([change("a", 1)], ""),
+        (
+            [change("a", 0)],
+            "nothing was tested: a changes none of 20 samples; leave it out, or check its strength and units",
+        ),
+        ([change("a", 1), change("b", 0), change("c", 0)], "nothing was tested: b; c changes none of 20 samples"),
+        ([change(name, 0) for name in "abc"], "nothing was tested: a; b; c changes none"),
+        ([change(name, 0) for name in "abcd"], "nothing was tested: a; b; c and 1 more changes none"),
+        ([change(name, 0) for name in "abcde"], "nothing was tested: a; b; c and 2 more changes none"),
+        ([change("a", 4, cut=3)], ""),
+        (
+            [change("a", 4, cut=4)],
+            "nothing was tested: a leaves 4 samples with nothing but values cut off at the bounds",
+        ),
+        ([change("a", 4, cut=4), change("b", 0)], "nothing was tested: b changes none of 20 samples"),
+        (
+            [change("a", 4, worst=0.4), change("b", 3, worst=0.8)],
+            "nothing could have failed it: b changes 3 of 20 samples, and the others suffice",
+        ),
+        ([change("a", 4, worst=None), change("b", 3, worst=0.49)], ""),
+    ],
+)
+def test_a_pass_needs_changes_that_could_have_failed_it(changes: list[Changed], rule: str) -> None:
+    result = finished(changed=changes)
+    if not rule:
+        assert result.verdict is Verdict.PASSED
+        return
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.rule.startswith(rule)
+    assert result.reasons == ("unchanged",)
+    for decision in (FAIL, OPEN):
+        assert finished(decision=decision, changed=changes).rule == decision.rule
+
+
+def test_changes_are_details_and_caveats() -> None:
+    ones = [
+        change("a", 20, worst=0.9),
+        change("b", 4, worst=0.2),
+        change("c", 3, worst=0.3),
+        change("d", 5, worst=float("inf")),
+    ]
+    result = finished(changed=ones)
+    assert result.details["changed"] == {"a": 20, "b": 4, "c": 3, "d": 5}
+    assert result.details["nothing_fails_at"] == 0.3
+    assert "nothing_tested" not in result.details
+    assert "c changes 3 of 20 samples" in result.caveats
+    assert not any(one.startswith(("a ", "b ", "d ")) for one in result.caveats)
+    assert finished(changed=ones, quantity=DOWN, threshold=0.1).details["nothing_fails_at"] == 0.2
+    assert "nothing_fails_at" not in finished(changed=[change("a", 20, worst=0.9)]).details
+    assert finished(changed=[change("a", 0)]).details["nothing_tested"].startswith("nothing was tested: a changes none")
+    assert "a changes no sample" in finished(changed=[change("a", 0), change("b", 20)]).caveats
+    assert not {"changed", "nothing_fails_at", "nothing_tested"} & finished().details.keys()
+
+
+@pytest.mark.parametrize(
+    ("moved", "cut", "caveat"), [(8, 3, False), (8, 4, True), (8, 5, True), (0, 0, False), (8, None, False)]
+)
+def test_what_is_cut_off_at_the_bounds_is_a_caveat(moved: int, cut: int | None, caveat: bool) -> None:
+    caveats = finished(decision=FAIL, changed=[change("it", moved, cut=cut)]).caveats
+    assert (f"it is cut off at the bounds in {cut} of {moved} samples: check its units" in caveats) is caveat
+
+
+def test_a_fall_from_next_to_nothing_proves_nothing() -> None:
+    labels = np.arange(100) % 2
+    good, chance = (evidence(np.arange(100) < n, columns={LABEL: labels}) for n in (95, 50))
+    assert fallible(PASS, good, 0.1, alpha=0.05) is PASS
+    assert fallible(PASS, chance, None, alpha=0.05) is PASS
+    assert fallible(FAIL, chance, 0.1, alpha=0.05) is FAIL
+    found = fallible(PASS, chance, 0.1, alpha=0.05)
+    assert (found.verdict, found.reasons) == (Verdict.INCONCLUSIVE, ("no_fall",))
+    assert found.rule
+
+
+def test_a_fall_is_paired_at_both_ends() -> None:
+    start = evidence([True, False], total=3, columns={"hit": np.array([False, True])}, data="abc")
+    assert fall_from(start, under="u") == Pairing(share=False, under="u", start=(True, False, None), start_data="abc")
+    assert fall_from(start, "hit").start == (False, True, None)
+
+
+def test_a_threat_without_room_is_named() -> None:
+    assert nothing_allowed(Linf(0.1)) == ()
+    assert nothing_allowed(L2(0.0)) == (f"{L2(0.0)} allows no change",)
+
+
+# Counterexamples and their pictures
+
+
+def exhibit(index: int, **fields: Any) -> Exhibit:
+    image = torch.zeros(1, 4, 4)
+    about = {"label": 1, "clean": 1, "predicted": 0, "size": 0.25, "pixels": 3, **fields}
+    return Exhibit(index=index, before=image, after=image + 0.5, badness=1.0, **about)
+
+
+def test_counterexamples_have_their_samples_sizes_and_pixels() -> None:
+    found = evidence(exhibits=[exhibit(3), exhibit(9, size=None, answer="a, not b")])
+    first, second = finished(found, FAIL).counterexamples
+    assert (first.index, first.label, first.clean, first.predicted) == (3, 1, 1, 0)
+    assert (first.size, first.unit, first.pixels, first.image) == (0.25, "", 3, None)
+    assert (second.index, second.size, second.answer) == (9, None, "a, not b")
+    assert finished(replace(found, sample_rate=8000), FAIL).counterexamples[0].pixels is None
+
+
+def test_the_size_of_noise_is_a_ratio() -> None:
+    threat = Snr(20.0)
+    found = evidence(exhibits=[exhibit(0, size=0.1), exhibit(1, size=0.0), exhibit(2, size=None)], sample_rate=8000)
+    sizes = [(one.size, one.unit) for one in finished(found, FAIL, threat=threat).counterexamples]
+    assert sizes == [(threat.ratio(0.1), "dB"), (None, ""), (None, "")]
+
+
+@pytest.mark.parametrize(
+    ("decision", "threshold", "test", "pictured"),
+    [
+        (FAIL, 0.5, "test_it", True),
+        (OPEN, 0.5, "test_it", True),
+        (PASS, 0.5, "test_it", False),
+        (OPEN, None, "test_it", False),
+        (OPEN, None, "", True),
+        (PASS, None, "", False),
+    ],
+)
+def test_what_was_claimed_and_did_not_pass_is_pictured(
+    decision: Decision, threshold: float | None, test: str, pictured: bool, tmp_path: Path
+) -> None:
+    found = evidence(exhibits=[exhibit(3), exhibit(9)])
+    with context.running(context.Context(test=test)):
+        result = finished(found, decision, threshold=threshold, settings={"pictures": str(tmp_path)})
+    images = [one.image for one in result.counterexamples]
+    assert all(image is not None for image in images) is pictured
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(Path(str(one)).name for one in images if one)
+    if pictured:
+        assert [Path(str(one)).name.split("-")[:2] for one in images] == [["1", "sample3"], ["2", "sample9"]]
+
+
+def test_two_claims_share_no_picture(tmp_path: Path) -> None:
+    found, folder = evidence(exhibits=[exhibit(3)]), {"pictures": str(tmp_path)}
+    for about in ({}, {"threshold": 0.6}, {"method": "otherwise"}, {"quantity": DOWN}):
+        finished(found, FAIL, settings=folder, **about)
+    assert len(list(tmp_path.iterdir())) == 4
