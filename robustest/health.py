@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 _CHANCE = 0.01
 _USUAL = 0.1
@@ -238,10 +238,6 @@ class HealthFinding:
     def stops(self) -> bool:
         """True if no claim that the finding is about may pass."""
         return not (self.suppressed or self.carried)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the finding in plain JSON types."""
-        return asdict(self)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from robustest.decisions.rule import Decision as Decision
 from robustest.decisions.rule import EarlyVerdict as EarlyVerdict
 from robustest.decisions.rule import Rule as Rule
 from robustest.decisions.rule import Terms as Terms
+from robustest.decisions.rule import ThresholdRule as ThresholdRule
 from robustest.decisions.share import CertifiedRule as CertifiedRule
 from robustest.decisions.share import ShareRule as ShareRule
 from robustest.decisions.share import clopper_pearson as clopper_pearson

@@ -138,6 +138,18 @@ class Rule(ABC):
         return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdRule(Rule):
+    """A claim that a quantity keeps a threshold.
+
+    Attributes:
+        threshold: the number claimed; None measures, and claims nothing.
+    """
+
+    threshold: float | None
+    terms: Terms
+
+
 def first_verdict(
     passes: NDArray[np.bool_],
     fails: NDArray[np.bool_],

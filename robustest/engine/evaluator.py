@@ -529,6 +529,20 @@ def _mend(model: Classifier, x: Tensor, error: Exception) -> str:
         return (
             f"A model of {of} takes no tensors of torch: use scores_model(f), where f maps a float32 array to scores."
         )
+    if model.decode is not None and "must be Tensor" in str(error):
+        return (
+            "It takes tensors: wrap it in a function that makes them of these values, "
+            "lambda texts: model(**tokenizer(list(texts), padding=True, return_tensors='pt')).logits for texts."
+        )
+    if "NaN" in str(error) and isinstance(error, ValueError):
+        return "Fill the missing values in a step of the pipeline (SimpleImputer), or leave such samples out."
+    if getattr(model.call, "__module__", "") == "robustest.models.classifier" and isinstance(
+        error, (TypeError, AttributeError)
+    ):  # that of `scores_model` or `labels_model`
+        return (
+            "Its function gets a float32 array of NumPy: begin with x = torch.from_numpy(x) where it is written for "
+            "tensors, or give the torch module as it is."
+        )
     if isinstance(error, TypeError) and "positional argument" in str(error):
         return "If it is a function that makes the model, call it; else wrap it in a function of the batch alone."
     if len(shape) == 4 and shape[3] in _CHANNELS and shape[1] not in _CHANNELS[:2]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import devices, rng
+from robustest.checks import require
 from robustest.data import Samples, decoded
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
@@ -657,8 +658,7 @@ class OwnUnits(Units):
         self.countable = countable
         self._settings = Settings()
         self._on = torch.device("cpu")
-        if len(countable) < 1:
-            raise ConfigError(expected("one unit or more", len(countable)))
+        require(len(countable) >= 1, "one unit or more", len(countable))
 
     def __len__(self) -> int:
         return len(self.countable)

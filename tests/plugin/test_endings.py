@@ -72,6 +72,7 @@ def test_what_was_deselected_is_named(write_light: Any, content: Any) -> None:
             "deselected": ["test_a.py::test_other"],
             "ran": 1,
             "selection": "-k 'good or plain'",
+            "files_left_out": 0,
         },
     )
 
