@@ -73,7 +73,10 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "means": lambda x: x.mean((2, 3)) - x.sum(1).mean((1, 2)).unsqueeze(1),
     "stack": lambda x: torch.stack([x, -x, x.flip(1)], 1).narrow(1, 1, 2),
 }
-NETS = {**MODULES, **{name: partial(Call, function) for name, function in FUNCTIONS.items()}}
+NETS: dict[str, Callable[[], nn.Module]] = {
+    **MODULES,
+    **{name: partial(Call, function) for name, function in FUNCTIONS.items()},
+}
 
 
 @pytest.mark.parametrize("name", NETS)
