@@ -28,7 +28,7 @@ NAMES = "auto, cpu, cuda, cuda:N, cuda:all, mps, xpu, xla or another accelerator
 _KINDS = ("cuda", "mps", "xpu", "xla", "hpu", "mtia", "maia")
 _NAME = re.compile(r"([a-z]\w*)(:\d+|:all)?")
 _WORDS = {"cuda": "a CUDA device", "mps": "an Apple GPU", "xpu": "an Intel GPU", "xla": "an XLA device"}
-# Rows of one pass, by default; what does not fit halves them.
+# Rows of one pass, by default (see `choose_batch` of the evaluator); what does not fit halves them.
 _BATCH = {"cpu": 128, "mps": 256}
 _ACCELERATOR_BATCH = 512
 
@@ -218,6 +218,34 @@ def free(device: torch.device) -> None:
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor of the host on a device; the host does not wait for it where its memory is pinned."""
     return tensor if on_host(device) else tensor.to(device, non_blocking=tensor.is_pinned())
+
+
+def checksum(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a number () int64 of the bits of a tensor (n, *S) and the order of its rows, the same on every device."""
+    import torch
+
+    if tensor.is_floating_point():  # whole numbers have the same sum in any order
+        tensor = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
+    rows = tensor.reshape(len(tensor), -1).sum(1, dtype=torch.int64)
+    return (rows * torch.arange(1, len(rows) + 1, device=rows.device)).sum()
+
+
+def memory(device: torch.device) -> int | None:
+    """Return the bytes of a device's memory; None if it does not say, or does not count what is in use."""
+    module = _module(device.type)
+    if on_host(device) or not hasattr(module, "max_memory_allocated"):
+        return None
+    return int(module.get_device_properties(device).total_memory)
+
+
+def peak(device: torch.device, work: Callable[[], object]) -> int:
+    """Return the most bytes that a function takes on a device, which has `memory`, beside those in use before."""
+    module = _module(device.type)
+    module.reset_peak_memory_stats(device)
+    before = int(module.memory_allocated(device))
+    work()
+    wait(device)
+    return int(module.max_memory_allocated(device)) - before
 
 
 def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

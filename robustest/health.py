@@ -176,6 +176,15 @@ CHECKS = (
         about="search",
     ),
     HealthCheck(
+        name="unconfirmed_success",
+        found="inputs that ended a search as misclassified are classified correctly when they are predicted again",
+        remedy="Let the forward compute the same with and without gradients, and in a batch of any size",
+        unit="successes",
+        share=0.1,
+        least=2,
+        about="search",
+    ),
+    HealthCheck(
         name="weak_search",
         found="no search that counts for the threat looked at samples that are taken to be safe",
         remedy="Choose an attack that searches this threat with what the model gives, or allow the queries that the "

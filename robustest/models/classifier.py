@@ -187,8 +187,8 @@ class Classifier:
             mean, std = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in self.preprocessing)
             shape = (1, -1, *[1] * (x.ndim - 2))
             x = (x - mean.view(shape)) / std.view(shape)
-        # float32 for every model, also of half precision.
-        logits = logits_of(self.call(x)).float()
+        # float32 for every model, also of half precision; a model on two devices answers on the other one.
+        logits = logits_of(self.call(x)).float().to(x.device)
         if logits.ndim != 2:
             return logits
         # Classes that the model masks by -inf are never predicted. Losses need a number: far below the sample's other

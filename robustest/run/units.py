@@ -21,7 +21,7 @@ from robustest.data import Samples, decoded
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, check_same, read
-from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
+from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, DataError, ModelError, expected
@@ -319,6 +319,7 @@ class ModelUnits(Units):
         if first or not self._busy:
             threat = getattr(self.look, "threat", None)
             self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first, threat=threat)
+            choose_batch(evaluator, chunk.x, chunk.y)
             choose_precision(evaluator, chunk.x, chunk.y, settings.precision)
             self._busy = True
             # A model that answers at random has drawn in these passes, whose number varies.

@@ -42,6 +42,8 @@ TURNS = [
     ("unreached_input", 8, 2, 1),
     ("unreached_input", 1, 1, 0),
     ("weak_attack", 19, 6, 5),
+    ("unconfirmed_success", 40, 4, 3),
+    ("unconfirmed_success", 8, 2, 1),
     ("missed_control", 40, 4, 3),
     ("missed_control", 3, 1, 0),
     ("weak_search", 200, 1, 0),
