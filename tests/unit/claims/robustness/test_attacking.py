@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from robustest import ConfigError, Linf, Snr, find_adversarial, rng
 from robustest.attacks import EOT, FGSM, PGD, Cascade, Stage
-from robustest.claims.robustness import attacking
 from robustest.claims.robustness.attacking import (
     Attacking,
     Certifying,
@@ -26,6 +25,7 @@ from robustest.claims.robustness.attacking import (
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.models import as_classifier
+from robustest.run.evidence import REPLAYED
 from robustest.run.replay import ReplayedInput
 from robustest.store.corpus import Kept
 
@@ -46,12 +46,9 @@ class Line(nn.Module):
         return torch.stack([away, -away], 1)
 
 
-def setting(**options: Any) -> tuple[Evaluator, Chunk]:
+def setting() -> tuple[Evaluator, Chunk]:
     evaluator = Evaluator(
-        as_classifier(Line()),
-        torch.device("cpu"),
-        batch_size=None,
-        **{"suppress": (), "notes": [], "examples": 5} | options,
+        as_classifier(Line()), torch.device("cpu"), batch_size=None, suppress=(), notes=[], examples=5
     )
     ids = torch.arange(10, 16)
     x = torch.tensor([[0.5 - d, 0.5] for d in DISTANCES])
@@ -116,7 +113,7 @@ def test_a_known_counterexample_takes_the_place_of_the_attack_where_the_sample_i
     found = Attacking(cascade=STEP, threat=Linf(0.1), replay=replay)(evaluator, chunk)
     assert found.columns["held"].tolist() == [False, False, False, True, False, False]
     assert found.columns["size"].tolist() == pytest.approx([0.1, 0, 0.07, 0, 0.1, 0])
-    assert found.counts == {"fgsm": 2, attacking.REPLAYED: 1}
+    assert found.counts == {"fgsm": 2, REPLAYED: 1}
     assert [one.index for one in found.exhibits] == [14, 10, 12]
     ((after, size, broken, every),) = collected
     assert after == pytest.approx([0.55, 0.7, 0.55, 0.35, 0.58, 0.51])
