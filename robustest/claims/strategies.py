@@ -234,7 +234,7 @@ def _search(
         if not broken:
             tried = f"{len(trials.by_change)} example{'' if len(trials.by_change) == 1 else 's'}"
             raise clock.OutOfTime(f"budget: no counterexample in {tried} before the time was up") from None
-        return _SearchEnd(broken[-1] if broken else None, early=True)
+        return _SearchEnd(broken[-1], early=True)
     if settings.replay_only and mildest is None:
         reason = f"replayed only: none of {len(trials.by_change)} examples that hypothesis remembers breaks the claim"
         raise context.current().not_searched(statement, reason)

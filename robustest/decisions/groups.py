@@ -52,7 +52,7 @@ class GroupShare:
         return self.held / self.n if self.n else 1.0
 
 
-def simultaneous(held: Sequence[int], n: Sequence[int], alpha: float, *, disjoint: bool = True) -> list[Interval]:
+def simultaneous(held: Sequence[int], n: Sequence[int], alpha: float, *, disjoint: bool) -> list[Interval]:
     """Return exact intervals that cover the shares of all groups at once.
 
     Args:

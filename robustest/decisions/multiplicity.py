@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import accumulate
 from math import expm1, log1p
 
 
@@ -42,9 +43,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Holm, Scandinavian Journal of Statistics 1979.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        # A p-value is never corrected below a smaller one.
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        corrected[i] = largest
-    return corrected
+    raw = (min(1.0, (len(p_values) - rank) * p_values[i]) for rank, i in enumerate(order))
+    # A p-value is never corrected below a smaller one.
+    return [p for _, p in sorted(zip(order, accumulate(raw, max), strict=True))]
