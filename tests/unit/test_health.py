@@ -155,7 +155,7 @@ def test_findings_and_their_carriers_are_these() -> None:
     found = {one.name: one for one in health.findings(("train_mode",))}
     assert {name for name, one in found.items() if one.carried} == carried
     assert {name for name, one in found.items() if not one.stops} == carried | {"train_mode"}
-    assert found["no_room"].to_dict() == {
+    assert asdict(found["no_room"]) == {
         "name": "no_room", "message": found["no_room"].message, "suppressed": False, "carried": False,
     }  # fmt: skip
     assert HealthFinding(name="a", message="b", suppressed=False).stops

@@ -45,7 +45,7 @@ def exact(k: int, n: int, alpha: float) -> tuple[float, float]:
 # Thresholds: the decimal that was written, or the share that was measured
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 29, 100, 200])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 29, 60])
 def test_counts_of_a_threshold_are_those_of_its_decimal(n: int) -> None:
     for threshold in [0.0, 0.1, 0.29, 0.55, 1 / 3, 0.5, 2 / 3, 0.999, 1.0, *(k / n for k in range(n + 1))]:
         shares = [Fraction(k, n) for k in range(n + 1)]
