@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import beta, norm, t
 
-from robustest.decisions import groups as of_groups
 from robustest.decisions import failure_level, multiplicity, strata
+from robustest.decisions import groups as of_groups
 from robustest.decisions.baseline import BaselineRule, OutcomeChange, ScoreBaselineRule, ScoreChange
 from robustest.decisions.bets import MANY, betting_interval, p_above_zero
 from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, decide_accepted, error_interval
