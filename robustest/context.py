@@ -230,7 +230,10 @@ _lost: list[str] = []
 @contextmanager
 def followed() -> Iterator[None]:
     """Receive claims of other processes while tests run in this one."""
-    before, folder = os.environ.get(_CLAIMS), tempfile.mkdtemp(prefix="robustest-claims-")
+    before = os.environ.get(_CLAIMS)
+    # Inside the folder of the process that started this one, such as pytest-xdist's, which outlives a killed worker.
+    outer = (before or "").partition(":")[2]
+    folder = tempfile.mkdtemp(prefix="robustest-claims-", dir=outer if Path(outer).is_dir() and outer else None)
     os.environ[_CLAIMS] = f"{os.getpid()}:{folder}"
     try:
         yield

@@ -1,4 +1,4 @@
-"""Eighty mistakes of a first day: each is an error or a failure that names the remedy, in few lines.
+"""Ninety-five mistakes of a first day: each is an error or a failure that names the remedy, in few lines.
 
 A row has the call, with a sound model `m` and samples `x`, `y` at hand, and words of the remedy; empty if the message
 names none.
@@ -10,26 +10,33 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import robustest
 from robustest import (
     Linf,
+    assert_accuracy,
     assert_no_spurious_feature,
     assert_ood_rejected,
+    assert_rate,
     assert_robust_accuracy,
     assert_shift_accuracy,
     assert_worst_group_accuracy,
+    scores_model,
 )
 from robustest.attacks import PGD
 from robustest.cues import PixelPatch
+from robustest.data import Outcomes
 from robustest.errors import InNotebooks, RobustestError
 from robustest.measure import measure_robust_accuracy
 from robustest.words import folded
@@ -112,6 +119,7 @@ m, net = Bright().eval(), Net().eval()
 rows = np.random.default_rng(0).random((24, 3), dtype=np.float32)
 target = (rows[:, 0] > 0.5).astype(int)
 estimator = LogisticRegression().fit(rows, target)
+texts = ["a fine film", "a dull film"] * 12
 
 
 def attack(model: Any, data: Any, threat: Any = None, **options: Any) -> Any:
@@ -123,6 +131,22 @@ def frame(**columns: Any) -> Any:
     import pandas
 
     return pandas.DataFrame(rows, columns=["a", "b", "c"]).assign(**columns)
+
+
+pipeline = make_pipeline(FunctionTransformer(), LogisticRegression()).fit(frame(), target)
+
+
+def recorded(text: str) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "answers.csv")
+        file.write_text(text, encoding="utf-8")
+        Outcomes.read(file)
+
+
+class Rotation:
+    """Stands in for a transform of torchvision."""
+
+    def __init__(self, degrees: float) -> None: ...
 
 
 def made_model() -> nn.Module:
@@ -150,6 +174,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a regressor": ("attack(LinearRegression().fit(rows, target), (rows, target))", "bin the target"),
     "a model without weights": ("attack(Bright().to('meta'), (x, y))", "load_state_dict(weights)"),
     "a trainer": ("attack(object(), (x, y))", "Pass its module"),
+    "a file of answers": ("attack('runs/answers.csv', (x, y))", "assert_rate(Outcomes.read(path)"),
     # what the model answers
     "labels": ("attack(lambda v: m(v).argmax(1), (x, y))", "labels_model(f, classes=K)"),
     "labels as an array": ("attack(lambda v: m(v).argmax(1).numpy(), (x, y))", "labels_model(f, classes=K)"),
@@ -166,12 +191,21 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "attack(lambda v: [{'label': 'POSITIVE', 'score': 0.9}] * len(v), (x, y))",
         "give the model inside it",
     ),
+    "a pipeline's scores": (
+        "assert_accuracy(lambda v: [[{'label': 'A', 'score': 0.9}]] * len(v), (texts, y), at_least=0.5)",
+        "sorted by label",
+    ),
+    "a network of tokens, given texts": (
+        "assert_accuracy(nn.Embedding(9, 2), (texts, y), at_least=0.5)",
+        "tokenizer(list(texts), padding=True",
+    ),
     "NaN": ("attack(lambda v: m(v) * float('nan'), (x, y))", "look for 0/0"),
     "every class masked": ("attack(lambda v: m(v) - float('inf'), (x, y))", "look for 0/0"),
     "dropout left on": ("attack(lambda v: m(v) + torch.randn(len(v), 2), (x, y))", "Switch off dropout"),
     "no gradient": ("attack(torch.no_grad()(m.forward), (x, y))", "Remove torch.no_grad()"),
     "numpy inside": ("attack(lambda v: torch.tensor(m(v).detach().numpy()), (x, y))", "Remove torch.no_grad()"),
     "an error of its own": ("attack(lambda v: v.nope, (x, y))", "Call it by itself"),
+    "a network as a function of arrays": ("attack(scores_model(m), (x, y))", "torch.from_numpy(x)"),
     # shapes of samples
     "channels last": ("attack(net, (x.permute(0, 2, 3, 1), y))", "x.permute(0, 3, 1, 2)"),
     "channels last, as arrays": (
@@ -203,6 +237,27 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a frame with words": ("attack(estimator, (frame(c=['red', 'blue'] * 12), target))", "Use Columns(...)"),
     "no samples": ("attack(m, (x[:0], y[:0]))", "Check the path or filter"),
     "fewer labels": ("attack(m, (x, y[:-1]))", "from the same selection"),
+    "the output of a tokenizer": (
+        "assert_accuracy(m, ({'input_ids': y[:, None], 'attention_mask': y[:, None]}, y), at_least=0.5)",
+        "call the tokenizer",
+    ),
+    "the name of the column with labels": ("attack(estimator, (frame(y=target), 'y'))", "frame['y'])"),
+    "the values of a frame with words": (
+        "attack(estimator, (frame(c=['red', 'blue'] * 12).to_numpy(), target))",
+        "takes the frame, (frame, labels)",
+    ),
+    "missing values": ("assert_accuracy(estimator, (rows * np.nan, target), at_least=0.5)", "Leave such samples out"),
+    "missing values in a frame": (
+        "assert_accuracy(pipeline, (frame(c=[None, 0.5] * 12), target), at_least=0.5)",
+        "Fill the missing values",
+    ),
+    # recorded answers
+    "a frame as a file": ("Outcomes.read(frame())", "Outcomes.of(rows)"),
+    "a list as recorded answers": ("assert_rate([True, False], at_least=0.5)", "Outcomes.of(rows)"),
+    "other columns of a file": ("recorded('id,correct\\nq1,1')", "item=, score="),
+    "semicolons in a file": ("recorded('item;score\\nq1;1')", "sep=';'"),
+    "words as scores": ("recorded('item,score\\nq1,yes')", "Write 1 for a right answer"),
+    "scores in per cent": ("recorded('item,score\\nq1,85')", "low=, high="),
     # values of samples and labels
     "8-bit images": ("attack(m, ((x * 255).byte(), y))", "Divide 8-bit images by 255"),
     "images in 0..255": ("attack(m, (x * 255, y))", "bounds=(low, high)"),
@@ -219,6 +274,11 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "labels of -1": ("attack(m, (x, y - 1))", "leave out samples without one"),
     "labels the other way round": ("attack(m, (x, 1 - y))", "check the labels, their order"),
     # arguments
+    "a radius as text": ("attack(m, (x, y), Linf('8/255'))", "without quotes, e.g. 8 / 255"),
+    "a threshold by another name": ("attack(m, (x, y), threshold=0.5)", "at_least"),
+    "several shifts": ("assert_shift_accuracy(m, (x, y), ['fog', 'snow'], at_least=0.5)", "parametrize"),
+    "the class of a shift": ("assert_shift_accuracy(m, (x, y), Rotation, at_least=0.5)", "make an instance"),
+    "a result as a number": ("assert measure_robust_accuracy(m, (x, y), Linf(0.1)) >= 0.5", "result.estimate"),
     "a radius in grey levels": ("attack(m, (x, y), Linf(8))", "Did you mean Linf(8 / 255)"),
     "a number as threat": ("attack(m, (x, y), 8 / 255)", "such as Linf(8 / 255)"),
     "a class as threat": ("attack(m, (x, y), Linf)", "such as Linf(8 / 255)"),
@@ -289,8 +349,8 @@ def test_a_mistake_is_not_green_and_its_message_names_the_remedy_in_few_lines(na
     assert all(torch.equal(now, weights[key]) for key, now in m.state_dict().items())
 
 
-def test_there_are_eighty_and_nearly_all_name_the_remedy() -> None:
-    assert len(MISTAKES) >= 80
+def test_there_are_ninety_five_and_nearly_all_name_the_remedy() -> None:
+    assert len(MISTAKES) >= 95
     assert sum(not remedy for _, remedy in MISTAKES.values()) <= UNNAMED
 
 

@@ -27,8 +27,7 @@ from torch.nn.functional import max_pool1d
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, best_of
-from robustest.checks import checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole, require
 from robustest.threats import Discrete, Rows, Threat, per_row
 
 # Most moves of a proposal of `RandomMoves`, at the start of its budget.
@@ -140,8 +139,7 @@ class GreedyMoves(_ByMoves):
         BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
         checked_whole("sweeps", self.sweeps, 1)
         checked_whole("beam", self.beam, 1)
-        if not 0 <= self.focus < 1:
-            raise ConfigError(expected("focus in [0, 1)", self.focus))
+        require(0 <= self.focus < 1, "focus in [0, 1)", self.focus)
 
     @property
     def _rounds(self) -> int:

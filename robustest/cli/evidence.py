@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import secrets
 import shlex
@@ -72,9 +73,10 @@ def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> 
     content = read_json(path, f"evidence at {path}", "Write it: robustest evidence write robust.json")
     try:
         found = [*_files(Path(folder), content), *evidence.contradictions(content)]  # type: ignore[arg-type]
+        result = evidence.outcome(content["predicate"])  # type: ignore[index]
         found += _other_files(content, model)  # type: ignore[arg-type]
         if not no_run:
-            found += _measured(content, _salt(salt, make=False), screen)  # type: ignore[arg-type]
+            found += _measured(content, _salt(salt, make=False), model, screen)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise missing(f"Expected a statement of robustest in {path} but got: {type(error).__name__} {error}.") from None
     for line in found[:_SHOWN]:
@@ -85,6 +87,8 @@ def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> 
     checked += ["the model's files"] if model else []
     checked += [] if no_run else ["a new measurement"]
     screen.write_line(f"checked {', '.join(checked)}: {counted(len(found), 'difference')}")
+    if not found:
+        screen.write_line(f"the evidence is true, and its result is {result}", red=result == "FAILED")
     if no_run:
         screen.write_line("nothing was measured: numbers that were changed together, in all places, are not noticed")
     return Exit.NOT_PASSED if found else Exit.OK
@@ -113,17 +117,18 @@ def _other_files(content: Mapping[str, Any], model: list[str]) -> Iterator[str]:
         yield f"{name}: of the subject, with sha256 {digest}, but no such file was compared: --model FILE"
 
 
-def _measured(content: Mapping[str, Any], salt: bytes | None, screen: Screen) -> Iterator[str]:
+def _measured(content: Mapping[str, Any], salt: bytes | None, model: list[str], screen: Screen) -> Iterator[str]:
     """Run the tests again as the statement says, with nothing remembered, and yield what they find otherwise."""
     predicate = content["predicate"]
     settings = predicate["settings"]
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "robust.json"
+        output, opened = Path(folder) / "robust.json", Path(folder) / "opened"
         run_pytest(
             [
                 *("-q", "--robust-no-cache", f"--robust-json={output}", f"--robust-seed={int(settings['seed'])}"),
                 # Known counterexamples would end a claim early, and other samples would be looked at.
                 *(f"--robust-profile={settings['profile']}", f"--robust-corpus={Path(folder) / 'corpus'}"),
+                *(("-p", "robustest.cli.opened", f"--robust-opened={opened}") if model else ()),
                 # Not the tests that the statement names: one that it leaves out, as it failed, would not be noticed.
                 *_selected(predicate["selection"]),
             ]
@@ -132,6 +137,7 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, screen: Screen) ->
             yield "pytest wrote no results: see its output above"
             return
         new = _statement(read_results(output), [], salt or b"", Path())["predicate"]
+        yield from _unread(model, opened)
     if salt is None and any(claim.get("data") for claim in predicate["claims"]):
         screen.write_line("digests of data were not compared: they need the salt (--salt FILE)")
     apart = ("time", "claims", "settings")
@@ -146,6 +152,17 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, screen: Screen) ->
         pair = (claims[name], again[name])
         one, other = ({key: value for key, value in of.items() if salt is not None or key != "data"} for of in pair)
         yield from _different(f"{name[0]}: {one.get('statement', '')}", one, other)
+
+
+def _unread(model: list[str], opened: Path) -> Iterator[str]:
+    """Yield the files of the model that the tests did not open, under any name: what was measured is not theirs."""
+    # A process of pytest-xdist has a list of its own (`robustest.cli.opened`).
+    names = {name for one in opened.parent.glob(f"{opened.name}.*") for name in json.loads(one.read_bytes())}
+    there = [path for path in map(Path, sorted(names)) if path.is_file()]
+    for file in model:
+        size, digest = Path(file).stat().st_size, _digest(file)
+        if not any(one.stat().st_size == size and _digest(str(one)) == digest for one in there):
+            yield f"{Path(file).name}: expected the tests to load it, but they opened no file with its content"
 
 
 def _selected(selection: str) -> Iterator[str]:

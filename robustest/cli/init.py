@@ -151,6 +151,9 @@ def _write_tests(screen: Screen, root: Path, fixtures: Fixtures | None) -> list[
         for line in facts.splitlines()[1:]:
             screen.write_line(f"    {line}")
         return [f"Fix the error above. {again}"]
+    if facts.guess == 1:
+        screen.write_line("wrote no tests: all samples that were inspected have the same label", yellow=True)
+        return [f"Give samples of every class, or a model that says one thing of all would pass. {again}"]
     questions = battery(facts)
     thresholds = {probe.name: probe.weak for probe in questions.probes if probe.first}
     screen.write_line(f"samples are {facts.kind}, {facts.n} of them")

@@ -7,11 +7,12 @@ run that is killed leaves no test behind.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,18 +30,55 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--robust-plan", metavar="FILE", help="plan of a run that the command robustest starts")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+@pytest.hookimpl(wrapper=True)  # before robustest's plugin, which takes back the reports of an earlier run
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, None, None]:
     """Note the files that are used from now on; a conftest.py may open some as it is imported."""
-    _note_files(early_config, getattr(early_config.known_args_namespace, "robust_plan", None))
+    options = early_config.known_args_namespace
+    _drop_others(options)
+    _note_files(early_config, getattr(options, "robust_plan", None))
+    return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the hooks of a planned run."""
+    _drop_others(config.option)
     path = config.getoption("--robust-plan")
     _note_files(config, path)  # in a worker of pytest-xdist, which has no earlier hook
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Planned(config, json.loads(Path(path).read_text(encoding="utf-8"))))
+
+
+# Reports that a project may ask for in its addopts. The tests of a plan require almost nothing, or run several times:
+# they must not make a badge green, replace a report, or enter a history or a baseline.
+_REPORTS = ("html", "junit", "badge", "track", "history", "update_baseline")
+# Options that select tests, or end a run early, with their defaults: questions are all asked.
+_SELECTING: dict[str, object] = {
+    "keyword": "",
+    "markexpr": "",
+    "deselect": None,
+    "maxfail": 0,
+    "lf": False,
+    "stepwise": False,
+    "stepwise_skip": False,
+    "robust_shard": None,
+    "robust_replay_only": False,
+}
+
+
+def _drop_others(options: argparse.Namespace) -> None:
+    """Set options of the project's own runs to their defaults where they do not fit the plan, if there is one."""
+    path = getattr(options, "robust_plan", None)
+    plan = json.loads(Path(path).read_text(encoding="utf-8")) if path else {"files": ""}
+    if "files" in plan:  # `robustest watch` runs the tests as they are
+        return
+    for name in _REPORTS:
+        setattr(options, f"robust_{name}", None)
+    options.xmlpath = None
+    if "file" in plan:
+        vars(options).update(_SELECTING)
+    if "title" not in plan:  # nothing is measured
+        options.robust_json = None
 
 
 def _note_files(config: pytest.Config, plan: str | None) -> None:

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from robustest.account import Account, Ending, Row, Session, exit_reason
-from robustest.cli.results_file import ResultsFile, Shard, read_results, result_of
+from robustest.cli.results_file import ResultsFile, Shard, check_result, read_results
 from robustest.cli.screen import Screen, exit_code, missing, show_account, store_warnings, wrong
 from robustest.errors import ConfigError
 from robustest.history import Origin
 from robustest.reports import github, json_file
 from robustest.reports.html import page
 from robustest.reports.junit import write as write_junit
+from robustest.results import Result
 from robustest.settings import Settings, coerce
 from robustest.store.provenance import commit
+from robustest.typed import from_plain
 from robustest.version import VERSION
 
 # Default places of results.
@@ -92,9 +94,10 @@ def _remembered(store: Path) -> Account:
     for record in load_records(store):
         try:
             if "endings" in record:
-                endings += [Ending.from_dict(one) for one in record["endings"]]
+                endings += [from_plain(Ending, one, "an ending") for one in record["endings"]]
                 continue
-            result, test, when = result_of(record["result"]), str(record["test"]), str(record["when"])
+            result, test, when = Result.from_dict(record["result"]), str(record["test"]), str(record["when"])
+            check_result(result)
         except (KeyError, TypeError, ValueError) as error:
             what = f"no field {error}" if isinstance(error, KeyError) else str(error)
             raise missing(
@@ -233,6 +236,7 @@ def joined(parts: Sequence[tuple[Shard, ResultsFile]]) -> Account:
             deselected=tuple(dict.fromkeys(name for session in sessions for name in session.deselected)),
             ran=sum(session.ran for session in sessions),
             selection="; ".join(dict.fromkeys(session.selection for session in sessions if session.selection)),
+            files_left_out=max(session.files_left_out for session in sessions),
         ),
     )
 
@@ -246,6 +250,10 @@ def _differences(first: tuple[Shard, ResultsFile], other: tuple[Shard, ResultsFi
     if commits[0] != commits[1]:
         names = [name[:12] or "no known commit" for name in commits]
         yield f"{a.path} was measured on {names[0]}, {b.path} on {names[1]}"
+    # What passes with one release of torch may fail with another, and the merged file can name one alone.
+    versions = ["unknown versions" if run.origin is None else run.origin.versions for run in (a, b)]
+    if versions[0] != versions[1]:
+        yield f"{a.path} was measured with {versions[0]}, {b.path} with {versions[1]}"
     if one.count != two.count:
         yield f"{a.path} is one of {one.count} shards, {b.path} one of {two.count}"
     for name in sorted({*a.settings, *b.settings}):

@@ -2,8 +2,9 @@
 
 1. Look at the model and the samples (`robustest.cli.project`), and choose the questions (`robustest.cli.questions`).
 2. Measure them from a temporary file, under two seeds or more, with thresholds that require almost nothing.
-3. Write the tests whose thresholds neither another sample of the same size nor a guess would keep by chance: one file,
-   put in its place whole.
+3. Choose the thresholds that neither another sample of the same size nor a guess would keep by chance.
+4. Run the tests with these thresholds, still from the temporary file: a test may stop early, and audits other samples
+   than a measurement of all. Write those that pass: one file, put in its place whole. What they measured is kept.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pathlib import Path
 from scipy.stats import binom
 
 from robustest import extensions
-from robustest.account import Row
+from robustest.account import Row, first_line
 from robustest.advice import HINT
 from robustest.cli.compare import by_claim
 from robustest.cli.project import Fixtures, fixtures_of, look_at, plan_of
 from robustest.cli.questions import Battery, Facts, Probe, battery
 from robustest.cli.results_file import ResultsFile
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
-from robustest.cli.suggest import QUIET, measure_under_seeds, suggestion
+from robustest.cli.suggest import QUIET, goes_on_later, measure, measure_under_seeds, suggestion
 from robustest.reports.text import measured
 
 FILE = "tests/test_robustness_scan.py"
@@ -52,27 +53,52 @@ def write_scan(folder: str) -> int:
         file.write_text(questions.source({probe.name: probe.loosest for probe in questions.probes}), encoding="utf-8")
         # These tests require almost nothing, so their outcomes say nothing of the model and are not printed.
         plan = {**plan_of(root, file, FILE), "quiet": True}
-        first, others, code = measure_under_seeds([*QUIET, str(root)], plan)
-    if code not in (0, 1):
-        return exit_of_pytest(code)
-    screen.write_sep("=", "claims that the model holds")
-    rows, elsewhere = _by_test(first), [_by_test(run) for run in others]
-    held: dict[str, float] = {}
-    for probe in questions.probes:
-        there = [found.get(probe.name) for found in elsewhere]
-        alpha = float(first.settings["alpha"])
-        threshold = _print_answer(screen, probe, rows.get(probe.name), there, alpha=alpha, guess=facts.guess)
-        if threshold is not None:
-            held[probe.name] = threshold
+        arguments = [*QUIET, str(root)]
+        first, others, code = measure_under_seeds(arguments, plan)
+        if code not in (0, 1):
+            return exit_of_pytest(code)
+        screen.write_sep("=", "claims that the model holds")
+        rows, elsewhere = _by_test(first), [_by_test(run) for run in others]
+        held: dict[str, float] = {}
+        for probe in questions.probes:
+            there = [found.get(probe.name) for found in elsewhere]
+            alpha = float(first.settings["alpha"])
+            threshold = _print_answer(screen, probe, rows.get(probe.name), there, alpha=alpha, guess=facts.guess)
+            if threshold is not None:
+                held[probe.name] = threshold
+        runs = [first, *others]
+        if held:
+            screen.write_line()
+            file.write_text(questions.source(held), encoding="utf-8")
+            with goes_on_later():
+                tried, code = measure(arguments, {**plan, "title": "as it will be written", "after": 0})
+            if code not in (0, 1):
+                return exit_of_pytest(code)
+            runs.append(tried)
+            held = _passed(screen, held, _by_test(tried))
     if not held:
         raise missing(
             "Expected a question that the model answers well enough for a test but there was none, so no test was "
             "written. Fix the causes above, and scan again."
         )
     write_new(path, questions.source(held))
-    screen.write_line()
     screen.write_line(f"wrote   {path}: {len(held)} of {len(questions.probes)} questions as tests", green=True)
-    return Exit.MISSING if any(run.account.lost for run in (first, *others)) else Exit.OK
+    return Exit.MISSING if any(run.account.lost for run in runs) else Exit.OK
+
+
+def _passed(screen: Screen, held: Mapping[str, float], rows: Mapping[str, Row]) -> dict[str, float]:
+    """Return the thresholds of the tests that passed as they will be written; print the others."""
+    passed: dict[str, float] = {}
+    for name, threshold in held.items():
+        row = rows.get(name)
+        if row is not None and row.state == "passed":
+            passed[name] = threshold
+            continue
+        why = "its test did not run"
+        if row is not None:
+            why = first_line(row.problem) if row.result is None else f"{row.state}, {row.result.rule}"
+        screen.write_line(f"{name}  not written: at {threshold:g} its test did not pass: {why}", red=True)
+    return passed
 
 
 def questions_for(facts: Facts) -> Battery:
@@ -114,7 +140,9 @@ def _print_answer(
     threshold, why_not = found.threshold, found.why_not
     if len(results) < len(others):
         threshold, why_not = None, "it was not measured under another seed"
-    # An untrained model is right about as often as a guess; by chance more often, on few samples.
+    # An untrained model is right about as often as a guess; by chance more often, on few samples. The guess is the most
+    # frequent label of the samples that were looked at, or of those that were measured.
+    guess = max(guess, result.details.get("largest_class", 0) / result.n_total)
     guessed = float(binom.ppf(1 - alpha, result.n_total, guess)) / result.n_total
     if threshold is not None and result.comparison == ">=" and threshold <= guessed:
         why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {result.n_total}"

@@ -17,7 +17,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -41,6 +42,8 @@ SEEDS = 5
 """Number of seeds that are measured if a value changes with the seed."""
 QUIET = ("-qq", "--no-header", "--no-summary", "--tb=no")
 """Arguments of pytest for runs whose results another table shows."""
+ALL_SAMPLES = ("--robust-exact", "--robust-audit-values")
+"""Options for values that a threshold is taken from."""
 
 
 def suggest(rest: Sequence[str]) -> int:
@@ -81,9 +84,9 @@ def measure_under_seeds(
         The first run, the other runs, and pytest's exit code: the first that is neither 0 nor 1, else the last.
     """
     began = time.time()
-    plan = {"parent": os.getpid(), **(plan or {}), "started": began}
-    try:
-        first, code = _measure(arguments, {**plan, "title": "first seed", "after": 1})
+    plan = {**(plan or {}), "started": began}
+    with goes_on_later():
+        first, code = measure(arguments, {**plan, "title": "first seed", "after": 1}, *ALL_SAMPLES)
         whole = time.time() - began
         others: list[ResultsFile] = []
         seed = int(first.settings["seed"])
@@ -97,24 +100,39 @@ def measure_under_seeds(
             timed = {**plan, "title": f"seed {seed + number}", "seconds": seconds, "whole": whole}
             timed |= {"after": after, "quiet": True}
             # The first run showed the failures.
-            run, code = _measure([*arguments, *QUIET, f"--robust-seed={seed + number}"], timed)
+            run, code = measure([*arguments, *QUIET, f"--robust-seed={seed + number}"], timed, *ALL_SAMPLES)
             others.append(run)
             if not any(_moved(first, other) for other in others):
                 break
+    return first, others, code
+
+
+@contextmanager
+def goes_on_later() -> Iterator[None]:
+    """Say that the same command recalls what was measured, if the block is interrupted or terminated."""
+    try:
+        yield
     except (KeyboardInterrupt, SystemExit):
         Screen(sys.stderr).write_line(
             "robustest: stopped. What was measured is kept: the same command goes on with it."
         )
         raise
-    return first, others, code
 
 
-def _measure(arguments: Sequence[str], plan: Mapping[str, Any]) -> tuple[ResultsFile, int]:
+def measure(arguments: Sequence[str], plan: Mapping[str, Any], *options: str) -> tuple[ResultsFile, int]:
+    """Run the tests that the arguments select, and return their results with pytest's exit code.
+
+    Args:
+        arguments: arguments of pytest.
+        plan: of `robustest.cli.inside`.
+        options: further options, before the arguments.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file, planned = Path(folder) / "robust.json", Path(folder) / "plan.json"
-        planned.write_text(json.dumps({**plan, "run": time.time()}), encoding="utf-8")
-        options = ["--robust-exact", "--robust-audit-values", f"--robust-json={file}"]
-        code = run_pytest([*options, "-p", "robustest.cli.inside", f"--robust-plan={planned}", *arguments])
+        about = {"parent": os.getpid(), "started": time.time(), **plan, "run": time.time()}
+        planned.write_text(json.dumps(about), encoding="utf-8")
+        own = [*options, f"--robust-json={file}", "-p", "robustest.cli.inside", f"--robust-plan={planned}"]
+        code = run_pytest([*own, *arguments])
         return read_written(file, code), code
 
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from robustest import extensions
 from robustest.checks import require
-from robustest.errors import ConfigError, DataError, PackError, expected
+from robustest.errors import ConfigError, DataError, PackError, expected, not_installed
 
 TEXTS = ("prompt", "answer", "expected")
 """Texts of a row that reports show, in this order."""
@@ -100,9 +100,10 @@ class Outcomes:
         for name in (item, score):
             if name not in columns:
                 have = ", ".join(sorted(columns)) or "none"
-                raise DataError(
-                    f"Expected a column {name!r} in {source} but got the columns {have}. Name it: item=, score=."
-                )
+                mend = "Name it: item=, score=."
+                if len(columns) == 1 and (sep := next((one for one in ";\t" if one in have), "")):
+                    mend = f"Separate columns by commas, or use Outcomes.of(pandas.read_csv(path, sep={sep!r}))."
+                raise DataError(f"Expected a column {name!r} in {source} but got the columns {have}. {mend}")
         n = len(columns[item])
         if n == 0:
             raise DataError(f"Expected at least one row but got none in {source}.")
@@ -147,6 +148,8 @@ class Outcomes:
             ConfigError: no reader has this name.
             DataError: the file is missing, damaged, incomplete or of no known format; see `of`.
         """
+        if hasattr(path, "columns") or not isinstance(path, (str, PathLike, Iterable)):
+            raise DataError(expected("the path of a file of outcomes", path, "Rows at hand are Outcomes.of(rows)."))
         paths = [path] if isinstance(path, (str, PathLike)) else list(path)
         if not paths:
             raise DataError("Expected at least one file of outcomes but got none.")
@@ -380,7 +383,8 @@ def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDAr
         try:
             numbers.append(np.nan if _is_missing(value) else _number(value, low, high))
         except (TypeError, ValueError, OverflowError):
-            raise DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value)) from None
+            mend = "Write 1 for a right answer and 0 for a wrong one."
+            raise DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value, mend)) from None
     found = np.array(numbers, dtype=np.float64)
     outside = np.flatnonzero((found < low) | (found > high) | np.isinf(found))
     if len(outside):
@@ -535,8 +539,7 @@ def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
         reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
         try:
             names = next(reader, [])
-            if len(set(names)) < len(names):
-                raise DataError(expected(f"columns of different names in {path}", names))
+            require(len(set(names)) >= len(names), f"columns of different names in {path}", names, error=DataError)
             columns: list[list[str]] = [[] for _ in names]
             for row in reader:
                 if not row:
@@ -568,9 +571,7 @@ def _parquet(path: Path, options: Mapping[str, Any]) -> Outcomes:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
-        raise ConfigError(
-            "Expected pyarrow to read Parquet but it is not installed: pip install 'robustest[outcomes]'."
-        ) from None
+        raise not_installed("pyarrow to read Parquet", "outcomes") from None
     try:
         table = parquet.read_table(path)
     except (ArrowException, OSError) as error:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from robustest import extensions
-from robustest.checks import check_order, checked_whole, is_frame
+from robustest.checks import check_order, checked_whole, is_frame, require
 from robustest.clock import check as check_clock
 from robustest.data import decoded
 from robustest.data.frames import Frames
@@ -62,6 +62,16 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
     if not (isinstance(data, (tuple, list)) and len(data) == 2):
         return data
     x, y = data
+    if isinstance(x, Mapping) and not isinstance(y, Mapping):  # the output of a tokenizer, say
+        raise DataError(
+            f"Expected samples as one array or a list of texts but got a mapping of {', '.join(map(str, x))}. Give the "
+            "texts themselves, or one of them, and call the tokenizer, or add the others, in the function that is the "
+            "model."
+        )
+    if _is_frame(x) and isinstance(y, str):
+        raise DataError(
+            f"Expected a label for each row but got the name {y!r}. Write (frame.drop(columns={y!r}), frame[{y!r}])."
+        )
     if not (_is_frame(x) or hasattr(x, "shape") or are_strings(x)):
         return data
     check_order("labels", y, x)
@@ -358,7 +368,8 @@ def _items_of_strings(data: Any) -> tuple[list[Any], list[Any]] | None:
 def _tensor(x: object) -> Tensor:
     if isinstance(x, np.ndarray):
         if x.dtype.kind not in "biufc":
-            raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}. Convert it to np.float32.")
+            mend = "Convert it to np.float32; a model that was fitted on a frame takes the frame, (frame, labels)."
+            raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}. {mend}")
         native = x.astype(x.dtype.newbyteorder("="), copy=False)
         # torch cannot share arrays that are read-only, reversed, or of another byte order: these are copied.
         shareable = native.flags.writeable and all(step >= 0 for step in native.strides)
@@ -497,12 +508,10 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
 
     def decode(ids: list[int]) -> tuple[Tensor, Tensor]:
         items = read(ids)
-        if len(items) != len(ids):
-            raise DataError(expected(f"__getitems__ to give {len(ids)} items", len(items)))
+        require(len(items) == len(ids), f"__getitems__ to give {len(ids)} items", len(items), error=DataError)
         if collate is not None:
             x, y = _split(collate(items))
-            if not _is_array(x):
-                raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
+            require(_is_array(x), "the loader's batches to hold a tensor of inputs", x, error=DataError)
             images = _tensor(x)
             _check_floats(images)
             return _read(images), task.targets(y)

@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -332,16 +333,60 @@ _SELECTING = {
     "--ignore-glob": "ignore_glob",
 }
 """Options of pytest that select tests by their names, and the names of their values."""
+_COLLECTING = ("addopts", "python_files", "python_classes", "python_functions", "testpaths", "norecursedirs")
+"""Keys of ini files that `-o` may set, and that decide which tests there are."""
 
 
 def _selection(config: pytest.Config) -> str:
-    parts = [*map(shlex.quote, config.args)] if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    parts, here = [], config.invocation_params.dir
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        parts = [*map(shlex.quote, config.args)]
+    elif config.args_source is pytest.Config.ArgsSource.INVOCATION_DIR and here != config.rootpath:
+        parts = [shlex.quote(str(here))]  # pytest collects the folder in which it was started
     for option, name in _SELECTING.items():
         given = config.getoption(name, None) or ()
         parts += [f"{option} {shlex.quote(one)}" for one in ((given,) if isinstance(given, str) else given)]
-    for option, name in (("--lf", "lf"), ("--sw", "stepwise"), ("--sw-skip", "stepwise_skip")):
+    if (file := config.getoption("inifilename", None)) is not None:
+        parts.append(f"-c {shlex.quote(str(file))}")
+    for one in config.getoption("override_ini", None) or ():
+        parts += [f"-o {shlex.quote(one)}"] if one.partition("=")[0].strip() in _COLLECTING else []
+    flags = (("--lf", "lf"), ("--sw", "stepwise"), ("--sw-skip", "stepwise_skip"), ("--noconftest", "noconftest"))
+    for option, name in flags:
         parts += [option] if config.getoption(name, False) else []
     return " ".join(parts)
+
+
+# Files and folders that are looked at for tests that were not collected.
+_MOST_LOOKED_AT = 20_000
+
+
+def _files_left_out(config: pytest.Config) -> int:
+    """Return the number of files of tests that lie outside of what the command line names; 1 if there is too much."""
+    here, source = config.invocation_params.dir, config.args_source
+    named = [(here / one.partition("::")[0]).resolve() for one in config.args]
+    ignored = [(here / one).resolve() for one in config.getoption("ignore", None) or ()]
+    globs = [str(here / one) for one in config.getoption("ignore_glob", None) or ()]
+    if source is pytest.Config.ArgsSource.TESTPATHS and not (ignored or globs):
+        return 0
+    # Without an ini file the root is the folder of what is named, and the tests beside it lie above.
+    tops = [config.rootpath / one for one in config.getini("testpaths")] or [
+        here if config.rootpath.is_relative_to(here) else config.rootpath
+    ]
+    patterns, skipped = config.getini("python_files"), config.getini("norecursedirs")
+    looked_at = found = 0
+    for top in tops:
+        for folder, folders, files in os.walk(top.resolve()):
+            if "pyvenv.cfg" in files:
+                folders.clear()
+                continue
+            folders[:] = [name for name in folders if not any(fnmatch(name, one) for one in skipped)]
+            looked_at += len(folders) + len(files)
+            if looked_at > _MOST_LOOKED_AT:
+                return max(found, 1)
+            for path in (Path(folder, name) for name in files if any(fnmatch(name, one) for one in patterns)):
+                left_out = any(map(path.is_relative_to, ignored)) or any(fnmatch(str(path), one) for one in globs)
+                found += left_out or not any(map(path.is_relative_to, named))
+    return found
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -444,6 +489,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         collected=collected,
         deselected=deselected,
         selection=_selection(config),
+        files_left_out=_files_left_out(config),
     )
     account = account.with_lost(failed).with_sections()
     settings = config.stash[SETTINGS]

@@ -146,7 +146,14 @@ class Ledger:
             rows.append(Row(report.nodeid, None, problem, replay, within))
 
     def account(
-        self, status: int, *, stopped: str, collected: Sequence[str], deselected: Sequence[str], selection: str = ""
+        self,
+        status: int,
+        *,
+        stopped: str,
+        collected: Sequence[str],
+        deselected: Sequence[str],
+        selection: str = "",
+        files_left_out: int = 0,
     ) -> Account:
         """Return the account of the run, once it is over.
 
@@ -154,6 +161,7 @@ class Ledger:
             stopped: reason why the run was stopped before its end; else empty.
             collected: ids of all robustness tests, also of other shards.
             selection: arguments of the command line that select tests.
+            files_left_out: number of files of tests that these arguments leave out.
         """
         self._expand_attempts()
         ran = self.tests()
@@ -163,6 +171,7 @@ class Ledger:
             collected=len(collected),
             deselected=tuple(deselected),
             selection=selection,
+            files_left_out=files_left_out,
             ran=sum(test in ran for test in collected),
         )
         account = Account(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -202,7 +203,11 @@ def attach(
         plain.robustest_unmeasured = f"{type(raised).__name__}: {raised}"
     if excinfo is not None and isinstance(raised, (RobustestError, ClaimFailed, AttemptsFailed)):
         if short_traceback:
-            report.longrepr = excinfo.getrepr(style="short", funcargs=False, tbfilter=_users_frames)
+            # A test that passed and does not hold has no line to be blamed.
+            style: Any = "short" if _users_frames(excinfo) else "value"
+            report.longrepr = excinfo.getrepr(
+                style=style, funcargs=False, tbfilter=lambda error: _users_frames(error) or error.traceback[-1:]
+            )
         _make_inert(report.longrepr)
         _make_short(report.longrepr, raised)
 
@@ -220,9 +225,10 @@ def _is_unmeasured(raised: BaseException, context: Context) -> bool:
 
 
 def _users_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-    own = Path(__file__).parents[1]
-    kept = excinfo.traceback.filter(lambda entry: not Path(str(entry.path)).is_relative_to(own))
-    return type(kept)(kept[-1:]) if kept else excinfo.traceback
+    # The hooks around a test are context managers.
+    others = (str(Path(__file__).parents[1]), contextlib.__file__)
+    kept = excinfo.traceback.filter(lambda entry: not str(entry.path).startswith(others))
+    return type(kept)(kept[-1:])
 
 
 def _make_inert(longrepr: Any) -> None:
@@ -242,14 +248,14 @@ def _make_inert(longrepr: Any) -> None:
 
 def _make_short(longrepr: Any, error: BaseException) -> None:
     crash = getattr(longrepr, "reprcrash", None)
-    if crash is not None and isinstance(error, ClaimFailed):
+    if crash is not None and isinstance(error, (ClaimFailed, AttemptsFailed)):
         crash.message = inert_lines(str(error).partition("\n")[0])
     width, name = columns(), type(error)
     alone = (getattr(longrepr, "reprtraceback", None), None, None)
     for traceback, _, _ in getattr(longrepr, "chain", None) or [alone]:
         for entry in getattr(traceback, "reprentries", ()):
             lines = entry.lines
-            if isinstance(error, ClaimFailed):  # the module of the class says nothing of the claim
+            if isinstance(error, (ClaimFailed, AttemptsFailed)):  # the module of the class says nothing of the claim
                 lines = [line.replace(f"E   {name.__module__}.", "E   ", 1) for line in lines]
             entry.lines[:] = [
                 part

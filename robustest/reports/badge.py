@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustest.account import Account
-from robustest.errors import ConfigError, expected
+from robustest.checks import require
 from robustest.safe_files import write_atomic
 
 LABEL = "robustness"
@@ -44,8 +44,7 @@ UNFINISHED = Badge("unfinished", _GREY)
 
 def check_path(path: str) -> None:
     """Raise ConfigError unless the file's suffix names a form."""
-    if Path(path).suffix not in SUFFIXES:
-        raise ConfigError(expected("the file of a badge to end in .svg or .json", path))
+    require(Path(path).suffix in SUFFIXES, "the file of a badge to end in .svg or .json", path)
 
 
 def badge_of(account: Account) -> Badge:
@@ -67,8 +66,8 @@ def badge_of(account: Account) -> Badge:
     if session.deselected or session.ran < session.collected:
         left_out = len(session.deselected) + session.collected - session.ran
         return Badge(f"{left_out} test{'' if left_out == 1 else 's'} left out", _GREY)
-    if session.names_files:
-        return Badge("some files only", _GREY)
+    if files := session.files_left_out:
+        return Badge(f"{files} file{'' if files == 1 else 's'} left out", _GREY)
     if not counts["passed"]:
         return Badge("no claim holds" if total else "no claim", _GREY)
     if any(row.result is not None and (row.result.details.get("baseline") or {}).get("update") for row in rows):

@@ -23,7 +23,7 @@ from robustest.history import Origin
 from robustest.reports.github import escaped
 from robustest.reports.inert import visible
 from robustest.reports.text import measured
-from robustest.results import Verdict
+from robustest.results import Verdict, numbers_apart
 from robustest.version import HOME, VERSION
 
 STATEMENT = "statement.json"
@@ -188,35 +188,24 @@ def _contradictions(claim: Mapping[str, Any]) -> Iterator[str]:
     if verdict is None:
         return
     name = f"{claim['test']}: {claim['statement']}"
-    low, high = claim["interval"]
-    estimate, counts, outcomes = claim["estimate"], claim["counts"], "".join(claim["outcomes"])
+    outcomes = "".join(claim["outcomes"])
     evaluations = len(outcomes) - outcomes.count("-")
     if outcomes.strip("10-") or (outcomes and (len(outcomes), evaluations) != (claim["n_total"], claim["n"])):
         yield f"{name}: n={claim['n']} of {claim['n_total']}, but {evaluations} of {len(outcomes)} outcomes"
-    if not low <= high or (estimate is not None and not low - 1e-9 <= estimate <= high + 1e-9):
-        yield f"{name}: {claim['quantity']} {estimate} outside of its interval [{low}, {high}]"
-    if counts is not None and estimate is not None and counts["n"]:
-        share = (counts["events"] - (counts["gained"] or 0)) / counts["n"]
-        if abs(share - estimate) > 1e-9:
-            yield f"{name}: {claim['quantity']} {estimate}, but its counts give {share}"
-    threshold, comparison = claim["threshold"], claim["comparison"]
-    if comparison not in (">=", "<="):
-        yield f"{name}: required {comparison}, which is neither >= nor <="
-    if verdict is Verdict.PASSED and None not in (estimate, threshold):
-        margin = estimate - threshold if comparison == ">=" else threshold - estimate
-        if margin < -1e-9:
-            yield f"{name}: passed with {claim['quantity']} {estimate}, required {comparison} {threshold}"
+    for problem in numbers_apart(claim):
+        yield f"{name}: {problem}"
+    threshold = claim["threshold"]
     for limit in claim["limits"]:
         if limit["name"] == claim["threshold_name"] and limit["value"] != threshold:
             yield f"{name}: {limit['name']} of {limit['value']} and of {threshold}"
 
 
 def outcome(predicate: Mapping[str, Any]) -> str:
-    """Return PASSED, WARNED or FAILED: passed only if something was claimed, and every test of the project ran."""
+    """Return PASSED, WARNED or FAILED: passed only if something was claimed, and all tests of the commit ran."""
     states = {claim["state"] for claim in predicate["claims"]}
     if predicate["lost"] or predicate["exit"] != 0 or states & RED or "passed" not in states:
         return "FAILED"
-    partly = predicate["selection"] or predicate["deselected"] or predicate["not_run"]
+    partly = predicate["selection"] or predicate["deselected"] or predicate["not_run"] or predicate["changed"]
     return "WARNED" if partly or states - {"passed", "measured"} else "PASSED"
 
 
@@ -232,7 +221,8 @@ def test_result(content: Mapping[str, Any]) -> dict[str, Any]:
         {"name": "settings", "digest": {"sha256": sha256(settings.encode()).hexdigest()}}
     ]
     if predicate["commit"]:
-        configuration.append({"name": "commit", "digest": {"gitCommit": predicate["commit"]}})
+        name = "changed from commit" if predicate["changed"] else "commit"
+        configuration.append({"name": name, "digest": {"gitCommit": predicate["commit"]}})
     for one in predicate["versions"].split(", "):
         name, _, version = one.partition(" ")
         kind = "generic" if name == "Python" else "pypi"
@@ -359,6 +349,7 @@ def model_card(content: Mapping[str, Any]) -> str:
         "",
         f"{len(predicate['claims'])} claims, result {outcome(predicate)}; {escaped(predicate['versions'])}"
         + (f"; commit {escaped(predicate['commit'])}" if predicate["commit"] else "")
+        + (", with changes" if predicate["changed"] else "")
         + (f"; {escaped(predicate['time'])}" if predicate["time"] else "")
         + ".",
         "",

@@ -1,5 +1,8 @@
 """Progress of the running claim: in the terminal, or in the cell of a notebook."""
 
+# A claim calls its progress with the samples evaluated and their largest number. It ends with both equal: where a
+# verdict comes early, or an error, the number evaluated is that of all.
+
 from __future__ import annotations
 
 import html
@@ -80,8 +83,7 @@ def _show_bar(cell: int, statement: str, done: int, total: int, broken: int) -> 
     display = import_module("IPython.display")  # always there in a notebook
     text = html.escape(f"{statement}: {done} of {total}, {broken} broken")
     over = done >= total
-    # A bar disappears once every sample was evaluated; after an early verdict it stays and shows the samples
-    # evaluated.
+    # A bar disappears with its claim's last sample, which may come early: one that is part full looks stopped.
     bar = display.HTML("" if over else f'<progress value="{done}" max="{total}"></progress> {text}')
     if over and (cell, statement) in _bars:
         _bars.pop((cell, statement)).update(bar)

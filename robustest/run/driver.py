@@ -111,7 +111,7 @@ class Audit:
     def _audit(self, stream: Stream, rows: list[int]) -> bool:
         """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit."""
         ids = torch.from_numpy(stream.columns["id"][rows])
-        attack = self.units.audit(ids)
+        attack = self.units.audit(ids, first=stream.chunks == 1)
         if attack is None:
             return False
         marked = len(stream.marks) == stream.n
@@ -160,7 +160,11 @@ def _opened(plan: Plan) -> Iterator[_Run]:
     device = units.device(settings)
     memory = Memory.of(units, settings, engine.kind or device, plan.identity)
     with units.open(settings):
-        yield _Run(plan, memory, engine, Stream(len(units)))
+        run = _Run(plan, memory, engine, Stream(len(units)))
+        try:
+            yield run
+        finally:
+            run.end_progress()
 
 
 # Samples that count as measured before the first ones that share their passes.
@@ -205,6 +209,7 @@ class _Run:
     reader: Reader = field(init=False)
     _begun: dict[int, _Begun] = field(default_factory=dict)
     _was_replayed: bool = False
+    _under_way: bool = False  # progress was shown, and not its end
     _sent: object = None
 
     def decide(self) -> Decision:
@@ -245,9 +250,7 @@ class _Run:
                     stream.add(next(ids), observation, result.tally, examples=settings.examples, marks=result.marks)
                     if observation.kept is not None:
                         self.kept.append(observation.kept)
-                    if (progress := context.current().progress) is not None:
-                        held = stream.columns["held"]
-                        progress(self.plan.statement, len(held), total, len(held) - int(held.sum()))
+                    self._show_progress(total)
                     settled = None if settings.exact else rule.settle(stream.columns, total)
                     if settled is not None and settled.verdict is Verdict.PASSED:
                         audited = audit.take(stream, passing_early, holding)
@@ -287,6 +290,17 @@ class _Run:
         elif settings.audit_values and not audited:
             decision = replace(decision, reasons=(*decision.reasons, "unaudited"))
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
+
+    def _show_progress(self, total: int) -> None:
+        if (progress := context.current().progress) is not None:
+            held = self.stream.columns["held"]
+            progress(self.plan.statement, len(held), total, len(held) - int(held.sum()))
+            self._under_way = len(held) < total
+
+    def end_progress(self) -> None:
+        """Show the number evaluated as the number of all: after an early verdict, or an error, no more will come."""
+        if self._under_way:
+            self._show_progress(self.stream.n)
 
     def doubts_precision(self) -> bool:
         """Return True if some gradients were bfloat16's, and a health check would stop the claim."""

@@ -214,6 +214,7 @@ class Stream:
     """The sum of the chunks so far, in the seeded order; the column "id" has the positions in the data."""
 
     total: int
+    chunks: int = 0
     columns: Columns = field(default_factory=dict)
     exhibits: list[Exhibit] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -232,6 +233,7 @@ class Stream:
             self.counts[name] = self.counts.get(name, 0) + count
         self.tally = self.tally.plus(tally)
         self.marks += marks
+        self.chunks += 1
 
     def ordered(self) -> Columns:
         back = np.argsort(self.columns["id"])

@@ -41,6 +41,7 @@ R = TypeVar("R")
 
 # Words for the radius of a threat, which is no option.
 _OF_THREAT = ("eps", "epsilon", "radius", "norm")
+_OF_LIMIT = ("threshold", "limit", "minimum", "min", "min_accuracy", "accuracy", "at_most", "maximum", "max")
 # Attribute of a measurement with its kind of claim.
 _KIND = "__robustest_kind__"
 
@@ -177,6 +178,9 @@ def check_keywords(measure: Callable[..., object], given: Iterable[str]) -> None
         if name not in (known := _keywords(measure)):
             if name in _OF_THREAT and "threat" in known:
                 raise UnknownNameError(f"Unknown option {name!r}. The threat holds the radius: Linf(8 / 255), L2(0.5).")
+            limits = sorted(one for one in known - {"max_samples"} if one.startswith(("at_least", "max_")))
+            if name in _OF_LIMIT and limits:
+                raise UnknownNameError(f"Unknown option {name!r}. The limit of this claim is {' or '.join(limits)}.")
             raise unknown("option", name, known)
 
 

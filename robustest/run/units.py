@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import devices, rng
+from robustest.checks import require
 from robustest.data import Samples, decoded
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, check_same, read
-from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
+from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, DataError, ModelError, expected
@@ -143,8 +144,12 @@ class Units:
 
     # Searching by other means; None where units are not searched
 
-    def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
-        """Return a function that attacks the units at positions (n,) int64 by other means."""
+    def audit(self, ids: Tensor, *, first: bool) -> Callable[[], tuple[Observation, Tally]] | None:
+        """Return a function that attacks the units at positions (n,) int64 by other means.
+
+        Args:
+            first: True if no chunk but the first one was measured.
+        """
         return None
 
     def trial(self, kept: Kept) -> Callable[[], tuple[Observation, Tally]] | None:
@@ -314,6 +319,11 @@ class ModelUnits(Units):
         if first or not self._busy:
             threat = getattr(self.look, "threat", None)
             self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first, threat=threat)
+            if evaluator.rounds_factors():
+                evaluator.note(
+                    f"{evaluator.device} rounds the factors of float32 products: on the host answers may differ"
+                )
+            choose_batch(evaluator, chunk.x, chunk.y)
             choose_precision(evaluator, chunk.x, chunk.y, settings.precision)
             self._busy = True
             # A model that answers at random has drawn in these passes, whose number varies.
@@ -413,7 +423,7 @@ class ModelUnits(Units):
             answered=self._answered,
         )
 
-    def audit(self, ids: Tensor) -> Callable[[], tuple[Observation, Tally]] | None:
+    def audit(self, ids: Tensor, *, first: bool) -> Callable[[], tuple[Observation, Tally]] | None:
         auditor = getattr(self.look, "auditor", None)
         # A model with a budget of queries per sample has none left for an audit.
         if auditor is None or self.model.max_queries is not None:
@@ -421,6 +431,8 @@ class ModelUnits(Units):
         chunk = self.load(ids).on(self.evaluator.device)
         # Other keys: a search of the same kind would otherwise repeat the attack's draws.
         chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
+        # As if this evaluator had measured the chunks, which workers may have measured, or the memory known.
+        self.evaluator.probe_rows = _ROWS if first else _ROWS_LATER
         look = auditor(self.evaluator, chunk)
 
         def audited(evaluator: Evaluator) -> Observation:
@@ -651,8 +663,7 @@ class OwnUnits(Units):
         self.countable = countable
         self._settings = Settings()
         self._on = torch.device("cpu")
-        if len(countable) < 1:
-            raise ConfigError(expected("one unit or more", len(countable)))
+        require(len(countable) >= 1, "one unit or more", len(countable))
 
     def __len__(self) -> int:
         return len(self.countable)

@@ -270,7 +270,7 @@ class _Ball(OfInputs):
 
     def __post_init__(self) -> None:
         if isinstance(self.eps, bool) or not isinstance(self.eps, (int, float)):
-            raise ConfigError(expected("eps to be a number >= 0", self.eps))
+            raise ConfigError(expected("eps to be a number >= 0", self.eps, "Write it without quotes, e.g. 8 / 255."))
         require(
             0 <= self.eps <= _LARGEST,
             "eps >= 0 that float32 can hold",

@@ -172,8 +172,69 @@ def test_files_that_are_not_collected_are_named(write_light: Any, run: Any, read
     assert read_json()["pytest"]["selection"] == "--ignore test_b.py"
 
 
+@pytest.mark.parametrize(
+    ("started", "chosen", "left_out"),
+    [
+        (".", ("a",), 1),
+        (".", ("a/test_x.py", "a/b"), 1),
+        (".", ("a", "c/test_z.py"), 0),
+        (".", ("--ignore=c",), 1),
+        (".", ("--ignore-glob=*/test_[yz].py",), 2),
+        (".", (), 0),
+        ("a", (), 1),
+        ("a", ("../c", "."), 0),
+    ],
+)
+@pytest.mark.parametrize("ini", ["[pytest]", "[pytest]\ntestpaths = a c", ""], ids=["ini", "testpaths", "no ini"])
+def test_a_folder_is_no_whole_run(
+    *,
+    project: Any,
+    write_light: Any,
+    run: Any,
+    read_json: Any,
+    monkeypatch: Any,
+    started: str,
+    ini: str,
+    chosen: Any,
+    left_out: int,
+) -> None:
+    good = "def test_good(robust): robust.record(made())"
+    for name in ("a", "a/b", "c"):
+        (project.path / name).mkdir()
+    write_light(**dict.fromkeys(("a/test_x", "a/b/test_y", "c/test_z"), good))
+    if ini:
+        project.makeini(ini)
+    elif started == "a" and not chosen:
+        left_out = 0  # the folder is its own root
+    badge = project.path / "b.json"
+    monkeypatch.chdir(project.path / started)
+    run("--robust", f"--robust-badge={badge}", f"--robust-json={project.path / 'out.json'}", *chosen)
+    session = read_json()["pytest"]
+    assert session["files_left_out"] == left_out
+    assert ("left out" in json.loads(badge.read_text())["message"]) is (left_out > 0)
+    assert bool(session["selection"]) is bool(chosen or left_out)
+
+
 def test_a_run_of_everything_leaves_nothing_out(write_light: Any, run: Any, read_json: Any) -> None:
     write_light(**TESTS)
     result = run("--robust", "--robust-json=out.json")
     assert (read_json()["pytest"]["deselected"], read_json()["pytest"]["selection"]) == ([], "")
     assert "deselected" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (("-o", "python_files=test_a.py", "-o", "robust_alpha=0.02"), "-o python_files=test_a.py"),
+        (("-o", "addopts=--ignore=test_b.py"), "--ignore test_b.py -o addopts=--ignore=test_b.py"),
+        (("-c", "other.ini", "--noconftest"), "-c other.ini --noconftest"),
+    ],
+    ids=["names of files", "further options", "another configuration"],
+)
+def test_another_configuration_is_a_selection(
+    *, chosen: tuple[str, ...], said: str, write_light: Any, run: Any, read_json: Any, project: Any
+) -> None:
+    write_light(test_a="def test_one(robust): robust.record(made())", test_b="def test_b(): assert False")
+    (project.path / "other.ini").write_text("[pytest]\npython_files = test_a.py\n", encoding="utf-8")
+    run("--robust", *chosen, "--robust-json=out.json")
+    assert read_json()["pytest"]["selection"] == said

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 import robustest.cli.runs  # noqa: F401 - before the first run inside this process
 from robustest.cli import main
+from robustest.context import followed
 
 GOOD = "def test_good(robust): robust.record(made())\n\n"
 
@@ -68,6 +72,7 @@ def test_what_was_deselected_is_named(write_light: Any, content: Any) -> None:
             "deselected": ["test_a.py::test_other"],
             "ran": 1,
             "selection": "-k 'good or plain'",
+            "files_left_out": 0,
         },
     )
 
@@ -266,3 +271,75 @@ def test_the_store_is_as_red_and_as_green_as_the_run(project: Any, write: Any, r
     write(test_b="    def test_empty(robust): claimed()\n\n    def test_other(robust): claimed()")
     assert run("--robust", "test_b.py").ret == 0
     assert shown()[0] == 0
+
+
+CUT = {
+    "passed": "def test_it(robust): robust.record(made())",
+    "failed": "def test_it(robust): assert 0",
+    "interrupted": "def test_it(robust): raise KeyboardInterrupt",
+    "exited": "def test_it(robust): pytest.exit('enough')",
+    "uncollected": "import not_there_at_all",
+    "killed": "import os\n\ndef test_it(robust): os._exit(9)",
+}
+
+
+@pytest.fixture
+def left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Path]]:
+    """Return the folders that runs have left in a folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.delenv("ROBUSTEST_CLAIMS", raising=False)
+    return lambda: list(folder.glob("robustest-*"))
+
+
+@pytest.mark.parametrize(
+    ("end", "arguments"),
+    [
+        ("passed", []),
+        ("failed", []),
+        ("failed", ["-x"]),
+        ("interrupted", []),
+        ("exited", []),
+        ("uncollected", []),
+        ("passed", ["--robust-json=not/there/../../\0"]),
+        ("failed", ["-x", "-n", "1"]),
+        ("killed", ["-n", "1", "--max-worker-restart=0"]),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "-".join(one)[:12],
+)
+def test_a_run_leaves_no_folder_behind_however_it_ends(
+    write_light: Any, run: Any, left_behind: Any, end: str, arguments: list[str]
+) -> None:
+    write_light(test_a=f"import pytest\n\n{CUT[end]}\n\n\ndef test_more(robust): robust.record(made())\n")
+    with suppress(KeyboardInterrupt):
+        run("--robust", *arguments)
+    assert left_behind() == []
+
+
+def test_the_folder_of_a_worker_lies_in_that_of_its_run(left_behind: Any) -> None:
+    with followed():
+        (outer,) = left_behind()
+        with followed():
+            assert left_behind() == [outer]
+            assert len(list(outer.iterdir())) == 1
+        assert list(outer.iterdir()) == []
+    assert left_behind() == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_folder_behind_in_any_process(
+    write_light: Any, project: pytest.Pytester, left_behind: Any
+) -> None:
+    write_light(
+        test_a="import os, signal, time\n\ndef test_it(robust):\n"
+        "    os.kill(os.getppid(), signal.SIGINT)\n    time.sleep(60)\n"
+    )
+    with Path("conftest.py").open(
+        "a"
+    ) as file:  # a test run in the background ignores the signal, and so do its processes
+        file.write("\nimport signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n")
+    done = project.runpytest_subprocess("--robust", "-n", "1", timeout=50)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    assert left_behind() == []

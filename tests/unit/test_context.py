@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
-from robustest import Linf, Settings
+from robustest import Linf, Settings, scores_model
 from robustest.context import Context, current, running
+from robustest.errors import RobustestError
 from robustest.measure import measure_robust_accuracy
 
 
@@ -106,6 +108,28 @@ def test_progress_counts_up_to_all_samples(toys: Callable[..., Any]) -> None:
     assert told[-1][1] == 200
     assert told[-1][3] == result.outcomes.count(False)
     assert all("robust accuracy under Linf(eps=0.05)" in values[0] for values in told)
+
+
+def test_progress_ends_with_an_early_verdict_and_with_an_error(toys: Callable[..., Any]) -> None:
+    """Or a bar would stay part full, as if something had hung."""
+    toy = toys(500)
+    told: list[tuple[str, int, int, int]] = []
+    with running(Context(test="t", progress=lambda *values: told.append(values))):
+        result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.0), attack="fgsm", at_least=0.3)
+        assert told[0][2] == 500
+        assert told[-1][1:3] == (result.n, result.n)
+        assert result.n < 500
+        told.clear()
+
+        def breaks_down(x: Any) -> Any:
+            if told:
+                raise RuntimeError
+            return toy.model(torch.from_numpy(x)).detach()
+
+        with pytest.raises(RobustestError):
+            measure_robust_accuracy(scores_model(breaks_down), (toy.x, toy.y), Linf(0.0), attack="square")
+    assert told[0][1] < told[0][2]
+    assert told[-1][1] == told[-1][2]
 
 
 def test_pytest_shows_no_words_of_others_where_it_shows_the_context() -> None:

@@ -272,3 +272,86 @@ def test_a_wrong_file_is_a_config_error_that_names_the_place(tmp_path: Path, tex
 
 def test_other_tools_tables_are_none_of_our_business(tmp_path: Path) -> None:
     assert set(profiles_from(write(tmp_path, "[tool.black]\nline = 1"))) == {"dev", "ci", "nightly"}
+
+
+def test_what_holds_where_nothing_is_set() -> None:
+    """These decide verdicts, or what a run costs: a change of one is a change of every user's results."""
+    assert dataclasses.asdict(Settings()) == {
+        **dict.fromkeys(("certify", "batch_size", "pictures", "max_samples", "time_budget", "store", "corpus")),
+        **dict.fromkeys(("address", "workers", "gpus_per_task")),
+        **dict.fromkeys(("exact", "audit_values", "replay_only", "update_baseline"), False),
+        "profile": "dev",
+        "device": "auto",
+        "seed": 0,
+        "attack": "fast",
+        "scope": "set",
+        "precision": "auto",
+        "alpha": 0.01,
+        "family_size": 100,
+        "examples": 3,
+        "suppress": (),
+        "recheck": 0.01,
+        "cache": True,
+        "inconclusive": "fail",
+        "attempts": "every",
+        "corpus_max_mb": 20.0,
+        "engine": "local",
+        "baseline": "robust-baseline.json",
+    }
+    assert dict(PROFILES) == {
+        "dev": {},
+        "ci": {"recheck": 0.05},
+        "nightly": {"attack": "thorough", "exact": True, "cache": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "refused"),
+    [
+        ("alpha", [1e-12, 0.4999], [0, 0.0, 0.5, True]),
+        ("family_size", [1, 2], [0, None, True, 1.0]),
+        ("batch_size", [None, 1], [0, True]),
+        ("examples", [0, 1], [-1, None]),
+        ("max_samples", [None, 1], [0]),
+        ("time_budget", [None, 1e-9, 1], [0, -1, float("inf"), True]),
+        ("recheck", [0, 1, 0.5], [-1e-9, 1.0000001, None, True]),
+        ("corpus_max_mb", [1e-9, 1000], [0, -1, None, float("inf")]),
+        ("workers", [None, 1], [0, -1, True]),
+        ("gpus_per_task", [None, 0, 0.25, 64], [-0.1, 64.1, True]),
+        ("seed", [0, -5], [0.0, None, True]),
+        ("attack", ["pgd"], ["", None]),
+        ("engine", ["ray"], ["", None]),
+        ("address", [None, "auto"], ["", 3]),
+        ("certify", [None, "auto", "linear"], ["", "exact", False]),
+        ("precision", ["auto", "fp32", "bf16"], [None, "fp16"]),
+        ("attempts", ["every", "majority"], [None, "any"]),
+        ("inconclusive", ["fail", "skip"], [None, "pass"]),
+        ("suppress", [(), ("weak_attack",)], [["weak_attack"], "weak_attack", (1,), ("weak",)]),
+        *((flag, [True, False], [0, 1, None, "no"]) for flag in ("exact", "audit_values", "cache", "replay_only")),
+        ("update_baseline", [True, False], [0, 1, None]),
+    ],
+)
+def test_values_on_each_side_of_every_border(name: str, taken: list[Any], refused: list[Any]) -> None:
+    for value in taken:
+        assert getattr(Settings().but({name: value}), name) == value
+    for value in refused:
+        with pytest.raises((ConfigError, UnknownNameError)):
+            Settings().but({name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("a b", ("a", "b")),
+        ("a,b, c", ("a", "b", "c")),
+        (["a"], ("a",)),
+        ({"a"}, ("a",)),
+        (("a",), ("a",)),
+        (None, None),
+        (3, 3),
+        ("", ()),
+    ],
+)
+def test_names_in_texts_and_lists_become_tuples(given: Any, made: Any) -> None:
+    assert coerce({"suppress": given, "attack": "a b"}) == {"suppress": made, "attack": "a b"}
+    assert coerce({"attack": "a b"}) == {"attack": "a b"}

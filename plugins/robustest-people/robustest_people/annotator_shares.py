@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import hypot, sqrt
+from math import hypot, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +32,15 @@ class Estimate:
     """A mean of clustered answers, or a difference of two."""
 
     value: float  # the estimate, -1..1
-    error: float  # standard error
+    error: float  # standard error; infinite where one cluster has all answers
     items: int  # items, annotators: numbers of each
     annotators: int
     freedom: float  # degrees of freedom of the error, fewer if a few clusters have most of the answers
+
+    @property
+    def known_error(self) -> float | None:
+        """The standard error for a result, whose numbers are finite; None if it is not known."""
+        return self.error if isfinite(self.error) else None
 
     def interval(self, alpha: float, *, lowest: float = -1.0) -> tuple[float, float]:
         """Return the interval by Student's t, alpha on each side, in lowest..1."""

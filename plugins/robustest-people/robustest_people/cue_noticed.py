@@ -141,9 +141,9 @@ def _details(
 ) -> dict[str, Any]:
     return {
         "called_spurious": rates,
-        "error": None if found is None else found[0].error,
+        "error": None if found is None else found[0].known_error,
         "planted": None
         if control is None
-        else {"excess": control[0].value, "interval": list(control[1]), "error": control[0].error},
+        else {"excess": control[0].value, "interval": list(control[1]), "error": control[0].known_error},
         **left_out(study),
     }

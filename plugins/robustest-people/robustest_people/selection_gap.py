@@ -197,7 +197,7 @@ def _details(found: SelectionGap | None, disagreements: int, alpha: float, respo
         details |= {
             "gap": found.gap.value,
             "gap_interval": list(found.gap.interval(alpha)),
-            "error": found.gap.error,
+            "error": found.gap.known_error,
             "label_frequency": found.label,
             "prediction_frequency": found.prediction,
             "annotators": found.gap.annotators,

@@ -126,7 +126,7 @@ def _sign_of_choice(study: Responses, truth: ArrayLike | None, seed: int) -> Uni
 
 def _details(study: Responses, found: Estimate, chance: float, constant: float) -> dict[str, Any]:
     return {
-        "error": found.error,
+        "error": found.known_error,
         "items": found.items,
         "annotators": found.annotators,
         "chance": chance,

@@ -32,8 +32,12 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def server(project: Path) -> Iterator[str]:
-    """A cluster whose nodes have the project's modules, and the address where it takes clients."""
+def server(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A cluster that asks for a token and has the project's modules; the address where it takes clients."""
+    # Ray asks for a token wherever an earlier cluster has left one in the home folder, and a client with an explicit
+    # address sends none unless its environment says so: without these two the test would depend on that file.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
     port, clients = free_port(), free_port()
     line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
     line += [f"--port={port}", f"--ray-client-server-port={clients}", "--include-dashboard=false"]
@@ -66,6 +70,17 @@ def test_a_client_finds_the_same(server: str, project: Path) -> None:
     told = client.communicate(timeout=180)[0]
     assert client.returncode == 0, told
     assert outcome(project, "ray") == outcome(project, "alone")
+
+
+def test_a_client_without_the_clusters_token_is_refused(
+    server: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    for name in ("INITIAL_CONNECTION_TIMEOUT_S", "MAX_CONNECTION_TIMEOUT_S", "RECONNECT_GRACE_PERIOD"):
+        monkeypatch.setenv(f"RAY_CLIENT_{name}", "1")
+    client = command(project, "ray", "--robust-engine=ray", f"--robust-address={server}", "--robust-workers=2")
+    told = client.communicate(timeout=120)[0]
+    assert (client.returncode, "RAY_AUTH_MODE=token" in told) == (1, True), told
 
 
 def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,8 +114,8 @@ def test_among_many_claims_chance_is_allowed_for(made: Make, row: Make, run_file
     ("changes", "why"),
     [
         ({"data": "e" * 64}, "the samples differ"),
-        ({"data": "", "n": 50}, "B evaluated 50 of 100 samples"),
-        ({"outcomes": (None,) + (True,) * 99}, "different samples were evaluated"),
+        ({"data": "", "n": 50, "outcomes": (True,) * 50 + (None,) * 50}, "B evaluated 50 of 100 samples"),
+        ({"n": 99, "outcomes": (None,) + (True,) * 99}, "different samples were evaluated"),
     ],
 )
 def test_what_cannot_be_paired_says_why(pair: Make, robustest: Make, changes: dict[str, Any], why: str) -> None:
@@ -236,7 +236,11 @@ def test_groups_are_paired_one_by_one(pair: Make, robustest: Make) -> None:
         ({"threshold": 0.95}, "threshold moved", 0),
         ({"scope": "population"}, "threshold moved", 0),
         ({"threshold": 0.05}, "WORSE by its verdict", 1),
-        ({"threshold": 0.95, "estimate": 0.05, "pairing": NOT_PAIRED}, "WORSE by its verdict", 1),
+        (
+            {"threshold": 0.95, "estimate": 0.05, "interval": (0, 1), "counts": None, "pairing": NOT_PAIRED},
+            "WORSE by its verdict",
+            1,
+        ),
         ({"threshold": 0.95, "seed": 7, "data": "e" * 64}, "it is unknown whether the model is worse", 3),
         ({"threshold": 0.95, "seed": 7, "data": "", "estimate": None}, "it is unknown whether the model is worse", 3),
         ({"threshold": 0.95, "data": "", "estimate": None}, "threshold moved by its verdict", 0),
@@ -375,6 +379,7 @@ def a_fall(made: Make, clean: float, shifted: float, *, most: float = 0.1, start
     start, end = ([at < share * 100 for at in range(n)] for share in (clean, shifted))
     verdict = Verdict.PASSED if drop <= most else Verdict.FAILED
     about = {"quantity": "accuracy drop", "comparison": "<=", "threshold": most, "estimate": drop, "verdict": verdict}
+    about |= {"interval": (drop - 0.01, drop + 0.01), "counts": None}
     pairing = Pairing(share=False, start=tuple(start), start_data=start_data)
     return replace(
         made(end, statement="accuracy lost to noise"), **about, pairing=pairing, start=Fact("clean accuracy", clean)

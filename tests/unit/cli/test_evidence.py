@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
+import numpy
 import pytest
+from safetensors import numpy as safetensors_numpy
 
 from robustest.reports.evidence import outcome
 from robustest.results import Verdict
@@ -52,10 +56,14 @@ def evidence(
 
 @pytest.fixture
 def prepared(
-    evidence: Callable[..., Any], run_file: Callable[..., Path], row: Callable[..., Any], made: Callable[..., Any]
+    evidence: Callable[..., Any],
+    run_file: Callable[..., Path],
+    row: Callable[..., Any],
+    made: Callable[..., Any],
+    robustest: Callable[..., Any],
 ) -> SimpleNamespace:
-    """The makers of evidence, files, rows and results."""
-    return SimpleNamespace(evidence=evidence, run_file=run_file, row=row, made=made)
+    """The makers of evidence, files, rows and results, and the command."""
+    return SimpleNamespace(evidence=evidence, run_file=run_file, row=row, made=made, robustest=robustest)
 
 
 def needed(name: str) -> Any:
@@ -135,6 +143,8 @@ def test_nothing_passes_but_a_whole_green_run(
 ) -> None:
     files = prepared.evidence(prepared.row("test_a.py::test_x", prepared.made(outcomes)), **run)
     assert files["test-result.json"]["predicate"]["result"] == result
+    done = prepared.robustest("evidence", "verify", "--no-run")
+    assert (done.code, f"the evidence is true, and its result is {result}" in done.out) == (0, True)
 
 
 def test_a_run_without_a_claim_is_no_pass(
@@ -302,9 +312,21 @@ def test_a_part_of_the_tests_is_no_pass(
     evidence: Callable[..., Any], row: Callable[..., Any], made: Callable[..., Any]
 ) -> None:
     content = evidence(row("test_a.py::test_x", made([True, True])))["statement.json"]
-    for name, value in {"selection": "test_a.py", "deselected": ["test_b.py::test_y"], "not_run": 1}.items():
+    parts = {"selection": "test_a.py", "deselected": ["test_b.py::test_y"], "not_run": 1, "changed": True}
+    for name, value in parts.items():
         part = {**content["predicate"], name: value}
         assert (outcome(content["predicate"]), outcome(part)) == ("PASSED", "WARNED"), name
+
+
+def test_a_changed_commit_is_not_that_commit(evidence: Callable[..., Any]) -> None:
+    from robustest.reports.evidence import documents
+
+    content = evidence()["statement.json"]
+    content["predicate"].update(commit="e" * 40, changed=True)
+    made = documents(content)
+    configuration = json.loads(made["test-result.json"])["predicate"]["configuration"]
+    assert [one["name"] for one in configuration if "gitCommit" in one.get("digest", {})] == ["changed from commit"]
+    assert f"commit {'e' * 40}, with changes" in made["model-card.md"].decode()
 
 
 def test_another_model_is_noticed(evidence: Callable[..., Any], robustest: Callable[..., Any]) -> None:
@@ -493,6 +515,55 @@ def test_a_run_that_writes_no_results_is_a_difference(
     evidence(row("test_a.py::test_x", made([True, True])))
     done = robustest("evidence", "verify")
     assert (done.code, "pytest wrote no results" in done.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("opened", "code"), [(["model.bin"], 0), (["copy.bin"], 0), (["other.bin"], 1), (["absent.bin"], 1), ([], 1)]
+)
+def test_a_file_that_the_tests_do_not_open_is_no_subject(
+    prepared: SimpleNamespace,
+    robustest: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    opened: list[str],
+    code: int,
+) -> None:
+    from robustest.cli import evidence as verb
+
+    for name, content in {"model.bin": b"weights", "copy.bin": b"weights", "other.bin": b"weightz"}.items():
+        Path(name).write_bytes(content)
+    rows = [prepared.row("test_a.py::test_x", prepared.made([True, True]))]
+    again = prepared.run_file("again.json", rows)
+
+    def run(arguments: list[str]) -> int:
+        given = dict(one.split("=", 1) for one in arguments if "=" in one)
+        assert "robustest.cli.opened" in arguments
+        shutil.copy(again, given["--robust-json"])
+        Path(f"{given['--robust-opened']}.1").write_text(json.dumps([os.path.realpath(one) for one in opened]))
+        return 0
+
+    monkeypatch.setattr(verb, "run_pytest", run)
+    prepared.evidence(*rows, options=("--model", "model.bin"))
+    done = robustest("evidence", "verify", "--model", "model.bin")
+    assert (done.code, "model.bin: expected the tests to load it" in done.out) == (code, bool(code)), done.out
+
+
+def test_a_run_notes_the_files_that_it_opens() -> None:
+    """In a fixture, as conftest.py is imported, and by the reader in Rust that raises no event."""
+    safetensors_numpy.save_file({"w": numpy.ones(2)}, "w.safetensors")
+    for name in ("a.bin", "b.bin", "c.bin", "d.bin"):
+        Path(name).write_bytes(b"weights")
+    Path("conftest.py").write_text(
+        "import os, pathlib, pytest, safetensors.numpy\npathlib.Path('a.bin').read_bytes()\n"
+        "@pytest.fixture\ndef model():\n    os.close(os.open('b.bin', os.O_RDONLY))\n"
+        "    open('d.bin', 'wb').close()\n    return safetensors.numpy.load_file('w.safetensors')\n"
+    )
+    Path("test_it.py").write_text("def test_it(model): pass\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "robustest.cli.opened", "--robust-opened=opened"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own command line
+    assert done.returncode == 0, done.stdout + done.stderr
+    (written,) = Path().glob("opened.*")
+    names = {Path(one).name for one in json.loads(written.read_text(encoding="utf-8"))}
+    assert names & {"a.bin", "b.bin", "c.bin", "d.bin", "w.safetensors"} == {"a.bin", "b.bin", "w.safetensors"}
 
 
 PROJECT = {

@@ -179,6 +179,36 @@ def test_a_file_that_hides_a_failure_is_refused(made: Make, row: Make, run_file:
     content["tests"].pop()
     path.write_text(json.dumps(content), encoding="utf-8")
     assert robustest("show", path).code in (1, 3), "and pytest's exit status, and the counts"
+    content["pytest"]["exit"], content["counts"] = 0, {"passed": 1}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert "2 robustness tests that ran, but endings of 1" in robustest("show", path).err
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "passed with accuracy 0.25, required >= 0.5"),
+        ({"estimate": 0.75, "interval": [0.0, 1.0]}, "accuracy 0.75, but its counts give 0.25"),
+        ({"estimate": None, "interval": [0.0, 0.4], "counts": None}, "passed with accuracy in [0.0, 0.4]"),
+        ({"threshold": 0.2, "interval": [0.3, 0.4]}, "outside of its interval"),
+        ({"threshold": 0.2, "comparison": "="}, "neither >= nor <="),
+        ({"threshold": 0.2, "n": 400}, "n=400 of 4, but 4 of 4 outcomes"),
+    ],
+)
+def test_a_verdict_that_its_numbers_contradict_is_refused(
+    *, made: Make, row: Make, run_file: Make, robustest: Make, changes: dict[str, Any], told: str
+) -> None:
+    """A failed claim edited in every place that has a word for it: verdict, ending, exit status and counts."""
+    path = run_file("a.json", [row(TEST, made([True, False, False, False]))], shard=(1, 1, [TEST]))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["results"][0]["result"].update(verdict="passed", **changes)
+    for ending in (content["results"][0]["ending"], content["tests"][0]):
+        ending.update(outcome="passed", reason="", claimed=False)
+    content["counts"], content["pytest"]["exit"] = {"passed": 1}, 0
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for command in ("show", "merge"):
+        done = robustest(command, path)
+        assert (done.code, told in done.err) == (3, True), done.out + done.err
 
 
 ODD = st.one_of(

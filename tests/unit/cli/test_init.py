@@ -15,6 +15,7 @@ from robustest.cli import init as command
 from robustest.cli import main
 from robustest.cli.init import ACTIONS, EXAMPLE, TESTS
 from robustest.cli.project import Fixtures, fixtures_of, look_at
+from robustest.cli.questions import Facts
 
 Make = Callable[..., Any]
 FILES = ("conftest.py", ".github/workflows/robustness.yml", ".robustest/.gitignore")
@@ -150,6 +151,16 @@ def test_a_project_that_cannot_be_looked_at_says_why_and_gets_no_test(
     assert "could not inspect them: OSError: no weights" in done.out
     assert not Path(TESTS).exists()
     assert "init . again" in done.out
+
+
+def test_samples_of_one_label_get_no_test(robustest: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that says one thing of every sample would pass any."""
+    monkeypatch.setattr("robustest.cli.init.look_at", lambda *_: Facts(kind="images", n=200, guess=1.0))
+    Path("my_project.py").write_text("model = data = 3\n", encoding="utf-8")
+    done = robustest("init", "--model", "my_project:model", "--data", "my_project:data")
+    assert "all samples that were inspected have the same label" in done.out
+    assert "Give samples of every class" in done.out
+    assert not Path(TESTS).exists()
 
 
 @pytest.mark.slow

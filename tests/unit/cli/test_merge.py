@@ -63,6 +63,16 @@ def test_shards_of_two_commits_are_no_run(shards: list[Path], robustest: Make, o
     assert (done.code, f"on {other[:12] or 'no known commit'}" in done.err) == (3, True), done.err
 
 
+def test_shards_of_two_releases_of_torch_are_no_run(shards: list[Path], robustest: Make) -> None:
+    for path, versions in zip(shards, ("robustest 0.1.0, torch 2.5.0", "robustest 0.1.0, torch 2.13.0"), strict=True):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        about = {"time": "2026-01-01T00:00:00.000Z", "committed": "", "dirty": False, "commit": "a" * 40}
+        content["origin"] = {**about, "versions": versions}
+        path.write_text(json.dumps(content), encoding="utf-8")
+    done = robustest("merge", *shards)
+    assert (done.code, "was measured with robustest 0.1.0, torch 2.5.0" in done.err) == (3, True), done.err
+
+
 def test_nothing_is_written_unless_asked(shards: list[Path], robustest: Make, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     assert robustest("merge", *shards).code == 0
@@ -237,7 +247,7 @@ def test_machines_may_keep_their_files_elsewhere(rows: list[Any], run_file: Make
 def test_shards_that_collected_other_tests_are_named(
     shards: list[Path], edit: Make, robustest: Make, others: list[str]
 ) -> None:
-    edit(shards[1], shard={"index": 2, "count": 2, "tests": others})
+    edit(shards[1], shard={"index": 2, "count": 2, "tests": others, "reported": None})
     done = robustest("merge", *shards)
     assert done.code == 3
     assert "collected different tests" in done.err
@@ -245,7 +255,7 @@ def test_shards_that_collected_other_tests_are_named(
 
 
 def test_shards_of_another_count_are_named(shards: list[Path], edit: Make, robustest: Make) -> None:
-    edit(shards[1], shard={"index": 2, "count": 3, "tests": TESTS})
+    edit(shards[1], shard={"index": 2, "count": 3, "tests": TESTS, "reported": None})
     done = robustest("merge", *shards)
     assert done.code == 3
     assert "one of 3" in done.err

@@ -22,6 +22,7 @@ from robustest import Settings
 from robustest.cli.questions import KINDS, PLACE, Facts, battery
 from robustest.cli.scan import FILE
 from robustest.cli.screen import write_new
+from robustest.cli.suggest import measure
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -31,16 +32,24 @@ NAMES = [probe.name for probe in IMAGES.probes]
 
 @pytest.fixture
 def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., None]:
-    """Lets pytest be a stub that finds these rows in the scan's file: `scanned(rows, code=1, guess=0.5)`."""
+    """Lets pytest be a stub that finds these rows in the scan's file: `scanned(rows, code=1, guess=0.5)`.
 
-    def of(rows: Sequence[Any], *, code: int = 1, guess: float = 0.1, **more: Any) -> None:
+    Once the file has its thresholds it finds the rows `tried`, by default the same ones.
+    """
+
+    def of(
+        rows: Sequence[Any], *, code: int = 1, guess: float = 0.1, tried: Sequence[Any] | None = None, **more: Any
+    ) -> None:
         def run(arguments: Sequence[str]) -> int:
             (plan,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-plan=")]
             file = Path(json.loads(Path(plan).read_text(encoding="utf-8"))["file"])
-            assert PLACE not in file.read_text(encoding="utf-8")
+            source = file.read_text(encoding="utf-8")
+            assert PLACE not in source
             assert not file.is_relative_to(Path.cwd()), "the questions lie outside of the project"
             (path,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-json=")]
-            json_file.write(path, account(rows, **more), Settings())
+            loosest = "at_least=0.001" in source
+            found = rows if loosest or tried is None else tried
+            json_file.write(path, account(found, **more), Settings())
             return code
 
         monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
@@ -80,6 +89,24 @@ def test_a_threshold_that_a_guess_keeps_is_not_written(made: Make, row: Make, sc
     assert "no better than a guess" in done.out
     assert NAMES[0] not in Path(FILE).read_text(encoding="utf-8")
     assert NAMES[1] in Path(FILE).read_text(encoding="utf-8")
+
+
+def test_a_test_that_does_not_pass_as_it_would_be_written_is_not(
+    made: Make, row: Make, scanned: Make, robustest: Make
+) -> None:
+    """It may stop early, and then audits other samples than a measurement of all."""
+    strong = [True] * 190 + [False] * 10
+    rows = [row(f"{FILE}::{name}", made(strong, 0.001)) for name in NAMES[:3]]
+    scanned(rows, tried=[rows[0], row(f"{FILE}::{NAMES[1]}", made([True] * 150 + [False] * 50, 0.9))])
+    done = robustest("init", "--scan")
+    assert done.code == 0
+    functions = [
+        one.name for one in ast.parse(Path(FILE).read_text(encoding="utf-8")).body if isinstance(one, ast.FunctionDef)
+    ]
+    assert functions == NAMES[:1]
+    assert f"{NAMES[1]}  not written: at " in done.out
+    assert f"{NAMES[2]}  not written: " in done.out
+    assert "its test did not run" in done.out
 
 
 @pytest.mark.parametrize("code", [1, 4])
@@ -164,6 +191,25 @@ def test_a_file_appears_whole_and_replaces_none(tmp_path: Path) -> None:
         write_new(path, "two\n")
     assert path.read_text(encoding="utf-8") == "one\n"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_measurement_of_the_command_writes_no_report_that_the_project_asks_for(tmp_path: Path) -> None:
+    """Its tests require almost nothing: a badge of them would be green, and a baseline theirs."""
+    ini = "addopts = --robust-badge=badge.svg --robust-html=page --robust-history=runs --junitxml=junit.xml"
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{ini} --robust-json=run.json --robust-update-baseline\n")
+    (tmp_path / "page").mkdir()
+    mine = [
+        tmp_path / name for name in ("badge.svg", "page/index.html", "junit.xml", "robust-baseline.json", "run.json")
+    ]
+    for path in mine:
+        path.write_text("mine")
+    source = "from robustest import assert_rate\nfrom robustest.data import Outcomes\n\n\ndef test_rate():\n"
+    rows = "[{'item': str(i), 'score': 1.0} for i in range(100)]"
+    (tmp_path / "test_x.py").write_text(f"{source}    assert_rate(Outcomes.of({rows}), at_least=0.5)\n")
+    run, code = measure([str(tmp_path), "-p", "no:cacheprovider"], {"title": "a try", "after": 0})
+    assert (code, [row.state for row in run.account.results]) == (0, ["passed"])
+    assert {path.read_text() for path in mine} == {"mine"}
+    assert not (tmp_path / "runs").exists()
 
 
 # Scans that are killed
@@ -256,7 +302,7 @@ def passing_gate(folder: Path) -> list[Path]:
 
 def run_in(folder: Path, *arguments: str, **environ: str) -> tuple[int, str]:
     done = subprocess.run(  # noqa: S603 - our own project
-        [sys.executable, "-m", "pytest", "--robust", "-q", *arguments],
+        [sys.executable, "-m", "pytest", "--robust", "-q", "-o", "addopts=", *arguments],
         cwd=folder,
         env={**os.environ, **environ},
         capture_output=True,
@@ -336,10 +382,14 @@ def test_a_scan_killed_at_any_moment_leaves_no_gate_that_an_untrained_model_pass
 
 @pytest.mark.slow
 def test_a_scan_goes_on_where_it_was_stopped_and_its_gate_is_kept(tmp_path: Path) -> None:
+    """The options of the project's own runs neither select nor stop its questions."""
+    own = "addopts = -x -k nothing -m slow --lf --robust-replay-only --robust-shard=1/2 --robust-badge=badge.svg"
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{own}\n", encoding="utf-8")
     scan = scan_in(project(tmp_path))
     told, _ = scan.communicate(timeout=300)
     assert scan.returncode == 0, told
     assert "s spent, about" in told
+    assert not (tmp_path / "badge.svg").exists()
     assert run_in(tmp_path, "--robust-json=run.json")[0] == 0
     results = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["results"]
     assert len(results) >= 4

@@ -275,6 +275,69 @@ def test_coverage_counts_by_row_what_searched_it() -> None:
     )
 
 
+def low_precision(
+    way: str,
+    distances: list[float],
+    *,
+    rows: int = 8,
+    attempts: bool = False,
+    reaches: tuple[float, float] = (0.12, 0.12),
+) -> tuple[Any, list[tuple[str, list[float]]], Evaluator]:
+    """Gradients that reach so far in the first search, and so far in later ones; scores reach .22."""
+    log: list[tuple[str, list[float]]] = []
+
+    class Later(Reach):
+        def ask(self, problem: Problem, state: dict[str, Tensor]) -> Tensor:
+            by = reaches[sum(name == "g" for name, _ in log) > 1]
+            return problem.x + torch.tensor([by, 0.0])
+
+    stages = (Stage(searcher=Later("g", (0.1,), Needs.GRADIENT, log)), Stage(searcher=Reach("b", (0.22,), log=log)))
+    evaluator, chunk = evaluator_of(), chunk_of(distances)
+    evaluator.low_precision, evaluator.probe_rows = way, rows  # type: ignore[assignment]
+    margin = torch.tensor(distances)
+    outcome = run_cascade(
+        evaluator, Cascade(name="c", stages=stages), Linf(0.5), chunk, clean_margin=margin, attempts=attempts
+    )
+    return outcome, log, evaluator
+
+
+def test_gradients_in_bfloat16_are_checked_on_survivors_in_float32() -> None:
+    left = [0.40, 0.30, 0.45, 0.35]
+    outcome, log, evaluator = low_precision("alone", DISTANCES)
+    assert log == [("g", DISTANCES), ("b", [0.40, 0.30, 0.20, 0.15, 0.45, 0.35]), ("g", left)]
+    assert evaluator.health.counts("reduced_precision") == (0, 4)
+    assert outcome.stages == {"g": 2, "b": 2}
+    assert evaluator.notes[0] == "gradients in bfloat16, checked on a few samples in float32, in which all is judged"
+    outcome, log, evaluator = low_precision("alone", DISTANCES, reaches=(0.12, 0.32))
+    assert evaluator.health.counts("reduced_precision") == (1, 4)
+    assert outcome.stages == {"g": 3, "b": 2}
+    outcome, log, evaluator = low_precision("first", DISTANCES)
+    assert log == [
+        ("g", DISTANCES),
+        ("g", [d for d in DISTANCES if d > 0.12]),
+        ("b", [d for d in DISTANCES if d > 0.12]),
+    ]
+    assert evaluator.health.counts("reduced_precision") == (0, 0)
+    for way in ("", "alone"):
+        _, log, evaluator = low_precision(way, DISTANCES, attempts=way == "alone")
+        assert [name for name, _ in log] == ["g", "b"]
+        assert evaluator.health.counts("reduced_precision") == (0, 0)
+        assert evaluator.notes == []
+
+
+def test_what_came_near_the_boundary_is_attacked_again_besides_a_few_others() -> None:
+    """.24 less .22 is less than .15 of .24, and the third is not; all others are too many but for the first chunk."""
+    distances = [0.40, 0.24, 0.27] + [0.42] * 30
+    for rows, checked in ((8, 19), (7, 4)):
+        _, log, evaluator = low_precision("alone", distances, rows=rows)
+        again = log[2][1]
+        assert len(again) == checked + 1
+        assert 0.24 in again
+        assert evaluator.health.counts("reduced_precision") == (0, checked + 1)
+    _, _, evaluator = low_precision("alone", distances, reaches=(0.12, 0.25))
+    assert evaluator.health.counts("reduced_precision") == (0, 20)  # the near one breaks, which is no finding
+
+
 # One search
 
 

@@ -1,13 +1,18 @@
 """How a model is asked before anything that is remembered of it counts: how much, and what is made of the answers."""
 
-# ruff: noqa: ARG004 - functions of autograd are given a context
+# ruff: noqa: ARG004, ARG005 - functions are given what their interfaces give
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +21,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest import Linf, ModelError, Result, Settings, Verdict, labels_model, scores_model
+from robustest import (
+    Calls,
+    ConfigError,
+    DataError,
+    Deployed,
+    Linf,
+    ModelError,
+    Result,
+    Settings,
+    TryAgain,
+    Verdict,
+    clock,
+    labels_model,
+    scores_model,
+)
 from robustest.context import Context, running
+from robustest.data.outcomes import digest_of
+from robustest.errors import PackError, StoreError
 from robustest.measure import measure_corruption_robustness, measure_robust_accuracy, measure_shift_accuracy
+from robustest.run.asking import _DOWN, _Answers, _CalledOff, _Interview, _Reply, _Spent, ask, questions
 
 X = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = (X.flatten(1).mean(1) > 0.5).long()
@@ -256,3 +278,445 @@ def test_two_states_of_a_model_are_never_mixed(remembering: Settings) -> None:
     again = shifted()
     assert again.cached
     assert again.outcomes == right.outcomes
+
+
+# Items asked of a function
+
+
+ITEMS = questions([{"item": f"q{i}", "prompt": f"{i}?", "expected": i, "group": "ab"[i % 2]} for i in range(8)])
+
+
+@dataclass
+class Reads:
+    """A judge that needs some items, and knows the verdict after so many."""
+
+    enough: int = 99
+    needed: Callable[[int], bool] = lambda _: True
+    scores: list[tuple[int, list[Any]]] = field(default_factory=list)
+    read_on: bool = False
+
+    def wants(self, place: int) -> bool:
+        return self.needed(place)
+
+    def add(self, place: int, scores: Sequence[float | bool | None]) -> bool:
+        self.scores.append((place, list(scores)))
+        return len(self.scores) >= self.enough and not self.read_on
+
+    def read_all(self) -> None:
+        self.read_on = True
+
+
+def replies_to(
+    system: Any, judge: Any = None, *, runs: int = 1, calls: Any = None, score: Any = None, **options: Any
+) -> Any:
+    """Ask about the items; every answer scores 1 unless `score` says otherwise."""
+    settings = Settings(**{"store": None, "recheck": 0.0, **options})
+    return ask(
+        system,
+        ITEMS,
+        score=score or (lambda answer, value: 1.0),
+        runs=runs,
+        calls=calls or Calls(backoff=0.0),
+        settings=settings,
+        judge=judge or Reads(),
+        statement="asked",
+    )
+
+
+def test_an_item_is_what_is_asked_and_its_solution_is_not() -> None:
+    items = [
+        {"item": "b", "prompt": "2?", "expected": 3, "group": "g", "hint": [1]},
+        {"item": "a", "prompt": "1?", "digest": "given"},
+        {"item": 7, "prompt": ["no text"], "expected": ""},
+        {"prompt": "3?"},
+    ]
+    first, second, third, fourth = sorted(questions(items), key=lambda one: str(one.request))
+    by_name = {one.name: one for one in (first, second, third, fourth)}
+    assert [one.name for one in questions(items)] == sorted(by_name)
+    assert set(by_name) >= {"a", "b", "7"}
+    (unnamed,) = set(by_name) - {"a", "b", "7"}
+    b = by_name["b"]
+    assert b.request == {"item": "b", "prompt": "2?", "group": "g", "hint": [1]}
+    assert b.value is items[0]
+    assert b.row == {"group": "g", "digest": digest_of("2?"), "prompt": "2?", "expected": "3"}
+    assert by_name["a"].row == {"group": None, "digest": "given", "prompt": "1?", "expected": ""}
+    no_text = by_name["7"]
+    assert (no_text.row["prompt"], no_text.row["expected"], no_text.row["digest"]) == ("", "", no_text.content[:16])
+    assert unnamed == by_name[unnamed].content[:16]
+    renamed = questions([{**items[0], "item": "other", "expected": 9}])[0]
+    assert (renamed.content, renamed.name) == (b.content, "other")
+    assert questions([{**items[0], "hint": [2]}])[0].content != b.content
+    assert [(one.value, one.request) for one in questions(["text"])] == [("text", "text")]
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        ([], "Expected at least one item to ask but got none"),
+        (["a", "b", "a"], r"items of different (names|contents) but items 1 and 3"),
+        ([{"item": "x", "prompt": "a"}, {"item": "x", "prompt": "b"}], r"different names but items 1 and 2 \('x'\)"),
+        ([{"item": "x", "prompt": "a"}, {"item": "y", "prompt": "a"}], r"different contents but items 1 and 2 \('y'\)"),
+        (["a", iter("a")], "plain values .* but item 2 is not"),
+    ],
+)
+def test_items_that_say_nothing_new_are_refused(items: list[Any], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        questions(items)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"concurrency": 1}, True),
+        ({"concurrency": 0}, False),
+        ({"concurrency": True}, False),
+        ({"concurrency": None}, False),
+        ({"retries": 0}, True),
+        ({"retries": -1}, False),
+        ({"retries": 1.0}, False),
+        ({"budget": None}, True),
+        ({"budget": 1}, True),
+        ({"budget": 0}, False),
+        ({"backoff": 0}, True),
+        ({"backoff": 1e-9}, True),
+        ({"backoff": -1e-9}, False),
+        ({"backoff": math.inf}, False),
+        ({"backoff": math.nan}, False),
+        ({"backoff": True}, False),
+        ({"backoff": "1"}, False),
+        ({"retry_on": ()}, True),
+        ({"retry_on": (KeyError, OSError)}, True),
+        ({"retry_on": [KeyError]}, False),
+        ({"retry_on": (KeyError, "OSError")}, False),
+        ({"retry_on": (KeyboardInterrupt,)}, False),
+        ({"cost": max, "max_cost": 1e-9}, True),
+        ({"cost": max, "max_cost": 0}, False),
+        ({"cost": max, "max_cost": -1}, False),
+        ({"cost": max, "max_cost": math.inf}, False),
+        ({"cost": max}, False),
+        ({"max_cost": 1}, False),
+        ({"cost": 1, "max_cost": 1}, False),
+    ],
+    ids=str,
+)
+def test_settings_of_calls_have_their_ranges(given: dict[str, Any], taken: bool) -> None:
+    if taken:
+        made = Calls(**given)
+        assert {name: getattr(made, name) for name in given} == given
+    else:
+        with pytest.raises(ConfigError, match=next(reversed(given)) if len(given) == 1 else "cost"):
+            Calls(**given)
+
+
+def test_calls_are_made_one_at_a_time_and_repeated_where_nothing_is_set() -> None:
+    assert (Calls().concurrency, Calls().retries, Calls().backoff, Calls().retry_on) == (1, 6, 0.5, (OSError,))
+
+
+@pytest.mark.parametrize("version", ["", None, 3])
+def test_what_is_deployed_has_a_name_and_no_cache(version: Any) -> None:
+    with pytest.raises(ConfigError, match="version to be a text"):
+        Deployed(max, version)
+    with pytest.raises(ConfigError, match="a function without a cache"):
+        Deployed(functools.cache(max), "1")
+    one = Deployed(max, "1")
+    assert (one(1, 2), one.robustest_fingerprint()) == (2, "1")
+
+
+@pytest.mark.parametrize(
+    ("value", "score"),
+    [
+        (True, True),
+        (False, False),
+        (np.True_, True),
+        (0, 0.0),
+        (1, 1.0),
+        (0.25, 0.25),
+        (np.float32(0.5), 0.5),
+        (np.int64(1), 1.0),
+        (-1e-9, None),
+        (1 + 1e-9, None),
+        (2, None),
+        (math.nan, None),
+        ("1", None),
+        (None, None),
+    ],
+)
+def test_a_score_is_taken_as_it_is_or_refused(value: Any, score: float | bool | None) -> None:
+    judge = Reads()
+    if score is None:
+        with pytest.raises(DataError, match=r"a score in 0\.\.1, or True or False"):
+            replies_to(lambda item: "", judge, score=lambda *_: value)
+        return
+    replies_to(lambda item: "", judge, score=lambda *_: value)
+    assert [scores for _, scores in judge.scores] == [[score]] * 8
+    assert {type(one) for _, (one,) in judge.scores} == {type(score)}
+
+
+def test_items_are_read_in_the_seeded_order_until_the_verdict_is_known() -> None:
+    for seed in (0, 5):
+        order = np.random.default_rng(seed).permutation(8).tolist()
+        for options, n, calls in (({}, 8, 8), ({"max_samples": 3}, 3, 3)):
+            judge = Reads()
+            found = replies_to(lambda item: item["prompt"], judge, seed=seed, **options)
+            assert [place for place, _ in judge.scores] == found.places.tolist() == order[:n]
+            assert (found.calls, found.recalled, found.failed, found.stopped) == (calls, 0, 0, "")
+            assert (found.changed, found.cached, found.spent) == (False, "", None)
+            assert found.names == tuple(f"q{i}" for i in range(8))
+        judge = Reads(enough=2)
+        assert replies_to(lambda item: "", judge, seed=seed).places.tolist() == order[:2]
+        judge = Reads(needed=lambda place: place % 2 == 0)
+        found = replies_to(lambda item: "", judge, seed=seed)
+        assert found.places.tolist() == [place for place in order if place % 2 == 0]
+        assert found.calls == 4, "nothing is asked that no verdict needs"
+
+
+def test_every_run_of_an_item_is_a_row_and_progress_counts_those_that_are_wrong() -> None:
+    heard: list[tuple[Any, ...]] = []
+    answers, scores = itertools.count(), {0: 1.0, 1: 0.5, 2: 0.49, 3: 0.0}
+    with running(Context(settings=Settings(store=None), progress=lambda *what: heard.append(what))):
+        judge = Reads(enough=2)
+        system = Deployed(lambda item: next(answers), "1")
+        found = replies_to(system, judge, runs=2, score=lambda answer, _: scores[answer])
+    assert [row for _, row in judge.scores] == [[1.0, 0.5], [0.49, 0.0]]
+    assert heard == [("asked", 1, 8, 0), ("asked", 2, 8, 2)]
+    assert (found.calls, len(found.outcomes), len(found.places)) == (4, 4, 2)
+
+
+class Unsteady:
+    """Answers, or raises what is next in its list."""
+
+    def __init__(self, *errors: Any) -> None:
+        self.errors, self.times = list(errors), 0
+
+    def __call__(self, item: Any) -> str:
+        self.times += 1
+        error = self.errors.pop(0) if self.errors else None
+        if error is not None:
+            raise error
+        return "answer"
+
+
+@pytest.mark.parametrize(
+    ("retries", "errors", "times", "failure"),
+    [
+        (2, [], 1, ""),
+        (2, [OSError("a")] * 2, 3, ""),
+        (2, [OSError("a")] * 3, 3, "OSError: a (try 3 of 3)"),
+        (0, [OSError("a")], 1, "OSError: a (try 1 of 1)"),
+        (1, [TryAgain("a", after=0.0), OSError("b\n c")], 2, "OSError: b c (try 2 of 2)"),
+        (5, [KeyError("a")], 1, "KeyError: 'a'"),
+        (5, [OSError("a"), ValueError("x" * 300)], 2, f"ValueError: {'x' * 188}"),
+    ],
+)
+def test_a_call_is_repeated_as_often_as_is_allowed(
+    retries: int, errors: list[Exception], times: int, failure: str
+) -> None:
+    system = Unsteady(*errors)
+    answers = _Answers(system, Calls(retries=retries, backoff=0.0), Settings(store=None))
+    reply = answers.ask(ITEMS[0], 0)
+    assert (system.times, answers.calls, answers._busy) == (times, times, 0)
+    assert reply.failure == failure
+    assert reply.shown == (f"no answer: {failure}" if failure else "answer")
+    assert reply.answer == (None if failure else "answer")
+
+
+@pytest.mark.parametrize(("draw", "share"), [(0.0, 0.5), (0.5, 0.75), (1.0, 1.0)])
+def test_between_two_tries_the_wait_is_doubled_up_to_half_a_minute(draw: float, share: float) -> None:
+    waits: list[float] = []
+    answers = _Answers(Unsteady(*[OSError("a")] * 9), Calls(retries=9, backoff=0.5), Settings(store=None))
+    answers._random = SimpleNamespace(random=lambda: draw)  # type: ignore[assignment]
+    answers._off = SimpleNamespace(is_set=lambda: False, wait=waits.append)  # type: ignore[assignment]
+    assert answers.ask(ITEMS[0], 0).answer == "answer"
+    assert waits == [share * one for one in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)]
+
+
+@pytest.mark.parametrize(("after", "waited"), [(0.1, 0.5), (0.5, 0.5), (7.0, 7.0), (90.0, 90.0)])
+def test_a_server_that_says_when_is_not_asked_before(after: float, waited: float) -> None:
+    waits: list[float] = []
+    answers = _Answers(Unsteady(TryAgain("a", after=after)), Calls(backoff=0.5), Settings(store=None))
+    answers._random = SimpleNamespace(random=lambda: 1.0)  # type: ignore[assignment]
+    answers._off = SimpleNamespace(is_set=lambda: False, wait=waits.append)  # type: ignore[assignment]
+    answers.ask(ITEMS[0], 0)
+    with clock.budget(3.0):
+        answers.system.errors = [TryAgain("a", after=after)]  # type: ignore[attr-defined]
+        answers.ask(ITEMS[0], 0)
+    assert waits[0] == waited
+    assert waits[1] == pytest.approx(min(waited, 3.0), abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("spent", "busy", "dearest", "most", "begins"),
+    [
+        # True: begins; False: waits for a call under way; None: the budget is spent
+        (0.0, 0, 0.0, 1.0, True),
+        (0.0, 1, 0.0, 1.0, False),  # nothing cost anything yet
+        (0.5, 0, 0.5, 1.0, True),
+        (0.5, 1, 0.25, 1.0, True),
+        (0.5, 1, 0.5, 1.0, False),
+        (0.75, 0, 0.5, 1.0, None),
+        (0.75, 1, 0.5, 1.0, False),
+        (1.0, 0, 0.0, 1.0, True),
+    ],
+)
+def test_a_call_begins_if_the_dearest_so_far_still_fits(
+    spent: float, busy: int, dearest: float, most: float, begins: bool | None
+) -> None:
+    answers = _Answers(Unsteady(), Calls(cost=lambda *_: 0.0, max_cost=most), Settings(store=None))
+    answers.spent, answers._busy, answers._dearest = spent, busy, dearest
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        answers._off.is_set = lambda: True  # type: ignore[method-assign]
+
+    answers._off = SimpleNamespace(is_set=lambda: False, wait=wait)  # type: ignore[assignment]
+    if begins:
+        answers._begin()
+        assert (answers.calls, answers._busy, waits) == (1, busy + 1, [])
+        return
+    with pytest.raises(_Spent if begins is None else _CalledOff) as error:
+        answers._begin()
+    assert (answers.calls, answers._busy, len(waits)) == (0, busy, int(begins is not None))
+    if begins is None:
+        assert str(error.value) == f"budget: {spent:g} of {most:g} was spent"
+
+
+@pytest.mark.parametrize("budget", [1, 3, 7, 8])
+def test_a_budget_of_calls_is_spent_to_the_last_and_not_beyond(budget: int) -> None:
+    system = Unsteady(OSError("a"))  # whose repetition counts too
+    found = replies_to(system, calls=Calls(backoff=0.0, budget=budget)) if budget > 1 else None
+    if found is None:
+        with pytest.raises(clock.OutOfTime, match="budget: all 1 calls were made before an item was read"):
+            replies_to(system, calls=Calls(backoff=0.0, budget=budget))
+        assert system.times == 1
+        return
+    assert (found.calls, system.times, len(found.places)) == (budget, budget, budget - 1)
+    assert found.stopped == f"budget: all {budget} calls were made"
+
+
+def test_money_is_counted_as_it_is_spent() -> None:
+    prices = iter([0.25, 0.5, 0.25, 0.0])
+    calls = Calls(backoff=0.0, cost=lambda answer, value: next(prices), max_cost=1.25)
+    found = replies_to(lambda item: "", calls=calls)
+    assert (found.calls, found.spent) == (3, 1.0), "another one may cost .5"
+    assert found.stopped == "budget: 1 of 1.25 was spent"
+
+
+@pytest.mark.parametrize(("fails", "down"), [(_DOWN - 1, False), (_DOWN, True)])
+def test_so_many_failures_in_a_row_are_a_system_that_is_down(fails: int, down: bool) -> None:
+    system = Unsteady(None, *[ValueError("no")] * fails, None)
+    answers = _Answers(system, Calls(backoff=0.0), Settings(store=None))
+    assert answers.ask(ITEMS[0], 0).answer == "answer"
+    if down:
+        with pytest.raises(ModelError, match=rf"{_DOWN} runs in a row failed, the first with ValueError: no"):
+            [answers.ask(ITEMS[0], run) for run in range(fails)]
+        return
+    assert all(answers.ask(ITEMS[0], run).failure for run in range(fails))
+    assert answers.ask(ITEMS[0], fails).answer == "answer"
+    assert answers._fails == [], "an answer ends the row"
+    answers.close()
+
+
+def test_a_system_that_never_answered_has_no_outcomes() -> None:
+    with pytest.raises(ModelError, match="Expected answers but none came: ValueError: no"):
+        replies_to(Unsteady(*[ValueError("no")] * 8))
+    judge = Reads()
+    found = replies_to(Unsteady(None, *[ValueError("no")] * 7), judge)
+    assert (found.failed, [scores for _, scores in judge.scores]) == (7, [[1.0]] + [[None]] * 7)
+
+
+def test_errors_of_settings_and_of_the_store_are_no_failed_answers() -> None:
+    for error in (ConfigError("a"), StoreError("a"), PackError("a")):
+        with pytest.raises(type(error), match="a"):
+            replies_to(Unsteady(error))
+
+
+def echo(item: Any) -> Any:
+    return {"text": item["prompt"], "parts": (1, 2)}
+
+
+def test_answers_are_recalled_with_their_dates_and_nothing_else_is_asked(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def scored(answer: Any, value: Any) -> float:
+        seen.append(answer)
+        return 1.0
+
+    first = replies_to(Deployed(echo, "1"), Reads(enough=3), score=scored, store=str(tmp_path))
+    assert (first.calls, first.recalled, first.cached) == (3, 0, "")
+    more = replies_to(Deployed(echo, "1"), Reads(enough=5), score=scored, store=str(tmp_path))
+    assert (more.calls, more.recalled, more.cached) == (2, 3, "")
+    again = replies_to(Deployed(echo, "1"), Reads(enough=5), score=scored, store=str(tmp_path))
+    assert (again.calls, again.recalled) == (0, 5)
+    assert again.cached != ""
+    assert all(one == {"text": one["text"], "parts": [1, 2]} for one in seen), "as JSON has them, fresh or not"
+    assert len({first.model, more.model}) == 1
+    assert replies_to(Deployed(echo, "2"), store=str(tmp_path)).calls == 8
+    assert replies_to(Deployed(echo, "1"), store=str(tmp_path), cache=False).calls == 8
+
+
+class Growing:
+    """A function whose state grows with some of its calls."""
+
+    def __init__(self, *at: int) -> None:
+        self.at, self.times, self.kept = at, itertools.count(1), 0
+
+    def robustest_fingerprint(self) -> str:
+        return f"state {self.kept}"
+
+    def __call__(self, item: Any) -> str:
+        self.kept += next(self.times) in self.at
+        return "answer"
+
+
+@pytest.mark.parametrize(
+    ("at", "enough", "read", "changed"),
+    [((), 2, 2, False), ((1,), 2, 8, True), ((3,), 3, 8, True), ((3,), 2, 2, False)],
+)
+def test_a_function_that_changes_is_asked_about_all_and_forgotten(
+    at: tuple[int, ...], enough: int, read: int, changed: bool, tmp_path: Path
+) -> None:
+    judge = Reads(enough=enough)
+    found = replies_to(Growing(*at), judge, store=str(tmp_path))
+    assert (len(found.places), found.changed, judge.read_on) == (read, changed, changed)
+    assert ("answers are not remembered: the function's state changes as it is asked" in found.notes) is changed
+    assert (len(list(tmp_path.rglob("*.safetensors"))) > 0) is not changed
+
+
+class Pool:
+    """Threads that a test holds back."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int]] = []
+
+    def submit(self, call: Any, ask: Any, question: Any, run: int) -> Any:
+        self.sent.append((ITEMS.index(question), run))
+        return Future()
+
+
+@pytest.mark.parametrize(
+    ("threads", "runs", "known", "sent"),
+    [
+        (1, 1, set(), [(0, 0)]),
+        (2, 1, set(), [(0, 0), (1, 0)]),
+        (3, 2, set(), [(0, 0), (0, 1), (1, 0)]),
+        (2, 2, {0, 1}, [(2, 0), (2, 1)]),  # four replies that are remembered, and two calls
+        (2, 1, {0, 1, 2}, [(3, 0), (4, 0)]),
+        (2, 1, {0, 1, 2, 3}, [(4, 0)]),  # five replies at most: one run and two for each thread
+        (2, 1, {0, 1, 2, 3, 4, 5}, []),
+        (1, 1, {0, 1}, [(2, 0)]),
+        (1, 1, {0, 1, 2}, []),
+    ],
+)
+def test_few_calls_run_ahead(threads: int, runs: int, known: set[int], sent: list[tuple[int, int]]) -> None:
+    answers = SimpleNamespace(
+        limits=Calls(concurrency=threads),
+        ask=None,
+        recall=lambda question, run: _Reply("known") if ITEMS.index(question) in known else None,
+    )
+    interview = _Interview(answers, ITEMS, list(range(8)), runs, Reads())  # type: ignore[arg-type]
+    pool = Pool()
+    for _ in range(3):  # while none of them is done, no other is sent
+        interview._send(pool, 0)  # type: ignore[arg-type]
+        assert pool.sent == sent
+    assert not any(place in known for place, _ in pool.sent)

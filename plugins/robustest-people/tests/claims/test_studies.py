@@ -165,6 +165,13 @@ def test_fewer_than_ten_people_settle_nothing() -> None:
         assert (result.verdict, result.rule[:12]) == (Verdict.INCONCLUSIVE, "9 annotators")
 
 
+def test_one_person_has_no_error_and_a_file_of_results_can_hold_that() -> None:
+    one, other = foreseeing(0.8, annotators=1), noticing(0.8, annotators=1)
+    for result in (measure_simulatable(one, at_least=0.5), measure_cue_noticed(other, "logo", at_least=0.0)):
+        assert (result.verdict, result.details["error"]) == (Verdict.INCONCLUSIVE, None)
+        assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+
+
 def test_studies_that_cannot_be_judged_are_refused() -> None:
     with pytest.raises(ConfigError, match="a study's answers"):
         measure_simulatable([1])  # type: ignore[arg-type]

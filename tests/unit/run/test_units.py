@@ -1,0 +1,307 @@
+"""Samples and a model as units: their identity, their digests, what may be measured together, and a second model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import ConfigError, Settings, labels_model, scores_model
+from robustest.attacks import as_attack
+from robustest.claims.datasets import Predicting
+from robustest.claims.robustness.attacking import Attacking
+from robustest.identity.fingerprint import Fingerprint
+from robustest.models import Needs, as_classifier
+from robustest.models.classifier import Classifier
+from robustest.run import units as module
+from robustest.run.evidence import CLASS, Observation
+from robustest.run.plan import Setup
+from robustest.run.units import ModelUnits, with_labels
+from robustest.tasks import CLASSIFICATION
+from robustest.threats import Linf
+
+X = torch.rand(6, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+Y = torch.tensor([0, 1, 0, 1, 1, 0])
+
+
+def net(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+
+
+ATTACK = Attacking(cascade=as_attack("fast"), threat=Linf(0.1))
+
+
+def units(model: Any = None, look: Any = None, *, data: Any = None, **options: Any) -> ModelUnits:
+    setup = Setup.of(net() if model is None else model, (X, Y) if data is None else data, options)
+    return ModelUnits(
+        model=setup.model,
+        samples=setup.samples,
+        look=Predicting() if look is None else look,
+        task=setup.task,
+        classifier_of=setup.classifier_of,
+    )
+
+
+# Identity
+
+
+@pytest.mark.parametrize(
+    ("exported", "known", "changes", "graph"),
+    [
+        (True, False, {}, True),
+        (False, False, {}, False),  # an export takes long
+        (True, True, {}, False),  # the code has an identity
+        (True, False, {"module": None}, False),
+        (True, False, {"call": lambda x: x}, False),  # the graph of a module is not that of the function around it
+        (True, False, {"decode": lambda x: x}, False),  # a graph takes tensors
+    ],
+)
+def test_a_graph_is_asked_for_where_the_code_has_no_identity_and_the_graph_is_the_model(
+    exported: bool, known: bool, changes: dict[str, Any], graph: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples: list[Any] = []
+
+    def fingerprint(call: Any, of: Any, preprocessing: Any, *, example: Tensor | None = None) -> Fingerprint:
+        examples.append(None if example is None else tuple(example.shape))
+        return Fingerprint("a" if known else None if example is None else "graph", "why")
+
+    monkeypatch.setattr(module, "fingerprint", fingerprint)
+    one = units()
+    one.model = replace(one.model, **changes)
+    found = one.fingerprint(Settings(), exported=exported)
+    assert examples == ([None, (1, 1, 2, 2)] if graph else [None])
+    assert found.digest == ("graph" if graph else "a" if known else None)
+
+
+def test_an_identity_depends_on_bounds_budget_access_rate_and_task() -> None:
+    one = units()
+    assert one.about() == {"gives": "GRADIENT", "max_queries": None, "bounds": (0.0, 1.0)}
+    assert units(bounds=(-1.0, 2.0)).about()["bounds"] == (-1.0, 2.0)
+    assert units(labels_model(lambda x: np.zeros(len(x), int), classes=2)).about()["gives"] == "LABELS"
+    one.sample_rate = 8000
+    assert one.about()["sample_rate"] == 8000
+    other: Any = SimpleNamespace(name="another task")
+    one.task = other
+    assert one.about()["task"] is other
+
+
+def digests(x: Any = X, y: Any = Y, **fields: Any) -> list[bytes]:
+    one = units(data=(x, y), bounds=(-9.0, 9.0))
+    with one.open(Settings(device="cpu")):
+        chunk = one.load(torch.arange(len(x)))
+        return one.digests(replace(chunk, **fields))
+
+
+def test_a_digest_is_of_one_sample_and_its_label() -> None:
+    before = digests()
+    assert len(set(before)) == 6
+    assert digests(X.flip(0), Y.flip(0)) == before[::-1]
+    other = X.clone()
+    other[2, 0, 0, 0] += 0.5
+    assert [a == b for a, b in zip(before, digests(other), strict=True)] == [True, True, False, True, True, True]
+    wrong = Y.clone()
+    wrong[4] = 0
+    assert [a == b for a, b in zip(before, digests(X, wrong), strict=True)] == [True] * 4 + [False, True]
+
+
+def test_a_digest_is_also_of_shape_type_and_rate() -> None:
+    before = digests()
+    for other in (digests(X.reshape(6, 1, 4, 1)), digests(sample_rate=8000), digests(sample_rate=0)):
+        assert not set(other) & set(before)
+    assert not set(digests(sample_rate=8000)) & set(digests(sample_rate=16000))
+
+
+# Classes and strata of samples
+
+
+def test_the_classes_of_samples_are_a_column_of_tasks_of_one_class() -> None:
+    found = Observation({"held": np.ones(6, bool)}, [])
+    chunk: Any = SimpleNamespace(y=Y)
+    columns = with_labels(found, CLASSIFICATION, chunk).columns
+    assert columns[CLASS].tolist() == Y.tolist()
+    assert columns["held"] is found.columns["held"]
+    many: Any = SimpleNamespace(y=Y.reshape(6, 1))
+    assert with_labels(found, CLASSIFICATION, many) is found
+    other: Any = SimpleNamespace(one_class=False)
+    assert with_labels(found, other, chunk) is found
+
+
+# Several chunks at a time
+
+
+@pytest.mark.parametrize(
+    ("changes", "gathers"),
+    [
+        ({}, True),
+        ({"busy": False}, False),
+        ({"fills": True}, False),
+        ({"look": Predicting()}, False),
+        ({"random": True}, False),
+        ({"model": {"max_queries": 9}}, False),
+        ({"model": {"decode": lambda x: x}}, False),
+        ({"model": {"reset": lambda: None}}, False),
+        ({"model": {"module": None}}, False),
+        ({"model": {"call": lambda x: x}}, False),
+    ],
+    ids=lambda one: str(one)[:30],
+)
+def test_chunks_share_passes_where_nothing_but_the_module_is_called(
+    changes: dict[str, Any], gathers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.devices, "gathers", lambda _: not changes.get("fills", False))
+    one = units(look=changes.get("look", replace_gathers(ATTACK)))
+    with one.open(Settings(device="cpu")):
+        one._busy = changes.get("busy", True)
+        one.evaluator = SimpleNamespace(device=torch.device("cpu"), random=changes.get("random", False))  # type: ignore[assignment]
+        one.model = replace(one.model, **changes.get("model", {}))
+        assert one.gathers is gathers
+
+
+def replace_gathers(look: Any) -> Any:
+    return SimpleNamespace(gathers=True, whole_inputs=False, look=look)
+
+
+# A second model
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Two pairs of access and budget."""
+
+    own: tuple[Needs, int | None] = (Needs.GRADIENT, None)
+    other: tuple[Needs, int | None] = (Needs.GRADIENT, None)
+
+
+def prepared(model: Any, gives: Needs, queries: int | None) -> Classifier:
+    return replace(as_classifier(model), gives=gives, max_queries=queries)
+
+
+@pytest.mark.parametrize(
+    ("pair", "has_threshold", "found"),
+    [
+        (Beside(), True, (Needs.GRADIENT, None)),
+        (Beside(), False, (Needs.GRADIENT, None)),
+        (Beside(other=(Needs.SCORES, None)), False, (Needs.SCORES, None)),
+        (Beside(other=(Needs.SCORES, None)), True, None),
+        (Beside(own=(Needs.SCORES, None)), True, (Needs.SCORES, None)),  # weaker already
+        (Beside(own=(Needs.SCORES, 9), other=(Needs.LABELS, 5)), False, (Needs.LABELS, 5)),
+        (Beside(own=(Needs.SCORES, 9)), True, (Needs.SCORES, 9)),
+        (Beside(own=(Needs.SCORES, 9), other=(Needs.SCORES, 9)), True, (Needs.SCORES, 9)),
+        (Beside(own=(Needs.SCORES, 9), other=(Needs.SCORES, 8)), True, None),
+        (Beside(own=(Needs.SCORES, 9), other=(Needs.SCORES, 10)), True, (Needs.SCORES, 9)),
+        (Beside(other=(Needs.GRADIENT, 8)), False, (Needs.GRADIENT, 8)),
+        (Beside(other=(Needs.GRADIENT, 8)), True, None),
+    ],
+)
+@pytest.mark.parametrize("searches", [True, False])
+def test_two_models_are_searched_with_the_weaker_access_of_both(
+    pair: Beside, has_threshold: bool, found: tuple[Needs, int | None] | None, searches: bool
+) -> None:
+    one = units(look=ATTACK if searches else Predicting())
+    one.model = prepared(net(), *pair.own)
+    one.classifier_of = lambda model: prepared(model, *pair.other)
+    if found is None and searches:
+        with pytest.raises(ConfigError, match="would weaken the search that the threshold rests on"):
+            one.beside(net(1), has_threshold=has_threshold)
+        return
+    first, second = one.beside(net(1), has_threshold=has_threshold)
+    weaker = min(pair.own[0], pair.other[0])
+    budget = min((one for one in (pair.own[1], pair.other[1]) if one is not None), default=None)
+    assert found in (None, (weaker, budget))
+    assert [(side.model.gives, side.model.max_queries) for side in (first, second)] == [(weaker, budget)] * 2
+    assert first.model.call is one.model.call
+    assert second.model.call is not one.model.call
+    assert (first.replay, second.replay) == (None, None)
+    assert first.look is second.look
+    assert (first.look is one.look) is not searches, "every counterexample is kept, to be tried on the other model"
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "words"),
+    [
+        ({"bounds": (0.0, 2.0)}, {}, r"take inputs in \(0.0, 2.0\), as the model does, but got \(0.0, 1.0\)"),
+        ({"labels": ("a", "b")}, {"labels": ("b", "a")}, "to have the model's classes"),
+        ({"reset": lambda: None}, {}, "one of them adapts to what it is shown"),
+        ({}, {"reset": lambda: None}, "one of them adapts to what it is shown"),
+    ],
+)
+def test_models_that_cannot_be_compared_are_refused(own: dict[str, Any], other: dict[str, Any], words: str) -> None:
+    one = units()
+    one.model = replace(one.model, **own)
+    one.classifier_of = lambda model: replace(as_classifier(model), **other)
+    with pytest.raises(ConfigError, match=words):
+        one.beside(net(1), has_threshold=False)
+
+
+def test_names_of_classes_are_compared_where_both_models_have_them() -> None:
+    for own, other in ((("a", "b"), ("a", "b")), (None, ("a", "b")), (("a", "b"), None)):
+        one = units()
+        one.model = replace(one.model, labels=own)
+        one.classifier_of = lambda model, names=other: replace(as_classifier(model), labels=names)  # type: ignore[misc]
+        assert len(one.beside(net(1), has_threshold=False)) == 2
+
+
+def test_another_model_that_is_none_names_what_is_taken() -> None:
+    with pytest.raises(ConfigError, match="no_worse_than= takes the path of a baseline file, or another model"):
+        units().beside(3, has_threshold=False)
+    fixed = replace(units(), classifier_of=None)
+    with pytest.raises(ConfigError, match="no_worse_than to be the path of a baseline file"):
+        fixed.beside(net(1), has_threshold=False)
+
+
+def test_a_model_that_adapts_has_one_condition() -> None:
+    adapting = replace(as_classifier(net()), reset=lambda: None)
+    with pytest.raises(ConfigError, match="this one adapts to what it is shown"):
+        replace(units(), model=adapting)
+    assert replace(units(), model=adapting, adapts=True).adapts
+
+
+# What is asked of units before the measurement
+
+
+def test_what_no_search_looks_at_is_neither_audited_nor_tried() -> None:
+    one = units()
+    with one.open(Settings(device="cpu")):
+        assert one.audit(torch.arange(2)) is None
+        assert one.trial(SimpleNamespace(ids=torch.arange(2))) is None  # type: ignore[arg-type]
+        assert one.still_broken() == set()
+    searched = units(look=ATTACK)
+    with searched.open(Settings(device="cpu")):
+        assert searched.audit(torch.arange(2)) is not None
+        searched.model = replace(searched.model, max_queries=9)
+        assert searched.audit(torch.arange(2)) is None, "a budget has no queries left"
+
+
+@pytest.mark.parametrize(("n", "rows"), [(6, 2), (2, 2), (1, 2)])
+def test_a_model_is_shipped_by_two_samples(n: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[Any] = []
+    monkeypatch.setattr(module, "ship", lambda _, example: shapes.append(tuple(example().shape)))
+    one = units(data=(X[:n], Y[:n]))
+    with one.open(Settings(device="cpu")):
+        job = one.job()
+    assert shapes == [(rows, 1, 2, 2)]
+    assert (job.digest, job.answered, job.look, job.task) == ("", None, one.look, CLASSIFICATION)
+
+
+def test_only_the_first_chunk_has_the_cost_of_the_checks() -> None:
+    def cost(*places: int) -> list[int]:
+        one = units()
+        with one.open(Settings(device="cpu")):
+            return [one.measure(one.load(torch.arange(6)), first=place == 0)[1].forward for place in places]
+
+    first, later = cost(0, 1)
+    assert first > later >= 6
+    assert cost(1, 2) == [later, later], "a worker's checks are counted by nobody"
+
+
+def test_a_function_of_scores_is_a_model_without_module() -> None:
+    one = units(scores_model(lambda x: np.stack([x.reshape(len(x), -1).mean(1)] * 2, 1)))
+    assert one.model.module is None
+    assert one.device(Settings(device="cpu")) == torch.device("cpu")
+    assert len(one) == 6
