@@ -181,6 +181,8 @@ def test_searches_by_gradients_are_checked_and_others_beside_them() -> None:
     _, _, evaluator = cascade_on([Stage(searcher=Reach("g", (0.01,), Needs.GRADIENT))], eps=0.0)
     assert evaluator.health.counts("loss_does_not_rise") == (0, 0)
     assert evaluator.health.counts("weak_search") == (0, 0)
+    assert evaluator.health.counts("gradient_misleads") == (0, 0)
+    assert evaluator.probed
 
 
 def test_attempts_keep_the_nearest_input_of_a_survivor() -> None:
