@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib.util import find_spec
@@ -196,6 +196,19 @@ def has_tf32(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def rounds_factors(device: torch.device) -> bool:
+    """Return True if a device rounds the factors of float32 products, as TF32 does, whatever torch's settings say."""
+    import torch
+
+    if on_host(device):
+        return False
+    exact = torch.full((64, 64), 1 + 2**-12, device=device)  # TF32 has 10 bits behind the point, bfloat16 7
+    middle = torch.zeros(1, 1, 3, 3, device=device)
+    middle[..., 1, 1] = 1
+    products = exact @ torch.eye(64, device=device), torch.conv2d(exact[None, None], middle, padding=1)[0, 0]
+    return any(bool((product != exact).any()) for product in products)
+
+
 def gathers(device: torch.device) -> bool:
     """Return True if a small batch costs a device as much as a large one, and batches may have any size."""
     return not on_host(device) and device.type != "xla"  # XLA compiles each shape
@@ -220,14 +233,25 @@ def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor if on_host(device) else tensor.to(device, non_blocking=tensor.is_pinned())
 
 
-def checksum(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a number () int64 of the bits of a tensor (n, *S) and the order of its rows, the same on every device."""
+def arrived(here: Sequence[torch.Tensor], there: Sequence[torch.Tensor]) -> bool:
+    """Return True unless the copies of some tensors (n, *S) on a device differ from those of the host: one wait.
+
+    They are compared by a sum of their bits, weighted by row.
+    """
     import torch
 
-    if tensor.is_floating_point():  # whole numbers have the same sum in any order
-        tensor = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
-    rows = tensor.reshape(len(tensor), -1).sum(1, dtype=torch.int64)
-    return (rows * torch.arange(1, len(rows) + 1, device=rows.device)).sum()
+    # XLA's copies wait, and it computes a view of another type on the host, for which all would come down again.
+    if on_host(there[0]) or there[0].device.type == "xla":
+        return True
+
+    def checksum(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_floating_point():  # whole numbers have the same sum in any order
+            tensor = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
+        rows = (tensor.flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)).sum(1, dtype=torch.int64)
+        return (rows * torch.arange(1, len(rows) + 1, device=rows.device)).sum()
+
+    want = torch.stack([checksum(one) for one in here])
+    return torch.equal(want, torch.stack([checksum(one) for one in there]).cpu())
 
 
 def memory(device: torch.device) -> int | None:

@@ -57,14 +57,12 @@ class Chunk:
         """
         here = (self.x, self.y, self.key)
         x, y, key = there = [devices.upload(one, device) for one in here]
-        if not devices.on_host(device):
-            # A copy that goes on beside the computation may come too late: that would be a verdict on other samples.
-            arrived = torch.stack([devices.checksum(one) for one in there]).tolist()
-            if arrived != [int(devices.checksum(one)) for one in here]:
-                raise DeviceError(
-                    f"Expected {device} to have the samples that were copied there but it has others. Measure on "
-                    "another device, with --robust-device=cpu, say: no number of this one can be trusted."
-                )
+        # A copy that goes on beside the computation may come too late: that would be a verdict on other samples.
+        if not devices.arrived(here, there):
+            raise DeviceError(
+                f"Expected {device} to have the samples that were copied there but it has others. Measure on another "
+                "device, with --robust-device=cpu, say: no number of this one can be trusted."
+            )
         return replace(self, x=x, y=y, key=key)
 
     def rows(self, which: Tensor) -> Chunk:

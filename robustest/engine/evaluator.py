@@ -142,6 +142,7 @@ class Evaluator:
         usual = devices.default_batch(device) if model.estimator is None else _ESTIMATOR_BATCH
         self.batch_size = batch_size or usual
         self._chosen = batch_size is not None
+        self._rounds: bool | None = None
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0
@@ -385,6 +386,13 @@ class Evaluator:
             self.notes.append(message)
             warnings.warn(message, HealthWarning, stacklevel=2)
 
+    def rounds_factors(self) -> bool:
+        """Return True if the device does not multiply in float32, though all its settings say so."""
+        if self._rounds is None:
+            with torch.no_grad(), self._precision(low=False):
+                self._rounds = devices.rounds_factors(self.device)
+        return self._rounds
+
     @contextmanager
     def low(self, on: bool) -> Iterator[None]:
         """Take gradients in bfloat16 inside the block if `on`; passes without gradient stay float32."""
@@ -607,10 +615,13 @@ _LEAST_BATCH, _MOST_BATCH = 32, 4096
 def choose_batch(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
     """Set the batch size by the memory that gradients of the first samples x (N, *S) with targets y (N, *T) take.
 
-    A setting goes before, and draws of a model that answers at random depend on the batch.
+    A setting goes before. Draws of a model that answers at random depend on the batch, one that adapts would adapt to
+    these passes, and a function that is no module may be an endpoint, or count its queries.
     """
-    memory = devices.memory(evaluator.device)
+    memory, model = devices.memory(evaluator.device), evaluator.model
     if memory is None or evaluator._chosen or evaluator.random or not len(x):
+        return
+    if model.module is None or model.reset is not None or model.max_queries is not None:
         return
     x, y = x[:_MEASURED], y[:_MEASURED]
     bad = evaluator._bad

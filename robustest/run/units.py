@@ -319,6 +319,10 @@ class ModelUnits(Units):
         if first or not self._busy:
             threat = getattr(self.look, "threat", None)
             self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first, threat=threat)
+            if evaluator.rounds_factors():
+                evaluator.note(
+                    f"{evaluator.device} rounds the factors of float32 products: on the host answers may differ"
+                )
             choose_batch(evaluator, chunk.x, chunk.y)
             choose_precision(evaluator, chunk.x, chunk.y, settings.precision)
             self._busy = True

@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 import torch
-from second_device import FAR, Counts, far_device, sent
+from second_device import FAR, Counter, Counts, Far, far_device, sent
 from torch import nn
 
 from robustest import DeviceError, Linf, ModelError, devices
 from robustest.attacks import PGD, Cascade, Stage
 from robustest.cues import PixelPatch
 from robustest.engine import cascade
-from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
+from robustest.measure import (
+    measure_certified_accuracy,
+    measure_no_spurious_feature,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+)
 
 SHAPE = (3, 8, 8)
 X = torch.rand(128, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -167,6 +172,33 @@ def test_samples_that_arrive_too_late_are_an_error(
     monkeypatch.setattr(devices, "upload", upload)
     with pytest.raises(DeviceError, match="the samples that were copied there"):
         counted(measure_robust_accuracy, 128, Linf(1e-4), attack="fgsm")
+
+
+def test_a_device_that_rounds_factors_proves_nothing_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As TF32 does, and the default of some devices, while torch's settings say float32."""
+    exactly = Counter.__torch_dispatch__
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, Far) and value.dtype == torch.float32:
+            return Far(((value.near.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32))
+        return value
+
+    def dispatch(self: Counter, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket.__name__ in ("mm", "addmm", "bmm", "convolution"):
+            args = tuple(map(rounded, args))
+        return exactly(self, function, types, args, kwargs)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 4))
+    y, options = model(X).argmax(1), {"attack": PGD(steps=4), "exact": True}
+    claim: Any = (X[:32], y[:32]), Linf(1e-3)
+    monkeypatch.setattr(devices, "default", lambda: FAR)
+    with far_device():
+        exact = measure_certified_accuracy(sent(model), *claim, **options)  # type: ignore[arg-type]
+        monkeypatch.setattr(Counter, "__torch_dispatch__", dispatch)
+        coarse = measure_certified_accuracy(sent(model), *claim, **options)  # type: ignore[arg-type]
+    says = ["rounds the factors" in " ".join(one.notes) for one in (exact, coarse)]
+    assert exact.details["proven"] > 16
+    assert (coarse.details["proven"], says) == (0, [False, True])
 
 
 class Halves(nn.Module):

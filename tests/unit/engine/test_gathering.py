@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, ModelError, devices, rng
+from robustest import Linf, ModelError, devices, rng, scores_model
 from robustest.attacks import PGD
 from robustest.engine import chunks, gathering
-from robustest.measure import measure_robust_accuracy
+from robustest.measure import measure_accuracy, measure_robust_accuracy
 from robustest.results import Verdict
 from robustest.run import driver
 
@@ -131,6 +131,14 @@ def test_a_batch_takes_a_quarter_of_an_accelerators_memory(
     model = Rows()
     columns(monkeypatch, model, 700, attack=PGD(steps=4), exact=True, batch_size=100)  # a setting goes before
     assert max(model.passes) <= 100
+
+
+def test_a_function_that_is_no_module_keeps_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be an endpoint, which is not to be sent thousands of rows."""
+    monkeypatch.setattr(devices, "memory", lambda _: 2**40)
+    model = Rows()
+    measure_accuracy(scores_model(lambda x: model(torch.from_numpy(x)).detach().numpy()), data(1000), exact=True)
+    assert 0 < max(model.passes) <= 128
 
 
 def test_the_last_rows_of_a_chunk_do_not_run_alone(gathers: Any) -> None:

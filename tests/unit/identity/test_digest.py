@@ -310,3 +310,32 @@ def test_containers_in_themselves_are_told_apart_by_how_far_up_they_lead(depth: 
 
     assert digest(ring(depth)) == digest(ring(depth))
     assert digest(ring(depth)) != digest(ring(depth - 1))
+
+
+class Level(int):
+    pass
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Pair(tuple[int, ...]):
+    __slots__ = ()
+
+
+class Ratio(float):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second"), [(Level, 1, 2), (Name, "a", "b"), (Pair, (1, 2), (1, 3)), (Ratio, 0.5, 0.25)]
+)
+def test_values_of_classes_of_ones_own_count_by_what_they_hold(kind: Any, first: Any, second: Any) -> None:
+    assert digest(kind(first)) == digest(kind(first))
+    assert len({digest(kind(first)), digest(kind(second)), digest(first)}) == 3
+
+
+def test_plain_members_of_a_set_need_no_names() -> None:
+    assert digest({(1, 2), (3, 4)}) == digest({(3, 4), (1, 2)}) != digest({(1, 2), (3, 5)})
+    assert digest({frozenset({1}), frozenset({2})}) == digest({frozenset({2}), frozenset({1})})
