@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import beta, norm, t
 
+from robustest.decisions import failure_level, multiplicity, strata
 from robustest.decisions import groups as of_groups
-from robustest.decisions import multiplicity, strata
 from robustest.decisions.baseline import BaselineRule, OutcomeChange, ScoreBaselineRule, ScoreChange
 from robustest.decisions.bets import MANY, betting_interval, p_above_zero
 from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, decide_accepted, error_interval
@@ -491,8 +491,8 @@ def test_weights_are_scaled_and_a_threshold_lies_below_their_sum() -> None:
 
 
 def test_levels_share_alpha() -> None:
-    assert multiplicity.failure_level(0.05, 10) == 0.005
-    assert multiplicity.failure_level(1e-300, 10**100) > 0
+    assert failure_level(0.05, 10) == 0.005
+    assert failure_level(1e-300, 10**100) > 0
     assert multiplicity.group_level(0.05, 7, disjoint=False) == 0.05 / 7
     assert multiplicity.group_level(0.05, 7, disjoint=True) == pytest.approx(1 - 0.95 ** (1 / 7))
     assert multiplicity.holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
