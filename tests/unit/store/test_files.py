@@ -108,6 +108,11 @@ def test_a_damaged_file_is_moved_aside_under_its_whole_name(folder: Folder) -> N
         folder.set_aside(content, "odd bytes")  # this is another file
     assert path.read_bytes() == b"new"
     assert len(folder.notices) == 1
+    newer = folder.read(path)
+    assert newer is not None
+    with pytest.warns(StoreWarning):
+        folder.set_aside(newer, "odd bytes")
+    assert (folder.root / "damaged" / "a.b.c.json").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize(("age", "stays"), [(0, True), (3590, True), (3610, False)])
