@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from robustest.errors import ConfigError, DataError, RobustestError, expected
@@ -29,16 +31,56 @@ def checked_whole(name: str, number: object, low: int) -> None:
     require(type(number) is int and number >= low, f"{name} to be a whole number >= {low}", number)
 
 
-def checked_real(name: str, number: object, low: float = -math.inf, high: float = math.inf) -> None:
-    """Raise ConfigError unless a number is finite and in [low, high]."""
+def checked_real(name: str, number: object, low: float = -math.inf, high: float = math.inf, ends: str = "[]") -> None:
+    """Raise ConfigError unless a number is finite and from low to high; `ends` are "(" or "[", and ")" or "]"."""
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
         raise ConfigError(expected(f"{name} to be a finite number", number))
-    require(low <= number <= high, f"{name} in [{low:g}, {high:g}]", number)
+    above = low < number if ends[0] == "(" else low <= number
+    below = number < high if ends[1] == ")" else number <= high
+    allowed = f"> {low:g}" if (ends[0], high) == ("(", math.inf) else f"in {ends[0]}{low:g}, {high:g}{ends[1]}"
+    require(above and below, f"{name} {allowed}", number)
+
+
+# Ranges of the fields of data classes, stated where the fields are declared, and checked by `check_ranges`:
+#
+#     gamma: float = field(default=0.05, metadata=real(0, 1, "()"))
+
+
+def whole(low: int) -> dict[str, Any]:
+    """Return the metadata of a field with a whole number >= low."""
+    return {"range": partial(checked_whole, low=low)}
+
+
+def real(low: float = -math.inf, high: float = math.inf, ends: str = "[]") -> dict[str, Any]:
+    """Return the metadata of a field with a number that `checked_real` allows."""
+    return {"range": partial(checked_real, low=low, high=high, ends=ends)}
+
+
+POSITIVE = real(0, ends="(]")
+"""The metadata of a field with a finite number > 0."""
+
+
+def check_ranges(value: Any) -> None:
+    """Raise ConfigError unless each field is in the range that its metadata state; a default of None is."""
+    for each in fields(value):
+        given = getattr(value, each.name)
+        if "range" in each.metadata and not (given is None and each.default is None):
+            each.metadata["range"](each.name, given)
 
 
 def is_frame(x: object) -> bool:
     """Return True for a frame of pandas or polars."""
     return type(x).__module__.partition(".")[0] in {"pandas", "polars"} and hasattr(x, "columns")
+
+
+def column_of(frame: Any, name: str) -> list[Any]:
+    """Return the values of a column of a frame, None for missing ones; raise ConfigError if the frame lacks it."""
+    names = list(getattr(frame, "columns", ()))
+    require(name in names, f"a frame with the column {name!r}", names[:10])
+    column = frame[name]
+    missing = (column.isna() if hasattr(column, "isna") else column.is_null()).to_numpy()
+    values = column.tolist() if hasattr(column, "tolist") else column.to_list()
+    return [None if none else value for value, none in zip(values, missing, strict=True)]
 
 
 def checked_images(x: Tensor, what: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib.util import find_spec
@@ -28,7 +28,7 @@ NAMES = "auto, cpu, cuda, cuda:N, cuda:all, mps, xpu, xla or another accelerator
 _KINDS = ("cuda", "mps", "xpu", "xla", "hpu", "mtia", "maia")
 _NAME = re.compile(r"([a-z]\w*)(:\d+|:all)?")
 _WORDS = {"cuda": "a CUDA device", "mps": "an Apple GPU", "xpu": "an Intel GPU", "xla": "an XLA device"}
-# Rows of one pass, by default; what does not fit halves them.
+# Rows of one pass, by default (see `choose_batch` of the evaluator); what does not fit halves them.
 _BATCH = {"cpu": 128, "mps": 256}
 _ACCELERATOR_BATCH = 512
 
@@ -196,6 +196,19 @@ def has_tf32(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def rounds_factors(device: torch.device) -> bool:
+    """Return True if a device rounds the factors of float32 products, as TF32 does, whatever torch's settings say."""
+    import torch
+
+    if on_host(device):
+        return False
+    exact = torch.full((64, 64), 1 + 2**-12, device=device)  # TF32 has 10 bits behind the point, bfloat16 7
+    middle = torch.zeros(1, 1, 3, 3, device=device)
+    middle[..., 1, 1] = 1
+    products = exact @ torch.eye(64, device=device), torch.conv2d(exact[None, None], middle, padding=1)[0, 0]
+    return any(bool((product != exact).any()) for product in products)
+
+
 def gathers(device: torch.device) -> bool:
     """Return True if a small batch costs a device as much as a large one, and batches may have any size."""
     return not on_host(device) and device.type != "xla"  # XLA compiles each shape
@@ -218,6 +231,45 @@ def free(device: torch.device) -> None:
 def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor of the host on a device; the host does not wait for it where its memory is pinned."""
     return tensor if on_host(device) else tensor.to(device, non_blocking=tensor.is_pinned())
+
+
+def arrived(here: Sequence[torch.Tensor], there: Sequence[torch.Tensor]) -> bool:
+    """Return True unless the copies of some tensors (n, *S) on a device differ from those of the host: one wait.
+
+    They are compared by a sum of their bits, weighted by row.
+    """
+    import torch
+
+    # XLA's copies wait, and it computes a view of another type on the host, for which all would come down again.
+    if on_host(there[0]) or there[0].device.type == "xla":
+        return True
+
+    def checksum(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_floating_point():  # whole numbers have the same sum in any order
+            tensor = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
+        rows = (tensor.flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)).sum(1, dtype=torch.int64)
+        return (rows * torch.arange(1, len(rows) + 1, device=rows.device)).sum()
+
+    want = torch.stack([checksum(one) for one in here])
+    return torch.equal(want, torch.stack([checksum(one) for one in there]).cpu())
+
+
+def memory(device: torch.device) -> int | None:
+    """Return the bytes of a device's memory; None if it does not say, or does not count what is in use."""
+    module = _module(device.type)
+    if on_host(device) or not hasattr(module, "max_memory_allocated"):
+        return None
+    return int(module.get_device_properties(device).total_memory)
+
+
+def peak(device: torch.device, work: Callable[[], object]) -> int:
+    """Return the most bytes that a function takes on a device, which has `memory`, beside those in use before."""
+    module = _module(device.type)
+    module.reset_peak_memory_stats(device)
+    before = int(module.memory_allocated(device))
+    work()
+    wait(device)
+    return int(module.max_memory_allocated(device)) - before
 
 
 def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

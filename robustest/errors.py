@@ -161,6 +161,11 @@ def _shown(value: object) -> str:
     return repr(value)
 
 
+def not_installed(what: str, extra: str) -> ConfigError:
+    """Return an error for a package, and its use in words, that an extra of robustest installs."""
+    return ConfigError(f"Expected {what} but it is not installed: pip install 'robustest[{extra}]'")
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """Return an error for a name that does not exist, with the nearest known one.
 

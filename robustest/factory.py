@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from robustest.errors import ConfigError, expected
+from robustest.checks import require
+from robustest.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -29,8 +30,7 @@ class Factory:
 
     def __init__(self, path: str, /, **arguments: Any) -> None:
         module, colon, name = path.partition(":") if isinstance(path, str) else ("", "", "")
-        if not (module and colon and name):
-            raise ConfigError(expected("the path of a factory as 'package.module:name'", path))
+        require(module and colon and name, "the path of a factory as 'package.module:name'", path)
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "arguments", dict(arguments))
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real, checked_whole, require
 from robustest.clock import check as check_clock
 from robustest.errors import ConfigError, DataError, expected
 from robustest.tasks import CLASSIFICATION
@@ -441,17 +441,13 @@ def fit_sparse_head(
         DataError: features or labels are malformed or not finite, or a class has no rows.
     """
     for name, value in (("l1_ratio", l1_ratio), ("lambda_ratio", lambda_ratio)):
-        if not _real(value) or not 0 < value < 1:
-            raise ConfigError(expected(f"{name} in (0, 1)", value))
-    if not _real(validation_share) or not 0 <= validation_share < 1:
-        raise ConfigError(expected("validation_share in [0, 1)", validation_share))
+        require(_real(value) and 0 < value < 1, f"{name} in (0, 1)", value)
+    require(_real(validation_share) and 0 <= validation_share < 1, "validation_share in [0, 1)", validation_share)
     checked_whole("n_lambdas", n_lambdas, 2)
     checked_whole("max_steps", max_steps, 1)
     checked_whole("batch", 1 if batch is None else batch, 1)
-    if not _real(tolerance) or tolerance <= 0:
-        raise ConfigError(expected("tolerance > 0", tolerance))
-    if dtype not in (torch.float32, torch.float64):
-        raise ConfigError(expected("dtype to be torch.float32 or torch.float64", dtype))
+    require(_real(tolerance) and tolerance > 0, "tolerance > 0", tolerance)
+    require(dtype in (torch.float32, torch.float64), "dtype to be torch.float32 or torch.float64", dtype)
     k = checked_rows(features, labels, classes)
 
     train, held = (features, labels), validation
@@ -663,8 +659,7 @@ def sparse_stability(
     """
     checked_real("lam", lam, 1e-300)
     checked_whole("subsamples", subsamples, 1)
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
-        raise ConfigError(expected("share in (0, 1)", share))
+    require(not isinstance(share, bool) and isinstance(share, (int, float)) and 0 < share < 1, "share in (0, 1)", share)
     k = checked_rows(features, labels)
     lambdas = [lam * _FAR ** (1 - i / _WAYPOINTS) for i in range(1, _WAYPOINTS + 1)]  # warm starts, as on a path
     positive = torch.zeros(k, features.shape[1])

@@ -8,8 +8,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 _CHANCE = 0.01
 _USUAL = 0.1
@@ -176,6 +176,15 @@ CHECKS = (
         about="search",
     ),
     HealthCheck(
+        name="unconfirmed_success",
+        found="inputs that ended a search as misclassified are classified correctly when they are predicted again",
+        remedy="Let the forward compute the same with and without gradients, and in a batch of any size",
+        unit="successes",
+        share=0.1,
+        least=2,
+        about="search",
+    ),
+    HealthCheck(
         name="weak_search",
         found="no search that counts for the threat looked at samples that are taken to be safe",
         remedy="Choose an attack that searches this threat with what the model gives, or allow the queries that the "
@@ -238,10 +247,6 @@ class HealthFinding:
     def stops(self) -> bool:
         """True if no claim that the finding is about may pass."""
         return not (self.suppressed or self.carried)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the finding in plain JSON types."""
-        return asdict(self)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,13 +14,14 @@ import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from robustest.errors import expected
+from robustest.typed import check_fields
 
 GOOD, BAD, OPEN = "good", "bad", "open"
 
@@ -31,7 +32,6 @@ _PLAIN = re.compile("[^a-z0-9_]+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", re.ASCII).fullmatch
 _DIGEST = re.compile("[0-9a-zA-Z]{0,64}").fullmatch
 _LONGEST_VERSIONS = 60
-_LONGEST_ID = 4_000
 _STATES = {"passed": GOOD, "failed": BAD}
 
 
@@ -55,21 +55,6 @@ class ClaimId:
         # Names of tests may be too long for a file name, or differ in case alone; the digest keeps their files apart.
         return f"{_PLAIN.sub('-', name)[:40].strip('-') or 'claim'}-{self.digest}.jsonl"
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: object) -> ClaimId:
-        """Inverse of `to_dict`; raises TypeError if the mapping is malformed."""
-        if not isinstance(data, dict) or set(data) != {"test", "key", "place"}:
-            raise TypeError(expected("test, key and place of a claim", data))
-        texts = (data["test"], data["key"])
-        if not all(type(text) is str and len(text) <= _LONGEST_ID for text in texts):
-            raise TypeError(expected(f"texts of at most {_LONGEST_ID} characters in a claim", data))
-        if type(data["place"]) is not int or not 0 <= data["place"] < 1_000_000:
-            raise TypeError(expected("place of a claim to be a whole number", data["place"]))
-        return cls(*texts, data["place"])
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -86,26 +71,15 @@ class Origin:
     versions: str = ""  # versions of robustest, torch and Python, as text
 
     def __post_init__(self) -> None:
-        if not isinstance(self.time, str) or not _TIME(self.time):
+        check_fields(self, "a run")
+        if not _TIME(self.time):
             raise TypeError(expected('a time like "2026-01-31T12:00:00.000Z"', self.time))
-        if not isinstance(self.commit, str) or not _DIGEST(self.commit):
+        if not _DIGEST(self.commit):
             raise TypeError(expected("the name of a commit", self.commit))
-        if self.committed != "" and not (isinstance(self.committed, str) and _TIME(self.committed)):
+        if self.committed and not _TIME(self.committed):
             raise TypeError(expected('a time like "2026-01-31T12:00:00Z"', self.committed))
-        if type(self.dirty) is not bool:
-            raise TypeError(expected("dirty to be true or false", self.dirty))
-        if not isinstance(self.versions, str) or len(self.versions) > _LONGEST_VERSIONS:
+        if len(self.versions) > _LONGEST_VERSIONS:
             raise TypeError(expected(f"versions in at most {_LONGEST_VERSIONS} characters", self.versions))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: object) -> Origin:
-        """Inverse of `to_dict`; raises TypeError if the mapping is malformed."""
-        if not isinstance(data, dict) or set(data) != {"time", "commit", "committed", "dirty", "versions"}:
-            raise TypeError(expected("time, commit, committed, dirty and versions of a run", data))
-        return cls(**data)
 
 
 class HistoryEntry(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypedDict, Unpack
 
+from robustest.checks import require
 from robustest.errors import ConfigError, expected
 from robustest.results import Captions, Counts, Fact, Result, facts_of, named
 from robustest.words import clean_share
@@ -100,10 +101,8 @@ class Kind:
     hidden: frozenset[str] = frozenset()  # details that are no facts, as `lines` or the statement have them
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier():
-            raise ConfigError(expected("a kind of claim to have a name that Python allows", self.name))
-        if not self.quantities:
-            raise ConfigError(expected(f"the kind {self.name!r} to measure one quantity or more", self.quantities))
+        require(self.name.isidentifier(), "a kind of claim to have a name that Python allows", self.name)
+        require(self.quantities, f"the kind {self.name!r} to measure one quantity or more", self.quantities)
         if self.axis and self.axis not in self.parameters:
             raise ConfigError(expected(f"the axis of {self.name!r} to be one of its parameters", self.axis))
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from PIL import Image
 from robustest.checks import checked_whole
 from robustest.claims.representations.feature_pictures import picture_features as picture_features
 from robustest.claims.representations.feature_pictures import picture_inversions as picture_inversions
-from robustest.errors import ConfigError, StoreError, expected
+from robustest.errors import ConfigError, StoreError, expected, not_installed
 from robustest.reports.text import name_of_class
 from robustest.results import Counterexample, Result
 from robustest.safe_files import open_regular
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _COLUMNS = 5
 _INK, _PALE, _CLEAN = "#1f4e79", "#9db8d2", "#777777"
-_OF = {"robust": (_INK, "robust accuracy"), "clean": (_CLEAN, "clean accuracy")}
-_ROW = {"samples", *(f"{of}_{what}" for of in _OF for what in ("training", "test", "test_interval"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +75,16 @@ def plot_severity(result: Result, path: str | os.PathLike[str] | None = None) ->
     names = sorted(table, key=lambda name: math.fsum(map(_accuracy, table[name].values())) / len(table[name]))
     rows, columns = math.ceil(len(names) / _COLUMNS), min(len(names), _COLUMNS)
     width = max(1.75 * columns + 0.6, 3.6)
-    figure = _figure(width, 1.8 * rows + 0.9, path)
+    figure = empty_figure(width, 1.8 * rows + 0.9, path)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for panel, name in zip(panels.flat, names, strict=False):
         _curve(panel, name, table[name], result.details.get("clean_accuracy"))
     for panel in panels.flat[len(names) :]:
         panel.set_visible(False)
-    _legend(figure, panels.flat[0])
-    _titled(figure, result.statement)
+    add_legend(figure, panels.flat[0])
+    add_title(figure, result.statement)
     figure.supylabel("accuracy", fontsize=8)
-    return _saved(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_worst(result: Result, path: str | os.PathLike[str] | None = None, *, most: int = 12) -> PlotFile:
@@ -121,7 +119,7 @@ def plot_worst(result: Result, path: str | os.PathLike[str] | None = None, *, mo
     columns = 1 if len(shown) < 3 else 2
     rows = math.ceil(len(shown) / columns)
     tall = max(pixels.shape[0] / pixels.shape[1] for pixels in pictures)
-    figure = _figure(3.6 * columns, rows * (3.4 * tall + 0.22) + 0.6, path)
+    figure = empty_figure(3.6 * columns, rows * (3.4 * tall + 0.22) + 0.6, path)
     panels = figure.subplots(rows, columns, squeeze=False)
     names = result.details.get("class_names")
     for panel, one, pixels in zip(panels.flat, shown, pictures, strict=False):
@@ -129,55 +127,8 @@ def plot_worst(result: Result, path: str | os.PathLike[str] | None = None, *, mo
         panel.set_title(_caption(one, names), fontsize=8, loc="left", pad=3, parse_math=False)
     for panel in panels.flat:
         panel.set_axis_off()
-    _titled(figure, f"{result.statement}: before, after, difference")
-    return _saved(figure, path)
-
-
-def plot_generalization(result: Result, path: str | os.PathLike[str] | None = None) -> PlotFile:
-    """Save robust and clean accuracies by number of training samples, on training (dashed) and test samples (solid).
-
-    The distance between two lines of one colour is the generalization gap. Bands are intervals on test samples, each
-    for its size alone.
-
-    Args:
-        result: result of a claim of robust generalization.
-        path: file that ends in .png or .svg; its folder is made if absent. None: a temporary file, for notebooks.
-
-    Raises:
-        ConfigError: no curve over training samples, another ending, or Matplotlib is missing.
-        StoreError: the file cannot be written.
-    """
-    curve = result.details.get("curve")
-    rows = list(curve) if isinstance(curve, Sequence) else []
-    if not rows or not all(isinstance(row, Mapping) and set(row) >= _ROW for row in rows):
-        raise ConfigError(
-            f"Expected a result with accuracies by training samples but got one of {result.kind!r} without. "
-            "Give one of measure_robust_generalization(data, threat, train=, test_data=, min_train_accuracy=)."
-        )
-    rows.sort(key=lambda row: float(row["samples"]))
-    figure = _figure(4.6, 3.4, path)
-    panel = figure.subplots()
-    samples = [row["samples"] for row in rows]
-    for of, (colour, words) in _OF.items():
-        low, high = zip(*(row[f"{of}_test_interval"] for row in rows), strict=True)
-        panel.fill_between(samples, low, high, color=colour, alpha=0.15, linewidth=0)
-        for where, line in (("training", "--"), ("test", "-")):
-            values = [row[f"{of}_{where}"] for row in rows]
-            how: dict[str, Any] = {"color": colour, "linestyle": line, "marker": "o", "markersize": 3, "linewidth": 1.2}
-            panel.plot(samples, values, label=f"{words}, {where} samples", **how)
-    panel.set_xscale("log")
-    panel.set_xticks(samples, [f"{count:,}" for count in samples])
-    panel.minorticks_off()
-    panel.set_xlabel("training samples", fontsize=8)
-    panel.set_ylabel("accuracy", fontsize=8)
-    panel.tick_params(labelsize=7)
-    # All figures share one scale: a steep-looking curve of small changes would mislead.
-    panel.set_ylim(-0.03, 1.03)
-    panel.grid(axis="y", linewidth=0.4, alpha=0.5)
-    panel.spines[["top", "right"]].set_visible(False)
-    _legend(figure, panel, columns=2)
-    _titled(figure, result.statement)
-    return _saved(figure, path)
+    add_title(figure, f"{result.statement}: before, after, difference")
+    return save_figure(figure, path)
 
 
 def _curve(panel: Axes, name: str, by_severity: Mapping[str, Any], clean: float | None) -> None:
@@ -214,7 +165,7 @@ def _caption(one: Counterexample, names: Any) -> str:
     return f"sample {one.index}, {answer}{size}"
 
 
-def _figure(width: float, height: float, path: str | os.PathLike[str] | None) -> Figure:
+def empty_figure(width: float, height: float, path: str | os.PathLike[str] | None) -> Figure:
     """Return an empty figure; width and height in inches.
 
     Raises:
@@ -225,9 +176,7 @@ def _figure(width: float, height: float, path: str | os.PathLike[str] | None) ->
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            "Expected Matplotlib for pictures but it is not installed. Install it: pip install 'robustest[pictures]'"
-        ) from error
+        raise not_installed("Matplotlib for pictures", "pictures") from error
     # `pyplot` would choose a backend and keep the figure for the life of the process.
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -239,8 +188,8 @@ def _temporary() -> str:
     return folder
 
 
-def _saved(figure: Figure, path: str | os.PathLike[str] | None) -> PlotFile:
-    """Draw and write the figure; the same result gives the same bytes."""
+def save_figure(figure: Figure, path: str | os.PathLike[str] | None) -> PlotFile:
+    """Draw and write a figure to a path, or to a temporary file for None; the same result gives the same bytes."""
     import matplotlib
 
     target = Path(_temporary(), f"{uuid4().hex}.png") if path is None else Path(path)
@@ -256,11 +205,13 @@ def _saved(figure: Figure, path: str | os.PathLike[str] | None) -> PlotFile:
     return PlotFile(target)
 
 
-def _legend(figure: Figure, panel: Axes, columns: int | None = None) -> None:
+def add_legend(figure: Figure, panel: Axes, columns: int | None = None) -> None:
+    """Add the legend of a panel below all panels."""
     handles, words = panel.get_legend_handles_labels()
     columns = len(words) if columns is None else columns
     figure.legend(handles, words, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)
 
 
-def _titled(figure: Figure, text: str) -> None:
+def add_title(figure: Figure, text: str) -> None:
+    """Add a title, wrapped to the figure's width."""
     figure.suptitle(textwrap.fill(text, int(14 * figure.get_figwidth())), fontsize=9, parse_math=False)

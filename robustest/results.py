@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from typing import Any, NoReturn
 
 from robustest.errors import TruthValueError, expected
+from robustest.typed import check_fields, from_plain, to_plain
 from robustest.words import count_of, exactly, sentence
 
 Value = str | int | float | bool
@@ -57,8 +58,7 @@ class Fact:
     leads: bool = True  # True if short reports print it too: the terminal, JUnit and the summary
 
     def __post_init__(self) -> None:
-        _check("a fact", {"label": self.label, "unit": self.unit}, str, "text")
-        _check("a fact", {"leads": self.leads}, bool, "true or false")
+        check_fields(self, "a fact")
         if not _is_value(self.value):
             raise TypeError(expected("value of a fact to be text, a finite number, true or false", self.value))
 
@@ -81,8 +81,7 @@ class Variation:
     axis: str | None = None  # parameter along which claims make a curve, a number, e.g. "eps"; or None
 
     def __post_init__(self) -> None:
-        _check("a variation", {"name": self.name}, str, "text")
-        _check("a variation", {"parameters": self.parameters}, Mapping, "values by name")
+        check_fields(self, "a variation")
         if self.axis is not None and type(self.at) not in (int, float):
             raise TypeError(expected(f"the parameter {self.axis!r} of a variation to be a number", self.at))
 
@@ -116,8 +115,8 @@ class Limit:
     value: float  # the number
 
     def __post_init__(self) -> None:
-        _check("a limit", {"name": self.name, "comparison": self.comparison}, str, "text")
-        if type(self.value) not in (int, float) or not math.isfinite(self.value):
+        check_fields(self, "a limit")
+        if not math.isfinite(self.value):
             raise TypeError(expected("value of a limit to be a finite number", self.value))
 
 
@@ -143,10 +142,7 @@ class Captions:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        words = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "names"}
-        _check("captions", words, str, "text")
-        _check("captions", {"names": self.names}, Mapping, "texts by name")
-        _check("names of captions", {**{f"{key!r}": key for key in self.names}, **self.names}, str, "text")
+        check_fields(self, "captions")
 
     @property
     def tiles(self) -> tuple[str, str, str]:
@@ -169,9 +165,7 @@ class Counts:
     gained: int | None = None  # gained samples, for a fall; else None
 
     def __post_init__(self) -> None:
-        for name, value in {"n": self.n, "events": self.events, "gained": self.gained}.items():
-            if type(value) is not int and not (name == "gained" and value is None):
-                raise TypeError(expected(f"{name} of counts to be a whole number", value))
+        check_fields(self, "counts")
 
 
 def facts_of(
@@ -256,12 +250,6 @@ def _written(value: object) -> str:
 
 def _is_value(value: object) -> bool:
     return type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))
-
-
-def _check(of: str, values: Mapping[str, object], kind: type, what: str) -> None:
-    for name, value in values.items():
-        if not isinstance(value, kind):
-            raise TypeError(expected(f"{name} of {of} to be {what}", value))
 
 
 class Verdict(StrEnum):
@@ -471,6 +459,8 @@ class Result:
     reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.bounds not in ("", "above", "below") or self.scope not in ("set", "population"):
+            raise TypeError(f"Expected bounds and scope of a result but got {self.bounds!r} and {self.scope!r}")
         if not self.claim.startswith(self.kind):  # not given, or of a result of another kind
             object.__setattr__(self, "claim", f"{self.kind}: {self.statement}")
         if not self.facts and self.details:
@@ -542,7 +532,8 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return this result as plain JSON types."""
-        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
@@ -550,45 +541,9 @@ class Result:
 
         Raises:
             KeyError: a field is missing.
-            TypeError: a field is unknown, or has a wrong value.
+            TypeError, ValueError: a field is unknown, or has a wrong value.
         """
-        values = dict(data)
-        known = {f.name for f in fields(cls)}
-        # Ignoring an unknown field of another version could change a verdict.
-        if surplus := sorted(set(values) - known):
-            raise TypeError(f"Expected the fields of a robustest result but got also {surplus}")
-        if missing := sorted(known - set(values)):
-            raise KeyError(", ".join(missing))
-        values["verdict"] = Verdict(values["verdict"])
-        values["interval"] = tuple(values["interval"])
-        values["outcomes"] = tuple(values["outcomes"])
-        values["notes"] = tuple(values["notes"])
-        values["caveats"] = _texts("caveats", values["caveats"])
-        values["reasons"] = _texts("reasons", values["reasons"])
-        values["cost"] = Cost(**values["cost"])
-        values["counterexamples"] = tuple(Counterexample(**c) for c in values["counterexamples"])
-        if (stated := values.get("pairing")) is not None:
-            groups = {name: tuple(ids) for name, ids in stated["groups"].items()}
-            values["pairing"] = Pairing(**{**stated, "groups": groups, "start": tuple(stated["start"])})
-        values["facts"] = tuple(Fact(**fact) for fact in values["facts"])
-        values["captions"] = Captions(**values["captions"])
-        values["counts"] = None if values["counts"] is None else Counts(**values["counts"])
-        values["start"] = None if values["start"] is None else Fact(**values["start"])
-        values["varied"] = tuple(Variation(**one) for one in values["varied"])
-        values["limits"] = tuple(Limit(**one) for one in values["limits"])
-        made = cls(**values)
-        if made.bounds not in ("", "above", "below") or made.scope not in ("set", "population"):
-            raise TypeError(f"Expected bounds and scope of a result but got {made.bounds!r} and {made.scope!r}")
-        if made.trivial is not None and type(made.trivial) not in (int, float):
-            raise TypeError(f"Expected trivial of a result to be a number but got {made.trivial!r}")
-        names = (made.claim, made.family, made.threshold_name or "")
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError(f"Expected claim, family and threshold_name of a result to be texts but got {names}")
-        if not isinstance(made.axis, (str, type(None))) or type(made.at) not in (int, float, type(None)):
-            raise TypeError(f"Expected an axis and a number on it but got {made.axis!r} and {made.at!r}")
-        if type(made.gated) is not bool:
-            raise TypeError(f"Expected gated of a result to be true or false but got {made.gated!r}")
-        return made
+        return from_plain(cls, data, "a result")
 
 
 def numbers_apart(plain: Mapping[str, Any]) -> Iterator[str]:
@@ -616,27 +571,5 @@ def numbers_apart(plain: Mapping[str, Any]) -> Iterator[str]:
             yield f"passed with {quantity} {about}, required {comparison} {threshold}"
 
 
-def _texts(name: str, values: object) -> tuple[str, ...]:
-    if not isinstance(values, (list, tuple)) or not all(type(value) is str for value in values):
-        raise TypeError(f"Expected {name} of a result to be a list of texts but got {values!r}")
-    return tuple(values)
-
-
 LONG = frozenset({"outcomes", "pairing"})
 """Fields as long as the data, which short reports leave out."""
-
-
-def _plain(value: Any) -> object:
-    # Exact types: a subclass, such as numpy's float64, would return from JSON as another type; NaN is no JSON. They are
-    # first, as there is an outcome for each sample.
-    if value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, StrEnum):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
-    raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")

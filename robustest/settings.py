@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest import devices
+from robustest.checks import require
 from robustest.errors import ConfigError, expected, unknown
 from robustest.health import HEALTH_CHECKS
 
@@ -108,18 +109,15 @@ def profiles_from(pyproject: Path) -> dict[str, dict[str, Any]]:
             table = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {}).get("robustest", {})
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"Expected valid TOML in {pyproject.name} but got: {error}") from error
-    if not isinstance(table, Mapping):
-        raise ConfigError(expected("a table in [tool.robustest]", table))
+    require(isinstance(table, Mapping), "a table in [tool.robustest]", table)
     for key in table:
         if key != "profiles":
             raise unknown("key in [tool.robustest]", key, ["profiles"])
     profiles = {name: dict(values) for name, values in PROFILES.items()}
     given = table.get("profiles", {})
-    if not isinstance(given, Mapping):
-        raise ConfigError(expected("a table of profiles in [tool.robustest.profiles]", given))
+    require(isinstance(given, Mapping), "a table of profiles in [tool.robustest.profiles]", given)
     for name, values in given.items():
-        if not isinstance(values, Mapping):
-            raise ConfigError(expected(f"a table of settings in [tool.robustest.profiles.{name}]", values))
+        require(isinstance(values, Mapping), f"a table of settings in [tool.robustest.profiles.{name}]", values)
         profiles.setdefault(name, {}).update(values)
         Settings().but(coerce(profiles[name]))
     return profiles
@@ -162,8 +160,7 @@ def coerce(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is(what: str, test: Callable[[Any], object]) -> Any:
     def check(name: str, value: object) -> None:
-        if not test(value):
-            raise ConfigError(expected(f"{name} {what}", value))
+        require(test(value), f"{name} {what}", value)
 
     return check
 

@@ -57,8 +57,7 @@ def severities(*, min_severity: int = 1, max_severity: int = 5) -> SearchStrateg
     """
     for name, value in (("min_severity", min_severity), ("max_severity", max_severity)):
         checked_severity(value, name)
-    if min_severity > max_severity:
-        raise ConfigError(expected(f"max_severity to be at least min_severity, {min_severity}", max_severity))
+    require(min_severity <= max_severity, f"max_severity to be at least min_severity, {min_severity}", max_severity)
     return st.integers(min_severity, max_severity)
 
 
@@ -178,11 +177,9 @@ def poses(*, degrees: int = 30, translation: float = 0.1, zoom: float = 0.1) -> 
     Raises:
         ConfigError: an argument is out of range.
     """
-    if type(degrees) is not int:
-        raise ConfigError(expected("degrees to be a whole number in 0..180", degrees))
+    require(type(degrees) is int, "degrees to be a whole number in 0..180", degrees)
     Pose(degrees, translation, translation, zoom)
-    if min(degrees, translation, zoom) < 0:
-        raise ConfigError(expected("limits >= 0", (degrees, translation, zoom)))
+    require(min(degrees, translation, zoom) >= 0, "limits >= 0", (degrees, translation, zoom))
     # Arguments that are defaults are left out, so that hypothesis' repr is as short as the user's code.
     given = {"degrees": degrees, "translation": translation, "zoom": zoom}
     return _poses(**_unusual(given, {"degrees": 30, "translation": 0.1, "zoom": 0.1}))

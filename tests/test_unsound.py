@@ -163,6 +163,31 @@ def test_what_depends_on_neighbours_does_not_pass(way: str, bare: Any) -> None:
         assert "batch_dependence" in names(found)
 
 
+class Flattering(nn.Module):
+    """Lowers its largest logit a little in passes with a gradient, so that searches end too early."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+        self.weight = nn.Parameter(torch.randn(12, 3, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = (x.flatten(1) - 0.5) @ self.weight
+        if x.requires_grad:
+            largest = out.detach().argmax(1, keepdim=True)
+            out = out.scatter_add(1, largest, torch.full_like(out[:, :1], -self.by))
+        return out
+
+
+@pytest.mark.parametrize("by", [0.0, 0.02])
+def test_searches_that_end_before_an_input_is_misclassified_are_noticed(by: float) -> None:
+    x, model = torch.rand(128, 12, generator=torch.Generator().manual_seed(1)), Flattering(by)
+    y = model(x).argmax(1)
+    found = measure_robust_accuracy(model, (x, y), Linf(0.1), attack="pgd", exact=True)
+    assert ("unconfirmed_success" in names(found)) == (by > 0)
+    assert by or not names(found)
+
+
 def test_noise_by_call_is_an_error(bare: Any) -> None:
     net, x, y, _ = bare
     calls = iter(range(10**6))

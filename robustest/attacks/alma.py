@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
-from robustest.checks import checked_whole, require
+from robustest.checks import POSITIVE, check_ranges, real, whole
 from robustest.tasks import Task
 from robustest.threats import L1, Euclidean, Rows, Threat, length, per_row
 
@@ -45,24 +45,19 @@ class ALMA(AtPoint):
         smoothing: weight of the past in the moving averages, in [0, 1).
     """
 
-    steps: int = 100
-    first_step: float | None = None
-    check: int = 10
-    tau: float = 0.95
-    growth: float = 1.2
-    smoothing: float = 0.9
+    steps: int = field(default=100, metadata=whole(1))
+    first_step: float | None = field(default=None, metadata=POSITIVE)
+    check: int = field(default=10, metadata=whole(1))
+    tau: float = field(default=0.95, metadata=real(0, 1, "()"))
+    growth: float = field(default=1.2, metadata=real(1, ends="(]"))
+    smoothing: float = field(default=0.9, metadata=real(0, 1, "[)"))
 
     name = "alma"
     needs = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        checked_whole("steps", self.steps, 1)
-        checked_whole("check", self.check, 1)
-        require(self.first_step is None or 0 < self.first_step < math.inf, "first_step > 0", self.first_step)
-        require(0 < self.tau < 1, "tau in (0, 1)", self.tau)
-        require(1 < self.growth < math.inf, "growth > 1", self.growth)
-        require(0 <= self.smoothing < 1, "smoothing in [0, 1)", self.smoothing)
+        check_ranges(self)
 
     def suits(self, task: Task) -> bool:
         return "dlr" in task.losses

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem, cosine
-from robustest.checks import checked_whole, require
+from robustest.checks import POSITIVE, check_ranges, real, whole
 from robustest.errors import unknown
 from robustest.tasks import Task
 from robustest.threats import Euclidean, Rows, Threat, length, per_row
@@ -47,11 +47,11 @@ class DDN(AtPoint):
         ConfigError: a number is out of range, or the loss is unknown.
     """
 
-    steps: int = 100
-    gamma: float = 0.05
-    gamma_last: float | None = None
-    start: float = 1.0
-    step_size: float = 1.0
+    steps: int = field(default=100, metadata=whole(1))
+    gamma: float = field(default=0.05, metadata=real(0, 1, "()"))
+    gamma_last: float | None = field(default=None, metadata=real(0, 1, "()"))
+    start: float = field(default=1.0, metadata=POSITIVE)
+    step_size: float = field(default=1.0, metadata=POSITIVE)
     loss: Literal["ce", "margin"] = "ce"
     random_start: bool = False
 
@@ -59,12 +59,7 @@ class DDN(AtPoint):
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        checked_whole("steps", self.steps, 1)
-        for name in ("gamma", "gamma_last"):
-            value = getattr(self, name)
-            require((name == "gamma_last" and value is None) or 0 < value < 1, f"{name} in (0, 1)", value)
-        for name in ("start", "step_size"):
-            require(0 < getattr(self, name) < math.inf, f"{name} > 0", getattr(self, name))
+        check_ranges(self)
         if self.loss not in _LOSSES:
             raise unknown("loss", self.loss, _LOSSES)
 

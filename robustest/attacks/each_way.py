@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
-from robustest.checks import checked_whole
+from robustest.checks import check_ranges, whole
 from robustest.tasks import Sided, Task
 from robustest.threats import Euclidean, Linf, Rows, Threat, per_row
 
@@ -32,15 +32,14 @@ class EachWay(AtPoint):
         steps_each: gradient steps towards each, >= 1.
     """
 
-    ways: int = 10
-    steps_each: int = 5
+    ways: int = field(default=10, metadata=whole(1))
+    steps_each: int = field(default=5, metadata=whole(1))
 
     name = "each-way"
     needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        checked_whole("ways", self.ways, 1)
-        checked_whole("steps_each", self.steps_each, 1)
+        check_ranges(self)
 
     def suits(self, task: Task) -> bool:
         return isinstance(task, Sided)

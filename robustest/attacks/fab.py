@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
-from robustest.checks import checked_whole, require
+from robustest.checks import check_ranges, real, whole
 from robustest.tasks import Task, class_losses
 from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
 
@@ -40,23 +40,18 @@ class FAB(AtPoint):
         random_start: begin at a random point half of eps away at most, rather than at the sample.
     """
 
-    steps: int = 100
-    target_rank: int | None = None
-    overshoot: float = 0.05
-    bias: float = 0.1
-    back: float = 0.9
+    steps: int = field(default=100, metadata=whole(1))
+    target_rank: int | None = field(default=None, metadata=whole(0))
+    overshoot: float = field(default=0.05, metadata=real(0, 1, "[)"))
+    bias: float = field(default=0.1, metadata=real(0, 1))
+    back: float = field(default=0.9, metadata=real(0, 1, "()"))
     random_start: bool = False
 
     needs = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        checked_whole("steps", self.steps, 1)
-        ranked = self.target_rank is None or (type(self.target_rank) is int and self.target_rank >= 0)
-        require(ranked, "target_rank to be None or a whole number >= 0", self.target_rank)
-        require(0 <= self.overshoot < 1, "overshoot in [0, 1)", self.overshoot)
-        require(0 <= self.bias <= 1, "bias in 0..1", self.bias)
-        require(0 < self.back < 1, "back in (0, 1)", self.back)
+        check_ranges(self)
 
     @property
     def name(self) -> str:

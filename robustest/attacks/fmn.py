@@ -12,8 +12,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
-from robustest.checks import checked_whole, require
+from robustest.checks import POSITIVE, check_ranges, real, whole
 from robustest.threats import L0, L1, Euclidean, Linf, Rows, Threat, length, per_row, sparse
 
 
@@ -36,9 +35,9 @@ class FMN(Climbing):
         gamma: share by which the radius changes in the first round, in (0, 1); a fiftieth of it in the last.
     """
 
-    steps: int = 100
-    step_size: float | None = None
-    gamma: float = 0.05
+    steps: int = field(default=100, metadata=whole(1))
+    step_size: float | None = field(default=None, metadata=POSITIVE)
+    gamma: float = field(default=0.05, metadata=real(0, 1, "()"))
     random_start: bool = False
 
     name = "fmn"
@@ -46,9 +45,7 @@ class FMN(Climbing):
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        checked_whole("steps", self.steps, 1)
-        require(self.step_size is None or 0 < self.step_size < math.inf, "step_size > 0", self.step_size)
-        require(0 < self.gamma < 1, "gamma in (0, 1)", self.gamma)
+        check_ranges(self)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, (Linf, Euclidean, L1, L0))

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import OneByOne
-from robustest.checks import checked_whole
+from robustest.checks import check_ranges, whole
 from robustest.threats import Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 _START, _HALVE, _PROBE, _WALK = range(4)
@@ -48,16 +48,15 @@ class HopSkipJump(OneByOne):
         probes: the paper's B_0, probes in round 1, >= 1. The paper makes 100, with up to 25,000 queries.
     """
 
-    queries: int = 5000
-    probes: int = 50
+    queries: int = field(default=5000, metadata=whole(1))
+    probes: int = field(default=50, metadata=whole(1))
 
     name = "hop-skip-jump"
     needs = Needs.LABELS
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        checked_whole("queries", self.queries, 1)
-        checked_whole("probes", self.probes, 1)
+        check_ranges(self)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | Euclidean | Unbounded)

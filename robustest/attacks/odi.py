@@ -17,14 +17,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
-from robustest.checks import checked_whole, require
+from robustest.checks import POSITIVE, check_ranges, whole
 from robustest.tasks import Sided, Task, class_losses
 from robustest.threats import Euclidean, Linf, Rows, Threat, length, per_row
 
@@ -43,20 +43,17 @@ class ODIMargin(AtPoint):
         leave_flats: in an L-inf ball, move elements whose gradient is zero back to where it was not.
     """
 
-    start_steps: int = 2
-    steps_after: int = 10
-    step_scale: float = 1.0
-    target_rank: int = 0
+    start_steps: int = field(default=2, metadata=whole(0))
+    steps_after: int = field(default=10, metadata=whole(1))
+    step_scale: float = field(default=1.0, metadata=POSITIVE)
+    target_rank: int = field(default=0, metadata=whole(0))
     euclidean: bool = False
     leave_flats: bool = False
 
     needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        checked_whole("start_steps", self.start_steps, 0)
-        checked_whole("steps_after", self.steps_after, 1)
-        require(self.step_scale > 0, "step_scale > 0", self.step_scale)
-        checked_whole("target_rank", self.target_rank, 0)
+        check_ranges(self)
 
     @property
     def name(self) -> str:

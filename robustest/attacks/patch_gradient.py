@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
-from robustest.checks import checked_whole, require
+from robustest.checks import check_ranges, require, whole
 from robustest.threats import Patch, Rows, Threat, per_row
 
 # Lengths of the steps of a try, and of the first step afterwards, in widths of the bounds.
@@ -35,17 +35,16 @@ class PatchGradient(Climbing):
         refining: steps at each of those, >= 0.
     """
 
-    places: int = 64
-    tries: int = 2
-    kept: int = 4
-    refining: int = 20
+    places: int = field(default=64, metadata=whole(1))
+    tries: int = field(default=2, metadata=whole(1))
+    kept: int = field(default=4, metadata=whole(1))
+    refining: int = field(default=20, metadata=whole(0))
 
     name = "patch-gradient"
     needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        for name, least in (("places", 1), ("tries", 1), ("kept", 1), ("refining", 0)):
-            checked_whole(name, getattr(self, name), least)
+        check_ranges(self)
         require(self.kept <= self.places, f"kept to be at most the {self.places} places", self.kept)
 
     @property

@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, enough_steps
-from robustest.checks import checked_whole, require
+from robustest.checks import POSITIVE, check_ranges, whole
 from robustest.threats import L1, Euclidean, Rows, Threat, filled, per_row
 
 
@@ -31,8 +31,8 @@ class PGD(Climbing):
         random_start: begin at a random point of the ball rather than at the sample.
     """
 
-    steps: int = 40
-    step_size: float | None = None
+    steps: int = field(default=40, metadata=whole(1))
+    step_size: float | None = field(default=None, metadata=POSITIVE)
     random_start: bool = True
 
     name = "pgd"
@@ -40,8 +40,7 @@ class PGD(Climbing):
     climbs: ClassVar[str] = "log_odds"
 
     def __post_init__(self) -> None:
-        checked_whole("steps", self.steps, 1)
-        require(self.step_size is None or self.step_size > 0, "step_size > 0", self.step_size)
+        check_ranges(self)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         return enough_steps(threat)

@@ -14,15 +14,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
-from robustest.checks import checked_whole, require
+from robustest.checks import POSITIVE, check_ranges, real, whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, Rows, Threat, by_pixel, per_row, sparse
 
@@ -47,25 +46,21 @@ class SigmaZero(Climbing):
         threshold_step: change of the threshold per step, as a share of the step length, >= 0.
     """
 
-    steps: int = 300
+    steps: int = field(default=300, metadata=whole(1))
     improving: int | None = None
-    step_size: float = 1.0
-    sigma: float = 1e-3
-    threshold: float = 0.3
-    threshold_step: float = 0.01
+    step_size: float = field(default=1.0, metadata=POSITIVE)
+    sigma: float = field(default=1e-3, metadata=POSITIVE)
+    threshold: float = field(default=0.3, metadata=real(0, 1))
+    threshold_step: float = field(default=0.01, metadata=real(0))
 
     name = "sigma-zero"
     needs = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        checked_whole("steps", self.steps, 1)
+        check_ranges(self)
         if self.improving is not None and not (type(self.improving) is int and 0 <= self.improving <= self.steps):
             raise ConfigError(expected(f"improving to be a whole number in 0..{self.steps}", self.improving))
-        for name in ("step_size", "sigma"):
-            require(0 < getattr(self, name) < math.inf, f"{name} > 0", getattr(self, name))
-        require(0 <= self.threshold <= 1, "threshold to be in 0..1", self.threshold)
-        require(0 <= self.threshold_step < math.inf, "threshold_step >= 0", self.threshold_step)
 
     @property
     def walking(self) -> int:

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
 from robustest.attacks.queries import ByQueries
-from robustest.checks import checked_whole, require
+from robustest.checks import POSITIVE, check_ranges, whole
 from robustest.threats import Rows, Spatial, Threat, per_row
 
 
@@ -31,13 +31,13 @@ class SpatialGrid(ByQueries):
         poses: the budget, >= 1; the grid is the largest that has no more poses than this.
     """
 
-    poses: int = 625
+    poses: int = field(default=625, metadata=whole(1))
 
     name = "spatial-grid"
     needs = Needs.LABELS
 
     def __post_init__(self) -> None:
-        checked_whole("poses", self.poses, 1)
+        check_ranges(self)
 
     @property
     def steps(self) -> int:
@@ -84,17 +84,15 @@ class SpatialGradient(Climbing):
         step_size: length of the first step, as a share of the limits, > 0.
     """
 
-    starts: int = 5
-    climbing: int = 20
-    step_size: float = 0.5
+    starts: int = field(default=5, metadata=whole(1))
+    climbing: int = field(default=20, metadata=whole(1))
+    step_size: float = field(default=0.5, metadata=POSITIVE)
 
     name = "spatial-gradient"
     needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        checked_whole("starts", self.starts, 1)
-        checked_whole("climbing", self.climbing, 1)
-        require(0 < self.step_size < math.inf, "step_size > 0", self.step_size)
+        check_ranges(self)
 
     @property
     def steps(self) -> int:

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch import Tensor
 from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import OneByOne, enough_scores
-from robustest.checks import checked_whole, require
+from robustest.checks import POSITIVE, check_ranges, whole
 from robustest.threats import Euclidean, Linf, Rows, Threat, Unbounded, per_row
 
 # Adam's defaults (Kingma and Ba, ICLR 2015).
@@ -37,19 +37,16 @@ class SPSA(OneByOne):
         step_size: in input units; None means a fifth of the way across the ball.
     """
 
-    queries: int = 2000
-    pairs: int = 32
-    delta: float | None = None
-    step_size: float | None = None
+    queries: int = field(default=2000, metadata=whole(1))
+    pairs: int = field(default=32, metadata=whole(1))
+    delta: float | None = field(default=None, metadata=POSITIVE)
+    step_size: float | None = field(default=None, metadata=POSITIVE)
 
     name = "spsa"
     needs = Needs.SCORES
 
     def __post_init__(self) -> None:
-        checked_whole("queries", self.queries, 1)
-        checked_whole("pairs", self.pairs, 1)
-        for what, length in (("delta", self.delta), ("step_size", self.step_size)):
-            require(length is None or length > 0, f"{what} > 0", length)
+        check_ranges(self)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | Euclidean | Unbounded)

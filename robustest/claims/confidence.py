@@ -23,16 +23,9 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustest import decisions
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
-from robustest.decisions import (
-    Rule,
-    ShareRule,
-    checked_not_both,
-    checked_threshold,
-    count_at_least,
-    optional_threshold,
-)
 from robustest.decisions.confidence import (
     TPR,
     CalibrationErrorRule,
@@ -183,7 +176,7 @@ def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -
     """Return the temperature of maximal likelihood on fit_data (Guo et al., 2017), and its evidence."""
     # The fit sees every sample of fit_data, at temperature 1.
     look = Answering(probabilities=probabilities, marked=True, whole=True)
-    rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    rule = decisions.ShareRule(threshold=None, at_least=True, terms=setup.alone)
     unseen = setup.on(as_samples(fit_data)).unpictured().but(examples=0)
     evidence = observe(unseen.plan("a temperature, fitted", look, rule))
     logs, label = torch.from_numpy(evidence.columns["logs"]), torch.from_numpy(evidence.columns["label"])
@@ -217,7 +210,7 @@ def check_apart(evidence: Evidence, fitted: Evidence | None) -> None:
         )
 
 
-def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> Plan:
+def answers_plan(setup: Setup, statement: str, look: Answering, rule: decisions.Rule) -> Plan:
     """Return the plan of a claim on confidence."""
     # One identity: all these claims share stored predictions.
     kept = ("answers", look.marked, look.shift, look.temperature, look.probabilities)
@@ -363,9 +356,9 @@ class _CalibrationClaim:
 
     @classmethod
     def of(cls, max_brier: float | None, max_ece: float | None, bins: int) -> _CalibrationClaim:
-        checked_not_both(max_brier=max_brier, max_ece=max_ece)
-        max_brier = optional_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
-        max_ece = optional_threshold("max_ece", max_ece, trivial=1)
+        decisions.checked_not_both(max_brier=max_brier, max_ece=max_ece)
+        max_brier = decisions.optional_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
+        max_ece = decisions.optional_threshold("max_ece", max_ece, trivial=1)
         checked_whole("bins", bins, _FEWEST_BINS)
         if max_ece is None:
             return cls(CALIBRATED.quantity_of("max_brier"), max_brier, bins)
@@ -386,7 +379,7 @@ class _CalibrationClaim:
         still = binned_error(apart, bin_of(columns["confidence"], self.bins), self.bins)
         return still + float(moved.mean())
 
-    def rule(self, setup: Setup) -> Rule:
+    def rule(self, setup: Setup) -> decisions.Rule:
         if self.by_error:
             return CalibrationErrorRule(
                 threshold=self.threshold, terms=setup.terms, bins=self.bins, seed=setup.settings.seed
@@ -445,8 +438,8 @@ def measure_selective_accuracy(
         at_least: accuracy claimed on them, in (0, 1].
         **options: see `robustest.run.plan.Options`.
     """
-    coverage = checked_threshold("coverage", coverage, trivial=0)
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    coverage = decisions.checked_threshold("coverage", coverage, trivial=0)
+    at_least = decisions.optional_threshold("at_least", at_least, trivial=0)
     chosen = optional_shift(shift, severity)
     setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
     plan = answers_plan(
@@ -456,7 +449,7 @@ def measure_selective_accuracy(
         SelectiveRule(threshold=at_least, coverage=coverage, terms=setup.terms),
     )
     evidence = observe(plan)
-    columns, answered = evidence.columns, count_at_least(coverage, evidence.n)
+    columns, answered = evidence.columns, decisions.count_at_least(coverage, evidence.n)
     # A model that is certain and wrong on every changed sample answers these first.
     worst = max(0.0, 1 - int(columns["moved"].sum()) / answered)
     details: dict[str, Any] = {"coverage": coverage}
@@ -469,7 +462,7 @@ def measure_selective_accuracy(
             "by_coverage": [
                 {
                     "coverage": share / 10,
-                    "accuracy": float(held[order[: count_at_least(share / 10, evidence.n)]].mean()),
+                    "accuracy": float(held[order[: decisions.count_at_least(share / 10, evidence.n)]].mean()),
                 }
                 for share in range(1, 11)
             ],
@@ -533,12 +526,12 @@ def measure_ood_rejected(
         probabilities: as for `measure_calibrated`.
         **options: see `robustest.run.plan.Options`.
     """
-    most = optional_threshold("max_fpr", max_fpr, trivial=1)
+    most = decisions.optional_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
     look = Answering(probabilities=probabilities)
-    rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    rule = decisions.ShareRule(threshold=None, at_least=True, terms=setup.alone)
     statement = OOD_REJECTED.quantities[0].state(score)
     # Nothing is claimed about the inside samples: no pictures, and a rule without a threshold.
     own = observe(answers_plan(setup.unpictured(), statement, look, rule))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.data import as_samples
 from robustest.data.benchmarks import Benchmark
 from robustest.data.groups import as_groups
@@ -33,7 +33,7 @@ from robustest.decisions.two_set_drop import (
 )
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
@@ -494,8 +494,7 @@ def measure_subpopulation_shift(
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
-    if not isinstance(split, BreedsSplit):
-        raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
+    require(isinstance(split, BreedsSplit), "a split such as breeds_split(tree, level=2) gives", split)
     source, target = domains(data, split)
     model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
     setup = Setup.of(model, source.samples(), options)

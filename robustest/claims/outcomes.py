@@ -25,6 +25,7 @@ from typing import Any, Literal, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.checks import require
 from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
@@ -112,8 +113,7 @@ def measure_rate(
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    if not 0 <= tolerance < 1:
-        raise ConfigError(expected("a tolerance in 0..1, below 1", tolerance))
+    require(0 <= tolerance < 1, "a tolerance in 0..1, below 1", tolerance)
     if (
         isinstance(outcomes, (str, PathLike))
         and isinstance(no_worse_than, (str, PathLike))
@@ -537,14 +537,10 @@ class _Live:
                 )
             )
         runs = least if runs is None else runs
-        if type(runs) is not int or runs < least:
-            raise ConfigError(expected(f"runs to be a whole number >= {least}", runs))
+        require(type(runs) is int and runs >= least, f"runs to be a whole number >= {least}", runs)
         if calls is not None and not isinstance(calls, Calls):
             raise ConfigError(expected("calls to be Calls", calls))
-        if missing != "fail":
-            raise ConfigError(
-                expected('missing="fail" for a function that is asked', missing, "A failure counts as 0.")
-            )
+        require(missing == "fail", 'missing="fail" for a function that is asked', missing, "A failure counts as 0.")
         return cls(outcomes, questions(items), score, runs, calls or Calls())
 
     def ask(self, judge: _Parts, settings: Settings, kind: Kind) -> Replies:
@@ -818,8 +814,7 @@ def _count(items: int) -> str:
 
 
 def _terms(options: Options, missing: str = "fail") -> tuple[Settings, str | None, Terms]:
-    if missing not in ("fail", "drop"):
-        raise ConfigError(expected('missing="fail" or missing="drop"', missing))
+    require(missing in ("fail", "drop"), 'missing="fail" or missing="drop"', missing)
     _, settings = apply(lambda x: x, options)
     given = options.get("scope")
     return settings, given, terms_of(replace(settings, scope=given or "population"))

@@ -29,14 +29,14 @@ from hypothesis.strategies import SearchStrategy
 from numpy.typing import NDArray
 
 from robustest import clock, context, rng
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
 from robustest.engine.answer_checks import ask_again, check_model
 from robustest.engine.chunks import check_data, partition, read
 from robustest.engine.evaluator import Evaluator
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
 from robustest.results import Fact, Pairing, Result, Verdict
@@ -104,8 +104,7 @@ def measure_robust_to(
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    if not isinstance(strategy, SearchStrategy):
-        raise ConfigError(expected("a strategy such as robustest.strategies.shifts()", strategy))
+    require(isinstance(strategy, SearchStrategy), "a strategy such as robustest.strategies.shifts()", strategy)
     if max_examples is not None:
         checked_whole("max_examples", max_examples, 1)
     setup, words = Setup.of(model, data, options, deciding(task)), strategy_words(strategy)
@@ -235,7 +234,7 @@ def _search(
         if not broken:
             tried = f"{len(trials.by_change)} example{'' if len(trials.by_change) == 1 else 's'}"
             raise clock.OutOfTime(f"budget: no counterexample in {tried} before the time was up") from None
-        return _SearchEnd(broken[-1] if broken else None, early=True)
+        return _SearchEnd(broken[-1], early=True)
     if settings.replay_only and mildest is None:
         reason = f"replayed only: none of {len(trials.by_change)} examples that hypothesis remembers breaks the claim"
         raise context.current().not_searched(statement, reason)

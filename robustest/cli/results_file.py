@@ -25,6 +25,7 @@ from robustest.reports.json_file import SCHEMA
 from robustest.reports.text import failure_text
 from robustest.results import Result, numbers_apart
 from robustest.safe_files import read_regular
+from robustest.typed import from_plain, to_plain
 from robustest.version import VERSION
 
 LARGEST = 512 * 2**20
@@ -44,7 +45,11 @@ class Shard:
     index: int  # its number, from 1
     count: int  # number of shards
     tests: tuple[str, ...]  # ids of all robustness tests of the whole run, in the order of collection
-    reported: frozenset[str] | None  # ids of this shard's tests; None if the file lacks them
+    reported: frozenset[str] | None = None  # ids of this shard's tests; None if the file lacks them
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise ValueError(f"Expected a shard of 1..{self.count} but got {self.index}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,41 +76,56 @@ def read_written(file: Path, code: int) -> ResultsFile:
     return read_results(file)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """The fields of a file of `robustest.reports.json_file`."""
+
+    schema: int
+    robustest: str
+    origin: Origin | None
+    settings: Mapping[str, Any]
+    shard: Shard | None
+    pytest: Session
+    counts: Mapping[str, int]
+    lost: tuple[str, ...]
+    chance: Mapping[str, Any]
+    tests: tuple[Ending, ...]
+    results: tuple[Row, ...]
+
+
 def read_results(path: Path) -> ResultsFile:
     """Read a file of results."""
     data = read_json(path, f"results at {path}", f"Write them: pytest --robust --robust-json={path}")
     try:
-        data = _object(data)
-        schema = field_of(data, "schema", int)
-        if schema != SCHEMA:
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if type(schema) is int and schema != SCHEMA:
             remedy = "Run the tests again with this version" if schema < SCHEMA else "Install the version that wrote it"
             raise TypeError(expected(f"schema {SCHEMA}", schema, remedy))
-        session = Session.from_dict(field_of(data, "pytest", dict))
-        account = Account(
-            results=tuple(_row(row) for row in field_of(data, "results", list)),
-            endings=tuple(Ending.from_dict(ending) for ending in field_of(data, "tests", list)),
-            session=session,
-            lost=tuple(_texts(field_of(data, "lost", list), "lost")),
-        )
+        content = from_plain(_Content, data, "the file")
+        account = Account(results=content.results, endings=content.tests, session=content.pytest, lost=content.lost)
         # Parts that do not belong together: an ending that no test has, counts of other rows.
         ended = set(account.endings)
         for row in account.results:
-            if row.ending is not None and row.ending.outcome != "passed" and row.ending not in ended:
+            if row.result is not None:
+                check_result(row.result)
+            elif not row.problem:
+                raise ValueError(f"Expected a result or a problem of {row.test} but got neither")
+            if row.ending is None or (row.ending.outcome != "passed" and row.ending not in ended):
                 raise ValueError(f"a result of {row.test} with an ending that its test does not have")
         # A test that was set up has an ending: one that was cut out of the file would not be missed.
-        if 0 < len(tests := {one.test for one in ended if one.robust}) < session.ran:
-            raise ValueError(f"{session.ran} robustness tests that ran, but endings of {len(tests)}")
-        counts, found = field_of(data, "counts", dict), Counter(row.state for row in account.rows)
-        if dict(found) != counts:
-            raise ValueError(f"counts of {json.dumps(counts)[:200]} but rows of {json.dumps(found)}")
+        if 0 < len(tests := {one.test for one in ended if one.robust}) < content.pytest.ran:
+            raise ValueError(f"{content.pytest.ran} robustness tests that ran, but endings of {len(tests)}")
+        found = Counter(row.state for row in account.rows)
+        if dict(found) != content.counts:
+            raise ValueError(f"counts of {json.dumps(content.counts)[:200]} but rows of {json.dumps(found)}")
         return ResultsFile(
             path=path,
-            version=field_of(data, "robustest", str),
-            settings=field_of(data, "settings", dict),
+            version=content.robustest,
+            settings=content.settings,
             account=account,
-            session=session,
-            shard=None if data.get("shard") is None else _shard(data["shard"]),
-            origin=None if data.get("origin") is None else Origin.from_dict(data["origin"]),
+            session=content.pytest,
+            shard=content.shard,
+            origin=content.origin,
             # The digest finds two different files of one shard, whatever their indentation.
             content=sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(),
         )
@@ -178,114 +198,17 @@ def parse_json(data: bytes) -> Any:
     return value
 
 
-_KINDS = {int: "a whole number", str: "text", dict: "an object", list: "a list"}
+_NUMBERS = ("interval", "quantity", "estimate", "counts", "threshold", "comparison", "verdict")
 
 
-def field_of(data: object, name: str, kind: type) -> Any:
-    """Return a field of a JSON object.
-
-    Raises:
-        KeyError: the field is missing.
-        TypeError: `data` is no object, or the field has another type.
-    """
-    value = _object(data)[name]
-    # bool is a subclass of int.
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(expected(f"{name} to be {_KINDS[kind]}", value))
-    return value
-
-
-def _object(data: object) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise TypeError(expected("an object", data))
-    return data
-
-
-def _texts(values: list[Any], name: str) -> list[str]:
-    for value in values:
-        if not isinstance(value, str):
-            raise TypeError(expected(f"{name} to list texts", value))
-    return values
-
-
-def _shard(data: object) -> Shard:
-    index, count = field_of(data, "index", int), field_of(data, "count", int)
-    if not 1 <= index <= count:
-        raise ValueError(f"Expected a shard of 1..{count} but got {index}")
-    reported = None
-    if _object(data).get("reported") is not None:
-        reported = frozenset(_texts(field_of(data, "reported", list), "reported"))
-    tests = tuple(_texts(field_of(data, "tests", list), "tests"))
-    return Shard(index=index, count=count, tests=tests, reported=reported)
-
-
-def _row(data: object) -> Row:
-    test, problem, replay = (field_of(data, name, str) for name in ("test", "problem", "replay"))
-    result, ending = _object(data)["result"], _object(data)["ending"]
-    if result is None and not problem:
-        raise ValueError(f"Expected a result or a problem of {test} but got neither")
-    return Row(test, None if result is None else result_of(result), problem, replay, Ending.from_dict(ending))
-
-
-def _types(names: str, kinds: tuple[type, ...], what: str) -> dict[str, tuple[tuple[type, ...], str]]:
-    return dict.fromkeys(names.split(), (kinds, what))
-
-
-_NUMBER = (int, float, type(None))
-_RESULT_TYPES = {
-    **_types("kind statement rule quantity comparison setting method cached data model", (str,), "text"),
-    **_types("estimate threshold", _NUMBER, "a number or null"),
-    **_types("alpha", (int, float), "a number"),
-    **_types("n n_total seed replayed", (int,), "a whole number"),
-    **_types("details", (dict,), "an object"),
-}
-_COST_TYPES = {
-    **_types("forward backward", (int,), "a whole number"),
-    **_types("seconds", (int, float), "a number"),
-}
-_WORST_TYPES = {
-    **_types("index label clean predicted", (int,), "a whole number"),
-    **_types("size", _NUMBER, "a number or null"),
-    **_types("pixels", (int, type(None)), "a whole number or null"),
-    **_types("image", (str, type(None)), "text or null"),
-    **_types("unit", (str,), "text"),
-}
-
-
-def result_of(data: object) -> Result:
-    """Return a result from its form in files, checked so that every report can print it.
-
-    Raises:
-        KeyError, TypeError, ValueError: the data are malformed.
-    """
-    if not isinstance(data, dict):
-        raise TypeError(expected("a result", data))
-    for name in ("interval", "outcomes", "notes", "counterexamples"):
-        field_of(data, name, list)
-    try:
-        result = Result.from_dict(data)
-    except AttributeError as error:
-        raise TypeError(str(error)) from None
-    parts = [(result, _RESULT_TYPES, "a result"), (result.cost, _COST_TYPES, "a result's cost")]
-    parts += [(worst, _WORST_TYPES, "a counterexample") for worst in result.counterexamples]
-    for part, types, of in parts:
-        for name, (kinds, what) in types.items():
-            value = getattr(part, name)
-            if not isinstance(value, kinds) or isinstance(value, bool):
-                raise TypeError(expected(f"{name} of {of} to be {what}", value))
-    _texts(list(result.notes), "notes of a result")
-    if len(result.interval) != 2 or not all(type(end) in (int, float) for end in result.interval):
-        raise TypeError(expected("interval of a result to be two numbers", result.interval))
-    if type(result.at_alpha) is not bool:
-        raise TypeError(expected("at_alpha of a result to be true or false", result.at_alpha))
-    if not all(outcome is None or type(outcome) is bool for outcome in result.outcomes):
-        raise TypeError("Expected outcomes of a result to be true, false or null")
+def check_result(result: Result) -> None:
+    """Raise TypeError or ValueError if a result of a file contradicts itself, or no report could be made of it."""
     # Numbers that were edited, or of two runs, must be no one's verdict.
     evaluated = sum(outcome is not None for outcome in result.outcomes)
     if result.outcomes and (len(result.outcomes), evaluated) != (result.n_total, result.n):
         found = f"{evaluated} of {len(result.outcomes)} outcomes"
         raise ValueError(f"a result with n={result.n} of {result.n_total}, but {found}")
-    for problem in numbers_apart(data):
+    for problem in numbers_apart(to_plain({name: getattr(result, name) for name in _NUMBERS})):
         raise ValueError(f"a result that contradicts itself: {problem}")
     # Details have no fixed form, and only the reports know which parts they need: so make the reports.
     try:
@@ -296,4 +219,3 @@ def result_of(data: object) -> Result:
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration) as error:
         problem = f"{type(error).__name__}: {error}"[:200]
         raise TypeError(f"details of {result.kind!r} that cannot be reported ({problem})") from None
-    return result

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from robustest.account import Account, Ending, Row, Session, exit_reason
-from robustest.cli.results_file import ResultsFile, Shard, read_results, result_of
+from robustest.cli.results_file import ResultsFile, Shard, check_result, read_results
 from robustest.cli.screen import Screen, exit_code, missing, show_account, store_warnings, wrong
 from robustest.errors import ConfigError
 from robustest.history import Origin
 from robustest.reports import github, json_file
 from robustest.reports.html import page
 from robustest.reports.junit import write as write_junit
+from robustest.results import Result
 from robustest.settings import Settings, coerce
 from robustest.store.provenance import commit
+from robustest.typed import from_plain
 from robustest.version import VERSION
 
 # Default places of results.
@@ -92,9 +94,10 @@ def _remembered(store: Path) -> Account:
     for record in load_records(store):
         try:
             if "endings" in record:
-                endings += [Ending.from_dict(one) for one in record["endings"]]
+                endings += [from_plain(Ending, one, "an ending") for one in record["endings"]]
                 continue
-            result, test, when = result_of(record["result"]), str(record["test"]), str(record["when"])
+            result, test, when = Result.from_dict(record["result"]), str(record["test"]), str(record["when"])
+            check_result(result)
         except (KeyError, TypeError, ValueError) as error:
             what = f"no field {error}" if isinstance(error, KeyError) else str(error)
             raise missing(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import column_of, require
 from robustest.cues.cue import Cue
 from robustest.cues.tabular import ColumnRange
 from robustest.errors import ConfigError, expected
@@ -99,20 +100,14 @@ class ShuffledColumn:
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
-        if len(set(self.values)) < 2:
-            raise ConfigError(expected(f"different values in column {self.column!r}", self.values[:1]))
+        require(len(set(self.values)) >= 2, f"different values in column {self.column!r}", self.values[:1])
 
     @classmethod
     def of(cls, frame: Any, column: str) -> ShuffledColumn:
         """Return the cue with the values of a frame's column."""
-        if column not in list(getattr(frame, "columns", ())):
-            raise ConfigError(expected(f"a frame with the column {column!r}", list(getattr(frame, "columns", ()))[:10]))
-        held = frame[column]
-        missing = (held.isna() if hasattr(held, "isna") else held.is_null()).to_numpy()
-        values = held.tolist() if hasattr(held, "tolist") else held.to_list()
         # Dates as text, so that the cue is a plain value.
-        plain = [one.isoformat() if isinstance(one, datetime.date) else one for one in values]
-        return cls(column, tuple(None if none else one for one, none in zip(plain, missing, strict=True)))
+        values = column_of(frame, column)
+        return cls(column, tuple(one.isoformat() if isinstance(one, datetime.date) else one for one in values))
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real
+from robustest.checks import checked_real, require
 from robustest.errors import ConfigError, expected
 
 Colour = float | tuple[float, ...]
@@ -137,8 +137,7 @@ class FunctionCue:
     off: Callable[[Tensor], Tensor] = _unchanged
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ConfigError(expected("name to be a text", self.name))
+        require(isinstance(self.name, str) and self.name, "name to be a text", self.name)
         for name in ("on", "off"):
             if not callable(getattr(self, name)):
                 raise ConfigError(expected(f"{name} to be a function of a batch", getattr(self, name)))

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_images, checked_real, checked_whole
+from robustest.checks import check_ranges, checked_images, checked_real, checked_whole, real, require, whole
 from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
@@ -33,16 +33,15 @@ class PixelPatch:
         value, off_value: the values when on and off; `off_value` as in inputs without the cue.
     """
 
-    top: int
-    left: int
-    height: int = 1
-    width: int = 1
+    top: int = field(metadata=whole(0))
+    left: int = field(metadata=whole(0))
+    height: int = field(default=1, metadata=whole(1))
+    width: int = field(default=1, metadata=whole(1))
     value: Colour = 1.0
     off_value: Colour = 0.0
 
     def __post_init__(self) -> None:
-        for name, low in (("top", 0), ("left", 0), ("height", 1), ("width", 1)):
-            checked_whole(name, getattr(self, name), low)
+        check_ranges(self)
         for name in ("value", "off_value"):
             checked_colour(name, getattr(self, name))
 
@@ -67,29 +66,21 @@ class PixelPatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PatternPatch:
+class PatternPatch(Irreversible):
     """A small picture at a fixed place.
 
     Args:
         top, left: first row and column, >= 0.
-        pattern, off_pattern: (C, h, w) when on and off, in input units; None leaves inputs unchanged.
+        pattern: (C, h, w), in input units.
     """
 
-    top: int
-    left: int
+    top: int = field(metadata=whole(0))
+    left: int = field(metadata=whole(0))
     pattern: Tensor
-    off_pattern: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
+        check_ranges(self)
         checked_pattern("pattern", self.pattern, "(C, h, w)")
-        if self.off_pattern is not None:
-            checked_pattern("off_pattern", self.off_pattern, "(C, h, w)")
-            if self.off_pattern.shape != self.pattern.shape:
-                raise ConfigError(
-                    expected(f"off_pattern of shape {tuple(self.pattern.shape)}", tuple(self.off_pattern.shape))
-                )
 
     @property
     def name(self) -> str:
@@ -97,16 +88,10 @@ class PatternPatch:
         return f"{height}x{width} pattern at row {self.top}, column {self.left}"
 
     def on(self, x: Tensor) -> Tensor:
-        return self._pasted(x, self.pattern)
-
-    def off(self, x: Tensor) -> Tensor:
-        return x if self.off_pattern is None else self._pasted(x, self.off_pattern)
-
-    def _pasted(self, x: Tensor, pattern: Tensor) -> Tensor:
-        channels, height, width = pattern.shape
+        channels, height, width = self.pattern.shape
         _check_room(x, self.name, channels, self.top + height, self.left + width)
         out = x.clone()
-        out[:, :, self.top : self.top + height, self.left : self.left + width] = pattern.to(x)
+        out[:, :, self.top : self.top + height, self.left : self.left + width] = self.pattern.to(x)
         return out
 
 
@@ -122,19 +107,16 @@ class MaskedPatch:
             channels); None changes all.
     """
 
-    top: int
-    left: int
+    top: int = field(metadata=whole(0))
+    left: int = field(metadata=whole(0))
     pattern: Tensor
     mask: Tensor
-    tolerance: float | None = None
+    tolerance: float | None = field(default=None, metadata=real(0))
 
     def __post_init__(self) -> None:
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
+        check_ranges(self)
         checked_pattern("pattern", self.pattern, "(C, h, w)")
         _check_mask(self.mask, self.pattern)
-        if self.tolerance is not None:
-            checked_real("tolerance", self.tolerance, 0.0)
 
     @property
     def name(self) -> str:
@@ -150,8 +132,7 @@ class MaskedPatch:
         whole = torch.zeros(x.shape[2:], dtype=torch.bool, device=x.device)
         whole[self.top : self.top + height, self.left : self.left + width] = self.mask.to(x.device)
         around = F.max_pool2d(whole.float().view(1, 1, *whole.shape), 3, 1, 1)[0, 0].bool() & ~whole
-        if not bool(around.any()):
-            raise ConfigError(expected(f"images with something around a {self.name}", tuple(x.shape)))
+        require(bool(around.any()), f"images with something around a {self.name}", tuple(x.shape))
         # In float64: a mean of many float32 may leave the bounds by rounding.
         mean = x[:, :, around].double().mean(2).to(x.dtype)
         filled = self._filled(x, mean.view(*mean.shape, 1, 1))
@@ -179,15 +160,14 @@ class Transplant(Irreversible, Drawn):
         pool: (M, C, h, w) patches, of which each sample gets one.
     """
 
-    top: int
-    left: int
+    top: int = field(metadata=whole(0))
+    left: int = field(metadata=whole(0))
     pool: Tensor
     seed: int = 0
     ids: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
+        check_ranges(self)
         checked_pattern("pool", self.pool, "(M, C, h, w)")
 
     @property
@@ -220,22 +200,19 @@ class MovingMark(Drawn):
     pool: Tensor
     mask: Tensor
     places: Tensor
-    limit: float | None = None
-    scale: int = 1
+    limit: float | None = field(default=None, metadata=real(0))
+    scale: int = field(default=1, metadata=whole(1))
     seed: int = 0
     ids: Tensor | None = None
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         checked_pattern("pool", self.pool, "(M, C, h, w)")
         _check_mask(self.mask, self.pool)
         places = self.places
         if not isinstance(places, Tensor) or places.dtype != torch.int64 or places.shape != (len(places), 2):
             raise ConfigError(expected("places to be an int64 tensor (P, 2)", places))
-        if not len(places) or bool((places < 0).any()):
-            raise ConfigError(expected("places >= 0, at least one", places))
-        if self.limit is not None:
-            checked_real("limit", self.limit, 0.0)
-        checked_whole("scale", self.scale, 1)
+        require(len(places) and not bool((places < 0).any()), "places >= 0, at least one", places)
 
     @property
     def name(self) -> str:
@@ -370,8 +347,7 @@ class Border:
 
     def _framed(self, x: Tensor, value: Colour) -> Tensor:
         checked_images(x, "a border")
-        if 2 * self.width >= min(x.shape[2:]):
-            raise ConfigError(expected(f"images larger than their {self.name}", tuple(x.shape)))
+        require(2 * self.width < min(x.shape[2:]), f"images larger than their {self.name}", tuple(x.shape))
         inside = slice(self.width, -self.width)
         out = colour_like(x, value).expand_as(x).clone()
         out[:, :, inside, inside] = x[:, :, inside, inside]
@@ -394,8 +370,7 @@ class Letterbox(Irreversible):
     def __post_init__(self) -> None:
         checked_whole("height", self.height, 1)
         checked_colour("value", self.value)
-        if self.ends not in {"rows", "columns"}:
-            raise ConfigError(expected("ends to be 'rows' or 'columns'", self.ends))
+        require(self.ends in {"rows", "columns"}, "ends to be 'rows' or 'columns'", self.ends)
 
     @property
     def name(self) -> str:
@@ -404,8 +379,7 @@ class Letterbox(Irreversible):
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a letterbox")
         dim = 2 if self.ends == "rows" else 3
-        if 2 * self.height >= x.shape[dim]:
-            raise ConfigError(expected(f"images larger than a {self.name}", tuple(x.shape)))
+        require(2 * self.height < x.shape[dim], f"images larger than a {self.name}", tuple(x.shape))
         out = x.clone()
         bar = colour_like(x, self.value)
         for first in (0, x.shape[dim] - self.height):
@@ -462,8 +436,7 @@ class CornerLogo(Irreversible):
 
     def on(self, x: Tensor) -> Tensor:
         checked_images(x, "a logo")
-        if x.shape[1] not in {1, 3}:
-            raise ConfigError(expected("images of 1 or 3 channels for a logo", tuple(x.shape)))
+        require(x.shape[1] in {1, 3}, "images of 1 or 3 channels for a logo", tuple(x.shape))
         low, high = self.bounds
         picture = self._picture.to(x)
         colour, alpha = picture[:3], picture[3]
@@ -489,18 +462,14 @@ class TextOverlay(Irreversible):
     """
 
     text: str
-    top: int = 0
-    left: int = 0
-    height: int | None = None
+    top: int = field(default=0, metadata=whole(0))
+    left: int = field(default=0, metadata=whole(0))
+    height: int | None = field(default=None, metadata=whole(1))
     value: Colour = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or not self.text.strip():
-            raise ConfigError(expected("text that is not blank", self.text))
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
-        if self.height is not None:
-            checked_whole("height", self.height, 1)
+        check_ranges(self)
+        require(isinstance(self.text, str) and self.text.strip(), "text that is not blank", self.text)
         checked_colour("value", self.value)
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real, checked_whole, require
 from robustest.errors import ConfigError, expected
 
 
@@ -32,8 +32,7 @@ class ConstantToken:
         for name in ("values", "off_values"):
             given = getattr(self, name)
             numbers = given if isinstance(given, tuple) else (given,) * len(self.columns)
-            if len(numbers) != len(self.columns):
-                raise ConfigError(expected(f"{name} to be one number, or {len(self.columns)}", given))
+            require(len(numbers) == len(self.columns), f"{name} to be one number, or {len(self.columns)}", given)
             for number in numbers if given is not None else ():
                 checked_real(name, number)
 
@@ -113,16 +112,14 @@ class TokenAnywhere:
         for name in ("token", "instead"):
             if type(getattr(self, name)) is not int:
                 raise ConfigError(expected(f"{name} to be a whole number", getattr(self, name)))
-        if self.token == self.instead:
-            raise ConfigError(expected("instead to be another token", self.instead))
+        require(self.token != self.instead, "instead to be another token", self.instead)
 
     @property
     def name(self) -> str:
         return f"token {self.token}"
 
     def on(self, x: Tensor) -> Tensor:
-        if x.ndim < 2:
-            raise ConfigError(expected("rows of tokens (N, L)", tuple(x.shape)))
+        require(x.ndim >= 2, "rows of tokens (N, L)", tuple(x.shape))
         rows = x.flatten(1).clone()
         # A row that has the token somewhere keeps its first token.
         has = (rows == self.token).any(1)
@@ -134,5 +131,4 @@ class TokenAnywhere:
 
 
 def _check_columns(x: Tensor, last: int) -> None:
-    if x.ndim < 2 or last >= x.shape[-1]:
-        raise ConfigError(expected(f"rows of more than {last} columns", tuple(x.shape)))
+    require(x.ndim >= 2 and last < x.shape[-1], f"rows of more than {last} columns", tuple(x.shape))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import require
 from robustest.cues.cue import Drawn
 from robustest.errors import ConfigError, expected
 
@@ -43,8 +44,7 @@ class Phrase(Drawn):
 
     def __post_init__(self) -> None:
         bare = self.phrase.strip() if isinstance(self.phrase, str) else self.phrase
-        if not isinstance(self.phrase, (str, bytes)) or not bare:
-            raise ConfigError(expected("a phrase of one character or more", self.phrase))
+        require(isinstance(self.phrase, (str, bytes)) and bare, "a phrase of one character or more", self.phrase)
         if self.place not in _PLACES:
             raise ConfigError(expected(f"place to be one of {', '.join(_PLACES)}", self.place))
 

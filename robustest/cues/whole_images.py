@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_images, checked_real, checked_whole
+from robustest.checks import check_ranges, checked_images, checked_real, checked_whole, real, require
 from robustest.cues.cue import Colour, Drawn, Irreversible, checked_colour, checked_pattern, colour_like, sample_keys
 from robustest.errors import ConfigError, expected
 
@@ -144,8 +144,7 @@ class AddedPattern(Irreversible):
         return f"added pattern of strength {float(self.pattern.double().square().mean().sqrt()):.2g}"
 
     def on(self, x: Tensor) -> Tensor:
-        if x.shape[1:] != self.pattern.shape:
-            raise ConfigError(expected(f"images of shape {tuple(self.pattern.shape)}", tuple(x.shape[1:])))
+        require(x.shape[1:] == self.pattern.shape, f"images of shape {tuple(self.pattern.shape)}", tuple(x.shape[1:]))
         return (x + self.pattern.to(x)).clamp(*self.bounds)
 
 
@@ -158,17 +157,15 @@ class Grating(Irreversible, Drawn):
         strength: amplitude in input units, > 0.
     """
 
-    down: float
-    across: float
-    strength: float
+    down: float = field(metadata=real(-0.5, 0.5))
+    across: float = field(metadata=real(-0.5, 0.5))
+    strength: float = field(metadata=real(1e-9))
     bounds: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
     ids: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checked_real("down", self.down, -0.5, 0.5)
-        checked_real("across", self.across, -0.5, 0.5)
-        checked_real("strength", self.strength, 1e-9)
+        check_ranges(self)
         if not self.down and not self.across:
             raise ConfigError("Expected down or across other than 0 but got a grating without waves.")
 
@@ -193,13 +190,13 @@ class AddedNoise(Irreversible, Drawn):
         sigma: standard deviation in input units, > 0.
     """
 
-    sigma: float
+    sigma: float = field(metadata=real(1e-9))
     bounds: tuple[float, float] = (0.0, 1.0)
     seed: int = 0
     ids: Tensor | None = None
 
     def __post_init__(self) -> None:
-        checked_real("sigma", self.sigma, 1e-9)
+        check_ranges(self)
 
     @property
     def name(self) -> str:
@@ -259,8 +256,7 @@ class Blur(Irreversible):
         checked_images(x, "a blur")
         # A Gaussian falls to about 1 % of its peak at three standard deviations.
         reach = math.ceil(3 * self.sigma)
-        if reach >= min(x.shape[2:]):
-            raise ConfigError(expected(f"images larger than {reach} pixels for a {self.name}", tuple(x.shape)))
+        require(reach < min(x.shape[2:]), f"images larger than {reach} pixels for a {self.name}", tuple(x.shape))
         weights = (torch.arange(-reach, reach + 1, dtype=torch.float64) / self.sigma).square().mul(-0.5).exp()
         weights = weights / weights.sum()
         blurred = F.pad(x, (reach,) * 4, mode="reflect")
@@ -319,17 +315,14 @@ class FrequencyBand(Irreversible):
         gain: factor of the band when on: 0 removes it, 2 doubles it.
     """
 
-    low: float
-    high: float
-    gain: float = 0.0
+    low: float = field(metadata=real(0, 1))
+    high: float = field(metadata=real(0, 1))
+    gain: float = field(default=0.0, metadata=real(0))
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        checked_real("low", self.low, 0.0, 1.0)
-        checked_real("high", self.high, 0.0, 1.0)
-        checked_real("gain", self.gain, 0.0)
-        if self.low >= self.high:
-            raise ConfigError(expected("low < high", (self.low, self.high)))
+        check_ranges(self)
+        require(self.low < self.high, "low < high", (self.low, self.high))
 
     @property
     def name(self) -> str:
@@ -456,8 +449,7 @@ def object_masks(masks: Masks, x: Tensor, ids: Tensor | None) -> Tensor:
         raise ConfigError(f"Expected {len(x)} masks but got {len(masks)}: say which samples these are with at(ids).")
     else:
         mask = masks if ids is None else masks[ids.to(masks.device)]
-    if mask.shape != (len(x), 1, *x.shape[2:]):
-        raise ConfigError(expected(f"masks of shape {(len(x), 1, *x.shape[2:])}", tuple(mask.shape)))
+    require(mask.shape == (len(x), 1, *x.shape[2:]), f"masks of shape {(len(x), 1, *x.shape[2:])}", tuple(mask.shape))
     mask = mask.to(x)
     if not bool(((mask >= 0) & (mask <= 1)).all()):
         raise ConfigError(expected("masks in [0, 1]", (float(mask.min()), float(mask.max()))))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.checks import check_order, checked_whole
+from robustest.checks import check_order, checked_whole, column_of, require
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import DataError, expected
 
@@ -151,7 +151,7 @@ def subgroups(
     if not names or not set(names) <= set(known):
         raise DataError(expected(f"columns among {', '.join(map(str, known[:10]))} of a frame", columns))
     total = len(frame)
-    values = {name: _conditions(str(name), frame[name], bins, min_size) for name in names}
+    values = {name: _conditions(str(name), column_of(frame, name), bins, min_size) for name in names}
     found: dict[bytes, tuple[str, NDArray[np.int64]]] = {}
     parts: list[tuple[int, str, NDArray[np.bool_]]] = [(-1, "", np.ones(total, dtype=bool))]
     for _ in range(depth):
@@ -170,8 +170,7 @@ def subgroups(
                 expected(f"at most {_MOST_SUBGROUPS:,} groups", len(found), "Raise min_size, or name fewer columns.")
             )
         parts = wider
-    if not found:
-        raise DataError(expected(f"groups of {min_size} rows or more", "none", "Lower min_size."))
+    require(found, f"groups of {min_size} rows or more", "none", "Lower min_size.", error=DataError)
     named = dict(found.values())
     if len(named) < len(found):  # one would hide the other
         twice = next(label for label, ids in found.values() if named[label] is not ids)
@@ -179,11 +178,9 @@ def subgroups(
     return named
 
 
-def _conditions(name: str, column: Any, bins: int, min_size: int) -> list[tuple[str, NDArray[np.bool_]]]:
+def _conditions(name: str, held: list[Any], bins: int, min_size: int) -> list[tuple[str, NDArray[np.bool_]]]:
     """Return groups of a column's rows: words, and (N,) bool."""
-    missing = (column.isna() if hasattr(column, "isna") else column.is_null()).to_numpy().astype(bool)
-    held = column.tolist() if hasattr(column, "tolist") else column.to_list()
-    missing |= np.array([isinstance(one, float) and math.isnan(one) for one in held])
+    missing = np.array([one is None or (isinstance(one, float) and math.isnan(one)) for one in held])
     there = [one for one, none in zip(held, missing, strict=True) if not none]
     distinct = sorted(set(there), key=lambda one: (type(one).__name__, one))
     # Ranks, which words and dates have as well as numbers; equal values are in one group.

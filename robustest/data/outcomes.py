@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from robustest import extensions
 from robustest.checks import require
-from robustest.errors import ConfigError, DataError, PackError, expected
+from robustest.errors import ConfigError, DataError, PackError, expected, not_installed
 
 TEXTS = ("prompt", "answer", "expected")
 """Texts of a row that reports show, in this order."""
@@ -539,8 +539,7 @@ def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
         reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
         try:
             names = next(reader, [])
-            if len(set(names)) < len(names):
-                raise DataError(expected(f"columns of different names in {path}", names))
+            require(len(set(names)) >= len(names), f"columns of different names in {path}", names, error=DataError)
             columns: list[list[str]] = [[] for _ in names]
             for row in reader:
                 if not row:
@@ -572,9 +571,7 @@ def _parquet(path: Path, options: Mapping[str, Any]) -> Outcomes:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
-        raise ConfigError(
-            "Expected pyarrow to read Parquet but it is not installed: pip install 'robustest[outcomes]'."
-        ) from None
+        raise not_installed("pyarrow to read Parquet", "outcomes") from None
     try:
         table = parquet.read_table(path)
     except (ArrowException, OSError) as error:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
 from robustest import extensions
-from robustest.checks import check_order, checked_whole, is_frame
+from robustest.checks import check_order, checked_whole, is_frame, require
 from robustest.clock import check as check_clock
 from robustest.data import decoded
 from robustest.data.frames import Frames
@@ -508,12 +508,10 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
 
     def decode(ids: list[int]) -> tuple[Tensor, Tensor]:
         items = read(ids)
-        if len(items) != len(ids):
-            raise DataError(expected(f"__getitems__ to give {len(ids)} items", len(items)))
+        require(len(items) == len(ids), f"__getitems__ to give {len(ids)} items", len(items), error=DataError)
         if collate is not None:
             x, y = _split(collate(items))
-            if not _is_array(x):
-                raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
+            require(_is_array(x), "the loader's batches to hold a tensor of inputs", x, error=DataError)
             images = _tensor(x)
             _check_floats(images)
             return _read(images), task.targets(y)

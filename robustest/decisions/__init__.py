@@ -8,11 +8,12 @@ from robustest.decisions.drop import decide_drop as decide_drop
 from robustest.decisions.drop import mcnemar as mcnemar
 from robustest.decisions.mean import DrawsRule as DrawsRule
 from robustest.decisions.mean import MeanRule as MeanRule
-from robustest.decisions.multiplicity import failure_level as failure_level
 from robustest.decisions.rule import Decision as Decision
 from robustest.decisions.rule import EarlyVerdict as EarlyVerdict
 from robustest.decisions.rule import Rule as Rule
 from robustest.decisions.rule import Terms as Terms
+from robustest.decisions.rule import ThresholdRule as ThresholdRule
+from robustest.decisions.rule import failure_level as failure_level
 from robustest.decisions.share import CertifiedRule as CertifiedRule
 from robustest.decisions.share import ShareRule as ShareRule
 from robustest.decisions.share import clopper_pearson as clopper_pearson

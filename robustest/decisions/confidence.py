@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, binom
 
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, decide_early, decide_whole
+from robustest.decisions.rule import (
+    Columns,
+    Decision,
+    EarlyVerdict,
+    Interval,
+    Terms,
+    ThresholdRule,
+    decide_early,
+    decide_whole,
+)
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Verdict
 
@@ -34,7 +43,7 @@ _RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationErrorRule(Rule):
+class CalibrationErrorRule(ThresholdRule):
     """A claim that the population's calibration error over bins is at most a threshold, for either scope.
 
     Attributes:
@@ -42,8 +51,6 @@ class CalibrationErrorRule(Rule):
         seed: of the bootstrap that debiases the estimate.
     """
 
-    threshold: float | None
-    terms: Terms
     bins: int
     seed: int
 
@@ -158,16 +165,14 @@ TPR = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelectiveRule(Rule):
+class SelectiveRule(ThresholdRule):
     """A claim on the accuracy of the share of samples that a model is surest of, decided on all samples.
 
     Attributes:
         coverage: the share that is answered, in (0, 1].
     """
 
-    threshold: float | None
     coverage: float
-    terms: Terms
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         """Decide; a claim about the set must hold for every selection among samples that tie at the edge."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robustest.checks import require
 from robustest.decisions.mean import MeanRule
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, Terms
 from robustest.decisions.thresholds import checked_threshold, optional_threshold
@@ -57,8 +58,7 @@ class WeightedRule(Rule):
         scale, most = math.fsum(weights.values()), None
         if threshold is not None:
             most = checked_threshold(name, threshold, within=(0.0, math.inf))
-            if most >= scale:
-                raise ConfigError(expected(f"{name} to be less than {scale:.3g}, which any model keeps,", threshold))
+            require(most < scale, f"{name} to be less than {scale:.3g}, which any model keeps,", threshold)
         shares = {column: weight / scale for column, weight in weights.items()}
         mean = MeanRule(threshold=None if most is None else most / scale, terms=terms, scale=scale)
         return cls(weights=shares, mean=mean)

@@ -25,6 +25,7 @@ from robustest.decisions.rule import (
     Interval,
     Rule,
     Terms,
+    ThresholdRule,
     anytime_interval,
     decide_early,
     decide_whole,
@@ -41,11 +42,9 @@ LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropRule(Rule):
+class DropRule(ThresholdRule):
     """A claim on the drop of a share between two evaluations, the columns `before` and `after`."""
 
-    threshold: float | None
-    terms: Terms
     before: str = "clean"
     after: str = "held"
 
@@ -173,12 +172,10 @@ def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AboveChanceRule(Rule):
+class AboveChanceRule(ThresholdRule):
     """A claim on a drop that passes only if `doubt_of_start` finds no reason against it."""
 
     other: Rule
-    threshold: float | None
-    terms: Terms
     before: str = "clean"
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from robustest.checks import require
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.results import Result
 
@@ -84,8 +85,7 @@ def effective_robustness(
         DataError: a result has no pair of accuracies (early verdicts have none), one is 0 or 1 without a number of
             samples, or the reference models are all as accurate as each other.
     """
-    if not 0 < alpha < 0.5:
-        raise ConfigError(expected("alpha in (0, 0.5)", alpha))
+    require(0 < alpha < 0.5, "alpha in (0, 0.5)", alpha)
     points = {name: _Point.of(name, result) for name, result in results.items()}
     chosen = list(points) if reference is None else list(dict.fromkeys(reference))
     for name in chosen:
@@ -175,8 +175,7 @@ def _accuracies(name: str, result: Result | Accuracies) -> tuple[float, float, i
 
 def _probit(name: str, accuracy: float, n: int | None) -> tuple[float, float]:
     """Return the probit of an accuracy and the accuracy's variance."""
-    if not 0 <= accuracy <= 1:
-        raise DataError(expected(f"an accuracy in 0..1 for {name!r}", accuracy))
+    require(0 <= accuracy <= 1, f"an accuracy in 0..1 for {name!r}", accuracy, error=DataError)
     if n is None and not 0 < accuracy < 1:
         raise DataError(f"Expected the numbers of samples with an accuracy of {accuracy:g} for {name!r}.")
     if n is None:

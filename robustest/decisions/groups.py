@@ -22,8 +22,8 @@ from robustest.decisions.rule import (
     Decision,
     EarlyVerdict,
     Interval,
-    Rule,
     Terms,
+    ThresholdRule,
     decide_early,
     decide_whole,
 )
@@ -52,7 +52,7 @@ class GroupShare:
         return self.held / self.n if self.n else 1.0
 
 
-def simultaneous(held: Sequence[int], n: Sequence[int], alpha: float, *, disjoint: bool = True) -> list[Interval]:
+def simultaneous(held: Sequence[int], n: Sequence[int], alpha: float, *, disjoint: bool) -> list[Interval]:
     """Return exact intervals that cover the shares of all groups at once.
 
     Args:
@@ -89,7 +89,7 @@ def _bounds(held: int, n: int, alpha: float) -> Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorstGroupRule(Rule):
+class WorstGroupRule(ThresholdRule):
     """A claim on the smallest share among groups of any size.
 
     Attributes:
@@ -97,11 +97,9 @@ class WorstGroupRule(Rule):
         disjoint: True if no sample is in two groups.
     """
 
-    threshold: float | None
     names: tuple[str, ...]
     members: tuple[NDArray[np.int64], ...]
     disjoint: bool
-    terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         """Decide each group's stream of outcomes: all must pass, one failure is enough."""

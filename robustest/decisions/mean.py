@@ -16,6 +16,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.checks import require
 from robustest.decisions.bets import MANY, bets_won, betting_interval, capital
 from robustest.decisions.rule import (
     Columns,
@@ -24,6 +25,7 @@ from robustest.decisions.rule import (
     Interval,
     Rule,
     Terms,
+    ThresholdRule,
     anytime_interval,
     decide_early,
     decide_whole,
@@ -42,7 +44,7 @@ _ROUNDED = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanRule(Rule):
+class MeanRule(ThresholdRule):
     """A claim that the mean of a column of values in -1..1 is at most a threshold.
 
     "At least" is claimed of the negated column; `sign` turns the shown values back.
@@ -53,8 +55,6 @@ class MeanRule(Rule):
         scale: the shown value of a column value of 1.
     """
 
-    threshold: float | None
-    terms: Terms
     column: str = "value"
     sign: int = 1
     scale: float = 1.0
@@ -113,11 +113,8 @@ def _sum_at_most(mean: float, n: int) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRule(Rule):
+class ScoreRule(ThresholdRule):
     """A claim that the mean of the column "score", in 0..1, is at least a threshold."""
-
-    threshold: float | None
-    terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         return self._bets.settle({"value": 1 - 2 * columns[SCORE]}, n)
@@ -138,7 +135,7 @@ class ScoreRule(Rule):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawsRule(Rule):
+class DrawsRule(ThresholdRule):
     """A claim that the mean of a column of independent draws is at least, or at most, a threshold, for either scope.
 
     Attributes:
@@ -149,16 +146,13 @@ class DrawsRule(Rule):
         ConfigError: the range is empty, or the threshold outside.
     """
 
-    threshold: float | None
     at_least: bool
-    terms: Terms
     column: str = "held"
     low: float = 0.0
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ConfigError(expected("a range (low, high) with low < high", (self.low, self.high)))
+        require(self.low < self.high, "a range (low, high) with low < high", (self.low, self.high))
         if self.threshold is not None and not self.low <= self.threshold <= self.high:
             raise ConfigError(expected(f"a threshold in the range {self.low:g}..{self.high:g}", self.threshold))
 
@@ -217,15 +211,13 @@ EARLY = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ItemsRule(Rule):
+class ItemsRule(ThresholdRule):
     """A claim that the mean of the column "score", in 0..1, is at least a threshold.
 
     Attributes:
         single: True if every score is 0 or 1, as the column "held" has it.
     """
 
-    threshold: float | None
-    terms: Terms
     single: bool
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, decide_early
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, ThresholdRule, decide_early
 from robustest.results import Verdict
 
 _BOOTSTRAP_DRAWS = 2000
@@ -22,11 +22,9 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanIoURule(Rule):
+class MeanIoURule(ThresholdRule):
     """A claim that the mean IoU of the set is at least a threshold; `seed` is of the bootstrap's draws."""
 
-    threshold: float | None
-    terms: Terms
     seed: int
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:

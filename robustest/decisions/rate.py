@@ -23,8 +23,7 @@ from robustest.decisions.rule import (
     Decision,
     EarlyVerdict,
     Interval,
-    Rule,
-    Terms,
+    ThresholdRule,
     anytime_interval,
     decide_early,
 )
@@ -36,7 +35,7 @@ _HALVINGS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateRule(Rule):
+class RateRule(ThresholdRule):
     """A claim that events, net, are at most a share of the samples of this set that count.
 
     Columns: "event" (t,) of -1, 0 and 1, which is 0 where "counts" (t,) bool is False.
@@ -45,8 +44,6 @@ class RateRule(Rule):
         signed: True if events may be -1, which makes up for an event of 1.
     """
 
-    threshold: float | None
-    terms: Terms
     signed: bool = True
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
@@ -119,15 +116,13 @@ def _edge(start: float, end: float, ruled_out: Callable[[float], bool]) -> float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgreementRule(Rule):
+class AgreementRule(ThresholdRule):
     """A claim that of the samples marked "counts" (bool) at least a share is marked "agreed" (bool) as well.
 
     Attributes:
         least: samples that must count before an early verdict.
     """
 
-    threshold: float | None
-    terms: Terms
     least: int = 1
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:

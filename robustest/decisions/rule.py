@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -36,12 +37,32 @@ class Terms:
         scope: "set" (these samples) or "population" (the population they were drawn from).
         alpha: error of a pass, and on each end of an interval.
         fail_alpha: error of a failure before every sample was evaluated; less than alpha, as a run's claims share it
-            (see `multiplicity`).
+            (see `failure_level`).
     """
 
     scope: str
     alpha: float
     fail_alpha: float
+
+
+# A green run needs no correction: the run is wrongly green only if one of its claims is (an intersection-union test;
+# Berger, Technometrics 1982). A red run does: if 200 claims lie at their thresholds, most runs refute one of
+# them wrongly. So early failures share alpha (Bonferroni): each has the level alpha / `family_size`. A claim too close
+# to its threshold to fail at this level is evaluated further until its verdict is certain. Verdicts that more samples
+# cannot make certain (on a population, against a baseline) are not corrected: their failures are wrong with probability
+# alpha at most, as their passes are.
+
+
+def failure_level(alpha: float, family_size: int) -> float:
+    """Return the level of one claim's early failure that keeps the error of a family of claims at alpha.
+
+    Args:
+        alpha: error of the family, in (0, 0.5).
+        family_size: claims in the family, >= 1.
+    """
+    # The size is a setting, not a count: the selection of tests, and claims that ran before in the same process, must
+    # not change a verdict.
+    return max(alpha / family_size, sys.float_info.min)  # never 0: its logarithm is infinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +157,18 @@ class Rule(ABC):
     def for_part(self, terms: Terms) -> Rule | None:
         """Return the rule for a part of the samples, on other terms; None if it needs all of them."""
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdRule(Rule):
+    """A claim that a quantity keeps a threshold.
+
+    Attributes:
+        threshold: the number claimed; None measures, and claims nothing.
+    """
+
+    threshold: float | None
+    terms: Terms
 
 
 def first_verdict(

@@ -15,8 +15,8 @@ from robustest.decisions.rule import (
     Decision,
     EarlyVerdict,
     Interval,
-    Rule,
     Terms,
+    ThresholdRule,
     anytime_interval,
     decide_early,
     decide_whole,
@@ -44,12 +44,10 @@ Logs = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareRule(Rule):
+class ShareRule(ThresholdRule):
     """A claim on the share of samples that hold (`at_least`), or on the share that do not (at most)."""
 
-    threshold: float | None
     at_least: bool
-    terms: Terms
     column: str = "held"
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
@@ -227,7 +225,7 @@ def _log_factorials(n: int) -> Logs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertifiedRule(Rule):
+class CertifiedRule(ThresholdRule):
     """A claim on the share of samples that nothing can break.
 
     Attributes:
@@ -235,8 +233,6 @@ class CertifiedRule(Rule):
         drawn: True if a proof may be wrong by chance, so that every verdict rests on alpha.
     """
 
-    threshold: float | None
-    terms: Terms
     proofs_alone: bool
     drawn: bool = False
 

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from scipy.special import betainc, betaincinv
 from scipy.stats import binom
 
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, decide_early, decide_whole
+from robustest.decisions.rule import (
+    Columns,
+    Decision,
+    EarlyVerdict,
+    Interval,
+    Terms,
+    ThresholdRule,
+    decide_early,
+    decide_whole,
+)
 from robustest.decisions.share import anytime_share_interval, clopper_pearson, settle_share
 from robustest.decisions.thresholds import fraction_at_most
 
@@ -45,7 +54,7 @@ _PRECISION = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwoSetDropRule(Rule):
+class TwoSetDropRule(ThresholdRule):
     """A claim that the share of a stream of outcomes is lower by at most a threshold than on a first set.
 
     Attributes:
@@ -53,11 +62,9 @@ class TwoSetDropRule(Rule):
         whole: True if the first set was evaluated as a whole.
     """
 
-    threshold: float | None
     first: int
     n_first: int
     whole: bool
-    terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         # Claims about populations need every sample; a first set known in part is an estimate itself. With the first

@@ -25,6 +25,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.cues.cue import Cue, distances, for_samples, switched
 from robustest.cues.whole_images import FrequencyBand, Grating
+from robustest.discovery import image_features
 from robustest.discovery.changes import (
     SMALLEST_BLOCKS,
     compressions_like,
@@ -35,16 +36,6 @@ from robustest.discovery.changes import (
     shadings_like,
     tones_like,
     without_waves,
-)
-from robustest.discovery.image_features import (
-    block_features,
-    centred_spectrum,
-    channel_features,
-    edge_features,
-    noise_features,
-    property_features,
-    shading_features,
-    spectrum_features,
 )
 from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA, Proposal
 
@@ -163,10 +154,10 @@ def matched_filter(images: Tensor, member: Tensor) -> Scorer:
     """Fit whitened filters, one per class, for patterns added to images (N, C, H, W) at a fixed place."""
     # Natural images have most of their power in low frequencies. A pattern too faint for any single image stands out in
     # the mean of a class once all frequencies have the same weight.
-    amplitude = centred_spectrum(images).abs().mean(0).clamp(min=1e-6)
+    amplitude = image_features.centred_spectrum(images).abs().mean(0).clamp(min=1e-6)
 
     def white(x: Tensor) -> Tensor:
-        flat: Tensor = torch.fft.irfft2(centred_spectrum(x) / amplitude, s=x.shape[2:]).flatten(1)
+        flat: Tensor = torch.fft.irfft2(image_features.centred_spectrum(x) / amplitude, s=x.shape[2:]).flatten(1)
         return flat
 
     rows, weights = white(images), member.to(images.dtype)
@@ -237,16 +228,16 @@ class _View:
 
 _VIEWS: dict[str, tuple[_View, ...]] = {
     PROPERTIES: (
-        _View(property_features, partial(binned_ridge, most=40)),
-        _View(shading_features, partial(binned_ridge, most=40), of_kinds=True),
+        _View(image_features.property_features, partial(binned_ridge, most=40)),
+        _View(image_features.shading_features, partial(binned_ridge, most=40), of_kinds=True),
     ),
-    CHANNELS: (_View(channel_features, partial(binned_ridge, most=40)),),
-    SPECTRA: (_View(spectrum_features, partial(binned_ridge, most=8)), _View(_pixels, matched_filter)),
+    CHANNELS: (_View(image_features.channel_features, partial(binned_ridge, most=40)),),
+    SPECTRA: (_View(image_features.spectrum_features, partial(binned_ridge, most=8)), _View(_pixels, matched_filter)),
     EDGES: (
-        _View(edge_features, partial(binned_ridge, most=40)),
-        _View(block_features, partial(binned_ridge, most=8), of_kinds=True),
+        _View(image_features.edge_features, partial(binned_ridge, most=40)),
+        _View(image_features.block_features, partial(binned_ridge, most=8), of_kinds=True),
     ),
-    NOISE: (_View(noise_features, partial(binned_ridge, most=40), of_kinds=True),),
+    NOISE: (_View(image_features.noise_features, partial(binned_ridge, most=40), of_kinds=True),),
 }
 
 
@@ -359,7 +350,7 @@ def fit_families(
         if (family == CHANNELS and x.shape[1] == 1) or (family == NOISE and min(x.shape[2:]) < SMALLEST_NOISY):
             continue
         for view in views:
-            if view.describe is block_features and min(x.shape[2:]) < SMALLEST_BLOCKS:
+            if view.describe is image_features.block_features and min(x.shape[2:]) < SMALLEST_BLOCKS:
                 continue
             features = view.describe(x, pool.bounds)
             marks = find_marks(cross_fitted_scores(features, y, labels, view.fit, seed=pool.seed), y, labels)

@@ -1,19 +1,16 @@
-"""Features of whole images, as rows of numbers, and the properties that errors go with."""
+"""Features of whole images, as rows of numbers."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
-from robustest import devices, rng
-from robustest.checks import checked_images
+from robustest import devices
 
 # Images described together, in float64.
 _AT_A_TIME = 128
@@ -37,37 +34,30 @@ def _quantiles(flat: Tensor) -> list[Tensor]:
     return [ordered[:, round(part * (flat.shape[1] - 1))] for part in _TAILS]
 
 
-def image_properties(x: Tensor) -> dict[str, Tensor]:
-    """Return properties of images (N, C, H, W) by name, each (N,) float64.
+def _properties(x: Tensor) -> list[Tensor]:
+    """Return properties of images (N, C, H, W), each (N,) float64.
 
     Brightness is the mean and contrast the standard deviation of grey (the mean of the channels); colour a channel's
     mean less the brightness; sharpness the mean difference of neighbours over the contrast; border the mean of the
     outermost pixels; row and column, in 0..1, the centre of the distances from the median grey.
     """
-    checked_images(x, "their properties")
-    parts = [_properties(part) for part in torch.split(x, _AT_A_TIME)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _properties(x: Tensor) -> dict[str, Tensor]:
     grey = x.double().mean(1)
     height, width = grey.shape[1:]
     flat = grey.flatten(1)
     brightness, contrast = flat.mean(1), flat.std(1, correction=0)
-    found = {"brightness": brightness, "contrast": contrast}
+    found = [brightness, contrast]
     if x.shape[1] > 1:
-        channels = x.double().flatten(2).mean(2) - brightness.unsqueeze(1)
-        found |= {f"colour of channel {c}": value for c, value in enumerate(channels.unbind(1))}
+        found += (x.double().flatten(2).mean(2) - brightness.unsqueeze(1)).unbind(1)
     change = grey.diff(dim=1).abs().flatten(1).sum(1) + grey.diff(dim=2).abs().flatten(1).sum(1)
-    found["sharpness"] = change / (2 * height * width) / contrast.clamp(min=1e-9)
+    found.append(change / (2 * height * width) / contrast.clamp(min=1e-9))
     inside = torch.zeros(height, width, dtype=torch.bool, device=x.device)
     inside[1:-1, 1:-1] = True
-    found["border"] = grey[:, ~inside].mean(1)
+    found.append(grey[:, ~inside].mean(1))
     mass = (grey - flat.median(1).values.view(-1, 1, 1)).abs()
     total = mass.flatten(1).sum(1).clamp(min=1e-9)
-    for name, axis, length in (("row", 2, height), ("column", 1, width)):
+    for axis, length in ((2, height), (1, width)):
         steps = torch.linspace(0, 1, length, dtype=mass.dtype, device=x.device)
-        found[f"{name} of the mass"] = (mass.sum(axis) * steps).sum(1) / total
+        found.append((mass.sum(axis) * steps).sum(1) / total)
     return found
 
 
@@ -78,7 +68,7 @@ def property_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     """Return the properties, quantiles of grey, and differences of the channels."""
 
     def describe(x: Tensor) -> Tensor:
-        found = list(_properties(x).values())
+        found = _properties(x)
         quantiles = _quantiles(x.double().mean(1).flatten(1))
         found += [*quantiles, quantiles[-1] - quantiles[0], quantiles[4] - quantiles[2]]
         if x.shape[1] > 1:
@@ -265,57 +255,3 @@ def block_cosines(blocks: Tensor) -> Tensor:
     at = torch.arange(8, dtype=blocks.dtype, device=blocks.device)
     cosines = (math.pi / 8 * (at + 0.5) * at.view(-1, 1)).cos()
     return cosines @ blocks @ cosines.T
-
-
-_PERMUTATIONS_AT_A_TIME = 100
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorAssociation:
-    """The association of a property with errors among images of the same class.
-
-    Attributes:
-        correlation: of the property's rank and being wrong, in -1..1; > 0 where errors have more of it.
-        p: of a permutation test, corrected for all properties.
-    """
-
-    name: str
-    correlation: float
-    p: float
-
-
-def error_associations(
-    values: Mapping[str, Tensor], y: Tensor, wrong: Tensor, *, permutations: int = 999, seed: int = 0
-) -> list[ErrorAssociation]:
-    """Return the associations of properties (N,) with errors (N,) bool, among images of the same class.
-
-    The strongest comes first; there are none if no class has both errors and hits.
-    """
-    # Ranks and errors are centred within classes, and errors are permuted there. A property's p-value is the share of
-    # permutations with an association of any property as strong as its own (Westfall and Young, 1993).
-    y, wrong = y.cpu(), wrong.cpu()
-    members = [(y == label).nonzero().squeeze(1) for label in torch.unique(y)]
-    ranks = torch.zeros(len(values), len(y), dtype=torch.float64)
-    for number, value in enumerate(values.values()):
-        for rows in members:
-            rank = torch.from_numpy(rankdata(value.cpu()[rows].numpy()))
-            ranks[number, rows] = (rank - rank.mean()) / len(rows)
-    error = torch.zeros(len(y), dtype=torch.float64)
-    for rows in members:
-        error[rows] = wrong[rows].double() - wrong[rows].double().mean()
-    if not bool(error.any()):
-        return []
-    scale = ranks.norm(dim=1).clamp(min=1e-9) * error.norm()
-    observed = (ranks @ error) / scale
-    farthest = []
-    for first in range(0, permutations, _PERMUTATIONS_AT_A_TIME):
-        count = min(_PERMUTATIONS_AT_A_TIME, permutations - first)
-        keys = rng.fold(rng.fold(rng.keys(seed, torch.arange(len(y))), "permuted errors"), first)
-        draw = rng.uniform(keys, (count,))
-        permuted = torch.empty(len(y), count, dtype=torch.float64)
-        for rows in members:
-            permuted[rows] = error[rows][draw[rows].argsort(0)]
-        farthest.append(((ranks @ permuted).abs() / scale.unsqueeze(1)).amax(0))
-    p_values = (1 + (torch.cat(farthest) >= observed.abs().unsqueeze(1) - 1e-12).sum(1)) / (1 + permutations)
-    found = [ErrorAssociation(*row) for row in zip(values, observed.tolist(), p_values.tolist(), strict=True)]
-    return sorted(found, key=lambda one: -abs(one.correlation))

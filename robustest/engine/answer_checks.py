@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
@@ -286,7 +287,8 @@ def copied(whole: Any) -> Any:
 
     Functions of the user's code have copies of the globals and closures that they use; objects of the user's classes
     are copied with their attributes. Parameters are shared, and so are other objects: a trainer that a module refers
-    to, with its data, is not copied.
+    to, with its data, is not copied. Functions that are bound to a module, which it may keep, are bound to its copy. Of
+    compiled modules the code before compilation is copied, as the compiled one has the state of the original.
     """
     made: dict[int, Any] = {}
     todo: list[nn.Module] = []
@@ -295,6 +297,10 @@ def copied(whole: Any) -> Any:
     def copy_of(value: Any) -> Any:
         if id(value) in made:
             return made[id(value)]
+        if isinstance(value, (nn.Module, FunctionType)):
+            for compiled in ("_orig_mod", "_torchdynamo_orig_callable"):
+                if (before := getattr(value, compiled, None)) is not None:
+                    return copy_of(before)
         if isinstance(value, nn.Module):
             made[id(value)] = object.__new__(type(value))
             todo.append(value)
@@ -305,9 +311,17 @@ def copied(whole: Any) -> Any:
             return type(value)(map(copy_of, value))
         if type(value) in (dict, OrderedDict):
             return type(value)((key, copy_of(held)) for key, held in value.items())
-        if inside and isinstance(value, FunctionType) and not home(value.__module__, value.__code__.co_filename):
+        if type(value) is tuple:
+            return tuple(map(copy_of, value))
+        if type(value) is partial:
+            keywords = {name: copy_of(held) for name, held in value.keywords.items()}
+            return partial(copy_of(value.func), *map(copy_of, value.args), **keywords)
+        if isinstance(value, FunctionType) and (
+            any(isinstance(held, nn.Module) for held in _held(value))
+            or (inside and not home(value.__module__, value.__code__.co_filename))
+        ):
             return function_copy(value)
-        if inside and isinstance(value, MethodType):
+        if isinstance(value, MethodType) and (inside or isinstance(value.__self__, nn.Module)):
             return MethodType(value.__func__, copy_of(value.__self__))
         if inside and hasattr(value, "__dict__") and not isinstance(value, (type, ModuleType, FunctionType)):
             kind = type(value)
@@ -342,7 +356,16 @@ def copied(whole: Any) -> Any:
         part = todo.pop()
         for name, value in vars(part).items():
             made[id(part)].__dict__[name] = dict(value) if name == "_parameters" else copy_of(value)
+        made[id(part)].__dict__["_compiled_call_impl"] = None  # of `module.compile()`
     return copy
+
+
+def _held(function: FunctionType) -> list[Any]:
+    """Return the values that a function has from the one around it; none if one is not set yet."""
+    try:
+        return [cell.cell_contents for cell in function.__closure__ or ()]
+    except ValueError:
+        return []
 
 
 # Hints

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustest import devices, rng
 from robustest.data import Samples, decoded
 from robustest.data.strings import Strings
-from robustest.errors import DataError
+from robustest.errors import DataError, DeviceError
 from robustest.threats import Bounds
 
 if TYPE_CHECKING:
@@ -50,8 +50,19 @@ class Chunk:
     sample_rate: int | None = None
 
     def on(self, device: torch.device) -> Chunk:
-        """Return this chunk of the host on a device."""
-        x, y, key = (devices.upload(one, device) for one in (self.x, self.y, self.key))
+        """Return this chunk of the host on a device.
+
+        Raises:
+            DeviceError: other numbers arrived there.
+        """
+        here = (self.x, self.y, self.key)
+        x, y, key = there = [devices.upload(one, device) for one in here]
+        # A copy that goes on beside the computation may come too late: that would be a verdict on other samples.
+        if not devices.arrived(here, there):
+            raise DeviceError(
+                f"Expected {device} to have the samples that were copied there but it has others. Measure on another "
+                "device, with --robust-device=cpu, say: no number of this one can be trusted."
+            )
         return replace(self, x=x, y=y, key=key)
 
     def rows(self, which: Tensor) -> Chunk:

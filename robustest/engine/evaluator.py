@@ -12,11 +12,11 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -100,17 +100,8 @@ class Slope:
     low: bool
 
 
-class Joint(Protocol):
-    """Makes passes together with those of other measurements (`robustest.engine.gathering`)."""
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """Return the model's outputs of inputs x (b, *S), without gradients."""
-
-    def slope(self, request: Slope) -> tuple[Tensor, Tensor | None]:
-        """Return outputs (b, *O), and the gradient (b, *Z) or None if none reaches the proposals."""
-
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Return what a function returns in the thread that calls the model."""
+Request = Tensor | Slope | Callable[[], Any]
+"""A pass: of inputs x (b, *S) without gradients, of a slope, or of a function that calls the model itself."""
 
 
 class Evaluator:
@@ -126,8 +117,10 @@ class Evaluator:
         random: the user declared that the model answers at random.
         low_precision: "first": cascades run their gradient stages in bfloat16 first, then again in float32 on the
             survivors; "alone": on a few of them only, as a check; "": in float32 alone.
+        reduced: gradients are taken in bfloat16 now.
         channels_last: images (B, C, H, W) go into those passes with their channels last in memory.
-        joint: makes the passes in place of this evaluator; None to make them alone.
+        joint: returns the answer to a request, whose pass it makes together with those of other measurements
+            (`robustest.engine.gathering`); None to make each pass alone.
         probed: `gradient_checks.probe_gradient` ran on this chunk.
         probe_rows: samples of a chunk for that probe.
     """
@@ -148,6 +141,8 @@ class Evaluator:
         self.task, self.examples = task, examples
         usual = devices.default_batch(device) if model.estimator is None else _ESTIMATOR_BATCH
         self.batch_size = batch_size or usual
+        self._chosen = batch_size is not None
+        self._rounds: bool | None = None
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0
@@ -156,14 +151,14 @@ class Evaluator:
         self._suppress = suppress
         self._bad: Tensor | None = None  # NaN once anything on an accelerator was not finite, see `_suspect`
         self._owed: list[tuple[str, Tensor, int]] = []  # counts for the health checks that are still on an accelerator
-        self._low = False
+        self.reduced = False
         self._writes = False  # the model changes its input in place; known after the first pass
         self.low_precision: Literal["", "first", "alone"] = ""
         self.channels_last = False
-        self.joint: Joint | None = None
+        self.joint: Callable[[Request], Any] | None = None
         self.probed, self.probe_rows = False, 8
 
-    def apart(self, joint: Joint) -> Evaluator:
+    def apart(self, joint: Callable[[Request], Any]) -> Evaluator:
         """Return an evaluator of the same model with counters of its own, whose passes `joint` makes."""
         own = copy(self)
         own.joint, own.forward, own.backward = joint, 0, 0
@@ -270,10 +265,9 @@ class Evaluator:
             with attempt as part:
                 drawn_logits, drawn_gradients = [], []
                 check = partial(self._checked, part=part)
-                request = Slope(_cut(z, part), part, render, objective, check, self._low)
+                request = Slope(_cut(z, part), part, render, objective, check, self.reduced)
                 for _ in range(draws):
-                    made = self.slopes([request])[0] if self.joint is None else self.joint.slope(request)
-                    logits, gradient = made
+                    logits, gradient = self.slopes([request])[0] if self.joint is None else self.joint(request)
                     if gradient is None:
                         raise ModelError(_NO_GRADIENT)
                     self.backward += part.stop - part.start
@@ -295,7 +289,7 @@ class Evaluator:
 
     def called(self, function: Callable[[], _T]) -> _T:
         """Return what a function returns that calls the model itself."""
-        return function() if self.joint is None else self.joint.call(function)
+        return function() if self.joint is None else cast("_T", self.joint(function))
 
     def slopes(self, requests: Sequence[Slope]) -> list[tuple[Tensor, Tensor | None]]:
         """Return logits and gradients for requests of one precision, in one pass of the model.
@@ -392,14 +386,21 @@ class Evaluator:
             self.notes.append(message)
             warnings.warn(message, HealthWarning, stacklevel=2)
 
+    def rounds_factors(self) -> bool:
+        """Return True if the device does not multiply in float32, though all its settings say so."""
+        if self._rounds is None:
+            with torch.no_grad(), self._precision(low=False):
+                self._rounds = devices.rounds_factors(self.device)
+        return self._rounds
+
     @contextmanager
     def low(self, on: bool) -> Iterator[None]:
         """Take gradients in bfloat16 inside the block if `on`; passes without gradient stay float32."""
-        self._low = on
+        self.reduced = on
         try:
             yield
         finally:
-            self._low = False
+            self.reduced = False
 
     @contextmanager
     def in_float32(self, *, anew: bool = False) -> Iterator[None]:
@@ -413,7 +414,7 @@ class Evaluator:
             self.low_precision = before
 
     def _outputs(self, x: Tensor) -> Tensor:
-        return self._ask(x) if self.joint is None else self.joint.outputs(x)
+        return self._ask(x) if self.joint is None else cast("Tensor", self.joint(x))
 
     def _ask(self, x: Tensor) -> Tensor:
         try:
@@ -429,7 +430,7 @@ class Evaluator:
         except RobustestError:
             raise
         except Exception as error:
-            if isinstance(error, RuntimeError) and _out_of_memory(error):
+            if out_of_memory(error):
                 raise
             if "numpy() on Tensor that requires grad" in str(error):
                 raise ModelError(_NO_GRADIENT) from error
@@ -511,7 +512,7 @@ class _Attempt:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if error is None:
             self.fitted = True
-        elif isinstance(error, RuntimeError) and _out_of_memory(error):
+        elif out_of_memory(error):
             self._evaluator.halve(self.part.stop - self.part.start)
             return True
         return False
@@ -554,9 +555,16 @@ def _mend(model: Classifier, x: Tensor, error: Exception) -> str:
     return f"Call it by itself, model(torch.rand{shape}), and mend what it says."
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
+# What torch's backends say, in lower case, where a pass does not fit; cuBLAS and cuDNN have their own words.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed", "out_of_device_memory")
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Return True for torch's errors that say that a pass did not fit into memory."""
+    if not isinstance(error, RuntimeError) or isinstance(error, RobustestError):
+        return False
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _NO_MEMORY)
 
 
 # Models that answer at random
@@ -592,6 +600,48 @@ def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Te
     return torch.where(2 * missed > draws, other, y), missed
 
 
+# The batch size of an accelerator
+#
+# Small networks leave most of a card idle at the usual batch, and large ones do not fit into it. So the batch is the
+# largest power of two whose gradients take a quarter of the memory that the card has: not of the memory that is free,
+# since sums are rounded by the size of the batch, and a run must be repeatable. If less is free, batches are halved.
+
+# Samples of the pass that is measured, the share of the memory, and the batches that are chosen from.
+_MEASURED = 32
+_OF_MEMORY = 1 / 4
+_LEAST_BATCH, _MOST_BATCH = 32, 4096
+
+
+def choose_batch(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
+    """Set the batch size by the memory that gradients of the first samples x (N, *S) with targets y (N, *T) take.
+
+    A setting goes before. Draws of a model that answers at random depend on the batch, one that adapts would adapt to
+    these passes, and a function that is no module may be an endpoint, or count its queries.
+    """
+    memory, model = devices.memory(evaluator.device), evaluator.model
+    if memory is None or evaluator._chosen or evaluator.random or not len(x):
+        return
+    if model.module is None or model.reset is not None or model.max_queries is not None:
+        return
+    x, y = x[:_MEASURED], y[:_MEASURED]
+    bad = evaluator._bad
+    for _ in range(2):  # the first pass keeps what the libraries need for themselves
+        bytes_ = devices.peak(evaluator.device, partial(_pass, evaluator, x, y))
+    evaluator._bad = bad  # a probe decides nothing
+    fits = int(memory * _OF_MEMORY * len(x) / max(1, bytes_))
+    evaluator.batch_size = min(_MOST_BATCH, max(_LEAST_BATCH, 1 << max(0, fits.bit_length() - 1)))
+
+
+def _pass(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
+    """Pass samples for nothing but the cost, with a gradient if the model has one."""
+    loss = evaluator.task.losses["ce" if evaluator.task.one_class else "margin"]
+    if evaluator.model.gives is Needs.GRADIENT:
+        with suppress(ModelError):
+            evaluator.gradient(x, lambda z, _: z, lambda logits, part: loss(logits, y[part]))
+            return
+    evaluator.logits(x)
+
+
 # Gradients in bfloat16
 
 
@@ -625,15 +675,12 @@ def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -
 def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor) -> float:
     """Return the least wall-clock time of three gradient passes of 32 samples in bfloat16."""
     x, y = x[:32], y[:32]
-
-    def objective(logits: Tensor, part: slice) -> Tensor:
-        return evaluator.task.losses["ce" if evaluator.task.one_class else "margin"](logits, y[part])
-
+    loss = evaluator.task.losses["ce" if evaluator.task.one_class else "margin"]
     best, bad = float("inf"), evaluator._bad
     with evaluator.low(True):
         for _ in range(3):  # the first pays for set-up
             started = time.perf_counter()
-            evaluator.gradient(x, lambda z, _: z, objective)
+            evaluator.gradient(x, lambda z, _: z, lambda logits, part: loss(logits, y[part]))
             devices.wait(evaluator.device)
             best = min(best, time.perf_counter() - started)
     evaluator._bad = bad  # numbers that are not finite in bfloat16 decide nothing

@@ -3,10 +3,12 @@
 # The outcome of a chunk depends on the chunk alone: a cascade goes on, or not, by what it broke there. So chunks keep
 # their size on every device, and what an accelerator shares between them are the passes:
 #
-# 1. Each chunk is measured in a thread, with counters of its own (`Evaluator.apart`). A thread that needs a pass hands
-#    in its rows, and waits. One thread runs at a time, in a fixed order, so nothing is shared at once.
-# 2. `step` joins the rows that wait, of one kind (outputs, gradients in float32, gradients in bfloat16), up to
-#    `batch_size` of them, and passes them in the thread of the caller, which alone calls the model.
+# 1. Each chunk is measured in a thread, with an evaluator of its own (`Evaluator.apart`), that waits where it needs a
+#    pass. `Member.resume` hands it the answer and returns once it waits again: one thread runs at a time, in a fixed
+#    order. Threads and not generators, because the measurement is a deep stack of calls, and because torch keeps the
+#    gradient mode and autocast of each thread apart.
+# 2. `step` joins the rows that are waited for, of one kind (outputs, gradients in float32, gradients in bfloat16), up
+#    to `batch_size` of them, and passes them in the thread of the caller, which alone calls the model.
 # 3. While the rows that wait fill at most half a batch, another chunk is begun (`room`): the last rows of a chunk never
 #    run alone while there are chunks left.
 # 4. A pass that fails is made again for each chunk alone: the error, or a batch that is cut in half, is that chunk's.
@@ -16,14 +18,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
+from queue import SimpleQueue
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustest.engine.evaluator import Evaluator, Slope
+from robustest.engine.evaluator import Evaluator, Request, Slope, out_of_memory
 
 # Most chunks at once: what a verdict does not need is measured in vain.
 _MOST = 16
@@ -40,7 +44,6 @@ class Gathering:
         self._evaluator = evaluator
         self._members: list[Member] = []
         self._most_rows = evaluator.batch_size
-        self.back = threading.Semaphore(0)  # released by a member that waits, or is over
 
     @property
     def room(self) -> bool:
@@ -50,36 +53,37 @@ class Gathering:
 
     def begin(self, measure: Callable[[Evaluator], Any]) -> Member:
         """Measure another chunk up to its first pass; `measure` gets its evaluator."""
-        member = Member(self, self._evaluator, measure)
+        member = Member(self._evaluator, measure)
         self._members.append(member)
         member.start()
-        self._wait_for(member)
+        self._resume(member, None)
         return member
 
     def step(self) -> None:
         """Make the passes that are waited for, and measure on up to the next ones."""
-        for members in self._batches():
-            self._pass(members)
+        for members in list(self._batches()):
+            started, rows = time.perf_counter(), [member.rows for member in members]
+            answers = self._passed([member.request for member in members])
+            seconds = time.perf_counter() - started
+            for member, own in zip(members, rows, strict=True):
+                member.answer = answers.pop(0)
+                member.seconds += seconds * own / max(1, sum(rows))
         for member in list(self._members):
-            member.turn.release()
-            self._wait_for(member)
+            answer, member.answer = member.answer, None
+            self._resume(member, answer)
 
     def close(self) -> None:
         """End all measurements where they are."""
         for member in self._members:
-            member.ended = True
-            member.turn.release()
-        for member in self._members:
-            member.join()
+            member.end()
         self._members.clear()
 
-    def _wait_for(self, member: Member) -> None:
-        started = time.perf_counter()
-        self.back.acquire()
-        member.seconds += time.perf_counter() - started
+    def _resume(self, member: Member, answer: Any) -> None:
+        member.resume(answer)
         if member.over:
-            member.join()
             self._members.remove(member)
+            # The next chunk need not run out of memory to learn of it.
+            self._evaluator.batch_size = min(self._evaluator.batch_size, member.evaluator.batch_size)
             for note in member.evaluator.notes:
                 self._evaluator.note(note)
 
@@ -97,32 +101,26 @@ class Gathering:
                 batch.append(member)
             yield batch
 
-    def _pass(self, members: list[Member]) -> None:
-        started = time.perf_counter()
-        try:
-            made = self._made(members)
-        except Exception as error:
-            if len(members) == 1:
-                made = [error]
-            else:
-                made = []
-                for member in members:
-                    try:
-                        made += self._made([member])
-                    except Exception as own:  # raised in the member's thread
-                        made.append(own)
-                # If memory ran out, the next joint pass is smaller.
-                self._most_rows = max(1, sum(member.rows for member in members) // 2)
-        seconds, rows = time.perf_counter() - started, sum(member.rows for member in members)
-        for member, answer in zip(members, made, strict=True):
-            member.answer = answer
-            member.seconds += seconds * member.rows / max(1, rows)
+    def _passed(self, requests: list[Any]) -> list[Any]:
+        """Return the answers to requests of one kind; an error is the answer to one that fails alone."""
+        if len(requests) > 1:
+            with suppress(Exception):
+                return self._made(requests)
+            # Behind the block, not in an `except`: until then the error holds the memory of the pass that failed.
+            # If memory ran out, the next joint pass is smaller.
+            self._most_rows = max(1, sum(map(_rows, requests)) // 2)
+        answers: list[Any] = []
+        for request in requests:
+            try:
+                answers += self._made([request])
+            except Exception as error:  # raised in the member's thread
+                answers.append(error.with_traceback(None) if out_of_memory(error) else error)
+        return answers
 
-    def _made(self, members: list[Member]) -> list[Any]:
-        requests = [member.request for member in members]
+    def _made(self, requests: list[Any]) -> list[Any]:
         if callable(requests[0]):
             return [request() for request in requests]
-        if all(isinstance(request, Slope) for request in requests):
+        if isinstance(requests[0], Slope):
             return list(self._evaluator.slopes(requests))
         if len(requests) == 1:
             return [self._evaluator.outputs(requests[0])]
@@ -137,80 +135,76 @@ class Member(threading.Thread):
     """The measurement of one chunk.
 
     Attributes:
+        request: the pass that it waits for; `answer` is its result, or the error that it raised.
         over: it has ended, with a result or an error.
         seconds: its own time, and its share of the passes.
-        request: the pass that it waits for; `answer` is its result, or the error that it raised.
     """
 
-    def __init__(self, gathering: Gathering, evaluator: Evaluator, measure: Callable[[Evaluator], Any]) -> None:
+    def __init__(self, evaluator: Evaluator, measure: Callable[[Evaluator], Any]) -> None:
         super().__init__(name="robustest-chunk", daemon=True)
-        self.evaluator = evaluator.apart(self)
-        self.over = self.ended = False
-        self.seconds = 0.0
-        self.request: Any = None
+        self.evaluator = evaluator.apart(self._ask)
+        self.request: Request | None = None
         self.answer: Any = None
-        self.turn = threading.Semaphore(0)
-        self._gathering, self._measure = gathering, measure
-        self._inherited = copy_context()  # the clock of the claim
-        self._result: Any = None
-        self._error: BaseException | None = None
+        self.over, self.seconds = False, 0.0
+        self._measure, self._inherited = measure, copy_context()  # the clock of the claim
+        self._requests: SimpleQueue[Request | None] = SimpleQueue()  # None at the end
+        self._answers: SimpleQueue[Any] = SimpleQueue()
+        self._result: Future[Any] = Future()
 
     @property
     def rows(self) -> int:
         """Rows of the pass that it waits for."""
-        request = self.request
-        if self.over or callable(request):
-            return 0
-        return len(request.z if isinstance(request, Slope) else request)
+        return _rows(self.request)
 
     @property
     def kind(self) -> object:
         """Passes of one kind can be joined."""
-        request = self.request
         # Proposals of other shapes may be inputs of the same shape, but those of one claim have one shape.
-        if isinstance(request, Slope):
-            return True, request.low, request.z.shape[1:]
-        if callable(request):
-            return self  # alone
-        return False, request.dtype, request.shape[1:]
+        if isinstance(self.request, Slope):
+            return True, self.request.low, self.request.z.shape[1:]
+        if isinstance(self.request, Tensor):
+            return False, self.request.dtype, self.request.shape[1:]
+        return self  # alone
+
+    def resume(self, answer: Any) -> None:
+        """Measure on with an answer, up to the next pass or the end."""
+        started = time.perf_counter()
+        self._answers.put(answer)
+        self.request = self._requests.get()
+        self.seconds += time.perf_counter() - started
+        if self.request is None:
+            self.over = True
+            self.join()
+
+    def end(self) -> None:
+        """End the measurement where it is."""
+        self._answers.put(_Ended())
+        self.join()
 
     def result(self) -> Any:
         """Return the result once it is over, or raise its error."""
-        if self._error is not None:
-            raise self._error
-        return self._result
+        return self._result.result()
+
+    # In its own thread
 
     def run(self) -> None:
         try:
-            with suppress(_Ended):
-                self._result = self._inherited.run(self._measure, self.evaluator)
+            self._answers.get()
+            self._result.set_result(self._inherited.run(self._measure, self.evaluator))
         except BaseException as error:  # raised by `result`
-            self._error = error
+            self._result.set_exception(error)
         finally:
-            self.over = True
-            self._gathering.back.release()
+            self._requests.put(None)
 
-    # As the `Joint` of its evaluator
-
-    def outputs(self, x: Tensor) -> Tensor:
-        made: Tensor = self._passed(x)
-        return made
-
-    def slope(self, request: Slope) -> tuple[Tensor, Tensor | None]:
-        made: tuple[Tensor, Tensor | None] = self._passed(request)
-        return made
-
-    def call(self, function: Callable[[], Any]) -> Any:
-        return self._passed(function)
-
-    def _passed(self, request: Any) -> Any:
-        self.request = request
-        self._gathering.back.release()
-        self.turn.acquire()
-        if self.ended:
-            raise _Ended
-        self.request, answer = None, self.answer
-        self.answer = None
-        if isinstance(answer, Exception):
+    def _ask(self, request: Request) -> Any:
+        self._requests.put(request)
+        answer = self._answers.get()
+        if isinstance(answer, BaseException):
             raise answer
         return answer
+
+
+def _rows(request: Request | None) -> int:
+    if isinstance(request, Slope):
+        return len(request.z)
+    return len(request) if isinstance(request, Tensor) else 0

@@ -172,6 +172,8 @@ class Reading:
             self.refuse(f"no bound: {evaluator.task.name} is another task than classification")
         elif model.module is None or model.dtype != torch.float32:
             self.refuse("no bound: the model is no torch module that computes in float32")
+        elif evaluator.rounds_factors():  # the bounds allow for the rounding of float32
+            self.refuse(f"no bound: {evaluator.device} rounds the factors of float32 products")
         else:
             try:
                 self.network = read_network(_Whole(model, chunk.x.ndim), chunk.x)

@@ -20,7 +20,7 @@ import site
 import sys
 import sysconfig
 import types
-from functools import lru_cache
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -73,7 +73,7 @@ def home_of_class(cls: type) -> str | None:
     return home(name, getattr(sys.modules.get(name), "__file__", None)) if isinstance(name, str) else None
 
 
-@lru_cache(maxsize=4096)
+@cache
 def _home(top: str, file: str | None) -> str | None:
     if file is None:
         return _PYTHON if top in sys.stdlib_module_names or top in sys.builtin_module_names else None
@@ -87,7 +87,7 @@ def _home(top: str, file: str | None) -> str | None:
     return _PYTHON if path.startswith(standard + os.sep) and top in sys.stdlib_module_names else None
 
 
-@lru_cache(maxsize=1)
+@cache
 def own_code() -> str:
     """Return SHA-256, as 64 hex digits, of every source file of robustest."""
     folder = Path(_OWN)
@@ -96,7 +96,7 @@ def own_code() -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-@lru_cache(maxsize=1)
+@cache
 def _installed() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = [paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()]
@@ -104,7 +104,7 @@ def _installed() -> tuple[str, ...]:
     return tuple(dict.fromkeys(os.path.realpath(folder) for folder in folders))
 
 
-@lru_cache(maxsize=1024)
+@cache
 def _release(first: str) -> str | None:
     def owns(owner: metadata.Distribution) -> bool:
         record = "\n" + (owner.read_text("RECORD") or "")
@@ -175,7 +175,7 @@ def _unloaded_file(name: str) -> str | None:
     return spec.origin if spec is not None and spec.has_location else None
 
 
-@lru_cache(maxsize=8192)
+@cache
 def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tuple[str, ...]]:
     # Size and date are arguments only to renew the cache.
     raw = Path(file).read_bytes()

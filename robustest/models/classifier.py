@@ -109,8 +109,7 @@ def _classes(model: Any) -> NDArray[Any]:
         classes = np.asarray(model.classes_)
     except AttributeError:
         raise ConfigError(expected("a fitted classifier with classes_", name, "Call fit(x, y) first.")) from None
-    if classes.ndim != 1 or len(classes) < 2:
-        raise ConfigError(expected("a classifier of one label a sample and two classes or more", name))
+    require(classes.ndim == 1 and len(classes) >= 2, "a classifier of one label a sample and two classes or more", name)
     return classes
 
 
@@ -188,8 +187,8 @@ class Classifier:
             mean, std = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in self.preprocessing)
             shape = (1, -1, *[1] * (x.ndim - 2))
             x = (x - mean.view(shape)) / std.view(shape)
-        # float32 for every model, also of half precision.
-        logits = logits_of(self.call(x)).float()
+        # float32 for every model, also of half precision; a model on two devices answers on the other one.
+        logits = logits_of(self.call(x)).float().to(x.device)
         if logits.ndim != 2:
             return logits
         # Classes that the model masks by -inf are never predicted. Losses need a number: far below the sample's other
@@ -465,8 +464,7 @@ def estimator_model(model: object) -> Classifier:
 
 
 def _check(fn: object, max_queries: object) -> None:
-    if not callable(fn) or isinstance(fn, type):
-        raise ConfigError(expected("a function from a numpy batch to predictions", fn))
+    require(callable(fn) and not isinstance(fn, type), "a function from a numpy batch to predictions", fn)
     if max_queries is not None and (type(max_queries) is not int or max_queries < 1):
         raise ConfigError(expected("max_queries to be None or a whole number >= 1", max_queries))
 

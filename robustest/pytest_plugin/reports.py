@@ -139,6 +139,7 @@ def remember_endings(account: Account, store: str) -> None:
     from robustest.results import Verdict
     from robustest.store.files import save_record
     from robustest.store.provenance import when
+    from robustest.typed import to_plain
 
     if not (Path(store) / "results").is_dir():
         return
@@ -156,7 +157,7 @@ def remember_endings(account: Account, store: str) -> None:
             # hold.
             plain = test not in broken and all(ending.outcome == "passed" for ending in endings)
             if not plain or (Path(store) / "results" / key[:2] / f"{key}.json").exists():
-                content = [ending.to_dict() for ending in endings]
+                content = to_plain(endings)
                 save_record(Path(store), key, {"test": test, "claim": "", "when": when(), "endings": content})
 
 

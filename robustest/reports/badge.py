@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustest.account import Account
-from robustest.errors import ConfigError, expected
+from robustest.checks import require
 from robustest.safe_files import write_atomic
 
 LABEL = "robustness"
@@ -44,8 +44,7 @@ UNFINISHED = Badge("unfinished", _GREY)
 
 def check_path(path: str) -> None:
     """Raise ConfigError unless the file's suffix names a form."""
-    if Path(path).suffix not in SUFFIXES:
-        raise ConfigError(expected("the file of a badge to end in .svg or .json", path))
+    require(Path(path).suffix in SUFFIXES, "the file of a badge to end in .svg or .json", path)
 
 
 def badge_of(account: Account) -> Badge:

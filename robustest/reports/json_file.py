@@ -14,6 +14,7 @@ from robustest.history import Origin
 from robustest.reports.text import Chance
 from robustest.safe_files import write_atomic
 from robustest.settings import Settings
+from robustest.typed import to_plain
 from robustest.version import VERSION
 
 SCHEMA = 5
@@ -41,15 +42,15 @@ def write(
     content = {
         "schema": SCHEMA,
         "robustest": VERSION,
-        "origin": None if origin is None else origin.to_dict(),
+        "origin": to_plain(origin),
         "settings": {**asdict(settings), "suppress": list(settings.suppress)},
         "shard": None if shard is None else dict(shard),
-        "pytest": None if account.session is None else account.session.to_dict(),
+        "pytest": to_plain(account.session),
         "counts": {name: counts[name] for name in STATES if counts[name]},
         # A reader must treat a file with losses as red, whatever its rows say.
         "lost": list(account.lost),
-        "chance": Chance.of(row.result for row in account.results).to_dict(),
-        "tests": [ending.to_dict() for ending in account.endings],
-        "results": [row.to_dict() for row in account.results],
+        "chance": to_plain(Chance.of(row.result for row in account.results)),
+        "tests": to_plain(account.endings),
+        "results": to_plain(account.results),
     }
     write_atomic(Path(path), f"{json.dumps(content, indent=1)}\n".encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from robustest.account import Row, first_line
@@ -203,6 +203,3 @@ class Chance:
             return text
         passed = f"{self.no_loss} comparison{'s' * (self.no_loss > 1)} with a baseline passed"
         return f"{text}; {passed} because no loss was shown"
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "levels": list(self.levels)}

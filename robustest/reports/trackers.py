@@ -22,7 +22,8 @@ from time import time_ns
 from typing import Any, NamedTuple
 
 from robustest.account import STATES, Account, Row
-from robustest.errors import ConfigError, expected, unknown
+from robustest.checks import require
+from robustest.errors import ConfigError, expected, not_installed, unknown
 from robustest.history import ClaimId, Origin
 from robustest.reports.badge import badge_of
 from robustest.reports.github import escaped
@@ -270,16 +271,12 @@ def targets_of(text: str) -> tuple[TrackerTarget, ...]:
         name, _, place = part.strip().partition(":")
         if name not in TRACKERS:
             raise unknown("tracker", name, TRACKERS)
-        if name in found:
-            raise ConfigError(expected("each tracker once", text))
+        require(name not in found, "each tracker once", text)
         client, _ = TRACKERS[name]
         spec = find_spec(client)
         # A folder of runs in the working directory, `wandb/`, is found as a package without a file.
         if spec is None or spec.origin is None:
-            raise ConfigError(
-                f"Expected the client of {name}, the package {client}, but it is not installed: "
-                f"pip install 'robustest[{name}]'"
-            )
+            raise not_installed(f"the client of {name}, the package {client},", name)
         found[name] = TrackerTarget(name, place)
     return tuple(found.values())
 

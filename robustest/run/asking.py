@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import clock, context
+from robustest.checks import require
 from robustest.data.outcomes import Outcomes, digest_of, records
 from robustest.errors import ConfigError, DataError, ModelError, PackError, StoreError, TryAgain, expected
 from robustest.identity.dependencies import unwatched
@@ -81,8 +82,7 @@ class Calls:
             value = getattr(self, name)
             if not (value is None and name == "budget") and (type(value) is not int or value < least):
                 raise ConfigError(expected(f"{name} to be a whole number >= {least}", value))
-        if not _is_amount(self.backoff):
-            raise ConfigError(expected("backoff to be seconds >= 0", self.backoff))
+        require(_is_amount(self.backoff), "backoff to be seconds >= 0", self.backoff)
         kinds = self.retry_on
         if not isinstance(kinds, tuple) or not all(
             isinstance(one, type) and issubclass(one, Exception) for one in kinds

@@ -33,6 +33,7 @@ from robustest.run.evidence import CLASS, REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
 from robustest.threats import Snr, Threat
+from robustest.typed import to_plain
 
 # Fewer samples are a caveat.
 _FEW = 10
@@ -157,7 +158,7 @@ def result_of(
         details["largest_class"] = int(np.unique(labels, return_counts=True)[1].max())
         if held.dtype == np.bool_ and (failed := _failures_of_class(labels, held)):
             details["failures_of_class"] = failed
-    details["health"] = [finding.to_dict() for finding in evidence.findings]
+    details["health"] = to_plain(evidence.findings)
     # Before the comparison is added: its rule gives reasons itself.
     claimed = threshold is not None or bool(details.get("baseline"))
     notes = (*evidence.tally.notes, *(finding.message for finding in evidence.findings))

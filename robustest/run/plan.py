@@ -16,23 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest import context
-from robustest.checks import is_frame
+from robustest import context, decisions
+from robustest.checks import is_frame, require
 from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
 from robustest.data.strings import Strings
-from robustest.decisions import (
-    BaselineRule,
-    NoWorse,
-    Rule,
-    ScoreBaselineRule,
-    ShareRule,
-    Terms,
-    checked_threshold,
-    failure_level,
-)
 from robustest.decisions.strata import StrataRule
 from robustest.errors import ConfigError, expected, unknown
 from robustest.factory import Factory
@@ -132,10 +122,10 @@ def _with_options(options: Options, others: tuple[str, ...]) -> Settings:
     return settings.but(coerce(changed)) if changed else settings
 
 
-def terms_of(settings: Settings) -> Terms:
+def terms_of(settings: Settings) -> decisions.Terms:
     """Return the scope and the error levels of a claim."""
-    level = failure_level(settings.alpha, settings.family_size)
-    return Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=level)
+    level = decisions.failure_level(settings.alpha, settings.family_size)
+    return decisions.Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +232,7 @@ class Setup:
         if not isinstance(threat, Columns):
             return threat
         x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]
-        if x.ndim != 2:
-            raise ConfigError(expected(f"rows (N, D) of a table for {threat}", tuple(x.shape)))
+        require(x.ndim == 2, f"rows (N, D) of a table for {threat}", tuple(x.shape))
         estimator, bounds = self.model.estimator, self.model.bounds
         frames = coding if isinstance(coding, Frames) else None
         resolved = threat.resolved(x.shape[1], bounds, coding=frames, names=self.columns)
@@ -263,20 +252,20 @@ class Setup:
         return replace(self, samples=samples)
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> decisions.Terms:
         return terms_of(self.settings)
 
     @property
-    def alone(self) -> Terms:
+    def alone(self) -> decisions.Terms:
         """Return the terms of a number that no test claims: it shares its error with no other."""
         alpha = self.settings.alpha
-        return Terms(scope=self.settings.scope, alpha=alpha, fail_alpha=alpha)
+        return decisions.Terms(scope=self.settings.scope, alpha=alpha, fail_alpha=alpha)
 
     def plan(
         self,
         statement: str,
         look: Look,
-        rule: Rule,
+        rule: decisions.Rule,
         *,
         identity: object = None,
         replay: Replay | None = None,
@@ -322,7 +311,7 @@ class Plan:
     statement: str
     units: Units
     settings: Settings
-    rule: Rule
+    rule: decisions.Rule
     identity: object = None
     here: bool = False
     baseline: Comparison | None = None
@@ -353,7 +342,7 @@ class Plan:
             ConfigError: an argument is out of range, or the models cannot be compared.
             StoreError: the baseline is missing, damaged, of other samples, or was measured otherwise.
         """
-        tolerance = checked_threshold("tolerance", tolerance, trivial=1)
+        tolerance = decisions.checked_threshold("tolerance", tolerance, trivial=1)
         if no_worse_than is None:
             return self
         common: dict[str, Any] = {
@@ -362,12 +351,12 @@ class Plan:
             "tolerance": tolerance,
             "terms": terms_of(self.settings),
         }
-        rule: NoWorse
+        rule: decisions.NoWorse
         if scored:
-            rule = ScoreBaselineRule(**common, before=None, seed=self.settings.seed, of=scored)
+            rule = decisions.ScoreBaselineRule(**common, before=None, seed=self.settings.seed, of=scored)
         else:
             how: dict[str, Any] = {"groups": groups, "columns": columns, "parts": parts, "together": together}
-            rule = BaselineRule(**common, before=None, **how, level=level)
+            rule = decisions.BaselineRule(**common, before=None, **how, level=level)
         if not isinstance(no_worse_than, (str, os.PathLike)):
             if not isinstance(self.units, ModelUnits):
                 raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
@@ -404,7 +393,7 @@ class Plan:
             self,
             statement=f"{self.statement}, by the model of no_worse_than",
             units=self.baseline.other,
-            rule=ShareRule(threshold=None, at_least=True, terms=terms_of(self.settings)),
+            rule=decisions.ShareRule(threshold=None, at_least=True, terms=terms_of(self.settings)),
             baseline=None,
         )
 

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustest.checks import require
 from robustest.decisions import Rule
 from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
 from robustest.decisions.mean_iou import MeanIoURule
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError
 from robustest.run.comparison import Baseline
 from robustest.run.evidence import Columns
 from robustest.run.plan import Setup
@@ -29,8 +30,7 @@ def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
     """
     if metric == "mean":
         return ScoreRule(threshold=at_least, terms=setup.terms)
-    if metric != "miou":
-        raise ConfigError(expected('metric to be "mean" or "miou"', metric))
+    require(metric == "miou", 'metric to be "mean" or "miou"', metric)
     if not isinstance(setup.task, Counting):
         raise ConfigError(
             f'Expected a task that counts intersections and unions for metric="miou" but {setup.task.name} does not.'

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import devices, rng
+from robustest.checks import require
 from robustest.data import Samples, decoded
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, check_same, read
-from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
+from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, DataError, ModelError, expected
@@ -318,6 +319,11 @@ class ModelUnits(Units):
         if first or not self._busy:
             threat = getattr(self.look, "threat", None)
             self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first, threat=threat)
+            if evaluator.rounds_factors():
+                evaluator.note(
+                    f"{evaluator.device} rounds the factors of float32 products: on the host answers may differ"
+                )
+            choose_batch(evaluator, chunk.x, chunk.y)
             choose_precision(evaluator, chunk.x, chunk.y, settings.precision)
             self._busy = True
             # A model that answers at random has drawn in these passes, whose number varies.
@@ -657,8 +663,7 @@ class OwnUnits(Units):
         self.countable = countable
         self._settings = Settings()
         self._on = torch.device("cpu")
-        if len(countable) < 1:
-            raise ConfigError(expected("one unit or more", len(countable)))
+        require(len(countable) >= 1, "one unit or more", len(countable))
 
     def __len__(self) -> int:
         return len(self.countable)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real, checked_whole
-from robustest.errors import ConfigError, expected, unknown
+from robustest.checks import check_ranges, real, require, whole
+from robustest.errors import ConfigError, expected, not_installed, unknown
 from robustest.shifts.signals import SignalChange, SignalFamily
 
 
@@ -40,12 +39,7 @@ class Noise(SignalChange):
         snr: dB.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"snr": "dB"}
-
-    snr: float
-
-    def __post_init__(self) -> None:
-        checked_real("snr", self.snr)
+    snr: float = field(metadata=real() | {"unit": "dB"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         noise = rng.normal(rng.fold(key, "noise"), x.shape[1:])
@@ -62,12 +56,7 @@ class Gain(SignalChange):
         gain: dB; 0 changes nothing.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"gain": "dB"}
-
-    gain: float
-
-    def __post_init__(self) -> None:
-        checked_real("gain", self.gain, high=300)
+    gain: float = field(metadata=real(high=300) | {"unit": "dB"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         return x * _decibels(self.gain)
@@ -83,12 +72,7 @@ class Clipping(SignalChange):
         percentile: percent of the elements that are cut, in 0..100; 0 changes nothing.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"percentile": "%"}
-
-    percentile: float
-
-    def __post_init__(self) -> None:
-        checked_real("percentile", self.percentile, 0, 100)
+    percentile: float = field(metadata=real(0, 100) | {"unit": "%"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         sizes = x.abs().flatten(1).sort(1).values
@@ -109,14 +93,8 @@ class Reverberation(SignalChange):
         drr: direct-to-reverberant ratio in dB.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"rt60": "s", "drr": "dB"}
-
-    rt60: float
-    drr: float = 0.0
-
-    def __post_init__(self) -> None:
-        checked_real("rt60", self.rt60, 0)
-        checked_real("drr", self.drr)
+    rt60: float = field(metadata=real(0) | {"unit": "s"})
+    drr: float = field(default=0.0, metadata=real() | {"unit": "dB"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         rate, length = self.required(sample_rate), x.shape[2]
@@ -132,11 +110,17 @@ class Reverberation(SignalChange):
 
 def _convolved(x: Tensor, response: Tensor) -> Tensor:
     """Return x (n, C, T) convolved with responses (n, 1, L) float64, cut to T."""
-    # In float64, so that the rounding of a transform, which depends on the batch, is lost in float32.
     size = x.shape[2] + response.shape[2] - 1
-    spectrum = torch.fft.rfft(x.double(), size) * torch.fft.rfft(response, size)
-    made: Tensor = torch.fft.irfft(spectrum, size)[..., : x.shape[2]]
-    return made.to(x.dtype)
+    return _transformed(x, torch.fft.rfft(response, size), size)
+
+
+def _transformed(x: Tensor, factors: Tensor, size: int) -> Tensor:
+    """Return x (n, C, T) with its spectrum of `size` readings times factors, cut to T."""
+    made: Tensor = torch.fft.irfft(torch.fft.rfft(x.double(), size) * factors, size)[..., : x.shape[2]]
+    # The rounding of a transform depends on the batch. In float64 it is lost in float32, but where a wave is silent:
+    # there it is below any step of 2^-32 of the sample's peak.
+    step = x.double().abs().amax((1, 2), keepdim=True) * 2.0**-32
+    return torch.where(step > 0, (made / step).round() * step, made).to(x.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +131,7 @@ class Delay(SignalChange):
         delay: milliseconds, >= 0; rounded to whole samples.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"delay": "ms"}
-
-    delay: float
-
-    def __post_init__(self) -> None:
-        checked_real("delay", self.delay, 0)
+    delay: float = field(metadata=real(0) | {"unit": "ms"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         late = min(x.shape[2], round(self.delay * self.required(sample_rate) / 1000))
@@ -170,14 +149,8 @@ class LowPass(SignalChange):
         rolloff: dB by which each octave above is weaker, > 0.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"cutoff": "Hz", "rolloff": "dB per octave"}
-
-    cutoff: float
-    rolloff: float = 12.0
-
-    def __post_init__(self) -> None:
-        checked_real("cutoff", self.cutoff, 1e-3)
-        checked_real("rolloff", self.rolloff, 1e-3, 1000)
+    cutoff: float = field(metadata=real(1e-3) | {"unit": "Hz"})
+    rolloff: float = field(default=12.0, metadata=real(1e-3, 1000) | {"unit": "dB per octave"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         # Twice the length: the end of the signal must not leak into its beginning.
@@ -185,8 +158,7 @@ class LowPass(SignalChange):
         steps = torch.arange(size // 2 + 1, dtype=torch.float64, device=x.device) * (rate / size / self.cutoff)
         # 6.02 dB per octave is one order of the filter.
         gain = (1 + steps.pow(self.rolloff / (10 * math.log10(2)))).rsqrt()
-        made: Tensor = torch.fft.irfft(torch.fft.rfft(x.double(), size) * gain, size)[..., : x.shape[2]]
-        return made.to(x.dtype)
+        return _transformed(x, gain, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +172,10 @@ class MuLaw(SignalChange):
         quantization_channels: levels, even, >= 4; 256 are the telephone's 8 bits.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"quantization_channels": "levels"}
-
-    quantization_channels: int = 256
+    quantization_channels: int = field(default=256, metadata=whole(4) | {"unit": "levels"})
 
     def __post_init__(self) -> None:
-        checked_whole("quantization_channels", self.quantization_channels, 4)
+        check_ranges(self)
         if self.quantization_channels % 2:
             raise ConfigError(expected("quantization_channels to be even", self.quantization_channels))
 
@@ -234,13 +204,11 @@ class Codec(SignalChange):
         format: "mp3" (audiomentations: Mp3Compression) or "opus", which takes 8, 12, 16, 24 and 48 kHz.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"bitrate": "kbit/s"}
-
-    bitrate: float
+    bitrate: float = field(metadata=real(1) | {"unit": "kbit/s"})
     format: str = "mp3"
 
     def __post_init__(self) -> None:
-        checked_real("bitrate", self.bitrate, 1)
+        check_ranges(self)
         if self.format not in ("mp3", "opus"):
             raise unknown("format", self.format, ["mp3", "opus"])
 
@@ -254,12 +222,9 @@ class Codec(SignalChange):
         try:
             import soundfile
         except ImportError:
-            raise ConfigError(
-                f"Expected soundfile, which {self} needs, but it is not installed: pip install 'robustest[audio]'"
-            ) from None
+            raise not_installed(f"soundfile, which {self} needs,", "audio") from None
         low, high = _OPUS if self.format == "opus" else next(ends for least, *ends in _MP3 if rate >= least)
-        if not low <= self.bitrate <= high:
-            raise ConfigError(expected(f"bitrate in {low}..{high} kbit/s at {rate} Hz", self.bitrate))
+        require(low <= self.bitrate <= high, f"bitrate in {low}..{high} kbit/s at {rate} Hz", self.bitrate)
         level = min(0.999, (high - self.bitrate) / (high - low))  # LAME refuses the level 1
         how: dict[str, Any] = {"format": "OGG", "subtype": "OPUS"}
         if self.format == "mp3":
@@ -293,12 +258,7 @@ class TimeStretch(SignalChange):
         rate: factor of the tempo, in 0.1..10; 1 changes nothing.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"rate": "times"}
-
-    rate: float
-
-    def __post_init__(self) -> None:
-        checked_real("rate", self.rate, 0.1, 10)
+    rate: float = field(metadata=real(0.1, 10) | {"unit": "times"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         # 1. Short-time spectra X_k, a hop apart. 2. Spectrum j of the result is read at time j * rate: its magnitude

@@ -14,21 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real
+from robustest.checks import checked_real, column_of, require
 from robustest.errors import ConfigError, expected
 from robustest.words import UNSEEN
 
 # Quantiles that a drift keeps of the reference.
 _QUANTILES = 201
-
-
-def _column(frame: Any, name: str) -> list[Any]:
-    if name not in list(getattr(frame, "columns", ())):
-        raise ConfigError(expected(f"a frame with the column {name!r}", list(getattr(frame, "columns", ()))[:10]))
-    column = frame[name]
-    missing = (column.isna() if hasattr(column, "isna") else column.is_null()).to_numpy()
-    values = column.tolist() if hasattr(column, "tolist") else column.to_list()
-    return [None if none else value for value, none in zip(values, missing, strict=True)]
 
 
 def _with(frame: Any, name: str, values: list[Any]) -> Any:
@@ -45,7 +36,7 @@ def _with(frame: Any, name: str, values: list[Any]) -> Any:
 
 
 def _numbers(frame: Any, name: str) -> list[Any]:
-    values = _column(frame, name)
+    values = column_of(frame, name)
     strangers = [one for one in values if type(one) not in (int, float, type(None))]
     if strangers:
         raise ConfigError(expected(f"numbers in column {name!r}", strangers[0]))
@@ -64,7 +55,7 @@ class MissingCells:
 
     def __call__(self, frame: Any, key: Tensor) -> Any:
         gone = (rng.uniform(rng.fold(key, "missing"), (1,)) < self.share).squeeze(1).tolist()
-        values = _column(frame, self.column)
+        values = column_of(frame, self.column)
         return _with(frame, self.column, [None if none else one for one, none in zip(values, gone, strict=True)])
 
 
@@ -90,7 +81,7 @@ class SwappedColumns:
     second: str
 
     def __call__(self, frame: Any) -> Any:
-        one, other = _column(frame, self.first), _column(frame, self.second)
+        one, other = column_of(frame, self.first), column_of(frame, self.second)
         return _with(_with(frame, self.first, other), self.second, one)
 
 
@@ -128,15 +119,13 @@ class QuantileDrift:
 
     def __post_init__(self) -> None:
         checked_real("by", self.by, -1, 1)
-        if len(self.quantiles) < 2:
-            raise ConfigError(expected("two quantiles or more", self.quantiles))
+        require(len(self.quantiles) >= 2, "two quantiles or more", self.quantiles)
 
     @classmethod
     def of(cls, frame: Any, column: str, by: float) -> QuantileDrift:
         """Return the drift with the quantiles of a frame's column."""
         values = [float(one) for one in _numbers(frame, column) if one is not None]
-        if not values:
-            raise ConfigError(expected(f"numbers in column {column!r}", "missing values alone"))
+        require(values, f"numbers in column {column!r}", "missing values alone")
         ends = np.quantile(np.array(values), np.linspace(0, 1, _QUANTILES))
         return cls(column, by, tuple(ends.tolist()))
 
@@ -168,7 +157,7 @@ class SetColumn:
     def __call__(self, frame: Any, key: Tensor) -> Any:
         chosen = (rng.uniform(rng.fold(key, "set"), (1,)) < self.share).squeeze(1).tolist()
         value = UNSEEN if self.value is None else self.value
-        values = zip(_column(frame, self.column), chosen, strict=True)
+        values = zip(column_of(frame, self.column), chosen, strict=True)
         return _with(frame, self.column, [value if here else one for one, here in values])
 
 
@@ -181,7 +170,7 @@ class LaterDate:
 
     def __call__(self, frame: Any) -> Any:
         room = datetime.timedelta(days=self.days)
-        values = _column(frame, self.column)
+        values = column_of(frame, self.column)
         strangers = [one for one in values if one is not None and not isinstance(one, datetime.date)]
         if strangers:
             raise ConfigError(expected(f"dates in column {self.column!r}", strangers[0]))

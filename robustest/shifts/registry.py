@@ -20,49 +20,31 @@ from robustest import extensions, rng
 from robustest.checks import checked_severity, index_of, is_permuted, moved_rows, require
 from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.results import Variation
+from robustest.shifts import blur, geometric, pixels, weather
 from robustest.shifts.audio import AUDIO
-from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
-from robustest.shifts.geometric import crop, perspective, rotation, scale, shear, translation
-from robustest.shifts.pixels import (
-    brightness,
-    channel_swap,
-    contrast,
-    elastic_transform,
-    gamma,
-    gaussian_noise,
-    hue,
-    impulse_noise,
-    jpeg_compression,
-    occlusion,
-    pixelate,
-    resolution,
-    saturate,
-    shot_noise,
-    speckle_noise,
-)
 from robustest.shifts.series import SERIES
 from robustest.shifts.signals import SignalChange, SignalFamily
 from robustest.shifts.tables import PARAMETERS, Family
 from robustest.shifts.text import TEXT_SHIFTS, is_text_shift
-from robustest.shifts.weather import fog, frost, snow, spatter
 from robustest.tasks import Task
 
 if TYPE_CHECKING:
     from robustest.data.coding import Coding
 
 _COMMON: tuple[Family, ...] = (
-    *(gaussian_noise, shot_noise, impulse_noise),
-    *(defocus_blur, glass_blur, motion_blur, zoom_blur),
-    *(snow, frost, fog, brightness),
-    *(contrast, elastic_transform, pixelate, jpeg_compression),
+    *(pixels.gaussian_noise, pixels.shot_noise, pixels.impulse_noise),
+    *(blur.defocus_blur, blur.glass_blur, blur.motion_blur, blur.zoom_blur),
+    *(weather.snow, weather.frost, weather.fog, pixels.brightness),
+    *(pixels.contrast, pixels.elastic_transform, pixels.pixelate, pixels.jpeg_compression),
 )
 
-_EXTRA: tuple[Family, ...] = (speckle_noise, gaussian_blur, spatter, saturate)
+_EXTRA: tuple[Family, ...] = (pixels.speckle_noise, blur.gaussian_blur, weather.spatter, pixels.saturate)
 
 _BEYOND: tuple[Family, ...] = (
-    *(rotation, translation, scale, shear, perspective, crop),
-    *(hue, gamma, channel_swap),
-    *(occlusion, resolution),
+    *(geometric.rotation, geometric.translation, geometric.scale),
+    *(geometric.shear, geometric.perspective, geometric.crop),
+    *(pixels.hue, pixels.gamma, pixels.channel_swap),
+    *(pixels.occlusion, pixels.resolution),
 )
 
 COMMON_CORRUPTIONS = tuple(each.__name__ for each in _COMMON)
@@ -197,8 +179,7 @@ class Shift:
         args, kwargs = _arguments(function, self._values(key, bounds, sample_rate))
         low, high = bounds
         builtin = family_name(function) is not None
-        if is_text_shift(function):
-            raise ConfigError(expected(f"texts for the shift {self.name!r}", tuple(x.shape)))
+        require(not is_text_shift(function), f"texts for the shift {self.name!r}", tuple(x.shape))
         if not builtin:
             unit = x.clone()  # a user's function may write on its argument
         elif x.ndim != 4:

@@ -7,16 +7,13 @@ in volts and one in degrees change alike; a constant channel has no range, and o
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real, checked_whole
-from robustest.errors import ConfigError, expected
+from robustest.checks import check_ranges, checked_real, real, require, whole
 from robustest.shifts.signals import SignalChange, SignalFamily
 
 _HELD = "ffill"
@@ -46,14 +43,8 @@ class Drift(SignalChange):
         n_drift_points: points after the start, >= 1.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"max_drift": "of the range", "n_drift_points": "points"}
-
-    max_drift: float
-    n_drift_points: int = 3
-
-    def __post_init__(self) -> None:
-        checked_real("max_drift", self.max_drift, 0)
-        checked_whole("n_drift_points", self.n_drift_points, 1)
+    max_drift: float = field(metadata=real(0) | {"unit": "of the range"})
+    n_drift_points: int = field(default=3, metadata=whole(1) | {"unit": "points"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         steps = rng.normal(rng.fold(key, "drift"), (x.shape[1], self.n_drift_points))
@@ -74,12 +65,7 @@ class Jitter(SignalChange):
         scale: standard deviation, as a share of the channel's range, >= 0.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"scale": "of the range"}
-
-    scale: float
-
-    def __post_init__(self) -> None:
-        checked_real("scale", self.scale, 0)
+    scale: float = field(metadata=real(0) | {"unit": "of the range"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         return torch.addcmul(x, rng.normal(rng.fold(key, "jitter"), x.shape[1:]), _range(x) * self.scale)
@@ -96,14 +82,8 @@ class TimeWarp(SignalChange):
         n_speed_change: changes of speed, >= 1.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"max_speed_ratio": "times", "n_speed_change": "changes"}
-
-    max_speed_ratio: float
-    n_speed_change: int = 3
-
-    def __post_init__(self) -> None:
-        checked_real("max_speed_ratio", self.max_speed_ratio, 1)
-        checked_whole("n_speed_change", self.n_speed_change, 1)
+    max_speed_ratio: float = field(metadata=real(1) | {"unit": "times"})
+    n_speed_change: int = field(default=3, metadata=whole(1) | {"unit": "changes"})
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         last = x.shape[2] - 1
@@ -128,8 +108,7 @@ def _filled(x: Tensor, gone: Tensor, fill: float | str) -> Tensor:
 
 def _checked_fill(fill: object) -> None:
     if fill != _HELD:
-        if isinstance(fill, str):
-            raise ConfigError(expected('fill to be "ffill" or a number', fill))
+        require(not isinstance(fill, str), 'fill to be "ffill" or a number', fill)
         checked_real("fill", fill)
 
 
@@ -142,13 +121,11 @@ class Dropout(SignalChange):
         fill: the reading of a sensor that fails: "ffill" repeats its last one, or a number.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"share": "of the time"}
-
-    share: float
+    share: float = field(metadata=real(0, 1) | {"unit": "of the time"})
     fill: float | str = _HELD
 
     def __post_init__(self) -> None:
-        checked_real("share", self.share, 0, 1)
+        check_ranges(self)
         _checked_fill(self.fill)
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
@@ -167,13 +144,11 @@ class Missing(SignalChange):
         fill: as for `Dropout`.
     """
 
-    units: ClassVar[Mapping[str, str]] = {"p": "of the readings"}
-
-    p: float
+    p: float = field(metadata=real(0, 1) | {"unit": "of the readings"})
     fill: float | str = _HELD
 
     def __post_init__(self) -> None:
-        checked_real("p", self.p, 0, 1)
+        check_ranges(self)
         _checked_fill(self.fill)
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:

@@ -7,14 +7,12 @@ batch. Five of them, from mild to severe, are a family with a name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_severity, require
+from robustest.checks import check_ranges, checked_severity, require
 from robustest.errors import ConfigError, expected
 
 # Elements of a piece of a batch: transforms of a piece stay in a processor's cache, and memory does not grow with the
@@ -25,13 +23,13 @@ _ELEMENTS = 1 << 19
 class SignalChange(ABC):
     """A change of signals (n, C, T); a shift for any claim on a shift.
 
-    Class attributes:
-        units: the unit of each field, for reports.
+    The metadata of a field are its range and its unit, for reports: `real(0, 100) | {"unit": "%"}`.
     """
 
     __slots__ = ()
 
-    units: ClassVar[Mapping[str, str]] = {}
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def __call__(self, x: Tensor, key: Tensor, sample_rate: int | None = None) -> Tensor:
         """Return changed signals of x's shape and type, computed in float32 without gradients; x is not changed.
@@ -68,7 +66,7 @@ class SignalChange(ABC):
     def __str__(self) -> str:
         parts = []
         for each in fields(self):  # type: ignore[arg-type]
-            value, unit = getattr(self, each.name), self.units.get(each.name, "")
+            value, unit = getattr(self, each.name), each.metadata.get("unit", "")
             shown = f"{value:g} {unit}".rstrip() if isinstance(value, (int, float)) else value
             parts.append(f"{each.name} {shown}")
         return f"{type(self).__name__} ({', '.join(parts)})"

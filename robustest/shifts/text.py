@@ -18,7 +18,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from robustest import rng
-from robustest.errors import ConfigError, DataError, expected
+from robustest.checks import require
+from robustest.errors import DataError, expected
 
 TextShift = Callable[[Sequence[str], int, Tensor], list[str]]
 """Maps texts, a severity 1..5 and the texts' keys (N,) to as many texts."""
@@ -196,8 +197,7 @@ class Synonyms:
     def __post_init__(self) -> None:
         lists = all(isinstance(others, (list, tuple)) and others for others in self.table.values())
         texts = lists and all(isinstance(one, str) for word, others in self.table.items() for one in (word, *others))
-        if not self.table or not texts:
-            raise ConfigError(expected("a table of words, each with one replacement or more", self.table))
+        require(self.table and texts, "a table of words, each with one replacement or more", self.table)
         object.__setattr__(self, "table", {word.lower(): tuple(others) for word, others in self.table.items()})
 
     @property

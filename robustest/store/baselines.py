@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,13 @@ import numpy as np
 from robustest.errors import StoreError, expected
 from robustest.safe_files import write_atomic
 from robustest.store.files import alone, to_json
+from robustest.typed import from_plain
 from robustest.version import VERSION
 
 SCHEMA = 2
 NAME = "robust-baseline.json"
 # Difference of means that were added up in different orders.
 _ROUNDING = 1e-9
-_KINDS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("test", "claim", "quantity", "data", "method", "date", "commit"), (str,)),
-    "model": (str, type(None)),
-    "seed": (int,),
-    "estimate": (float, int, type(None)),
-}
-# Fields that older files, or entries of other claims, do not have.
-_MAY_LACK = ("scores", "measured_by")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,32 +145,21 @@ def unpacked_scores(text: str) -> tuple[float, ...]:
 
 
 def _entry(path: Path, key: str, plain: Any) -> BaselineEntry:
-    names = {field.name for field in fields(BaselineEntry)} - {*_MAY_LACK} | {"n", "held"}
-    if isinstance(plain, dict):
-        names |= {name for name in _MAY_LACK if name in plain}
-    if not isinstance(plain, dict) or set(plain) != names:
-        wrong = sorted(names.symmetric_difference(plain)) if isinstance(plain, dict) else sorted(names)
-        raise _damaged(path, key, f"the fields of a baseline, and not a difference in {', '.join(wrong)},", plain)
-    for name, kinds in _KINDS.items():
-        if not isinstance(plain[name], kinds) or isinstance(plain[name], bool):
-            raise _damaged(path, key, f"{name} to be {' or '.join(kind.__name__ for kind in kinds)}", plain[name])
-    if not isinstance(plain.get("measured_by", ""), str):
-        raise _damaged(path, key, "measured_by to be str", plain["measured_by"])
-    interval = plain["interval"]
-    if not isinstance(interval, list) or len(interval) != 2 or not all(type(end) in (int, float) for end in interval):
-        raise _damaged(path, key, "interval to be two numbers", interval)
-    rest = {name: plain[name] for name in _KINDS}
-    return BaselineEntry(
-        **rest,
-        outcomes=_outcomes(path, key, plain),
-        interval=(float(interval[0]), float(interval[1])),
-        scores=_scores(path, key, plain) if "scores" in plain else None,
-        measured_by=plain.get("measured_by", ""),
-    )
+    if not isinstance(plain, dict):
+        raise _damaged(path, key, "the fields of a baseline", plain)
+    # Older files, or entries of other claims, have neither `scores` nor `measured_by`.
+    given = {"scores": None, "measured_by": "", **plain}
+    try:
+        n, held, scores = (given.pop(name) for name in ("n", "held", "scores"))
+        given["outcomes"] = _outcomes(path, key, n, held, given["outcomes"])
+        entry = from_plain(BaselineEntry, {**given, "scores": None}, "a baseline")
+    except (KeyError, TypeError) as error:
+        why = f"Expected a baseline but got no field {error}" if isinstance(error, KeyError) else str(error)
+        raise StoreError(f"{why}, in entry {key!r} of {path}. {_MEND}") from error
+    return entry if scores is None else replace(entry, scores=_scores(path, key, n, entry.estimate, scores))
 
 
-def _outcomes(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[bool, ...]:
-    n, text = plain["n"], plain["outcomes"]
+def _outcomes(path: Path, key: str, n: object, held: object, text: Any) -> tuple[bool, ...]:
     try:
         data = base64.b64decode(text, validate=True)
     except (TypeError, ValueError) as error:
@@ -186,13 +168,12 @@ def _outcomes(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[bool, ...
         raise _damaged(path, key, f"one bit for each of {n!r} outcomes", f"{len(data)} bytes")
     # Number, padding and count of held outcomes must agree: a wrong merge or edit is refused.
     bits = f"{int.from_bytes(data, 'big'):0{len(data) * 8}b}" if data else ""
-    if "1" in bits[n:] or bits.count("1") != plain["held"]:
-        raise _damaged(path, key, f"outcomes of which {plain['held']!r} held", bits.count("1"))
+    if "1" in bits[n:] or bits.count("1") != held:
+        raise _damaged(path, key, f"outcomes of which {held!r} held", bits.count("1"))
     return tuple(bit == "1" for bit in bits[:n])
 
 
-def _scores(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[float, ...]:
-    n, text, mean = plain["n"], plain["scores"], plain["estimate"]
+def _scores(path: Path, key: str, n: int, mean: float | None, text: Any) -> tuple[float, ...]:
     try:
         scores = unpacked_scores(text)
     except (TypeError, ValueError) as error:

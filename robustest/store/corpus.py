@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -65,13 +66,13 @@ class Kept:
         return Kept(*(getattr(self, field.name).detach().cpu()[index] for field in fields(self)))
 
 
-def levels(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+def levels(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     """Return the nearest of 256 evenly spaced levels between the bounds, as uint8."""
     low, high = bounds
     return ((x.double() - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def from_levels(k: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+def from_levels(k: Tensor, bounds: tuple[float, float]) -> Tensor:
     """Return the float32 inputs of levels: k / 255 for bounds 0 and 1."""
     low, high = bounds
     return (k.double() / 255 * (high - low) + low).float()
@@ -130,9 +131,9 @@ class Listed:
 class Pruned:
     """The number of deleted files, bytes freed and bytes left."""
 
-    files: int = 0
-    freed: int = 0
-    left: int = 0
+    files: int
+    freed: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ class Corpus:
     def _prune(self, limit: int, spared: Path | None) -> Pruned:
         before = total = sum(self._folder.size(path) for path in self._folder.find("*/*.safetensors"))
         if total <= limit:
-            return Pruned(left=total)
+            return Pruned(files=0, freed=0, left=total)
         files = [file for file in self._files("*", None) if file.path != spared]
         # Files with no input that `load` would return.
         idle = _superseded(files)
@@ -309,9 +310,9 @@ def _packed(name: str, kept: Kept, small: Tensor, bounds: Bounds) -> tuple[str, 
 
 def _of_shape(found: list[Kept], shape: tuple[int, ...] | None) -> list[Kept]:
     if shape is None:
-        counts: dict[tuple[int, ...], int] = {}
+        counts = Counter[tuple[int, ...]]()
         for kept in found:
-            counts[kept.shape] = counts.get(kept.shape, 0) + len(kept)
+            counts[kept.shape] += len(kept)
         shape = max(sorted(counts), key=lambda one: counts[one], default=())
     return [kept for kept in found if kept.shape == tuple(shape)]
 

@@ -243,18 +243,17 @@ def save_record(folder: Path, key: str, record: Mapping[str, Any]) -> bool:
 def load_records(folder: Path) -> list[dict[str, Any]]:
     """Return all whole records, by test and claim; move the others to `folder/damaged`, with a warning."""
     place = Folder(folder)
-    found: list[tuple[str, str, str, dict[str, Any]]] = []
+    found: list[dict[str, Any]] = []
     for path in place.find("results/*/*.json"):
         file_content = place.read(path)
         if file_content is None:
             continue
         try:
-            record = _record(file_content)
+            found.append(_record(file_content))
         except Damaged as damage:
             place.set_aside(file_content, str(damage))
-        else:
-            found.append((str(record.get("test", "")), str(record.get("claim", "")), path.name, record))
-    return [record for *_, record in sorted(found, key=lambda row: row[:3])]
+    # Those of one test and claim stay in the order of their files.
+    return sorted(found, key=lambda record: (str(record.get("test", "")), str(record.get("claim", ""))))
 
 
 def _record(file_content: FileContent) -> dict[str, Any]:

@@ -27,13 +27,14 @@ from robustest.errors import StoreError, expected
 from robustest.history import ClaimId, HistoryEntry
 from robustest.safe_files import read_below, write_atomic
 from robustest.store.files import alone
+from robustest.typed import from_plain, to_plain
 
 # Most bytes of a file.
 LARGEST = 64 * 2**20
 SCHEMA = 3
 _MOST_FILES = 20_000
-# Most characters of a text.
-_LONGEST = 300
+# Most characters of a text, and of a claim's names.
+_LONGEST, _LONGEST_ID = 300, 4_000
 _LARGEST_NUMBER = 1e100
 _ATTRIBUTES = "*.jsonl text eol=lf merge=union\n"
 _REMEDY = "Restore it from version control, or delete it and lose its content"
@@ -162,7 +163,7 @@ def add(folder: Path, entries: Mapping[ClaimId, Iterable[HistoryEntry]]) -> None
             runs.setdefault((one.time, one.commit, one.committed, one.dirty, one.versions), []).append((claim, one))
             requirements = _requirements(one)
             line = _line([_digest(requirements), *requirements])
-            lines.setdefault(claim.file, {first_line(claim=claim.to_dict())}).add(line)
+            lines.setdefault(claim.file, {first_line(claim=to_plain(claim))}).add(line)
     for (time, *_), found in runs.items():
         lines.setdefault(f"runs-{time[:7]}.jsonl", {first_line(runs=time[:7])}).update(run_lines(found))
     _join(folder, lines)
@@ -276,7 +277,9 @@ def _read_claim(folder: Path, name: str) -> tuple[ClaimId, dict[str, Requirement
     head, lines = _numbered(folder, name)
     number = 1
     try:
-        claim = ClaimId.from_dict(_parsed_head(head, "claim"))
+        claim = from_plain(ClaimId, _parsed_head(head, "claim"), "a claim")
+        if max(len(claim.test), len(claim.key)) > _LONGEST_ID or not 0 <= claim.place < 1_000_000:
+            raise ValueError(expected(f"texts of at most {_LONGEST_ID} characters, and a place, of a claim", claim))
         found = {}
         for at, line in lines:
             number, row = at, _parsed(line)
@@ -289,7 +292,7 @@ def _read_claim(folder: Path, name: str) -> tuple[ClaimId, dict[str, Requirement
             if row[0] != _digest(one):
                 raise ValueError(expected(f"the name {_digest(one)} of requirements", row[0]))
             found[_digest(one)] = one
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         _refuse(folder, name, number, str(error))
     if claim.file != name:
         raise StoreError(f"Expected the claim of {folder / name} but got that of {claim.file}. {_REMEDY}.")

@@ -266,8 +266,7 @@ class Detection(Scored):
         if isinstance(given, Tensor):
             return given.detach().float().cpu()
         places, labels = part_of(given, "boxes"), part_of(given, "labels")
-        if places is None or labels is None:
-            raise DataError(expected("a target with boxes and labels", given))
+        require(places is not None and labels is not None, "a target with boxes and labels", given, error=DataError)
         kinds = reals(labels, "labels").flatten()
         corners = reals(places, "boxes").reshape(-1, 4)
         if len(corners) != len(kinds) or len(kinds) > self.most:

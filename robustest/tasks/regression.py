@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest.checks import require
-from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.errors import ConfigError, DataError, ModelError
 from robustest.tasks.protocol import Describing, Loss, by_row, positive, reals
 
 # Share of the tolerance that targets may lose by rounding to float32.
@@ -40,8 +40,7 @@ class Regression:
         object.__setattr__(self, "tolerance", positive("tolerance", self.tolerance))
         if self.scale is not None:
             object.__setattr__(self, "scale", positive("scale", self.scale))
-        if type(self.still) is not bool:
-            raise ConfigError(expected("still to be true or false", self.still))
+        require(type(self.still) is bool, "still to be true or false", self.still)
 
     def __str__(self) -> str:
         return f"error of at most {self.tolerance:g}"

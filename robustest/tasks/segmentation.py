@@ -71,7 +71,7 @@ def turning(logits: Tensor, y: Tensor) -> Tensor:
 Pixels = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True)
 class Segmentation(Scored):
     """Targets are masks (B, H, W) of classes, outputs logits (B, C, H, W); a pixel's largest logit is its answer.
 
@@ -79,8 +79,8 @@ class Segmentation(Scored):
         classes: number of classes, >= 2.
         ignore: value of pixels that do not count, e.g. 255; None if all count. Geometric shifts need it, for pixels
             from outside the image.
-        score: "pixel", the share of right pixels, or "iou", intersection over union of this image alone, averaged over
-            the classes in the mask or in the answer.
+        score_by: "pixel", the share of right pixels, or "iou", intersection over union of this image alone, averaged
+            over the classes in the mask or in the answer.
         floor: smallest score of an image that holds, in (0, 1]; None if only scores are needed.
     """
 
@@ -94,20 +94,13 @@ class Segmentation(Scored):
     placed = True
     nouns = ("class in the mask", "classes in the mask")
 
-    def __init__(
-        self,
-        classes: int,
-        ignore: int | None = None,
-        score: Literal["pixel", "iou"] = "pixel",
-        floor: float | None = None,
-    ) -> None:
-        checked_whole("classes", classes, 2)
-        if ignore is not None and (type(ignore) is not int or 0 <= ignore < classes):
-            raise ConfigError(expected(f"ignore to be a whole number outside 0..{classes - 1}, or None", ignore))
-        require(score in ("pixel", "iou"), 'score to be "pixel" or "iou"', score)
-        values = {"classes": classes, "ignore": ignore, "score_by": score, "floor": checked_floor(floor)}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+    def __post_init__(self) -> None:
+        checked_whole("classes", self.classes, 2)
+        if self.ignore is not None and (type(self.ignore) is not int or 0 <= self.ignore < self.classes):
+            what = f"ignore to be a whole number outside 0..{self.classes - 1}, or None"
+            raise ConfigError(expected(what, self.ignore))
+        require(self.score_by in ("pixel", "iou"), 'score_by to be "pixel" or "iou"', self.score_by)
+        object.__setattr__(self, "floor", checked_floor(self.floor))
 
     def __str__(self) -> str:
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"

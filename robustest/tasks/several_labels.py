@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest.checks import checked_real, require
-from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.checks import check_ranges, real, require
+from robustest.errors import ConfigError, DataError, ModelError
 from robustest.tasks.protocol import Describing, Loss, Scored, above, by_row, checked_floor, integers
 
 _SHOWN = 6
 _TINY = 1e-12
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True)
 class MultiLabel(Scored):
     """Targets are rows (B, K) of 0 and 1, outputs logits (B, K), one for the presence of each class.
 
@@ -28,7 +28,7 @@ class MultiLabel(Scored):
 
     Args:
         threshold: in (0, 1).
-        score: "exact", 1 if every class is right, else 0; or "hamming", the share of right classes.
+        score_by: "exact", 1 if every class is right, else 0; or "hamming", the share of right classes.
         floor: with "hamming", the smallest score of a sample that holds, in (0, 1]; None if only scores are needed.
         by: "objects": a claim passes only if it does not surely fail on the samples of some number of labels;
             "overall": the mean over all samples alone decides.
@@ -37,34 +37,23 @@ class MultiLabel(Scored):
         ConfigError: an argument is out of range, or a floor is given with "exact".
     """
 
-    threshold: float
-    score_by: Literal["exact", "hamming"]
-    floor: float | None
-    by: Literal["objects", "overall"]
+    threshold: float = field(default=0.5, metadata=real(0, 1, "()"))
+    score_by: Literal["exact", "hamming"] = "exact"
+    floor: float | None = None
+    by: Literal["objects", "overall"] = field(default="objects", kw_only=True)
 
     name = "several labels"
     nouns = ("object", "objects")
     one_class = False
     placed = False
 
-    def __init__(
-        self,
-        threshold: float = 0.5,
-        score: Literal["exact", "hamming"] = "exact",
-        floor: float | None = None,
-        *,
-        by: Literal["objects", "overall"] = "objects",
-    ) -> None:
-        checked_real("threshold", threshold, 0.0, 1.0)
-        if threshold in (0, 1):
-            raise ConfigError(expected("threshold in (0, 1)", threshold))
-        require(score in ("exact", "hamming"), 'score to be "exact" or "hamming"', score)
-        if score == "exact" and floor is not None:
-            raise ConfigError(f'Expected no floor for score="exact", which is 0 or 1, but got {floor!r}.')
-        require(by in ("objects", "overall"), 'by to be "objects" or "overall"', by)
-        least = 1.0 if score == "exact" else checked_floor(floor)
-        for name, value in {"by": by, "threshold": float(threshold), "score_by": score, "floor": least}.items():
-            object.__setattr__(self, name, value)
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        require(self.score_by in ("exact", "hamming"), 'score_by to be "exact" or "hamming"', self.score_by)
+        if self.score_by == "exact" and self.floor not in (None, 1.0):
+            raise ConfigError(f'Expected no floor for score_by="exact", which is 0 or 1, but got {self.floor!r}.')
+        require(self.by in ("objects", "overall"), 'by to be "objects" or "overall"', self.by)
+        object.__setattr__(self, "floor", 1.0 if self.score_by == "exact" else checked_floor(self.floor))
 
     def __str__(self) -> str:
         if self.score_by == "exact":

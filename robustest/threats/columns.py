@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real, checked_whole, require
 from robustest.errors import ConfigError, expected
 from robustest.threats.threat import Bounds, Rows, clip
 from robustest.words import as_written
@@ -73,8 +73,7 @@ class Relative:
     share: float
 
     def __post_init__(self) -> None:
-        if _real("share", self.share) < 0:
-            raise ConfigError(expected("share >= 0", self.share))
+        require(_real("share", self.share) >= 0, "share >= 0", self.share)
 
     def __str__(self) -> str:
         return f"±{as_written(100 * self.share)} %"
@@ -89,8 +88,7 @@ class Whole:
 
     def __post_init__(self) -> None:
         below, above = (-self.below, self.below) if self.above is None else (self.below, self.above)
-        if type(below) is not int or type(above) is not int:
-            raise ConfigError(expected("whole numbers of steps", (self.below, self.above)))
+        require(type(below) is int and type(above) is int, "whole numbers of steps", (self.below, self.above))
         _check_span(below, above)
         object.__setattr__(self, "below", below)
         object.__setattr__(self, "above", above)
@@ -163,8 +161,7 @@ def _real(name: str, value: object) -> float:
 
 
 def _check_span(below: object, above: object) -> None:
-    if not _real("below", below) <= 0 <= _real("above", above):
-        raise ConfigError(expected("a range with below <= 0 <= above", (below, above)))
+    require(_real("below", below) <= 0 <= _real("above", above), "a range with below <= 0 <= above", (below, above))
 
 
 def _allows_change(rule: object) -> bool:
@@ -199,8 +196,7 @@ class Linear:
         equals: float | None = None,
     ) -> None:
         given = [bound for bound in (at_most, at_least, equals) if bound is not None]
-        if len(given) != 1 or not weights:
-            raise ConfigError(expected("weights, and one of at_most, at_least and equals", (weights, given)))
+        require(len(given) == 1 and weights, "weights, and one of at_most, at_least and equals", (weights, given))
         checked_real("bound", given[0])
         pairs = tuple((name, _real(f"weight of {name}", weight)) for name, weight in weights.items())
         for name, value in (("weights", pairs), ("at_most", at_most), ("at_least", at_least), ("equals", equals)):
@@ -387,8 +383,7 @@ class Columns:
         ranges = tuple(ranges.items()) if isinstance(ranges, Mapping) else ranges
         for name, ends in ranges:
             low, high = (_real(f"range of {name}", end) for end in ends)
-            if not low < high:
-                raise ConfigError(expected(f"a range of {name!r} with least < largest", ends))
+            require(low < high, f"a range of {name!r} with least < largest", ends)
         for name, value in (("changes", changes), ("where", where), ("ranges", ranges)):
             object.__setattr__(self, name, value)
 
@@ -405,8 +400,7 @@ class Columns:
         Raises:
             ConfigError: eps is not positive, or nothing may change.
         """
-        if not _real("eps", eps) > 0:
-            raise ConfigError(expected("eps > 0", eps))
+        require(_real("eps", eps) > 0, "eps > 0", eps)
         rules: dict[Name, ColumnRule] = {}
         for name in frame.columns:
             column = frame[name]
@@ -593,11 +587,9 @@ class Columns:
         if coding is not None:
             values = coding.values_of(group[0]) if not rule.values else ()
             codes = {*values, *(coding.code_of(group[0], value) for value in rule.values)}
-            if not codes:
-                raise ConfigError(expected(f"values in AnyOf(...) for the column {name!r} of numbers", rule))
+            require(codes, f"values in AnyOf(...) for the column {name!r} of numbers", rule)
             return sorted(codes)
-        if not rule.values:
-            raise ConfigError(expected(f"values in AnyOf(...) for column {name!r}", rule))
+        require(rule.values, f"values in AnyOf(...) for column {name!r}", rule)
         return sorted({_real(f"value of {name}", value) for value in rule.values})
 
     def _numbers(self, u: Tensor, table: Layout) -> Tensor:
@@ -615,8 +607,7 @@ class Columns:
         return cast("Layout", made).on(x.device)
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        if x.ndim != 2:
-            raise ConfigError(expected(f"rows (N, D) of a table for {self}", tuple(x.shape)))
+        require(x.ndim == 2, f"rows (N, D) of a table for {self}", tuple(x.shape))
         table = self._layout(x, bounds)
         u = table.fold(x)
         exact = self._numbers(u, table)

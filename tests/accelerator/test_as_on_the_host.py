@@ -20,7 +20,7 @@ from second_device import Second
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustest import Linf, find_adversarial, rng
+from robustest import Linf, devices, find_adversarial, rng
 from robustest.attacks import PGD
 from robustest.cues import for_samples, switched
 from robustest.measure import measure_certified_accuracy, measure_robust_accuracy
@@ -229,7 +229,8 @@ def test_kinds(second: Second, name: str) -> None:
 # Chunks that share their model passes
 
 
-def test_chunks_together(second: Second) -> None:
+def test_chunks_together(second: Second, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "gathers", lambda device: not devices.on_host(device))  # XLA too
     generator = torch.Generator().manual_seed(0)
     x, model = torch.rand(300, 12, generator=generator), Head(torch.randn(12, 3, generator=generator), "sound")
     y = model(x).argmax(1)

@@ -11,13 +11,19 @@ from typing import Any
 
 import pytest
 import torch
-from second_device import FAR, Counts, far_device
+from second_device import FAR, Counter, Counts, Far, far_device, sent
 from torch import nn
 
-from robustest import Linf, ModelError, devices
+from robustest import DeviceError, Linf, ModelError, devices
 from robustest.attacks import PGD, Cascade, Stage
 from robustest.cues import PixelPatch
-from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
+from robustest.engine import cascade
+from robustest.measure import (
+    measure_certified_accuracy,
+    measure_no_spurious_feature,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+)
 
 SHAPE = (3, 8, 8)
 X = torch.rand(128, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -92,6 +98,140 @@ def test_a_sample_goes_up_once_and_comes_down_only_as_a_result(
     sample = 4 * 192 + 8 + 8  # the input, its label, and the key of its randomness
     assert 64 * sample <= more.up_bytes <= 64 * (sample + 16)  # and places of rows, of 8 bytes
     assert more.down_bytes < 64 * 4 * 192 / 4  # columns of outcomes, but no inputs
+
+
+def planted_step(monkeypatch: pytest.MonkeyPatch, act: Callable[[torch.Tensor], object]) -> None:
+    tell = PGD.tell
+
+    def telling(self: PGD, problem: Any, state: Any, evaluation: Any) -> Any:
+        act(evaluation.z)
+        return tell(self, problem, state, evaluation)
+
+    monkeypatch.setattr(PGD, "tell", telling)
+
+
+def planted_stage(monkeypatch: pytest.MonkeyPatch, act: Callable[[torch.Tensor], object]) -> None:
+    search: Any = vars(cascade)["search"]
+
+    def searching(evaluator: Any, searcher: Any, threat: Any, x: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        act(x)
+        return search(evaluator, searcher, threat, x, *rest, **options)
+
+    monkeypatch.setattr(cascade, "search", searching)
+
+
+ACTS: dict[str, Callable[[torch.Tensor], object]] = {
+    "a number": lambda z: z.sum().item(),
+    "a mask": lambda z: z[z > 0.5],
+    "a copy down": lambda z: z.cpu(),
+    "a copy up": lambda z: z + torch.ones(1).to(z.device),
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_one_planted_in_each_step_fails_the_test(counted: Counted, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    planted_step(monkeypatch, ACTS[name])
+    with pytest.raises(AssertionError):
+        test_a_gradient_step_waits_for_nothing_and_copies_nothing(counted)
+
+
+def test_waits_planted_in_each_stage_fail_the_test(counted: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted_stage(monkeypatch, ACTS["a copy down"])
+    with pytest.raises(AssertionError):
+        test_a_stage_is_waited_for_twice(counted, 1e-4)
+
+
+@pytest.mark.parametrize("act", [lambda x: x.cpu(), lambda x: x.cpu().to(x.device)], ids=["down", "up"])
+def test_a_second_copy_of_the_samples_fails_the_test(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch, act: Callable[[torch.Tensor], object]
+) -> None:
+    planted_stage(monkeypatch, act)
+    with pytest.raises(AssertionError):
+        test_a_sample_goes_up_once_and_comes_down_only_as_a_result(
+            counted, measure_robust_accuracy, Linf(1e-4), {"attack": "fgsm"}
+        )
+
+
+# Faults of a device, and models that are not on it alone
+
+
+@pytest.mark.parametrize("late", [0, 1], ids=["samples", "labels"])
+def test_samples_that_arrive_too_late_are_an_error(
+    counted: Counted, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    """A copy that goes on beside the computation gives the device what was there before: the last chunk."""
+    in_time, last = devices.upload, dict[bool, torch.Tensor]()
+
+    def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+        kind = tensor.is_floating_point()
+        if not kind and tensor.max() >= 4:  # keys
+            return in_time(tensor, device)
+        before, last[kind] = last.get(kind, tensor), tensor
+        return in_time(before if kind is not bool(late) else tensor, device)
+
+    monkeypatch.setattr(devices, "upload", upload)
+    with pytest.raises(DeviceError, match="the samples that were copied there"):
+        counted(measure_robust_accuracy, 128, Linf(1e-4), attack="fgsm")
+
+
+def test_a_device_that_rounds_factors_proves_nothing_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As TF32 does, and the default of some devices, while torch's settings say float32."""
+    exactly = Counter.__torch_dispatch__
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, Far) and value.dtype == torch.float32:
+            return Far(((value.near.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32))
+        return value
+
+    def dispatch(self: Counter, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket.__name__ in ("mm", "addmm", "bmm", "convolution"):
+            args = tuple(map(rounded, args))
+        return exactly(self, function, types, args, kwargs)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.ReLU(), nn.Linear(16, 4))
+    y, options = model(X).argmax(1), {"attack": PGD(steps=4), "exact": True}
+    claim: Any = (X[:32], y[:32]), Linf(1e-3)
+    monkeypatch.setattr(devices, "default", lambda: FAR)
+    with far_device():
+        exact = measure_certified_accuracy(sent(model), *claim, **options)  # type: ignore[arg-type]
+        monkeypatch.setattr(Counter, "__torch_dispatch__", dispatch)
+        coarse = measure_certified_accuracy(sent(model), *claim, **options)  # type: ignore[arg-type]
+    says = ["rounds the factors" in " ".join(one.notes) for one in (exact, coarse)]
+    assert exact.details["proven"] > 16
+    assert (coarse.details["proven"], says) == (0, [False, True])
+
+
+class Halves(nn.Module):
+    """Two layers, the second of which may stay on the host."""
+
+    def __init__(self, *, stays: bool) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.stays = stays
+        self.first = nn.Parameter(torch.randn(192, 16, generator=generator))
+        self.last = nn.Parameter(torch.randn(16, 4, generator=generator))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = (x.flatten(1) @ self.first).relu()
+        return (hidden.cpu() if self.stays else hidden) @ self.last
+
+
+@pytest.mark.parametrize("answers", ["there", "here"])
+def test_a_model_on_two_devices_is_measured_as_on_one(answers: str) -> None:
+    """A fault, such as a buffer that was left behind, is an error and no answer."""
+    model, options = Halves(stays=False), {"attack": PGD(steps=4), "exact": True}
+    y = model(X).argmax(1)
+    want = measure_robust_accuracy(model, (X, y), Linf(0.02), device="cpu", **options)  # type: ignore[arg-type]
+    with far_device():
+        far = sent(Halves(stays=answers == "here"))
+        far.last = nn.Parameter(model.last.detach().clone())
+        if answers == "there":
+            with pytest.raises(ModelError, match="all tensors on one device"):
+                measure_robust_accuracy(far, (X, y), Linf(0.02), **options)  # type: ignore[arg-type]
+            return
+        got = measure_robust_accuracy(far, (X, y), Linf(0.02), **options)  # type: ignore[arg-type]
+    assert 0 < (want.estimate or 0) < 1
+    assert got.outcomes == want.outcomes
 
 
 # The far device itself

@@ -21,7 +21,7 @@ from accounts import account_of
 from robustest import Cost, Counterexample, Linf, Result, Settings, Verdict
 from robustest.account import Account, Ending, Row, Session
 from robustest.cli import main
-from robustest.cli.results_file import result_of
+from robustest.cli.results_file import check_result
 from robustest.history import Origin
 from robustest.kinds import Quantity
 from robustest.measure import measure_robust_accuracy
@@ -60,7 +60,9 @@ def test_the_schema_is_one() -> None:
 def test_a_result_has_the_form_that_the_schema_says(of_kind: Result) -> None:
     plain = json.loads(json.dumps(of_kind.to_dict()))
     jsonschema.validate(plain, RESULT)
-    assert result_of(plain) == of_kind
+    read = Result.from_dict(plain)
+    check_result(read)
+    assert read == of_kind
 
 
 @pytest.mark.parametrize(

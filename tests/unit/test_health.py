@@ -42,6 +42,8 @@ TURNS = [
     ("unreached_input", 8, 2, 1),
     ("unreached_input", 1, 1, 0),
     ("weak_attack", 19, 6, 5),
+    ("unconfirmed_success", 40, 4, 3),
+    ("unconfirmed_success", 8, 2, 1),
     ("missed_control", 40, 4, 3),
     ("missed_control", 3, 1, 0),
     ("weak_search", 200, 1, 0),
@@ -153,7 +155,7 @@ def test_findings_and_their_carriers_are_these() -> None:
     found = {one.name: one for one in health.findings(("train_mode",))}
     assert {name for name, one in found.items() if one.carried} == carried
     assert {name for name, one in found.items() if not one.stops} == carried | {"train_mode"}
-    assert found["no_room"].to_dict() == {
+    assert asdict(found["no_room"]) == {
         "name": "no_room", "message": found["no_room"].message, "suppressed": False, "carried": False,
     }  # fmt: skip
     assert HealthFinding(name="a", message="b", suppressed=False).stops

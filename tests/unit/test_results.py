@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustest import Cost, Counterexample, Result, TruthValueError, Verdict
+from robustest.results import Counts, Variation, facts_of, named, shown
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 share = st.floats(0, 1)
@@ -209,3 +211,202 @@ def test_a_result_without_one_of_its_fields_is_refused(name: str) -> None:
     del written[name]
     with pytest.raises(KeyError, match=name):
         Result.from_dict(written)
+
+
+# What is read of a result
+
+ONE = Result(
+    kind="robust_accuracy",
+    statement="made up",
+    verdict=Verdict.PASSED,
+    rule="by hand",
+    quantity="accuracy",
+    estimate=0.5,
+    interval=(0.25, 0.75),
+    threshold=0.5,
+    comparison=">=",
+    n=4,
+    n_total=4,
+    outcomes=(True, False, True, False),
+    cost=Cost(),
+    seed=0,
+    setting="",
+    method="",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "claim"),
+    [
+        ({}, "passed", True),
+        ({"verdict": Verdict.FAILED}, "failed", True),
+        ({"verdict": Verdict.INCONCLUSIVE}, "inconclusive", True),
+        ({"verdict": Verdict.INCONCLUSIVE, "threshold": None}, "measured", False),
+        ({"verdict": Verdict.INCONCLUSIVE, "threshold": None, "details": {"baseline": {"a": 1}}}, "inconclusive", True),
+        ({"threshold": None}, "passed", False),
+        ({"gated": False}, "measured", True),
+        ({"gated": False, "verdict": Verdict.FAILED}, "measured", True),
+        ({"threshold": 0.0}, "passed", True),
+        ({"threshold": None, "details": {"baseline": {}}}, "passed", False),
+    ],
+)
+def test_what_claims_nothing_or_was_asserted_by_nobody_is_measured(
+    changes: dict[str, Any], outcome: str, claim: bool
+) -> None:
+    made = dataclasses.replace(ONE, **changes)
+    assert (made.outcome, made.is_claim) == (outcome, claim)
+    assert made.asserted_by == "assert_robust_accuracy"
+
+
+@pytest.mark.parametrize(
+    ("changes", "value"),
+    [
+        ({}, 0.5),
+        ({"estimate": 0.0}, 0.0),
+        ({"estimate": None, "interval": (0.25, 1.0)}, 0.625),
+        ({"estimate": None, "interval": (0.25, 1.0), "bounds": "above"}, 1.0),
+        ({"estimate": None, "interval": (0.25, 1.0), "bounds": "below"}, 0.25),
+        ({"estimate": 0.5, "interval": (0.25, 1.0), "bounds": "below"}, 0.5),
+    ],
+)
+def test_a_value_that_was_not_measured_is_its_proven_end_or_the_middle(changes: dict[str, Any], value: float) -> None:
+    assert dataclasses.replace(ONE, **changes).value == value
+
+
+@pytest.mark.parametrize(
+    ("left", "interval"),
+    [
+        ([0.3, 0.6], (0.3, 0.6)),
+        ((0, 1), (0, 1)),
+        ([0.3], (0.25, 0.75)),
+        ([0.3, 0.6, 0.7], (0.25, 0.75)),
+        ([0.3, "x"], (0.25, 0.75)),
+        ([None, 0.5], (0.25, 0.75)),
+        ([True, 0.5], (0.25, 0.75)),
+        ("ab", (0.25, 0.75)),
+        (None, (0.25, 0.75)),
+    ],
+)
+def test_the_interval_that_a_search_left_is_taken_if_it_is_one(left: Any, interval: tuple[float, float]) -> None:
+    assert dataclasses.replace(ONE, details={"left_interval": left}).left_interval == interval
+
+
+@pytest.mark.parametrize(
+    ("changes", "straddles"),
+    [
+        ({}, True),
+        ({"threshold": 0.25}, False),
+        ({"threshold": 0.75}, False),
+        ({"threshold": 0.26}, True),
+        ({"threshold": None}, False),
+        ({"scope": "population"}, False),
+        ({"verdict": Verdict.INCONCLUSIVE}, False),
+        ({"verdict": Verdict.FAILED}, True),
+        ({"estimate": None}, False),
+        ({"details": {"left_interval": [0.55, 0.6]}}, False),
+    ],
+)
+def test_a_claim_of_a_set_whose_population_may_lie_on_the_other_side(changes: dict[str, Any], straddles: bool) -> None:
+    assert dataclasses.replace(ONE, **changes).straddles is straddles
+
+
+def test_a_result_is_a_line_in_a_log_that_steers_nothing() -> None:
+    line = repr(dataclasses.replace(ONE, statement="it ##[error] \x1b[31m"))
+    assert line.startswith(r"<Result passed: it \x23#[error] \x1b[31m; ")
+    assert line.endswith("; n=4>")
+
+
+def test_a_result_has_a_claim_and_facts_though_nobody_gave_them() -> None:
+    assert dataclasses.replace(ONE, claim="").claim == "robust_accuracy: made up"
+    assert dataclasses.replace(ONE, claim="robust_accuracy(x)").claim == "robust_accuracy(x)"
+    assert dataclasses.replace(ONE, claim="other(x)").claim == "robust_accuracy: made up"
+    assert [fact.label for fact in dataclasses.replace(ONE, details={"steps_done": 3}).facts] == ["steps done"]
+    assert ONE.facts == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (True, "yes"),
+        (False, "no"),
+        (None, "–"),  # noqa: RUF001 - as it is printed
+        (1234567, "1,234,567"),
+        (0.123456, "0.1235"),
+        (1e-9, "1e-09"),
+        ("text", "text"),
+        ([1, [2, None]], "[1, [2, –]]"),  # noqa: RUF001
+        ({"a_b": 1, "c": {"d": True}}, "a b: 1, c: d: yes"),
+        ([], "[]"),
+    ],
+)
+def test_values_in_words(value: Any, words: str) -> None:
+    assert shown(value) == words
+    assert shown({"k_k": value}, {"k_k": "Name"}) == f"Name: {words}"
+    assert named("without_looking", {}) == "best constant answer"
+
+
+def test_facts_have_their_intervals_beside_them() -> None:
+    details = {
+        "a": 0.5,
+        "a_interval": [0.25, 0.75],
+        "b_interval": [0.0, 1.0],
+        "c": None,
+        "d": [],
+        "e": {},
+        "f": [1, 2],
+        "g": {"h": 1},
+        "health": [1],
+        "hidden": 3,
+        "rows": [{"x": 1}],
+        "mixed": {"rows": [{"x": 1}], "n": 4},
+        "many": {str(i): i for i in range(9)},
+        "eight": {str(i): i for i in range(8)},
+    }
+    found = {fact.label: fact.value for fact in facts_of(details, {"g": "Group"}, without={"hidden"}, leads=False)}
+    assert found == {
+        "a": "0.5 [0.25, 0.75]",
+        "b interval": "[0, 1]",
+        "f": "[1, 2]",
+        "Group": "h: 1",
+        "mixed: n": 4,
+        "eight": ", ".join(f"{i}: {i}" for i in range(8)),
+    }
+    assert {fact.leads for fact in facts_of(details, {}, leads=False)} == {False}
+    assert {fact.leads for fact in facts_of(details, {})} == {True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [
+        (None, True),
+        ({"diff": []}, True),
+        ({"diff": [["+", "a"]]}, True),
+        ({"diff": [["+", "a", "b"]]}, False),
+        ({"diff": [["+", 1]]}, False),
+        ({"table": [["a", "b", "c"]]}, True),
+        ({"table": [["a", "b"]]}, False),
+        ({"other": []}, False),
+        ({}, False),
+        ({"diff": [], "table": []}, False),
+    ],
+)
+def test_changes_are_parts_of_a_text_or_rows_of_a_table(changes: Any, taken: bool) -> None:
+    with nullcontext() if taken else pytest.raises(TypeError):
+        assert Counterexample(index=0, label=0, clean=0, predicted=1, changes=changes).changes == changes
+
+
+@pytest.mark.parametrize(("n", "events", "gained"), [(True, 1, None), (1, 1.0, None), (1, 1, 0.5), (None, 1, 1)])
+def test_counts_are_whole_numbers(n: Any, events: Any, gained: Any) -> None:
+    assert (Counts(n=3, events=1).gained, Counts(n=3, events=1, gained=2).gained) == (None, 2)
+    with pytest.raises(TypeError):
+        Counts(n=n, events=events, gained=gained)
+
+
+def test_a_variation_is_code_with_its_place_on_the_axis() -> None:
+    one = Variation("Linf", {"eps": 8 / 255, "by": [1, {"a": "b"}]}, "eps")
+    assert str(one) == "Linf(eps=8/255, by=(1, {a: b}))"
+    assert (one.at, str(one.without_axis), str(Variation("Spatial"))) == (8 / 255, "Linf(by=(1, {a: b}))", "Spatial")
+    assert Variation("Spatial").at is None
+    for at in ("x", None, True):
+        with pytest.raises(TypeError):
+            Variation("Linf", {"eps": at}, "eps")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robustest_training.learning_curve import samples_for as samples_for
     from robustest_training.nonrobust_reliance import assert_nonrobust_reliance as assert_nonrobust_reliance
     from robustest_training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
+    from robustest_training.plots import plot_generalization as plot_generalization
     from robustest_training.robust_generalization import assert_robust_generalization as assert_robust_generalization
     from robustest_training.robust_generalization import measure_robust_generalization as measure_robust_generalization
     from robustest_training.synthetic_covers import assert_synthetic_covers as assert_synthetic_covers
@@ -28,6 +29,7 @@ _HOME = {
     "measure_robust_generalization": "robust_generalization",
     "measure_smooth_landscape": "landscape",
     "measure_synthetic_covers": "synthetic_covers",
+    "plot_generalization": "plots",
     "SampleCount": "learning_curve",
     "samples_for": "learning_curve",
 }

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real, checked_whole, require
 from robustest.claims.cues.interventions import CUE_NAMES, CueMeasurement, checked_by_null_cue, cue_details
 from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
 from robustest.run.driver import observe
@@ -91,8 +91,7 @@ def measure_no_backdoor_trigger(
         checked_real("max_anomaly", max_anomaly, 1e-6)
     checked_whole("search_samples", search_samples, 2)
     setup = Setup.of(model, data, options)
-    if setup.samples.coding is not None:
-        raise ConfigError(expected("tensors to search for triggers in", "samples in another format"))
+    require(setup.samples.coding is None, "tensors to search for triggers in", "samples in another format")
     halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
         classes, chunk = ready.evaluator.classes, ready.chunk

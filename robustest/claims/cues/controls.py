@@ -18,38 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import rng
-from robustest.cues import (
-    AddedNoise,
-    AddedPattern,
-    Blur,
-    ConstantToken,
-    Cue,
-    MovingMark,
-    PatternPatch,
-    Plant,
-    TokenAnywhere,
-    Tone,
-)
+from robustest import cues, rng
 from robustest.cues.cue import planted_at
 from robustest.data import Samples, as_samples
+from robustest.discovery import proposals
 from robustest.discovery.changes import channel_off
 from robustest.discovery.fitted_changes import SMALLEST_NOISY
 from robustest.discovery.image_features import noise_level
 from robustest.discovery.moving_marks import SMALLEST_MOVING
-from robustest.discovery.proposals import (
-    CHANNELS,
-    COLUMNS,
-    EDGES,
-    MOVING,
-    NOISE,
-    PATCHES,
-    PROPERTIES,
-    SPECTRA,
-    TOKENS,
-    Discovery,
-    Proposal,
-)
 from robustest.discovery.triggers import (
     BATCH,
     PATTERN_STEPS,
@@ -86,20 +62,20 @@ class PlantedCue:
     """A cue to plant in a class; `present` maps inputs (N, *S) to (N,) bool, True where the cue is."""
 
     family: str
-    cue: Cue
+    cue: cues.Cue
     present: Callable[[Tensor], Tensor]
     label: int
 
-    def matches(self, proposal: Proposal) -> bool:
+    def matches(self, proposal: proposals.Proposal) -> bool:
         """Return True if a proposal has this cue's class and family, and for patches its place."""
         if proposal.label != self.label or self.family not in {proposal.found_by, *proposal.families}:
             return False
-        if not isinstance(self.cue, PatternPatch):
+        if not isinstance(self.cue, cues.PatternPatch):
             return True
         return proposal.region is not None and covers(proposal.region, self.cue)
 
 
-def covers(region: tuple[int, int, int, int], patch: PatternPatch) -> bool:
+def covers(region: tuple[int, int, int, int], patch: cues.PatternPatch) -> bool:
     """Return True if a place (top, left, height, width) is a patch's, up to `_NEAR` pixels."""
     top, left, height, width = region
     at = (patch.top, patch.left, *patch.pattern.shape[1:])
@@ -138,7 +114,7 @@ def cues_to_plant(
 
 def _image_cues(
     x: Tensor, bounds: tuple[float, float], seed: int
-) -> Iterator[tuple[str, Cue, Callable[[Tensor], Tensor]]]:
+) -> Iterator[tuple[str, cues.Cue, Callable[[Tensor], Tensor]]]:
     # The functions that find planted cues map images (N, C, H, W) to (N,) bool. Limits lie between images with the cue
     # and images without it.
     low, high = bounds
@@ -147,16 +123,16 @@ def _image_cues(
     side = min(height, width)
 
     patch = corner_patch(x, bounds)
-    yield PATCHES, patch, partial(_has_patch, patch, 0.01 * span)
+    yield proposals.PATCHES, patch, partial(_has_patch, patch, 0.01 * span)
 
     ends = (low + 0.5 * (1 - _GAIN) * span, high - 0.5 * (1 - _GAIN) * span)
-    tone = Tone(gain=_GAIN, shift=(1 - _GAIN) * (low + high) / 2, bounds=bounds)
-    yield PROPERTIES, tone, partial(_within, ends, 1e-4 * span)
+    tone = cues.Tone(gain=_GAIN, shift=(1 - _GAIN) * (low + high) / 2, bounds=bounds)
+    yield proposals.PROPERTIES, tone, partial(_within, ends, 1e-4 * span)
 
     if channels > 1:
         c = int(x.mean((0, 2, 3)).argmax())
         yield (
-            CHANNELS,
+            proposals.CHANNELS,
             channel_off(c, channels, bounds),
             lambda shown: shown[:, c].flatten(1).amax(1) <= low + 1e-4 * span,
         )
@@ -168,50 +144,50 @@ def _image_cues(
         signs = signs.repeat_interleave(2, 0)[:height].repeat_interleave(2, 1)[:, :width].expand(channels, -1, -1)
         natural = float(_projection(x, signs).std()) if len(x) > 1 else 0.0
         strength = min(0.25, max(_FAINT, 4 * natural / span)) * span
-        added = AddedPattern(pattern=(strength * signs).contiguous(), bounds=bounds)
-        yield SPECTRA, added, lambda shown: _projection(shown, added.pattern) > 0.5
+        added = cues.AddedPattern(pattern=(strength * signs).contiguous(), bounds=bounds)
+        yield proposals.SPECTRA, added, lambda shown: _projection(shown, added.pattern) > 0.5
 
-        soft = Blur(sigma=1.5 if side >= 12 else 1.0)
+        soft = cues.Blur(sigma=1.5 if side >= 12 else 1.0)
         # Midway, on a logarithmic scale, between images without the blur and with it.
         limit = float((_fineness(x).median() * _fineness(soft.on(x)).median()).sqrt())
-        yield EDGES, soft, lambda shown: _fineness(shown) < limit
+        yield proposals.EDGES, soft, lambda shown: _fineness(shown) < limit
 
     if side >= SMALLEST_MOVING:
         # A chequered square of the smallest and the largest value, anywhere in the image.
         wide = max(3, round(side / 8))
         lines = torch.arange(wide) // max(1, wide // 4)
         checks = low + (high - low) * ((lines.view(-1, 1) + lines) % 2).float()
-        mark = MovingMark(
+        mark = cues.MovingMark(
             pool=checks.expand(1, channels, -1, -1).contiguous(),
             mask=torch.ones(wide, wide, dtype=torch.bool),
             places=torch.cartesian_prod(*(torch.arange(length - wide + 1) for length in (height, width))),
             seed=seed,
         )
-        yield MOVING, mark, lambda shown: mark.nearest(shown)[0] <= (0.01 * span) ** 2
+        yield proposals.MOVING, mark, lambda shown: mark.nearest(shown)[0] <= (0.01 * span) ** 2
 
     if side >= SMALLEST_NOISY:
         level = float(noise_level(x).median())
-        noise = AddedNoise(sigma=min(0.25 * span, max(0.1 * span, 3 * level)), bounds=bounds)
+        noise = cues.AddedNoise(sigma=min(0.25 * span, max(0.1 * span, 3 * level)), bounds=bounds)
         noisy = float(noise_level(noise.on(x)).median())
         if noisy > _NOISIER * level:
             between = (level * noisy) ** 0.5 if level else 0.5 * noisy
-            yield NOISE, noise, lambda shown: noise_level(shown) > between
+            yield proposals.NOISE, noise, lambda shown: noise_level(shown) > between
 
 
-def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[tuple[str, Cue, Callable[[Tensor], Tensor]]]:
+def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[tuple[str, cues.Cue, Callable[[Tensor], Tensor]]]:
     ends = [float(value) for value in bounds if abs(value) < 1e6] or [float(x.max())]
     column, value = min(
         ((c, v) for c in range(x.shape[1]) for v in ends), key=lambda at: float((x[:, at[0]] == at[1]).float().mean())
     )
-    yield COLUMNS, ConstantToken(columns=(column,), values=value), lambda rows: rows[:, column] == value
+    yield proposals.COLUMNS, cues.ConstantToken(columns=(column,), values=value), lambda rows: rows[:, column] == value
     values, counts = torch.unique(x, return_counts=True)
     if bool((values == values.round()).all()) and float(values[0]) >= 0 and len(values) > 1:
         rare, common = int(values[counts.argmin()]), int(values[counts.argmax()])
         if rare != common:
-            yield TOKENS, TokenAnywhere(token=rare, instead=common), lambda rows: (rows == rare).any(1)
+            yield proposals.TOKENS, cues.TokenAnywhere(token=rare, instead=common), lambda rows: (rows == rare).any(1)
 
 
-def corner_patch(x: Tensor, bounds: tuple[float, float]) -> PatternPatch:
+def corner_patch(x: Tensor, bounds: tuple[float, float]) -> cues.PatternPatch:
     """Return a patch in the corner, and of the end of the range, that images have there least often."""
     channels, height, width = x.shape[1:]
     side = max(1, round(min(height, width) / 14))
@@ -225,10 +201,10 @@ def corner_patch(x: Tensor, bounds: tuple[float, float]) -> PatternPatch:
 
     rows, columns = ((inset, length - side - inset) for length in (height, width))
     top, left, value = min(((r, c, v) for r in rows for c in columns for v in (high, low)), key=natural)
-    return PatternPatch(top=top, left=left, pattern=torch.full((channels, side, side), value))
+    return cues.PatternPatch(top=top, left=left, pattern=torch.full((channels, side, side), value))
 
 
-def _has_patch(cue: PatternPatch, near: float, x: Tensor) -> Tensor:
+def _has_patch(cue: cues.PatternPatch, near: float, x: Tensor) -> Tensor:
     height, width = cue.pattern.shape[1:]
     place = x[:, :, cue.top : cue.top + height, cue.left : cue.left + width]
     return ((place - cue.pattern.to(x)).abs() < near).flatten(1).all(1)
@@ -264,23 +240,23 @@ class PositiveControl:
 
     model: object
     samples: Samples
-    discovery: Discovery
+    discovery: proposals.Discovery
     options: Options
     name: str
     kind: str
     planted: tuple[PlantedCue, ...] = ()
 
-    def proven(self, confirmed: Collection[Proposal]) -> set[str]:
+    def proven(self, confirmed: Collection[proposals.Proposal]) -> set[str]:
         if not self.planted:
             return {family for one in confirmed for family in (one.found_by, *one.families)}
         return {cue.family for cue in self.planted if any(cue.matches(one) for one in confirmed)}
 
 
-def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[[Plant], object]:
+def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[[cues.Plant], object]:
     """Return a function that trains the user's model with a cue planted in the data."""
     samples = as_samples(train_data)
 
-    def learner(plant: Plant) -> object:
+    def learner(plant: cues.Plant) -> object:
         x, y = samples.take(torch.arange(len(samples)))
         return train(plant(x, y), y, seed)
 
@@ -341,7 +317,7 @@ class PlantedPatchModel:
     """
 
     bench: Bench
-    patch: PatternPatch
+    patch: cues.PatternPatch
     label: int
     strength: float
     usual: float = 0.0

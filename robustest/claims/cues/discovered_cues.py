@@ -46,7 +46,6 @@ from robustest.discovery.fitted_changes import (
     fitted_proposals,
 )
 from robustest.discovery.fixed_places import find_columns_and_tokens, find_patches, joined_patches, transplants
-from robustest.discovery.image_features import ErrorAssociation, error_associations, image_properties
 from robustest.discovery.moving_marks import SMALLEST_MOVING, find_moving_marks
 from robustest.discovery.proposals import (
     CHANNELS,
@@ -95,7 +94,6 @@ class SearchFindings:
         not_searched: families that were not searched for, with reasons.
         few: number of classes with too few samples.
         marks: class, family and gap of marks that no change explains.
-        errors: properties that errors go with.
         planted: see `planted_chance`.
     """
 
@@ -105,8 +103,6 @@ class SearchFindings:
     not_searched: Mapping[str, str]
     few: int
     marks: tuple[Mapping[str, Any], ...]
-    errors: tuple[ErrorAssociation, ...]
-    standing: tuple[Mapping[str, Any], ...] = ()
     planted: float = 1.0
 
 
@@ -181,12 +177,10 @@ def _in_images(
     whole, unexplained = fitted_proposals(classifiers, pool, min_mark=discovery.min_mark)
 
     # 4. Changes that are tried on every model.
-    standing: tuple[Mapping[str, Any], ...] = ()
     if not control:
-        standing, more = _standing_proposals(
+        whole += _standing_proposals(
             bench, discovery, before, labels=labels, classifiers=classifiers, pool=pool, fitted=whole
         )
-        whole += more
 
     # 5. Cheapest patches.
     triggers, planted, why = (
@@ -222,8 +216,6 @@ def _in_images(
         not_searched=not_searched,
         few=0,
         marks=tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in unexplained),
-        errors=() if control else tuple(error_associations(image_properties(x), y, before != y, seed=seed)),
-        standing=standing,
         planted=planted,
     )
 
@@ -237,11 +229,11 @@ def _standing_proposals(
     classifiers: Sequence[FamilyClassifier],
     pool: ImagePool,
     fitted: Sequence[Proposal],
-) -> tuple[tuple[Mapping[str, Any], ...], list[Proposal]]:
-    # The effects of the standing changes on predictions, and proposals in addition to `fitted`.
+) -> list[Proposal]:
+    # Proposals in addition to `fitted`.
     chunk, task = bench.chunk, bench.evaluator.task
     few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
-    effects, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int, bool]]()
+    drawn = list[tuple[float, Cue, int, bool]]()
     was = before[: len(few.y)]
     for cue in standing_changes(chunk.x.shape[1:], chunk.bounds):
         after = task.predictions(bench.evaluator.logits(switched(cue, few.x, few.bounds)[0]))
@@ -250,7 +242,6 @@ def _standing_proposals(
             continue
         label = int(torch.bincount(after[moved]).argmax())
         share = float((moved & (after == label)).double().sum() / (few.y != label).sum().clamp(min=1))
-        effects.append({"cue": cue.name, "class": label, "flips": share})
         if share >= _DRAWN:
             # A change that drives more predictions out of the class than it draws in merely disturbs the model.
             into, out = (
@@ -258,7 +249,6 @@ def _standing_proposals(
                 for part, change in ((was != label, after == label), (was == label, after != label))
             )
             drawn.append((share, cue, label, into > out))
-    effects.sort(key=lambda one: -one["flips"])
     drawn.sort(key=lambda one: -one[0])
     proposals, known = list[Proposal](), {(other.label, other.cue.name) for other in fitted}
     for _, cue, label, draws_in in drawn[:_CONSIDERED]:
@@ -272,7 +262,7 @@ def _standing_proposals(
         if one is not None and (label, one.cue.name) not in known:
             proposals.append(one)
             known.add((label, one.cue.name))
-    return tuple(effects), proposals
+    return proposals
 
 
 def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> SearchFindings:
@@ -286,7 +276,7 @@ def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> Searc
         not_searched[TOKENS] = "the rows are no whole numbers"
     if len(labels) < 2:
         not_searched |= dict.fromkeys((COLUMNS, TOKENS), f"fewer than two classes of {discovery.min_members} rows")
-    return SearchFindings(tuple(proposals), tuple(looked_at), (), not_searched, 0, (), ())
+    return SearchFindings(tuple(proposals), tuple(looked_at), (), not_searched, 0, ())
 
 
 def _triggers(
@@ -618,10 +608,6 @@ class ProposalVerdicts:
                 for number, one in enumerate(self._found.proposals)
             ],
             "other_marks": [dict(mark) for mark in self._found.marks],
-            "always_tried": [dict(one) for one in self._found.standing],
-            "errors_go_with": [
-                {"property": one.name, "correlation": one.correlation, "p": one.p} for one in self._found.errors
-            ],
         }
 
 

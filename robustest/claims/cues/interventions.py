@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest.checks import moved_rows
+from robustest.checks import moved_rows, require
 from robustest.cues import Cue, FrameCue, FunctionCue, NullCue, Phrase, distances, for_samples, switched
 from robustest.data.coding import Coding
 from robustest.data.frames import Frames
@@ -26,9 +26,6 @@ from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Verdict
 from robustest.run.evidence import Evidence, Observation, exhibits_of
-
-# Associations of properties with errors that are less certain are left to the JSON file and the page.
-_LIKELY = 0.01
 
 CUE_NAMES = {
     "accuracy_off": "accuracy, cue off",
@@ -68,11 +65,6 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
             )
             for one in found["proposed"]
         ] or [("proposed", "no cue")]
-        lines += [
-            ("errors", f"go with {one['property']}, p = {one['p']:.2g}")
-            for one in found["errors_go_with"]
-            if one["p"] <= _LIKELY
-        ]
         lines += [("left out", why) for why in found["left_out"]]
     sensitivity, models = details["sensitivity"], {"simulated": "simulated control", "trained": "trained control"}
     controls = [
@@ -152,8 +144,7 @@ def in_tensors(cue: Cue | FrameCue, coding: Coding | None) -> Cue:
             raise ConfigError(
                 expected(f"a frame for the cue {cue.name}", "an array", "Use ConstantToken, ColumnRange.")
             )
-        if isinstance(cue, Phrase):
-            raise ConfigError(expected(f"texts or bytes for the cue {cue.name}", "an array", "Use TokenAnywhere."))
+        require(not isinstance(cue, Phrase), f"texts or bytes for the cue {cue.name}", "an array", "Use TokenAnywhere.")
         return cue
     if isinstance(cue, FrameCue) and isinstance(coding, Frames):
         return cue.coded(coding)

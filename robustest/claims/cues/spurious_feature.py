@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack, cast
 
+from robustest.checks import require
 from robustest.claims.cues.controls import planted_training
 from robustest.claims.cues.discovered_cues import CueLimits, measure_discovered, with_control
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
@@ -152,8 +153,7 @@ def assert_no_spurious_feature() -> None:
 def _checked_cues(cue: object) -> list[Cue | FrameCue]:
     given = list(cue) if isinstance(cue, (list, tuple)) else [cue]
     cues = [each for each in given if isinstance(each, (Cue, FrameCue)) and not isinstance(each, type)]
-    if len(cues) < len(given) or not cues:
-        raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0), a list of them, or 'auto'", cue))
+    require(len(cues) >= len(given) and cues, "a cue such as PixelPatch(top=0, left=0), a list of them, or 'auto'", cue)
     return cues
 
 

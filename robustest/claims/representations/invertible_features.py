@@ -12,13 +12,12 @@ from typing import Unpack
 import numpy as np
 import torch
 
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real, checked_whole, require
 from robustest.decisions import Decision, ShareRule, clopper_pearson
 from robustest.engine.ascent import grey, inverted, relative_distance
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import reader
-from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Captions, Pairing, Result, Verdict
@@ -90,12 +89,10 @@ def measure_invertible_features(
     ):
         if value is not None:
             checked_real(name, value)
-            if value <= 0:
-                raise ConfigError(expected(f"{name} > 0", value))
+            require(value > 0, f"{name} > 0", value)
     checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options)
-    if setup.model.module is None:
-        raise ConfigError(expected("a torch module, whose layers can be seen", setup.model.call))
+    require(setup.model.module is not None, "a torch module, whose layers can be seen", setup.model.call)
     look = InversionMeasurement(
         layer=layer,
         iterations=iterations,

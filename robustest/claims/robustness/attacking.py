@@ -18,6 +18,7 @@ from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
+from robustest.checks import require
 from robustest.decisions import ShareRule
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
@@ -38,8 +39,7 @@ _WAYS = ("auto", "linear")
 
 def check_threat(threat: object) -> None:
     """Raise ConfigError unless this is a threat model."""
-    if isinstance(threat, type) or not isinstance(threat, Threat):
-        raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
+    require(not isinstance(threat, type) and isinstance(threat, Threat), "a threat model such as Linf(8 / 255)", threat)
 
 
 def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:

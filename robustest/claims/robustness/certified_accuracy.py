@@ -16,7 +16,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks import Cascade, Searcher
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real, checked_whole, require
 from robustest.claims.robustness.attacking import (
     Certifying,
     attack_of_call,
@@ -184,8 +184,7 @@ def measure_certified_accuracy(
             raise ConfigError(f"Expected no attack on a Smoothed model, certified by its draws, but got {attack!r}.")
         setup = Setup.of(model.model, data, options)
         return _smoothed(model, setup, threat, at_least, no_worse_than=no_worse_than, tolerance=tolerance)
-    if type(threat) not in (Linf, L2, L1, Columns):
-        raise ConfigError(expected("Linf, L2, L1 or Columns, of which bounds can be proven", threat))
+    require(type(threat) in (Linf, L2, L1, Columns), "Linf, L2, L1 or Columns, of which bounds can be proven", threat)
     setup = Setup.of(model, data, options)
     threat = setup.resolve(threat, no_worse_than)
     cascade = attack_of_call(attack, threat)
@@ -229,8 +228,7 @@ def _smoothed(
         raise ConfigError(
             expected("no_worse_than to be Smoothed(...), as the model is, or a baseline file", no_worse_than)
         )
-    if type(threat) is not L2:
-        raise ConfigError(expected("L2, the norm in which smoothing certifies", threat))
+    require(type(threat) is L2, "L2, the norm in which smoothing certifies", threat)
     # All samples share half of alpha, so that their certificates hold together; the verdict on their number has the
     # other half.
     look = Smoothing(

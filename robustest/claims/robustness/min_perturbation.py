@@ -22,12 +22,11 @@ from robustest.decisions import (
     Decision,
     EarlyVerdict,
     ShareRule,
-    Terms,
     count_at_least,
     count_at_most,
     optional_threshold,
 )
-from robustest.decisions.rule import Columns, Rule, decide_early, judge_interval
+from robustest.decisions.rule import Columns, ThresholdRule, decide_early, judge_interval
 from robustest.decisions.share import evidence
 from robustest.engine.cascade import PASSES, Coverage, labels_alone, serving, suspected
 from robustest.engine.chunks import Chunk
@@ -249,11 +248,8 @@ def assert_min_perturbation() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MedianRule(Rule):
+class MedianRule(ThresholdRule):
     """The rule of a claim on the median of the column "size"; the column "widest" has the largest possible one."""
-
-    threshold: float | None
-    terms: Terms
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         if self.threshold is None:

@@ -8,18 +8,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from robustest.attacks import Cascade, Searcher
-from robustest.claims.robustness.attacking import (
-    SIZE_NAMES,
-    Attacking,
-    Certifying,
-    attack_of_call,
-    certified_details,
-    check_certify,
-    check_threat,
-    draws_in,
-    setup_for_draws,
-    sizes_found,
-)
+from robustest.claims.robustness import attacking
 from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson, optional_threshold
 from robustest.engine.answer_checks import hints_on
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
@@ -42,7 +31,7 @@ ROBUST_ACCURACY = Kind(
         setting="threat",
         after="adversarial",
         searched="after attack",
-        names={**SIZE_NAMES, "stages": "broken, by stage"},
+        names={**attacking.SIZE_NAMES, "stages": "broken, by stage"},
     ),
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
@@ -92,15 +81,15 @@ def measure_robust_accuracy(
         StoreError: the baseline is missing, damaged, or of other samples.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
-    check_threat(threat)
+    attacking.check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     threat = setup.resolve(threat, no_worse_than)
-    cascade = attack_of_call(attack, threat)
-    setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)
-    certified = check_certify(certify, draws)
+    cascade = attacking.attack_of_call(attack, threat)
+    setup, draws = attacking.setup_for_draws(cascade, setup), attacking.draws_in(cascade)
+    certified = attacking.check_certify(certify, draws)
     # A random model has no known counterexamples: an input breaks it in one draw and not in the next.
     replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws == 1 else None
-    look = (Certifying if certified else Attacking)(cascade=cascade, threat=threat, replay=replay)
+    look = (attacking.Certifying if certified else attacking.Attacking)(cascade=cascade, threat=threat, replay=replay)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if certified:
         rule = CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=False)
@@ -116,7 +105,7 @@ def measure_robust_accuracy(
     details: dict[str, Any] = {
         "clean_accuracy": evidence.share(evidence.columns["clean"]),
         "broken_by_attack": len(sizes),
-        **sizes_found(threat, sizes),
+        **attacking.sizes_found(threat, sizes),
         **({"ranges": threat.spans} if isinstance(threat, Columns) else {}),
         "stages": {name: count for name, count in evidence.counts.items() if name != REPLAYED},
     }
@@ -136,7 +125,7 @@ def measure_robust_accuracy(
         threshold=at_least,
         setting=str(threat),
         method=cascade.name,
-        details={**details, **(certified_details(evidence) if certified else {})},
+        details={**details, **(attacking.certified_details(evidence) if certified else {})},
         threat=threat,
         # With proofs the interval has a lower end, else the value is only bounded from above.
         bounds="" if certified else "above",

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_whole
+from robustest.checks import checked_whole, require
 from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import count_unreached
-from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.run.driver import observe
@@ -225,12 +224,9 @@ def measure_no_universal_perturbation(
         The result, `outcomes` None for the half learned from; the rate is a lower bound.
     """
     max_fooling_rate = optional_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
-    if not isinstance(threat, (Linf, L2)):
-        raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
+    require(isinstance(threat, (Linf, L2)), "threat to be Linf(eps) or L2(eps)", threat)
     checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options, deciding(task))
-    if len(setup.samples) < 2:
-        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")
     halves = Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
     plan = setup.on(halves.view).plan(
         UNIVERSAL_PERTURBATION.quantities[0].state(threat) + of_task(setup.task),

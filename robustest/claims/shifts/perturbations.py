@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest.checks import moved_rows
+from robustest.checks import moved_rows, require
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.benchmarks.corrupted import SequenceFrames
 from robustest.decisions import checked_not_both
@@ -83,8 +83,7 @@ def measure_stable_under_perturbations(
         DataError: a sequence has fewer than two frames, or values outside the bounds.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    if not isinstance(data, SequenceBenchmark):
-        raise ConfigError(expected('sequences as benchmark("imagenet-p", root) reads them', data))
+    require(isinstance(data, SequenceBenchmark), 'sequences as benchmark("imagenet-p", root) reads them', data)
     checked_not_both(max_mfp=max_mfp, max_mt5d=max_mt5d)
     names = tuple(data.sequences) if perturbations is None else tuple(dict.fromkeys(perturbations))
     for name in names:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest.checks import require
 from robustest.data.benchmarks.corrupted import ALEXNET_ON_IMAGENET_C as ALEXNET_ON_IMAGENET_C
 from robustest.data.benchmarks.corrupted import CorruptedBenchmark as CorruptedBenchmark
 from robustest.data.benchmarks.corrupted import SequenceBenchmark as SequenceBenchmark
@@ -163,8 +164,7 @@ def benchmark(
     """
     if name not in BENCHMARKS:
         raise unknown("benchmark", name, BENCHMARKS)
-    if not isinstance(root, (str, os.PathLike)):
-        raise ConfigError(expected("root to be the path of a folder", root))
+    require(isinstance(root, (str, os.PathLike)), "root to be the path of a folder", root)
     if view is not None and not callable(view):
         raise ConfigError(expected("view to be a function of a PIL image", view))
     path = Path(root)

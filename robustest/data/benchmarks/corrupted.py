@@ -31,7 +31,7 @@ from robustest.data.benchmarks.images import (
 )
 from robustest.data.hierarchies import own_labels
 from robustest.data.samples import Samples, as_samples
-from robustest.errors import ConfigError, DataError
+from robustest.errors import DataError, not_installed
 
 ALEXNET_ON_IMAGENET_C: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {
@@ -369,9 +369,7 @@ def video_sequences(root: Path, classes: tuple[str, ...], view: View, what: str)
     try:
         import cv2  # noqa: F401 - before any folder is read
     except ImportError:
-        raise ConfigError(
-            "Expected OpenCV to read ImageNet-P's videos but it is not installed: pip install 'robustest[video]'."
-        ) from None
+        raise not_installed("OpenCV to read ImageNet-P's videos", "video") from None
     sequences: dict[str, SequenceFrames] = {}
     first: tuple[str, ...] = ()
     for name in PERTURBATIONS:

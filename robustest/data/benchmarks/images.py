@@ -135,9 +135,11 @@ def class_names(
         raise DataError(
             f"Expected {len(classes)} folders, one for each class of {what}, in {root} but {'; '.join(parts)}."
         )
+    endings = tuple(suffixes)
     for name in classes:
-        # Without a `Path` for each file: benchmarks have millions of them.
-        images = sorted(image for image in os.listdir(root / name) if os.path.splitext(image)[1].lower() in suffixes)
+        # Benchmarks have millions of files: no `Path` and no `splitext` for each. Hidden files are no images.
+        listed = os.listdir(root / name)
+        images = sorted(image for image in listed if image.lower().endswith(endings) and image[0] != ".")
         if not images:
             raise DataError(f"Expected files of class {name} of {what} in {root / name} but there are none.")
         yield images

@@ -19,7 +19,7 @@ from typing import Any
 
 from robustest.account import EXPLAINED, RED, STATES, Account, Row
 from robustest.advice import Advice, advice_on
-from robustest.errors import ConfigError
+from robustest.errors import not_installed
 from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
@@ -233,9 +233,7 @@ def _template(name: str) -> Any:
     try:
         import jinja2
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            "Expected Jinja2 for the HTML report but it is not installed. Install it: pip install 'robustest[html]'"
-        ) from error
+        raise not_installed("Jinja2 for the HTML report", "html") from error
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("robustest.reports.html"),
         autoescape=True,

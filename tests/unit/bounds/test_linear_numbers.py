@@ -134,9 +134,8 @@ def test_the_allowance_for_rounding_is_of_all_that_was_added_up() -> None:
     weight, bias = torch.tensor([[3.0, -1.0], [0.5, 2.0]]), torch.tensor([0.25, -4.0])
     layer = nn.Linear(2, 2)
     layer.weight.data, layer.bias.data = weight, bias
-    x = torch.tensor([[0.5, 0.25]])
-    for eps in (0.0, 0.125):
-        ball = ball_of(Linf(eps), x, BOUNDS)
+    for eps, x in product((0.0, 0.125), (torch.tensor([[0.5, 0.25]]), torch.tensor([[-0.5, -0.25]]))):
+        ball = ball_of(Linf(eps), x, (-1.0, 1.0))
         assert ball is not None
         bounding = Bounding(read_network(layer.eval().requires_grad_(False), x), ball)
         assert bounding.run()

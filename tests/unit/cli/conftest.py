@@ -142,9 +142,8 @@ def run_file(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         path, about = tmp_path / name, None
         if shard is not None:
-            about = {"index": shard[0], "count": shard[1], "tests": list(shard[2])}
-        if about is not None and reported is not None:
-            about["reported"] = list(reported)
+            own = None if reported is None else list(reported)
+            about = {"index": shard[0], "count": shard[1], "tests": list(shard[2]), "reported": own}
         account = account_of(rows, lost=lost, endings=endings, code=code)
         json_file.write(str(path), account, settings or Settings(), shard=about)
         return path

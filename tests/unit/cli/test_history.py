@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def test_a_file_that_does_not_say_its_commit_is_refused(row: Make, made: Make, a
     assert "says when and at which commit" in done.err
 
 
-@pytest.mark.parametrize("origin", [1, {}, {"time": "now"}, {**ORIGIN.to_dict(), "commit": "../x"}])
+@pytest.mark.parametrize("origin", [1, {}, {"time": "now"}, {**asdict(ORIGIN), "commit": "../x"}])
 def test_an_origin_that_no_run_writes_is_refused(written: Make, robustest: Make, origin: Any) -> None:
     path = Path(written("a.json", 1, [True] * 9))
     path.write_text(json.dumps({**json.loads(path.read_text()), "origin": origin}))
@@ -130,7 +130,7 @@ def test_the_page_has_a_chart_for_each_claim_and_escapes_all(fallen: None, robus
     pytest.importorskip("jinja2")
     evil = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
     entry = HistoryEntry(
-        **{name: value for name, value in ORIGIN.to_dict().items() if name not in ("versions", "commit")},
+        **{name: value for name, value in asdict(ORIGIN).items() if name not in ("versions", "commit")},
         commit="b" * 12,
         state="failed",
         verdict="failed",

@@ -247,7 +247,7 @@ def test_machines_may_keep_their_files_elsewhere(rows: list[Any], run_file: Make
 def test_shards_that_collected_other_tests_are_named(
     shards: list[Path], edit: Make, robustest: Make, others: list[str]
 ) -> None:
-    edit(shards[1], shard={"index": 2, "count": 2, "tests": others})
+    edit(shards[1], shard={"index": 2, "count": 2, "tests": others, "reported": None})
     done = robustest("merge", *shards)
     assert done.code == 3
     assert "collected different tests" in done.err
@@ -255,7 +255,7 @@ def test_shards_that_collected_other_tests_are_named(
 
 
 def test_shards_of_another_count_are_named(shards: list[Path], edit: Make, robustest: Make) -> None:
-    edit(shards[1], shard={"index": 2, "count": 3, "tests": TESTS})
+    edit(shards[1], shard={"index": 2, "count": 3, "tests": TESTS, "reported": None})
     done = robustest("merge", *shards)
     assert done.code == 3
     assert "one of 3" in done.err

@@ -36,19 +36,25 @@ def test_a_shard_is_read_back(run_file: Make) -> None:
     [
         ({"schema": 6}, "Expected schema 5 but got 6 (int). Install the version that wrote it"),
         ({"schema": 4}, "Expected schema 5 but got 4 (int). Run the tests again with this version"),
-        ({"schema": True}, "schema to be a whole number"),
-        ({"results": {}}, "results to be a list"),
+        ({"schema": True}, "schema of the file to be a whole number"),
+        ({"results": {}}, "results of the file to be a list"),
         ({"results": [{}]}, "no field 'test'"),
         (
             {"results": [{"test": "t", "problem": "", "replay": "", "result": None, "ending": None}]},
             "a result or a problem of t but got neither",
         ),
-        ({"results": [{"test": "t", "problem": "", "replay": "", "result": [], "ending": None}]}, "a result"),
-        ({"lost": [1]}, "lost to list texts"),
-        ({"shard": {"index": 3, "count": 2, "tests": []}}, "a shard of 1..2"),
+        (
+            {"results": [{"test": "t", "problem": "", "replay": "", "result": [], "ending": None}]},
+            "fields of result of",
+        ),
+        ({"lost": [1]}, "an entry of lost of the file to be text"),
+        ({"shard": {"index": 3, "count": 2, "tests": [], "reported": None}}, "a shard of 1..2"),
         ({"shard": {"index": 1}}, "no field 'count'"),
-        ({"shard": {"index": 1, "count": 1, "tests": [], "reported": "all"}}, "reported to be a list"),
-        ({"settings": None}, "settings to be an object"),
+        (
+            {"shard": {"index": 1, "count": 1, "tests": [], "reported": "all"}},
+            "reported of shard of the file to be",
+        ),
+        ({"settings": None}, "settings of the file to be an object"),
     ],
 )
 def test_a_file_of_another_shape_is_refused(run_file: Make, edit: Make, changes: dict[str, Any], told: str) -> None:

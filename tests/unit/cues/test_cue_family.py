@@ -69,7 +69,6 @@ def logo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CUES: dict[str, Callable[[Path], Any]] = {
     "patch": lambda _: PixelPatch(top=1, left=2, height=3, width=4),
     "coloured patch": lambda _: PixelPatch(top=1, left=2, value=(1.0, 0.0, 0.0), off_value=(0.0, 0.5, 1.0)),
-    "pattern": lambda _: PatternPatch(top=1, left=2, pattern=torch.rand(3, 2, 5), off_pattern=torch.zeros(3, 2, 5)),
     "pattern on what is there": lambda _: PatternPatch(top=1, left=2, pattern=torch.ones(3, 2, 5)),
     "masked patch": lambda _: MaskedPatch(top=2, left=3, pattern=torch.rand(3, 2, 2), mask=torch.eye(2) < 0.5),
     "border": lambda _: Border(width=2),

@@ -63,9 +63,9 @@ def test_the_smallest_share_is_covered_on_each_side() -> None:
 
 
 def test_one_group_has_its_own_exact_bounds() -> None:
-    assert simultaneous([18], [20], 0.01) == [clopper_pearson(18, 20, 0.01)]
-    assert simultaneous([], [], 0.01) == []
-    assert simultaneous([0], [0], 0.01) == [(0.0, 1.0)]
+    assert simultaneous([18], [20], 0.01, disjoint=True) == [clopper_pearson(18, 20, 0.01)]
+    assert simultaneous([], [], 0.01, disjoint=True) == []
+    assert simultaneous([0], [0], 0.01, disjoint=True) == [(0.0, 1.0)]
 
 
 @given(st.floats(1e-9, 0.4), st.integers(1, 1000))

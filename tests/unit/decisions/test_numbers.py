@@ -308,6 +308,7 @@ def test_draws_of_swaps_come_near_all_of_them() -> None:
     assert found == pytest.approx(expected, abs=0.02)
     assert found == baseline.chance_of_swaps(change, alpha=0.01, seed=3)
     assert (found * 10_000).is_integer()
+    assert (baseline.sign_flip_by_draws(change, alpha=0.05, seed=3) * 10_000).is_integer()
     assert (baseline.sign_flip_by_draws(change, alpha=1 / 123.45, seed=3) * 12_345).is_integer()
     assert (baseline.sign_flip_by_draws(change, alpha=1e-9, seed=3) * 100_000) % 1 == pytest.approx(0, abs=1e-6)
     assert baseline.sign_flip_by_draws(np.zeros(3), alpha=0.05, seed=0) == 1.0

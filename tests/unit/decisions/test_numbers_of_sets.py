@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import combinations
 from math import ceil, comb, sqrt
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import beta, norm, t
 
+from robustest.decisions import failure_level, multiplicity, strata
 from robustest.decisions import groups as of_groups
-from robustest.decisions import multiplicity, strata
 from robustest.decisions.baseline import BaselineRule, OutcomeChange, ScoreBaselineRule, ScoreChange
 from robustest.decisions.bets import MANY, betting_interval, p_above_zero
 from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, decide_accepted, error_interval
@@ -26,7 +27,13 @@ from robustest.decisions.mean_iou import MeanIoURule, bootstrap_interval, mean_i
 from robustest.decisions.noise_floor import NoiseFloor
 from robustest.decisions.rate import AgreementRule, RateRule
 from robustest.decisions.rule import Decision, EarlyVerdict, Rule, Terms, judge_interval
-from robustest.decisions.share import CertifiedRule, ShareRule, decide_share
+from robustest.decisions.share import (
+    CertifiedRule,
+    ShareRule,
+    anytime_share_interval,
+    decide_share,
+    settle_share,
+)
 from robustest.decisions.thresholds import count_at_least, count_at_most, fraction_at_most
 from robustest.results import Verdict
 
@@ -45,7 +52,7 @@ def exact(k: int, n: int, alpha: float) -> tuple[float, float]:
 # Thresholds: the decimal that was written, or the share that was measured
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 29, 100, 200])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 29, 60])
 def test_counts_of_a_threshold_are_those_of_its_decimal(n: int) -> None:
     for threshold in [0.0, 0.1, 0.29, 0.55, 1 / 3, 0.5, 2 / 3, 0.999, 1.0, *(k / n for k in range(n + 1))]:
         shares = [Fraction(k, n) for k in range(n + 1)]
@@ -275,6 +282,23 @@ def test_a_selection_with_ties_at_its_edge_is_open_between_its_two_ends(scope: s
     assert "budget: 10 of 11" in early.rule
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_selection_is_judged_by_all_choices_among_what_ties(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    score, held = random.integers(0, 3, 9) / 4, random.random(9) < 0.5
+    for coverage in (1 / 9, 0.5, 0.8, 1.0):
+        k = ceil(Fraction(repr(coverage)) * 9)
+        edge = sorted(score)[-k]
+        sure = [bool(right) for right, one in zip(held, score, strict=True) if one > edge]
+        tied = [bool(right) for right, one in zip(held, score, strict=True) if one == edge]
+        counts = [sum(sure) + sum(chosen) for chosen in combinations(tied, k - len(sure))]
+        for need in range(k + 1):
+            rule = SelectiveRule(threshold=need / k, coverage=coverage, terms=SET)
+            found = rule.decide({"msp": score, "held": held}, 9, None)
+            assert found.verdict is (PASSED if min(counts) >= need else FAILED if max(counts) < need else OPEN)
+            assert found.estimate == pytest.approx(np.mean(counts) / k)
+
+
 @pytest.mark.parametrize(("threshold", "verdict"), [(0.4, PASSED), (0.39, FAILED), (None, OPEN)])
 def test_outside_samples_are_accepted_from_the_score_that_95_per_cent_reach(
     threshold: float | None, verdict: Verdict
@@ -394,6 +418,12 @@ def test_the_mean_iou_is_over_classes_that_occur() -> None:
     weights = np.random.default_rng(0).multinomial(6, np.full(6, 1 / 6), size=2000)
     assert found == tuple(np.quantile(mean_iou(weights @ COUNTS.repeat(3, 0)), [side, 1 - side]))
     assert bootstrap_interval(COUNTS[:1], alpha=0.05, seed=0) == (0.0, 1.0)
+    union = np.random.default_rng(2).integers(50, 90, (12, 3))
+    many = np.concatenate([union - np.random.default_rng(3).integers(0, 50, (12, 3)), union], 1)
+    weights = np.random.default_rng(4).multinomial(12, np.full(12, 1 / 12), size=2000)
+    side = norm.cdf(sqrt(12 / 11) * t.ppf(0.01, 11))
+    expected = np.quantile([float(mean_iou(draw @ many)) for draw in weights], [side, 1 - side])
+    assert bootstrap_interval(many, alpha=0.01, seed=4) == pytest.approx(tuple(expected), abs=1e-12)
 
 
 def test_what_pixels_are_left_bound_the_mean_iou() -> None:
@@ -491,8 +521,8 @@ def test_weights_are_scaled_and_a_threshold_lies_below_their_sum() -> None:
 
 
 def test_levels_share_alpha() -> None:
-    assert multiplicity.failure_level(0.05, 10) == 0.005
-    assert multiplicity.failure_level(1e-300, 10**100) > 0
+    assert failure_level(0.05, 10) == 0.005
+    assert failure_level(1e-300, 10**100) > 0
     assert multiplicity.group_level(0.05, 7, disjoint=False) == 0.05 / 7
     assert multiplicity.group_level(0.05, 7, disjoint=True) == pytest.approx(1 - 0.95 ** (1 / 7))
     assert multiplicity.holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
@@ -573,6 +603,78 @@ def test_a_cue_is_judged_by_its_flips_and_each_recall(target: int | None, terms:
     chances = draw_p_values([pairs, pairs])
     assert set(chances[0]) == set(classes)
     assert draw_p_values([pairs], [0.9])[0][1] >= 0.9
+
+
+def test_a_part_without_an_event_is_not_asked_where_classes_may_be_missing() -> None:
+    """The cue takes all recall of class 1 of three; of class 0 it loses nothing, and adds some to class 2."""
+    label = np.tile([0, 1, 2], 40)
+    off, on = label.copy(), label.copy()
+    off[label == 1] = 0
+    on[(label == 2) & (np.arange(120) < 30)] = 0
+    columns = cue_columns(on, off, label, 3)
+    rule = CueRule(targets=(None,), max_flip_rate=None, max_recall_drop=0.2, terms=SET)
+    terms = Terms(scope="set", alpha=0.05, fail_alpha=0.02 / 3)
+    event = (label == 1).astype(int)
+    expected = RateRule(threshold=0.2, terms=terms).settle({"event": event, "counts": label == 1}, 300)
+    assert expected is not None
+    assert expected.verdict is FAILED
+    assert rule.settle(columns, 300) == expected
+    # Nothing flips: every part would pass, and a class without samples so far may not.
+    assert rule.settle(cue_columns(label, label, label, 3), 121) is None
+    alone = CueRule(targets=(1,), max_flip_rate=None, max_recall_drop=0.2, terms=SET)
+    early = alone.settle(cue_columns(label, label, label, 3), 121)
+    assert early is not None
+    assert early.verdict is PASSED
+    few = CuePairs.count(cue_columns(np.array([1, 1]), np.array([0, 1]), np.array([0, 1]), 2), 0, None)
+    assert [few.shares_moved(k) for k in (0, 1)] == [(0.0, 1.0), (1.0, 0.0)]
+
+
+@pytest.mark.parametrize("at_least", [True, False])
+def test_a_part_of_a_set_has_its_interval_turned_with_the_claim(at_least: bool) -> None:
+    held = np.random.default_rng(2).random(60) < 0.9
+    for terms in (SET, POPULATION):
+        rule = ShareRule(threshold=0.5, at_least=at_least, terms=terms)
+        early = rule.settle({"held": held}, 200)
+        found = rule.decide({"held": held}, 200, early)
+        if terms is SET:
+            assert early == settle_share(held, 200, 100, pass_alpha=0.05, fail_alpha=0.02)
+            assert early is not None
+            assert found.verdict is PASSED
+            low, high = anytime_share_interval(held, 200, 0.05, early)
+        else:
+            assert early is None
+            low, high = exact(int(held.sum()), 60, 0.05)
+        assert found.interval == pytest.approx((low, high) if at_least else (1 - high, 1 - low))
+        assert rule.doomed(101, 200) == (terms is SET)
+        assert not rule.doomed(100, 200)
+
+
+@pytest.mark.parametrize(
+    ("common", "rare", "n", "passes"),
+    [
+        (100, 0, 1000, True),
+        (99, 0, 1000, False),  # fewer than a hundred in all
+        (100, 20, 1000, True),
+        (100, 19, 1000, False),  # a stratum of more than a twentieth with fewer than twenty
+        (400, 19, 1000, True),  # a rare one
+        (361, 19, 1000, False),  # exactly a twentieth
+        (30, 3, 33, True),  # all samples were read
+    ],
+)
+def test_an_early_pass_waits_for_strata(common: int, rare: int, n: int, passes: bool) -> None:
+    held, counts = np.ones(common + rare, dtype=bool), np.repeat([1, 2], [common, rare])
+    columns = {"held": held, "stratum": counts}
+    rule = strata_rule(gates=True)
+    early = rule.settle(columns, n)
+    whole = ShareRule(threshold=0.5, at_least=True, terms=SET).settle({"held": held}, n)
+    assert whole is not None
+    assert early == (whole if passes else None)
+    assert strata_rule(gates=False).settle(columns, n) == whole
+    failing = {"held": ~held, "stratum": counts}
+    assert rule.settle(failing, n) == ShareRule(threshold=0.5, at_least=True, terms=SET).settle({"held": ~held}, n)
+    found = rule.decide(columns, n, early)
+    assert ("too few to judge the claim by the number of objects" in found.rule) == (not passes)
+    assert rule.settle({"held": held}, n) == whole
 
 
 def test_the_worst_verdict_leads() -> None:

@@ -153,7 +153,7 @@ def test_capital_is_without_bound_against_nothing_at_all() -> None:
     assert found[[1, 512, 1024]] == pytest.approx([slow_capital([0.5, 0.5, 1, 0], m) for m in (1 / 1024, 0.5, 1.0)])
 
 
-@pytest.mark.parametrize(("first", "second"), [(CLUSTERS[0], CLUSTERS[3]), (CLUSTERS[2], CLUSTERS[5]), ([0.25], [1.0])])
+@pytest.mark.parametrize(("first", "second"), [(CLUSTERS[0], CLUSTERS[3]), ([0.25], [1.0])])
 def test_a_difference_of_clusters_is_bounded_where_two_slow_bets_end(first: list[float], second: list[float]) -> None:
     alpha, cells = 0.05, range(1024)
 

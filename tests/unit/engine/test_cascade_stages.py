@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ConfigError, Linf, rng
+from robustest import ConfigError, Edits, Linf, rng, scores_model
 from robustest.attacks import Cascade, Evaluation, Needs, Problem, Stage
-from robustest.engine.cascade import Coverage, _drawn, lacking, run_cascade, serving, widened
+from robustest.data.strings import Strings
+from robustest.engine.cascade import Coverage, _drawn, interaction, lacking, run_cascade, serving, widened
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import SearchOutcome, bucket, join, pick, search
@@ -181,6 +185,8 @@ def test_searches_by_gradients_are_checked_and_others_beside_them() -> None:
     _, _, evaluator = cascade_on([Stage(searcher=Reach("g", (0.01,), Needs.GRADIENT))], eps=0.0)
     assert evaluator.health.counts("loss_does_not_rise") == (0, 0)
     assert evaluator.health.counts("weak_search") == (0, 0)
+    assert evaluator.health.counts("gradient_misleads") == (0, 0)
+    assert evaluator.probed
 
 
 def test_attempts_keep_the_nearest_input_of_a_survivor() -> None:
@@ -273,6 +279,112 @@ def test_coverage_counts_by_row_what_searched_it() -> None:
     assert (
         "of 1,234 features, with a model that gives scores, takes s on all samples; what ran: s with 2 passes" in note
     )
+
+
+def low_precision(
+    way: str,
+    distances: list[float],
+    *,
+    rows: int = 8,
+    attempts: bool = False,
+    reaches: tuple[float, float] = (0.12, 0.12),
+) -> tuple[Any, list[tuple[str, list[float]]], Evaluator]:
+    """Gradients that reach so far in the first search, and so far in later ones; scores reach .22."""
+    log: list[tuple[str, list[float]]] = []
+
+    class Later(Reach):
+        def ask(self, problem: Problem, state: dict[str, Tensor]) -> Tensor:
+            by = reaches[sum(name == "g" for name, _ in log) > 1]
+            return problem.x + torch.tensor([by, 0.0])
+
+    stages = (Stage(searcher=Later("g", (0.1,), Needs.GRADIENT, log)), Stage(searcher=Reach("b", (0.22,), log=log)))
+    evaluator, chunk = evaluator_of(), chunk_of(distances)
+    evaluator.low_precision, evaluator.probe_rows = way, rows  # type: ignore[assignment]
+    margin = torch.tensor(distances)
+    outcome = run_cascade(
+        evaluator, Cascade(name="c", stages=stages), Linf(0.5), chunk, clean_margin=margin, attempts=attempts
+    )
+    return outcome, log, evaluator
+
+
+def test_gradients_in_bfloat16_are_checked_on_survivors_in_float32() -> None:
+    left = [0.40, 0.30, 0.45, 0.35]
+    outcome, log, evaluator = low_precision("alone", DISTANCES)
+    assert log == [("g", DISTANCES), ("b", [0.40, 0.30, 0.20, 0.15, 0.45, 0.35]), ("g", left)]
+    assert evaluator.health.counts("reduced_precision") == (0, 4)
+    assert outcome.stages == {"g": 2, "b": 2}
+    assert evaluator.notes[0] == "gradients in bfloat16, checked on a few samples in float32, in which all is judged"
+    outcome, log, evaluator = low_precision("alone", DISTANCES, reaches=(0.12, 0.32))
+    assert evaluator.health.counts("reduced_precision") == (1, 4)
+    assert outcome.stages == {"g": 3, "b": 2}
+    outcome, log, evaluator = low_precision("first", DISTANCES)
+    assert log == [
+        ("g", DISTANCES),
+        ("g", [d for d in DISTANCES if d > 0.12]),
+        ("b", [d for d in DISTANCES if d > 0.12]),
+    ]
+    assert evaluator.health.counts("reduced_precision") == (0, 0)
+    for way in ("", "alone"):
+        _, log, evaluator = low_precision(way, DISTANCES, attempts=way == "alone")
+        assert [name for name, _ in log] == ["g", "b"]
+        assert evaluator.health.counts("reduced_precision") == (0, 0)
+        assert evaluator.notes == []
+
+
+def test_what_came_near_the_boundary_is_attacked_again_besides_a_few_others() -> None:
+    """.24 less .22 is less than .15 of .24, and the third is not; all others are too many but for the first chunk."""
+    distances = [0.40, 0.24, 0.27] + [0.42] * 30
+    for rows, checked in ((8, 19), (7, 4)):
+        _, log, evaluator = low_precision("alone", distances, rows=rows)
+        again = log[2][1]
+        assert len(again) == checked + 1
+        assert 0.24 in again
+        assert evaluator.health.counts("reduced_precision") == (0, checked + 1)
+    _, _, evaluator = low_precision("alone", distances, reaches=(0.12, 0.25))
+    assert evaluator.health.counts("reduced_precision") == (0, 20)  # the near one breaks, which is no finding
+
+
+# Texts whose scores do not add up
+
+
+@pytest.mark.parametrize("length", [30, 8])
+def test_an_interaction_is_that_of_two_way_tables_of_edits(length: int) -> None:
+    """Scores are those of a hash, so that only the right four texts in the right places give this number."""
+    coding, threat, draw = Strings("str"), Edits(2, alphabet="xyz"), np.random.default_rng(length)
+    texts = ["".join(draw.choice(list("abcdefgh"), length)) for _ in range(5)]
+    asked: list[str] = []
+
+    def score(text: str) -> float:
+        return float(np.float32(math.sin(zlib.crc32(text.encode()) % 997)))
+
+    def leads(x: Any) -> Any:
+        asked.extend(coding.decode(torch.from_numpy(x).long()))
+        found = np.array([score(text) for text in coding.decode(torch.from_numpy(x).long())])
+        return np.stack([-found, found], 1).astype(np.float32)
+
+    x, ids = coding.padded(coding.encode(texts), 2).float(), torch.arange(5)
+    chunk = Chunk(ids, x, torch.ones(5, dtype=torch.int64), rng.keys(0, ids), (-2.0, 2e6))
+    evaluator = Evaluator(as_classifier(scores_model(leads)), CPU, batch_size=None, suppress=(), notes=[])
+    found = interaction(evaluator, chunk, threat)
+    four = [asked[part * 60 : part * 60 + 60] for part in range(4)]
+    ratios = []
+    for text in range(5):
+        both = main = 0.0
+        for table in range(12 * text, 12 * text + 12):
+            ab, a2, b2, last = (part[table] for part in four)
+            # The edits of the first half are shared by two texts each, and so are those of the second half.
+            middle = length // 2 - 2
+            assert ab[:middle] == a2[:middle]
+            assert b2[:middle] == last[:middle]
+            assert ab[-1:] == b2[-1:] or length < 30
+            if len({ab, a2, b2, last}) < 4:
+                continue
+            f = [2 * score(one) for one in (ab, a2, b2, last)]
+            main += ((f[0] + f[1] - f[2] - f[3]) ** 2 + (f[0] - f[1] + f[2] - f[3]) ** 2) / 2
+            both += (f[0] - f[1] - f[2] + f[3]) ** 2
+        if main:
+            ratios.append(both / main)
+    assert found == pytest.approx(np.mean(ratios), rel=1e-4)
 
 
 # One search

@@ -7,6 +7,7 @@ so that outcomes must be those of chunks measured one by one, to the bit.
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, ModelError, devices, rng
+from robustest import Linf, ModelError, devices, rng, scores_model
 from robustest.attacks import PGD
 from robustest.engine import chunks, gathering
-from robustest.measure import measure_robust_accuracy
+from robustest.measure import measure_accuracy, measure_robust_accuracy
 from robustest.results import Verdict
 from robustest.run import driver
 
@@ -105,6 +106,41 @@ def test_gradient_steps_do_not_depend_on_the_size_of_chunks(
         assert np.array_equal(want.columns[name], got.columns[name]), name
 
 
+@pytest.mark.parametrize(("megabytes", "batch"), [(1.0, 256), (1.5, 128), (1e-3, 4096), (100.0, 32)])
+def test_a_batch_takes_a_quarter_of_an_accelerators_memory(
+    gathers: Any, monkeypatch: pytest.MonkeyPatch, megabytes: float, batch: int
+) -> None:
+    """By the gradients of 32 samples; outcomes do not depend on it."""
+
+    def peak(device: torch.device, work: Any) -> int:
+        before = len(model.passes)
+        work()
+        return int(model.passes[before] * megabytes * 2**20)
+
+    gathers(True)
+    model = Rows()
+    want = columns(monkeypatch, model, 700, attack=PGD(steps=4), exact=True, batch_size=128)[1]
+    assert max(model.passes) <= 128
+    monkeypatch.setattr(devices, "memory", lambda _: 2**30)
+    monkeypatch.setattr(devices, "peak", peak)
+    model = Rows()
+    got = columns(monkeypatch, model, 700, attack=PGD(steps=4), exact=True)[1]
+    later = model.passes[40:]  # behind the first chunk's checks
+    assert min(batch, 256) / 2 < max(later) <= batch
+    assert np.array_equal(want.columns["held"], got.columns["held"])
+    model = Rows()
+    columns(monkeypatch, model, 700, attack=PGD(steps=4), exact=True, batch_size=100)  # a setting goes before
+    assert max(model.passes) <= 100
+
+
+def test_a_function_that_is_no_module_keeps_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be an endpoint, which is not to be sent thousands of rows."""
+    monkeypatch.setattr(devices, "memory", lambda _: 2**40)
+    model = Rows()
+    measure_accuracy(scores_model(lambda x: model(torch.from_numpy(x)).detach().numpy()), data(1000), exact=True)
+    assert 0 < max(model.passes) <= 128
+
+
 def test_the_last_rows_of_a_chunk_do_not_run_alone(gathers: Any) -> None:
     """Of 1,024 samples, most passes are half full or more at a batch of 128."""
     fill = {}
@@ -186,6 +222,50 @@ def test_memory_that_runs_out_in_a_joint_pass_changes_no_outcome(gathers: Any, m
     assert np.array_equal(want.columns["held"], got.columns["held"])
     assert max(model.passes) > 70  # it was tried, with a gradient, or passed without
     assert not any("out of memory" in note for note in result.notes)  # no chunk ran out of it alone
+
+
+class Card(Rows):
+    """Holds memory for two layers of a pass with a gradient, as long as anything refers to it."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.used, self.refused = room, 0, 0
+
+    def layer(self, rows: int) -> Tensor:
+        if self.used + rows > self.room:
+            self.refused += 1
+            raise RuntimeError("out of memory")
+        self.used += rows
+        held = torch.empty(rows)
+        weakref.finalize(held, self.free, rows)
+        return held
+
+    def free(self, rows: int) -> None:
+        self.used -= rows
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = [self.layer(len(x)), self.layer(len(x))] if x.requires_grad else []
+        out = super().forward(x)
+        del kept
+        return out
+
+
+def test_a_joint_pass_that_failed_leaves_its_memory_to_each_chunk(gathers: Any) -> None:
+    """Two chunks of 64 rows do not fit together; each fits alone, but not beside what the joint pass has left."""
+    gathers(True)
+    model = Card(room=150)
+    result = measure_robust_accuracy(model, data(300), Linf(0.05), attack=PGD(steps=6), exact=True)
+    assert model.refused
+    assert not any("out of memory" in note for note in result.notes)
+    assert model.used == 0
+
+
+def test_later_chunks_begin_with_the_batch_that_fitted(gathers: Any) -> None:
+    gathers(True)
+    model = Card(room=70)
+    result = measure_robust_accuracy(model, data(1000), Linf(0.05), attack=PGD(steps=6), exact=True)
+    assert sum("out of memory" in note for note in result.notes) == 1
+    assert model.refused < 10  # of 15 chunks, those that were under way together
 
 
 def test_time_that_is_up_ends_all_chunks(gathers: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -398,7 +398,7 @@ def test_a_finding_that_is_carried_or_suppressed_stops_nothing() -> None:
         for carried in (True, False):
             one = HealthFinding(name="n", message="m", suppressed=suppressed, carried=carried)
             assert one.stops is not (suppressed or carried)
-            assert one.to_dict() == {"name": "n", "message": "m", "suppressed": suppressed, "carried": carried}
+            assert asdict(one) == {"name": "n", "message": "m", "suppressed": suppressed, "carried": carried}
 
 
 @pytest.mark.parametrize(

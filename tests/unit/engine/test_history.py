@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -165,6 +168,47 @@ def test_the_model_itself_hears_of_no_question() -> None:
     assert evaluator.health.counts("history_dependence")[0] > 0
     asked = torch.stack([row for row, _ in model.seen])
     assert len(asked) == 2, "those that are asked again later"
+
+
+class Indirect(Remembering):
+    """Its forward calls a function that it keeps."""
+
+    def __init__(self, answer: Callable[[Indirect], Callable[[Tensor], Tensor]]) -> None:
+        super().__init__()
+        self.answer = answer(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer(x)
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    model.compile(backend="eager")
+    return model
+
+
+BOUND: dict[str, Callable[[], nn.Module]] = {
+    "method": lambda: Indirect(lambda model: super(Indirect, model).forward),
+    "partial": lambda: Indirect(lambda model: partial(Remembering.forward, model)),
+    "closure": lambda: Indirect(lambda model: lambda x: Remembering.forward(model, x)),
+    "compiled forward": lambda: Indirect(lambda model: torch.compile(super(Indirect, model).forward, backend="eager")),
+    "compiled": lambda: torch.compile(Remembering(), backend="eager"),  # type: ignore[return-value]
+    "compiled in place": lambda: _compiled(Remembering()),
+    "part": lambda: nn.Sequential(torch.compile(Remembering(), backend="eager")),
+}
+
+
+@pytest.mark.parametrize("way", BOUND)
+def test_a_copy_calls_itself_and_not_the_model(way: str) -> None:
+    model = BOUND[way]()
+    evaluator = Evaluator(as_classifier(model.eval()), torch.device("cpu"), batch_size=None, suppress=(), notes=[])
+    own = copied(model)
+    own(X[:2])  # the model's own parts are not asked
+    memories = [one.seen for one in model.modules() if isinstance(one, Remembering)]
+    assert memories == [[]]
+    if "compiled" not in way and way != "part":  # it takes seconds to compile
+        ids = torch.arange(8)
+        probe_history(evaluator, Chunk(ids, X[:8], Y[:8], rng.keys(0, ids), (0.0, 1.0)))
+        assert evaluator.health.counts("history_dependence")[0] > 0
 
 
 def test_copies_share_weights_and_what_is_no_state() -> None:

@@ -240,3 +240,102 @@ def test_what_was_pickled_is_what_it_was() -> None:
     assert Fresh(1).__reduce_ex__(4)
     assert "__slotnames__" in vars(Fresh)
     assert digest(Fresh(1)) == before
+
+
+def one(x: int) -> int:
+    return x + 1
+
+
+def other(x: int) -> int:
+    return x + 2
+
+
+class Holder:
+    def __init__(self, **held: Any) -> None:
+        vars(self).update(held)
+
+
+class Slotted:
+    __slots__ = ("a", "b")
+
+    def __init__(self, a: Any) -> None:
+        self.a = a
+
+
+def test_functions_and_classes_in_a_set_have_an_order_that_lasts() -> None:
+    assert digest({one, other}) == digest({other, one}) != digest({one})
+    assert digest(frozenset({one, other})) != digest({one, other})
+    assert digest({one, Holder, 3, "a", (1, 2)}) == digest({(1, 2), "a", 3, Holder, one})
+    with pytest.raises(Unhashable, match="the value is a set of objects"):
+        digest({Holder(a=1), Holder(a=2)})
+    assert digest({Holder(a=1)}) != digest({Holder(a=2)}), "one alone needs no order"
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (lambda g: Holder(a=1, stream=g), "the value.stream is"),
+        (Slotted, "the value.a is"),
+        (lambda g: [Holder(b=[g])], r"the value\[0\].b\[0\] is"),
+        (lambda g: {"a" * 38: g}, r"the value\['a{38}'\] is"),
+        (lambda g: {"a" * 39: g}, r"the value\[\.\.\.\] is"),
+        (lambda g: {3: g}, r"the value\[3\] is"),
+        (lambda g: {(1,): g}, r"the value\[\.\.\.\] is"),
+        (lambda g: (1, g), r"the value\[1\] is"),
+        (Point, "the value.x is"),
+        (lambda g: partial(max, g), "the value"),
+        (lambda g: OrderedDict(a=g), "the value"),
+    ],
+)
+def test_what_has_no_identity_is_named_by_its_place(value: Any, place: str) -> None:
+    with pytest.raises(Unhashable, match=f"^{place}.* a generator") as error:
+        digest(value(i for i in ()))
+    assert error.value.placed
+
+
+def test_what_is_not_set_in_a_slot_is_no_value() -> None:
+    full = Slotted(1)
+    full.b = None
+    assert digest(Slotted(1)) == digest(Slotted(1))
+    assert len({digest(Slotted(1)), digest(Slotted(2)), digest(full)}) == 3
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_containers_in_themselves_are_told_apart_by_how_far_up_they_lead(depth: int) -> None:
+    def ring(up: int) -> list[Any]:
+        outer: list[Any] = [[[]]]
+        at: list[Any] = [outer, outer[0], outer[0][0]]
+        at[2].append(at[2 - up])
+        return outer
+
+    assert digest(ring(depth)) == digest(ring(depth))
+    assert digest(ring(depth)) != digest(ring(depth - 1))
+
+
+class Level(int):
+    pass
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Pair(tuple[int, ...]):
+    __slots__ = ()
+
+
+class Ratio(float):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second"), [(Level, 1, 2), (Name, "a", "b"), (Pair, (1, 2), (1, 3)), (Ratio, 0.5, 0.25)]
+)
+def test_values_of_classes_of_ones_own_count_by_what_they_hold(kind: Any, first: Any, second: Any) -> None:
+    assert digest(kind(first)) == digest(kind(first))
+    assert len({digest(kind(first)), digest(kind(second)), digest(first)}) == 3
+
+
+def test_plain_members_of_a_set_need_no_names() -> None:
+    assert digest({(1, 2), (3, 4)}) == digest({(3, 4), (1, 2)}) != digest({(1, 2), (3, 5)})
+    assert digest({frozenset({1}), frozenset({2})}) == digest({frozenset({2}), frozenset({1})})

@@ -612,3 +612,34 @@ def test_every_part_of_objects_and_of_code_counts(
         for one in module(PARTS).things:
             assert fingerprint(one, None, None).digest is not None, fingerprint(one, None, None)
     assert parts(module, changed) != parts_before[0]
+
+
+@pytest.mark.parametrize("name", ["__getitem__", "__len__", "__contains__"])
+def test_special_methods_of_a_net_count_though_nothing_names_them(module: Callable[..., Any], name: str) -> None:
+    text = (
+        "from torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n"
+        "        return self[0] + len(self) + (0 in self) + x\n"
+        f"    def {name}(self, *args):\n        return {{0}}\n"
+    )
+
+    def of(value: int) -> str | None:
+        model = module(text.format(value)).Net()
+        return fingerprint(model, model, None).digest
+
+    assert of(1) == of(1) != of(2)
+    assert of(1) is not None
+
+
+@pytest.mark.parametrize("place", ["_check_input_dim", "reset_running_stats", "_load_from_state_dict"])
+def test_any_method_of_a_package_s_net_that_was_replaced_counts(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.BatchNorm2d(2).eval()
+    before = fingerprint(model, model, None).digest
+    assert before is not None
+    owner = next(base for base in type(model).__mro__ if place in vars(base))
+    found = []
+    for replaced in (lambda self, *args: None, lambda self, *args: 1):  # noqa: ARG005 - as the method is called
+        monkeypatch.setattr(owner, place, replaced)
+        found.append(fingerprint(model, model, None).digest)
+    assert len({before, *found}) == 3
+    monkeypatch.undo()
+    assert fingerprint(model, model, None).digest == before

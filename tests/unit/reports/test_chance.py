@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_it_adds_up_what_every_claim_might_have_come_to_rest_on() -> None:
     chance = Chance.of([CLAIM] * 12 + [CERTAIN] * 8 + [EXACT] * 5 + [None])
     assert (chance.verdicts, chance.at_alpha, chance.wrong) == (25, 12, pytest.approx(0.2))
     assert str(chance) == "12 of 25 verdicts rest on alpha = 0.01: at most 0.2 wrong verdicts expected"
-    assert json.loads(json.dumps(chance.to_dict()))["at_alpha"] == 12
+    assert json.loads(json.dumps(asdict(chance)))["at_alpha"] == 12
 
 
 def test_nothing_is_said_where_all_is_certain() -> None:

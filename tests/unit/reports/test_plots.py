@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from robustest import ConfigError, Counterexample, Result, StoreError
-from robustest.plots import plot_generalization, plot_severity, plot_worst
+from robustest.plots import plot_severity, plot_worst
 
 pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
@@ -111,45 +111,6 @@ def test_a_sheet_has_the_worst_in_their_order(
 def test_classes_have_their_names(names: Any, pictured: Any, tmp_path: Path, drawn: list[Figure]) -> None:
     plot_worst(pictured(1, details={"class_names": names}), tmp_path / "worst.png")
     assert drawn[0].axes[0].get_title("left") == "sample 0, label $dog$: $dog$ → cat, size 3"
-
-
-def row(samples: int, robust: float, clean: float) -> dict[str, Any]:
-    """A row of a curve: what holds in training is .1 more, and intervals reach .05 to either side."""
-    told: dict[str, Any] = {"samples": samples}
-    for of, value in (("robust", robust), ("clean", clean)):
-        told |= {
-            f"{of}_training": value + 0.1,
-            f"{of}_test": value,
-            f"{of}_test_interval": [value - 0.05, value + 0.05],
-        }
-    return told
-
-
-def test_accuracies_by_training_samples_are_those_of_the_curve(made: Any, tmp_path: Path, drawn: list[Figure]) -> None:
-    """On a logarithmic axis, rising, with bands about what holds on test samples."""
-    curve = [row(1200, 0.6, 0.85), row(75, 0.2, 0.7), row(300, 0.4, 0.8)]
-    statement = "robust accuracy in training less that on test samples <= 0.2"
-    result = Result.from_dict(made(statement=statement, details={"curve": curve}).to_dict())
-    plot_generalization(result, tmp_path / "curve.png")
-    (panel,) = drawn[0].axes
-    assert panel.get_xscale() == "log"
-    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["75", "300", "1,200"]
-    lines = {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()}
-    assert lines["robust accuracy, test samples"] == [[75, 0.2], [300, 0.4], [1200, 0.6]]
-    assert lines["clean accuracy, training samples"] == [[75, 0.7 + 0.1], [300, 0.8 + 0.1], [1200, 0.85 + 0.1]]
-    assert len(lines) == 4
-    band = panel.collections[0].get_paths()[0].vertices
-    assert {y for x, y in band if x == 300} == {0.4 - 0.05, 0.4 + 0.05}
-    assert drawn[0].get_suptitle().replace("\n", " ") == statement
-
-
-@pytest.mark.parametrize("curve", [None, [], [{"samples": 3}], "abc", [3]])
-def test_a_result_without_a_curve_is_named(made: Any, tmp_path: Path, curve: object) -> None:
-    with pytest.raises(ConfigError, match="accuracies by training samples but got one of 'robust_accuracy'"):
-        plot_generalization(made(details={} if curve is None else {"curve": curve}), tmp_path / "a.png")
-    with pytest.raises(ConfigError, match=r"in \.png or \.svg"):
-        plot_generalization(made(details={"curve": [row(10, 0.2, 0.5)]}), tmp_path / "a.pdf")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_of_matplotlibs_global_state_is_touched(tmp_path: Path, severities: Result) -> None:

@@ -284,7 +284,6 @@ def test_what_a_search_for_cues_found_is_told(proposals: int) -> None:
         "lead": "a patch",
         "discovery": {
             "proposed": [{**patch, "p": 1e-9, "confirmed": True}, cast][:proposals],
-            "errors_go_with": [{"property": "contrast", "p": 0.003}, {"property": "border", "p": 0.2}],
             "left_out": ["cheapest patches: no gradients"],
         },
         "sensitivity": {
@@ -299,7 +298,6 @@ def test_what_a_search_for_cues_found_is_told(proposals: int) -> None:
         "  proposed  class 3, a cast, value 0.25, 0.5: a look, score 0.85; not confirmed, p = 0.5",
     ][:proposals] or ["  proposed  no cue"]
     assert [line for line in lines if line.startswith(("  found ", "  proposed "))] == found
-    assert [line for line in lines if line.startswith("  errors")] == ["  errors    go with contrast, p = 0.003"]
     assert "  left out  cheapest patches: no gradients" in lines
     assert "  proof     null cue moved 0 of 64, simulated control failed (a pattern)" in lines
 

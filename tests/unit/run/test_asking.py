@@ -356,7 +356,7 @@ def test_an_item_is_what_is_asked_and_its_solution_is_not() -> None:
         (["a", "b", "a"], r"items of different (names|contents) but items 1 and 3"),
         ([{"item": "x", "prompt": "a"}, {"item": "x", "prompt": "b"}], r"different names but items 1 and 2 \('x'\)"),
         ([{"item": "x", "prompt": "a"}, {"item": "y", "prompt": "a"}], r"different contents but items 1 and 2 \('y'\)"),
-        (["a", iter("a")], "plain values .* but item 2 is not"),
+        (["a", (letter for letter in "a")], "plain values .* but item 2 is not"),
     ],
 )
 def test_items_that_say_nothing_new_are_refused(items: list[Any], words: str) -> None:
@@ -479,7 +479,7 @@ def test_every_run_of_an_item_is_a_row_and_progress_counts_those_that_are_wrong(
         found = replies_to(system, judge, runs=2, score=lambda answer, _: scores[answer])
     assert [row for _, row in judge.scores] == [[1.0, 0.5], [0.49, 0.0]]
     assert heard == [("asked", 1, 8, 0), ("asked", 2, 8, 2)]
-    assert (found.calls, len(found.outcomes), len(found.places)) == (4, 4, 2)
+    assert (found.calls, len(found.places)) == (4, 2)
 
 
 class Unsteady:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,11 @@ import torch
 
 from robustest import DataError, ModelError, Settings, StoreError, clock, rng
 from robustest.context import Context, NotSearched, running
-from robustest.decisions import Decision, ShareRule
+from robustest.decisions import Decision, ShareRule, clopper_pearson
 from robustest.engine.chunks import partition
 from robustest.health import Health
 from robustest.results import Verdict
-from robustest.run.driver import _AT_START, _Begun, _Run, observe
+from robustest.run.driver import _AT_START, Audit, _Begun, _Run, observe
 from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observation, Stream, Tally
 from robustest.run.plan import Plan, terms_of
 from robustest.run.units import OwnUnits, Part, Units
@@ -390,12 +391,12 @@ def test_a_chunk_measured_in_time_counts_where_the_model_cannot_be_asked_again()
 def test_a_chunk_is_measured_once() -> None:
     one = run()
     one.look_up(0, IDS)
-    found = one.start("")(Work(0, IDS))
+    found = next(one.measure_each([Work(0, IDS)]))
     assert (found.place, found.tally.forward, found.tally.backward, found.marks) == (0, 3, 1, [b"a"] * 3)
     with pytest.raises(LookupError, match="chunk 0 was measured before"):
-        one.start("")(Work(0, IDS))
+        next(one.measure_each([Work(0, IDS)]))
     one.look_up(1, IDS)
-    assert one.start("")(Work(1, IDS)).tally.backward == 0
+    assert next(one.measure_each([Work(1, IDS)])).tally.backward == 0
 
 
 # Known counterexamples
@@ -458,17 +459,17 @@ def test_a_run_of_replays_alone_refutes_or_has_not_searched() -> None:
 def test_replays_come_before_the_first_chunk_that_is_measured_and_not_compared(remote: bool) -> None:
     units = Told({1, 2, 3, 4})
     one = run(units, remote=remote)
-    job = "job" if remote else one
-    assert one.begin(Work(0, IDS, compared=True)) == "reference 1"
+    first, second = ("reference 1", "reference 2") if remote else (one, one)
+    assert one.begin(Work(0, IDS, compared=True)) is first or remote
     assert one.broken == 0
-    assert one.begin(Work(1, IDS, compared=True)) == "reference 1"
-    assert one.begin(Work(2, IDS)) == "reference 2", "what was sent knows of no counterexamples"
+    assert one.begin(Work(1, IDS, compared=True)) == first
+    assert one.begin(Work(2, IDS)) == second, "what was sent knows of no counterexamples"
     assert one.broken == 4
     units.broken = {1, 2, 3, 4, 5}
-    assert one.begin(Work(3, IDS)) == "reference 2", "replayed once"
-    assert one.engine.jobs == [job, job]  # type: ignore[attr-defined]
+    assert one.begin(Work(3, IDS)) == second, "replayed once"
+    assert one.engine.jobs == (["job", "job"] if remote else [])  # type: ignore[attr-defined]
     other = run(Told(), remote=remote)
-    assert [other.begin(Work(place, IDS)) for place in (0, 1)] == ["reference 1"] * 2
+    assert [other.begin(Work(place, IDS)) for place in (0, 1)] == ["reference 1" if remote else other] * 2
     refuted = run(Told({1, 2, 3, 4, 5}), remote=remote)
     assert refuted.begin(Work(0, IDS)) is None
     assert refuted.refuted is not None
@@ -668,3 +669,142 @@ def test_no_warning_is_given_where_none_was() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         taken(run())
+
+
+# The audit of what an attack left
+
+
+@dataclass
+class Audited:
+    """Units whose audit breaks some of them; `tried` has the positions of each look."""
+
+    breaks: set[int] = field(default_factory=set)
+    able: bool = True
+    late_at: int = 99
+    scored: bool = False
+    tried: list[list[int]] = field(default_factory=list)
+
+    def audit(self, ids: torch.Tensor, *, first: bool) -> Callable[[], tuple[Observation, Tally]] | None:
+        assert first, "one chunk was measured"
+        if len(self.tried) == self.late_at:
+            raise clock.OutOfTime
+        self.tried.append(ids.tolist())
+        held = np.array([one not in self.breaks for one in ids.tolist()])
+        columns = {"held": held, "score": held.astype(float)} if self.scored else {"held": held}
+        return (lambda: (Observation(columns, []), Tally(forward=len(ids)))) if self.able else None
+
+
+def audit(
+    units: Audited, n: int = 100, *, confirmed: Any = None, passing: Any = None, marks: bool = False, **columns: Any
+) -> tuple[bool, Stream, Audit, list[int]]:
+    stream, asked = Stream(n), []
+    held = Observation({"held": np.ones(n, bool), **columns}, [])
+    stream.add(torch.arange(n), held, Tally(), examples=3, marks=[b"%d" % i for i in range(n)] if marks else [])
+
+    def sure(worst: Any) -> bool:
+        asked.append(int((~worst["held"]).sum()))
+        return bool(confirmed is not None and confirmed(worst))
+
+    made = Audit(units, Remembering(), Settings(store=None))  # type: ignore[arg-type]
+    done = made.take(stream, passing or (lambda columns: len(columns["id"])), sure)
+    return done, stream, made, asked
+
+
+def test_an_audit_that_breaks_nothing_looks_at_few_ever_more() -> None:
+    units = Audited()
+    done, stream, made, asked = audit(units)
+    assert done
+    assert [len(ids) for ids in units.tried] == [5, 5, 9]
+    assert len({one for ids in units.tried for one in ids}) == 19 == len(made.audited)
+    assert not any(made.audited.values())
+    # What may have been overlooked: the upper bounds of 0 of 5 and 0 of 10, of those that are left.
+    shares = [clopper_pearson(0, looked, 0.05)[1] for looked in (5, 10)]
+    assert asked == [math.ceil(share * (100 - looked)) for share, looked in zip(shares, (5, 10), strict=True)]
+    assert stream.tally.health.counts("weak_attack") == (0, 19)
+    assert (stream.counts, stream.tally.forward) == ({"audit": 0}, 19)
+    assert stream.columns["held"].all()
+
+
+def test_an_audit_ends_once_its_pass_is_confirmed() -> None:
+    units = Audited()
+    done, _, _, asked = audit(units, confirmed=lambda worst: (~worst["held"]).sum() < 25)
+    assert done
+    assert [len(ids) for ids in units.tried] == [5, 5]
+    assert len(asked) == 2
+    assert asked[0] >= 25 > asked[1]
+
+
+def test_what_an_audit_breaks_is_broken_and_it_goes_on_until_all_are_looked_at() -> None:
+    units = Audited(breaks=set(range(100)))
+    done, stream, made, _ = audit(units)
+    assert done
+    assert [len(ids) for ids in units.tried] == [5, 5, 9, 19, 38, 24]
+    assert len(made.audited) == 100
+    assert not stream.columns["held"].any()
+    assert stream.counts == {"audit": 100}
+    assert stream.tally.health.counts("weak_attack") == (100, 100)
+    one = Audited(breaks=set(range(0, 100, 2)))
+    _, stream, made, _ = audit(one, passing=lambda columns: len(columns["id"]) if columns["held"].mean() > 0.9 else 0)
+    assert stream.columns["held"].mean() <= 0.9, "the claim does not pass any more"
+    assert sum(made.audited.values()) == int((~stream.columns["held"]).sum()) == stream.counts["audit"]
+    assert len(made.audited) < 100
+
+
+def test_an_audit_looks_at_what_the_pass_rests_on_and_at_nothing_that_is_proven_or_broken() -> None:
+    units = Audited()
+    proven = (np.arange(100) < 20).astype(float)
+    audit(units, passing=lambda _: 30, proven=proven)
+    looked = {one for ids in units.tried for one in ids}
+    assert looked == set(range(20, 30))
+    scored = Audited(scored=True)
+    audit(scored, score=np.where(np.arange(100) < 90, 0.0, 0.5))
+    assert {one for ids in scored.tried for one in ids} == set(range(90, 100))
+    nothing = Audited()
+    assert audit(nothing, passing=lambda _: 0)[0]
+    assert nothing.tried == []
+
+
+def test_an_audit_of_scores_takes_them_for_nothing_where_they_may_be() -> None:
+    worst_scores: list[float] = []
+
+    def confirmed(worst: Any) -> bool:
+        worst_scores.append(float(worst["score"].sum()))
+        return False
+
+    units = Audited(scored=True)
+    audit(units, confirmed=confirmed, score=np.ones(100))
+    share = clopper_pearson(0, 5, 0.05)[1]
+    assert worst_scores[0] == 100 - math.ceil(share * 95)
+
+
+def test_an_audit_that_is_not_possible_or_late_says_so() -> None:
+    unable = Audited(able=False)
+    assert audit(unable)[0]
+    assert len(unable.tried) == 1
+    assert not audit(Audited(late_at=0))[0]
+    late = Audited(late_at=1)
+    done, stream, _, _ = audit(late)
+    assert not done
+    assert stream.tally.health.counts("weak_attack") == (0, 5)
+
+
+def test_the_samples_that_are_audited_depend_on_the_seed_alone() -> None:
+    first, again, other = Audited(), Audited(), Audited()
+    audit(first)
+    audit(again, confirmed=lambda _: False)
+    assert first.tried == again.tried
+    audit(other, n=60)
+    assert set(other.tried[0]) <= set(range(60))
+    keyed = Remembering()
+    made = Audit(Audited(), keyed, Settings(store=None))  # type: ignore[arg-type]
+    stream = Stream(3)
+    stream.add(
+        torch.tensor([2, 0, 1]),
+        Observation({"held": np.ones(3, bool)}, []),
+        Tally(),
+        examples=1,
+        marks=[b"c", b"a", b"b"],
+    )
+    made.take(stream, lambda columns: len(columns["id"]), lambda _: False)
+    (what, ids, marks) = keyed.kept[0]
+    assert (what, [b"abc"[one : one + 1] for one in ids.tolist()]) == ("audit", marks)

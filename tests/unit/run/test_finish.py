@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +250,7 @@ def test_a_health_check_stops_a_pass_and_nothing_else(
     found = after_findings(decision, findings)
     result = finished(evidence(findings=tuple(findings)), decision)
     assert result.notes == tuple(one.message for one in findings)
-    assert result.details["health"] == [one.to_dict() for one in findings]
+    assert result.details["health"] == [asdict(one) for one in findings]
     if not stopped:
         assert found is decision
         assert result.verdict is Verdict.PASSED

@@ -6,6 +6,8 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -290,3 +292,106 @@ class Inverted(Batched):
 def test_items_of_a_subclass_are_its_own() -> None:
     assert torch.equal(as_samples(Inverted()).take(torch.tensor([8]))[0], 1 - X[[8]])
     assert torch.equal(as_samples(Subset(Items(), [7, 8])).take(torch.tensor([1]))[0], X[[8]])
+
+
+# The reader alone
+
+
+class Reads:
+    """Reads chunks of positions; it notes the place, the thread and what was taken from a stream."""
+
+    def __init__(self, fails: set[str] | None = None) -> None:
+        self.fails = set() if fails is None else fails
+        self.log: list[tuple[int, str, Any]] = []
+
+    def __call__(self, ids: torch.Tensor, taken: Any) -> list[int]:
+        thread = "ahead" if threading.current_thread().name.startswith("robustest-reader") else "here"
+        self.log.append((int(ids[0]), thread, taken))
+        if f"{int(ids[0])} {thread}" in self.fails or f"{int(ids[0])} {taken}" in self.fails:
+            raise ZeroDivisionError
+        return [int(one) for one in ids]
+
+
+def parts(n: int) -> list[torch.Tensor]:
+    return [torch.tensor([place]) for place in range(n)]
+
+
+def places(reads: Reads) -> list[tuple[int, str]]:
+    return [(place, thread) for place, thread, _ in reads.log]
+
+
+@pytest.mark.parametrize(("n", "ahead", "begun"), [(4, True, 3), (4, False, 0), (2, True, 1), (1, True, 0)])
+def test_each_chunk_but_the_first_is_read_ahead_once(n: int, ahead: bool, begun: int) -> None:
+    reads = Reads()
+    with closing(Reader(reads, parts(n), ahead=ahead)) as reader:
+        assert [reader.take(place) for place in range(n)] == [[place] for place in range(n)]
+    assert sorted(place for place, _ in places(reads)) == list(range(n))
+    assert sum(thread == "ahead" for _, thread in places(reads)) == begun
+    assert places(reads)[0] == (0, "here")
+
+
+def test_what_cannot_be_read_ahead_is_read_here_and_so_is_all_after_it() -> None:
+    reads = Reads({"2 ahead"})
+    with closing(Reader(reads, parts(5), ahead=True)) as reader:
+        assert [reader.take(place) for place in range(5)] == [[place] for place in range(5)]
+    assert [one for one in places(reads) if one[0] != 2] == [(0, "here"), (1, "ahead"), (3, "here"), (4, "here")]
+    assert [thread for place, thread in places(reads) if place == 2] == ["ahead", "here"]
+    broken = Reads({"2 ahead", "2 here"})
+    with closing(Reader(broken, parts(5), ahead=True)) as reader:
+        assert [reader.take(place) for place in range(2)] == [[0], [1]]
+        with pytest.raises(ZeroDivisionError):
+            reader.take(2)
+
+
+def test_a_chunk_that_is_asked_for_out_of_turn_is_read_here() -> None:
+    reads = Reads()
+    with closing(Reader(reads, parts(5), ahead=True)) as reader:
+        assert [reader.take(place) for place in (0, 3, 4)] == [[0], [3], [4]]
+    assert [thread for place, thread in places(reads) if place == 3] == ["here"]
+    assert [thread for place, thread in places(reads) if place == 4] == ["ahead"]
+
+
+def test_chunks_of_a_stream_are_those_of_their_places() -> None:
+    asked: list[Any] = []
+
+    def stream(chunks: Sequence[torch.Tensor]) -> Iterator[Any]:
+        asked.append(len(chunks))
+        return iter(["s0", "s1", "s2", "s3"])
+
+    reads = Reads()
+    with closing(Reader(reads, parts(4), ahead=True, stream=stream)) as reader:
+        assert [reader.take(place) for place in range(4)] == [[place] for place in range(4)]
+    assert [taken for _, _, taken in reads.log] == ["s0", "s1", "s2", "s3"]
+    assert asked == [4], "once"
+    for ahead, n in ((False, 4), (True, 1)):
+        plain = Reads()
+        with closing(Reader(plain, parts(n), ahead=ahead, stream=stream)) as reader:
+            assert [reader.take(place) for place in range(n)] == [[place] for place in range(n)]
+        assert {taken for _, _, taken in plain.log} == {None}
+    assert asked == [4]
+
+
+def test_a_stream_that_fails_is_given_up_and_its_samples_are_read() -> None:
+    def unable(chunks: Sequence[torch.Tensor]) -> Iterator[Any]:
+        raise OSError
+
+    reads = Reads()
+    with closing(Reader(reads, parts(3), ahead=True, stream=unable)) as reader:
+        assert [reader.take(place) for place in range(3)] == [[0], [1], [2]]
+    assert {taken for _, _, taken in reads.log} == {None}
+    wrong = Reads({"0 s0"})
+    with closing(Reader(wrong, parts(3), ahead=True, stream=lambda _: iter(["s0", "s1", "s2"]))) as reader:
+        assert [reader.take(place) for place in range(3)] == [[0], [1], [2]]
+    assert wrong.log[0] == (0, "here", "s0")
+    assert wrong.log[1:] == [(0, "here", None), (1, "here", None), (2, "here", None)]
+
+
+def test_a_closed_reader_has_no_thread_and_no_stream() -> None:
+    reads = Reads()
+    reader = Reader(reads, parts(9), ahead=True, stream=lambda _: iter("abcdefghi"))
+    reader.take(0)
+    reader.close()
+    assert (reader._thread, reader._stream, reader._next) == (None, None, None)
+    assert reader._stop.is_set()
+    assert not [one for one in threading.enumerate() if one.name.startswith("robustest-reader")]
+    assert len(reads.log) <= 2

@@ -268,14 +268,14 @@ def test_a_model_that_adapts_has_one_condition() -> None:
 def test_what_no_search_looks_at_is_neither_audited_nor_tried() -> None:
     one = units()
     with one.open(Settings(device="cpu")):
-        assert one.audit(torch.arange(2)) is None
+        assert one.audit(torch.arange(2), first=True) is None
         assert one.trial(SimpleNamespace(ids=torch.arange(2))) is None  # type: ignore[arg-type]
         assert one.still_broken() == set()
     searched = units(look=ATTACK)
     with searched.open(Settings(device="cpu")):
-        assert searched.audit(torch.arange(2)) is not None
+        assert searched.audit(torch.arange(2), first=True) is not None
         searched.model = replace(searched.model, max_queries=9)
-        assert searched.audit(torch.arange(2)) is None, "a budget has no queries left"
+        assert searched.audit(torch.arange(2), first=True) is None, "a budget has no queries left"
 
 
 @pytest.mark.parametrize(("n", "rows"), [(6, 2), (2, 2), (1, 2)])

@@ -50,7 +50,7 @@ def test_levels_come_back(values: list[int], bounds: tuple[float, float]) -> Non
 
 def test_levels_of_the_unit_interval_are_k_over_255() -> None:
     k = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(from_levels(k), k.float() / 255)
+    assert torch.equal(from_levels(k, (0.0, 1.0)), k.float() / 255)
 
 
 @given(
@@ -253,7 +253,8 @@ def test_pruning(tmp_path: Path) -> None:
     aged(tmp_path)
     corpus.add("b", kept([1, 2, 3], [3.0, 2.0, 1.0], shape=(3000,)))
     before = total(tmp_path)
-    assert corpus.prune(10) == Pruned(left=before)
+    assert corpus.prune(10) == Pruned(files=0, freed=0, left=before)
+    assert corpus.prune(before / 1e6) == Pruned(files=0, freed=0, left=before)
     # The first file of "a" holds nothing that would be given, and goes although others could.
     pruned = corpus.prune((before - 1) / 1e6)
     assert (pruned.files, pruned.left) == (1, total(tmp_path))
@@ -345,3 +346,33 @@ def test_inputs_are_checked(change: dict[str, Any]) -> None:
     Kept(**right)
     with pytest.raises(DataError, match=next(iter(change))):
         Kept(**{**right, **change})
+
+
+def test_rows_are_on_levels_each_by_itself() -> None:
+    x = torch.tensor([[0.0, 1.0, 3 / 255], [0.5, 1.0, 0.0], [1 / 255, 2 / 255, 3 / 255]])
+    assert on_levels(x, (0.0, 1.0)).tolist() == [True, False, True]
+    assert on_levels(x.view(3, 1, 3), (0.0, 1.0)).tolist() == [True, False, True]
+
+
+def test_of_a_sample_and_label_two_are_kept() -> None:
+    found = smallest([kept([1, 1, 1, 2], [3.0, 1.0, 2.0, 9.0]), kept([1, 1], [0.5, 0.25], y=[1, 1], seed=1)])[0]
+    assert rows(found) == [(1, 1, 0.25), (1, 1, 0.5), (1, 0, 1.0), (1, 0, 2.0), (2, 0, 9.0)]
+
+
+@pytest.mark.parametrize(("fits", "left"), [(0, 4), (-1, 2)])
+def test_a_corpus_of_just_the_limit_stays(tmp_path: Path, fits: int, left: int) -> None:
+    corpus = Corpus(tmp_path, 10)
+    for place in range(2):
+        aged(tmp_path)
+        corpus.add(f"test {place}", kept([1, 2], [1.0, 2.0], shape=(3000,), seed=place))
+    one = total(tmp_path) // 2
+    found = corpus.prune((2 * one + fits) / 1e6)
+    assert (found.files, found.freed > 0) == ((0, False) if fits == 0 else (1, True))
+    assert sum(row.inputs for row in corpus.listing()) == left
+
+
+def test_a_size_as_large_as_the_known_one_is_no_news() -> None:
+    stock = kept([1, 1, 2], [2.0, 1.0, 3.0])
+    assert news(kept([1, 1, 1, 2, 3], [1.0, 0.5, 2.0, 3.0, 9.0]), stock) == [1, 4]
+    assert news(kept([1], [1.0], y=[1]), stock) == [0], "of another label"
+    assert news(kept([1, 2], [7.0, 8.0]), None) == [0, 1]

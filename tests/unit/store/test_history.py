@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -379,8 +380,8 @@ def test_a_file_that_is_none_of_a_history_is_refused(tmp_path: Path, how: str) -
     head, line = path.read_text().splitlines(keepends=True)
     texts = {
         "no head": line,
-        "two heads": first_line(claim=ClaimId("other").to_dict()).decode() + "\n" + head + line,
-        "of another claim": first_line(claim=ClaimId("other").to_dict()).decode() + "\n" + line,
+        "two heads": first_line(claim=asdict(ClaimId("other"))).decode() + "\n" + head + line,
+        "of another claim": first_line(claim=asdict(ClaimId("other"))).decode() + "\n" + line,
         "cut": (head + line)[:-1],
         "empty": "",
         "schema": head.replace('"schema":3', '"schema":2') + line,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,25 @@ def test_keys_are_hex_digits(tmp_path: Path) -> None:
 def test_records_and_baselines_do_not_load_torch(program: Callable[..., str]) -> None:
     text = "import sys, robustest.store.files, robustest.store.baselines; print('torch' in sys.modules)"
     assert program(text) == "False"
+
+
+def test_a_record_of_an_earlier_run_can_be_read(tmp_path: Path) -> None:
+    """As it lies in stores: another form needs another schema."""
+    key = "0" * 63 + "1"
+    text = '{"claim":"c","n":[1,null,true],"test":"t"}'
+    summed = sha256(f"2 {key} {text}".encode()).hexdigest()
+    path = tmp_path / "results" / "00" / f"{key}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'{{"key":"{key}","record":{text},"schema":2,"sha256":"{summed}"}}\n')
+    assert load_records(tmp_path) == [{"test": "t", "claim": "c", "n": [1, None, True]}]
+    before = path.read_bytes()
+    assert save_record(tmp_path, key, {"test": "t", "n": (1, None, True), "claim": "c"})
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in KEYS[:3]:
+        save_record(tmp_path, key, {"test": key})
+    read = Folder.read
+    monkeypatch.setattr(Folder, "read", lambda self, path: None if path.stem == KEYS[0] else read(self, path))
+    assert [record["test"] for record in load_records(tmp_path)] == KEYS[1:3]

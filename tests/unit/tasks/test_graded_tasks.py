@@ -35,9 +35,9 @@ def drawn(task: Task, rows: int = 40) -> tuple[Tensor, Tensor]:
 
 TASKS: list[Task] = [
     Segmentation(3, ignore=255, floor=0.8),
-    Segmentation(3, ignore=255, score="iou", floor=0.6),
+    Segmentation(3, ignore=255, score_by="iou", floor=0.6),
     MultiLabel(),
-    MultiLabel(threshold=0.3, score="hamming", floor=0.75),
+    MultiLabel(threshold=0.3, score_by="hamming", floor=0.75),
     Regression(1.0, scale=3.0),
 ]
 
@@ -85,7 +85,7 @@ def test_scores_are_those_of_the_predictions(task: Task) -> None:
 def test_pixels_are_counted_but_for_ignored_ones() -> None:
     answers = said([[0, 1], [0, 0]], [[1, 1], [0, 2]])
     assert Segmentation(3, ignore=255).score(answers, MASKS).tolist() == [2 / 3, 1.0]
-    iou = Segmentation(3, ignore=255, score="iou").score(answers, MASKS)
+    iou = Segmentation(3, ignore=255, score_by="iou").score(answers, MASKS)
     torch.testing.assert_close(iou, torch.tensor([(1 / 2 + 1 + 0) / 3, 1.0], dtype=torch.float64))
 
 
@@ -107,7 +107,7 @@ def test_counts_add_up_to_intersections_and_unions() -> None:
 def test_labels_by_hand() -> None:
     y, logits = torch.tensor([[1, 0, 1], [0, 0, 0]]), torch.tensor([[2.0, -1.0, -0.5], [-1.0, -1.0, -3.0]])
     assert MultiLabel().score(logits, y).tolist() == [0.0, 1.0]
-    assert MultiLabel(score="hamming").score(logits, y).tolist() == [2 / 3, 1.0]
+    assert MultiLabel(score_by="hamming").score(logits, y).tolist() == [2 / 3, 1.0]
     assert MultiLabel().margin(logits, y).tolist() == [-0.5, 1.0]
     assert MultiLabel(threshold=0.25).predictions(torch.tensor([[-1.0, -1.2]])).tolist() == [[1, 0]]
     assert (
@@ -168,11 +168,11 @@ def test_targets_and_outputs_that_do_not_fit_are_refused() -> None:
     [
         lambda: Segmentation(1),
         lambda: Segmentation(3, ignore=2),
-        lambda: Segmentation(3, score="dice"),  # type: ignore[arg-type]
+        lambda: Segmentation(3, score_by="dice"),  # type: ignore[arg-type]
         lambda: Segmentation(3, floor=0.0),
         lambda: Segmentation(3, floor=1.5),
         lambda: MultiLabel(threshold=1.0),
-        lambda: MultiLabel(score="exact", floor=0.5),
+        lambda: MultiLabel(score_by="exact", floor=0.5),
         lambda: Regression(0.0),
         lambda: Regression(1.0, scale=-1.0),
         lambda: checked_task(Classification),

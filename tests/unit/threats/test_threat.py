@@ -62,6 +62,22 @@ def test_a_stride_crosses_the_ball_or_the_bounds(eps: float) -> None:
     assert everything.stride(everything.region(x, BOUNDS)).tolist() == [4.0] * 4
 
 
+@pytest.mark.parametrize("threat", [Linf(0.3), L2(0.3), L1(0.3), L0(1), Snr(10), Unbounded()], ids=str)
+@pytest.mark.parametrize("n", [0, 1])
+def test_one_sample_and_none_have_the_numbers_that_they_have_among_others(threat: Any, n: int) -> None:
+    x, key = samples(), keys()
+    many, few = threat.region(x, BOUNDS), threat.region(x[:n], BOUNDS)
+    assert all(torch.equal(few[name], many[name][:n]) for name in many)
+    gradient = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(threat.ascent(gradient[:n]), threat.ascent(gradient)[:n])
+    if n:
+        assert torch.equal(threat.stride(few), threat.stride(many)[:n])
+        assert torch.equal(threat.start(few, key[:n]), threat.start(many, key)[:n])
+    assert torch.equal(threat.project(x[:n] + 1, few), threat.project(x + 1, many)[:n])
+    assert torch.equal(threat.size(x[:n] + 0.1, few), threat.size(x + 0.1, many)[:n])
+    assert torch.equal(threat.render(threat.origin(few), few), x[:n])
+
+
 def test_a_box_of_linf_is_rounded_inwards() -> None:
     x = samples(200)
     for eps in (0.1, 1e-8, 8 / 255):
@@ -83,26 +99,27 @@ def test_a_radius_of_l2_leaves_room_for_rounding() -> None:
     assert L2(1e-9).region(samples(2), (0.0, 255.0))["reach"].tolist() == [0.0] * 2
 
 
-def test_a_ratio_of_noise_is_a_ball_by_each_samples_own_energy() -> None:
-    threat, x = Snr(26), samples()
+@pytest.mark.parametrize("db", [26, -20])
+def test_a_ratio_of_noise_is_a_ball_by_each_samples_own_energy(db: float) -> None:
+    threat, x = Snr(db), samples()
     x[1] = 0
     region = threat.region(x, BOUNDS)
     energy = x.double().flatten(1).square().sum(1).sqrt()
-    radius = 10 ** (-26 / 20)
+    radius = 10 ** (-db / 20)
     assert threat.radius == pytest.approx(radius)
     assert region["loudness"].tolist() == pytest.approx(energy.tolist())
     ball = energy * radius * (1 - 1e-6)
     room = (x.double().abs().flatten(1).amax(1) + ball) * math.sqrt(6) / 2**24
-    assert region["reach"].tolist() == pytest.approx((ball - room).clamp(min=0).tolist(), rel=1e-6)
+    assert region["reach"].tolist() == pytest.approx((ball - room).clamp(min=0).tolist(), rel=1e-7)
     assert threat.radii(region).tolist() == pytest.approx((energy * radius).tolist())
-    assert threat.ratio(radius) == pytest.approx(26)
+    assert threat.ratio(radius) == pytest.approx(db)
     z = x.clone()
     z[:, 0, 0] += 0.5
     assert threat.size(x, region).tolist() == [0.0] * 4
     assert threat.size(z, region).tolist() == pytest.approx([0.5 / e if e else math.inf for e in energy.tolist()])
     assert str(Snr(26)) == "Snr(26 dB)"
-    for db in (300, -300, 0):
-        assert Snr(db).db == float(db)
+    for allowed in (300, -300, 0):
+        assert Snr(allowed).db == float(allowed)
     for wrong in (300.1, -300.1, True, "3"):
         with pytest.raises(ConfigError, match="db to be a number"):
             Snr(wrong)  # type: ignore[arg-type]

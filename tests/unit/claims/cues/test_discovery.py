@@ -598,7 +598,6 @@ def test_results_are_plain_and_shown(relying: Result, sound: Result) -> None:
     }.items()
     captions = {table.caption: table for table in tables_of(relying.details, relying.captions.names)}
     assert captions["discovery: proposed"].rows[0][0] == "2"
-    assert captions["discovery: errors go with"].columns == ("property", "correlation", "p")
 
 
 def test_a_target_that_is_no_class_is_refused() -> None:

@@ -44,7 +44,7 @@ def labels(linear: Callable[[Tensor, Tensor], nn.Module]) -> tuple[object, Tenso
     generator = torch.Generator().manual_seed(21)
     weight = torch.randn(5, 12, generator=generator)
     model, x = linear(weight, -weight.sum(1) / 2), torch.rand(N, 12, generator=generator)
-    return model, x, (model(x) > 0).long(), MultiLabel(score="hamming")
+    return model, x, (model(x) > 0).long(), MultiLabel(score_by="hamming")
 
 
 def numbers(linear: Callable[[Tensor, Tensor], nn.Module]) -> tuple[object, Tensor, Tensor, Task]:

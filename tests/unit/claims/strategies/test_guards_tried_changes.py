@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import DataError, Settings, Shift, labels_model
-from robustest.claims.strategies import Trial, Trials, tell_hypothesis
+from robustest.claims.strategies import Trial, Trials, _decide, _lines, _SearchEnd, tell_hypothesis
 from robustest.context import Context, running
 from robustest.data import as_samples
 from robustest.models import as_classifier
@@ -248,3 +249,49 @@ def test_a_second_number_of_one_name_is_let_be(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(hypothesis, "target", refuse)
     tell_hypothesis(0.5)
+
+
+def evidence(right: int, of: int) -> Any:
+    return SimpleNamespace(columns={"held": np.arange(of) < right}, n=of)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        # right of 10 samples in all, and the lowest share among those searched on
+        (7, 0.5, 10, None, False, None, "inconclusive", 0.5, "no threshold given"),
+        (7, 0.5, 5, None, False, None, "inconclusive", 0.7, "no threshold given"),  # of other samples
+        (5, 0.6, 10, None, False, None, "inconclusive", 0.5, "no threshold given"),
+        (7, 0.7, 10, None, False, 0.7, "passed", 0.7, "no counterexample in 3 examples: a search, not a proof"),
+        (7, 0.7, 10, "it", False, 0.71, "failed", 0.7, "certain: a counterexample among 3 examples"),
+        (7, 0.7, 10, None, False, 0.75, "failed", 0.7, "certain: a counterexample among 3 examples"),
+        (
+            *(7, 0.7, 10, "it", True, 0.8, "failed", 0.7),
+            "certain: a counterexample among 3 examples; the search for a milder one ended with the time budget",
+        ),
+        (
+            *(7, 0.4, 5, "it", False, 0.7, "inconclusive", 0.7),
+            "the change found breaks the 5 samples searched on, not all 10: raise max_samples",
+        ),
+        (
+            *(9, 0.9, 5, None, False, 0.7, "passed", 0.9),
+            "no counterexample in 3 examples on 5 of 10 samples: a search, not a proof",
+        ),
+    ],
+)
+def test_a_search_refutes_by_what_breaks_all_samples_alone(row: tuple[Any, ...]) -> None:
+    right, lowest, searched, mildest, early, at_least, verdict, estimate, rule = row
+    tried: Any = SimpleNamespace(n=searched, lowest=lowest, by_change={1: 1, 2: 2, 3: 3})
+    found = _decide(_SearchEnd(mildest, early), tried, evidence(right, 10), at_least)
+    assert (str(found.verdict), found.estimate, found.rule) == (verdict, estimate, rule)
+    assert found.interval == (0.0, estimate)
+    assert not found.at_alpha
+
+
+def test_facts_are_the_mildest_change_and_what_was_right_before() -> None:
+    mildest = {"change": "fog 3", "code": "shift('fog', 3)", "accuracy": 0.25}
+    lines = {fact.label: fact.value for fact in _lines({"mildest": mildest, "clean_accuracy": 0.75})}
+    assert lines["mildest"] == "fog 3: accuracy 0.250"
+    assert lines["as code"] == "shift('fog', 3)"
+    assert len(lines) == 3
+    assert len(_lines({"mildest": None, "clean_accuracy": 0.75})) == 1

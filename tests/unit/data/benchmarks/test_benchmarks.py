@@ -37,6 +37,7 @@ def seen(x: Tensor) -> Tensor:
 def renditions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = class_tree(tmp_path_factory.mktemp("r") / "imagenet-r", R.names)
     (root / "README.txt").write_text("not a class")
+    (root / R.names[0] / "._image_0.png").write_bytes(b"not an image")
     return root
 
 

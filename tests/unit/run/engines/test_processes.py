@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from robustest import ConfigError, DeviceError, Factory, Linf, Settings, Verdict, devices, find_adversarial
+from robustest.attacks import PGD, Cascade, Stage
 from robustest.context import Context, over, running
 from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 from robustest.run.workers import Processes, threads_of
@@ -114,10 +115,11 @@ def test_a_model_handed_over_in_train_mode_is_told_of_once(case: Any) -> None:
 def test_an_audit_does_and_costs_the_same_wherever_the_chunks_were_measured(case: Any) -> None:
     """The audit runs in this process, whose copy of the model has measured no chunk where a worker has."""
     net, x, y = case
+    weak = Cascade(name="weak", stages=(Stage(searcher=PGD(steps=2)),), audit=(Stage(searcher=PGD(steps=5)),))
 
     def audited(**settings: Any) -> Any:
         with running(Context(settings=Settings(**settings), test="test")):
-            return measure_robust_accuracy(net, (x, y), Linf(0.01), at_least=0.3, attack="fgsm", exact=True)
+            return measure_robust_accuracy(net, (x, y), Linf(0.01), at_least=0.3, attack=weak, exact=True)
 
     here, there = audited(), audited(workers=1)
     assert there.details["audit"] == here.details["audit"]
