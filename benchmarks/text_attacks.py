@@ -68,7 +68,7 @@ class Counted:
 
 
 def ours(model: Counted, data: Data, *, k: int, queries: int, letters: str) -> float:
-    attack = GreedyMoves(queries=queries, at_once=max(5, queries // 24), sweeps=min(k, 3), focus=0.5 * (k > 1))
+    attack = GreedyMoves(queries=queries, at_once=max(5, queries // 24), sweeps=min(k, 3), focus=0.5)
     model.queries = 0
     find_adversarial(model, *data, Edits(k, alphabet=letters), attack=RandomDraws(queries=1))
     checks, model.queries = model.queries - len(data[0]), 0  # of scores, which are no search

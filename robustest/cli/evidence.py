@@ -88,7 +88,7 @@ def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> 
     checked += [] if no_run else ["a new measurement"]
     screen.write_line(f"checked {', '.join(checked)}: {counted(len(found), 'difference')}")
     if not found:
-        screen.write_line(f"the evidence is true, and its result is {result}", red=result == "FAILED")
+        screen.write_line(f"the evidence agrees, and its result is {result}", red=result == "FAILED")
     if no_run:
         screen.write_line("nothing was measured: numbers that were changed together, in all places, are not noticed")
     return Exit.NOT_PASSED if found else Exit.OK

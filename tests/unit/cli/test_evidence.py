@@ -144,7 +144,7 @@ def test_nothing_passes_but_a_whole_green_run(
     files = prepared.evidence(prepared.row("test_a.py::test_x", prepared.made(outcomes)), **run)
     assert files["test-result.json"]["predicate"]["result"] == result
     done = prepared.robustest("evidence", "verify", "--no-run")
-    assert (done.code, f"the evidence is true, and its result is {result}" in done.out) == (0, True)
+    assert (done.code, f"the evidence agrees, and its result is {result}" in done.out) == (0, True)
 
 
 def test_a_run_without_a_claim_is_no_pass(

@@ -333,3 +333,16 @@ def test_a_search_shrinks_the_number_and_reports_its_unit() -> None:
 
     least = next(delay for delay in range(61) if accuracy(delay) < 0.9)
     assert mildest["change"] == f"Delay (delay {least} ms)"
+
+
+@pytest.mark.parametrize("shift", [Reverberation(0.4), LowPass(2000)], ids=str)
+def test_silence_before_a_sound_is_the_same_in_any_batch(
+    shift: LowPass | Reverberation,
+) -> None:
+    """Rounding of a transform is lost beside a reading, and would be all that is left of silence."""
+    x = 0.1 * torch.randn(3, 8000, generator=torch.Generator().manual_seed(3))
+    x[:, :50] = 0
+    key = rng.keys(0, torch.arange(3))
+    among = shift(x, key, 16_000)
+    for row in range(3):
+        assert torch.equal(shift(x[row : row + 1], key[row : row + 1], 16_000)[0], among[row])
