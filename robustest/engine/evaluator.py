@@ -624,10 +624,12 @@ def choose_batch(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
     if model.module is None or model.reset is not None or model.max_queries is not None:
         return
     x, y = x[:_MEASURED], y[:_MEASURED]
-    bad = evaluator._bad
+    bad, usual = evaluator._bad, evaluator.batch_size
     for _ in range(2):  # the first pass keeps what the libraries need for themselves
         bytes_ = devices.peak(evaluator.device, partial(_pass, evaluator, x, y))
     evaluator._bad = bad  # a probe decides nothing
+    if evaluator.batch_size < usual:  # these samples did not fit, or their outputs are large
+        return
     fits = int(memory * _OF_MEMORY * len(x) / max(1, bytes_))
     evaluator.batch_size = min(_MOST_BATCH, max(_LEAST_BATCH, 1 << max(0, fits.bit_length() - 1)))
 

@@ -260,6 +260,14 @@ def test_a_joint_pass_that_failed_leaves_its_memory_to_each_chunk(gathers: Any) 
     assert model.used == 0
 
 
+def test_a_batch_that_did_not_fit_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "memory", lambda _: 2**40)
+    monkeypatch.setattr(devices, "peak", lambda _, work: [work(), 2**20][1])
+    model = Card(room=40)
+    measure_robust_accuracy(model, data(200), Linf(0.05), attack=PGD(steps=4), exact=True)
+    assert model.refused == 1
+
+
 def test_later_chunks_begin_with_the_batch_that_fitted(gathers: Any) -> None:
     gathers(True)
     model = Card(room=70)

@@ -157,17 +157,26 @@ def attached(
     report: Any = SimpleNamespace(when=when, failed=failed, longrepr=None, user_properties=[])
     excinfo: Any = None
     if raised is not None:
-        excinfo = SimpleNamespace(value=raised, getrepr=SimpleNamespace)
+        excinfo = SimpleNamespace(value=raised, getrepr=SimpleNamespace, traceback=Frames(TRACEBACK))
     attach(report, context, excinfo, properties=PROPERTIES, short_traceback=short)
     return report
 
 
 PROPERTIES: list[tuple[str, object]] = []
+TRACEBACK: list[Any] = []
+
+
+class Frames(list[Any]):
+    """Stands in for a traceback of pytest's."""
+
+    def filter(self, keep: Callable[[Any], bool]) -> Frames:
+        return Frames(one for one in self if keep(one))
 
 
 @pytest.fixture(autouse=True)
 def no_properties() -> None:
     PROPERTIES.clear()
+    TRACEBACK.clear()
 
 
 def test_results_ride_on_the_report_of_the_phase_that_ends_them() -> None:
@@ -246,10 +255,17 @@ def test_an_error_that_stopped_a_claim_keeps_it_from_being_measured() -> None:
 def test_the_traceback_of_a_claim_is_short_unless_another_is_asked_for(
     error: BaseException, short: bool, cut: bool
 ) -> None:
+    own = SimpleNamespace(path=outcome.__file__)
+    TRACEBACK.append(own)
+    assert getattr(attached("call", Context(), error, short=short).longrepr, "style", None) == (
+        "value" if cut else None
+    )
+    TRACEBACK[:0] = [SimpleNamespace(path="/user/test_it.py"), SimpleNamespace(path="/user/helper.py")]
     report = attached("call", Context(), error, short=short)
     if cut:
-        assert report.longrepr.style == "short"
-        assert report.longrepr.funcargs is False
+        assert (report.longrepr.style, report.longrepr.funcargs) == ("short", False)
+        assert report.longrepr.tbfilter(SimpleNamespace(traceback=Frames(TRACEBACK))) == TRACEBACK[1:2]
+        assert report.longrepr.tbfilter(SimpleNamespace(traceback=Frames([own]))) == [own]
     else:
         assert report.longrepr is None
 

@@ -213,3 +213,52 @@ def test_damaged_scores_are_refused(tmp_path: Path, scores: object, estimate: fl
     path.write_text(json.dumps(content))
     with pytest.raises(StoreError, match=message):
         read(path)
+
+
+WRITTEN = """{
+  "entries": {
+    "a": {
+      "claim": "c",
+      "commit": "abc1234",
+      "data": "d",
+      "date": "2026-11-25",
+      "estimate": 0.75,
+      "held": 3,
+      "interval": [
+        0.25,
+        0.9
+      ],
+      "method": "m",
+      "model": null,
+      "n": 4,
+      "outcomes": "sA==",
+      "quantity": "accuracy",
+      "seed": 7,
+      "test": "t"
+    }
+  },
+  "robustest": "VERSION",
+  "schema": 2
+}
+"""
+
+
+def test_a_file_of_an_earlier_version_is_read_and_written_alike(tmp_path: Path) -> None:
+    """As it lies in repositories: another form needs another schema."""
+    entry = dataclasses.replace(
+        ENTRY,
+        test="t",
+        claim="c",
+        quantity="accuracy",
+        outcomes=(True, False, True, True),
+        data="d",
+        model=None,
+        seed=7,
+        method="m",
+        estimate=0.75,
+    )
+    path = tmp_path / "b.json"
+    path.write_text(WRITTEN)
+    assert read(path) == {"a": entry}
+    write(path, {"a": entry})
+    assert path.read_text() == WRITTEN.replace("VERSION", json.loads(path.read_text())["robustest"])

@@ -487,3 +487,55 @@ def test_the_version_of_torch_is_the_same_whether_it_is_loaded_or_not(monkeypatc
     monkeypatch.delitem(sys.modules, "torch")
     assert provenance.origin().versions == loaded
     assert "torch" not in sys.modules
+
+
+WRITTEN = {
+    ".gitattributes": "*.jsonl text eol=lf merge=union\n",
+    "runs-2026-01.jsonl": """\
+["# a history of robustest",{"schema":3,"runs":"2026-01"}]
+["2026-01-01T00:01:00.000Z","000000000001","2026-01-01T00:01:00Z",false,"","74c01ce2",["","abc"],\
+[["passed","passed",0,false,1,0,0]],"0",[0.4],[0.6],[0.5],[1.5],[],[]]
+["2026-01-01T00:02:00.000Z","000000000002","2026-01-01T00:02:00Z",false,"","1852c149",["","abc"],\
+[["failed","failed",0,false,1,0,1]],"0",[0.0],[0.6],[4],[1.5],[],[[0,"why"]]]
+["=1852c149",["8e826a3566adafd7.709796f4"]]
+["=74c01ce2",["8e826a3566adafd7.b6a86a80"]]
+""",
+    "test_it-8e826a3566adafd7.jsonl": """\
+["# a history of robustest",{"schema":3,"claim":{"test":"test_a.py::test_it[x/y]",\
+"key":"accuracy under noise","place":0}}]
+["709796f4","",10,0.3,">=",""]
+["b6a86a80","",10,null,">=",""]
+""",
+}
+"""A history as it lies in repositories: another form needs another schema."""
+
+
+def test_a_history_of_an_earlier_version_is_read_and_written_alike(tmp_path: Path) -> None:
+    ends = {"low": 0.0, "high": 0.6, "left_low": 0.0, "left_high": 0.6}
+    second = made(2, estimate=None, used=4, state="failed", verdict="failed", threshold=0.3, problem="why", **ends)
+    entries = {CLAIM: [made(1), second]}
+    for name, text in WRITTEN.items():
+        (tmp_path / name).write_text(text)
+    assert history.read(tmp_path) == entries
+    history.add(tmp_path / "new", entries)
+    assert content(tmp_path / "new") == {name: text.encode() for name, text in WRITTEN.items()}
+
+
+@pytest.mark.parametrize(("more", "words"), [(0, "a line without an end"), (1, "Expected to read .* but got")])
+def test_a_file_has_sixty_four_megabytes_at_most(more: int, words: str, tmp_path: Path) -> None:
+    with (tmp_path / "runs-2026-01.jsonl").open("wb") as file:
+        file.truncate(64 * 1024 * 1024 + more)  # a file of holes
+    with pytest.raises(StoreError, match=words):
+        history.read(tmp_path)
+
+
+def test_what_is_odd_is_quoted_in_part(tmp_path: Path) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    file = tmp_path / "runs-2026-01.jsonl"
+    whole = file.read_text()
+    file.write_text(f"{whole}<<<<<<< {'x' * 500}\n")
+    with pytest.raises(StoreError, match=r"line 4, but got: '<{7} x{52}'\. Restore it"):
+        history.add(tmp_path, {})
+    file.write_text(whole.replace('"74c01ce2",["","abc"]', f'"{"y" * 290}",["","abc"]'))
+    with pytest.raises(StoreError, match=r"Expected the list y{20} of claims"):
+        history.read(tmp_path)
