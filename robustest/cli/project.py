@@ -123,7 +123,8 @@ def look_at(root: Path, fixtures: Fixtures) -> Facts | str:
         plan.write_text(json.dumps(plan_of(root, file, "tests/test_look.py")), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "robustest.cli.inside", f"--robust-plan={plan}"]
         done = subprocess.run(  # noqa: S603 - the user's own project, and no shell
-            [*command, "-p", "no:cacheprovider", str(root)],
+            # Without the plugin of the cache a project's `addopts = --lf` would be an unknown option.
+            [*command, "-o", f"cache_dir={Path(folder) / 'cache'}", str(root)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

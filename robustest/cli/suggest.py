@@ -132,6 +132,8 @@ def measure(arguments: Sequence[str], plan: Mapping[str, Any], *options: str) ->
         about = {"parent": os.getpid(), "started": time.time(), **plan, "run": time.time()}
         planned.write_text(json.dumps(about), encoding="utf-8")
         own = [*options, f"--robust-json={file}", "-p", "robustest.cli.inside", f"--robust-plan={planned}"]
+        if "file" in plan:  # the project's next `pytest --lf` shall run tests that it has
+            own += ["-o", f"cache_dir={Path(folder) / 'cache'}"]
         code = run_pytest([*own, *arguments])
         return read_written(file, code), code
 

@@ -173,19 +173,19 @@ def test_files_that_are_not_collected_are_named(write_light: Any, run: Any, read
 
 
 @pytest.mark.parametrize(
-    ("started", "chosen", "left_out"),
+    ("started", "chosen", "ini", "left_out"),
     [
-        (".", ("a",), 1),
-        (".", ("a/test_x.py", "a/b"), 1),
-        (".", ("a", "c/test_z.py"), 0),
-        (".", ("--ignore=c",), 1),
-        (".", ("--ignore-glob=*/test_[yz].py",), 2),
-        (".", (), 0),
-        ("a", (), 1),
-        ("a", ("../c", "."), 0),
+        (".", ("a",), "[pytest]", 1),
+        (".", ("a/test_x.py", "a/b"), "", 1),
+        (".", ("a", "c/test_z.py"), "", 0),
+        (".", ("--ignore=c",), "[pytest]", 1),
+        (".", ("--ignore-glob=*/test_[yz].py",), "[pytest]\ntestpaths = a c", 2),
+        (".", (), "[pytest]\ntestpaths = a c", 0),
+        ("a", (), "[pytest]\ntestpaths = a c", 1),
+        ("a", (), "", 0),  # the folder is its own root
+        ("a", ("../c", "."), "[pytest]", 0),
     ],
 )
-@pytest.mark.parametrize("ini", ["[pytest]", "[pytest]\ntestpaths = a c", ""], ids=["ini", "testpaths", "no ini"])
 def test_a_folder_is_no_whole_run(
     *,
     project: Any,
@@ -204,8 +204,6 @@ def test_a_folder_is_no_whole_run(
     write_light(**dict.fromkeys(("a/test_x", "a/b/test_y", "c/test_z"), good))
     if ini:
         project.makeini(ini)
-    elif started == "a" and not chosen:
-        left_out = 0  # the folder is its own root
     badge = project.path / "b.json"
     monkeypatch.chdir(project.path / started)
     run("--robust", f"--robust-badge={badge}", f"--robust-json={project.path / 'out.json'}", *chosen)

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from robustest import Settings
+from robustest.cli.project import plan_of
 from robustest.cli.questions import KINDS, PLACE, Facts, battery
 from robustest.cli.scan import FILE
 from robustest.cli.screen import write_new
-from robustest.cli.suggest import measure
+from robustest.cli.suggest import QUIET, measure
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -193,23 +194,27 @@ def test_a_file_appears_whole_and_replaces_none(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_measurement_of_the_command_writes_no_report_that_the_project_asks_for(tmp_path: Path) -> None:
-    """Its tests require almost nothing: a badge of them would be green, and a baseline theirs."""
-    ini = "addopts = --robust-badge=badge.svg --robust-html=page --robust-history=runs --junitxml=junit.xml"
-    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{ini} --robust-json=run.json --robust-update-baseline\n")
-    (tmp_path / "page").mkdir()
-    mine = [
-        tmp_path / name for name in ("badge.svg", "page/index.html", "junit.xml", "robust-baseline.json", "run.json")
+def test_options_of_the_projects_own_runs_reach_no_question(tmp_path: Path) -> None:
+    """They require almost nothing: a badge of them would be green, and a baseline theirs. All of them are asked."""
+    root, questions = tmp_path / "project", tmp_path / "questions.py"
+    (root / "page").mkdir(parents=True)
+    reports = "--robust-badge=badge.svg --robust-html=page --robust-history=runs --robust-json=run.json"
+    options = f"{reports} --junitxml=junit.xml --robust-update-baseline -x -k nothing -m slow --lf --robust-shard=1/2"
+    (root / "pytest.ini").write_text(f"[pytest]\naddopts = {options}\n", encoding="utf-8")
+    names = ("badge.svg", "page/index.html", "junit.xml", "robust-baseline.json", "run.json")
+    for name in names:
+        (root / name).write_text("mine", encoding="utf-8")
+    rows = "Outcomes.of([{'item': str(i), 'score': 1.0} for i in range(100)])"
+    tests = [
+        f"def test_{name}():\n    assert_rate({rows}, at_least={least})\n" for name, least in (("a", 1), ("b", 0.5))
     ]
-    for path in mine:
-        path.write_text("mine")
-    source = "from robustest import assert_rate\nfrom robustest.data import Outcomes\n\n\ndef test_rate():\n"
-    rows = "[{'item': str(i), 'score': 1.0} for i in range(100)]"
-    (tmp_path / "test_x.py").write_text(f"{source}    assert_rate(Outcomes.of({rows}), at_least=0.5)\n")
-    run, code = measure([str(tmp_path), "-p", "no:cacheprovider"], {"title": "a try", "after": 0})
-    assert (code, [row.state for row in run.account.results]) == (0, ["passed"])
-    assert {path.read_text() for path in mine} == {"mine"}
-    assert not (tmp_path / "runs").exists()
+    imports = "from robustest import assert_rate\nfrom robustest.data import Outcomes\n"
+    questions.write_text("\n\n".join([imports, *tests]), encoding="utf-8")
+    run, code = measure([*QUIET, str(root)], {**plan_of(root, questions, FILE), "title": "a try", "after": 0})
+    assert (code, [row.state for row in run.account.results]) == (1, ["inconclusive", "passed"])
+    assert {(root / name).read_text(encoding="utf-8") for name in names} == {"mine"}
+    assert not (root / "runs").exists()
+    assert not (root / ".pytest_cache").exists()
 
 
 # Scans that are killed
@@ -256,6 +261,7 @@ LOOKED = """\
 import sys
 from robustest.cli import main
 from robustest.cli import scan
+from robustest.cli.project import plan_of
 from robustest.cli.questions import Facts
 
 scan.look_at = lambda *_: Facts(kind="images", n=120, guess=0.25, model="model", data="test_data")
