@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def write_scan(folder: str) -> int:
     path = root / FILE
     if path.exists():
         raise wrong(f"Expected no {path} but it exists already. Move or delete it to scan again.")
-    screen = Screen()
+    screen, began = Screen(), time.time()
     screen.write_line("inspecting model and samples")
     facts = look_at(root, fixtures_of(root) or Fixtures())
     if isinstance(facts, str):
@@ -71,7 +72,8 @@ def write_scan(folder: str) -> int:
             screen.write_line()
             file.write_text(questions.source(held), encoding="utf-8")
             with goes_on_later():
-                tried, code = measure(arguments, {**plan, "title": "as it will be written", "after": 0})
+                about = {"title": "as it will be written", "started": began, "after": 0}
+                tried, code = measure(arguments, {**plan, **about})
             if code not in (0, 1):
                 return exit_of_pytest(code)
             runs.append(tried)

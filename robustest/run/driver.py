@@ -40,7 +40,7 @@ from robustest.run.memory import Memory
 from robustest.run.plan import Plan
 from robustest.run.reading import Reader
 from robustest.run.units import Units
-from robustest.run.workers import ChunkResult, Engine, InProcess, Work, engine_for
+from robustest.run.workers import ChunkResult, Engine, InProcess, Mapper, Work, engine_for
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION
@@ -378,8 +378,11 @@ class _Run:
             if self.broken:
                 self._sent = None  # a job that was sent earlier knows of no counterexamples
         if self._sent is None:
-            self._sent = self.engine.put(self.plan.units.job()) if self.engine.remote else self
+            self._sent = self.engine.put(self.plan.units.job() if self.engine.remote else self)
         return self._sent
+
+    def start(self, device: str) -> Mapper:
+        return lambda work: next(self.measure_each([work]))
 
     def measure_each(self, tasks: Iterable[Work]) -> Iterator[ChunkResult]:
         """Yield the results of chunks in their order; where a chunk does not fill the device, several at a time."""

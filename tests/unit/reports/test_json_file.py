@@ -11,19 +11,9 @@ from typing import Any
 import pytest
 
 from robustest import Result, Settings, __version__
-from robustest.account import Session
+from robustest.account import Row, Session
 from robustest.measure import measure_shift_accuracy
 from robustest.reports.json_file import SCHEMA, write
-
-
-class Row:
-    result = None
-
-    def __init__(self, content: Any) -> None:
-        self.content = content
-
-    def to_dict(self) -> Any:
-        return self.content
 
 
 def run(*results: Any, lost: tuple[str, ...] = (), exit_status: int = 0) -> Any:
@@ -35,9 +25,7 @@ def test_a_file_has_settings_results_and_what_was_lost(tmp_path: Path, toy: Any)
     result = measure_shift_accuracy(toy.model, (toy.x, toy.y), "rotation")
     path = tmp_path / "deep" / "results.json"
     settings = Settings(seed=7, suppress=("softmax_outputs",))
-    write(
-        str(path), run(Row({"test": "t", "result": result.to_dict()}), lost=("one is lost",), exit_status=3), settings
-    )
+    write(str(path), run(Row("t", result), lost=("one is lost",), exit_status=3), settings)
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["schema"] == SCHEMA == 5
     assert content["pytest"]["exit"] == 3
@@ -51,18 +39,18 @@ def test_a_file_has_settings_results_and_what_was_lost(tmp_path: Path, toy: Any)
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write(str(path), run(Row({"fine": 1})), Settings())
+    write(str(path), run(Row("fine", None)), Settings())
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        write(str(path), run(Row({"not plain": object()})), Settings())
+        write(str(path), run(Row("t", None, problem=object())), Settings())
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_any_language_survives(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write(str(path), run(Row({"test": "prüfung[猫]"})), Settings())
-    assert json.loads(path.read_text(encoding="utf-8"))["results"] == [{"test": "prüfung[猫]"}]
+    write(str(path), run(Row("prüfung[猫]", None)), Settings())
+    assert json.loads(path.read_text(encoding="utf-8"))["results"][0]["test"] == "prüfung[猫]"
 
 
 def test_nothing_measured_is_a_file_too(tmp_path: Path) -> None:
