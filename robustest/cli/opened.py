@@ -1,7 +1,7 @@
 """A plugin of the run that `robustest evidence verify` repeats: which files its tests opened."""
 
 # A statement's subject is a file that somebody named. What the tests found says nothing about it unless they read it,
-# so the repeated run notes every file that it opens. Files are noted from here on, before pytest loads any conftest.py.
+# so the repeated run, a process of its own, notes every file that it opens.
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _hear(event: str, args: tuple[Any, ...]) -> None:
 
 def _note(path: Any) -> None:
     with suppress(OSError, TypeError, ValueError):
-        _opened.add(os.path.realpath(os.fsdecode(path)))  # at once: the test may change the folder
+        _opened.add(os.path.abspath(os.fsdecode(path)))  # at once: the test may change the folder
 
 
 def _noting(call: Any) -> Any:
@@ -39,16 +39,14 @@ def _noting(call: Any) -> Any:
     return safe_open
 
 
-sys.addaudithook(_hear)
-# Its code in Rust opens files without an event. Its other modules take the name from the first one.
-for _name in ("safetensors", "safetensors.torch", "safetensors.numpy"):
-    if _name in sys.modules:
-        sys.modules[_name].__dict__["safe_open"] = _noting(safetensors.safe_open)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the place of the lists."""
+    """Take the place of the lists, and note files from here on: no conftest.py is loaded yet."""
     parser.addoption("--robust-opened", help=argparse.SUPPRESS)
+    sys.addaudithook(_hear)
+    # Its code in Rust opens files without an event. Its other modules take the name from the first one.
+    for name in ("safetensors", "safetensors.torch", "safetensors.numpy"):
+        if name in sys.modules:
+            sys.modules[name].__dict__["safe_open"] = _noting(safetensors.safe_open)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
