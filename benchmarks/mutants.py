@@ -15,7 +15,7 @@ Each run of the tests is a fork of a process that has already imported torch and
 tests do. robustest itself is imported in the fork alone.
 
     python benchmarks/mutants.py 300                      # a sample of 300; `all` takes hours
-    python benchmarks/mutants.py 300 --only rules         # those of the sample in modules with this in their path
+    python benchmarks/mutants.py 300 --only decisions     # those of the sample in modules with this in their path
     python benchmarks/mutants.py 300 --resume FILE        # go on: mutants that FILE calls dead are not judged again
 
 Prints the share and writes the survivors, each with its place and its change. The exit code is 1 below `least`.
@@ -192,7 +192,7 @@ def tests_of(module: str, folder: Path) -> tuple[list[str], list[str]]:
     place = Path(module).relative_to("robustest")
     room = Path("tests/unit") / place.parent
     own = room / f"test_{place.stem}.py"
-    first = list(CONFIG["tests"][module])
+    first = list({**CONFIG["tests"], **CONFIG["more"]}[module])
     if (folder / own).exists() and str(own) not in first:
         first.append(str(own))
     others = sorted(f"{room}/{one.name}" for one in (folder / room).glob("test_*.py"))
@@ -204,17 +204,19 @@ def main() -> int:
     parser.add_argument("number", nargs="?", default="300", help="size of the sample, or `all` (default: 300)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", default="", help="a part of the paths of the modules whose mutants are judged")
+    parser.add_argument("--more", action="store_true", help="also the modules that search and read, and guard nothing")
     parser.add_argument("--out", type=Path, default=Path("mutants.txt"), help="file of the survivors")
     parser.add_argument("--resume", type=Path, help="file of what was judged, which is added to")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="judge no further mutant after so long")
     asked = parser.parse_args()
 
-    every = [mutant for module in CONFIG["tests"] for mutant in mutants(module)]
+    modules = [*CONFIG["tests"], *(CONFIG["more"] if asked.more else ())]
+    every = [mutant for module in modules for mutant in mutants(module)]
     chosen = every
     if asked.number != "all":
         chosen = random.Random(asked.seed).sample(every, min(int(asked.number), len(every)))
     chosen = sorted(mutant for mutant in chosen if asked.only in mutant.module)
-    print(f"{len(every)} mutants of {len(CONFIG['tests'])} modules, of which {len(chosen)} are judged", flush=True)
+    print(f"{len(every)} mutants of {len(modules)} modules, of which {len(chosen)} are judged", flush=True)
 
     known = {}
     if asked.resume and asked.resume.exists():
