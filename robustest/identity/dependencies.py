@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import stat
@@ -17,10 +18,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from multiprocessing.process import BaseProcess
+from types import CellType
 from typing import Any, BinaryIO
 
 _COMPILED = (".pyc", ".pyi", ".so", ".pyd", ".dll")
@@ -71,6 +73,8 @@ _BLIND = {
     "pyarrow.orc": ("ORCFile.__init__", "read_table"),
     "pyarrow.parquet.core": ("ParquetDataset.__init__", "ParquetFile.__init__"),
     "safetensors": ("safe_open",),
+    "safetensors.numpy": ("safe_open",),
+    "safetensors.torch": ("safe_open",),
     "soundfile": ("SoundFile.__init__",),
     "torch": ("from_file",),
     "torchvision.io.image": ("read_file",),
@@ -142,9 +146,13 @@ def outdated(stamps: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def watched(by: Dependencies) -> Iterator[None]:
-    """Add to `by` everything that any thread of this process reads from outside inside the block."""
-    with _listening():
+def watched(by: Dependencies, *, everywhere: bool = False) -> Iterator[None]:
+    """Add to `by` everything that any thread of this process reads from outside inside the block.
+
+    Args:
+        everywhere: look for functions of `_BLIND` that other code took by name.
+    """
+    with _listening(), _everywhere() if everywhere else nullcontext():
         with _lock:
             _watching.append(by)
         try:
@@ -397,34 +405,36 @@ class _NotingClass:
         return (self._of,)
 
 
-_scanned: dict[str, int] = {}  # ids of modules by name, each looked through once
-_last: tuple[int, str] = (0, "")  # number of modules and the newest, when they were last looked through
-_held: dict[int, tuple[Any, list[tuple[Any, str]]]] = {}  # by id of a blind function: itself, and where it is held
+# What stands for blind functions and classes now, by their ids: the original and its wrapper.
+_wrapping: dict[int, tuple[Any, Any]] = {}
 
 
-def _look_for_holders() -> None:
-    """Find the modules that took a blind function by name (`from safetensors import safe_open`)."""
-    global _last  # noqa: PLW0603 - modules are looked through once in a process
-    now = len(sys.modules), next(reversed(sys.modules))
-    if now == _last:
-        return
-    _last = now
-    for blind, names in _BLIND.items():
-        if (module := sys.modules.get(blind)) is not None and _scanned.get(blind) != id(module):
-            _scanned[blind] = id(module)
-            for name in names:
-                if (call := vars(module).get(name)) is not None:
-                    _held.setdefault(id(call), (call, []))
-    for name, module in list(sys.modules.items()):
-        if _scanned.get(name) != id(module):
-            _scanned[name] = id(module)
-            for alias, value in list(getattr(module, "__dict__", {}).items()):
-                if id(value) in _held:
-                    _held[id(value)][1].append((module, alias))
+@contextmanager
+def _everywhere() -> Iterator[None]:
+    """Wrap blind functions also where they were taken by name (`from safetensors import safe_open`).
 
-
-def _holders(call: Any) -> list[tuple[Any, str]]:
-    return _held[id(call)][1] if id(call) in _held else []
+    These are globals of modules and of other code, and closures; to find them takes about 30 ms.
+    """
+    wrapping = dict(_wrapping)
+    own = {id(cell) for _, new in wrapping.values() for cell in getattr(new, "__closure__", None) or ()}
+    before: list[tuple[Any, str, Any]] = []
+    for holder in gc.get_referrers(*(original for original, _ in wrapping.values())):
+        if isinstance(holder, CellType) and id(holder) not in own:
+            before.append((holder, "", holder.cell_contents))
+            holder.cell_contents = wrapping[id(holder.cell_contents)][1]
+        elif isinstance(holder, dict) and "__builtins__" in holder:
+            for alias, value in list(holder.items()):
+                if id(value) in wrapping:
+                    before.append((holder, alias, value))
+                    holder[alias] = wrapping[id(value)][1]
+    try:
+        yield
+    finally:
+        for holder, alias, value in before:
+            if alias:
+                holder[alias] = value
+            else:
+                holder.cell_contents = value
 
 
 class _Late:
@@ -483,7 +493,7 @@ def _wrappers() -> Iterator[None]:
         put(BaseProcess, "start", started)
 
         def see(blind: str) -> None:
-            """Wrap what a module opens files with, in the module and in others that took it by name."""
+            """Wrap what a module opens files with."""
             for name in _BLIND[blind] if blind in sys.modules else ():
                 owner: Any = sys.modules[blind]
                 *classes, attribute = name.split(".")
@@ -493,11 +503,9 @@ def _wrappers() -> Iterator[None]:
                 if call is not None:
                     new = _noting_first(call, method=bool(classes))
                     put(owner, attribute, new)
-                    for holder, alias in [] if classes else _holders(call):
-                        if vars(holder).get(alias) is call:
-                            put(holder, alias, new)
+                    if not classes:
+                        _wrapping[id(call)] = call, new
 
-        _look_for_holders()
         for blind in _BLIND:
             see(blind)
         late = _Late(see)
@@ -508,6 +516,7 @@ def _wrappers() -> Iterator[None]:
             with suppress(ValueError):  # the computation has put another list there
                 sys.meta_path.remove(late)
     finally:
+        _wrapping.clear()
         for owner, name, old in reversed(replaced):
             setattr(owner, name, old)
 

@@ -68,7 +68,8 @@ class Key:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Add everything that is read from outside inside the block to the key's dependencies."""
-        with watched(self.dependencies):
+        # Where nothing is asked again, nothing may be read unseen.
+        with watched(self.dependencies, everywhere=not self._recheck):
             yield
         self.dependencies.computed = True
 

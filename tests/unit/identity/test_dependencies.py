@@ -43,7 +43,7 @@ def seen(by: Dependencies, kind: str = "file") -> set[str]:
 
 def of(work: Callable[[], object]) -> Dependencies:
     by = Dependencies()
-    with watched(by):
+    with watched(by, everywhere=True):
         work()
     return by
 
@@ -600,18 +600,24 @@ def test_calls_that_open_files_in_c_are_seen_wherever_they_are_called_from(acme:
     path.write_text("1")
     module, user = importlib.import_module(acme), importlib.import_module(f"{acme}_user")
     read, table = module.read, module.Table
+    elsewhere: dict[str, Any] = {"taken": read}
+    exec("def work(path): return taken(path)", elsewhere)  # noqa: S102
     calls: list[Callable[[], object]] = [
         lambda: module.read(path),
         lambda: module.read(path=str(path)),
         lambda: user.taken(os.fsencode(path)),
         lambda: user.Table(path),
+        lambda: read(path),  # a closure
+        lambda: elsewhere["work"](path),
         lambda: module.Reader().load(path),
     ]
     for call in calls:
         by = of(call)
         assert seen(by) == {str(path)}
         assert by.unknowable == ""
-    assert (module.read, user.taken, module.Table) == (read, read, table)  # nothing stays wrapped
+    assert (module.read, user.taken, elsewhere["taken"], user.Table) == (read, read, read, table)
+    assert read.__module__ == acme  # nothing stays wrapped
+    assert not hasattr(read, "__wrapped__")
 
 
 def test_a_module_imported_by_the_computation_itself_is_seen_too(acme: str, tmp_path: Path) -> None:
