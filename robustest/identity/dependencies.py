@@ -356,18 +356,18 @@ def _noting_names(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _note_first(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Stamp the file that a blind call opens, or note that what it reads has no stamp."""
-    first = args[0] if args else next(iter(kwargs.values()), None)
-    if isinstance(first, (str, bytes, os.PathLike)):
-        if _WRITES & {one for one in (*args[1:], *kwargs.values()) if isinstance(one, str)}:
-            _made(first)
-            return
-        if os.path.isfile(first):
-            _note("file", first)
-            return
-    elif first is not None and not isinstance(first, (int, list, tuple)):
-        return  # an open file or an array was read elsewhere
-    for one in [] if _thread.stamping else watches():  # an address, a pattern, a query, a camera
-        one.unknowable = one.unknowable or f"reads by {call.__name__} what has no stamp"
+    names = [one for one in (*args, *kwargs.values()) if isinstance(one, (str, bytes, os.PathLike))]
+    mode = kwargs.get("mode", args[1] if len(args) > 1 else "")
+    files = [one for one in names if os.path.isfile(one)]
+    if isinstance(mode, str) and mode in _WRITES:
+        _made(next((one for one in names if one is not mode), mode))
+    elif files:
+        for one in files:
+            _note("file", one)
+    # An address, a pattern, a query or a camera. An open file or an array was read elsewhere.
+    elif not args or args[0] is None or isinstance(args[0], (str, bytes, os.PathLike, int, list, tuple)):
+        for watch in [] if _thread.stamping else watches():
+            watch.unknowable = watch.unknowable or f"reads by {call.__name__} what has no stamp"
 
 
 def _noting_first(call: Any, *, method: bool) -> Any:
@@ -430,11 +430,18 @@ def _everywhere() -> Iterator[None]:
     try:
         yield
     finally:
-        for holder, alias, value in before:
-            if alias:
+        for holder, alias, value in before:  # unless the computation has set it anew
+            new = wrapping[id(value)][1]
+            if alias and holder.get(alias) is new:
                 holder[alias] = value
-            else:
+            elif not alias and _content(holder) is new:
                 holder.cell_contents = value
+
+
+def _content(cell: CellType) -> Any:
+    with suppress(ValueError):  # it is empty now
+        return cell.cell_contents
+    return None
 
 
 class _Late:

@@ -361,10 +361,7 @@ _MOST_LOOKED_AT = 20_000
 
 
 def _files_left_out(config: pytest.Config) -> int:
-    """Return the number of files that may hold claims outside of what the command line names; 1 if there is too much.
-
-    A file of tests may hold claims if it says "robust": it imports robustest, or takes its fixtures or marker.
-    """
+    """Return the number of files of tests that lie outside of what the command line names; 1 if there is too much."""
     here, source = config.invocation_params.dir, config.args_source
     named = [(here / one.partition("::")[0]).resolve() for one in config.args]
     ignored = [(here / one).resolve() for one in config.getoption("ignore", None) or ()]
@@ -388,15 +385,8 @@ def _files_left_out(config: pytest.Config) -> int:
                 return max(found, 1)
             for path in (Path(folder, name) for name in files if any(fnmatch(name, one) for one in patterns)):
                 left_out = any(map(path.is_relative_to, ignored)) or any(fnmatch(str(path), one) for one in globs)
-                found += (left_out or not any(map(path.is_relative_to, named))) and _may_claim(path)
+                found += left_out or not any(map(path.is_relative_to, named))
     return found
-
-
-def _may_claim(path: Path) -> bool:
-    try:
-        return b"robust" in path.read_bytes()
-    except OSError:
-        return True
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -577,7 +577,7 @@ class Reader:
     def load(self, path):
         return path
 
-def read(path=None, mode="r"):
+def read(path=None, mode="r", **options):
     return path
 """
 
@@ -605,6 +605,8 @@ def test_calls_that_open_files_in_c_are_seen_wherever_they_are_called_from(acme:
     calls: list[Callable[[], object]] = [
         lambda: module.read(path),
         lambda: module.read(path=str(path)),
+        lambda: module.read(path, name_of_rows="x"),  # "x" is also a mode in which files are made
+        lambda: module.read(metadata=np.ones(2), path=path),
         lambda: user.taken(os.fsencode(path)),
         lambda: user.Table(path),
         lambda: read(path),  # a closure
@@ -629,6 +631,20 @@ def test_a_module_imported_by_the_computation_itself_is_seen_too(acme: str, tmp_
     path.write_text("2")
     assert outdated(by.stamps) == str(path)
     assert seen(of(lambda: importlib.import_module(f"{acme}_user").taken(path))) == {str(path)}
+
+
+def test_a_name_that_the_computation_sets_anew_stays_as_it_set_it(acme: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("1")
+    module, user = importlib.import_module(acme), importlib.import_module(f"{acme}_user")
+
+    def work() -> None:
+        user.taken(path)
+        user.taken = print
+
+    assert seen(of(work)) == {str(path)}
+    assert user.taken is print
+    assert module.read.__name__ == "read"
 
 
 def test_what_such_a_call_reads_and_no_file_has_is_named(acme: str, tmp_path: Path) -> None:
