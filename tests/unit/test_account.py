@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts import RESULT
 
 from robustest import extensions
 from robustest.account import (
@@ -24,27 +25,9 @@ from robustest.account import (
 )
 from robustest.errors import ConfigError
 from robustest.extensions import Section
-from robustest.results import Cost, Counterexample, Result, Verdict
+from robustest.results import Counterexample, Result, Verdict
 from robustest.typed import from_plain, to_plain
 
-RESULT = Result(
-    kind="robust_accuracy",
-    statement="made up",
-    verdict=Verdict.PASSED,
-    rule="by hand",
-    quantity="accuracy",
-    estimate=0.5,
-    interval=(0.25, 0.75),
-    threshold=0.5,
-    comparison=">=",
-    n=4,
-    n_total=4,
-    outcomes=(True, False, True, False),
-    cost=Cost(),
-    seed=0,
-    setting="",
-    method="",
-)
 VERDICTS = {verdict: replace(RESULT, verdict=Verdict(verdict)) for verdict in ("passed", "failed", "inconclusive")}
 MEASURED = replace(VERDICTS["inconclusive"], threshold=None)
 LOOSE = replace(VERDICTS["failed"], gated=False)

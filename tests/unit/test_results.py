@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import accounts
 import numpy as np
 import pytest
 import torch
@@ -215,24 +216,7 @@ def test_a_result_without_one_of_its_fields_is_refused(name: str) -> None:
 
 # What is read of a result
 
-ONE = Result(
-    kind="robust_accuracy",
-    statement="made up",
-    verdict=Verdict.PASSED,
-    rule="by hand",
-    quantity="accuracy",
-    estimate=0.5,
-    interval=(0.25, 0.75),
-    threshold=0.5,
-    comparison=">=",
-    n=4,
-    n_total=4,
-    outcomes=(True, False, True, False),
-    cost=Cost(),
-    seed=0,
-    setting="",
-    method="",
-)
+ONE = accounts.RESULT
 
 
 @pytest.mark.parametrize(

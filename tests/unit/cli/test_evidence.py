@@ -548,14 +548,15 @@ def test_a_file_that_the_tests_do_not_open_is_no_subject(
 
 
 def test_a_run_notes_the_files_that_it_opens() -> None:
-    """In a fixture, as conftest.py is imported, and by the reader in Rust that raises no event."""
+    """In a fixture, as conftest.py is imported, by the reader in Rust that raises no event, and one written before."""
     safetensors_numpy.save_file({"w": numpy.ones(2)}, "w.safetensors")
     for name in ("a.bin", "b.bin", "c.bin", "d.bin"):
         Path(name).write_bytes(b"weights")
     Path("conftest.py").write_text(
         "import os, pathlib, pytest, safetensors.numpy\npathlib.Path('a.bin').read_bytes()\n"
         "@pytest.fixture\ndef model():\n    os.close(os.open('b.bin', os.O_RDONLY))\n"
-        "    open('d.bin', 'wb').close()\n    return safetensors.numpy.load_file('w.safetensors')\n"
+        "    open('d.bin', 'wb').close()\n    open('e.bin', 'wb').close()\n    open('e.bin', 'rb').close()\n"
+        "    return safetensors.numpy.load_file('w.safetensors')\n"
     )
     Path("test_it.py").write_text("def test_it(model): pass\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "robustest.cli.opened", "--robust-opened=opened"]
@@ -563,7 +564,9 @@ def test_a_run_notes_the_files_that_it_opens() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     (written,) = Path().glob("opened.*")
     names = {Path(one).name for one in json.loads(written.read_text(encoding="utf-8"))}
-    assert names & {"a.bin", "b.bin", "c.bin", "d.bin", "w.safetensors"} == {"a.bin", "b.bin", "w.safetensors"}
+    assert names & {"a.bin", "b.bin", "c.bin", "d.bin", "e.bin", "w.safetensors"} == {
+        *("a.bin", "b.bin", "e.bin", "w.safetensors")
+    }
 
 
 PROJECT = {

@@ -7,29 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import accounts
 import pytest
 
 from robustest.pytest_plugin.ledger import Ledger, ending_of
-from robustest.results import Cost, Result, Verdict
 
-RESULT = Result(
-    kind="robust_accuracy",
-    statement="made up",
-    verdict=Verdict.PASSED,
-    rule="by hand",
-    quantity="accuracy",
-    estimate=0.5,
-    interval=(0.25, 0.75),
-    threshold=0.5,
-    comparison=">=",
-    n=4,
-    n_total=4,
-    outcomes=(True, False, True, False),
-    cost=Cost(),
-    seed=0,
-    setting="",
-    method="",
-).to_dict()
+RESULT = accounts.RESULT.to_dict()
 
 
 def report(test: str, when: str, outcome: str = "passed", worker: str = "", **ours: Any) -> Any:

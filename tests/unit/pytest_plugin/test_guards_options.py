@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from accounts import RESULT
 
 from robustest.context import Context
 from robustest.errors import AttemptsFailed, ClaimFailed, ModelError, NoClaimError
 from robustest.pytest_plugin import options
 from robustest.pytest_plugin.options import SETTINGS
 from robustest.pytest_plugin.outcome import FixtureScope, attach, columns, fixture_scopes, list_measured, require_claim
-from robustest.results import Cost, Result, Verdict
+from robustest.results import Result, Verdict
 from robustest.settings import Settings
 from robustest.words import folded
 
@@ -101,24 +103,7 @@ def test_a_page_needs_its_library(
 
 
 def made(verdict: str = "passed", threshold: float | None = 0.5) -> Result:
-    return Result(
-        kind="robust_accuracy",
-        statement="made up",
-        verdict=Verdict(verdict),
-        rule="by hand",
-        quantity="accuracy",
-        estimate=0.5,
-        interval=(0.25, 0.75),
-        threshold=threshold,
-        comparison=">=",
-        n=4,
-        n_total=4,
-        outcomes=(True, False, True, False),
-        cost=Cost(),
-        seed=0,
-        setting="",
-        method="",
-    )
+    return replace(RESULT, verdict=Verdict(verdict), threshold=threshold)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import accounts
 import pytest
 
 from robustest import Settings
@@ -16,26 +17,9 @@ from robustest.context import Attempt, Context
 from robustest.errors import AttemptsFailed, ClaimFailed, ConfigError, NoClaimError
 from robustest.pytest_plugin import outcome
 from robustest.pytest_plugin.outcome import attach, fixture_scopes, list_measured, require_attempts, require_claim
-from robustest.results import Cost, Result, Verdict
+from robustest.results import Result, Verdict
 
-PASSED = Result(
-    kind="robust_accuracy",
-    statement="made up",
-    verdict=Verdict.PASSED,
-    rule="by hand",
-    quantity="accuracy",
-    estimate=0.5,
-    interval=(0.25, 0.75),
-    threshold=0.5,
-    comparison=">=",
-    n=4,
-    n_total=4,
-    outcomes=(True, False, True, False),
-    cost=Cost(),
-    seed=0,
-    setting="",
-    method="",
-)
+PASSED = accounts.RESULT
 FAILED, OPEN = (replace(PASSED, verdict=one) for one in (Verdict.FAILED, Verdict.INCONCLUSIVE))
 MEASURED = replace(OPEN, threshold=None)
 

@@ -8,35 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import accounts
 import pytest
 
 from robustest.account import Account, Ending, Row, Session
 from robustest.pytest_plugin import reports
 from robustest.pytest_plugin.reports import remember_endings, take_back, update_baselines, write
-from robustest.results import Cost, Result, Verdict
+from robustest.results import Verdict
 from robustest.settings import Settings
 from robustest.store import baselines
 from robustest.store.files import load_records
 
-RESULT = Result(
-    kind="robust_accuracy",
-    statement="made up",
-    verdict=Verdict.PASSED,
-    rule="by hand",
-    quantity="accuracy",
-    estimate=0.5,
-    interval=(0.25, 0.75),
-    threshold=0.5,
-    comparison=">=",
-    n=4,
-    n_total=4,
-    outcomes=(True, False, True, False),
-    cost=Cost(),
-    seed=3,
-    setting="",
-    method="by hand",
-    data="d",
-)
+RESULT = replace(accounts.RESULT, seed=3, method="by hand", data="d")
 
 
 def ending(test: str, outcome: str = "passed", *, robust: bool = True) -> Ending:
