@@ -371,6 +371,7 @@ def _note_first(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
 
 
 def _noting_first(call: Any, *, method: bool) -> Any:
+    """Return what stands for a blind function, method or class while a watch is on."""
     if isinstance(call, type):
         return _NotingClass(call)
 
