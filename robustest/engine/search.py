@@ -115,7 +115,7 @@ def search(
             best[position] = torch.where(per_row(which, z), z, best[position])
 
     def settle(rows: Batch) -> None:
-        """Note the elements that had a gradient, before rows come or go."""
+        """Note the elements that had a gradient, before rows go; others come only after some have gone."""
         if alive is not None and rows.followed is not None:
             # Rows of later samples than those followed have the place of the extra row. The others come first: rows
             # are in the order of the samples.
@@ -143,8 +143,6 @@ def search(
                 round_ - searcher.steps + _rounds(searcher, problem).cpu(),
                 whole=eager,
             )
-            if batch is not None:
-                settle(batch)
             batch = newcomers if batch is None else batch.joined(newcomers)
             admitted = fresh.stop
         if batch is None:
@@ -291,7 +289,7 @@ class Batch:
     oldest: int = 0  # of `born`
     newest: int = 0
     _wide: Rows | None = None
-    followed: Tensor | None = None  # (first rows, *S) bool: elements that had a gradient since rows came or went
+    followed: Tensor | None = None  # (first rows, *S) bool: elements that had a gradient since rows went
 
     def __post_init__(self) -> None:
         self.oldest, self.newest = int(self.born.min()), int(self.born.max())
@@ -305,6 +303,8 @@ class Batch:
     def follow(self, gradient: Tensor) -> None:
         """Add the gradient (b, *S) of the first rows to `followed`."""
         moves = gradient != 0
+        if not self.whole:  # how long a broken row goes on depends on its neighbours
+            moves &= per_row(self.alive[: len(moves)], moves)
         self.followed = moves if self.followed is None else self.followed.logical_or_(moves)
 
     def joined(self, other: Batch) -> Batch:

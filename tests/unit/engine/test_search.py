@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from robustest import L2, Linf, RobustestError, find_adversarial
 from robustest.attacks import FGSM, PGD, RandomDraws
 from robustest.engine import search as searches
-from robustest.engine.search import bucket
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import bucket, search
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
+from robustest.models.classifier import as_classifier
 
 THREATS = [Linf(0.001), L2(0.001)]
 
@@ -267,3 +269,39 @@ def test_on_accelerators_batches_shrink_to_a_few_sizes_and_nothing_else_changes(
 
 def test_buckets_are_powers_of_two() -> None:
     assert [bucket(rows) for rows in (1, 2, 3, 4, 5, 64, 65)] == [1, 2, 4, 4, 8, 64, 128]
+
+
+class Gates(nn.Module):
+    """Two classes; the second half of the elements counts where the sum with the first half opens a gate."""
+
+    def __init__(self, border: float) -> None:
+        super().__init__()
+        self.border = border
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.flatten(1).split(6, 1)
+        score = first.sum(1) + (first + second - 1.2).relu().sum(1)
+        return torch.stack([score, torch.full_like(score, self.border)], 1)
+
+
+@pytest.mark.parametrize(("border", "all_break"), [(5.6, True), (6.3, False)])
+def test_the_elements_with_a_gradient_do_not_depend_on_the_batch(border: float, all_break: bool) -> None:
+    """Rows come as others end, and go as they are broken: what was noted early and late stays with its sample."""
+    net, x = Gates(border), 0.3 + 0.4 * torch.rand(11, 1, 3, 4, generator=torch.Generator().manual_seed(0))
+    found = []
+    for batch_size in (1, 2, 3, 5, 64):
+        evaluator = Evaluator(as_classifier(net), torch.device("cpu"), batch_size=batch_size, suppress=(), notes=[])
+        evaluator.logits(x)
+        attack, y = PGD(steps=9, random_start=False), torch.ones(11, dtype=torch.int64)
+        key = torch.arange(11)
+        outcome = search(evaluator, attack, Linf(0.3), x, y, key=key, bounds=(0.0, 1.0), followed=7)
+        assert outcome.alive is not None
+        found.append((outcome.alive.tolist(), outcome.broken.tolist()))
+    assert found == [found[0]] * 5
+    assert any(found[0][1])
+    assert all(found[0][1]) is all_break
+    alive = torch.tensor(found[0][0]).flatten(1)
+    assert bool(alive[:, :6].all())
+    opened = (x[:7].flatten(1)[:, :6] + x[:7].flatten(1)[:, 6:] > 1.2).sum(1)
+    assert bool((alive[:, 6:].sum(1) > opened).any())
+    assert not bool(alive.all())
