@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable
@@ -108,9 +109,11 @@ def test_blocks_end_where_an_error_leaves_them() -> None:
     evaluator = made()
     evaluator.low_precision = "alone"
     for block, values in ((evaluator.low(True), (True, "alone")), (evaluator.in_float32(), (False, ""))):
-        with pytest.raises(KeyError), block:
-            assert (evaluator.reduced, evaluator.low_precision) == values
+        found: list[Any] = []
+        with contextlib.suppress(KeyError), block:
+            found += [evaluator.reduced, evaluator.low_precision]
             raise KeyError
+        assert found == [*values]
         assert (evaluator.reduced, evaluator.low_precision) == (False, "alone")
     with evaluator.low(False):
         assert not evaluator.reduced

@@ -72,7 +72,13 @@ def test_draws_are_those_of_each_sample_and_number() -> None:
 
 
 def scripted(
-    monkeypatch: pytest.MonkeyPatch, finds: Any, x: Tensor = X, *, seed: int = 0, searchers: Any = None, model: Any = None
+    monkeypatch: pytest.MonkeyPatch,
+    finds: Any,
+    x: Tensor = X,
+    *,
+    seed: int = 0,
+    searchers: Any = None,
+    model: Any = None,
 ) -> tuple[tuple[int, int], list[tuple[Evaluator, Tensor, str, Tensor]]]:
     """The counts, and each search: its judge, its sample, its searcher's name and its key."""
     asked: list[tuple[Evaluator, Tensor, str, Tensor]] = []
@@ -134,9 +140,8 @@ def test_one_search_has_to_find_it_and_the_next_ones_are_spared(monkeypatch: pyt
     assert len({int(key) for _, _, _, key in asked}) == 9
     counts, asked = scripted(monkeypatch, lambda number: number in (2, 3, 6), searchers=searchers)
     assert counts == (0, 3)
-    assert [name for _, _, name, _ in asked] == ["random-moves", "square"] + ["random-moves"] + [
-        "random-moves", "square", "random-moves",
-    ]  # fmt: skip
+    moves, square = "random-moves", "square"
+    assert [name for _, _, name, _ in asked] == [moves, square, moves, moves, square, moves]
     assert scripted(monkeypatch, lambda _: True, searchers=[PGD()]) == ((3, 3), [])
 
 
@@ -156,7 +161,7 @@ def test_draws_that_are_all_the_sample_are_a_control_that_is_missed(monkeypatch:
 
 
 def test_draws_that_are_all_the_same_input_hold_the_hole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Grid, "start", lambda self, region, key: region["x"] + 1)
+    monkeypatch.setattr(Grid, "start", lambda *given: given[1]["x"] + 1)
     for seed in range(4):
         counts, ((judge, x, _, _),) = scripted(monkeypatch, lambda _: True, X[:1], seed=seed)
         assert counts == (0, 1)
