@@ -101,7 +101,8 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     if evaluator.random:  # a model that draws elsewhere than from the global generators draws anew
         seed()
         again = torch.stack(list(map(evaluator.logits, [x] * draws))).mean(0)
-        floor = floor + 4 * (start - lead.value(again, reference).double()).abs()
+        # Of all samples together: that of one may be small by chance.
+        floor = floor + 4 * (start - lead.value(again, reference).double()).abs().amax()
     still = (gradient == 0).flatten(1).all(1)
     at_random = rng.signs(rng.fold(part.key, "path"), x.shape[1:])
     descent = torch.where(per_row(still, x), at_random, -gradient.sign())
