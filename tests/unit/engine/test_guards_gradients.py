@@ -23,6 +23,7 @@ from robustest.engine.gradient_checks import (
     probe_precision,
     probe_survivors,
     two_balls,
+    windowed,
 )
 from robustest.engine.search import SearchOutcome
 
@@ -124,6 +125,57 @@ def test_a_probe_takes_the_averaged_passes_that_it_is_given() -> None:
     calls.clear()
     probe_gradient(evaluator_of(model, suppress=("random_forward",)), chunk_of(x), draws=2)
     assert calls == [3] * (4 + 3 * 6), "a model that draws answers point by point"
+
+
+class Several(nn.Module):
+    """Numbers that are curved functions of the input; the gradient of each is off by a factor of its own."""
+
+    def __init__(self, factors: list[float]) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(5)
+        self.weight = torch.randn(6, len(factors), generator=draw)
+        self.factors = torch.tensor(factors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.tanh(x @ self.weight) + x @ self.weight
+        return self.factors * out + (1 - self.factors) * out.detach()
+
+
+@pytest.mark.parametrize("factors", [[1.0] * 5, [0.0] * 3 + [1.0] * 2, [1.0] * 2 + [3.0] * 3, [0.0] * 5], ids=str)
+def test_numbers_are_asked_along_a_window_of_the_slope_of_their_loss(factors: list[float]) -> None:
+    """As for classes (`test_gradient_checks`), with a linear form of a window of the outputs for a lead."""
+    model, task = Several(factors), Regression(0.5)
+    draw = torch.Generator().manual_seed(1)
+    x, y = torch.rand(8, 6, generator=draw), 3 * torch.randn(8, 5, generator=draw)
+    evaluator, chunk = evaluator_of(model, task=task), chunk_of(x, y)
+    misleads = probe_gradient(evaluator, chunk, searched=False)
+    tangent = _Tangent(task)
+    weights = windowed(tangent.reference(model(x), y), chunk.key)
+
+    def slope(points: Tensor) -> Tensor:
+        leaf = points.clone().requires_grad_(True)
+        value = (model(leaf) * weights).sum()
+        return torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(leaf)
+
+    start = (model(x) * weights).double().sum(1)
+    floor = 1e-5 * (model(x) * weights).abs().sum(1).double()
+    signs = -slope(x).sign()
+    still = (slope(x) == 0).all(1)
+    signs[still] = rng.signs(rng.fold(chunk.key, "path"), (6,))[still]
+    wrong = tried = 0
+    for aim in (0.03 * float(x.max() - x.min()) * signs, 0.1 * (x.roll(1, 0) - x), 0.1 * (x.roll(2, 0) - x)):
+        step = (x + aim).clamp(0, 1) - x
+        predicted = sum(
+            (slope(x + (0.5 + sign * 3**-0.5 / 2) * step).double() * step.double()).sum(1) / 2 for sign in (-1, 1)
+        )
+        change = (model(x + step) * weights).double().sum(1) - start
+        larger = torch.maximum(torch.as_tensor(predicted).abs(), change.abs())
+        counted = larger > floor
+        off = (change - predicted).abs() > 0.5 * larger + 0.1 * larger.median()
+        tried, wrong = tried + int(counted.sum()), wrong + int((counted & off).sum())
+    assert evaluator.health.counts("gradient_misleads") == (wrong, tried)
+    assert evaluator.health.counts("zero_gradient") == (int(still.sum()), 8)
+    assert misleads is (factors != [1.0] * 5)
 
 
 # Leads
