@@ -114,7 +114,10 @@ def mutants(module: str) -> Iterator[Mutant]:
     """List a module's mutants that count."""
     source = (ROOT / module).read_text(encoding="utf-8")
     left_out, operations = [], []
+    not_negated = set[Place]()  # `if not name := value` is no Python
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.If, ast.While)) and isinstance(node.test, ast.NamedExpr):
+            not_negated.add(span(node.test)[0])
         if isinstance(node, (ast.JoinedStr, ast.Raise)):
             left_out.append(span(node))
         elif isinstance(node, ast.BinOp):  # Cosmic Ray takes the `*` of keyword-only arguments for a product, too
@@ -138,6 +141,8 @@ def mutants(module: str) -> Iterator[Mutant]:
         for occurrence, place in enumerate(places):
             inside = any(first <= place < last for first, last in left_out)
             binary = "BinaryOperator" in name
+            if name.endswith("/AddNot") and place in not_negated:
+                continue
             if not inside and (not binary or any(first <= place < last for first, last in operations)):
                 yield Mutant(module, name, occurrence, place[0])
 

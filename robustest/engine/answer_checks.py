@@ -317,8 +317,7 @@ def copied(whole: Any) -> Any:
             keywords = {name: copy_of(held) for name, held in value.keywords.items()}
             return partial(copy_of(value.func), *map(copy_of, value.args), **keywords)
         if isinstance(value, FunctionType) and (
-            any(isinstance(held, nn.Module) for held in _held(value))
-            or (inside and not home(value.__module__, value.__code__.co_filename))
+            any(isinstance(held, nn.Module) for held in _held(value)) or (inside and _of_the_user(value))
         ):
             return function_copy(value)
         if isinstance(value, MethodType) and (inside or isinstance(value.__self__, nn.Module)):
@@ -358,6 +357,12 @@ def copied(whole: Any) -> Any:
             made[id(part)].__dict__[name] = dict(value) if name == "_parameters" else copy_of(value)
         made[id(part)].__dict__["_compiled_call_impl"] = None  # of `module.compile()`
     return copy
+
+
+def _of_the_user(function: FunctionType) -> bool:
+    """Return True for a function of the user's code, and of robustest, whose `scores_model` wraps one."""
+    own = function.__module__.startswith(__name__.partition(".")[0] + ".")
+    return own or home(function.__module__, function.__code__.co_filename) is None
 
 
 def _held(function: FunctionType) -> list[Any]:
