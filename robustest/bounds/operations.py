@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -448,8 +448,7 @@ def _pool(given: Mapping[str, Any]) -> MaxPool:
     if given.get("ceil_mode") or given.get("return_indices"):
         raise NoBound("no bound: unsupported operator max_pool2d with ceil_mode or return_indices")
     pairs = {name: _pair(given.get(name)) for name in ("kernel_size", "stride", "padding", "dilation")}
-    kernel = pairs["kernel_size"]
-    assert kernel is not None
+    kernel = cast("tuple[int, int]", pairs["kernel_size"])
     return MaxPool(
         kernel=kernel,
         stride=pairs["stride"] or kernel,

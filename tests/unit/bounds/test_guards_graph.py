@@ -1,4 +1,4 @@
-"""What is read of a network's graph: older batch norms, several branches, refusals; and what shows that it is affine."""
+"""What is read of a network's graph: older batch norms, branches, refusals; and what shows that it is affine."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_graph_that_is_not_read_says_why_and_leaves_the_log_as_it_was() -> Non
     [
         (Two(), "several inputs"),
         (Call(lambda x: (x, x)), "something else than one tensor"),
-        (Call(lambda x: torch.ones(2, 3)), "something else than one tensor"),
+        (Call(lambda _: torch.ones(2, 3)), "something else than one tensor"),
         (Call(lambda x: x.T), r"unsupported attribute \.T"),
         (Call(lambda x: torch.full((2,), 2.0) / x), "div of two values"),
         (Call(lambda x: F.linear(torch.ones(3, 4), x)), "linear of two values"),

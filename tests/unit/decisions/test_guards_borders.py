@@ -1,4 +1,4 @@
-"""Borders of decisions beside slow counts: levels that are met exactly, sets of one sample, and ranges that are empty."""
+"""Borders of decisions beside slow counts: levels met exactly, sets of one sample, and empty ranges."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ P, F, Q = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
 
 
 def test_a_bet_is_won_at_its_limit_and_counts_where_the_other_never_won() -> None:
-    """A pass has its own alpha, and a failure another; any earlier win of the other bet at the pass's alpha undoes it."""
+    """A pass has its own alpha, and a failure another; an earlier win of the other bet at that alpha undoes it."""
     limit, fail = -np.log(0.05), -np.log(0.02)
     under = limit - 1e-9
     lower = np.array([0.0, limit, limit, under, limit])

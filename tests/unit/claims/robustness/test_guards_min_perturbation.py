@@ -65,7 +65,7 @@ X, Y = [[0.1], [0.6], [0.2], [0.3], [0.4]], [0, 0, 0, 0, 0]
 def searched(
     monkeypatch: pytest.MonkeyPatch, rounds: list[list[float]], *, alive: list[bool | None] | None = None
 ) -> tuple[Smallest, list[dict[str, Any]], list[Any], Evaluator]:
-    """Rounds of the first stage, but for the last, which is the second's: a size each, infinite where none is broken."""
+    """Rounds of the first stage, but for the last, which is the second's: a size each, infinite for none."""
     left, calls, unreached = list(enumerate(rounds)), [], list[Any]()
 
     def search(evaluator: Any, searcher: Any, threat: Any, x: Tensor, y: Tensor, **given: Any) -> SearchOutcome:
@@ -133,13 +133,12 @@ def test_elements_count_as_reached_where_any_stage_had_a_gradient(
 
 
 def test_where_gradients_mislead_labels_are_searched_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = list[Any]()
     for misled, threat, more in ((True, L2(2.0), 1), (True, Linf(2.0), 1), (True, L1(2.0), 0), (False, L2(2.0), 0)):
-        names = list[str]()
+        names.clear()
 
-        def search(
-            evaluator: Any, searcher: Any, _: Any, x: Tensor, y: Tensor, *, seen: Any = names, **given: Any
-        ) -> Any:
-            seen.append(searcher)
+        def search(evaluator: Any, searcher: Any, _: Any, x: Tensor, y: Tensor, **given: Any) -> Any:
+            names.append(searcher)
             nothing = torch.zeros(len(x), dtype=torch.bool)
             return SearchOutcome(nothing, x, nothing.double(), y, nothing.float())
 

@@ -44,10 +44,10 @@ def chunk(n: int, seed: int = 0, size: int = 4) -> Chunk:
 
 
 def slow_climb(
-    batches: list[Chunk], threat: Any, delta: Floats, steps: int, share: float, target: int | None
+    batches: list[Chunk], threat: Any, delta: Floats, *, share: float, target: int | None
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """The text's steps, a sample at a time, in float64."""
-    weight, bias = WEIGHT.double().numpy(), BIAS.double().numpy()
+    weight, bias, steps = WEIGHT.double().numpy(), BIAS.double().numpy(), len(batches)
     pace, alive, size = np.zeros(4), np.zeros(4, dtype=bool), 2 * math.sqrt(4)
     across = min(threat.eps, 2.0) if isinstance(threat, Linf) else min(threat.eps, size)
 
@@ -91,7 +91,7 @@ def test_steps_are_those_of_the_text(threat: Any, steps: int, share: float, targ
     found = _climb(
         evaluator_of(linear()), iter(batches), threat, start, steps=steps, share=share, target=target, alive=alive
     )
-    expected, reached = slow_climb(batches, threat, start[0].double().numpy(), steps, share, target)
+    expected, reached = slow_climb(batches, threat, start[0].double().numpy(), share=share, target=target)
     assert found[0].tolist() == pytest.approx(expected.tolist(), abs=2e-4)
     assert alive.tolist() == [reached.tolist()]
     assert reached.tolist() == [True, True, True, False]
