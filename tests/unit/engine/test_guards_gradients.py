@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L2, Linf, ModelError, MultiLabel, Patch, Regression, Snr, as_classifier, rng
-from robustest.attacks import EOT, PGD, Cascade, Square, Stage, draws_of
+from robustest.attacks import APGD, EOT, PGD, Cascade, Square, Stage, draws_of
 from robustest.engine import gradient_checks
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -23,8 +23,11 @@ from robustest.engine.gradient_checks import (
     probe_precision,
     probe_survivors,
     two_balls,
+    windowed,
 )
 from robustest.engine.search import SearchOutcome
+from robustest.threats import Discrete
+from robustest.threats.threat import OfInputs, Rows
 
 CPU = torch.device("cpu")
 
@@ -124,6 +127,57 @@ def test_a_probe_takes_the_averaged_passes_that_it_is_given() -> None:
     calls.clear()
     probe_gradient(evaluator_of(model, suppress=("random_forward",)), chunk_of(x), draws=2)
     assert calls == [3] * (4 + 3 * 6), "a model that draws answers point by point"
+
+
+class Several(nn.Module):
+    """Numbers that are curved functions of the input; the gradient of each is off by a factor of its own."""
+
+    def __init__(self, factors: list[float]) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(5)
+        self.weight = torch.randn(6, len(factors), generator=draw)
+        self.factors = torch.tensor(factors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.tanh(x @ self.weight) + x @ self.weight
+        return self.factors * out + (1 - self.factors) * out.detach()
+
+
+@pytest.mark.parametrize("factors", [[1.0] * 5, [0.0] * 3 + [1.0] * 2, [1.0] * 2 + [3.0] * 3, [0.0] * 5], ids=str)
+def test_numbers_are_asked_along_a_window_of_the_slope_of_their_loss(factors: list[float]) -> None:
+    """As for classes (`test_gradient_checks`), with a linear form of a window of the outputs for a lead."""
+    model, task = Several(factors), Regression(0.5)
+    draw = torch.Generator().manual_seed(1)
+    x, y = torch.rand(8, 6, generator=draw), 3 * torch.randn(8, 5, generator=draw)
+    evaluator, chunk = evaluator_of(model, task=task), chunk_of(x, y)
+    misleads = probe_gradient(evaluator, chunk, searched=False)
+    tangent = _Tangent(task)
+    weights = windowed(tangent.reference(model(x), y), chunk.key)
+
+    def slope(points: Tensor) -> Tensor:
+        leaf = points.clone().requires_grad_(True)
+        value = (model(leaf) * weights).sum()
+        return torch.autograd.grad(value, leaf)[0] if value.requires_grad else torch.zeros_like(leaf)
+
+    start = (model(x) * weights).double().sum(1)
+    floor = 1e-5 * (model(x) * weights).abs().sum(1).double()
+    signs = -slope(x).sign()
+    still = (slope(x) == 0).all(1)
+    signs[still] = rng.signs(rng.fold(chunk.key, "path"), (6,))[still]
+    wrong = tried = 0
+    for aim in (0.03 * float(x.max() - x.min()) * signs, 0.1 * (x.roll(1, 0) - x), 0.1 * (x.roll(2, 0) - x)):
+        step = (x + aim).clamp(0, 1) - x
+        predicted = sum(
+            (slope(x + (0.5 + sign * 3**-0.5 / 2) * step).double() * step.double()).sum(1) / 2 for sign in (-1, 1)
+        )
+        change = (model(x + step) * weights).double().sum(1) - start
+        larger = torch.maximum(torch.as_tensor(predicted).abs(), change.abs())
+        counted = larger > floor
+        off = (change - predicted).abs() > 0.5 * larger + 0.1 * larger.median()
+        tried, wrong = tried + int(counted.sum()), wrong + int((counted & off).sum())
+    assert evaluator.health.counts("gradient_misleads") == (wrong, tried)
+    assert evaluator.health.counts("zero_gradient") == (int(still.sum()), 8)
+    assert misleads is (factors != [1.0] * 5)
 
 
 # Leads
@@ -249,14 +303,15 @@ def test_answers_of_other_tasks_differ_below_three_quarters(error: float, counte
 # Parts without a gradient
 
 
-class Rows(nn.Module):
+class ByRow(nn.Module):
     """A linear lead with weights of each row of the batch, of which the last elements pass no gradient."""
 
     def __init__(self, weight: Tensor, hidden: int) -> None:
         super().__init__()
-        self.weight, self.hidden = weight, hidden
+        self.weight, self.hidden, self.given = weight, hidden, list[Tensor]()
 
     def forward(self, x: Tensor) -> Tensor:
+        self.given.append(x.detach())
         z = torch.cat([x[:, : -self.hidden], x[:, -self.hidden :].detach()], 1)
         lead = (z * self.weight[: len(x)]).sum(1)
         return torch.stack([lead + 2, 0 * lead], 1)
@@ -272,7 +327,7 @@ def test_what_a_part_can_do_is_compared_with_the_rest_as_a_slow_copy_does(
     weight = torch.randn(n, size, generator=draw)
     weight[:, -hidden:] *= 10 ** torch.linspace(-2, 0, n)[:, None]
     x = torch.rand(n, size, generator=draw)
-    chunk, model = chunk_of(x, bounds=bounds), Rows(weight, hidden)
+    chunk, model = chunk_of(x, bounds=bounds), ByRow(weight, hidden)
     alive = torch.arange(size) < size - hidden
     evaluator = evaluator_of(model)
     count_unreached(evaluator, chunk, threat, alive.expand(n, -1))
@@ -287,6 +342,7 @@ def test_what_a_part_can_do_is_compared_with_the_rest_as_a_slow_copy_does(
             low_, high = region["low"].expand(n, size), region["high"].expand(n, size)
             far = torch.where(signs > 0, high + share * (high - low_), low_ - share * (high - low_))
             z = threat.project(torch.where(moved, far, x), region)
+            assert torch.allclose(z, model.given[2 + 4 * place + number], atol=1e-6)
             square += (((z - x).double() * weight.double()).sum(1)) ** 2
         worst.append((square / 4).sqrt() * float(moved.sum()) ** 0.5)
     missed = worst[0] >= 0.1 * worst[1]
@@ -306,7 +362,7 @@ def unreached(x: Tensor, model: Any, alive: Tensor, threat: Any = None, **option
 def test_only_elements_that_can_move_are_missed() -> None:
     x = torch.full((5, 4), 0.5)
     alive = torch.tensor([True, True, False, False]).expand(5, -1)
-    hidden = Rows(torch.tensor([1.0, 1.0, 1.0, 0.5]).expand(5, 4), 2)
+    hidden = ByRow(torch.tensor([1.0, 1.0, 1.0, 0.5]).expand(5, 4), 2)
     assert unreached(x, hidden, alive)[0] == (5, 5)
     assert unreached(x, hidden, alive, Linf(0.0))[0] == (0, 5)
     assert unreached(x, hidden, torch.ones_like(alive))[0] == (0, 5)
@@ -333,10 +389,114 @@ def test_a_part_that_moves_the_lead_by_its_rounding_alone_is_none() -> None:
 def test_the_note_is_made_once_and_tells_the_share() -> None:
     x = torch.full((5, 4), 0.5)
     alive = torch.tensor([True, False, False, False]).expand(5, -1)
-    evaluator = evaluator_of(Rows(torch.ones(5, 4), 3))
+    evaluator = evaluator_of(ByRow(torch.ones(5, 4), 3))
     for _ in range(2):
         count_unreached(evaluator, chunk_of(x), Linf(0.1), alive)
     assert [note[:29] for note in evaluator.notes] == ["75% of the input had no gradi"]
+
+
+@pytest.mark.parametrize("kind", ["places", "numbers", "two", "unread"])
+def test_an_output_that_no_objective_follows_may_have_the_gradient(kind: str) -> None:
+    """Some output reads each element with a gradient at the sample itself: nothing was hidden."""
+
+    def model(x: Tensor) -> Tensor:
+        if kind == "unread":
+            return torch.stack([x[:, 0] + 2, x[:, 1]], 1)
+        return torch.cat([x[:, :2] + 2, 9 * x[:, 2:], -9 * x[:, 2:]], 1)[:, : 3 if kind == "two" else 6]
+
+    x = torch.full((5, 4), 0.5)
+    alive = torch.tensor([True, True, False, False]).expand(5, -1)
+    # Of two outputs alone the last element is read by none, and does not matter.
+    assert unreached(x, model, alive)[0] == (0, 5)
+
+
+# Inputs
+
+
+class Chosen(OfInputs, Discrete):
+    """A threat by single moves whose regions hold as many inputs as the first element says."""
+
+    ascent = stride = places = choices = moved = point = start = project = size = None  # type: ignore[assignment]
+
+    radius = 0.0
+
+    def __init__(self, radius: float) -> None:
+        self.radius = radius
+
+    def points(self, region: Rows) -> Tensor:
+        return region["x"][:, 0].double()
+
+
+@pytest.mark.parametrize(("radius", "counted"), [(0.0, (0, 0)), (0.5, (3, 5)), (2.0, (3, 5))])
+def test_samples_without_another_input_are_counted(radius: float, counted: tuple[int, int]) -> None:
+    x = torch.tensor([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [1.0, 0.0], [9.0, 9.0]])
+    evaluator = evaluator_of(lambda x: x[:, :2])
+    for climbing in ([], [PGD(random_start=False)]):
+        before = evaluator.health.counts("no_change")
+        probe_inputs(evaluator, chunk_of(x, bounds=(-9.0, 9.0)), evaluator.logits(x), climbing, Chosen(radius))
+        after = evaluator.health.counts("no_change")
+        assert (after[0] - before[0], after[1] - before[1]) == counted
+    probe_inputs(evaluator, chunk_of(x[:0], bounds=(-9.0, 9.0)), evaluator.logits(x)[:0], [PGD()], Linf(0.1))
+    assert evaluator.health.counts("quantised_input") == (0, 5)
+
+
+def softmax_of(x: Tensor, lead: float, sharp: bool) -> Tensor:
+    out = torch.stack([x[:, 0] * 0 + lead, 0 * x[:, 0], 0 * x[:, 0] - 1], 1)
+    return out.softmax(1) if sharp else out
+
+
+@pytest.mark.parametrize(
+    ("lead", "sharp", "loss", "saturated", "unmoved"),
+    [
+        (5.0, False, "ce", 0, 4),  # does not move, and its softmax has a slope
+        (5.0, True, "ce", 0, 4),
+        (200.0, False, "ce", 4, 0),
+        (200.0, False, "margin", 0, 0),
+        (200.0, True, "margin", 4, 0),  # one and zeros, given as logits
+        (200.0, True, "ce", 4, 0),
+    ],
+)
+def test_saturated_outputs_and_steps_are_told_apart(
+    lead: float, sharp: bool, loss: Any, saturated: int, *, unmoved: int
+) -> None:
+    evaluator, x = evaluator_of(lambda x: softmax_of(x, lead, sharp)), torch.rand(4, 3)
+    probe_inputs(evaluator, chunk_of(x), evaluator.logits(x), [APGD(loss=loss)], Linf(0.1))
+    assert evaluator.health.counts("saturated_softmax") == (saturated, 4)
+    assert evaluator.health.counts("quantised_input") == (unmoved, 4)
+
+
+def test_some_rows_are_saturated_and_some_steps() -> None:
+    def model(x: Tensor) -> Tensor:
+        lead = torch.where(x[:, 0] > 0.5, 300.0, torch.where(x[:, 1] > 0.5, 3.0, 4 * x[:, 2]))
+        return torch.stack([lead, torch.zeros_like(lead)], 1)
+
+    x = torch.tensor([[0.9, 0, 0.2], [0, 0.9, 0.2], [0, 0, 0.2], [0.9, 0.9, 0.2], [0, 0.9, 0.2]])
+    evaluator = evaluator_of(model)
+    probe_inputs(evaluator, chunk_of(x), evaluator.logits(x), [APGD(loss="ce")], Linf(0.1))
+    assert evaluator.health.counts("saturated_softmax") == (2, 5)
+    assert evaluator.health.counts("quantised_input") == (2, 5)
+
+
+def test_an_objective_of_another_label_sees_no_slope_in_this_one() -> None:
+    """Saturated in the label's logit alone: that of the others does not count."""
+
+    class Others(APGD):
+        def objective(self, problem: Any, state: Any, logits: Tensor) -> Tensor:
+            return logits[:, 1:].sum(1)
+
+    def counted(*searchers: Any) -> int:
+        evaluator, x = evaluator_of(lambda x: softmax_of(x, 200.0, False)), torch.rand(4, 3)
+        probe_inputs(evaluator, chunk_of(x), evaluator.logits(x), searchers, Linf(0.1))
+        return evaluator.health.counts("saturated_softmax")[0]
+
+    class Constant(APGD):
+        def objective(self, problem: Any, state: Any, logits: Tensor) -> Tensor:
+            return logits.detach()[:, 0]
+
+    assert counted(Others()) == 4
+    assert counted(Constant()) == 4
+    assert counted(Others(), APGD(loss="margin")) == 0
+    assert counted(Constant(), APGD(loss="margin"), Others()) == 0
 
 
 # Survivors
