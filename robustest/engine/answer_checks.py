@@ -395,11 +395,12 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
             if predicted.ndim == 1 and bool((predicted == predicted[0]).all()):
                 # The few answers agree: pass the whole chunk before saying so.
                 predicted = task.predictions(evaluator.logits(chunk.x))
-            if predicted.ndim == 1 and bool((predicted == predicted[0]).all()):
-                found.append(
-                    f"hint: the model predicts class {int(predicted[0])} for all {len(y)} samples looked at first, "
-                    f"which have {len(torch.unique(y))} labels: are its weights loaded, and its inputs as in training?"
-                )
+                if bool((predicted == predicted[0]).all()):
+                    found.append(
+                        f"hint: the model predicts class {int(predicted[0])} for all {len(y)} samples looked at first, "
+                        f"which have {len(torch.unique(y))} labels: are its weights loaded, and its inputs as in "
+                        "training?"
+                    )
     low, high = chunk.bounds
     normalises = isinstance(evaluator.model.preprocessing, tuple) and len(chunk.x) > 0
     if normalises and low < 0 and high - low < _GREY and float(chunk.x.min()) < 0:
