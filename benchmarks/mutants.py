@@ -1,22 +1,27 @@
 """The share of one-character changes ("mutants") of the guards that the tests notice.
 
 Cosmic Ray (https://cosmic-ray.readthedocs.io) makes the mutants; `benchmarks/mutants.toml` lists its operators, the
-modules, and the tests that are likeliest to notice a mutant of each module:
+modules, and the tests that are asked:
 
     1. Copy the checkout to a temporary folder; the checkout itself is never changed.
     2. List the mutants of every module. Leave out what no test should hold: type annotations, texts of messages, what
-       is raised with an error, `__tracebackhide__`, and the options of `@dataclass`. Draw a seeded sample of them.
-    3. Write each mutant into the copy, run the module's tests up to the first failure, and put the module back. A
-       mutant is killed where a test fails or the time is up. Where all pass, the other tests of the module's folder
-       are run: it survives if none fails in time.
-    4. Run the tests that failed on the code as it is: all must pass there, or no share is given.
-
-Each run of the tests is a fork of a process that has already imported torch and pytest, which takes longer than most
-tests do. robustest itself is imported in the fork alone.
+       is raised with an error, `__tracebackhide__`, `strict=` of `zip`, and the options of `@dataclass`. Draw a seeded
+       sample of them.
+    3. Run each test once, on the code as it is, and note the lines of the modules that it runs and its CPU time
+       (coverage.py). Tests that fail under that watch, or that take longer than 8 seconds, are not asked.
+    4. One process imports robustest and collects the tests. For each mutant it forks: the child gives the functions
+       that the mutant changes their new code, and runs the tests that run the changed statement, the quickest first,
+       up to the first failure, 45 seconds of them in all. A mutant is killed where a test fails or the time is up.
+    5. A mutant outside of functions (a constant, a default) changes what an import makes, and one that no test of
+       step 4 kills may be noticed in another process (a worker of pytest-xdist). Both are written into the copy, and
+       their tests run in a fork that imports robustest anew: the tests that run the lines that use the name, and the
+       module's tests of [apart].
+    6. Run the tests that failed on the code as it is: all must pass there, or no share is given.
 
     python benchmarks/mutants.py 300                      # a sample of 300; `all` takes hours
-    python benchmarks/mutants.py 300 --only decisions     # those of the sample in modules with this in their path
+    python benchmarks/mutants.py all --only decisions     # those in modules with this in their path
     python benchmarks/mutants.py 300 --resume FILE        # go on: mutants that FILE calls dead are not judged again
+    python benchmarks/mutants.py 300 --lines FILE         # keep what step 3 noted; only changed files are run again
 
 Prints the share and writes the survivors, each with its place and its change. The exit code is 1 below `least`.
 """
@@ -26,6 +31,9 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import gc
+import importlib
+import json
 import os
 import random
 import re
@@ -37,12 +45,16 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections import Counter
-from collections.abc import Iterator
+import types
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import coverage
 import numpy as np  # noqa: F401 - imported here so that no fork has to
 import pytest
 import scipy.stats  # noqa: F401
@@ -55,10 +67,17 @@ from cosmic_ray.plugins import get_operator, operator_names
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = tomllib.loads((ROOT / "benchmarks" / "mutants.toml").read_text(encoding="utf-8"))
 
-# CPU seconds after which the tests of a mutant are stopped; on the code as it is they take half of that at most.
-_LIMIT = 240
-# Most seconds on the clock for each of them: a process that waits for ever takes no CPU time.
-_WAIT = 10
+# A test that takes more CPU seconds is not asked.
+_SLOWEST = 8.0
+# CPU seconds that the tests which are asked of one mutant take at most.
+_MOST = 45.0
+# A test is stopped after so many times the CPU seconds that it took, and so many more; before the first test, after
+# the seconds that an import and a collection take at most.
+_TIMES, _MORE, _START = 4, 10, 60
+# Seconds on the clock for each CPU second of the tests, and more: a process that waits for ever takes no CPU time.
+_WAIT, _WAIT_MORE = 8, 120
+# The exit code of a fork that did not find the functions to change.
+_UNPATCHED = 97
 
 Place = tuple[int, int]
 """Line, from 1, and column."""
@@ -95,13 +114,18 @@ def mutants(module: str) -> Iterator[Mutant]:
     """List a module's mutants that count."""
     source = (ROOT / module).read_text(encoding="utf-8")
     left_out, operations = [], []
+    not_negated = set[Place]()  # `if not name := value` is no Python
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.If, ast.While)) and isinstance(node.test, ast.NamedExpr):
+            not_negated.add(span(node.test)[0])
         if isinstance(node, (ast.JoinedStr, ast.Raise)):
             left_out.append(span(node))
         elif isinstance(node, ast.BinOp):  # Cosmic Ray takes the `*` of keyword-only arguments for a product, too
             operations.append((span(node.left)[1], span(node.right)[0]))
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__tracebackhide__":
             left_out.append(span(node))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":  # no input gives lengths that differ
+            left_out += [span(one.value) for one in node.keywords]
         elif isinstance(node, ast.ClassDef):
             left_out += [span(one) for one in node.decorator_list]
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -117,16 +141,149 @@ def mutants(module: str) -> Iterator[Mutant]:
         for occurrence, place in enumerate(places):
             inside = any(first <= place < last for first, last in left_out)
             binary = "BinaryOperator" in name
+            if name.endswith("/AddNot") and place in not_negated:
+                continue
             if not inside and (not binary or any(first <= place < last for first, last in operations)):
                 yield Mutant(module, name, occurrence, place[0])
 
 
-class FirstFailure:
-    """A plugin of pytest that writes the id of the first test, or file, that fails, and fails a run that skips all."""
+def statement(source: str, line: int) -> range:
+    """Return the lines of the innermost statement at a line; of a compound one, those before its body."""
+    best = range(line, line + 1)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            last = max(node.lineno, body[0].lineno - 1) if isinstance(body, list) and body else node.end_lineno or line
+            if node.lineno <= line <= last and (best == range(line, line + 1) or last - node.lineno < len(best)):
+                best = range(node.lineno, last + 1)
+    return best
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.passed = path, False
+
+def users(module: str, source: str, line: int) -> list[tuple[str, int]]:
+    """Return the lines, and their modules, that use what a statement outside of functions defines.
+
+    These are the lines that load a name which it sets, in any module. For the defaults of a function and for what a
+    class holds, all lines of its body count as well.
+    """
+    lines, names = set[tuple[str, int]](), set[str]()
+    for node in ast.parse(source).body:
+        first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+        if first <= line <= (node.end_lineno or first):
+            names |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                names.add(node.name)
+                inner = [one for one in ast.walk(node) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+                here = [one for one in inner if one.lineno <= line <= (one.end_lineno or line)]
+                for one in here or inner:
+                    lines |= {(module, at) for at in range(one.body[0].lineno, (one.end_lineno or 0) + 1)}
+    for other in CONFIG["modules"]:
+        lines |= {(other, at) for name, at in _loads(other) if name in names}
+    return sorted(lines)
+
+
+@cache
+def _loads(module: str) -> list[tuple[str, int]]:
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    found = [(one.id, one.lineno) for one in ast.walk(tree) if isinstance(one, ast.Name)]
+    return found + [(one.attr, one.lineno) for one in ast.walk(tree) if isinstance(one, ast.Attribute)]
+
+
+class Watch:
+    """A plugin of pytest that notes the lines of the modules that each test runs, its CPU time, and its failure."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.found = folder, dict[str, dict[str, Any]]()
+        # `None` keeps the data in memory.
+        include = [str(folder / module) for module in CONFIG["modules"]]
+        self.coverage = coverage.Coverage(data_file=None, include=include, config_file=False)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
+        note = self.found[item.nodeid] = {"seconds": 0.0, "lines": {}, "failed": False}
+        data = self.coverage.get_data()
+        data.erase()
+        start = time.process_time()
+        self.coverage.start()
+        try:
+            return (yield)
+        finally:
+            self.coverage.stop()
+            note["seconds"] = round(time.process_time() - start, 3)
+            data = self.coverage.get_data()
+            for file in data.measured_files():
+                if lines := data.lines(file):
+                    note["lines"][str(Path(file).relative_to(self.folder))] = sorted(lines)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed or report.skipped:
+            self.found[report.nodeid]["failed"] = True
+
+
+def limit(seconds: float) -> None:
+    """Stop this process after so many CPU seconds from now."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + seconds) + 1, hard))
+
+
+def in_fork(work: Callable[[], int], wait: float, log: Path) -> str:
+    """Do work in a fork that leads a group of processes: "passed" where it returns 0, "failed", or "timeout".
+
+    The time is up after `wait` seconds on the clock, or at a limit that the work sets itself.
+    """
+    start, child = time.monotonic(), os.fork()
+    if child == 0:
+        code = 99
+        try:
+            os.setsid()
+            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            code = work()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    while time.monotonic() - start < wait:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
+            return "timeout"
+        if ended:
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)  # what it has started and left
+            return {0: "passed", _UNPATCHED: "unpatched"}.get(os.waitstatus_to_exitcode(status), "failed")
+        time.sleep(0.005)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "timeout"
+
+
+def enter(folder: Path) -> None:
+    """Make the copy the place from which this process imports robustest and runs tests."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    os.environ["PYTHONPATH"] = str(folder)
+    sys.dont_write_bytecode = True
+
+
+def pytest_in(tests: list[str], *plugins: object) -> int:
+    # To rewrite assertions takes longer than most tests; only runs of pytest inside of a test must have it so.
+    plain = [] if any("tests/plugin" in test for test in tests) else ["--assert=plain"]
+    return int(pytest.main(["-q", *plain, "-p", "no:cacheprovider", "-p", "no:randomly", *tests], plugins=[*plugins]))
+
+
+class FirstFailure:
+    """A plugin of pytest that writes the id of the first test, or file, that fails, and fails a run that skips all.
+
+    `seconds` are those of each test: one that takes far longer is stopped.
+    """
+
+    def __init__(self, path: Path, seconds: Mapping[str, float] | None = None) -> None:
+        self.path, self.seconds, self.passed = path, seconds, False
         path.write_text("", encoding="utf-8")
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if self.seconds is not None:
+            limit(_MORE + _TIMES * self.seconds.get(nodeid, _SLOWEST))
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         # A mutant of the plugin is at work in this very run, and may skip every test.
@@ -143,60 +300,208 @@ class FirstFailure:
             self.path.write_text(report.nodeid, encoding="utf-8")
 
 
-def runs(tests: list[str], folder: Path, limit: int) -> tuple[str, str]:
-    """Run tests of a copy in a fork: "passed", "failed" or "timeout", and the id of the test that failed."""
-    start, first = time.monotonic(), folder / "first_failure.txt"
-    first.unlink(missing_ok=True)
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-        os.chdir(folder)
-        sys.path.insert(0, str(folder))
-        os.environ["PYTHONPATH"] = str(folder)
-        sys.dont_write_bytecode = True
-        log = os.open(folder / "pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        code = 99
-        try:
-            # To rewrite assertions takes longer than most tests; only runs of pytest inside of a test must have it so.
-            plain = [] if any("tests/plugin" in test for test in tests) else ["--assert=plain"]
-            how = ["-x", "-q", *plain, "-p", "no:cacheprovider", "-p", "no:randomly"]
-            code = int(pytest.main([*how, *tests], plugins=[FirstFailure(first)]))
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    while time.monotonic() - start < _WAIT * limit:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended and os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
-            return "timeout", ""
-        if ended:
+def digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def lines_of_tests(folder: Path, kept: Path | None, jobs: int) -> dict[str, dict[str, Any]]:
+    """Return, of each test, its CPU seconds and the lines that it runs.
+
+    Tests of files as `kept` knows them are not run again. The lines are those of the modules at that time: after
+    larger changes of a module the file is removed.
+    """
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept and kept.exists() else {"files": {}, "tests": {}}
+    files = sorted({str(one.relative_to(folder)) for root in CONFIG["asked"] for one in found_in(folder / root)})
+    now = {name: digest(folder / name) for name in files}
+    todo = [name for name in files if known["files"].get(name) != now[name]]
+    old = {
+        test: note
+        for test, note in known["tests"].items()
+        if (name := test.partition("::")[0]) in now and name not in todo
+    }
+    parts = [folder / f"lines{part}.json" for part in range(jobs)]
+
+    def measure(part: int) -> int:
+        enter(folder)
+        watch = Watch(folder)
+        pytest_in(todo[part::jobs], watch)
+        parts[part].write_text(json.dumps(watch.found), encoding="utf-8")
+        return 0
+
+    if todo:
+        print(f"the lines of {len(todo)} files of tests are noted", flush=True)
+        together(jobs, lambda part: in_fork(lambda: measure(part), 10_000, folder / f"lines{part}.log"))
+        for part in parts:
+            old |= json.loads(part.read_text(encoding="utf-8")) if part.exists() else {}
+    if kept:
+        kept.write_text(json.dumps({"files": now, "tests": old}), encoding="utf-8")
+    return {test: note for test, note in old.items() if not note["failed"] and note["seconds"] <= _SLOWEST}
+
+
+def found_in(root: Path) -> list[Path]:
+    return sorted(root.rglob("test_*.py")) if root.is_dir() else [root]
+
+
+def together(jobs: int, work: Callable[[int], object]) -> None:
+    """Do `work` for each job in a process, and wait for all."""
+    children = []
+    for job in range(jobs):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                work(job)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def changes(old: types.CodeType, new: types.CodeType, pairs: list[tuple[Any, Any]], function: bool = False) -> bool:
+    """Collect the code objects of functions that differ, with their new ones: False where code of a module does."""
+    if old == new:
+        return True
+    inner, others = ([c for c in code.co_consts if isinstance(c, types.CodeType)] for code in (old, new))
+    if function:
+        pairs.append((old, new))
+    if len(inner) != len(others):
+        return function
+    whole = function or parts(old) == parts(new)
+    for one, other in zip(inner, others, strict=True):
+        # 0x2: not of a class. An import runs the comprehensions of a module once; those of a function are made anew.
+        own = bool(one.co_flags & 0x2) and (function or not one.co_name.endswith(("comp>", "expr>")))
+        whole &= changes(one, other, pairs, own)
+    return whole
+
+
+def parts(code: types.CodeType) -> tuple[Any, ...]:
+    """Return what a code object does, but for the code that it holds."""
+    values = tuple(repr(one) for one in code.co_consts if not isinstance(one, types.CodeType))
+    return code.co_code, values, code.co_names, code.co_varnames, code.co_freevars
+
+
+Tell = Callable[[Mutant, str, str, float], None]
+"""Note the outcome of a mutant, the test that failed, and the seconds that it took."""
+
+
+class Judge:
+    """What judges mutants of functions: a plugin of pytest that takes the place of its loop over the tests."""
+
+    def __init__(self, folder: Path, queue: list[Asked], tell: Tell, until: float) -> None:
+        self.folder, self.queue, self.tell, self.until = folder, queue, tell, until
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        for module in {one.mutant.module for one in self.queue}:
+            importlib.import_module(module.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+        items = {item.nodeid: item for item in session.items}
+        live = defaultdict(list)
+        gc.unfreeze()
+        for one in gc.get_objects():
+            if isinstance(one, types.FunctionType):
+                live[one.__code__.co_filename].append(one)
+        gc.freeze()  # so that forks share the memory
+        for asked in self.queue:
+            if time.monotonic() > self.until:
+                break
+            start, first = time.monotonic(), self.folder / f"first{os.getpid()}.txt"
+            chosen = [items[test] for test in asked.tests if test in items]
+            work = self.work(session, asked, chosen, live[str(self.folder / asked.mutant.module)], first)
+            outcome = in_fork(work, asked.wait, self.folder / f"log{os.getpid()}.txt") if chosen else "passed"
             failed = first.read_text(encoding="utf-8") if first.exists() else ""
-            return "passed" if status == 0 else "failed", failed
-        time.sleep(0.02)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "timeout", ""
+            if outcome == "failed" and not failed:  # no test says so: judged anew
+                outcome = "unpatched"
+            self.tell(asked.mutant, outcome, failed, time.monotonic() - start)
+        return True
+
+    def work(self, session, asked, items, functions, first) -> Callable[[], int]:  # type: ignore[no-untyped-def]
+        def work() -> int:
+            failure = FirstFailure(first, asked.seconds)
+            pairs, patched = list[tuple[Any, Any]](), False
+            source = (self.folder / asked.mutant.module).read_text(encoding="utf-8")
+            path = str(self.folder / asked.mutant.module)
+            changes(compile(source, path, "exec"), compile(asked.mutant.code(source), path, "exec"), pairs)
+            for function in functions:
+                for old, new in pairs:
+                    if function.__code__ == old and old.co_freevars == new.co_freevars:
+                        function.__code__ = new
+                        patched = True
+                        break
+            if not patched:  # a comprehension that an import has run, or a function that now takes less from outside
+                return _UNPATCHED
+            session.config.pluginmanager.register(failure)
+            for at, item in enumerate(items):
+                following = items[at + 1] if at + 1 < len(items) else None
+                session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if first.read_text(encoding="utf-8"):
+                    return 1
+            return 0 if failure.passed else 1
+
+        return work
 
 
-def remember(file: Path | None, key: str, found: str) -> None:
-    if file is not None:
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(f"{key}\t{found}\n")
+class Asked(NamedTuple):
+    """A mutant, the tests that are asked, and the CPU seconds that each takes."""
+
+    mutant: Mutant
+    tests: list[str]
+    seconds: dict[str, float]
+
+    @property
+    def wait(self) -> float:
+        return _WAIT_MORE + _WAIT * sum(self.seconds.values())
 
 
-def tests_of(module: str, folder: Path) -> tuple[list[str], list[str]]:
-    """Return the test files of a module, and the others of its folder."""
-    place = Path(module).relative_to("robustest")
-    room = Path("tests/unit") / place.parent
-    own = room / f"test_{place.stem}.py"
-    first = list({**CONFIG["tests"], **CONFIG["more"]}[module])
-    if (folder / own).exists() and str(own) not in first:
-        first.append(str(own))
-    others = sorted(f"{room}/{one.name}" for one in (folder / room).glob("test_*.py"))
-    return first, [one for one in others if one not in first]
+def asked_of(mutant: Mutant, where: list[tuple[str, int]], running: Running, most: float) -> Asked:
+    """Return the tests that run one of the lines, the quickest first, up to some seconds."""
+    tests = sorted({test for place in where for test in running.at[place]}, key=lambda test: running.seconds[test])
+    chosen, total = list[str](), 0.0
+    for test in tests:
+        total += running.seconds[test]
+        if total > most and chosen:
+            break
+        chosen.append(test)
+    return Asked(mutant, chosen, {test: running.seconds[test] for test in chosen})
+
+
+class Running(NamedTuple):
+    """The tests that run each line of a module, and the CPU seconds of each test."""
+
+    at: dict[tuple[str, int], set[str]]
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(cls, tests: dict[str, dict[str, Any]], places: set[tuple[str, int]]) -> Running:
+        at: dict[tuple[str, int], set[str]] = {place: set() for place in places}
+        for test, note in tests.items():
+            for module, lines in note["lines"].items():
+                for line in lines:
+                    if (module, line) in at:
+                        at[module, line].add(test)
+        return cls(at, {test: note["seconds"] for test, note in tests.items()})
+
+
+def judge_anew(asked: Asked, copy: Path) -> tuple[str, str]:
+    """Run the tests of a mutant in a process that imports it: its outcome, and the test that failed."""
+    path, first = copy / asked.mutant.module, copy / "first_failure.txt"
+    first.unlink(missing_ok=True)
+    source, dates = path.read_text(encoding="utf-8"), path.stat()
+
+    def work() -> int:
+        enter(copy)
+        limit(_START)
+        return pytest_in(["-x", *asked.tests], FirstFailure(first, asked.seconds))
+
+    path.write_text(asked.mutant.code(source), encoding="utf-8")
+    os.utime(path, (asked.mutant.line, asked.mutant.occurrence + 1))  # no compiled code of another mutant is taken
+    try:
+        outcome = in_fork(work, asked.wait, copy / "pytest.log")
+    finally:
+        path.write_text(source, encoding="utf-8")
+        os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    return outcome, first.read_text(encoding="utf-8") if first.exists() else ""
 
 
 def main() -> int:
@@ -207,10 +512,16 @@ def main() -> int:
     parser.add_argument("--more", action="store_true", help="also the modules that search and read, and guard nothing")
     parser.add_argument("--out", type=Path, default=Path("mutants.txt"), help="file of the survivors")
     parser.add_argument("--resume", type=Path, help="file of what was judged, which is added to")
+    parser.add_argument("--lines", type=Path, help="file of the lines that each test runs, which is brought up to date")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="judge no further mutant after so long")
+    parser.add_argument(
+        "--most", type=float, default=_MOST, help="CPU seconds of tests asked of a mutant, in each step"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="processes that judge")
     asked = parser.parse_args()
 
-    modules = [*CONFIG["tests"], *(CONFIG["more"] if asked.more else ())]
+    modules = [*CONFIG["modules"], *(CONFIG["more"] if asked.more else ())]
+    sources = {module: (ROOT / module).read_text(encoding="utf-8") for module in modules}
     every = [mutant for module in modules for mutant in mutants(module)]
     chosen = every
     if asked.number != "all":
@@ -218,64 +529,103 @@ def main() -> int:
     chosen = sorted(mutant for mutant in chosen if asked.only in mutant.module)
     print(f"{len(every)} mutants of {len(modules)} modules, of which {len(chosen)} are judged", flush=True)
 
-    known = {}
-    if asked.resume and asked.resume.exists():
-        known = dict(line.split("\t") for line in asked.resume.read_text(encoding="utf-8").splitlines())
-
     torch.set_num_threads(1)
-    ended, survivors, began = Counter[str](), list[str](), time.monotonic()
-    confirmed = set[str]()  # what must pass on the code as it is
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "checkout"
+        folder, judged = Path(temporary).resolve() / "checkout", (asked.resume or Path(temporary) / "judged").resolve()
         listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         for name in subprocess.check_output(listing, cwd=ROOT, text=True).split("\0"):
             if name and (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         subprocess.check_call([sys.executable, "-m", "compileall", "-q", "robustest"], cwd=folder)
-        for number, mutant in enumerate(chosen):
-            path, (tests, others) = folder / mutant.module, tests_of(mutant.module, folder)
-            source, dates = path.read_text(encoding="utf-8"), path.stat()
-            key = f"{mutant} of {sha256(source.encode()).hexdigest()[:12]}"
-            outcome, _, failed = known.get(key, "").partition(" ")
-            if outcome not in ("failed", "timeout"):
-                if time.monotonic() - began > asked.seconds:
-                    ended["not judged"] += 1
-                    continue
-                path.write_text(mutant.code(source), encoding="utf-8")
-                os.utime(path, (number, number))  # a date of its own: no compiled code of another mutant is taken
-                start = time.monotonic()
-                outcome, failed = runs(tests, folder, _LIMIT)
-                if outcome == "passed" and others:
-                    outcome, failed = runs(others, folder, _LIMIT)
-                    # That these many tests take long, or are not selected here, says nothing.
-                    outcome = "failed" if failed else "passed"
-                took = time.monotonic() - start
-                path.write_text(source, encoding="utf-8")
-                os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
-                print(f"{'SURVIVED' if outcome == 'passed' else outcome:8} {took:5.1f} s  {mutant}", flush=True)
-                remember(asked.resume, key, f"{outcome} {failed}")
-            if outcome == "failed" and failed:
-                confirmed.add(failed)
-            elif outcome != "passed":  # the time was up, or the tests could not even be collected
-                confirmed |= {test for test in tests if test.startswith("tests/")}
-            ended[outcome] += 1
-            if outcome == "passed":
-                survivors.append(f"{mutant}\n{mutant.diff(source)}\n")
-        if confirmed:
-            outcome, failed = runs(sorted(confirmed), folder, _LIMIT // 2)
-            if outcome != "passed":
-                print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
-                sys.exit(f"Expected the tests that failed to pass on the code as it is but got: {outcome} {failed}.")
-    asked.out.write_text("\n".join(survivors), encoding="utf-8")
-    judged = ended["failed"] + ended["timeout"] + ended["passed"]
-    share = 1 - ended["passed"] / judged if judged else 0.0
+        tests = lines_of_tests(folder, asked.lines, asked.jobs)
+
+        def key(mutant: Mutant) -> str:
+            return f"{mutant} of {sha256(sources[mutant.module].encode()).hexdigest()[:12]}"
+
+        def told() -> dict[str, tuple[str, str]]:
+            lines = judged.read_text(encoding="utf-8").splitlines() if judged.exists() else []
+            read = (line.split("\t") for line in lines)
+            return {name: (outcome, failed) for name, outcome, failed in read}
+
+        def tell(mutant: Mutant, outcome: str, failed: str, seconds: float) -> None:
+            print(f"{'SURVIVED' if outcome == 'passed' else outcome:8} {seconds:5.1f} s  {mutant}", flush=True)
+            with judged.open("a", encoding="utf-8") as lines:
+                lines.write(f"{key(mutant)}\t{outcome}\t{failed}\n")
+
+        # Step 4: what changes functions alone.
+        before, alone = told(), dict[Mutant, bool]()
+        where = dict[Mutant, list[tuple[str, int]]]()
+        for mutant in chosen:
+            if before.get(key(mutant), ("", ""))[0] not in ("failed", "timeout"):
+                source = sources[mutant.module]
+                code, changed = (compile(text, mutant.module, "exec") for text in (source, mutant.code(source)))
+                alone[mutant] = changes(code, changed, [])
+                own = [(mutant.module, line) for line in statement(source, mutant.line)]
+                where[mutant] = own if alone[mutant] else users(mutant.module, source, mutant.line)
+        running = Running.of(tests, {place for places in where.values() for place in places})
+        del tests
+        inside = [asked_of(mutant, where[mutant], running, asked.most) for mutant in where if alone[mutant]]
+        anew = [asked_of(mutant, where[mutant], running, asked.most) for mutant in where if not alone[mutant]]
+
+        def judge(job: int) -> None:
+            queue = inside[job :: asked.jobs]
+            files = sorted({test.partition("::")[0] for one in queue for test in one.tests})
+            enter(folder)
+            judge = Judge(folder, queue, tell, began + asked.seconds)
+            log = os.open(folder / f"judge{job}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(log, 2)
+            pytest_in([*files, "-s"], judge)
+
+        together(asked.jobs, judge)
+
+        # Step 5: what is outside of functions, and what only another process may notice.
+        now = told()
+        for one in inside:
+            outcome, _ = now.get(key(one.mutant), ("", ""))
+            apart = CONFIG["apart"].get(one.mutant.module, [])
+            if outcome == "unpatched":
+                anew.append(asked_of(one.mutant, where[one.mutant], running, asked.most))
+            elif outcome == "passed" and apart:
+                anew.append(Asked(one.mutant, apart, dict.fromkeys(apart, 60.0)))
+
+        def judge_each(job: int) -> None:
+            copy = Path(temporary) / f"copy{job}"
+            shutil.copytree(folder, copy)
+            for one in anew[job :: asked.jobs]:
+                if time.monotonic() - began < asked.seconds:
+                    start = time.monotonic()
+                    outcome, failed = judge_anew(one, copy) if one.tests else ("passed", "")
+                    tell(one.mutant, outcome, failed, time.monotonic() - start)
+
+        together(asked.jobs, judge_each)
+
+        now = told()
+        ended = {mutant: now.get(key(mutant), ("not judged", "")) for mutant in chosen}
+        confirmed = sorted({failed for outcome, failed in ended.values() if outcome == "failed" and failed})
+        first = folder / "first_failure.txt"
+
+        def confirm() -> int:
+            enter(folder)
+            return pytest_in(["-x", *confirmed], FirstFailure(first))
+
+        if confirmed and in_fork(confirm, 10_000, folder / "pytest.log") != "passed":
+            print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
+            failed = first.read_text(encoding="utf-8")
+            sys.exit(f"Expected the tests that failed to pass on the code as it is but got: {failed} fails.")
+    survivors = [mutant for mutant, (outcome, _) in ended.items() if outcome in ("passed", "unpatched")]
+    text = "\n".join(f"{mutant}\n{mutant.diff(sources[mutant.module])}\n" for mutant in survivors)
+    asked.out.write_text(text, encoding="utf-8")
+    counts = Counter(outcome for outcome, _ in ended.values())
+    died = counts["failed"] + counts["timeout"]
+    share = died / (died + len(survivors)) if died else 0.0
     print(
-        f"{ended['failed']} killed, {ended['timeout']} timed out, {ended['passed']} survived, "
-        f"{ended['not judged']} not judged: {share:.1%} of {judged} died, expected {CONFIG['least']:.0%}; "
-        f"survivors are in {asked.out}"
+        f"{counts['failed']} killed, {counts['timeout']} timed out, {len(survivors)} survived, "
+        f"{counts['not judged']} not judged: {share:.1%} of {died + len(survivors)} died, "
+        f"expected {CONFIG['least']:.0%}; survivors are in {asked.out}"
     )
-    return 0 if share >= CONFIG["least"] and not ended["not judged"] else 1
+    return 0 if share >= CONFIG["least"] and not counts["not judged"] else 1
 
 
 if __name__ == "__main__":

@@ -243,14 +243,14 @@ def share_among_first(right: Bools, share: float, alpha: float) -> Interval:
         share: in (0, 1].
     """
     fewest, most = likely(len(right), share, alpha)
+    if fewest < 1:  # perhaps none is selected
+        return 0.0, 1.0
     # The interval is the union over all likely numbers of selected samples.
-    k = np.arange(max(1, fewest), most + 1)
-    held = np.concatenate([[0], np.cumsum(right)])[k]
+    k = np.arange(fewest, most + 1)
+    held = np.cumsum(right)[k - 1]
     with np.errstate(invalid="ignore"):
         low = np.where(held > 0, beta.ppf(alpha / 2, held, k - held + 1), 0.0)
         high = np.where(held < k, beta.isf(alpha / 2, held + 1, k - held), 1.0)
-    if not len(k) or fewest < 1:
-        return 0.0, 1.0
     return float(low.min()), float(high.max())
 
 

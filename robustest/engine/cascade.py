@@ -174,7 +174,7 @@ def run_cascade(
                 uses = [f"{name}/{place}/{each}" for each in (range(stage.rounds) if stage.together else (number,))]
                 broken_before = int(broken.sum())
                 tried = broken | decided | left_out
-                most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
+                most = math.ceil(stage.smallest * len(tried))
                 while len(rows := (~tried).nonzero().squeeze(1)):
                     rows = rows[margins[rows].argsort(stable=True)[:most]].sort().values
                     tried[rows] = True
@@ -378,7 +378,7 @@ class Coverage:
             unread: rows (n,) of texts whose scores no random input of the threat changes.
             why: reason for `labels_alone`, as a note.
         """
-        self._threat, self._features = threat, x[0].numel() if len(x) else 1
+        self._threat, self._features = threat, x.shape[1:].numel()
         self._labels_alone, self._why = torch.as_tensor(labels_alone).cpu().expand(len(x)), why
         self._unread = torch.as_tensor(unread).cpu().expand(len(x))
         # On the host, which decides with them.
@@ -479,7 +479,7 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     if free < _FEW - 1:
         return True
     margin = clean_margin.double()
-    mean = margin.new_zeros(len(count)).index_add_(0, y, margin) / count.clamp(min=1)
+    mean = margin.new_zeros(len(count)).index_add_(0, y, margin) / count
     spread = ((margin - mean[y]).square().sum() / free).sqrt()
     return bool(spread <= _ALIKE * margin.mean().abs())
 
@@ -529,7 +529,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
         if not evaluator.task.one_class:
             return False
         values = values_of_draws(evaluator, chunk.rows(torch.arange(len(x))), threat)
-        return all(max(several, default=0) <= 2 for several in values)
+        return all(max(several) <= 2 for several in values)
     if not evaluator.task.one_class:  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.min() + x.max() - x
@@ -547,7 +547,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
         scores = torch.stack([evaluator.logits(point) for point in points])
         stays = evaluator.task.predictions(scores).diff(dim=0) == 0
         changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
-        within = (changes * stays).sum(0) / changes.sum(0).clamp(min=1e-30)
+        within = (changes * stays).sum(0) / changes.sum(0)
         # Go on with the steepest part of each way: a smooth score that is steep at the edge changes within it too.
         at, rows = changes.argmax(0), torch.arange(len(near), device=near.device)
         near, far = points[at, rows][within <= _WITHIN], points[at + 1, rows][within <= _WITHIN]

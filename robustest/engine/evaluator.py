@@ -631,7 +631,7 @@ def choose_batch(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
     if evaluator.batch_size < usual:  # these samples did not fit, or their outputs are large
         return
     fits = int(memory * _OF_MEMORY * len(x) / max(1, bytes_))
-    evaluator.batch_size = min(_MOST_BATCH, max(_LEAST_BATCH, 1 << max(0, fits.bit_length() - 1)))
+    evaluator.batch_size = min(_MOST_BATCH, max(_LEAST_BATCH, (1 << fits.bit_length()) // 2))
 
 
 def _pass(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:

@@ -101,7 +101,8 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     if evaluator.random:  # a model that draws elsewhere than from the global generators draws anew
         seed()
         again = torch.stack(list(map(evaluator.logits, [x] * draws))).mean(0)
-        floor = floor + 4 * (start - lead.value(again, reference).double()).abs()
+        # Of all samples together: that of one may be small by chance.
+        floor = floor + 4 * (start - lead.value(again, reference).double()).abs().amax()
     still = (gradient == 0).flatten(1).all(1)
     at_random = rng.signs(rng.fold(part.key, "path"), x.shape[1:])
     descent = torch.where(per_row(still, x), at_random, -gradient.sign())
@@ -308,7 +309,7 @@ def count_unreached(evaluator: Evaluator, chunk: Chunk, threat: Threat, alive: T
     part = chunk.rows(rows)
 
     def all_outputs(outputs: Tensor, at: slice) -> Tensor:
-        return (outputs * rng.uniform(rng.fold(part.key[at], "outputs"), outputs.shape[1:], 0.5, 1.5)).flatten(1).sum(1)
+        return (outputs * rng.uniform(rng.fold(part.key[at], "outputs"), outputs.shape[1:])).flatten(1).sum(1)
 
     slope = evaluator.gradient(part.x, lambda z, _: z, all_outputs)[1]
     unreached, reached = unreached[rows] & (slope == 0), movable[rows] & (alive[rows] | (slope != 0))
@@ -396,7 +397,7 @@ def probe_inputs(
         # Saturated where no objective has a slope in the label's logit: in float32 cross-entropy has none once the
         # label's probability rounds to 1, a loss on logits has one all the same.
         flat = torch.ones(len(part.y), dtype=torch.bool, device=part.y.device)
-        problem = Problem(threat, threat.region(part.x, part.bounds), part.y, logits.shape[1], part.bounds, task)
+        problem = Problem(threat, threat.region(part.x, part.bounds), part.y, evaluator.classes, part.bounds, task)
         for searcher in climbing:
             with torch.enable_grad():
                 leaf = logits.clone().requires_grad_(True)

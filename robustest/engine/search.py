@@ -356,7 +356,7 @@ def _parts_of(searcher: Searcher, threat: Threat, problem: Problem, state: Rows,
 def bucket(rows: int) -> int:
     """Return the size of a batch for `rows` alive: the next power of two."""
     # Accelerators choose kernels, and compiled models are compiled, for shapes: a handful serve a whole run.
-    return 1 << max(0, rows - 1).bit_length()
+    return 1 << (rows - 1).bit_length()
 
 
 def pick(rows: Rows, which: Tensor | slice) -> Rows:

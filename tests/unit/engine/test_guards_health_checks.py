@@ -816,7 +816,7 @@ def survivors(model: Any, threat: Any, n: int, broken: int = 0, stage: Any = Non
     return evaluator.health, found
 
 
-@pytest.mark.parametrize(("n", "broken", "probed"), [(2, 0, 2), (3, 0, 3), (9, 0, 3), (9, 7, 2), (4, 4, 0)])
+@pytest.mark.parametrize(("n", "broken", "probed"), [(1, 0, 1), (2, 0, 2), (3, 0, 3), (9, 0, 3), (9, 7, 2), (4, 4, 0)])
 def test_three_survivors_are_probed_at_most(n: int, broken: int, probed: int) -> None:
     """The model breaks at .6 below: without a bound always, at half of .7 never, at half of 1.4 too."""
     health, found = survivors(lead_model(1.0), Linf(0.7), n, broken)
