@@ -20,6 +20,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -189,7 +190,8 @@ class GreedyMoves(_ByMoves):
         scout, by_kind = torch.zeros_like(places), getattr(threat, "by_kind", None)
         if self.focus and by_kind is not None:
             scout = torch.minimum(turns.expand_as(places), _SCOUTED * places)
-            middles = threat.middles(z, wide).view(n, lanes, -1)
+            edits: Any = threat
+            middles = edits.middles(z, wide).view(n, lanes, -1)
             words = (middles >= 0).sum(2)
             # Of more words than queries for them each few share one.
             probes = torch.minimum(words, (scout * (1 - self.focus)).long()) * (sweep == 0).unsqueeze(1)

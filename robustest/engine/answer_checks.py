@@ -136,8 +136,8 @@ def check_forward(
         if isinstance(threat, Discrete) and threat.radius > 0:
             # Texts that are no samples too, which the model may pad otherwise.
             made = draws(threat, chunk.rows(torch.arange(min(_EDITED, len(x)), device=x.device)), 1).squeeze(1)
-            alone = torch.cat([evaluator.logits(one) for one in made.split(1)])
-            changed[: len(made)] |= _beside_longer(evaluator, chunk.coding, made, alone, usual)
+            answers = torch.cat([evaluator.logits(made[row : row + 1]) for row in range(len(made))])
+            changed[: len(made)] |= _beside_longer(evaluator, chunk.coding, made, answers, usual)
     evaluator.health.count("batch_dependence", failed=int(changed.sum()), tried=len(x))
 
 
