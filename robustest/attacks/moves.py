@@ -28,7 +28,7 @@ from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, best_of
 from robustest.checks import checked_whole, require
-from robustest.threats import Discrete, Rows, Threat, per_row
+from robustest.threats import Discrete, Rows, Threat, is_discrete, per_row
 
 # Most moves of a proposal of `RandomMoves`, at the start of its budget.
 _MOVES = 3
@@ -55,7 +55,7 @@ _EACH_OF_TEXT = 10
 
 def enough_moves(threat: Threat, features: int) -> int | None:
     """Return the fewest queries of scores per sample that count as a search of a discrete threat."""
-    if not isinstance(threat, Discrete):
+    if not is_discrete(threat):
         return None
     each = _EACH_OF_TEXT if getattr(threat, "of_strings", False) else _EACH
     # What is appended to a text is all that has to be asked about.
@@ -66,7 +66,7 @@ class _ByMoves(BestOfRounds):
     __slots__ = ()
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Discrete)
+        return is_discrete(threat)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         return enough_moves(threat, features)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.bounds.graph import Matrix, Network, Segment
@@ -175,7 +176,7 @@ def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:
     outputs[group[order], torch.arange(len(a), device=a.device) - starts[group[order]]] = order
     between_at, inputs_at = (mask.int().argsort(dim=1, descending=True, stable=True) for mask in (between, inputs))
     between_at, inputs_at = between_at[:, :k], inputs_at[:, :j]
-    padded, heights = torch.cat([a, a[:1] * 0]), torch.cat([second.height, second.height[:1] * 0])
+    padded, heights = F.pad(a, (0, 0, 0, 1)), F.pad(second.height, (0, 1))
     return Windows(
         outputs=outputs,
         between=between_at,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -161,7 +161,7 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
         def of(argument: fx.Node) -> Any:
             if argument in radii:
                 return fx.node.map_aggregate(radii[argument], instead)
-            return _absolute(known[argument]) if name in PRODUCTS else known[argument]
+            return known[argument]
 
         return fx.node.map_arg(node.args, of), fx.node.map_arg(node.kwargs, of)
 
@@ -335,9 +335,9 @@ class Sigmoidal:
         at_low, at_high, middle = self.function(low), self.function(high), (low + high) / 2
         least = torch.minimum(self._slope(at_low), self._slope(at_high))
         width = high - low
-        # The quotient of a narrow interval would be rounding; there two lines of the least slope are close enough.
-        chord = torch.where(width > 1e-4, (at_high - at_low) / width.clamp(min=1e-4), least)
+        chord = (at_high - at_low) / width.clamp(min=1e-4)
         tangent, at_middle = self._slope(self.function(middle)), self.function(middle)
+        # The chord of a narrow interval would be rounding; there two lines of the least slope are close enough.
         convex, concave = (high <= 0) & (width > 1e-4), (low >= 0) & (width > 1e-4)
         below = torch.where(convex, tangent, torch.where(concave, chord, least))
         above = torch.where(convex, chord, torch.where(concave, tangent, least))
@@ -448,7 +448,7 @@ def _pool(given: Mapping[str, Any]) -> MaxPool:
     if given.get("ceil_mode") or given.get("return_indices"):
         raise NoBound("no bound: unsupported operator max_pool2d with ceil_mode or return_indices")
     pairs = {name: _pair(given.get(name)) for name in ("kernel_size", "stride", "padding", "dilation")}
-    kernel = pairs["kernel_size"] or (1, 1)
+    kernel = cast("tuple[int, int]", pairs["kernel_size"])
     return MaxPool(
         kernel=kernel,
         stride=pairs["stride"] or kernel,

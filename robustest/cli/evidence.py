@@ -46,6 +46,11 @@ def write(file: str, output: str, model: list[str], salt: str | None) -> int:
         )
     subject = [(Path(one).name, _digest(one)) for one in model]
     content = _statement(run, subject, _salt(salt, make=True) or b"", Path())
+    if not content["subject"]:
+        raise missing(
+            f"Expected a subject of the evidence but no result in {file} has a digest of its model. Name the model's "
+            "files: --model FILE"
+        )
     for problem in evidence.contradictions(content):
         raise missing(f"Expected the results of one run in {file} but got: {problem}. Run the tests again")
     for name, data in evidence.documents(content).items():

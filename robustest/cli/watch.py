@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sysconfig
 import tempfile
 import time
@@ -42,6 +43,9 @@ def watch(rest: Sequence[str]) -> int:
     Returns:
         The exit code for the last run; 130 if Ctrl-C ended it, or nobody ran the tests after the last change.
     """
+    # A shell without job control starts a background command with Ctrl-C ignored, which pytest's process would inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     screen, root, code = Screen(), Path.cwd(), _STOPPED
     read: set[str] = set()
     moving: set[str] = set()  # files that changed during the last run

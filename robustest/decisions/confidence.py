@@ -18,6 +18,7 @@ from robustest.decisions.rule import (
     ThresholdRule,
     decide_early,
     decide_whole,
+    generator,
 )
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Verdict
@@ -87,7 +88,7 @@ def binned_error(residual: Floats, place: Ints, bins: int) -> float:
 
 def debiased_error(residual: Floats, place: Ints, bins: int, seed: int) -> float:
     """Return the calibration error minus its bootstrapped bias, at least 0."""
-    random, n = np.random.default_rng(seed % 2**64), len(residual)
+    random, n = generator(seed), len(residual)
     measured = binned_error(residual, place, bins)
     drawn = [random.integers(0, n, n) for _ in range(_RESAMPLES)]
     # measured - (mean of the resamples - measured): the resamples exceed the sample as the sample exceeds the
@@ -243,14 +244,14 @@ def share_among_first(right: Bools, share: float, alpha: float) -> Interval:
         share: in (0, 1].
     """
     fewest, most = likely(len(right), share, alpha)
+    if fewest < 1:  # perhaps none is selected
+        return 0.0, 1.0
     # The interval is the union over all likely numbers of selected samples.
-    k = np.arange(max(1, fewest), most + 1)
-    held = np.concatenate([[0], np.cumsum(right)])[k]
+    k = np.arange(fewest, most + 1)
+    held = np.cumsum(right)[k - 1]
     with np.errstate(invalid="ignore"):
         low = np.where(held > 0, beta.ppf(alpha / 2, held, k - held + 1), 0.0)
         high = np.where(held < k, beta.isf(alpha / 2, held + 1, k - held), 1.0)
-    if not len(k) or fewest < 1:
-        return 0.0, 1.0
     return float(low.min()), float(high.max())
 
 

@@ -22,7 +22,6 @@ from robustest.decisions.rule import (
     Columns,
     Decision,
     EarlyVerdict,
-    Interval,
     Rule,
     Terms,
     ThresholdRule,
@@ -79,11 +78,7 @@ class MeanRule(ThresholdRule):
         # uncertain.
         size = MANY if read == n or scope != "set" else n
 
-        def bounds(t: int) -> Interval:
-            low, high = betting_interval(value[:t], size, alpha)
-            return max(-1.0, low), min(1.0, high)
-
-        interval = anytime_interval(bounds, read, early)
+        interval = anytime_interval(lambda t: betting_interval(value[:t], size, alpha), read, early)
         ends = sorted((factor * interval[0], factor * interval[1]))
         shown = ends[0], ends[1]
         if read < n:
@@ -171,7 +166,7 @@ class DrawsRule(ThresholdRule):
         value, alpha = self._values(columns), self.terms.alpha
         low, high = anytime_interval(lambda t: betting_interval(value[:t], MANY, alpha), len(value), early)
         sign = 1 if self.at_least else -1
-        ends = sorted(self.low + (self.high - self.low) * (1 - sign * end) / 2 for end in (max(low, -1), min(high, 1)))
+        ends = sorted(self.low + (self.high - self.low) * (1 - sign * end) / 2 for end in (low, high))
         interval = ends[0], ends[1]
         mean = float(columns[self.column].astype(np.float64).mean()) if len(value) == n else None
         if self.threshold is None:

@@ -317,8 +317,7 @@ def copied(whole: Any) -> Any:
             keywords = {name: copy_of(held) for name, held in value.keywords.items()}
             return partial(copy_of(value.func), *map(copy_of, value.args), **keywords)
         if isinstance(value, FunctionType) and (
-            any(isinstance(held, nn.Module) for held in _held(value))
-            or (inside and not home(value.__module__, value.__code__.co_filename))
+            any(isinstance(held, nn.Module) for held in _held(value)) or (inside and _of_the_user(value))
         ):
             return function_copy(value)
         if isinstance(value, MethodType) and (inside or isinstance(value.__self__, nn.Module)):
@@ -360,6 +359,12 @@ def copied(whole: Any) -> Any:
     return copy
 
 
+def _of_the_user(function: FunctionType) -> bool:
+    """Return True for a function of the user's code, and of robustest, whose `scores_model` wraps one."""
+    own = function.__module__.startswith(__name__.partition(".")[0] + ".")
+    return own or home(function.__module__, function.__code__.co_filename) is None
+
+
 def _held(function: FunctionType) -> list[Any]:
     """Return the values that a function has from the one around it; none if one is not set yet."""
     try:
@@ -390,11 +395,12 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
             if predicted.ndim == 1 and bool((predicted == predicted[0]).all()):
                 # The few answers agree: pass the whole chunk before saying so.
                 predicted = task.predictions(evaluator.logits(chunk.x))
-            if predicted.ndim == 1 and bool((predicted == predicted[0]).all()):
-                found.append(
-                    f"hint: the model predicts class {int(predicted[0])} for all {len(y)} samples looked at first, "
-                    f"which have {len(torch.unique(y))} labels: are its weights loaded, and its inputs as in training?"
-                )
+                if bool((predicted == predicted[0]).all()):
+                    found.append(
+                        f"hint: the model predicts class {int(predicted[0])} for all {len(y)} samples looked at first, "
+                        f"which have {len(torch.unique(y))} labels: are its weights loaded, and its inputs as in "
+                        "training?"
+                    )
     low, high = chunk.bounds
     normalises = isinstance(evaluator.model.preprocessing, tuple) and len(chunk.x) > 0
     if normalises and low < 0 and high - low < _GREY and float(chunk.x.min()) < 0:

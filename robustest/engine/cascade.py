@@ -52,7 +52,7 @@ from robustest.engine.planted import draws, plant
 from robustest.engine.search import SearchOutcome, pick_problem, search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
-from robustest.threats import Discrete, Snr, Threat, rendered
+from robustest.threats import Discrete, Snr, Threat, is_discrete, rendered
 
 # Survivors of a search in bfloat16 that are attacked again in float32: in the first chunk so many that a gap of .15
 # breaks one with a chance of 95 %, and a few in each later one.
@@ -96,7 +96,7 @@ def run_cascade(
     Raises:
         ConfigError: no stage works on this threat with the outputs that the model gives.
     """
-    health, discrete = evaluator.health, isinstance(threat, Discrete)
+    health, discrete = evaluator.health, is_discrete(threat)
     # Texts are always examined, each by itself: saturated scores of some hide behind the spread of the others' margins.
     of_texts = discrete and bool(getattr(threat, "of_strings", False))
     alike = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
@@ -125,7 +125,7 @@ def run_cascade(
     region = threat.region(chunk.x, chunk.bounds)
     whole = Problem(threat, region, chunk.y, evaluator.classes, chunk.bounds, evaluator.task)
     decided = torch.zeros(len(chunk.x), dtype=torch.bool)  # on the host: every input was evaluated
-    if control and isinstance(threat, Discrete) and threat.radius > 0:
+    if control and is_discrete(threat) and threat.radius > 0:
         plant(evaluator, [stage.searcher for stage in stages], threat, chunk)
     origin = threat.origin(region)
     found = SearchOutcome(
@@ -174,7 +174,7 @@ def run_cascade(
                 uses = [f"{name}/{place}/{each}" for each in (range(stage.rounds) if stage.together else (number,))]
                 broken_before = int(broken.sum())
                 tried = broken | decided | left_out
-                most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
+                most = math.ceil(stage.smallest * len(tried))
                 while len(rows := (~tried).nonzero().squeeze(1)):
                     rows = rows[margins[rows].argsort(stable=True)[:most]].sort().values
                     tried[rows] = True
@@ -378,7 +378,7 @@ class Coverage:
             unread: rows (n,) of texts whose scores no random input of the threat changes.
             why: reason for `labels_alone`, as a note.
         """
-        self._threat, self._features = threat, x[0].numel() if len(x) else 1
+        self._threat, self._features = threat, x.shape[1:].numel()
         self._labels_alone, self._why = torch.as_tensor(labels_alone).cpu().expand(len(x)), why
         self._unread = torch.as_tensor(unread).cpu().expand(len(x))
         # On the host, which decides with them.
@@ -479,7 +479,7 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     if free < _FEW - 1:
         return True
     margin = clean_margin.double()
-    mean = margin.new_zeros(len(count)).index_add_(0, y, margin) / count.clamp(min=1)
+    mean = margin.new_zeros(len(count)).index_add_(0, y, margin) / count
     spread = ((margin - mean[y]).square().sum() / free).sqrt()
     return bool(spread <= _ALIKE * margin.mean().abs())
 
@@ -529,7 +529,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
         if not evaluator.task.one_class:
             return False
         values = values_of_draws(evaluator, chunk.rows(torch.arange(len(x))), threat)
-        return all(max(several, default=0) <= 2 for several in values)
+        return all(max(several) <= 2 for several in values)
     if not evaluator.task.one_class:  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.min() + x.max() - x
@@ -547,7 +547,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
         scores = torch.stack([evaluator.logits(point) for point in points])
         stays = evaluator.task.predictions(scores).diff(dim=0) == 0
         changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
-        within = (changes * stays).sum(0) / changes.sum(0).clamp(min=1e-30)
+        within = (changes * stays).sum(0) / changes.sum(0)
         # Go on with the steepest part of each way: a smooth score that is steep at the edge changes within it too.
         at, rows = changes.argmax(0), torch.arange(len(near), device=near.device)
         near, far = points[at, rows][within <= _WITHIN], points[at + 1, rows][within <= _WITHIN]

@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 Render = Callable[[Tensor, slice], Tensor]
 """Maps proposals of a part of the rows, a slice, to model inputs."""
 Objective = Callable[[Tensor, slice], Tensor]
-"""Maps the model's outputs (b, *O) for a part of the rows, a slice, to (b,) values to climb."""
+"""Maps the model's outputs (b, *O) for a part of the rows, a slice, to values to climb, (b,) or (b, *T): their sum."""
 
 # Estimators take milliseconds for a call, and next to nothing for a row.
 _ESTIMATOR_BATCH = 8192
@@ -308,14 +308,12 @@ class Evaluator:
                 x = x.contiguous(memory_format=torch.channels_last)
             logits = self._ask(x)
             each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
-            value: Tensor | None = None
-            for one, out in zip(requests, each, strict=True):
-                term = one.objective(one.check(out), one.part).sum()
-                value = term if value is None else value + term
+            values = [one.objective(one.check(out), one.part) for one, out in zip(requests, each, strict=True)]
             # Weights behind a plain callable may ask for gradients where the input gets none.
+            climbed = [value for value in values if value.requires_grad]
             found: Sequence[Tensor | None] = [None] * len(points)
-            if value is not None and value.requires_grad:
-                found = torch.autograd.grad(value, points, allow_unused=True)
+            if climbed:  # of their sum, without a node of the graph for it
+                found = torch.autograd.grad(climbed, points, [*map(torch.ones_like, climbed)], allow_unused=True)
         return [(out.detach(), gradient) for out, gradient in zip(each, found, strict=True)]
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -631,7 +629,7 @@ def choose_batch(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
     if evaluator.batch_size < usual:  # these samples did not fit, or their outputs are large
         return
     fits = int(memory * _OF_MEMORY * len(x) / max(1, bytes_))
-    evaluator.batch_size = min(_MOST_BATCH, max(_LEAST_BATCH, 1 << max(0, fits.bit_length() - 1)))
+    evaluator.batch_size = min(_MOST_BATCH, max(_LEAST_BATCH, (1 << fits.bit_length()) // 2))
 
 
 def _pass(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:

@@ -63,7 +63,7 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     if isinstance(threat, L0):
         best = _fewest(evaluator, part, best)
     # In a ball of the same norm that holds every input: a perturbation that is large on the way may end small.
-    reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
+    reach = (part.bounds[1] - part.bounds[0]) * part.x[0].numel()
     wide = replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
     if isinstance(threat, Snr):  # sizes are relative to each sample
         wide = Snr(_LOUDEST)

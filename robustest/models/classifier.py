@@ -344,6 +344,8 @@ def logits_of(output: object) -> Tensor:
     Raises:
         ModelError: there are none.
     """
+    if type(output) is Tensor:  # the usual case, in every pass
+        return output
     # Hugging Face outputs are mappings too.
     if isinstance(output, Mapping) and "logits" in output:
         output = output["logits"]

@@ -163,6 +163,8 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[str]:
     models = [one for one in content["subject"] if "sha256" not in one["digest"]]
     if models != _models(claims):
         yield "the subject's models are not those of the claims"
+    if not content["subject"]:
+        yield "no subject: nothing says which model it is about"
     if predicate["exit"] == 0 and (predicate["lost"] or any(claim["state"] in RED for claim in claims)):
         yield "exit 0 of a run with a red test or a lost result"
     for claim in claims:
@@ -201,11 +203,13 @@ def _contradictions(claim: Mapping[str, Any]) -> Iterator[str]:
 
 
 def outcome(predicate: Mapping[str, Any]) -> str:
-    """Return PASSED, WARNED or FAILED: passed only if something was claimed, and all tests of the commit ran."""
+    """Return PASSED, WARNED or FAILED: passed only if all tests of the commit ran, about models that are known."""
     states = {claim["state"] for claim in predicate["claims"]}
     if predicate["lost"] or predicate["exit"] != 0 or states & RED or "passed" not in states:
         return "FAILED"
     partly = predicate["selection"] or predicate["deselected"] or predicate["not_run"] or predicate["changed"]
+    # Of a model without a digest nobody can say whether it is the one that the subject names.
+    partly = partly or not all(claim["model"] for claim in predicate["claims"] if "verdict" in claim)
     return "WARNED" if partly or states - {"passed", "measured"} else "PASSED"
 
 

@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -28,11 +30,12 @@ def commit() -> str:
     return _git("rev-parse", "--short", "HEAD")
 
 
-def origin(apart: str | None = None) -> Origin:
+def origin(apart: str | None = None, used: Iterable[str] = ()) -> Origin:
     """Return time, commit and versions of a run that ends now.
 
     Args:
         apart: a folder that the run writes, so that its files do not count as changes of the commit.
+        used: files with the code of the run. The commit has changed if one lies in the repository and was not added.
     """
     name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
     versions = [f"robustest {VERSION}"]
@@ -44,7 +47,7 @@ def origin(apart: str | None = None) -> Origin:
         time=_in_utc(datetime.now(UTC), "milliseconds"),
         commit=name if in_git else "",
         committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if in_git else "",
-        dirty=in_git and _changed(apart),
+        dirty=in_git and _changed(apart, used),
         versions=", ".join((*versions, f"Python {platform.python_version()}")),
     )
 
@@ -62,14 +65,37 @@ def _torch_version() -> str:
     return ""
 
 
-def _changed(apart: str | None) -> bool:
+def _changed(apart: str | None, used: Iterable[str]) -> bool:
+    """Return False if git knows that the tracked files, and the code that was used, are those of the commit."""
     status = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
-    top = _git("rev-parse", "--show-toplevel")
+    top = Path(_git("rev-parse", "--show-toplevel")).resolve()
     folder = Path(apart).resolve() if apart is not None else None
-    if folder is not None and top and Path(top).resolve() in folder.parents:
-        below = folder.relative_to(Path(top).resolve()).as_posix()
-        status.append(f":(top,exclude,literal){below}")
-    return bool(_git(*status))
+    if folder is not None and top in folder.parents:
+        status.append(f":(top,exclude,literal){folder.relative_to(top).as_posix()}")
+    if _ask_git(*status) != "":
+        return True
+    # `status` would look through every folder for files that were not added. Data and weights need not be: results have
+    # their digests.
+    tracked = _ask_git("-C", str(top), "ls-files", "-z", "--recurse-submodules")
+    if tracked is None:
+        return True
+    below = {path.relative_to(top).as_posix() for path in _below(used, top)} - {*tracked.split("\0")}
+    if len(below) > _MOST_NOT_ADDED:
+        return True
+    # A file that is ignored, e.g. the version that a build writes, is expected beside a commit.
+    others = ("--literal-pathspecs", "-C", str(top), "ls-files", "--others", "--exclude-standard", "--")
+    return bool(below) and _ask_git(*others, *sorted(below)) != ""
+
+
+# Files that one command line names at most.
+_MOST_NOT_ADDED = 1_000
+
+
+def _below(files: Iterable[str], top: Path) -> Iterator[Path]:
+    prefix = Path(sys.prefix).resolve()  # an environment may lie in the repository
+    for path in {Path(one).resolve() for one in files}:
+        if path.is_relative_to(top) and not (path.is_relative_to(prefix) and prefix != top) and path.is_file():
+            yield path
 
 
 def _in_utc(moment: datetime, precision: str) -> str:
@@ -77,13 +103,20 @@ def _in_utc(moment: datetime, precision: str) -> str:
 
 
 def _git(*arguments: str) -> str:
+    return _ask_git(*arguments) or ""
+
+
+def _ask_git(*arguments: str) -> str | None:
+    """Return the output of git without spaces around it; None if git is absent or fails."""
     command = ["git", *arguments]
     try:
         # A hanging git (a network drive) must not hang the tests.
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, encoding="utf-8", errors="surrogateescape", timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def machine() -> str:

@@ -25,6 +25,7 @@ from robustest import (
     Verdict,
     find_adversarial,
     labels_model,
+    scores_model,
 )
 from robustest.attacks import Cascade, GreedyMoves, RandomDraws, Stage
 from robustest.context import Context, running
@@ -466,6 +467,7 @@ CACHES = {
     "a closure": closed_over(),
     "a global": in_a_global,
     "a default": in_a_default,
+    "scores": scores_model(Remembering(str.lower)),
 }
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
 
 import robustest
 from robustest.results import Result
@@ -107,3 +112,26 @@ def test_without_robust_there_is_no_file(project, write, run):
     write(test_a=THREE)
     run("--robust-json=out.json", "--robust-junit=out.xml")
     assert not list(project.path.glob("out.*"))
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+@pytest.mark.parametrize("name", ["conftest.py", "test_a.py", "pytest.ini"])
+def test_code_that_is_in_no_commit_is_a_change(write_light, run, read_json, name):
+    """The claims hold, but the commit that the file names has no such test, or another model."""
+    write_light(test_a="def test_it(robust): robust.record(made())")
+    Path("pytest.ini").write_text("[pytest]\n")
+    Path(".gitignore").write_text("__pycache__\n.robustest\nout.json\n")
+    every = {path.name for path in Path().glob("*.*")} | {".gitignore"}
+
+    def git(*arguments):
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - arguments of this test
+
+    git("init")
+    found = []
+    for added in (every - {name}, {name}):
+        git("add", *sorted(added))
+        git("commit", "-m", "more")
+        run("--robust", "--robust-json=out.json", "-p", "no:cacheprovider")
+        found.append(read_json()["origin"]["dirty"])
+    assert found == [True, False]

@@ -155,8 +155,7 @@ def _bound(evaluator: Evaluator, chunk: Chunk, threat: Threat, best: Smallest, l
         middle = (inside + outside) / 2
         holds = evaluator.task.holds(evaluator.logits(torch.lerp(x, far, per_row(middle, x))), y)
         inside, outside = torch.where(holds, middle, inside), torch.where(holds, outside, middle)
-    found = torch.where(per_row(outside == 1, x), far, torch.lerp(x, far, per_row(outside, x)))
-    found = found.clamp(*chunk.bounds)
+    found = torch.lerp(x, far, per_row(outside, x)).clamp(*chunk.bounds)
     logits = evaluator.logits(found)
     size = threat.size(found, threat.region(x, chunk.bounds))
     wrong, predicted = ~evaluator.task.holds(logits, y), evaluator.task.predictions(logits)
@@ -254,8 +253,7 @@ class MedianRule(ThresholdRule):
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         if self.threshold is None:
             return None
-        # The median is at least the threshold if half of the samples reach it.
-        return ShareRule(threshold=0.5, at_least=True, terms=self.terms).settle(columns, n)
+        return self._half.settle(columns, n)
 
     def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
         ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
@@ -279,9 +277,12 @@ class MedianRule(ThresholdRule):
         return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
-        return self.threshold is not None and ShareRule(threshold=0.5, at_least=True, terms=self.terms).doomed(
-            broken, n
-        )
+        return self.threshold is not None and self._half.doomed(broken, n)
+
+    @property
+    def _half(self) -> ShareRule:
+        # The median is at least the threshold if half of the samples reach it.
+        return ShareRule(threshold=0.5, at_least=True, terms=self.terms)
 
     def _median_interval(
         self, ordered: NDArray[np.float64], n: int, settled: EarlyVerdict | None, widest: float

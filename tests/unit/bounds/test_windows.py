@@ -91,3 +91,38 @@ def test_a_pruned_output_that_sees_nothing_is_its_bias() -> None:
     _, bounding = bounded(net, Linf(0.03), torch.rand(2, 2, SIDE, SIDE))
     for end in bounding.intervals[1]:
         assert torch.allclose(end[:, 1], net[0][2].bias[1].expand_as(end[:, 1]), atol=1e-4)
+
+
+class Branches(nn.Module):
+    """A rectifier and a maximum of the same inputs, one behind the other in the graph, and convolutions behind both."""
+
+    def __init__(self, *, rectified_first: bool) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(0)
+        self.one, self.two = nn.Conv2d(2, 3, 3, 2), nn.Conv2d(2, 3, 3, 2)
+        self.three, self.four, self.last = nn.Conv2d(3, 2, 2), nn.Conv2d(3, 2, 2), nn.Linear(32, 3)
+        self.rectified_first = rectified_first
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=draw) / 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rectified_first:
+            first, second = nn.functional.relu(self.one(x)), nn.functional.max_pool2d(self.two(x), 1)
+        else:
+            first, second = nn.functional.max_pool2d(self.one(x), 1), nn.functional.relu(self.two(x))
+        behind = nn.functional.relu(self.three(second)).flatten(1) + nn.functional.relu(self.four(first)).flatten(1)
+        return self.last(behind)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("rectified_first", [True, False])
+def test_windows_are_of_the_nonlinearity_before(rectified_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only lines of elementwise functions have windows: those before the map, whatever lies beside."""
+    net, x = Branches(rectified_first=rectified_first).eval().requires_grad_(False), torch.rand(2, 2, SIDE, SIDE)
+    network, by_windows = bounded(net, Linf(0.03), x)
+    assert [one.places for one in network.segments[:3]] == [(0,), (0,), (2,)]
+    assert (network.windows[2] is None) is rectified_first
+    monkeypatch.setattr(linear, "windows_of", lambda *_: None)
+    _, by_rows = bounded(net, Linf(0.03), x)
+    wide = by_rows.network.nonlinear[2].undecided(*by_rows.intervals[2])
+    for mine, plain in zip(by_windows.intervals[2], by_rows.intervals[2], strict=True):
+        assert torch.allclose(mine[wide], plain[wide], atol=1e-4)

@@ -17,7 +17,7 @@ import numpy
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from robustest.reports.evidence import outcome
+from robustest.reports.evidence import documents, outcome
 from robustest.results import Verdict
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -155,6 +155,30 @@ def test_a_run_without_a_claim_is_no_pass(
     assert files["test-result.json"]["predicate"]["result"] == "FAILED"
 
 
+def test_evidence_is_about_a_model(
+    run_file: Callable[..., Path], row: Callable[..., Any], made: Callable[..., Any], robustest: Callable[..., Any]
+) -> None:
+    """in-toto refuses a statement without a subject. A claim about an unknown model would pass for the named one."""
+    known, unknown = (row(f"test_a.py::test_{one}", made([True, True], model=one)) for one in ("m" * 64, ""))
+    run_file("robust.json", [unknown])
+    done = robustest("evidence", "write", "robust.json")
+    assert (done.code, "--model FILE" in done.err, Path("evidence").exists()) == (3, True, False)
+    Path("weights").write_text("1", encoding="utf-8")
+    for rows, options in (([unknown], ("--model", "weights")), ([known, unknown], ())):
+        run_file("robust.json", rows)
+        done = robustest("evidence", "write", "robust.json", *options)
+        assert (done.code, "WARNED" in done.out) == (0, True)
+    path = Path("evidence/statement.json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["subject"].clear()
+    for claim in content["predicate"]["claims"]:
+        claim["model"] = ""
+    for name, data in documents(content).items():
+        (path.parent / name).write_bytes(data)
+    done = robustest("evidence", "verify", "--no-run")
+    assert (done.code, "no subject" in done.out) == (1, True)
+
+
 def test_one_shard_is_no_run(
     run_file: Callable[..., Path], row: Callable[..., Any], made: Callable[..., Any], robustest: Callable[..., Any]
 ) -> None:
@@ -250,8 +274,6 @@ def test_a_file_that_the_statement_does_not_make_is_noticed(
 def test_numbers_that_contradict_each_other_are_noticed_though_all_files_agree(
     evidence: Callable[..., Any], robustest: Callable[..., Any], changes: dict[str, Any], told: str
 ) -> None:
-    from robustest.reports.evidence import documents
-
     content = evidence()["statement.json"]
     content["predicate"]["claims"][0].update(changes)
     for name, data in documents(content).items():
@@ -285,8 +307,6 @@ def unmeasured(content: dict[str, Any]) -> None:
 def test_a_forged_statement_is_noticed_though_all_files_agree(
     evidence: Callable[..., Any], robustest: Callable[..., Any], forge: Callable[[Any], None], told: str
 ) -> None:
-    from robustest.reports.evidence import documents
-
     content = evidence()["statement.json"]
     forge(content)
     try:
@@ -319,8 +339,6 @@ def test_a_part_of_the_tests_is_no_pass(
 
 
 def test_a_changed_commit_is_not_that_commit(evidence: Callable[..., Any]) -> None:
-    from robustest.reports.evidence import documents
-
     content = evidence()["statement.json"]
     content["predicate"].update(commit="e" * 40, changed=True)
     made = documents(content)
@@ -357,7 +375,6 @@ def test_a_statement_from_elsewhere_runs_nothing_else(
     evidence: Callable[..., Any], robustest: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, selection: str
 ) -> None:
     from robustest.cli import evidence as verb
-    from robustest.reports.evidence import documents
 
     monkeypatch.setattr(verb, "run_pytest", lambda _: pytest.fail("it ran"))
     content = evidence()["statement.json"]
@@ -459,7 +476,6 @@ def test_a_run_that_ended_otherwise_is_noticed(
     value: object,
 ) -> None:
     from robustest.cli import evidence as verb
-    from robustest.reports.evidence import documents
 
     rows = [prepared.row("test_a.py::test_x", prepared.made([True, True]))]
     again = prepared.run_file("again.json", rows)
@@ -636,7 +652,6 @@ def test_tests_are_run_anew(monkeypatch: pytest.MonkeyPatch, robustest: Callable
 def test_a_claim_that_failed_cannot_be_left_out(monkeypatch: pytest.MonkeyPatch, robustest: Callable[..., Any]) -> None:
     """The evidence without the failed test, as a green run would have written it; and a run of one file alone."""
     from robustest.cli.screen import run_pytest
-    from robustest.reports.evidence import documents
 
     for name, text in PROJECT.items():
         Path(name).write_text(text, encoding="utf-8")

@@ -174,14 +174,16 @@ def test_it(robust):
 
 
 def test_a_project_is_watched_until_ctrl_c(tmp_path: Path) -> None:
+    """Also if a shell started it in the background: it says that Ctrl-C ends it, and nothing else would."""
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "test_a.py").write_text(TEST)
     known = tmp_path / "known.txt"
     known.write_text("one\n")
     (tmp_path / "project" / "known.txt").symlink_to(known)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "robustest.cli", "watch", "-q", "-s", "-p", "no:cacheprovider"],
+    watch = (sys.executable, "-u", "-m", "robustest.cli", "watch", "-q", "-s", "-p", "no:cacheprovider")
+    process = subprocess.Popen(  # noqa: S603 - our own project
+        ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", *watch],
         cwd=tmp_path / "project",
         env=environ,
         stdout=subprocess.PIPE,

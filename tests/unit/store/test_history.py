@@ -469,6 +469,40 @@ def test_a_changed_working_tree_is_told_but_for_the_history_itself(
     assert repository().dirty is True
 
 
+def test_code_that_ran_and_was_never_added_is_a_change(repository: Callable[[], Any], tmp_path: Path) -> None:
+    from robustest.store.provenance import origin
+
+    def of(*names: str) -> bool:
+        return origin(apart="h", used=[str(tmp_path / name) for name in names]).dirty
+
+    for name in ("conftest.py", "scratch.py", "made.py", "a*.py"):
+        (tmp_path / name).write_text("1")
+    (tmp_path / ".git" / "info" / "exclude").write_text("made.py\n")
+    assert not of("code", "made.py", "absent.py", "../elsewhere.py", str(Path(sys.prefix) / "bin" / "python"))
+    assert of("code", "conftest.py")
+    assert of("a*.py")
+    git(tmp_path, "add", "conftest.py", "a*.py")
+    git(tmp_path, "commit", "-m", "two")
+    assert not of("code", "conftest.py", "a*.py")
+
+
+@pytest.mark.parametrize("fails", ["status", "ls-files"])
+def test_where_git_does_not_say_the_working_tree_counts_as_changed(
+    repository: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """A damaged index, or a tree so large that git takes too long: no number is of a commit that nobody compared."""
+    run = subprocess.run
+
+    def cut(command: list[str], **options: Any) -> Any:
+        if fails in command:
+            raise subprocess.TimeoutExpired(command, 10)
+        return run(command, **options)
+
+    assert repository().dirty is False
+    monkeypatch.setattr(subprocess, "run", cut)
+    assert repository().dirty is True
+
+
 def test_outside_a_repository_no_commit_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from robustest.store.provenance import origin
 

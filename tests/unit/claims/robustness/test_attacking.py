@@ -163,6 +163,21 @@ def test_inputs_of_another_model_are_judged_as_they_are() -> None:
     assert set(found.columns) == {"held", "size"}
 
 
+def test_inputs_of_another_model_are_judged_by_fresh_draws_of_a_random_one() -> None:
+    evaluator = Evaluator(
+        as_classifier(Draws()), torch.device("cpu"), batch_size=None, suppress=("random_forward",), notes=[], examples=5
+    )
+    ids, x = torch.arange(3), torch.tensor([[0.2, 0.5], [0.2, 0.6], [0.9, 0.5]])
+    evaluator.logits(x)
+    chunk = Chunk(ids, x, torch.zeros(3, dtype=torch.int64), rng.keys(0, ids), (0.0, 1.0))
+    kept = Kept(ids=ids, x=x, y=chunk.y, sizes=torch.ones(3, dtype=torch.float64))
+    averaged = Cascade(name="eot", stages=(Stage(searcher=EOT(FGSM(), draws=4)),))
+    found = Attacking(cascade=averaged, threat=Linf(0.1)).transfer(evaluator, chunk, kept)
+    assert found.columns["missed"].tolist() == [0, 2, 4]
+    assert found.columns["held"].tolist() == [True, True, False]  # two of four are a tie, in its favour
+    assert [(one.index, one.predicted) for one in found.exhibits] == [(2, 1)]
+
+
 def test_an_audit_runs_its_stages_without_experiments() -> None:
     evaluator, chunk = setting()
     audit = ATTACK.auditor(evaluator, chunk)
