@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from robustest.engine import gradient_checks
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import (
+    _Listed,
     _Pair,
     _Tangent,
     count_unreached,
@@ -225,6 +227,20 @@ def test_a_tangent_is_the_slope_of_the_loss_of_other_tasks(kind: str) -> None:
     terms = (outputs * weights).flatten(1)
     assert torch.allclose(lead.value(outputs, weights), terms.sum(1))
     assert lead.resolution(outputs, weights).tolist() == pytest.approx((1e-5 * terms.abs().sum(1)).tolist(), rel=1e-5)
+
+
+def test_lists_are_led_by_their_own_loss() -> None:
+    """Outputs in no fixed order: 1,000 numbers of which the loss is a sum of squares."""
+
+    def log_odds(outputs: Tensor, y: Tensor) -> Tensor:
+        return (outputs - y).square().sum(1)
+
+    lead, y = _Listed(cast("Any", SimpleNamespace(losses={"log_odds": log_odds}))), torch.tensor([[1.1], [0.3]])
+    outputs = torch.tensor([[0.2, 0.7], [0.1, -0.9]])
+    assert lead.reference(outputs, y) is y
+    assert lead.value(outputs, y).tolist() == pytest.approx([-0.97, -1.48])
+    assert lead.resolution(outputs, y).tolist() == pytest.approx([0.97e-5, 1.48e-5])
+    assert lead.resolution(outputs, y).dtype == torch.float64
 
 
 # Gradients in bfloat16

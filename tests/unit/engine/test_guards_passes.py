@@ -13,7 +13,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import DeviceError, ModelError, MultiLabel, Regression, as_classifier, devices, labels_model
+from robustest import (
+    DeviceError,
+    ModelError,
+    MultiLabel,
+    Regression,
+    as_classifier,
+    devices,
+    labels_model,
+    scores_model,
+)
 from robustest.engine import evaluator as evaluators
 from robustest.engine.evaluator import Evaluator, Slope, choose_batch, choose_precision, out_of_memory
 
@@ -346,6 +355,66 @@ def test_an_error_is_quoted_in_part_and_told_apart() -> None:
 
     with pytest.raises(ModelError, match=r"\(2, 3\) but it raised ValueError: a b c{296}\. "):
         made(Fails()).logits(X[:2])
+
+
+def stands_for(module: str) -> Any:
+    """A model whose class says that it is of another package."""
+    return type("Model", (), {"__module__": module, "__call__": None})()
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "given", "words"),
+    [
+        ((2, 8), ValueError("x"), {"call": stands_for("keras.src.models")}, "A model of keras takes no tensors"),
+        ((2, 8), ValueError("x"), {"call": stands_for("flax")}, "A model of flax takes no tensors"),
+        ((2, 8), ValueError("x"), {"call": stands_for("mykeras")}, "shape that it was trained on"),
+        ((2, 8), TypeError("argument must be Tensor, not str"), {"decode": list}, "It takes tensors: wrap it"),
+        ((2, 8), TypeError("argument must be Tensor, not str"), {}, "Call it by itself"),
+        ((2, 8), TypeError("another"), {"decode": list}, "Call it by itself"),
+        ((2, 8), ValueError("Input X contains NaN."), {}, "Fill the missing values"),
+        ((2, 8), TypeError("Input X contains NaN."), {}, "Call it by itself"),
+        ((2, 8), ValueError("Input X contains inf."), {}, "shape that it was trained on"),
+        ((2, 8), TypeError("x"), {"scores": True}, "gets a float32 array of NumPy"),
+        ((2, 8), AttributeError("x"), {"scores": True}, "gets a float32 array of NumPy"),
+        ((2, 8), ValueError("x"), {"scores": True}, "shape that it was trained on"),
+        ((2, 8), TypeError("f() takes 1 positional argument but 2 were given"), {}, "If it is a function that makes"),
+        ((2, 8), ValueError("takes 1 positional argument"), {}, "shape that it was trained on"),
+        ((2, 8, 8, 3), RuntimeError("x"), {}, "Its channels come last"),
+        ((2, 8, 8, 1), KeyError("x"), {}, "Its channels come last"),
+        ((2, 8, 8, 4), KeyError("x"), {}, "Its channels come last"),
+        ((2, 4, 8, 4), KeyError("x"), {}, "Its channels come last"),
+        ((2, 8, 8, 5), KeyError("x"), {}, "Call it by itself, model(torch.rand(2, 8, 8, 5))"),
+        ((2, 3, 8, 3), KeyError("x"), {}, "Call it by itself"),
+        ((2, 1, 8, 3), KeyError("x"), {}, "If it takes three channels, repeat the grey one"),
+        ((2, 1, 8, 8), KeyError("x"), {}, "If it takes three channels, repeat the grey one"),
+        ((2, 8, 1), KeyError("x"), {}, "Call it by itself"),
+        ((2, 1, 8), KeyError("x"), {}, "Call it by itself"),
+        ((2, 8, 8, 3, 3), KeyError("x"), {}, "Call it by itself"),
+        ((2, 1, 8, 8, 8), KeyError("x"), {}, "Call it by itself"),
+    ],
+)
+def test_an_error_of_the_model_is_answered_by_what_mends_it(
+    shape: tuple[int, ...], error: Exception, given: dict[str, Any], words: str
+) -> None:
+    model = scores_model(lambda x: x) if given.pop("scores", False) else as_classifier(lambda x: x)
+    for name, value in given.items():
+        object.__setattr__(model, name, value)
+    assert words in evaluators._mend(model, torch.zeros(shape), error)
+
+
+def test_an_error_of_ours_or_of_gradients_keeps_its_words() -> None:
+    def model(x: Tensor) -> Tensor:
+        raise error
+
+    error: Exception = DeviceError("as it is")
+    with pytest.raises(DeviceError, match=r"^as it is$"):
+        made(model).logits(X)
+    error = RuntimeError("Can't call numpy() on Tensor that requires grad.")
+    with pytest.raises(ModelError, match="Expected gradients from the model's input"):
+        made(model).logits(X)
+    error = RuntimeError("e" * 301 + "...")
+    with pytest.raises(ModelError, match=r"RuntimeError: e{300}\. "):
+        made(model).logits(X)
 
 
 # The batch size of an accelerator
