@@ -12,9 +12,12 @@ import pytest
 from accounts import RESULT
 
 from robustest import pytest_plugin as plugin
+from robustest.account import Account
 from robustest.context import Context, _may_claim, _send, current, followed, lost_claims, receive
 from robustest.pytest_plugin.ledger import Ledger, _missing_fixture
+from robustest.pytest_plugin.options import ACCOUNT, CONTEXT, DESELECTED, LEDGER, SETTINGS
 from robustest.pytest_plugin.outcome import FixtureScope, fixture_scopes
+from robustest.reports import github, terminal
 
 ARGS = pytest.Config.ArgsSource
 
@@ -222,3 +225,91 @@ def test_a_test_claims_as_soon_as_another_process_does(line: dict[str, Any]) -> 
         receive(one)
         assert (one.claims, one.robust, lost_claims()) == (True, True, [])
         assert (len(one.results), list(one.under_way.values())) == ((1, []) if "result" in line else (0, ["w"]))
+
+
+# The end of a run
+
+
+@pytest.mark.parametrize(
+    ("actions", "has_plugin", "lost", "no_summary", "written"),
+    [
+        ("", False, (), False, ["summary"]),
+        ("true", False, (), False, ["summary", "::error::x"]),
+        ("true", True, (), False, ["summary"]),
+        ("", True, (), True, []),
+        ("", False, ("a file",), True, ["summary"]),  # a loss is shown regardless
+        ("true", False, (), True, ["::error::x"]),
+    ],
+)
+def test_the_end_of_a_run_is_shown_and_annotated_on_github_alone(  # noqa: PLR0917
+    actions: str,
+    has_plugin: bool,
+    lost: tuple[str, ...],
+    no_summary: bool,
+    written: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(plugin.pytest_options, "unused", lambda _: [])
+    monkeypatch.setattr(terminal, "summary", lambda *_, **__: lines.append("summary"))
+    monkeypatch.setattr(github, "annotation_commands", lambda *_, **__: ["::error::x"])
+    monkeypatch.setenv("GITHUB_ACTIONS", actions)
+    reporter = SimpleNamespace(stats={}, write_line=lambda line, **_: lines.append(line))
+    options = {"no_summary": no_summary, "--robust-details": False}
+    ended: Any = SimpleNamespace(
+        stash={ACCOUNT: Account(results=(), endings=(), session=None, lost=lost), LEDGER: Ledger()},
+        getoption=options.get,
+        pluginmanager=SimpleNamespace(has_plugin=lambda _: has_plugin),
+        rootpath=Path(),
+    )
+    plugin.pytest_terminal_summary(reporter, ended)
+    assert lines == written
+    lines.clear()
+    plugin.pytest_terminal_summary(reporter, SimpleNamespace(stash={}))  # type: ignore[arg-type] - without --robust
+    assert lines == []
+
+
+@pytest.mark.parametrize(("skipped", "line"), [(0, []), (1, ["1 robustness test "]), (2, ["2 robustness tests "])])
+def test_tests_that_were_skipped_for_lack_of_the_option_are_counted(
+    skipped: int, line: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin.pytest_options, "unused", lambda _: ["unused"])
+    lines: list[str] = []
+    reports = [SimpleNamespace(longrepr=("a", 1, f"Skipped: {plugin.SKIPPED}"))] * skipped
+    others = [SimpleNamespace(longrepr=("a", 1, "Skipped: no GPU")), SimpleNamespace(longrepr=plugin.SKIPPED)]
+    reporter = SimpleNamespace(stats={"skipped": [*reports, *others]}, write_line=lambda line, **_: lines.append(line))
+    plugin.pytest_terminal_summary(reporter, SimpleNamespace(stash={}))  # type: ignore[arg-type]
+    assert lines == [f"{one}skipped: add --robust" for one in line] + ["unused"]
+
+
+@pytest.mark.parametrize("with_option", [True, False])
+@pytest.mark.parametrize("worker", [True, False])
+@pytest.mark.parametrize("marked", [True, False])
+def test_an_attack_is_checked_where_a_robustness_test_will_run(
+    with_option: bool, worker: bool, marked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Any] = []
+    for name, value in (("shard_of", None), ("skips_claims", False), ("settings_for", None)):
+        monkeypatch.setattr(plugin.pytest_options, name, lambda *_, value=value: value)
+    monkeypatch.setattr(plugin.pytest_options, "check_attack", lambda *given: checked.append(given))
+    monkeypatch.setattr(plugin, "context_of", lambda *_, declared: ("context", declared))
+    added: list[Any] = []
+    one: Any = SimpleNamespace(
+        nodeid="a.py::test",
+        stash={},
+        obj=lambda: None,
+        fixturenames=(),
+        get_closest_marker=lambda _: marked,
+        add_marker=added.append,
+    )
+    run: Any = SimpleNamespace(stash={SETTINGS: "settings"} if with_option else {})
+    if worker:
+        run.workerinput = {}
+    hook = plugin.pytest_collection_modifyitems(run, [one])
+    next(hook)
+    with pytest.raises(StopIteration):
+        hook.send(None)
+    assert checked == ([(run, "settings")] if with_option and marked and not worker else [])
+    assert one.stash == ({CONTEXT: ("context", True)} if with_option and marked else {})
+    assert bool(added) is (marked and not with_option), "without --robust it is skipped"
+    assert run.stash[DESELECTED] == (["a.py::test"] if marked else [])
