@@ -12,8 +12,9 @@ import pytest
 from accounts import RESULT
 
 from robustest import pytest_plugin as plugin
-from robustest.account import Account
+from robustest.account import Account, Ending, Session
 from robustest.context import Context, _may_claim, _send, current, followed, lost_claims, receive
+from robustest.pytest_plugin import reports
 from robustest.pytest_plugin.ledger import Ledger, _missing_fixture
 from robustest.pytest_plugin.options import ACCOUNT, CONTEXT, DESELECTED, LEDGER, SETTINGS
 from robustest.pytest_plugin.outcome import FixtureScope, fixture_scopes
@@ -313,3 +314,62 @@ def test_an_attack_is_checked_where_a_robustness_test_will_run(
     assert one.stash == ({CONTEXT: ("context", True)} if with_option and marked else {})
     assert bool(added) is (marked and not with_option), "without --robust it is skipped"
     assert run.stash[DESELECTED] == (["a.py::test"] if marked else [])
+
+
+RED = Ending(test="t", phase="call", outcome="failed", robust=True)
+
+
+@pytest.mark.parametrize(
+    ("how", "ends"),
+    [
+        # (baselines updated, endings remembered, exit status, reason of a stop)
+        ({}, (False, False, 0, "")),
+        ({"update": True}, (True, False, 0, "")),
+        ({"update": True, "lost": ("a",)}, (False, False, 0, "")),
+        ({"update": True, "error": OSError("full")}, (False, False, 0, "")),
+        ({"store": "s"}, (False, True, 0, "")),
+        ({"endings": (RED,)}, (False, False, 1, "")),
+        ({"endings": (RED,), "status": 1}, (False, False, 1, "")),
+        ({"endings": (RED,), "status": 5}, (False, False, 5, "")),
+        ({"shouldstop": "stopped"}, (False, False, 0, "stopped")),
+        ({"shouldfail": "failed"}, (False, False, 0, "failed")),
+        ({"status": 2}, (False, False, 2, "interrupted")),
+    ],
+)
+def test_a_run_that_lost_results_updates_no_baseline_and_one_with_a_red_row_is_not_green(
+    how: dict[str, Any], ends: tuple[bool, bool, int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updated, remembered, written, asked = [], [], [], []  # type: ignore[var-annotated]
+    monkeypatch.setattr(reports, "update_baselines", lambda rows: updated.append(rows) or [])
+    monkeypatch.setattr(reports, "remember_endings", lambda *given: remembered.append(given))
+    monkeypatch.setattr(plugin, "_write", lambda _, account: written.append(account))
+    monkeypatch.setattr(plugin, "_selection", lambda _: "")
+    monkeypatch.setattr(plugin, "_files_left_out", lambda _: 0)
+
+    class Fake(Ledger):
+        def account(self, status: int, **given: Any) -> Account:
+            asked.append(given)
+            endings = how.get("endings", ())
+            return Account(results=(), endings=endings, session=Session(exit=status)).with_lost(how.get("lost", ()))
+
+    settings = SimpleNamespace(update_baseline=how.get("update", False), store=how.get("store"))
+    status = pytest.ExitCode(how.get("status", 0))
+    session: Any = SimpleNamespace(
+        config=SimpleNamespace(stash={LEDGER: Fake(), SETTINGS: settings, DESELECTED: ["d"]}),
+        exitstatus=status,
+        shouldstop=how.get("shouldstop", False),
+        shouldfail=how.get("shouldfail", False),
+        items=[],
+    )
+    hook = plugin.pytest_sessionfinish(session)
+    next(hook)
+    with pytest.raises(StopIteration):
+        hook.throw(how["error"]) if "error" in how else hook.send(None)
+    (account,), (given,) = written, asked
+    assert (bool(updated), bool(remembered), int(session.exitstatus), given["stopped"]) == ends
+    assert account.session.exit == (3 if account.lost else ends[2])
+    assert account.lost == (
+        *how.get("lost", ()),
+        *(["a plugin could not end: OSError: full"] if "error" in how else ()),
+    )
+    assert (given["collected"], given["deselected"]) == ([], ["d"])
