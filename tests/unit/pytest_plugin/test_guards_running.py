@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -338,12 +337,18 @@ def test_what_could_not_be_measured_is_shown_as_an_error(when: str, failed: bool
     assert running.pytest_report_teststatus(report) == shown
 
 
-def test_a_later_pass_does_not_undo_a_failure() -> None:
+@pytest.mark.parametrize(
+    ("attempts", "failed", "holds"),
+    [("every", 1, False), ("majority", 1, False), ("every", 0, True)],
+)
+def test_a_later_pass_does_not_undo_a_failure(attempts: str, failed: int, holds: bool) -> None:
     from robustest.context import Attempt
 
-    context = Context(test="t", claims=True, measured=1, attempts=[Attempt((), "call", "failed", "first")])
-    with pytest.raises(AttemptsFailed, match="failed in 1 of 2 attempts"):
-        ran(running.pytest_runtest_call(item(context, listchain=list, fixturenames=())), lambda: 5)
-    forgiving = replace(context, settings=Settings(attempts="majority"))
-    with pytest.raises(AttemptsFailed):
-        ran(running.pytest_runtest_call(item(forgiving, listchain=list, fixturenames=())), lambda: 5)
+    context = Context(test="t", claims=True, measured=1, settings=Settings(attempts=attempts))
+    context.attempts += [Attempt((), "call", "failed", "first")] * failed
+    hook = running.pytest_runtest_call(item(context, listchain=list, fixturenames=()))
+    if holds:
+        assert ran(hook, lambda: 5) == 5
+    else:
+        with pytest.raises(AttemptsFailed, match="failed in 1 of 2 attempts"):
+            ran(hook, lambda: 5)
