@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from robustest.errors import ConfigError
-from robustest.identity import dependencies, keys, packages, walk
 from robustest.identity import fingerprint as fingerprints
+from robustest.identity import keys, packages, walk
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import digest
 from robustest.identity.plain import Unhashable, is_plain, simple
@@ -325,19 +325,6 @@ def test_an_unloaded_module_of_a_package_counts_by_its_version_and_one_of_the_us
     assert of(1, "acme 1.0") == of(2, "acme 1.0") != of(2, "acme 1.1")
     assert of(1, None) != of(2, None)
     assert "acme_dependency" not in sys.modules
-
-
-# One hook
-
-
-def test_a_process_gets_one_hook_for_all_its_watches(monkeypatch: pytest.MonkeyPatch) -> None:
-    hooks: list[Any] = []
-    monkeypatch.setattr(dependencies, "_hooked", False)
-    monkeypatch.setattr(sys, "addaudithook", hooks.append)
-    for _ in range(3):
-        with watched(Dependencies()), watched(Dependencies()):
-            pass
-    assert hooks == [dependencies._hear]
 
 
 # Simple values

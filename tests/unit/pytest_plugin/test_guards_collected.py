@@ -12,9 +12,13 @@ import pytest
 from accounts import RESULT
 
 from robustest import pytest_plugin as plugin
+from robustest.account import Account, Ending, Session
 from robustest.context import Context, _may_claim, _send, current, followed, lost_claims, receive
+from robustest.pytest_plugin import reports
 from robustest.pytest_plugin.ledger import Ledger, _missing_fixture
+from robustest.pytest_plugin.options import ACCOUNT, CONTEXT, DESELECTED, LEDGER, SETTINGS
 from robustest.pytest_plugin.outcome import FixtureScope, fixture_scopes
+from robustest.reports import github, terminal
 
 ARGS = pytest.Config.ArgsSource
 
@@ -222,3 +226,150 @@ def test_a_test_claims_as_soon_as_another_process_does(line: dict[str, Any]) -> 
         receive(one)
         assert (one.claims, one.robust, lost_claims()) == (True, True, [])
         assert (len(one.results), list(one.under_way.values())) == ((1, []) if "result" in line else (0, ["w"]))
+
+
+# The end of a run
+
+
+@pytest.mark.parametrize(
+    ("actions", "has_plugin", "lost", "no_summary", "written"),
+    [
+        ("", False, (), False, ["summary"]),
+        ("true", False, (), False, ["summary", "::error::x"]),
+        ("true", True, (), False, ["summary"]),
+        ("", True, (), True, []),
+        ("", False, ("a file",), True, ["summary"]),  # a loss is shown regardless
+        ("true", False, (), True, ["::error::x"]),
+    ],
+)
+def test_the_end_of_a_run_is_shown_and_annotated_on_github_alone(  # noqa: PLR0917
+    actions: str,
+    has_plugin: bool,
+    lost: tuple[str, ...],
+    no_summary: bool,
+    written: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(plugin.pytest_options, "unused", lambda _: [])
+    monkeypatch.setattr(terminal, "summary", lambda *_, **__: lines.append("summary"))
+    monkeypatch.setattr(github, "annotation_commands", lambda *_, **__: ["::error::x"])
+    monkeypatch.setenv("GITHUB_ACTIONS", actions)
+    reporter = SimpleNamespace(stats={}, write_line=lambda line, **_: lines.append(line))
+    options = {"no_summary": no_summary, "--robust-details": False}
+    ended: Any = SimpleNamespace(
+        stash={ACCOUNT: Account(results=(), endings=(), session=None, lost=lost), LEDGER: Ledger()},
+        getoption=options.get,
+        pluginmanager=SimpleNamespace(has_plugin=lambda _: has_plugin),
+        rootpath=Path(),
+    )
+    plugin.pytest_terminal_summary(reporter, ended)
+    assert lines == written
+    lines.clear()
+    plugin.pytest_terminal_summary(reporter, SimpleNamespace(stash={}))  # type: ignore[arg-type] - without --robust
+    assert lines == []
+
+
+@pytest.mark.parametrize(("skipped", "line"), [(0, []), (1, ["1 robustness test "]), (2, ["2 robustness tests "])])
+def test_tests_that_were_skipped_for_lack_of_the_option_are_counted(
+    skipped: int, line: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin.pytest_options, "unused", lambda _: ["unused"])
+    lines: list[str] = []
+    reports = [SimpleNamespace(longrepr=("a", 1, f"Skipped: {plugin.SKIPPED}"))] * skipped
+    others = [SimpleNamespace(longrepr=("a", 1, "Skipped: no GPU")), SimpleNamespace(longrepr=plugin.SKIPPED)]
+    reporter = SimpleNamespace(stats={"skipped": [*reports, *others]}, write_line=lambda line, **_: lines.append(line))
+    plugin.pytest_terminal_summary(reporter, SimpleNamespace(stash={}))  # type: ignore[arg-type]
+    assert lines == [f"{one}skipped: add --robust" for one in line] + ["unused"]
+
+
+@pytest.mark.parametrize("with_option", [True, False])
+@pytest.mark.parametrize("worker", [True, False])
+@pytest.mark.parametrize("marked", [True, False])
+def test_an_attack_is_checked_where_a_robustness_test_will_run(
+    with_option: bool, worker: bool, marked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Any] = []
+    for name, value in (("shard_of", None), ("skips_claims", False), ("settings_for", None)):
+        monkeypatch.setattr(plugin.pytest_options, name, lambda *_, value=value: value)
+    monkeypatch.setattr(plugin.pytest_options, "check_attack", lambda *given: checked.append(given))
+    monkeypatch.setattr(plugin, "context_of", lambda *_, declared: ("context", declared))
+    added: list[Any] = []
+    one: Any = SimpleNamespace(
+        nodeid="a.py::test",
+        stash={},
+        obj=lambda: None,
+        fixturenames=(),
+        get_closest_marker=lambda _: marked,
+        add_marker=added.append,
+    )
+    run: Any = SimpleNamespace(stash={SETTINGS: "settings"} if with_option else {})
+    if worker:
+        run.workerinput = {}
+    hook = plugin.pytest_collection_modifyitems(run, [one])
+    next(hook)
+    with pytest.raises(StopIteration):
+        hook.send(None)
+    assert checked == ([(run, "settings")] if with_option and marked and not worker else [])
+    assert one.stash == ({CONTEXT: ("context", True)} if with_option and marked else {})
+    assert bool(added) is (marked and not with_option), "without --robust it is skipped"
+    assert run.stash[DESELECTED] == (["a.py::test"] if marked else [])
+
+
+RED = Ending(test="t", phase="call", outcome="failed", robust=True)
+
+
+@pytest.mark.parametrize(
+    ("how", "ends"),
+    [
+        # (baselines updated, endings remembered, exit status, reason of a stop)
+        ({}, (False, False, 0, "")),
+        ({"update": True}, (True, False, 0, "")),
+        ({"update": True, "lost": ("a",)}, (False, False, 0, "")),
+        ({"update": True, "error": OSError("full")}, (False, False, 0, "")),
+        ({"store": "s"}, (False, True, 0, "")),
+        ({"endings": (RED,)}, (False, False, 1, "")),
+        ({"endings": (RED,), "status": 1}, (False, False, 1, "")),
+        ({"endings": (RED,), "status": 5}, (False, False, 5, "")),
+        ({"shouldstop": "stopped"}, (False, False, 0, "stopped")),
+        ({"shouldfail": "failed"}, (False, False, 0, "failed")),
+        ({"status": 2}, (False, False, 2, "interrupted")),
+    ],
+)
+def test_a_run_that_lost_results_updates_no_baseline_and_one_with_a_red_row_is_not_green(
+    how: dict[str, Any], ends: tuple[bool, bool, int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updated, remembered, written, asked = [], [], [], []  # type: ignore[var-annotated]
+    monkeypatch.setattr(reports, "update_baselines", lambda rows: updated.append(rows) or [])
+    monkeypatch.setattr(reports, "remember_endings", lambda *given: remembered.append(given))
+    monkeypatch.setattr(plugin, "_write", lambda _, account: written.append(account))
+    monkeypatch.setattr(plugin, "_selection", lambda _: "")
+    monkeypatch.setattr(plugin, "_files_left_out", lambda _: 0)
+
+    class Fake(Ledger):
+        def account(self, status: int, **given: Any) -> Account:
+            asked.append(given)
+            endings = how.get("endings", ())
+            return Account(results=(), endings=endings, session=Session(exit=status)).with_lost(how.get("lost", ()))
+
+    settings = SimpleNamespace(update_baseline=how.get("update", False), store=how.get("store"))
+    status = pytest.ExitCode(how.get("status", 0))
+    session: Any = SimpleNamespace(
+        config=SimpleNamespace(stash={LEDGER: Fake(), SETTINGS: settings, DESELECTED: ["d"]}),
+        exitstatus=status,
+        shouldstop=how.get("shouldstop", False),
+        shouldfail=how.get("shouldfail", False),
+        items=[],
+    )
+    hook = plugin.pytest_sessionfinish(session)
+    next(hook)
+    with pytest.raises(StopIteration):
+        hook.throw(how["error"]) if "error" in how else hook.send(None)
+    (account,), (given,) = written, asked
+    assert (bool(updated), bool(remembered), int(session.exitstatus), given["stopped"]) == ends
+    assert account.session.exit == (3 if account.lost else ends[2])
+    assert account.lost == (
+        *how.get("lost", ()),
+        *(["a plugin could not end: OSError: full"] if "error" in how else ()),
+    )
+    assert (given["collected"], given["deselected"]) == ([], ["d"])
