@@ -103,7 +103,7 @@ def run_cascade(
     suspect = alike or (threat.radius > 0 and of_texts and examinable(evaluator))
     # So are waves, where margins are equal. Rows of a table are not: flat parts of trees are many, and safe.
     equal = isinstance(threat, Snr) and some_equal(evaluator, clean_margin, chunk.y)
-    passes_beside = int(of_texts)  # beside a longer text
+    passes_beside = 3 * of_texts  # beside a longer text; an edited one alone and beside it
     if suspect or equal:
         passes_beside += 2 * _DRAWS + 4 * _TABLES if of_texts else PASSES + _DRAWS * equal
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=passes_beside)

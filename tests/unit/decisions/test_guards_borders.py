@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from scipy.stats import beta, binom
 
 from robustest import Verdict
-from robustest.decisions import BaselineRule, MeanRule, Terms, clopper_pearson, mcnemar
+from robustest.decisions import BaselineRule, MeanRule, ScoreBaselineRule, Terms, clopper_pearson, mcnemar
 from robustest.decisions.baseline import OutcomeChange, ScoreChange, chance_of_swaps, sign_flip, sign_flip_by_draws
-from robustest.decisions.bets import MANY, bets_won, betting_interval, capital
+from robustest.decisions.bets import MANY, bets_won, betting_interval
 from robustest.decisions.confidence import likely, share_accepted, share_among_first
 from robustest.decisions.cues import CLASSES, CuePairs, CueRule, off_column, on_column
 from robustest.decisions.drop import AboveChanceRule, DropRule, doubt_of_start
 from robustest.decisions.mean import DrawsRule
 from robustest.decisions.mean_iou import bootstrap_interval
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, approximate
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, approximate, generator
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.02)
 POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.02)
@@ -45,21 +45,6 @@ def test_a_bet_is_won_at_its_limit_and_counts_where_the_other_never_won() -> Non
     assert fails.tolist() == [False, False]
     _, fails = bets_won(np.array([under, 0.0]), np.array([0.0, fail]), pass_alpha=0.05, fail_alpha=0.02)
     assert fails.tolist() == [False, True]
-
-
-@pytest.mark.parametrize("above", [True, False])
-@pytest.mark.parametrize("null", [-3.0, 0.0, 1.5, 5.0])
-def test_a_capital_is_the_mean_of_eight_products(null: float, above: bool) -> None:
-    values, n = np.array([1.0, -1.0, 0.5, 1.0, -0.25]), 6
-    found = capital(values, n, null, above=above)
-    stakes, refuted, products = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9), False, [1.0] * 8
-    for place, value in enumerate(values):
-        mean = (null - values[:place].sum()) / (n - place)
-        refuted |= mean < -1 if above else mean > 1
-        most = 1 / (1 + min(1.0, abs(mean)))
-        gain = most * (value - mean) * (1 if above else -1)
-        products = [one * max(1e-12, 1 + stake * gain) for one, stake in zip(products, stakes, strict=True)]
-        assert found[place] == (np.inf if refuted else pytest.approx(np.log(np.mean(products)), abs=1e-9))
 
 
 @pytest.mark.parametrize("n", [4, 7, MANY])
@@ -329,7 +314,20 @@ def test_the_worst_value_of_a_target_without_samples_is_of_flips_alone() -> None
         assert both.worst(columns, 0, moved) == (flips if drop <= 0.5 else np.inf)
 
 
-# Means, and approximate rules
+# Seeds, means, and approximate rules
+
+
+@pytest.mark.parametrize("seed", [-5, 0, 7, 2**63])
+def test_a_seed_is_any_whole_number(seed: int) -> None:
+    change = np.array([0.31, 0.17, -0.09, 0.23, 0.0, -0.11])
+    assert sign_flip_by_draws(change, alpha=0.05, seed=seed) == pytest.approx(0.1, abs=0.1)
+    assert 0 <= bootstrap_interval(np.array([[3, 4], [1, 4]]), alpha=0.3, seed=seed)[0] <= 1
+    assert generator(seed).random() == generator(seed).random() != generator(seed + 1).random()
+    scores = ScoreBaselineRule(
+        other=Known(Q), has_threshold=False, before=np.full(9, 0.5), tolerance=0.0, terms=SET, seed=seed
+    )
+    found = scores.decide({"score": np.full(9, 0.5), "held": np.ones(9, dtype=bool), "id": np.arange(9)}, 9, None)
+    assert found.verdict is P
 
 
 def test_two_samples_have_a_bootstrap_and_one_has_none() -> None:

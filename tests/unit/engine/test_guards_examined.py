@@ -23,7 +23,16 @@ from robustest import (
 )
 from robustest.attacks import PGD, Cascade, GreedyMoves, HopSkipJump, Needs, RandomDraws, RandomMoves, Square, Stage
 from robustest.engine import cascade as cascades
-from robustest.engine.cascade import _NO_SCORES, _SCATTERED, Coverage, lacking, run_cascade, serving
+from robustest.engine.cascade import (
+    _NO_SCORES,
+    _SCATTERED,
+    Coverage,
+    examinable,
+    lacking,
+    run_cascade,
+    serving,
+    suspected,
+)
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.threats import Within
@@ -163,6 +172,23 @@ def test_gradients_are_asked_where_a_claim_rests_on_them(
     assert known["probed"] is not asked, "the probe itself says that it ran"
     if asked:
         assert known["draws"] == 1
+
+
+@pytest.mark.parametrize(("limit", "enough"), [(None, True), (761, True), (760, True), (759, False), (1, False)])
+def test_scores_are_examined_where_queries_for_a_search_are_left(limit: int | None, enough: bool) -> None:
+    """38 passes of a sample are the price of ways between samples; a twentieth of the budget may go there."""
+    assert examinable(evaluator_of(scores_model(lambda x: x[:, :2], max_queries=limit))) is enough
+
+
+def test_labels_and_models_that_draw_have_no_scores_to_examine() -> None:
+    assert not examinable(evaluator_of(labels_model(lambda x: x[:, 0] > 0, classes=2)))
+    assert not examinable(evaluator_of(suppress=("random_forward",)))
+    assert examinable(evaluator_of(lambda x: x[:, :2]))
+
+
+@pytest.mark.parametrize(("model", "found"), [(None, True), (lambda x: x[:, :2], False)])
+def test_outputs_of_other_tasks_are_suspect_where_scores_are_all(model: Any, found: bool) -> None:
+    assert suspected(evaluator_of(model, task=MultiLabel()), torch.ones(0), torch.ones(0)) is found
 
 
 # Stages that serve

@@ -21,7 +21,8 @@ from robustest.models.classifier import Classifier
 from robustest.run import units as module
 from robustest.run.evidence import CLASS, Observation
 from robustest.run.plan import Setup
-from robustest.run.units import ModelUnits, with_labels
+from robustest.run.units import ModelJob, ModelUnits, with_labels
+from robustest.run.workers import versions
 from robustest.tasks import CLASSIFICATION
 from robustest.threats import Linf
 
@@ -305,3 +306,66 @@ def test_a_function_of_scores_is_a_model_without_module() -> None:
     assert one.model.module is None
     assert one.device(Settings(device="cpu")) == torch.device("cpu")
     assert len(one) == 6
+
+
+def test_time_is_that_of_the_measurement_and_comes_from_the_member_where_chunks_share_passes() -> None:
+    one = units()
+    with one.open(Settings(device="cpu")):
+        chunk = one.load(torch.arange(6))
+        assert 0 <= one.measure(chunk, first=True)[1].seconds < 60
+        assert one.measure_among(one.evaluator, chunk)[1].seconds == 0
+        look = one._counted(lambda evaluator: one.look(evaluator, chunk))
+        assert 0 <= look[1].seconds < 60
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_gradients_are_compared_on_more_rows_of_the_first_chunk(first: bool) -> None:
+    rows: list[int] = []
+
+    def look(evaluator: Any, chunk: Any) -> Observation:
+        rows.append(evaluator.probe_rows)
+        return Observation({"held": torch.ones(len(chunk.x), dtype=torch.bool)}, [])
+
+    one = units(look=look)
+    with one.open(Settings(device="cpu")):
+        one.measure(one.load(torch.arange(6)), first=first)
+        one.measure_among(one.evaluator, one.load(torch.arange(6)))
+    assert rows == [8 if first else 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("sent", "here", "refused"),
+    [
+        (("a:b", "same"), "same", False),
+        (("a:b", "same"), "other", True),
+        (("a:b", "same"), None, False),
+        (("a:b", ""), "other", False),
+        ((None, "same"), "other", False),  # an exported model is the same everywhere
+    ],
+)
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_worker_measures_the_model_that_was_sent(
+    sent: tuple[str | None, str], here: str | None, refused: bool, answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (recipe, digest), made = sent, units().model
+    monkeypatch.setattr(module, "fingerprint", lambda *_: Fingerprint(here, ""))
+    shipped: Any = SimpleNamespace(open=lambda: made, module=made.module, recipe=recipe)
+    x = X[:1]
+    job = ModelJob(
+        model=shipped,
+        digest=digest,
+        samples=units().samples,
+        settings=Settings(device="cpu"),
+        look=Predicting(),
+        versions=versions(),
+        answered=(x, torch.zeros(1, 2)) if answered else None,
+    )
+    if refused:
+        with pytest.raises(ConfigError, match="Expected a:b to build the model that is measured"):
+            job.start("cpu")
+        return
+    station = job.start("cpu")
+    evaluator = station._units.evaluator  # type: ignore[attr-defined]
+    assert bool((evaluator.model.ask(x) == 0).all()) is answered
+    assert not bool((evaluator.model.ask(x) == 0).all()), "an answer that is known is given once"
+    station._blocks.close()  # type: ignore[attr-defined]
