@@ -16,7 +16,7 @@ from robustest.account import Account, Ending, Session
 from robustest.context import Context, _may_claim, _send, current, followed, lost_claims, receive
 from robustest.pytest_plugin import reports
 from robustest.pytest_plugin.ledger import Ledger, _missing_fixture
-from robustest.pytest_plugin.options import ACCOUNT, CONTEXT, DESELECTED, LEDGER, SETTINGS
+from robustest.pytest_plugin.options import ACCOUNT, CONTEXT, DESELECTED, LEDGER, OTHERS, SETTINGS
 from robustest.pytest_plugin.outcome import FixtureScope, fixture_scopes
 from robustest.reports import github, terminal
 
@@ -373,3 +373,19 @@ def test_a_run_that_lost_results_updates_no_baseline_and_one_with_a_red_row_is_n
         *(["a plugin could not end: OSError: full"] if "error" in how else ()),
     )
     assert (given["collected"], given["deselected"]) == ([], ["d"])
+
+
+@pytest.mark.parametrize("with_option", [True, False])
+@pytest.mark.parametrize("skips", [True, False])
+def test_texts_are_read_with_the_option_and_where_claims_are_skipped_without_it(
+    with_option: bool, skips: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bool] = []
+    monkeypatch.setattr(plugin.pytest_options, "shard_of", lambda _: None)
+    monkeypatch.setattr(plugin.pytest_options, "skips_claims", lambda _: skips)
+    monkeypatch.setattr(plugin, "_is_robust", lambda _, by_text: bool(read.append(by_text)))
+    one: Any = SimpleNamespace(nodeid="a.py::test", stash={}, get_closest_marker=lambda _: None)
+    run: Any = SimpleNamespace(stash={SETTINGS: "settings"} if with_option else {})
+    next(plugin.pytest_collection_modifyitems(run, [one]))
+    assert set(read) == {with_option or skips}
+    assert (run.stash[DESELECTED], run.stash[OTHERS]) == ([], [one])
