@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from robustest import rng
 from robustest.errors import ConfigError
 from robustest.identity import fingerprint as fingerprints
 from robustest.identity import keys, packages, walk
@@ -573,3 +574,33 @@ def test_a_tensor_of_another_class_counts_by_its_class_and_its_numbers() -> None
     assert digest(values[0].clone().as_subclass(Tagged)) == found[3]
     odd = torch.ones(4)[::2][:1]  # one element with a stride of two
     assert digest(odd) == digest(torch.ones(1))
+
+
+# Code
+
+
+def same(x: int) -> int:
+    return x + 1
+
+
+def around() -> Callable[[int], int]:
+    def same(x: int) -> int:
+        """Add one."""
+        return x + 1
+
+    return same
+
+
+def test_a_function_inside_another_with_a_docstring_is_the_same_code() -> None:
+    assert walk._code(same.__code__).text == walk._code(around().__code__).text  # type: ignore[attr-defined]
+    assert walk._code(same.__code__).text != walk._code(one.__code__).text
+
+
+def test_code_of_robustest_is_what_lies_in_its_own_folder() -> None:
+    folder = Path(rng.__file__).parent
+    assert str(folder.resolve()) == packages._OWN
+    for file, own in ((rng.__file__, True), (packages.__file__, True), (folder.parent / "conftest.py", False)):
+        assert str(packages.home("robustest.a", str(file))).startswith("robustest ") is own
+    digits = packages.own_code.__wrapped__()
+    assert len(digits) == 64
+    assert packages.own_code() == digits

@@ -369,3 +369,41 @@ def test_a_worker_measures_the_model_that_was_sent(
     assert bool((evaluator.model.ask(x) == 0).all()) is answered
     assert not bool((evaluator.model.ask(x) == 0).all()), "an answer that is known is given once"
     station._blocks.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("declared", "gives", "queries", "asked"),
+    [
+        (False, Needs.GRADIENT, None, ((32, 8), (2, 96))),
+        (True, Needs.GRADIENT, None, ((32, 8), (2, 96))),
+        (False, Needs.SCORES, None, ((32, 8), (2, 96))),
+        (True, Needs.SCORES, None, ((8, 1),)),  # an endpoint
+        (True, Needs.LABELS, None, ((8, 1),)),
+        (False, Needs.GRADIENT, 9, ((8, 1),)),  # a budget
+    ],
+)
+def test_a_model_that_costs_is_asked_little_and_its_answer_is_not_asked_for_again(
+    declared: bool, gives: Needs, queries: int | None, asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[Any] = []
+    answer = X[:1], torch.zeros(1, 2)
+
+    def listen(*_: Any, plan: Any, **__: Any) -> Any:
+        plans.append(plan)
+        return "notes", answer
+
+    monkeypatch.setattr(module, "listen", listen)
+    costs = asked == ((8, 1),)
+    told: list[Any] = []
+
+    def ask(hear: Any, marks: Any, *, costly: bool) -> None:
+        told.extend([hear(False), hear(True), marks, costly])
+
+    one = units()
+    one.model = replace(one.model, gives=gives, max_queries=queries)
+    with one.open(Settings(device="cpu")):
+        one.ask(SimpleNamespace(self_declared=declared, ask=ask), one.load(torch.arange(6)), [b"a"])  # type: ignore[arg-type]
+        assert told == ["notes", "notes", [b"a"], costs]
+        assert plans == [((4, 1),), asked]
+        assert (one.job().answered is not None) is costs
+        assert bool((one.evaluator.model.ask(X[:1]) == 0).all()) is costs
