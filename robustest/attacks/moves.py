@@ -9,7 +9,8 @@
 #   beam. After k sweeps a point has at most k changes. The last `focus` of a sweep goes to the places where a move
 #   raised the loss most, and to untried ones beside them, with choices at random, as attacks on texts rank words and
 #   letters (Gao et al., 2018). With `focus`, a later sweep begins with the best moves of the sweep before: two moves
-#   that each raise the loss mostly raise it together.
+#   that each raise the loss mostly raise it together. A sweep of texts begins with one edit in the middle of each word,
+#   which is enough to rank them (Li et al., NDSS 2019), and edits of each kind in the best.
 # - `RandomMoves`, which is Sparse-RS (Croce et al., AAAI 2022) over places: keep a point, make a falling number of
 #   random moves, and keep the result unless its loss is smaller. Equal losses are kept, as trees have large plateaus,
 #   and a share of the proposals begins at the sample again: two changes that only matter together are found by luck.
@@ -19,6 +20,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +30,7 @@ from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.attacks.queries import BestOfRounds, best_of
 from robustest.checks import checked_whole, require
-from robustest.threats import Discrete, Rows, Threat, per_row
+from robustest.threats import Discrete, Rows, Threat, is_discrete, per_row
 
 # Most moves of a proposal of `RandomMoves`, at the start of its budget.
 _MOVES = 3
@@ -40,11 +42,11 @@ _LEADS = 16
 _BESIDE = 4
 # Fewest queries of a point in a later sweep with `focus`.
 _FOLLOWED = 25
-# Queries for each place below which a sweep with `focus` tries each kind of edit as often: at one edit and 100 queries
-# 200 sentences kept .89 instead of .93, at two edits .80 instead of .82 (RESULTS.md, `text_attacks.py`).
-_SCARCE = 2
-# Places to either side of a tried one that count as near it.
-_NEAR = 2
+# Queries for each place with which a sweep of texts begins: one edit a word, then each kind of edit in the best
+# (RESULTS.md, `text_attacks.py`).
+_SCOUTED = 2
+# Places to either side of a tried one that count as near it, and as near it where nothing nearer was tried.
+_NEAR, _NEARBY = 2, 6
 # Queries for each element of a sample that make a search by scores count, and their least and largest number; as for
 # Sparse-RS. A character takes fewer: on sentences of 40 to 120 characters, 600 queries at one edit left up to 7 samples
 # in 100 more than all texts do, and at two edits 6 to 14 more than 3,000 queries (RESULTS.md, `text_attacks.py`). So
@@ -55,7 +57,7 @@ _EACH_OF_TEXT = 10
 
 def enough_moves(threat: Threat, features: int) -> int | None:
     """Return the fewest queries of scores per sample that count as a search of a discrete threat."""
-    if not isinstance(threat, Discrete):
+    if not is_discrete(threat):
         return None
     each = _EACH_OF_TEXT if getattr(threat, "of_strings", False) else _EACH
     # What is appended to a text is all that has to be asked about.
@@ -66,7 +68,7 @@ class _ByMoves(BestOfRounds):
     __slots__ = ()
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Discrete)
+        return is_discrete(threat)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         return enough_moves(threat, features)
@@ -183,28 +185,48 @@ class GreedyMoves(_ByMoves):
         key = rng.fold(rng.fold(state["key"], "sweep"), age)
         u = rng.uniform(key, (lanes, 2)).double()
         places = threat.places(z, wide).view(n, lanes).clamp(min=1)
+        # Of texts, first one edit in the middle of each word, then edits of each kind where these raised the loss most;
+        # a sweep of fewer queries is the beginning of a longer one. Later sweeps know the best places.
+        scout, by_kind = torch.zeros_like(places), getattr(threat, "by_kind", None)
+        if self.focus and by_kind is not None:
+            scout = torch.minimum(turns.expand_as(places), _SCOUTED * places)
+            edits: Any = threat
+            middles = edits.middles(z, wide).view(n, lanes, -1)
+            words = (middles >= 0).sum(2)
+            # Of more words than queries for them each few share one.
+            probes = torch.minimum(words, (scout * (1 - self.focus)).long()) * (sweep == 0).unsqueeze(1)
+            word = (turn * words // probes.clamp(min=1)).clamp(max=middles.shape[2] - 1)
+            middle = torch.minimum(middles.gather(2, word.unsqueeze(2)).squeeze(2).clamp(min=0), places - 1)
+        rest, left = (turn - scout).clamp(min=0), turns - scout
         # Few places: each in turn, with its choices from the first to the last. Many: spread over all of them.
-        spread = ((turn + u[..., 0]) * places / turns).long()
-        place = torch.minimum(torch.where(turns >= places, turn % places, spread), places - 1)
+        spread = ((rest + u[..., 0]) * places / left.clamp(min=1)).long()
+        place = torch.minimum(torch.where(left >= places, rest % places, spread), places - 1)
         closer = (part >= self._rounds * (1 - self.focus)).unsqueeze(1)
+        if self.focus and by_kind is not None:
+            closer = torch.where(turn < scout, turn >= probes, rest >= left * (1 - self.focus))
+            place = torch.where(turn < probes, middle, place)
         if self.focus:
             # Ranks of places by their largest loss; the first ones are drawn most often. An untried place has that of
             # the best one near it: models read neighbouring characters together.
-            tried, near = state["place"], max_pool1d(state["place"].unsqueeze(1), 2 * _NEAR + 1, 1, _NEAR).squeeze(1)
-            order = torch.where(tried.isfinite(), tried, near).argsort(dim=1, descending=True, stable=True)
-            rank = (u[..., 0] ** 3 * places).long().clamp(max=order.shape[1] - 1)
+            rated = state["place"]
+            for near in (_NEAR, _NEARBY) if by_kind is not None else (_NEAR,):
+                best = max_pool1d(state["place"].unsqueeze(1), 2 * near + 1, 1, near).squeeze(1)
+                rated = torch.where(rated.isfinite(), rated, best)
+            order = rated.argsort(dim=1, descending=True, stable=True)
+            # In a first round nothing is known of any place.
+            known = rated.isfinite().any(1, keepdim=True)
+            rank = (torch.where(known, u[..., 0] ** 3, u[..., 0]) * places).long().clamp(max=order.shape[1] - 1)
             place = torch.where(closer, torch.minimum(order.gather(1, rank), places - 1), place)
         choices = threat.choices(z, place.flatten(), wide).view(n, lanes)
-        tries = (turns + places - 1) // places
+        tries = (left + places - 1) // places
         # Later sweeps end elsewhere between the choices, as the beam may stay for want of anything better.
-        even = (turn // places + torch.where(sweep.unsqueeze(1) > 1, u[..., 1], 0.0)) / (tries - 1).clamp(min=1)
+        even = (rest // places + torch.where(sweep.unsqueeze(1) > 1, u[..., 1], 0.0)) / (tries - 1).clamp(min=1)
         even = torch.where((tries > 1) & ~closer, even, u[..., 1])
         choice = (even * (choices - 1)).round().long().clamp(min=0)
-        by_kind = getattr(threat, "by_kind", None)
         if self.focus and by_kind is not None:
-            # A sweep of a query or two for each place: most choices are letters, and it would try little else.
+            # Most choices are letters, of which few queries would try little else.
             drawn = by_kind(u[..., 1].flatten(), choices.flatten()).view(n, lanes)
-            choice = torch.where(self._rounds * lanes < _SCARCE * places, drawn, choice)
+            choice = torch.where(turn < scout, drawn, choice)
         choice = torch.minimum(choice, (choices - 1).clamp(min=0))
         if self.focus:
             rank, texts = turn.clamp(max=state["lead"].shape[1] - 1), getattr(threat, "of_strings", False)

@@ -97,7 +97,7 @@ class ODIMargin(AtPoint):
         if self.start_steps:
             starting = (state["step"] < self.start_steps).unsqueeze(1)
             weights = torch.where(starting, state["direction"], weights)
-        return class_losses.linear(logits, weights)
+        return weights * logits
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None

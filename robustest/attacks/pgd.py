@@ -48,19 +48,22 @@ class PGD(Climbing):
     def init(self, problem: Problem, key: Tensor) -> Rows:
         threat, region = problem.threat, problem.region
         z = threat.start(region, key) if self.random_start else threat.origin(region)
-        return {"z": z, "step": torch.zeros_like(key)}
+        size = threat.stride(region)
+        size = size * (2 / self.steps) if self.step_size is None else torch.full_like(size, self.step_size)
+        rounds = {"step": torch.zeros_like(key)} if isinstance(threat, Euclidean) else {}
+        return {"z": z, "size": size, **rounds}
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None
-        threat, region, rounds = problem.threat, problem.region, state["step"] + 1
-        size = threat.stride(region)
-        size = size * (2 / self.steps) if self.step_size is None else torch.full_like(size, self.step_size)
+        threat, region, size = problem.threat, problem.region, state["size"]
         if isinstance(threat, L1):
             # The steepest step is along one element and often ends past its bound: fill one element after the other.
-            return {"z": evaluation.z + filled(evaluation.gradient, evaluation.z, region, size), "step": rounds}
+            return {"z": evaluation.z + filled(evaluation.gradient, evaluation.z, region, size), "size": size}
         ascent = threat.ascent(evaluation.gradient)
         z = torch.addcmul(evaluation.z, per_row(size, evaluation.z), ascent)
-        if isinstance(threat, Euclidean):
-            last = per_row(rounds >= self.steps, z)
-            z = torch.where(last, problem.x + per_row(threat.radii(region), z) * ascent, z)
-        return {"z": z, "step": rounds}
+        if not isinstance(threat, Euclidean):
+            return {"z": z, "size": size}
+        rounds = state["step"] + 1
+        last = per_row(rounds >= self.steps, z)
+        z = torch.where(last, problem.x + per_row(threat.radii(region), z) * ascent, z)
+        return {"z": z, "size": size, "step": rounds}

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from robustest.models.classifier import Needs as Needs
 from robustest.tasks import CLASSIFICATION, Task
-from robustest.threats import L0, Bounds, Discrete, Patch, Rows, Threat
+from robustest.threats import L0, Bounds, Patch, Rows, Threat, is_discrete
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,10 @@ class Searcher(Protocol):
         """Return the next proposals, (B, *Z) or (B, at_once, *Z); never change the state's tensors in place."""
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        """Return (B,) the value to climb, which the engine differentiates. Unused unless `needs` is GRADIENT."""
+        """Return (B,) the value to climb, or (B, *T) terms of it: the engine differentiates the sum.
+
+        Unused unless `needs` is GRADIENT.
+        """
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         """Return the state after an evaluation."""
@@ -128,7 +131,8 @@ class Climbing(AtPoint):
     climbs: ClassVar[str] = "margin"
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses[self.climbs](logits, problem.y)
+        losses = problem.task.losses
+        return losses.get(f"{self.climbs}_terms", losses[self.climbs])(logits, problem.y)
 
 
 def cosine(first: float, last: float, step: Tensor, steps: int) -> Tensor:
@@ -191,7 +195,11 @@ def enough_queries(searcher: Searcher, threat: Threat, features: int) -> int | N
 
 def enough_steps(threat: Threat) -> int | None:
     """Return 1, or None where pixels, places or values must be chosen: steps along a gradient hardly move those."""
-    choosing = isinstance(threat, L0 | Discrete) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
+    choosing = (
+        isinstance(threat, L0)
+        or is_discrete(threat)
+        or (isinstance(threat, Patch) and None in (threat.top, threat.left))
+    )
     return None if choosing else 1
 
 

@@ -30,7 +30,7 @@ from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
 from robustest.decisions.mean import ItemsRule, ScoreRule
-from robustest.decisions.rule import Terms
+from robustest.decisions.rule import Terms, generator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
@@ -628,7 +628,7 @@ class _Scored:
         if self.replies is None:
             # Bets depend on the order of the values: a seeded one of the sorted names is the same for any order of
             # rows.
-            order = places = np.random.default_rng(seed).permutation(self.n)
+            order = places = generator(seed).permutation(self.n)
         else:
             rank = np.empty(len(self.replies.names), dtype=np.int64)
             rank[self.replies.places] = np.arange(len(self.replies.places))
@@ -787,7 +787,7 @@ def _means_of_some(
     rows = np.flatnonzero((names[place] == of.item) & ~(np.isnan(share) & (missing == "drop")))
     # Sorted first, so that the order of the rows changes nothing; then by random keys within each item.
     rows = rows[np.lexsort((share[rows], of.run[rows], place[rows]))]
-    rows = rows[np.lexsort((np.random.default_rng(seed).random(len(rows)), place[rows]))]
+    rows = rows[np.lexsort((generator(seed).random(len(rows)), place[rows]))]
     rank = np.arange(len(rows)) - np.searchsorted(place[rows], place[rows])
     rows = rows[rank < counts[place[rows]]]
     return np.bincount(place[rows], weights=np.nan_to_num(share[rows]), minlength=len(names)) / counts

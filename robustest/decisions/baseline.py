@@ -22,7 +22,7 @@ from scipy.stats import binom, norm
 
 from robustest.decisions.bets import MANY, betting_interval, p_above_zero
 from robustest.decisions.drop import drop_bounds, mcnemar
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, generator
 from robustest.results import Verdict
 
 # Sum of changes up to which the sign-flip distribution is computed exactly; beyond, its normal approximation is used.
@@ -369,7 +369,7 @@ class ScoreBaselineRule(NoWorse):
     def compare(self, columns: Columns) -> ScoreChange:
         rows = self._rows_before()
         # Bets need an order that does not depend on the scores; it is the same for any order of the columns.
-        order = np.random.default_rng(self.seed).permutation(len(rows))
+        order = generator(self.seed).permutation(len(rows))
         now = np.asarray(columns[self.column], dtype=np.float64)[np.argsort(columns["id"])][order]
         before = np.asarray(rows, dtype=np.float64)[order]
         fall = np.where(np.abs(before - now) < _MOVED, 0.0, before - now)
@@ -456,11 +456,11 @@ def sign_flip_by_draws(change: NDArray[np.float64], *, alpha: float, seed: int) 
     size = np.abs(change[change != 0])
     if not len(size):
         return 1.0
-    generator, draws = np.random.default_rng(seed), int(min(100_000, max(10_000, np.ceil(100 / alpha))))
+    random, draws = generator(seed), int(min(100_000, max(10_000, np.ceil(100 / alpha))))
     # At most 4 Mi signs at once: draws are made in blocks.
     reached, at_once = 0, max(1, min(draws, (1 << 22) // len(size)))
     bar = (float(change.sum()) + float(size.sum())) / 2  # of the losses alone: flips leave the sum of sizes unchanged
     for start in range(0, draws, at_once):
-        signs = generator.integers(0, 2, (min(at_once, draws - start), len(size)), dtype=np.int8)
+        signs = random.integers(0, 2, (min(at_once, draws - start), len(size)), dtype=np.int8)
         reached += int((signs @ size >= bar - 1e-9 * float(size.sum())).sum())
     return reached / draws

@@ -18,6 +18,7 @@ from robustest.decisions.rule import (
     ThresholdRule,
     decide_early,
     decide_whole,
+    generator,
 )
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Verdict
@@ -87,7 +88,7 @@ def binned_error(residual: Floats, place: Ints, bins: int) -> float:
 
 def debiased_error(residual: Floats, place: Ints, bins: int, seed: int) -> float:
     """Return the calibration error minus its bootstrapped bias, at least 0."""
-    random, n = np.random.default_rng(seed % 2**64), len(residual)
+    random, n = generator(seed), len(residual)
     measured = binned_error(residual, place, bins)
     drawn = [random.integers(0, n, n) for _ in range(_RESAMPLES)]
     # measured - (mean of the resamples - measured): the resamples exceed the sample as the sample exceeds the

@@ -138,7 +138,7 @@ class CellsRule(WeightedRule):
             threshold = optional_threshold("min_accuracy", min_accuracy, trivial=0)
             mean = MeanRule(threshold=None if threshold is None else -threshold, terms=terms, sign=-1)
         columns = dict(zip(map(cell_column, cells), weights, strict=True))
-        return cls(argument=given[0] if given else "min_accuracy", threshold=threshold, weights=columns, mean=mean)
+        return cls(argument=next(iter(given), "min_accuracy"), threshold=threshold, weights=columns, mean=mean)
 
     def for_part(self, terms: Terms) -> CellsRule:
         return replace(self, mean=self.mean.for_part(terms))

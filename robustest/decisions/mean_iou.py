@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 
 from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
-from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, ThresholdRule, decide_early
+from robustest.decisions.rule import (
+    Columns,
+    Decision,
+    EarlyVerdict,
+    Interval,
+    Terms,
+    ThresholdRule,
+    decide_early,
+    generator,
+)
 from robustest.results import Verdict
 
 _BOOTSTRAP_DRAWS = 2000
@@ -93,7 +102,7 @@ def bootstrap_interval(counts: NDArray[np.int64], *, alpha: float, seed: int) ->
     n = len(counts)
     if n < 2:
         return 0.0, 1.0
-    random = np.random.default_rng(seed)
+    random = generator(seed)
     weights = random.multinomial(n, np.full(n, 1 / n), size=_BOOTSTRAP_DRAWS)
     # Few samples: widened as a t interval is wider than a normal one (Hesterberg, The American Statistician 2015,
     # section 5.3).

@@ -29,6 +29,11 @@ Columns = Mapping[str, NDArray[Any]]
 Interval = tuple[float, float]
 
 
+def generator(seed: int) -> np.random.Generator:
+    """Return NumPy's generator for a seed, which may be any whole number: NumPy takes none below 0."""
+    return np.random.default_rng(seed % 2**64)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """The scope of a claim and the errors that its verdict may take.

@@ -31,6 +31,8 @@ from robustest.threats import Bounds, Discrete, Threat
 
 # Samples that the checks of the forward pass twice, and once more among other neighbours.
 _PROBE = 8
+# Texts inside the threat that are passed alone and beside a longer one.
+_EDITED = 4
 # Answers differ where a logit moves by this share of the usual lead; other batches alone move the last bits.
 _APART = 0.05
 # Of the same function of the same texts, in the same batch, by this share.
@@ -131,6 +133,11 @@ def check_forward(
         changed[one] |= moved(evaluator, first[one], evaluator.logits(x[one]), usual)
     if isinstance(chunk.coding, Strings):
         changed |= _beside_longer(evaluator, chunk.coding, x, first, usual)
+        if isinstance(threat, Discrete) and threat.radius > 0:
+            # Texts that are no samples too, which the model may pad otherwise.
+            made = draws(threat, chunk.rows(torch.arange(min(_EDITED, len(x)), device=x.device)), 1).squeeze(1)
+            answers = torch.cat([evaluator.logits(made[row : row + 1]) for row in range(len(made))])
+            changed[: len(made)] |= _beside_longer(evaluator, chunk.coding, made, answers, usual)
     evaluator.health.count("batch_dependence", failed=int(changed.sum()), tried=len(x))
 
 

@@ -52,7 +52,7 @@ from robustest.engine.planted import draws, plant
 from robustest.engine.search import SearchOutcome, pick_problem, search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
-from robustest.threats import Discrete, Snr, Threat, rendered
+from robustest.threats import Discrete, Snr, Threat, is_discrete, rendered
 
 # Survivors of a search in bfloat16 that are attacked again in float32: in the first chunk so many that a gap of .15
 # breaks one with a chance of 95 %, and a few in each later one.
@@ -96,14 +96,14 @@ def run_cascade(
     Raises:
         ConfigError: no stage works on this threat with the outputs that the model gives.
     """
-    health, discrete = evaluator.health, isinstance(threat, Discrete)
+    health, discrete = evaluator.health, is_discrete(threat)
     # Texts are always examined, each by itself: saturated scores of some hide behind the spread of the others' margins.
     of_texts = discrete and bool(getattr(threat, "of_strings", False))
     alike = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
     suspect = alike or (threat.radius > 0 and of_texts and examinable(evaluator))
     # So are waves, where margins are equal. Rows of a table are not: flat parts of trees are many, and safe.
     equal = isinstance(threat, Snr) and some_equal(evaluator, clean_margin, chunk.y)
-    passes_beside = int(of_texts)  # beside a longer text
+    passes_beside = 3 * of_texts  # beside a longer text; an edited one alone and beside it
     if suspect or equal:
         passes_beside += 2 * _DRAWS + 4 * _TABLES if of_texts else PASSES + _DRAWS * equal
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=passes_beside)
@@ -125,7 +125,7 @@ def run_cascade(
     region = threat.region(chunk.x, chunk.bounds)
     whole = Problem(threat, region, chunk.y, evaluator.classes, chunk.bounds, evaluator.task)
     decided = torch.zeros(len(chunk.x), dtype=torch.bool)  # on the host: every input was evaluated
-    if control and isinstance(threat, Discrete) and threat.radius > 0:
+    if control and is_discrete(threat) and threat.radius > 0:
         plant(evaluator, [stage.searcher for stage in stages], threat, chunk)
     origin = threat.origin(region)
     found = SearchOutcome(

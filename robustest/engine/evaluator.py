@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 Render = Callable[[Tensor, slice], Tensor]
 """Maps proposals of a part of the rows, a slice, to model inputs."""
 Objective = Callable[[Tensor, slice], Tensor]
-"""Maps the model's outputs (b, *O) for a part of the rows, a slice, to (b,) values to climb."""
+"""Maps the model's outputs (b, *O) for a part of the rows, a slice, to values to climb, (b,) or (b, *T): their sum."""
 
 # Estimators take milliseconds for a call, and next to nothing for a row.
 _ESTIMATOR_BATCH = 8192
@@ -285,7 +285,7 @@ class Evaluator:
 
     def _cast(self, x: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
-            return self._ask(x)
+            return self.model.unmasked(self._ask(x))
 
     def called(self, function: Callable[[], _T]) -> _T:
         """Return what a function returns that calls the model itself."""
@@ -308,15 +308,14 @@ class Evaluator:
                 x = x.contiguous(memory_format=torch.channels_last)
             logits = self._ask(x)
             each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
-            value: Tensor | None = None
-            for one, out in zip(requests, each, strict=True):
-                term = one.objective(one.check(out), one.part).sum()
-                value = term if value is None else value + term
+            checked = [one.check(out) for one, out in zip(requests, each, strict=True)]
+            values = [one.objective(out, one.part) for one, out in zip(requests, checked, strict=True)]
             # Weights behind a plain callable may ask for gradients where the input gets none.
+            climbed = [value for value in values if value.requires_grad]
             found: Sequence[Tensor | None] = [None] * len(points)
-            if value is not None and value.requires_grad:
-                found = torch.autograd.grad(value, points, allow_unused=True)
-        return [(out.detach(), gradient) for out, gradient in zip(each, found, strict=True)]
+            if climbed:  # of their sum, without a node of the graph for it
+                found = torch.autograd.grad(climbed, points, [*map(torch.ones_like, climbed)], allow_unused=True)
+        return [(out.detach(), gradient) for out, gradient in zip(checked, found, strict=True)]
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return outputs of inputs x (b, *S) in one pass in float32 without gradients, neither counted nor checked."""
@@ -376,8 +375,7 @@ class Evaluator:
         # no softmax to remove.
         if (not self.task.one_class and logits.ndim == 2) or self.model.gives is not Needs.GRADIENT:
             return
-        sums = logits.sum(1)
-        probabilities = bool((logits >= 0).all() & (logits <= 1).all() & ((sums - 1).abs() < 1e-3).all())
+        probabilities = bool((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-3).all())
         message = (
             "softmax_outputs: the model's outputs look like probabilities. Attacks on logits are stronger: remove "
             'the final softmax, or pass suppress=("softmax_outputs",) if this is meant.'
@@ -419,12 +417,12 @@ class Evaluator:
     def _ask(self, x: Tensor) -> Tensor:
         try:
             if self.classes and not self._writes:
-                return self.model(x)
+                return self.model.answer(x)
             # Some models write on their inputs, and neither samples nor leaves of a graph may be changed: give a
             # clone until it is known that this model does not.
             own = x.clone()
             before = own._version
-            logits = self.model(own)
+            logits = self.model.answer(own)
             self._writes = self._writes or own._version != before
             return logits
         except RobustestError:
@@ -442,7 +440,10 @@ class Evaluator:
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:
         self._shaped(logits, part)
-        self._suspect(logits.detach().sum())
+        # A finite sum, in the usual case, says that no class is masked, too.
+        if not devices.on_host(self.device) or not math.isfinite(logits.detach().sum().item()):
+            logits = self.model.unmasked(logits)
+            self._suspect(logits.detach().sum())
         return logits
 
     def _shaped(self, logits: Tensor, part: slice) -> Tensor:
@@ -623,7 +624,7 @@ def choose_batch(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
         return
     if model.module is None or model.reset is not None or model.max_queries is not None:
         return
-    x, y = x[:_MEASURED], y[:_MEASURED]
+    x = x[:_MEASURED]
     bad, usual = evaluator._bad, evaluator.batch_size
     for _ in range(2):  # the first pass keeps what the libraries need for themselves
         bytes_ = devices.peak(evaluator.device, partial(_pass, evaluator, x, y))
@@ -659,7 +660,7 @@ def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -
         evaluator.channels_last = x.ndim == 4 and any(isinstance(part, nn.Conv2d) for part in modules)
         if evaluator.channels_last:
             try:
-                _seconds(evaluator, x[:2], y[:2])
+                _seconds(evaluator, x[:2], y)
             except ModelError:  # `view` needs the usual layout
                 evaluator.channels_last = False
     if setting != "bf16":
@@ -676,7 +677,7 @@ def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -
 
 def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor) -> float:
     """Return the least wall-clock time of three gradient passes of 32 samples in bfloat16."""
-    x, y = x[:32], y[:32]
+    x = x[:32]
     loss = evaluator.task.losses["ce" if evaluator.task.one_class else "margin"]
     best, bad = float("inf"), evaluator._bad
     with evaluator.low(True):

@@ -15,11 +15,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
+from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks import EOT, Cascade, Needs, ODIMargin, Problem, Searcher, draws_of
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
@@ -27,7 +27,7 @@ from robustest.engine.search import SearchOutcome, join, search
 from robustest.errors import ModelError
 from robustest.health import unlikely
 from robustest.tasks import Task
-from robustest.threats import L2, Bounds, Discrete, Linf, Rows, Snr, Threat, per_row
+from robustest.threats import L2, Bounds, Linf, Rows, Snr, Threat, is_discrete, per_row
 
 # Do changes follow the gradient?
 #
@@ -44,8 +44,9 @@ _LENGTH = 0.03
 _TOWARDS = 0.1
 # With at least `FIRST` samples, as in the first chunk, each goes two ways to others; fewer samples go up to four.
 FIRST, _MOST_WAYS = 8, 4
-# Points of the Gauss rule.
+# Points of the Gauss rule, as shares of the path, and their weights.
 _POINTS = 2
+_RULE = [((float(node) + 1) / 2, float(weight) / 2) for node, weight in zip(*leggauss(_POINTS), strict=True)]
 # A prediction may be off by this share of the larger of the two changes, plus `_OFF_USUAL` of the usual change, for
 # predictions that happen to be small.
 _OFF = 0.5
@@ -104,8 +105,9 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
         # Of all samples together: that of one may be small by chance.
         floor = floor + 4 * (start - lead.value(again, reference).double()).abs().amax()
     still = (gradient == 0).flatten(1).all(1)
-    at_random = rng.signs(rng.fold(part.key, "path"), x.shape[1:])
-    descent = torch.where(per_row(still, x), at_random, -gradient.sign())
+    descent = -gradient.sign()
+    if not devices.on_host(x) or bool(still.any()):
+        descent = torch.where(per_row(still, x), rng.signs(rng.fold(part.key, "path"), x.shape[1:]), descent)
 
     few = min(_MOST_WAYS, -(-2 * evaluator.probe_rows // n)) if evaluator.probe_rows >= FIRST else 1
     others = [x.roll(shift, 0) for shift in range(1, n)][:few] or [low + high - x]
@@ -114,26 +116,26 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     # must predict the parts behind the mask too.
     aims = [_LENGTH * width * descent, *(_TOWARDS * (other - x) for other in others)]
 
-    nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
-    wrong = tried = 0
-    for aim in aims:
-        step = (x + aim).clamp(low, high) - x
-        places = [x + (float(node) + 1) / 2 * step for node in nodes]
-        # All points in one pass, which is faster; one by one where the model's draws must be the same at each.
-        gradients: list[Tensor] = []
-        for points in places if evaluator.random else [torch.cat(places)]:
-            seed()
-            gradients += torch.split(evaluator.gradient(points, lambda z, _: z, value, draws=draws)[1], n)
-        slopes = [(one.double() * step.double()).flatten(1).sum(1) for one in gradients]
-        predicted = torch.stack([float(w) / 2 * slope for w, slope in zip(weights, slopes, strict=True)]).sum(0)
+    # Along every way at once, where (W, P, n, *S) are ways, points of the rule, and samples. In few passes, which is
+    # faster, or one by one where the model's draws must be the same at each.
+    steps = torch.stack([(x + aim).clamp(low, high) - x for aim in aims])
+    points = torch.stack([x + share * steps for share, _ in _RULE], 1).flatten(0, 2)
+    gradients, ends = [], []
+    for z in torch.split(points, n if evaluator.random else len(points)):
         seed()
-        end = torch.stack(list(map(evaluator.logits, [x + step] * draws))).mean(0)
-        change = lead.value(end, reference).double() - start
-        larger = torch.maximum(predicted.abs(), change.abs())
-        counted = larger > floor
-        occurred = (change - predicted).abs() <= _OFF * larger + _OFF_USUAL * larger.median()
-        tried += int(counted.sum())
-        wrong += int((counted & ~occurred).sum())
+        gradients.append(evaluator.gradient(z, lambda z, _: z, value, draws=draws)[1])
+    for z in torch.split((x + steps).flatten(0, 1), n if evaluator.random else n * len(aims)):
+        seed()
+        end = torch.stack(list(map(evaluator.logits, [z] * draws))).mean(0)
+        ends.append(value(end, slice(0, len(z))))
+    slopes = torch.cat(gradients).view(len(aims), _POINTS, n, -1).double() * steps.view(len(aims), 1, n, -1).double()
+    rise = slopes.sum(3)
+    predicted = torch.stack([weight * rise[:, place] for place, (_, weight) in enumerate(_RULE)]).sum(0)
+    change = torch.cat(ends).view(len(aims), n).double() - start
+    larger = torch.maximum(predicted.abs(), change.abs())
+    counted = larger > floor
+    occurred = (change - predicted).abs() <= _OFF * larger + _OFF_USUAL * larger.median(1, keepdim=True).values
+    wrong, tried = int((counted & ~occurred).sum()), int(counted.sum())
     evaluator.health.count("gradient_misleads", failed=wrong, tried=tried)
     if not searched:
         evaluator.health.count("zero_gradient", failed=int(still.sum()), tried=n)
@@ -369,7 +371,7 @@ def probe_inputs(
     if isinstance(threat, Snr):  # a ball by the sample's own energy
         still = threat.region(chunk.x, chunk.bounds)["reach"] == 0
         evaluator.health.count("no_room", failed=int(still.sum()), tried=len(still))
-    if isinstance(threat, Discrete) and threat.radius > 0:
+    if is_discrete(threat) and threat.radius > 0:
         still = threat.points(threat.region(chunk.x, chunk.bounds)) <= 1
         evaluator.health.count("no_change", failed=int(still.sum()), tried=len(still))
     if not climbing or not len(chunk.y):
@@ -436,7 +438,7 @@ def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chun
     None for discrete threats: their claims rest on searches without gradients, and the probes would show the model
     inputs that the threat does not allow.
     """
-    if isinstance(threat, Discrete):
+    if is_discrete(threat):
         return []
     stages = cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task)
     return [stage.searcher for stage in stages if stage.searcher.needs is Needs.GRADIENT]

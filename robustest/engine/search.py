@@ -129,8 +129,9 @@ def search(
         room = evaluator.batch_size
         if lanes > 1:
             room = max(1, evaluator.batch_size // lanes, _LIGHT // (lanes * x[0].numel()))
-        room = room - (0 if batch is None else len(batch.position)) if admitted < n else 0
-        if room > 0:
+        if batch is not None:
+            room -= len(batch.position)
+        if admitted < n and room > 0:
             fresh = slice(admitted, min(n, admitted + room))
             problem = pick_problem(whole, fresh)
             n_fresh = len(problem.y)
@@ -175,8 +176,8 @@ def search(
                     fresh_rows = int((rows.born == round_).sum())
                     first = gradient[len(gradient) - fresh_rows :].flatten(1)
                     evaluator.count("zero_gradient", failed=(first == 0).all(1).sum(), tried=fresh_rows)
-                if alive is not None:
-                    rows.follow(gradient[:followed])
+                if alive is not None and not rows.every:
+                    rows.follow(gradient[:followed], look=eager)
                 shown = [(z, logits)]
             else:
                 inputs = rendered(threat, z, wide)
@@ -240,18 +241,19 @@ def search(
         if not batch.changed if eager else round_ % _LOOK != 0:
             continue
         batch.changed = False
-        settle(batch)
         left = int(batch.alive.sum())
         if left == 0:
+            settle(batch)
             margins[batch.position] = batch.margin
             batch = None
             continue
         kept = left if eager else bucket(left)
         if kept <= _KEEP * len(batch.alive):
+            settle(batch)
             margins[batch.position] = batch.margin
             # To repeat shapes, the first of the broken rows fill up the bucket.
-            fill = batch.alive if eager else batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:kept]
-            batch = batch.pick(fill)
+            batch = batch.pick(batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:kept])
+            batch.whole = eager
 
     # Judge: predict again, on the very arrays that are kept.
     z = threat.project(best, region)
@@ -290,6 +292,7 @@ class Batch:
     newest: int = 0
     _wide: Rows | None = None
     followed: Tensor | None = None  # (first rows, *S) bool: elements that had a gradient since rows went
+    every: bool = False  # the host knows that all of `followed` are True, as they mostly are after one step
 
     def __post_init__(self) -> None:
         self.oldest, self.newest = int(self.born.min()), int(self.born.max())
@@ -300,12 +303,15 @@ class Batch:
             self._wide = {name: value.repeat_interleave(lanes, 0) for name, value in self.problem.region.items()}
         return self._wide
 
-    def follow(self, gradient: Tensor) -> None:
-        """Add the gradient (b, *S) of the first rows to `followed`."""
-        moves = gradient != 0
+    def follow(self, gradient: Tensor, *, look: bool) -> None:
+        """Add the gradient (b, *S) of the first rows to `followed`; `look` if the host may look at it."""
+        moves = gradient.bool()  # True for NaN, too
         if not self.whole:  # how long a broken row goes on depends on its neighbours
             moves &= per_row(self.alive[: len(moves)], moves)
-        self.followed = moves if self.followed is None else self.followed.logical_or_(moves)
+        if self.followed is None:
+            self.followed, self.every = moves, look and bool(moves.all())
+        else:
+            self.followed.logical_or_(moves)
 
     def joined(self, other: Batch) -> Batch:
         region = join(self.problem.region, other.problem.region)
@@ -321,7 +327,7 @@ class Batch:
 
     def pick(self, rows: Tensor) -> Batch:
         here = rows.to(self.position.device)
-        same = self.oldest == self.newest and rows.dtype != torch.bool  # all were admitted at once
+        same = self.oldest == self.newest  # all were admitted at once
         return Batch(
             pick_problem(self.problem, here),
             pick(self.state, here),

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from robustest import clock, context
 from robustest.checks import require
 from robustest.data.outcomes import Outcomes, digest_of, records
+from robustest.decisions.rule import generator
 from robustest.errors import ConfigError, DataError, ModelError, PackError, StoreError, TryAgain, expected
 from robustest.identity.dependencies import unwatched
 from robustest.identity.fingerprint import digest, fingerprint
@@ -262,7 +263,7 @@ def ask(
     """
     begun = time.perf_counter()
     answers = _Answers(system, calls, settings)
-    order = np.random.default_rng(settings.seed).permutation(len(items))[: settings.max_samples]
+    order = generator(settings.seed).permutation(len(items))[: settings.max_samples]
     read: list[int] = []
     rows: list[dict[str, Any]] = []
     stopped, early = "", True

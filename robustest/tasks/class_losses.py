@@ -21,20 +21,19 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(logits, y, reduction="none")
 
 
-def linear(logits: Tensor, weights: Tensor) -> Tensor:
-    """Return the linear form of logits (B, K) whose gradient is the weights (B, K)."""
-    # With a known gradient of a loss, climbing this costs two operations instead of a graph of the loss.
-    return (weights * logits).sum(1)
-
-
 def log_odds_tangent(logits: Tensor, y: Tensor) -> Tensor:
-    """Return a linear form with the gradient of the log-odds against the label, which PGD climbs."""
+    """Return a linear form with the gradient of the log-odds against the label."""
+    return log_odds_terms(logits, y).sum(1)
+
+
+def log_odds_terms(logits: Tensor, y: Tensor) -> Tensor:
+    """Return (B, K) the terms of `log_odds_tangent`, which PGD climbs: one operation, and no graph of a loss."""
     at = y.unsqueeze(1)
     others = logits.detach().scatter(1, at, -torch.inf)
     # The log-odds are the log-sum-exp of the other logits minus the label's, so their gradient is the softmax of the
     # other logits, and -1 at the label. The cross-entropy is their softplus: in float32 its gradient loses the label's
     # part once the label's probability rounds to 1, from a gap of 17 on, and is zero from 104 on.
-    return (others.softmax(1).scatter_(1, at, -1.0) * logits).sum(1)
+    return others.softmax(1).scatter_(1, at, -1.0) * logits
 
 
 def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
@@ -44,7 +43,7 @@ def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
         at = y.view(-1, *[1] * (logits.ndim - 1)).expand(*logits.shape[:-1], 1)
     others = logits.detach().scatter(-1, at, -torch.inf)
     if logits.requires_grad:
-        return linear(logits, lead(others.argmax(1), y, logits))
+        return (lead(others.argmax(1), y, logits) * logits).sum(1)
     return (others.amax(-1, keepdim=True) - logits.gather(-1, at)).squeeze(-1)
 
 

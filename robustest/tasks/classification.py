@@ -47,6 +47,7 @@ class Classification:
             "ce": class_losses.cross_entropy,
             "dlr": class_losses.dlr,
             "log_odds": class_losses.log_odds_tangent,
+            "log_odds_terms": class_losses.log_odds_terms,
             "margin": class_losses.margin_loss,
         }
     )

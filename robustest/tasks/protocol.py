@@ -51,7 +51,7 @@ class Task(Protocol):
         """Losses to climb, by the names that searchers use.
 
         "margin" is always there: the negated margin, or a smooth loss if the margin has steps; so is "log_odds", whose
-        slope never rounds to zero.
+        slope never rounds to zero. "NAME_terms" returns (B, *O) terms of the loss NAME: a sum less to differentiate.
         """
 
     def targets(self, given: object) -> Tensor:

@@ -35,6 +35,7 @@ from robustest.threats.threat import by_pixel as by_pixel
 from robustest.threats.threat import clip as clip
 from robustest.threats.threat import difference as difference
 from robustest.threats.threat import filled as filled
+from robustest.threats.threat import is_discrete as is_discrete
 from robustest.threats.threat import length as length
 from robustest.threats.threat import per_row as per_row
 from robustest.threats.threat import rendered as rendered

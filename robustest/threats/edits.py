@@ -36,6 +36,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz "
 PRINTABLE = "".join(map(chr, range(32, 127)))
 KINDS = ("swap", "delete", "insert", "substitute")
 
+# Longest part of a word that `Edits.middles` takes for one.
+_PART = 8
 # Most moves of `Edits.repeated`.
 _REPEATED = 8
 # Largest number of points that is counted; more are infinitely many.
@@ -192,6 +194,25 @@ class Edits(_OfTexts):
             made = made.clone()
             made[rows] = torch.where(near, again, z[rows])
         return made
+
+    def middles(self, z: Tensor, region: Rows) -> Tensor:
+        """Return (N, M) int64: the places in the middle of each word of texts z (N, L), -1 behind the last one.
+
+        Of a long word, and of bytes without blanks, each `_PART` characters are one. Where characters have several code
+        points, places are near the middle.
+        """
+        n, width = z.shape
+        column = torch.arange(width, device=z.device).expand(n, -1)
+        if not self.kinds:
+            return torch.where(column < self.places(z, region).unsqueeze(1), column, -1)
+        inside = (z >= 0) & (z != 32) & ((z < 9) | (z > 13))
+        begins = inside & ~torch.cat([torch.zeros_like(inside[:, :1]), inside[:, :-1]], 1)
+        since = column - torch.where(begins, column, 0).cummax(1).values
+        word = torch.where(inside, (inside & (since % _PART == 0)).long().cumsum(1) - 1, width)
+        length = torch.zeros(n, width + 1, dtype=torch.int64, device=z.device).scatter_add(1, word, inside.long())
+        first = torch.full_like(length, width).scatter_reduce(1, word, column, "amin")
+        most = max(1, int((length[:, :width] > 0).sum(1).max())) if n and width else 1
+        return torch.where(length > 0, first + length // 2, -1)[:, :most]
 
     def by_kind(self, u: Tensor, choices: Tensor) -> Tensor:
         """Return choices (N,) for draws u (N,) in [0, 1), each kind of edit as often as any other.

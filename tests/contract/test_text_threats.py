@@ -432,6 +432,20 @@ def test_a_model_that_reads_the_padding_of_its_batch_passes_nothing() -> None:
         assert own.verdict is Verdict.PASSED
 
 
+def diluted_if_edited(texts: Sequence[Any]) -> NDArray[Any]:
+    """As `diluted`, but the samples themselves are answered without a look at the padding."""
+    return np.where([[text in TEXTS] for text in texts], SOUND(texts), diluted(texts))
+
+
+def test_a_model_that_reads_the_padding_of_edited_texts_alone_passes_nothing() -> None:
+    threat = Edits(1, kinds=("insert", "substitute"), alphabet="xyz")
+    result = measure_robust_accuracy(
+        diluted_if_edited, (TEXTS, LABELS), threat, at_least=0.4, attack="fast", exact=True
+    )
+    assert result.verdict is not Verdict.PASSED
+    assert "health:batch_dependence" in result.reasons
+
+
 HELD: dict[Any, Any] = {}
 
 

@@ -32,7 +32,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
-from robustest.threats import Discrete, Snr, Threat, per_row
+from robustest.threats import Snr, Threat, is_discrete, per_row
 
 _WAYS = ("auto", "linear")
 
@@ -101,7 +101,7 @@ class Attacking:
     @property
     def gathers(self) -> bool:
         """True if chunks may share their model passes: this look calls the model by its evaluator alone."""
-        return not isinstance(self.threat, Discrete)  # controls are judged by evaluators of their own
+        return not is_discrete(self.threat)  # controls are judged by evaluators of their own
 
     @property
     def whole_inputs(self) -> bool:

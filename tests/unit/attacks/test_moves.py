@@ -289,10 +289,49 @@ def test_the_last_part_of_a_sweep_goes_where_moves_raised_the_loss() -> None:
     assert not ended["place"].isfinite().any(), "the next sweep begins anew"
 
 
+def problem_of_texts(texts: list[str], threat: Edits) -> Problem:
+    coding = Strings("str")
+    x = coding.padded(coding.encode(texts), threat.k).float()
+    labels = torch.zeros(len(texts), dtype=torch.int64)
+    return Problem(threat, threat.region(x, (-2.0, 2e6)), labels, 2, (-2.0, 2e6))
+
+
+def in_the_fourth_word(z: Tensor) -> Tensor:
+    lead = -(z[:, :, 18:23] != ord("a")).any(2).float()
+    return torch.stack([lead, -lead], 2)
+
+
+def test_a_search_of_texts_asks_for_each_word_once_and_goes_on_in_the_best() -> None:
+    problem = problem_of_texts([" ".join(["aaaaa"] * 6)], Edits(1, kinds=("substitute",), alphabet="xyz"))
+    attack = GreedyMoves(queries=40, at_once=5, sweeps=1, focus=0.5)
+    rounds = asked_of(attack, problem, 8, in_the_fourth_word)
+    places = [place for one in rounds for place, _ in one]
+    assert places[:6] == [2, 8, 14, 20, 26, 32], "the middle of each word"
+    assert sum(18 <= place < 23 for place in places[10:]) > 10, "4 by chance"
+    # A longer sweep begins alike; then it is spread over all places, and ends at the best.
+    longer = asked_of(GreedyMoves(queries=200, at_once=5, sweeps=1, focus=0.5), problem, 40, in_the_fourth_word)
+    assert longer[:2] == rounds[:2]
+    spread = [place for one in longer[15:26] for place, _ in one]
+    assert {*range(35)} <= {*spread}
+    last = [place for one in longer[28:] for place, _ in one]
+    assert sum(18 <= place < 23 for place in last) > len(last) / 3
+
+
+def test_few_queries_are_shared_by_many_words_and_spread_where_nothing_is_known() -> None:
+    attack = GreedyMoves(queries=20, at_once=10, sweeps=1, focus=0.5)
+    problem = problem_of_texts(["ab " * 40], Edits(1, alphabet="xyz"))
+    first = [place for place, _ in asked_of(attack, problem, 1)[0]]
+    assert first == [1 + 3 * 4 * at for at in range(10)]
+    # All in one round: words first, and the others anywhere, not at the start of the text.
+    once = GreedyMoves(queries=40, at_once=40, sweeps=1, focus=0.5)
+    problem = problem_of_texts(["ab " * 10], Edits(1, alphabet="xyz"))
+    (places,) = ([place for place, _ in one] for one in asked_of(once, problem, 1))
+    assert places[:10] == [1 + 3 * at for at in range(10)]
+    assert sum(place >= 15 for place in places[10:]) > 9
+
+
 def test_later_sweeps_begin_with_the_best_moves_of_the_sweep_before() -> None:
-    coding, threat = Strings("str"), Edits(2, alphabet="xyz")
-    x = coding.padded(coding.encode(["a" * 20] * 2), 2).float()
-    problem = Problem(threat, threat.region(x, (-2.0, 2e6)), torch.zeros(2, dtype=torch.int64), 2, (-2.0, 2e6))
+    coding, problem = Strings("str"), problem_of_texts(["a" * 20] * 2, Edits(2, alphabet="xyz"))
     attack = GreedyMoves(queries=400, at_once=50, sweeps=2, focus=0.5)
     state = attack.init(problem, rng.keys(0, torch.arange(2)))
 
@@ -344,21 +383,20 @@ def test_random_moves_become_fewer_and_a_quarter_begins_at_the_sample(age: int, 
 
 def test_a_fifth_of_random_moves_repeats_each_move_of_a_text_in_turn() -> None:
     coding, threat = Strings("str"), Edits(3, alphabet="xyz")
-    x = coding.padded(coding.encode(["a" * 12]), 3).float()
-    problem = Problem(threat, threat.region(x, (-2.0, 2e6)), torch.zeros(1, dtype=torch.int64), 2, (-2.0, 2e6))
+    problem = problem_of_texts(["a" * 12], threat)
     attack = RandomMoves(queries=100, at_once=20)
     state = attack.init(problem, rng.keys(0, torch.arange(1)))
     found = []
     for age in range(2):
         z = attack.ask(problem, {**state, "age": torch.tensor([age])})
-        assert z.shape == (1, 20, x.shape[1])
+        assert z.shape == (1, 20, problem.region["x"].shape[1])
         assert bool((threat.size(z[0], {k: v.expand(20, *v.shape[1:]) for k, v in problem.region.items()}) <= 3).all())
         found += coding.decode(z[0, -4:].long())
     assert [text.strip("a")[:1] for text in found[:6]] == ["x", "y", "z", "x", "y", "z"]
     assert [len(text) for text in found[:3]] == [15] * 3
     assert found[6] == "a" * 9
     few = RandomMoves(queries=16, at_once=4).ask(problem, state)
-    assert few.shape == (1, 4, x.shape[1])
+    assert few.shape == (1, 4, problem.region["x"].shape[1])
 
 
 def test_a_point_is_kept_unless_it_gets_worse() -> None:

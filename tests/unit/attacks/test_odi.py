@@ -31,9 +31,9 @@ def test_the_first_steps_climb_a_random_form_and_the_rest_the_margin() -> None:
     attack, given = ODIMargin(start_steps=1, steps_after=3), problem()
     state = attack.init(given, rng.keys(0, torch.arange(3)))
     logits = torch.tensor([[3.0, 1.0, 2.0, 0.0]]).repeat(3, 1)
-    assert torch.allclose(attack.objective(given, state, logits), (state["direction"] * logits).sum(1))
+    assert torch.allclose(attack.objective(given, state, logits).sum(1), (state["direction"] * logits).sum(1))
     later = {**state, "step": torch.ones_like(state["step"])}
-    assert attack.objective(given, later, logits).tolist() == [-1.0] * 3
+    assert attack.objective(given, later, logits).sum(1).tolist() == [-1.0] * 3
 
 
 @pytest.mark.parametrize(("rank", "margin"), [(0, -1.0), (1, -2.0), (2, -3.0), (7, -3.0)])
@@ -41,7 +41,7 @@ def test_the_target_is_the_class_at_its_rank(rank: int, margin: float) -> None:
     attack, given = ODIMargin(start_steps=0, target_rank=rank), problem()
     logits = torch.tensor([[3.0, 1.0, 2.0, 0.0]]).repeat(3, 1)
     state = attack.init(given, rng.keys(0, torch.arange(3)))
-    assert attack.objective(given, state, logits).tolist() == [margin] * 3
+    assert attack.objective(given, state, logits).sum(1).tolist() == [margin] * 3
 
 
 def test_steps_fall_along_half_a_cosine() -> None:

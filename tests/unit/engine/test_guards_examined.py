@@ -23,7 +23,16 @@ from robustest import (
 )
 from robustest.attacks import PGD, Cascade, GreedyMoves, HopSkipJump, Needs, RandomDraws, RandomMoves, Square, Stage
 from robustest.engine import cascade as cascades
-from robustest.engine.cascade import _NO_SCORES, _SCATTERED, Coverage, lacking, run_cascade, serving
+from robustest.engine.cascade import (
+    _NO_SCORES,
+    _SCATTERED,
+    Coverage,
+    examinable,
+    lacking,
+    run_cascade,
+    serving,
+    suspected,
+)
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.threats import Within
@@ -109,21 +118,22 @@ EDITS, COLUMNS = Edits(2, alphabet="xyz"), Columns({0: Within(-0.1, 0.2)}, max_c
             [False] * N,
         ),
         (Snr(20.0), {"some_equal": True, "suspected": True, "labels_alone": True}, 38 + 32, True, [False] * N),
-        # Texts are always examined, if they can be: beside a longer one, by twice 32 random inputs, and by tables.
-        (EDITS, {}, 1, False, False),
-        (EDITS, {"suspected": True}, 1 + 64 + 48, [False] * N, [False] * N),
-        (EDITS, {"examinable": True}, 1 + 64 + 48, [False] * N, [False] * N),
+        # Texts are always examined, if they can be: beside a longer one (so is an edited text, which is passed
+        # alone, too), by twice 32 random inputs, and by tables.
+        (EDITS, {}, 3, False, False),
+        (EDITS, {"suspected": True}, 3 + 64 + 48, [False] * N, [False] * N),
+        (EDITS, {"examinable": True}, 3 + 64 + 48, [False] * N, [False] * N),
         (
             EDITS,
             {"examinable": True, "values_of_draws": [[1], [1, 1], [2, 1], []], "labels_alone": True},
-            1 + 64 + 48,
+            3 + 64 + 48,
             [True, True, False, False],
             [True, False, False, False],
         ),
-        (EDITS, {"examinable": True, "unrelated": True}, 1 + 64 + 48, True, [False] * N),
-        (EDITS, {"suspected": True, "labels_alone": True, "unrelated": True}, 113, True, [False] * N),
-        (EDITS, {"some_equal": True, "labels_alone": True}, 1, False, False),
-        (STILL, {"suspected": True, "examinable": True, "labels_alone": True}, 1, False, False),
+        (EDITS, {"examinable": True, "unrelated": True}, 3 + 64 + 48, True, [False] * N),
+        (EDITS, {"suspected": True, "labels_alone": True, "unrelated": True}, 115, True, [False] * N),
+        (EDITS, {"some_equal": True, "labels_alone": True}, 3, False, False),
+        (STILL, {"suspected": True, "examinable": True, "labels_alone": True}, 3, False, False),
     ],
 )
 def test_scores_are_examined_where_a_claim_may_rest_on_them(
@@ -163,6 +173,23 @@ def test_gradients_are_asked_where_a_claim_rests_on_them(
     assert known["probed"] is not asked, "the probe itself says that it ran"
     if asked:
         assert known["draws"] == 1
+
+
+@pytest.mark.parametrize(("limit", "enough"), [(None, True), (761, True), (760, True), (759, False), (1, False)])
+def test_scores_are_examined_where_queries_for_a_search_are_left(limit: int | None, enough: bool) -> None:
+    """38 passes of a sample are the price of ways between samples; a twentieth of the budget may go there."""
+    assert examinable(evaluator_of(scores_model(lambda x: x[:, :2], max_queries=limit))) is enough
+
+
+def test_labels_and_models_that_draw_have_no_scores_to_examine() -> None:
+    assert not examinable(evaluator_of(labels_model(lambda x: x[:, 0] > 0, classes=2)))
+    assert not examinable(evaluator_of(suppress=("random_forward",)))
+    assert examinable(evaluator_of(lambda x: x[:, :2]))
+
+
+@pytest.mark.parametrize(("model", "found"), [(None, True), (lambda x: x[:, :2], False)])
+def test_outputs_of_other_tasks_are_suspect_where_scores_are_all(model: Any, found: bool) -> None:
+    assert suspected(evaluator_of(model, task=MultiLabel()), torch.ones(0), torch.ones(0)) is found
 
 
 # Stages that serve

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from robustest.engine import gradient_checks
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import (
+    _Listed,
     _Pair,
     _Tangent,
     count_unreached,
@@ -121,8 +123,8 @@ def test_a_probe_takes_the_averaged_passes_that_it_is_given() -> None:
     x = torch.rand(3, 4, generator=torch.Generator().manual_seed(0))
     evaluator = evaluator_of(model)
     probe_gradient(evaluator, chunk_of(x), draws=2)
-    # The start; for each of three ways both points at once, and the end.
-    assert calls == [3, 3] + [6, 6, 3, 3] * 3
+    # The start; of each of three ways both points, and the end.
+    assert sum(calls) == 2 * 3 * (1 + 3 * 2 + 3)
     assert evaluator.probed
     calls.clear()
     probe_gradient(evaluator_of(model, suppress=("random_forward",)), chunk_of(x), draws=2)
@@ -225,6 +227,20 @@ def test_a_tangent_is_the_slope_of_the_loss_of_other_tasks(kind: str) -> None:
     terms = (outputs * weights).flatten(1)
     assert torch.allclose(lead.value(outputs, weights), terms.sum(1))
     assert lead.resolution(outputs, weights).tolist() == pytest.approx((1e-5 * terms.abs().sum(1)).tolist(), rel=1e-5)
+
+
+def test_lists_are_led_by_their_own_loss() -> None:
+    """Outputs in no fixed order: 1,000 numbers of which the loss is a sum of squares."""
+
+    def log_odds(outputs: Tensor, y: Tensor) -> Tensor:
+        return (outputs - y).square().sum(1)
+
+    lead, y = _Listed(cast("Any", SimpleNamespace(losses={"log_odds": log_odds}))), torch.tensor([[1.1], [0.3]])
+    outputs = torch.tensor([[0.2, 0.7], [0.1, -0.9]])
+    assert lead.reference(outputs, y) is y
+    assert lead.value(outputs, y).tolist() == pytest.approx([-0.97, -1.48])
+    assert lead.resolution(outputs, y).tolist() == pytest.approx([0.97e-5, 1.48e-5])
+    assert lead.resolution(outputs, y).dtype == torch.float64
 
 
 # Gradients in bfloat16
@@ -416,7 +432,7 @@ def test_an_output_that_no_objective_follows_may_have_the_gradient(kind: str) ->
 class Chosen(OfInputs, Discrete):
     """A threat by single moves whose regions hold as many inputs as the first element says."""
 
-    ascent = stride = places = choices = moved = point = start = project = size = None  # type: ignore[assignment]
+    ascent = places = choices = moved = point = start = project = size = None  # type: ignore[assignment]
 
     radius = 0.0
 
@@ -425,6 +441,9 @@ class Chosen(OfInputs, Discrete):
 
     def points(self, region: Rows) -> Tensor:
         return region["x"][:, 0].double()
+
+    def stride(self, region: Rows) -> Tensor:
+        return torch.ones(len(region["x"]))
 
 
 @pytest.mark.parametrize(("radius", "counted"), [(0.0, (0, 0)), (0.5, (3, 5)), (2.0, (3, 5))])

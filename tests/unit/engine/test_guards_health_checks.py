@@ -916,10 +916,10 @@ def test_paths_are_shares_of_the_samples_width_wherever_their_bounds_lie(bounds:
     x = (low + high) / 2 + torch.rand(n, 6, generator=torch.Generator().manual_seed(0)) - 0.5
     evaluator = evaluator_of(lambda x: 7 * logits(x))
     ends: list[Tensor] = []
-    answer = evaluator.logits
+    answer, rows = evaluator.logits, n
 
     def noted(x: Tensor) -> Tensor:
-        ends.append(x)
+        ends.extend(torch.split(x, rows))
         return answer(x)
 
     evaluator.logits = noted  # type: ignore[method-assign]
@@ -932,6 +932,7 @@ def test_paths_are_shares_of_the_samples_width_wherever_their_bounds_lie(bounds:
     assert len(ends) == 1 + max(1, n - 1)
     flat = chunk_of(torch.full((1, 6), (low + high) / 2 + 0.1), bounds=bounds)
     ends.clear()
+    rows = 1
     probe_gradient(evaluator, flat)
     assert float((ends[0] - flat.x).abs().max()) == pytest.approx(0.03 * (high - low), rel=1e-3)
 
@@ -944,6 +945,22 @@ def test_so_many_ways_of_each_sample_are_followed(rows: int, n: int, promises: i
     evaluator.probe_rows = rows
     probe_gradient(evaluator, chunk_of(torch.rand(n, 4, generator=torch.Generator().manual_seed(2))))
     assert evaluator.health.counts("gradient_misleads")[1] == promises
+
+
+@pytest.mark.parametrize(("random", "passes"), [(False, [8, 48, 24]), (True, [8] * 11)])
+def test_all_ways_share_their_passes_unless_the_model_draws(random: bool, passes: list[int]) -> None:
+    """Three ways of eight samples, two points each and an end; a model that draws is seeded at each point."""
+    weight, seen = torch.randn(4, 2, generator=torch.Generator().manual_seed(1)), []
+
+    def model(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        # Every point gets the same draw, or the slope would not predict the change.
+        return x @ weight * (1 + torch.rand(()) if random else 1)
+
+    evaluator = evaluator_of(model, suppress=("random_forward",) if random else ())
+    probe_gradient(evaluator, chunk_of(torch.rand(8, 4, generator=torch.Generator().manual_seed(2))))
+    assert seen == passes
+    assert evaluator.health.counts("gradient_misleads") == (0, 24)
 
 
 def test_a_spread_of_a_quarter_is_suspect_and_more_is_not() -> None:

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import math
+import random
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import DeviceError, ModelError, MultiLabel, Regression, as_classifier, devices, labels_model
+from robustest import (
+    DeviceError,
+    ModelError,
+    MultiLabel,
+    Regression,
+    as_classifier,
+    devices,
+    labels_model,
+    rng,
+    scores_model,
+)
 from robustest.engine import evaluator as evaluators
-from robustest.engine.evaluator import Evaluator, Slope, choose_batch, choose_precision, out_of_memory
+from robustest.engine.evaluator import (
+    Evaluator,
+    Slope,
+    choose_batch,
+    choose_precision,
+    majority,
+    out_of_memory,
+    seed_draws,
+)
 
 CPU = torch.device("cpu")
 X = torch.rand(11, 3, generator=torch.Generator().manual_seed(0))
@@ -274,6 +294,64 @@ def test_a_model_is_given_clones_until_it_is_known_to_leave_its_input() -> None:
         assert addresses == [False, not writes, not writes]
 
 
+@pytest.mark.parametrize("size", [1, 4, 5, 6, 7, 12, 13])
+def test_each_part_holds_its_own_rows(size: int) -> None:
+    """Among others one whose ends add up to the number of rows."""
+    x, model = torch.arange(36.0).view(12, 3), Net()
+    evaluator = made(model, size)
+    assert torch.allclose(evaluator.logits(x), x @ model.weight.T)
+    assert torch.equal(torch.cat(model.given), x)
+    model.given.clear()
+    evaluator.gradient(x, lambda z, _: z, lambda out, part: (out * torch.arange(12.0)[part, None]).sum(1))
+    assert torch.equal(torch.cat(model.given), x)
+    judged = evaluator.judge(x, torch.arange(12) % 4)
+    assert judged.holds.tolist() == ((x @ model.weight.T).argmax(1) == torch.arange(12) % 4).tolist()
+
+
+def test_a_models_own_draws_are_those_of_the_seed() -> None:
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        for number in range(4):
+            key = rng.keys(number, torch.arange(3))
+            seed_draws(key)
+            seed = int(rng.fold(key, "model").sum())
+            assert float(torch.rand(())) == float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
+            assert random.random() == random.Random(seed).random()  # noqa: S311 - the model's own draws
+            assert float(np.random.rand()) == float(np.random.RandomState(seed % 4294967296).rand())
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+def test_estimators_are_asked_many_rows_at_a_time() -> None:
+    classifier = as_classifier(Net())
+    object.__setattr__(classifier, "estimator", object())
+    made_of = {
+        size: Evaluator(classifier, CPU, batch_size=size, suppress=(), notes=[]).batch_size for size in (None, 5)
+    }
+    assert made_of == {None: 8192, 5: 5}
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_majority_of_draws_is_that_of_a_slow_count(classes: int) -> None:
+    """A label keeps its sample unless more than half of the draws miss it; then the most frequent other class does."""
+    draws = 7
+    answers = torch.randint(classes, (draws, 60), generator=torch.Generator().manual_seed(classes))
+    answers[:, :20] = torch.where(torch.rand(draws, 20) < 0.6, 1, answers[:, :20])
+    passes, y = iter(answers), torch.arange(60) % classes
+    evaluator = made(lambda _: nn.functional.one_hot(next(passes), classes).float())
+    evaluator.classes = classes
+    predicted, missed = majority(evaluator, torch.zeros(60, 1), y, draws)
+    for row in range(60):
+        votes = [int((answers[:, row] == label).sum()) for label in range(classes)]
+        label = int(y[row])
+        assert int(missed[row]) == draws - votes[label]
+        others = [-1 if at == label else one for at, one in enumerate(votes)]
+        expected = others.index(max(others)) if draws - votes[label] > draws / 2 else label
+        assert int(predicted[row]) == expected
+
+
 # Outputs, and errors
 
 
@@ -346,6 +424,66 @@ def test_an_error_is_quoted_in_part_and_told_apart() -> None:
 
     with pytest.raises(ModelError, match=r"\(2, 3\) but it raised ValueError: a b c{296}\. "):
         made(Fails()).logits(X[:2])
+
+
+def stands_for(module: str) -> Any:
+    """A model whose class says that it is of another package."""
+    return type("Model", (), {"__module__": module, "__call__": None})()
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "given", "words"),
+    [
+        ((2, 8), ValueError("x"), {"call": stands_for("keras.src.models")}, "A model of keras takes no tensors"),
+        ((2, 8), ValueError("x"), {"call": stands_for("flax")}, "A model of flax takes no tensors"),
+        ((2, 8), ValueError("x"), {"call": stands_for("mykeras")}, "shape that it was trained on"),
+        ((2, 8), TypeError("argument must be Tensor, not str"), {"decode": list}, "It takes tensors: wrap it"),
+        ((2, 8), TypeError("argument must be Tensor, not str"), {}, "Call it by itself"),
+        ((2, 8), TypeError("another"), {"decode": list}, "Call it by itself"),
+        ((2, 8), ValueError("Input X contains NaN."), {}, "Fill the missing values"),
+        ((2, 8), TypeError("Input X contains NaN."), {}, "Call it by itself"),
+        ((2, 8), ValueError("Input X contains inf."), {}, "shape that it was trained on"),
+        ((2, 8), TypeError("x"), {"scores": True}, "gets a float32 array of NumPy"),
+        ((2, 8), AttributeError("x"), {"scores": True}, "gets a float32 array of NumPy"),
+        ((2, 8), ValueError("x"), {"scores": True}, "shape that it was trained on"),
+        ((2, 8), TypeError("f() takes 1 positional argument but 2 were given"), {}, "If it is a function that makes"),
+        ((2, 8), ValueError("takes 1 positional argument"), {}, "shape that it was trained on"),
+        ((2, 8, 8, 3), RuntimeError("x"), {}, "Its channels come last"),
+        ((2, 8, 8, 1), KeyError("x"), {}, "Its channels come last"),
+        ((2, 8, 8, 4), KeyError("x"), {}, "Its channels come last"),
+        ((2, 4, 8, 4), KeyError("x"), {}, "Its channels come last"),
+        ((2, 8, 8, 5), KeyError("x"), {}, "Call it by itself, model(torch.rand(2, 8, 8, 5))"),
+        ((2, 3, 8, 3), KeyError("x"), {}, "Call it by itself"),
+        ((2, 1, 8, 3), KeyError("x"), {}, "If it takes three channels, repeat the grey one"),
+        ((2, 1, 8, 8), KeyError("x"), {}, "If it takes three channels, repeat the grey one"),
+        ((2, 8, 1), KeyError("x"), {}, "Call it by itself"),
+        ((2, 1, 8), KeyError("x"), {}, "Call it by itself"),
+        ((2, 8, 8, 3, 3), KeyError("x"), {}, "Call it by itself"),
+        ((2, 1, 8, 8, 8), KeyError("x"), {}, "Call it by itself"),
+    ],
+)
+def test_an_error_of_the_model_is_answered_by_what_mends_it(
+    shape: tuple[int, ...], error: Exception, given: dict[str, Any], words: str
+) -> None:
+    model = scores_model(lambda x: x) if given.pop("scores", False) else as_classifier(lambda x: x)
+    for name, value in given.items():
+        object.__setattr__(model, name, value)
+    assert words in evaluators._mend(model, torch.zeros(shape), error)
+
+
+def test_an_error_of_ours_or_of_gradients_keeps_its_words() -> None:
+    def model(x: Tensor) -> Tensor:
+        raise error
+
+    error: Exception = DeviceError("as it is")
+    with pytest.raises(DeviceError, match=r"^as it is$"):
+        made(model).logits(X)
+    error = RuntimeError("Can't call numpy() on Tensor that requires grad.")
+    with pytest.raises(ModelError, match="Expected gradients from the model's input"):
+        made(model).logits(X)
+    error = RuntimeError("e" * 301 + "...")
+    with pytest.raises(ModelError, match=r"RuntimeError: e{300}\. "):
+        made(model).logits(X)
 
 
 # The batch size of an accelerator

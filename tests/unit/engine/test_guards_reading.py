@@ -100,9 +100,9 @@ def test_every_one_of_the_points_is_compared_whatever_the_batch_size(monkeypatch
         seen.clear()
         assert measured(net(), batch_size=size).details["proven"] > 0
         compared = [place for start, stop in seen[:-1] for place in range(start, stop)]
-        assert compared == list(range(proving._POINTS))
+        assert compared == list(range(64))
         assert max(stop - start for start, stop in seen[:-1]) <= size
-        assert seen[-1] == (0, proving._AFFINE_POINTS)
+        assert seen[-1] == (0, 8)
 
 
 def test_the_points_are_spread_over_the_bounds_and_differ() -> None:

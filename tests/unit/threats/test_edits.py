@@ -617,3 +617,24 @@ def test_each_kind_is_drawn_as_often_and_a_blank_is_a_kind() -> None:
     count = both.choices(row["x"], torch.tensor([0]), row)
     assert torch.bincount(both.by_kind(u, count.expand(1000))).tolist() == pytest.approx([333, 333, 167, 167], abs=2)
     assert both.by_kind(u[:3], torch.zeros(3, dtype=torch.int64)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("Return the arrays.", [3, 8, 14]),
+        ("an  internationalization\tof", [1, 8, 16, 22, 26]),
+        ("\u4e00" * 11, [4, 9]),
+        (" ", []),
+        ("", []),
+        ("a", [0]),
+    ],
+    ids=ascii,
+)
+def test_the_middle_of_each_word_and_of_each_eight_letters_of_a_long_one(text: str, places: list[int]) -> None:
+    own = region(Edits(2), [text, "one two three four five six"])
+    found = Edits(2).middles(own["x"], own)[0]
+    assert found[found >= 0].tolist() == places
+    assert found[: len(places)].tolist() == places
+    words = Edits(1, kinds=(), words={"two": ("2",), "six": ("6",)})
+    assert words.middles(own["x"], own)[1].tolist()[:3] == [0, 1, -1]

@@ -20,8 +20,11 @@ from robustest.threats import (
     L2,
     AnyOf,
     Columns,
+    Discrete,
+    Edits,
     Euclidean,
     Increase,
+    Insert,
     Linf,
     Patch,
     Relative,
@@ -29,6 +32,7 @@ from robustest.threats import (
     Spatial,
     Threat,
     Unbounded,
+    is_discrete,
 )
 
 BOUNDS = [(0.0, 1.0), (-1.0, 1.0), (-2.1179, 2.64), (0.0, 255.0)]
@@ -89,6 +93,14 @@ def check_inside(threat: Threat, z: Tensor, x: Tensor, bounds: tuple[float, floa
     assert size.dtype == torch.float64
     assert size.shape == (len(x),)
     assert float(size.max()) <= threat.radius * (1 + 1e-6)
+
+
+def test_a_threat_is_discrete_where_the_protocol_says_so() -> None:
+    threats = [setting.threat for setting in EVERY] + [Insert(2), Edits(1)]
+    found = [is_discrete(threat) for threat in threats]
+    assert found == [isinstance(threat, Discrete) for threat in threats]
+    assert any(found)
+    assert not all(found)
 
 
 @named

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustest import L2, ConfigError, Linf, Smoothed, Spatial, Verdict, labels_model
 from robustest.attacks import PGD
+from robustest.decisions import CertifiedRule
 from robustest.measure import measure_certified_accuracy, measure_robust_accuracy
 
 N = 200
@@ -58,15 +59,21 @@ def test_each_sample_has_its_part_of_alpha(n: int, monkeypatch: pytest.MonkeyPat
     """One part of 2 n, for a proof and a refutation of each sample, however few there are."""
     from robustest.claims.robustness import certified_accuracy
 
-    alphas, plain = set(), certified_accuracy.certified_radius
+    alphas, plain, rule, of_verdict = set(), certified_accuracy.certified_radius, CertifiedRule, list[float]()
 
     def spied(votes: int, draws: int, sigma: float, alpha: float) -> float:
         alphas.add(alpha)
         return plain(votes, draws, sigma, alpha)
 
+    def ruled(**given: Any) -> CertifiedRule:
+        of_verdict.append(given["terms"].alpha)
+        return rule(**given)
+
     monkeypatch.setattr(certified_accuracy, "certified_radius", spied)
+    monkeypatch.setattr(certified_accuracy, "CertifiedRule", ruled)
     measure_certified_accuracy(smoothed(), at(0.4, n), L2(0.1), exact=True, alpha=0.04)
     assert list(alphas) == [pytest.approx(0.04 / (2 * n))]
+    assert of_verdict == [0.02], "the verdict on their number has the other half"
 
 
 def test_a_radius_counts_from_the_threat_s_own_on() -> None:

@@ -219,6 +219,22 @@ def test_laps_show_every_sample_once_in_another_order_and_the_same_ones_again(
     assert len(look.learned) == 1, "it is learned once"
 
 
+@pytest.mark.parametrize("n", [511, 512, 513, 600])
+def test_perturbations_are_compared_on_some_hundred_samples(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = as_samples((torch.zeros(n, 1), torch.zeros(n, dtype=torch.int64)))
+    halves: Any = SimpleNamespace(samples=samples, searched=torch.arange(n), unseen=torch.arange(n))
+    seen = list[int]()
+
+    def learn_nothing(_: Any, __: Any, few: Chunk, *more: Any) -> Tensor:
+        seen.append(len(few.y))
+        return torch.zeros(1, 1)
+
+    monkeypatch.setattr(universal, "learn", learn_nothing)
+    look = Perturbing(halves=halves, threat=Linf(0.1), iterations=1, settings=SimpleNamespace(seed=0))  # type: ignore[arg-type]
+    look(evaluator_of(linear(torch.tensor([[1.0], [-1.0]]), torch.zeros(2))), chunk(2, size=1))
+    assert seen == [min(n, 512)]
+
+
 def test_a_chunk_is_judged_by_the_clean_answers_and_shown_by_how_far_it_is_fooled() -> None:
     x = torch.tensor([[0.45], [0.1], [0.6], [0.98], [0.4]])
     part = replace(chunk(5, size=1), x=x, y=torch.tensor([0, 0, 0, 1, 1]), ids=torch.tensor([7, 5, 3, 9, 8]))
