@@ -51,6 +51,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,9 +149,16 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 def statement(source: str, line: int) -> range:
-    """Return the lines of the innermost statement at a line; of a compound one, those before its body."""
+    """Return the lines of the innermost statement at a line; of a compound one, those before its body.
+
+    Python compiles most of `continue` and `break` away: theirs begin with the statement before them.
+    """
     best = range(line, line + 1)
     for node in ast.walk(ast.parse(source)):
+        for block in (getattr(node, "body", None), getattr(node, "orelse", None)):
+            for before, jump in pairwise([node, *block]) if isinstance(block, list) else ():
+                if isinstance(jump, (ast.Break, ast.Continue)) and jump.lineno == line:
+                    return range(before.lineno, line + 1)  # type: ignore[attr-defined]
         if isinstance(node, ast.stmt):
             body = getattr(node, "body", None)
             last = max(node.lineno, body[0].lineno - 1) if isinstance(body, list) and body else node.end_lineno or line
@@ -217,6 +225,17 @@ class Watch:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed or report.skipped:
             self.found[report.nodeid]["failed"] = True
+
+
+def trace_audit_hooks() -> None:
+    """Have the lines of audit hooks noted too; Python traces only those that ask for it."""
+    add = sys.addaudithook
+
+    def added(hook: Any) -> None:
+        hook.__cantrace__ = True
+        add(hook)
+
+    sys.addaudithook = added
 
 
 def limit(seconds: float) -> None:
@@ -323,6 +342,7 @@ def lines_of_tests(folder: Path, kept: Path | None, jobs: int) -> dict[str, dict
 
     def measure(part: int) -> int:
         enter(folder)
+        trace_audit_hooks()
         watch = Watch(folder)
         pytest_in(todo[part::jobs], watch)
         parts[part].write_text(json.dumps(watch.found), encoding="utf-8")

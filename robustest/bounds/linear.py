@@ -190,10 +190,8 @@ def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:
 # The bounds
 
 _ROUNDING = 2.0**-17
-# Bounds that one sample may need in one layer. A sample that needs more is given up: a network of ten times the
-# neurons, every second one undecided, proves nothing.
-_ROWS = 2**14
-# Coefficients of the largest layer that one sample may need for them: minutes, where layers are large.
+# Coefficients of the largest layer that one sample may need for its bounds in one layer: minutes, where layers are
+# large. A sample that needs more is given up: so large a network, every second neuron undecided, proves nothing.
 _WORK = 2**26
 # Coefficients that are held at once in the largest layer.
 _ELEMENTS = 2**22
@@ -225,9 +223,9 @@ class Bounding:
             if depth or self.ball.eps is not None:  # the interval of one affine map of a box is exact
                 flat = bend.undecided(low, high).flatten(1)
                 # Two bounds for each undecided element.
-                self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
+                self.given_up |= 2 * flat.sum(1) > _WORK // max(self._sizes)
                 lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
-                most = max(1, _ELEMENTS // max(self._sizes))
+                most = self._at_once()
                 windows = self._windows(depth, low.shape[1:])
                 for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
                     if windows is not None:
@@ -274,13 +272,17 @@ class Bounding:
 
     def lower(self, depth: int, a: Tensor, sample: Tensor) -> Tensor:
         """Return (R,) lower bounds of a · the outputs of a segment, for coefficients (R, *O) of samples (R,)."""
-        most = max(1, _ELEMENTS // max(*self._sizes, a[0].numel()))
+        most = self._at_once(a[0].numel())
         parts = zip(cut(a, most), cut(sample, most), strict=True)
         found = []
         for part, of in parts:
             bound, magnitude, pending = self._started(depth, part, of)
             found.append(self._backward(depth, bound, magnitude, dict(pending), of))
         return torch.cat(found)
+
+    def _at_once(self, elements: int = 0) -> int:
+        """Return the most rows of coefficients to hold at once, of so many elements and of each layer's."""
+        return max(1, _ELEMENTS // max(*self._sizes, elements))
 
     def _started(self, depth: int, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
         """Return bounds (R,), magnitudes (R,), and coefficients by place, after passing a segment."""
@@ -326,7 +328,7 @@ class Bounding:
     def _rows(self, depth: int, shape: torch.Size) -> Matrix:
         if depth not in self.network.rows:
             elements = shape.numel()
-            most, device = max(1, _ELEMENTS // max(*self._sizes)), self.ball.x.device
+            most, device = self._at_once(), self.ball.x.device
             height, parts = torch.zeros(()), []
             for some in cut(torch.arange(elements, device=device), most):
                 a = torch.zeros(len(some), elements, device=device).scatter_(1, some[:, None], 1.0)

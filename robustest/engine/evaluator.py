@@ -374,8 +374,7 @@ class Evaluator:
         # no softmax to remove.
         if (not self.task.one_class and logits.ndim == 2) or self.model.gives is not Needs.GRADIENT:
             return
-        sums = logits.sum(1)
-        probabilities = bool((logits >= 0).all() & (logits <= 1).all() & ((sums - 1).abs() < 1e-3).all())
+        probabilities = bool((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-3).all())
         message = (
             "softmax_outputs: the model's outputs look like probabilities. Attacks on logits are stronger: remove "
             'the final softmax, or pass suppress=("softmax_outputs",) if this is meant.'
@@ -621,7 +620,7 @@ def choose_batch(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
         return
     if model.module is None or model.reset is not None or model.max_queries is not None:
         return
-    x, y = x[:_MEASURED], y[:_MEASURED]
+    x = x[:_MEASURED]
     bad, usual = evaluator._bad, evaluator.batch_size
     for _ in range(2):  # the first pass keeps what the libraries need for themselves
         bytes_ = devices.peak(evaluator.device, partial(_pass, evaluator, x, y))
@@ -657,7 +656,7 @@ def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -
         evaluator.channels_last = x.ndim == 4 and any(isinstance(part, nn.Conv2d) for part in modules)
         if evaluator.channels_last:
             try:
-                _seconds(evaluator, x[:2], y[:2])
+                _seconds(evaluator, x[:2], y)
             except ModelError:  # `view` needs the usual layout
                 evaluator.channels_last = False
     if setting != "bf16":
@@ -674,7 +673,7 @@ def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -
 
 def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor) -> float:
     """Return the least wall-clock time of three gradient passes of 32 samples in bfloat16."""
-    x, y = x[:32], y[:32]
+    x = x[:32]
     loss = evaluator.task.losses["ce" if evaluator.task.one_class else "margin"]
     best, bad = float("inf"), evaluator._bad
     with evaluator.low(True):

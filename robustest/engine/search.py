@@ -129,8 +129,9 @@ def search(
         room = evaluator.batch_size
         if lanes > 1:
             room = max(1, evaluator.batch_size // lanes, _LIGHT // (lanes * x[0].numel()))
-        room = room - (0 if batch is None else len(batch.position)) if admitted < n else 0
-        if room > 0:
+        if batch is not None:
+            room -= len(batch.position)
+        if admitted < n and room > 0:
             fresh = slice(admitted, min(n, admitted + room))
             problem = pick_problem(whole, fresh)
             n_fresh = len(problem.y)
@@ -251,8 +252,7 @@ def search(
             settle(batch)
             margins[batch.position] = batch.margin
             # To repeat shapes, the first of the broken rows fill up the bucket.
-            fill = batch.alive if eager else batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:kept]
-            batch = batch.pick(fill)
+            batch = batch.pick(batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:kept])
             batch.whole = eager
 
     # Judge: predict again, on the very arrays that are kept.
@@ -327,7 +327,7 @@ class Batch:
 
     def pick(self, rows: Tensor) -> Batch:
         here = rows.to(self.position.device)
-        same = self.oldest == self.newest and rows.dtype != torch.bool  # all were admitted at once
+        same = self.oldest == self.newest  # all were admitted at once
         return Batch(
             pick_problem(self.problem, here),
             pick(self.state, here),

@@ -196,7 +196,7 @@ def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tu
             # "from a import b" may import the module a.b
             imports += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            if ast.get_docstring(node, clean=False) is not None:
+            if ast.get_docstring(node) is not None:
                 node.body = node.body[1:]
             if tests:
                 node.body = [

@@ -114,6 +114,8 @@ def _tensor(value: Tensor) -> bytes:
         raise Unhashable(f"a {value.layout} tensor on {value.device}, whose bytes cannot be read")
     whole = value.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
     raw = torch.view_as_real(whole).reshape(-1) if whole.is_complex() else whole
+    if raw.stride(0) != 1:  # one element, which is contiguous with any stride
+        raw = raw.clone(memory_format=torch.contiguous_format)
     content = raw.view(torch.uint8).numpy().data if raw.numel() else b""
     about = [part("dtype", str(value.dtype).encode()), part("shape", repr(tuple(value.shape)).encode())]
     return joined("tensor", [*about, hashlib.sha256(content).digest()])

@@ -199,7 +199,7 @@ def test_what_is_bounded_together_moves_nothing_but_the_last_bits() -> None:
 def test_a_network_too_large_for_its_ball_is_given_up_before_its_rows_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("robustest.bounds.linear._ROWS", 8)
+    monkeypatch.setattr("robustest.bounds.linear._WORK", 8)
     net = randomised(NETS["dense"](), seed=1, scale=3.0)
     x = torch.rand(4, *SHAPE, generator=seeded(2))
     ball = ball_of(Linf(0.5), x, BOUNDS)

@@ -205,13 +205,11 @@ def test_a_sample_is_given_up_where_it_needs_more_bounds_than_allowed(
     x = torch.tensor([[0.5], [0.6]])
     ball = ball_of(Linf(0.15), x, BOUNDS)
     assert ball is not None
-    for name in ("_ROWS", "_WORK"):
-        monkeypatch.setattr(linear, name, limit * (3 if name == "_WORK" else 1))
-        bounding = Bounding(read_network(net, x), ball)
-        assert bounding.run() == (limit >= 4)
-        assert bounding.given_up.tolist() == [False, limit < 6]
-        monkeypatch.undo()
-    monkeypatch.setattr(linear, "_ROWS", 3)
+    monkeypatch.setattr(linear, "_WORK", 3 * limit)  # of layers of three
+    bounding = Bounding(read_network(net, x), ball)
+    assert bounding.run() == (limit >= 4)
+    assert bounding.given_up.tolist() == [False, limit < 6]
+    monkeypatch.setattr(linear, "_WORK", 3 * 4 - 1)
     assert not Bounding(read_network(net, x), ball).run()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import random
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,10 +23,19 @@ from robustest import (
     as_classifier,
     devices,
     labels_model,
+    rng,
     scores_model,
 )
 from robustest.engine import evaluator as evaluators
-from robustest.engine.evaluator import Evaluator, Slope, choose_batch, choose_precision, out_of_memory
+from robustest.engine.evaluator import (
+    Evaluator,
+    Slope,
+    choose_batch,
+    choose_precision,
+    majority,
+    out_of_memory,
+    seed_draws,
+)
 
 CPU = torch.device("cpu")
 X = torch.rand(11, 3, generator=torch.Generator().manual_seed(0))
@@ -281,6 +292,64 @@ def test_a_model_is_given_clones_until_it_is_known_to_leave_its_input() -> None:
             addresses.append(model.given[-1].data_ptr() == x.data_ptr())
         assert torch.equal(x, X)
         assert addresses == [False, not writes, not writes]
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 6, 7, 12, 13])
+def test_each_part_holds_its_own_rows(size: int) -> None:
+    """Among others one whose ends add up to the number of rows."""
+    x, model = torch.arange(36.0).view(12, 3), Net()
+    evaluator = made(model, size)
+    assert torch.allclose(evaluator.logits(x), x @ model.weight.T)
+    assert torch.equal(torch.cat(model.given), x)
+    model.given.clear()
+    evaluator.gradient(x, lambda z, _: z, lambda out, part: (out * torch.arange(12.0)[part, None]).sum(1))
+    assert torch.equal(torch.cat(model.given), x)
+    judged = evaluator.judge(x, torch.arange(12) % 4)
+    assert judged.holds.tolist() == ((x @ model.weight.T).argmax(1) == torch.arange(12) % 4).tolist()
+
+
+def test_a_models_own_draws_are_those_of_the_seed() -> None:
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        for number in range(4):
+            key = rng.keys(number, torch.arange(3))
+            seed_draws(key)
+            seed = int(rng.fold(key, "model").sum())
+            assert float(torch.rand(())) == float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
+            assert random.random() == random.Random(seed).random()  # noqa: S311 - the model's own draws
+            assert float(np.random.rand()) == float(np.random.RandomState(seed % 4294967296).rand())
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+def test_estimators_are_asked_many_rows_at_a_time() -> None:
+    classifier = as_classifier(Net())
+    object.__setattr__(classifier, "estimator", object())
+    made_of = {
+        size: Evaluator(classifier, CPU, batch_size=size, suppress=(), notes=[]).batch_size for size in (None, 5)
+    }
+    assert made_of == {None: 8192, 5: 5}
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_majority_of_draws_is_that_of_a_slow_count(classes: int) -> None:
+    """A label keeps its sample unless more than half of the draws miss it; then the most frequent other class does."""
+    draws = 7
+    answers = torch.randint(classes, (draws, 60), generator=torch.Generator().manual_seed(classes))
+    answers[:, :20] = torch.where(torch.rand(draws, 20) < 0.6, 1, answers[:, :20])
+    passes, y = iter(answers), torch.arange(60) % classes
+    evaluator = made(lambda _: nn.functional.one_hot(next(passes), classes).float())
+    evaluator.classes = classes
+    predicted, missed = majority(evaluator, torch.zeros(60, 1), y, draws)
+    for row in range(60):
+        votes = [int((answers[:, row] == label).sum()) for label in range(classes)]
+        label = int(y[row])
+        assert int(missed[row]) == draws - votes[label]
+        others = [-1 if at == label else one for at, one in enumerate(votes)]
+        expected = others.index(max(others)) if draws - votes[label] > draws / 2 else label
+        assert int(predicted[row]) == expected
 
 
 # Outputs, and errors

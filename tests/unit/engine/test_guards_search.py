@@ -18,7 +18,8 @@ from robustest.engine.search import SearchOutcome, search
 
 CPU = torch.device("cpu")
 STEPS = 6
-DISTANCES = torch.tensor([0.05, 0.30, 0.12, 0.22, 0.45, 0.18, 0.26, 0.41, 0.09])
+FEW = torch.tensor([0.05, 0.30, 0.12, 0.22, 0.45, 0.18, 0.26, 0.41, 0.09])
+DISTANCES = torch.cat([FEW, FEW + 0.01])
 
 
 def line(x: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ class Drawn:
         return torch.where(distance < 0.2, STEPS - 3, STEPS)
 
 
-def chunk_of(distances: Tensor = DISTANCES) -> Chunk:
+def chunk_of(distances: Tensor = FEW) -> Chunk:
     x, ids = torch.stack([0.5 - distances, torch.full_like(distances, 0.25)], 1), torch.arange(len(distances))
     return Chunk(ids, x, torch.zeros_like(ids), rng.keys(0, ids), (0.0, 1.0))
 
@@ -80,7 +81,7 @@ def evaluator_of(batch_size: int | None = None, model: Any = line, **options: An
 
 def slow(searcher: Drawn, eps: float, *, smallest: bool, attempts: bool) -> list[tuple[bool, float, float]]:
     """By sample: broken, size of the input kept, and smallest margin on the way."""
-    found, every = [], searcher.moves(chunk_of().key).double()
+    found, every = [], searcher.moves(chunk_of(DISTANCES).key).double()
     steps = searcher.own(DISTANCES).tolist() if searcher.uneven else [STEPS] * len(DISTANCES)
     for distance, moves, last in zip(DISTANCES.double().tolist(), every, steps, strict=True):
         kept, best, least, broken = 0.0, float("inf"), float("inf"), False
@@ -134,9 +135,9 @@ def test_a_search_keeps_what_a_slow_copy_keeps(searcher: Drawn, far: bool, monke
     if far:
         monkeypatch.setattr(devices, "on_host", lambda _: False)
     for (smallest, attempts), batch_size in itertools.product(
-        [(False, False), (True, False), (False, True), (True, True)], [2, 64]
+        [(False, False), (True, False), (False, True), (True, True)], [3, 10]
     ):
-        evaluator, chunk = evaluator_of(batch_size), chunk_of()
+        evaluator, chunk = evaluator_of(batch_size), chunk_of(DISTANCES)
         outcome = search(
             evaluator, searcher, Linf(0.28), chunk.x, chunk.y, key=chunk.key, bounds=(0.0, 1.0),
             smallest=smallest, attempts=attempts,
@@ -144,7 +145,7 @@ def test_a_search_keeps_what_a_slow_copy_keeps(searcher: Drawn, far: bool, monke
         evaluator.settle()
         expected = slow(searcher, 0.28, smallest=smallest, attempts=attempts)
         like(outcome, expected)
-        assert 2 < sum(one[0] for one in expected) < 9
+        assert 4 < sum(one[0] for one in expected) < 18
         assert evaluator.health.counts("unconfirmed_success") == (0, sum(one[0] for one in expected))
 
 
@@ -154,7 +155,7 @@ def test_broken_rows_make_room_and_the_others_take_all_their_steps() -> None:
     search(evaluator, Drawn(), Linf(0.28), chunk.x, chunk.y, key=chunk.key, bounds=(0.0, 1.0))
     moves = Drawn().moves(chunk.key)[:, :, 0]
     count = 0
-    for distance, row in zip(DISTANCES.tolist(), moves.tolist(), strict=True):
+    for distance, row in zip(FEW.tolist(), moves.tolist(), strict=True):
         hits = [at for at, move in enumerate(row) if min(move, 0.28) > distance]
         count += hits[0] + 2 if hits else STEPS + 1  # what is found is predicted once more
     assert evaluator.forward == count
@@ -214,7 +215,7 @@ def test_successes_that_a_second_look_does_not_confirm_are_no_successes(probe: b
         )  # fmt: skip
     assert not outcome.broken.any()
     assert outcome.predicted.tolist() == [0] * 9
-    ended = int((DISTANCES < 0.2 + 0.03).sum())
+    ended = int((FEW < 0.2 + 0.03).sum())
     assert evaluator.health.counts("unconfirmed_success") == ((0, 0) if probe or reduced else (ended, ended))
 
 
@@ -236,6 +237,23 @@ def test_a_success_over_draws_is_one_of_most_fresh_draws(wrong: float) -> None:
     assert evaluator.health.counts("unconfirmed_success") == (0, 0)
     # A start and a step with gradients, the last look, and the judge's draws.
     assert (evaluator.backward, evaluator.forward) == (9 * 100, 9 * 300)
+
+
+@pytest.mark.parametrize(("last", "broken"), [((True, True), True), ((True, False), False), ((False, False), False)])
+def test_of_two_draws_both_have_to_be_wrong(last: tuple[bool, bool], broken: bool) -> None:
+    """All draws before the last two are wrong."""
+    turned = iter([True] * 4 + [*last])
+
+    def model(x: Tensor) -> Tensor:
+        lead = (-1.0 if next(turned) else 1.0) + 0 * x[:, 0]
+        return torch.stack([lead, torch.zeros_like(lead)], 1)
+
+    evaluator, chunk = evaluator_of(model=model, suppress=("random_forward",)), chunk_of()
+    searcher = EOT(PGD(steps=1, step_size=0.02, random_start=False), draws=2)
+    outcome = search(evaluator, searcher, Linf(0.1), chunk.x, chunk.y, key=chunk.key, bounds=(0.0, 1.0))
+    assert outcome.broken.tolist() == [broken] * 9
+    assert (evaluator.backward, evaluator.forward) == (9 * 2, 9 * 6)
+    assert outcome.margin.tolist() == [-1.0] * 9
 
 
 def test_the_searcher_cannot_move_what_is_judged() -> None:

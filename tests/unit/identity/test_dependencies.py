@@ -734,3 +734,13 @@ def test_a_variable_that_the_computation_changes_again_and_again_is_no_default(m
     monkeypatch.setenv("ACME", "5")
     kept = of(count)
     assert outdated(kept.stamps) == "the environment variable ACME"
+
+
+def test_a_process_gets_one_hook_for_all_its_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: list[Any] = []
+    monkeypatch.setattr(dependencies, "_hooked", False)
+    monkeypatch.setattr(sys, "addaudithook", hooks.append)
+    for _ in range(3):
+        with watched(Dependencies()), watched(Dependencies()):
+            pass
+    assert hooks == [dependencies._hear]

@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +40,17 @@ from robustest.context import Context, running
 from robustest.data.outcomes import digest_of
 from robustest.errors import PackError, StoreError
 from robustest.measure import measure_corruption_robustness, measure_robust_accuracy, measure_shift_accuracy
-from robustest.run.asking import _DOWN, _Answers, _CalledOff, _Interview, _Reply, _Spent, ask, questions
+from robustest.run.asking import (
+    _DOWN,
+    _Answers,
+    _CalledOff,
+    _identity,
+    _Interview,
+    _Reply,
+    _Spent,
+    ask,
+    questions,
+)
 
 X = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = (X.flatten(1).mean(1) > 0.5).long()
@@ -720,3 +730,80 @@ def test_few_calls_run_ahead(threads: int, runs: int, known: set[int], sent: lis
         interview._send(pool, 0)  # type: ignore[arg-type]
         assert pool.sent == sent
     assert not any(place in known for place, _ in pool.sent)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        *((kind("odd"), kind) for kind in (ConfigError, StoreError, PackError, KeyboardInterrupt)),
+        (KeyError("odd"), None),
+        (object(), DataError),
+        (ZeroDivisionError("cost"), ConfigError),
+        (-1.0, ConfigError),
+        ("much", ConfigError),
+        (True, ConfigError),
+    ],
+    ids=repr,
+)
+def test_a_call_that_ends_in_any_error_is_over_and_costs_nothing(error: Any, raised: Any) -> None:
+    def system(item: Any) -> Any:
+        if isinstance(error, BaseException) and error.args == ("odd",):
+            raise error
+        return "answer" if type(error) is not object else error
+
+    def cost(answer: Any, item: Any) -> Any:
+        if isinstance(error, BaseException):
+            raise error
+        return error
+
+    answers = _Answers(system, Calls(retries=0, cost=cost, max_cost=9.0), Settings(store=None))
+    with pytest.raises(raised) if raised else nullcontext():
+        answers.ask(ITEMS[0], 0)
+    assert (answers.calls, answers._busy, answers.spent, answers._dearest) == (1, 0, 0.0, 0.0)
+
+
+def test_replies_that_ran_ahead_and_that_nobody_wants_any_more_make_room() -> None:
+    """A verdict may settle all items of a group: the calls for the next ones must not wait for their replies."""
+    needed = [True]
+    judge = Reads(needed=lambda place: needed[0] or place not in (order[1], order[2], order[3]))
+    order = np.random.default_rng(0).permutation(8).tolist()
+    judge_add = judge.add
+
+    def add(place: int, scores: Any) -> bool:
+        needed[0] = False
+        return judge_add(place, scores)
+
+    judge.add = add  # type: ignore[method-assign]
+    found = replies_to(lambda item: "", judge, calls=Calls(concurrency=2))
+    assert found.places.tolist() == [order[0], *order[4:]]
+    assert 0 <= found.seconds < 600
+
+
+def test_a_state_that_cannot_be_read_is_a_reason_and_a_version_declared_is_noted() -> None:
+    assert [declared for _, declared in (_identity(Deployed(max, "1")), _identity(Unsteady()))] == [True, False]
+
+    class Odd:
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            raise ZeroDivisionError
+
+        def __call__(self, item: Any) -> str:
+            return ""
+
+    class Odder(Odd):
+        @property
+        def robustest_fingerprint(self) -> Any:
+            raise ZeroDivisionError("mine")
+
+    for system in (Odd(), Odder()):
+        reason, declared = _identity(system)
+        assert reason.startswith("!")
+        assert declared is False
+
+
+def test_the_state_of_a_function_is_compared_after_powers_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    monkeypatch.setattr(_Answers, "state_changed", lambda self: compared.append(self._answered) or False)
+    answers = _Answers(Unsteady(), Calls(), Settings(store=None))
+    for run in range(17):
+        answers.ask(ITEMS[0], run)
+    assert compared == [1, 2, 4, 8, 16]

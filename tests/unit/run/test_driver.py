@@ -16,10 +16,11 @@ import torch
 
 from robustest import DataError, ModelError, Settings, StoreError, clock, rng
 from robustest.context import Context, NotSearched, running
-from robustest.decisions import Decision, ShareRule, clopper_pearson
+from robustest.decisions import BaselineRule, Decision, ShareRule, clopper_pearson
 from robustest.engine.chunks import partition
 from robustest.health import Health
 from robustest.results import Verdict
+from robustest.run import driver
 from robustest.run.driver import _AT_START, Audit, _Begun, _Run, observe
 from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observation, Stream, Tally
 from robustest.run.plan import Plan, terms_of
@@ -809,3 +810,119 @@ def test_the_samples_that_are_audited_depend_on_the_seed_alone() -> None:
     made.take(stream, lambda columns: len(columns["id"]), lambda _: False)
     (what, ids, marks) = keyed.kept[0]
     assert (what, [b"abc"[one : one + 1] for one in ids.tolist()]) == ("audit", marks)
+
+
+@pytest.mark.parametrize(
+    ("recalled", "again", "refused"),
+    [(True, b"a", False), (True, b"b", True), (False, b"b", False)],
+)
+def test_a_compared_chunk_is_read_again_where_an_earlier_claim_had_read_it(
+    recalled: bool, again: bytes, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    units, reads = Told(), []
+    one = run(units, memory=Remembering(STORED, doubts=True))
+    monkeypatch.setattr(driver.decoded, "recalled", lambda: recalled)
+    monkeypatch.setattr(units, "load", lambda ids: reads.append(ids) or again)
+    marks = {b"a": [b"a"] * 3, b"b": [b"a", b"a", b"b"]}
+    monkeypatch.setattr(units, "digests", lambda loaded: marks.get(loaded if isinstance(loaded, bytes) else b"a"))
+    if refused:
+        with pytest.raises(DataError, match="to be what they were when an earlier claim read them"):
+            one.look_up(1, IDS)
+    else:
+        found = one.look_up(1, IDS)
+        assert isinstance(found, Work)
+        assert found.compared
+    assert len(reads) == recalled
+
+
+def columns_of(held: int, n: int) -> dict[str, Any]:
+    return {"id": np.arange(n), "held": np.arange(n) * held % n < held}
+
+
+@pytest.mark.parametrize("audited", [True, False])
+@pytest.mark.parametrize(
+    ("options", "verdict", "expected"),
+    [
+        # (what an audit rests on where 600 of 600 hold, and where 100 do; what confirms a pass)
+        ({"threshold": 0.5}, Verdict.PASSED, ((True, False), (True, False))),
+        ({"threshold": 0.5, "exact": True}, Verdict.PASSED, ((600, 0), (True, False))),
+        ({"threshold": 0.95, "exact": True}, Verdict.FAILED, ((600, 0), (True, False))),
+        ({"threshold": None}, Verdict.INCONCLUSIVE, ((0, 0), (False, False))),
+        ({"threshold": None, "audit_values": True}, Verdict.INCONCLUSIVE, ((600, 600), (False, False))),
+        ({"threshold": 0.5, "exact": True, "audit_values": True}, Verdict.PASSED, ((600, 600), (False, False))),
+    ],
+    ids=["early", "exact", "failed", "value", "audited value", "both"],
+)
+def test_an_audit_is_of_a_pass_or_of_a_value_that_a_threshold_is_taken_from(
+    options: dict[str, Any],
+    verdict: Verdict,
+    expected: tuple[tuple[Any, Any], tuple[bool, bool]],
+    audited: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    rests_on, confirms = expected
+
+    def take(self: Any, stream: Any, passing: Any, confirmed: Any) -> bool:
+        many, few = columns_of(600, 600), columns_of(100, 600)
+        asked.append((passing(many), passing(few), confirmed(many), confirmed(few), stream.n))
+        return audited
+
+    monkeypatch.setattr(Audit, "take", take)
+    found = observe(plan(**options)).decision
+    many, few, sure, unsure, n = asked[-1]
+    if rests_on[0] is True:  # before every unit was measured
+        assert 0 < many <= n < 600
+        assert few == 0
+    else:
+        assert (many, few) == rests_on
+    assert (sure, unsure) == confirms
+    open_ = verdict is Verdict.PASSED and not audited
+    assert found.verdict is (Verdict.INCONCLUSIVE if open_ else verdict)
+    assert ("unaudited" in found.reasons) is (not audited and (open_ or "audit_values" in options))
+    if open_:
+        assert not found.at_alpha
+        assert found.rule.startswith("the clock: time ran out before an audit")
+
+
+def test_a_claim_of_some_samples_is_open_and_one_of_all_is_not() -> None:
+    for most, verdict in ((300, Verdict.INCONCLUSIVE), (600, Verdict.PASSED), (None, Verdict.PASSED)):
+        assert observe(plan(exact=True, max_samples=most)).decision.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("threshold", "broken", "audited", "verdict"),
+    [
+        (0.5, 0, True, Verdict.PASSED),
+        (0.5, 100, True, Verdict.PASSED),  # .73 are left
+        (0.5, 400, True, Verdict.FAILED),
+        (0.5, 0, False, Verdict.INCONCLUSIVE),
+        (None, 400, True, Verdict.PASSED),  # no number is claimed that an audit could refute
+    ],
+)
+def test_an_audit_decides_the_number_and_never_the_comparison(
+    threshold: float | None, broken: int, audited: bool, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(self: Any, stream: Any, passing: Any, confirmed: Any) -> bool:
+        held = stream.columns["held"].copy()
+        held[np.flatnonzero(held)[:broken]] = False
+        stream.columns["held"] = held
+        stream.counts["audit"] = broken
+        return audited
+
+    monkeypatch.setattr(Audit, "take", take)
+    one = plan(threshold=threshold, exact=True)
+    before = np.arange(600) % 10 != 0
+    how: dict[str, Any] = {"groups": (), "columns": ("held",), "parts": (), "together": True, "level": None}
+    rule = BaselineRule(
+        other=one.rule,
+        has_threshold=threshold is not None,
+        before=before,
+        tolerance=0.01,
+        terms=terms_of(one.settings),
+        **how,
+    )
+    evidence = observe(replace(one, rule=rule))
+    assert evidence.decision.verdict is verdict
+    assert evidence.columns["held"].tolist() == before.tolist(), "the baseline holds outcomes without an audit"
+    assert evidence.counts["audit"] == broken

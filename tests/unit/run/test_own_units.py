@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,13 @@ import torch
 
 from robustest import ConfigError, DataError, Settings, rng
 from robustest.decisions import ShareRule
+from robustest.identity.fingerprint import Fingerprint
 from robustest.kinds import Kind, Quantity
 from robustest.run.driver import observe
 from robustest.run.finish import finish
 from robustest.run.plan import Plan, settings_of, terms_of
 from robustest.run.units import OwnUnits, Part, PartJob
-from robustest.run.workers import versions
+from robustest.run.workers import Work, versions
 
 
 def held(part: Part) -> dict[str, Any]:
@@ -152,3 +155,40 @@ def test_a_value_that_a_search_bounds_from_above_may_be_as_small_as_there_is(
     kind = Kind(name="draws", quantities=(Quantity.at_least("x", "draws", "draws"),))
     told: Any = {"kind": kind, "setting": "", "method": "drawn", "details": {}, "threshold": 0.5}
     assert finish(plan, observe(plan), **told, bounds="above", **words).interval[0] == lowest
+
+
+def test_time_is_that_of_the_look() -> None:
+    units = OwnUnits(Draws(6))
+    part = units.load(torch.arange(6))
+    assert 0 <= units.measure(part, first=True)[1].seconds < 60
+
+
+@pytest.mark.parametrize(("told", "taken"), [("", True), ("same", True), ("other", False), ("none here", True)])
+def test_a_worker_has_the_code_that_was_sent(told: str, taken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(store=None, device="cpu")
+    here = OwnUnits(Draws(6)).fingerprint(settings, exported=False).digest
+    if told == "none here":
+        monkeypatch.setattr(OwnUnits, "fingerprint", lambda *_, **__: Fingerprint(None, "odd"))
+    for device in ("cpu", ""):
+        job = PartJob(Draws(6), {"": "", "same": here or ""}.get(told, "ab"), settings, versions())
+        with nullcontext() if taken else pytest.raises(ConfigError, match="to be on every worker what it is here"):
+            found = job.start(device)(Work(0, torch.arange(6)))
+            assert len(found.observation.columns["held"]) == 6
+    assert OwnUnits(Draws(6)).job().digest == ("" if told == "none here" else here)
+
+
+def test_a_look_that_breaks_down_is_not_asked_about() -> None:
+    """The measurement raises its error; the question about what is remembered has no answer."""
+    heard: list[Any] = []
+
+    def broken(part: Part) -> Any:
+        raise ZeroDivisionError
+
+    memory: Any = SimpleNamespace(ask=lambda hear, marks: heard.append((hear(True), hear(False), marks)))
+    for give, answers in ((held, True), (broken, False)):
+        draws = Draws(20, give=give)
+        units = OwnUnits(draws)
+        units.ask(memory, units.load(torch.arange(20)), [b"a"])
+        every, few, marks = heard.pop()
+        assert [len(one) for one in draws.seen] == [8, 4]
+        assert (every is not None, few is not None, marks) == (answers, answers, [b"a"])

@@ -21,7 +21,8 @@ from robustest.models.classifier import Classifier
 from robustest.run import units as module
 from robustest.run.evidence import CLASS, Observation
 from robustest.run.plan import Setup
-from robustest.run.units import ModelUnits, with_labels
+from robustest.run.units import ModelJob, ModelUnits, with_labels
+from robustest.run.workers import versions
 from robustest.tasks import CLASSIFICATION
 from robustest.threats import Linf
 
@@ -305,3 +306,104 @@ def test_a_function_of_scores_is_a_model_without_module() -> None:
     assert one.model.module is None
     assert one.device(Settings(device="cpu")) == torch.device("cpu")
     assert len(one) == 6
+
+
+def test_time_is_that_of_the_measurement_and_comes_from_the_member_where_chunks_share_passes() -> None:
+    one = units()
+    with one.open(Settings(device="cpu")):
+        chunk = one.load(torch.arange(6))
+        assert 0 <= one.measure(chunk, first=True)[1].seconds < 60
+        assert one.measure_among(one.evaluator, chunk)[1].seconds == 0
+        look = one._counted(lambda evaluator: one.look(evaluator, chunk))
+        assert 0 <= look[1].seconds < 60
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_gradients_are_compared_on_more_rows_of_the_first_chunk(first: bool) -> None:
+    rows: list[int] = []
+
+    def look(evaluator: Any, chunk: Any) -> Observation:
+        rows.append(evaluator.probe_rows)
+        return Observation({"held": torch.ones(len(chunk.x), dtype=torch.bool)}, [])
+
+    one = units(look=look)
+    with one.open(Settings(device="cpu")):
+        one.measure(one.load(torch.arange(6)), first=first)
+        one.measure_among(one.evaluator, one.load(torch.arange(6)))
+    assert rows == [8 if first else 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("sent", "here", "refused"),
+    [
+        (("a:b", "same"), "same", False),
+        (("a:b", "same"), "other", True),
+        (("a:b", "same"), None, False),
+        (("a:b", ""), "other", False),
+        ((None, "same"), "other", False),  # an exported model is the same everywhere
+    ],
+)
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_worker_measures_the_model_that_was_sent(
+    sent: tuple[str | None, str], here: str | None, refused: bool, answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (recipe, digest), made = sent, units().model
+    monkeypatch.setattr(module, "fingerprint", lambda *_: Fingerprint(here, ""))
+    shipped: Any = SimpleNamespace(open=lambda: made, module=made.module, recipe=recipe)
+    x = X[:1]
+    job = ModelJob(
+        model=shipped,
+        digest=digest,
+        samples=units().samples,
+        settings=Settings(device="cpu"),
+        look=Predicting(),
+        versions=versions(),
+        answered=(x, torch.zeros(1, 2)) if answered else None,
+    )
+    if refused:
+        with pytest.raises(ConfigError, match="Expected a:b to build the model that is measured"):
+            job.start("cpu")
+        return
+    station = job.start("cpu")
+    evaluator = station._units.evaluator  # type: ignore[attr-defined]
+    assert bool((evaluator.model.ask(x) == 0).all()) is answered
+    assert not bool((evaluator.model.ask(x) == 0).all()), "an answer that is known is given once"
+    station._blocks.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("declared", "gives", "queries", "asked"),
+    [
+        (False, Needs.GRADIENT, None, ((32, 8), (2, 96))),
+        (True, Needs.GRADIENT, None, ((32, 8), (2, 96))),
+        (False, Needs.SCORES, None, ((32, 8), (2, 96))),
+        (True, Needs.SCORES, None, ((8, 1),)),  # an endpoint
+        (True, Needs.LABELS, None, ((8, 1),)),
+        (False, Needs.GRADIENT, 9, ((8, 1),)),  # a budget
+    ],
+)
+def test_a_model_that_costs_is_asked_little_and_its_answer_is_not_asked_for_again(
+    declared: bool, gives: Needs, queries: int | None, asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[Any] = []
+    answer = X[:1], torch.zeros(1, 2)
+
+    def listen(*_: Any, plan: Any, **__: Any) -> Any:
+        plans.append(plan)
+        return "notes", answer
+
+    monkeypatch.setattr(module, "listen", listen)
+    costs = asked == ((8, 1),)
+    told: list[Any] = []
+
+    def ask(hear: Any, marks: Any, *, costly: bool) -> None:
+        told.extend([hear(False), hear(True), marks, costly])
+
+    one = units()
+    one.model = replace(one.model, gives=gives, max_queries=queries)
+    with one.open(Settings(device="cpu")):
+        one.ask(SimpleNamespace(self_declared=declared, ask=ask), one.load(torch.arange(6)), [b"a"])  # type: ignore[arg-type]
+        assert told == ["notes", "notes", [b"a"], costs]
+        assert plans == [((4, 1),), asked]
+        assert (one.job().answered is not None) is costs
+        assert bool((one.evaluator.model.ask(X[:1]) == 0).all()) is costs

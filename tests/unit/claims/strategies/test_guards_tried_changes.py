@@ -11,14 +11,20 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
+from hypothesis.database import InMemoryExampleDatabase
 from torch import Tensor, nn
 
-from robustest import DataError, Settings, Shift, labels_model
+from robustest import DataError, Settings, Shift, clock, labels_model
+from robustest.claims import strategies as module
 from robustest.claims.strategies import Trial, Trials, _decide, _lines, _SearchEnd, tell_hypothesis
 from robustest.context import Context, running
 from robustest.data import as_samples
+from robustest.errors import NotSearched
+from robustest.measure import accuracy_under, measure_robust_to
 from robustest.models import as_classifier
 from robustest.run.plan import Setup
+from robustest.tasks import CLASSIFICATION
 
 N = 10
 
@@ -295,3 +301,165 @@ def test_facts_are_the_mildest_change_and_what_was_right_before() -> None:
     assert lines["as code"] == "shift('fog', 3)"
     assert len(lines) == 3
     assert len(_lines({"mildest": None, "clean_accuracy": 0.75})) == 1
+
+
+# What hypothesis is asked
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("by", [0.3, 0.0])
+def test_a_hypothesis_test_is_told_the_margin_and_of_a_change_without_effect(
+    inside: bool, by: float, told: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(hypothesis, "currently_in_test_context", lambda: inside)
+    monkeypatch.setattr(hypothesis, "event", events.append)
+    right = int((X.flatten(1).mean(1) - by > 0.5).sum())
+    assert accuracy_under(Bright(), (X, Y), darker(by)) == right / N
+    assert len(told) == inside
+    assert events == (["the change changes no sample"] if inside and not by else [])
+
+
+class Found:
+    """Stands for runs of hypothesis: what it was asked, and what each one finds."""
+
+    def __init__(self, *found: object) -> None:
+        self.found, self.asked = list(found), []  # type: ignore[var-annotated]
+
+    def __call__(self, strategy: Any, breaks: Any, *, seeded: int, most: int, database: Any, phases: Any) -> object:
+        self.asked.append((seeded, most, [phase.name for phase in phases]))
+        if self.found[0] is not None and isinstance(database, InMemoryExampleDatabase):
+            database.save(b"key", b"value")
+        return self.found.pop(0)
+
+
+SEARCHING = ["explicit", "reuse", "generate", "target", "shrink"]
+
+
+@pytest.mark.parametrize(
+    ("how", "found", "asked", "kept"),
+    [
+        ({"remember": False}, ["new"], [SEARCHING], 0),
+        ({"remember": True}, [None, "new"], [["reuse", "shrink"], SEARCHING], 1),
+        ({"remember": True}, [None, None], [["reuse", "shrink"], SEARCHING], 0),
+        ({"remember": True}, ["known"], [["reuse", "shrink"]], 0),
+        ({"remember": True, "replay_only": True}, ["known"], [["reuse"]], 0),
+        ({"remember": True, "replay_only": True}, [None], [["reuse"]], 0),
+        ({"remember": False, "replay_only": True}, [], [], 0),
+    ],
+)
+def test_what_is_known_is_tried_first_and_what_is_new_is_kept(
+    how: dict[str, Any], found: list[Any], asked: list[list[str]], kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = InMemoryExampleDatabase()
+    monkeypatch.setattr(hypothesis, "settings", lambda: SimpleNamespace(database=database))
+    for examples, most in ((None, 100), (7, 7)):
+        runs = Found(*found)
+        monkeypatch.setattr(module, "_run_hypothesis", runs)
+        last = module.hunt(st.integers(), bool, seeded=3, max_examples=examples, key="a", **how)
+        assert last == (found[-1] if found else None)
+        assert runs.asked == [(3, most, phases) for phases in asked]
+        assert len(database.data) == kept
+
+
+def test_examples_of_two_claims_are_kept_apart() -> None:
+    whole = InMemoryExampleDatabase()
+    one, other = module._Keyed(whole, "a"), module._Keyed(whole, "b")
+    one.save(b"key", b"1")
+    other.save(b"key", b"2")
+    assert (set(one.fetch(b"key")), set(other.fetch(b"key"))) == ({b"1"}, {b"2"})
+    one.delete(b"key", b"1")
+    assert (set(one.fetch(b"key")), set(other.fetch(b"key"))) == (set(), {b"2"})
+
+
+@pytest.mark.parametrize("examples", [1, 12])
+def test_as_many_examples_are_tried_as_are_allowed(examples: int) -> None:
+    tried: list[int] = []
+    found = module.hunt(
+        st.integers(), lambda one: bool(tried.append(one)), seeded=0, max_examples=examples, key="", remember=False
+    )
+    assert (found, len(tried)) == (None, examples)
+
+
+@pytest.mark.parametrize(
+    ("ends", "options", "expected"),
+    [
+        (None, {}, (None, False)),
+        ("it", {}, ("it", False)),
+        (clock.OutOfTime(), {}, clock.OutOfTime),
+        ("breaks", {}, ("last", True)),
+        (KeyError("mine"), {}, KeyError),
+        (hypothesis.errors.Unsatisfiable(), {}, hypothesis.errors.Unsatisfiable),
+        (None, {"replay_only": True}, NotSearched),
+        ("it", {"replay_only": True}, ("it", False)),
+    ],
+    ids=repr,
+)
+def test_a_search_ends_by_what_it_found(
+    ends: Any, options: dict[str, Any], expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tried(change: object) -> bool:
+        if isinstance(ends, Exception):
+            raise ends
+        return change != "first"
+
+    def hunt(strategy: Any, breaks: Any, **how: Any) -> object:
+        assert (how["seeded"], how["max_examples"], how["key"]) == (5, 9, "t set")
+        assert (how["remember"], how["replay_only"]) == (True, options.get("replay_only", False))
+        if ends == "breaks":
+            assert [breaks(one) for one in ("first", "second", "last")] == [False, True, True]
+            raise clock.OutOfTime
+        if isinstance(ends, clock.OutOfTime):
+            assert breaks("first") is False
+            raise ends
+        if isinstance(ends, Exception):
+            breaks("first")
+        return ends
+
+    monkeypatch.setattr(module, "hunt", hunt)
+    made: Any = SimpleNamespace(breaks=tried, by_change={1: 1}, task=CLASSIFICATION)
+    settings = Settings(seed=5, **options)
+
+    def search() -> Any:
+        with running(Context(test="t", settings=settings, skip=lambda _: None)):
+            return module._search(made, st.integers(), settings, 9, setting="set", statement="s")
+
+    if isinstance(expected, tuple):
+        found = search()
+        assert (found.mildest, found.early) == expected
+    else:
+        with pytest.raises(expected) as raised:
+            search()
+        if expected is clock.OutOfTime:
+            assert str(raised.value) == "budget: no counterexample in 1 example before the time was up"
+
+
+@pytest.mark.parametrize(
+    ("names", "caveats"),
+    [
+        (("none", "dark"), ["none changed no sample"]),
+        (("none", "idle", "dark"), ["none, idle changed no sample", "2 of 3 examples changed no sample"]),
+        (("dark", "darker"), []),
+        (("none",), None),
+    ],
+)
+def test_changes_without_effect_are_caveats(names: tuple[str, ...], caveats: list[str] | None) -> None:
+    by = {"none": 0.0, "idle": 0.0, "dark": 0.01, "darker": 0.02}
+    strategy = st.sampled_from([Shift(name, 1, Darker(by[name])) for name in names])
+    found = measure_robust_to(Bright(), (X, Y), strategy, at_least=0.5, max_examples=30, cache=False)
+    assert found.details["examples"] == len(names)
+    if caveats is None:
+        assert (str(found.verdict), found.reasons) == ("inconclusive", ("unchanged",))
+    else:
+        assert str(found.verdict) == "passed"
+        said = [one.replace("idle, none", "none, idle") for one in found.caveats if "changed no sample" in one]
+        assert said == caveats
+    assert 0 <= found.cost.seconds < 600
+    assert found.bounds == "above"
+
+
+@pytest.mark.parametrize(("length", "kept"), [(119, 119), (120, 120), (121, 117), (500, 117)])
+def test_the_setting_of_a_long_strategy_is_cut(length: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "strategy_words", lambda _: "x" * length)
+    found = measure_robust_to(Bright(), (X, Y), st.just(darker(0.01)), max_examples=1, cache=False)
+    assert found.setting == "x" * kept + ("..." if length > kept else "")

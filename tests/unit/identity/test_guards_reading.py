@@ -1,0 +1,606 @@
+"""Guards of identities: what cannot be read is refused, and what is read is told apart by all of its parts."""
+
+from __future__ import annotations
+
+import _thread
+import fnmatch
+import functools
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robustest import rng
+from robustest.errors import ConfigError
+from robustest.identity import fingerprint as fingerprints
+from robustest.identity import keys, packages, walk
+from robustest.identity.dependencies import Dependencies, watched
+from robustest.identity.fingerprint import digest
+from robustest.identity.plain import Unhashable, is_plain, simple
+
+# Modules that are not loaded
+
+
+class Finder:
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        raise self.error(name)
+
+
+@pytest.mark.parametrize("error", [ImportError, ValueError, AttributeError])
+def test_a_module_whose_finder_breaks_down_is_not_found(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "meta_path", [Finder(error)])
+    assert walk._unloaded("acme_unknown") is None
+    assert packages._unloaded_file("acme_unknown") is None
+
+
+def test_the_file_of_a_module_is_found_without_loading_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "acme_above").mkdir()
+    for name in ("acme_one.py", "acme_above/__init__.py", "acme_above/inner.py"):
+        (tmp_path / name).write_text("raise RuntimeError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    assert packages._unloaded_file("acme_one") == str(tmp_path / "acme_one.py")
+    assert packages._unloaded_file("acme_above") == str(tmp_path / "acme_above" / "__init__.py")
+    assert packages._unloaded_file("acme_above.inner") is None, "to find it would load what is above"
+    assert packages._unloaded_file("acme_none") is None
+    assert packages._unloaded_file("sys") is None, "it has no file"
+    assert packages._unloaded_file("math.inner") is None, "a module that is no package"
+    assert walk._unloaded("acme_above.inner.deeper").name == "acme_above"  # type: ignore[union-attr]
+    assert set(sys.modules) == before
+    above = types.ModuleType("acme_above")
+    monkeypatch.setitem(sys.modules, "acme_above", above)
+    assert packages._unloaded_file("acme_above.inner") is None
+    above.__path__ = [str(tmp_path / "acme_above")]
+    assert packages._unloaded_file("acme_above.inner") == str(tmp_path / "acme_above" / "inner.py")
+
+
+# Releases
+
+
+class Distribution:
+    def __init__(self, name: str, version: str, record: str | None) -> None:
+        self.metadata, self.version, self.record = {"Name": name}, version, record
+
+    def read_text(self, name: str) -> str | None:
+        return self.record if name == "RECORD" else None
+
+
+def release(monkeypatch: pytest.MonkeyPatch, first: str, named: Any, *every: Distribution) -> str | None:
+    def distribution(name: str) -> Distribution:
+        assert name == first.partition(".")[0]
+        if named is None:
+            raise packages.metadata.PackageNotFoundError(name)
+        found: Distribution = named
+        return found
+
+    monkeypatch.setattr(packages.metadata, "distribution", distribution)
+    monkeypatch.setattr(packages.metadata, "distributions", lambda: iter(every))
+    return packages._release.__wrapped__(first)
+
+
+def test_a_folder_is_of_every_distribution_that_has_it_in_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = (
+        Distribution(name, version, f"{folder}/__init__.py,sha256={name},1\n")
+        for name, version, folder in (("Acme", "1.0", "acme"), ("other", "2.0", "elsewhere"))
+    )
+    part = Distribution("acme-part", "3.0", "elsewhere/a.py,,\nacme/part.py,sha256=x,1\n")
+    near = Distribution("near", "4.0", "acme_near/a.py,,\nnot/acme/b.py,,\nacmes.py,,\n")
+    single = Distribution("single", "5.0", "acme.py,sha256=y,1\n")
+    bare = Distribution("bare", "6.0", None)
+    shown = [None, own, other, part, near, single, bare]
+    assert str(release(monkeypatch, "acme", own, *shown[1:])).startswith("Acme 1.0 ")  # type: ignore[arg-type]
+    # One of its name that does not have the folder is not its owner.
+    for named in (None, other, near, bare):
+        found = str(release(monkeypatch, "acme", named, own, other, part, near, bare)).split("; ")
+        assert [one.rpartition(" ")[0] for one in found] == ["Acme 1.0", "acme-part 3.0"]
+    assert str(release(monkeypatch, "acme.py", None, own, single, near)).startswith("single 5.0 ")
+    assert release(monkeypatch, "acme", None, other, near, single, bare) is None
+    assert release(monkeypatch, "acme", other, other) is None
+
+
+@pytest.mark.parametrize(
+    ("record", "same"),
+    [
+        ("b.py,sha256=2,1\nacme/a.py,sha256=1,1", True),  # in another order
+        ("acme/a.py,sha256=1,1\nb.py,sha256=2,1\n../../bin/acme,sha256=3,1", True),
+        ("acme/a.py,sha256=1,1\nb.py,sha256=2,1\nacme-1.dist-info/INSTALLER,sha256=4,1", True),
+        ("acme/a.py,sha256=1,1\nb.py,sha256=2,1\nacme/__pycache__/a.pyc,,", True),
+        ("acme/a.py,sha256=5,1\nb.py,sha256=2,1", False),
+        ("acme/a.py,sha256=1,1\nb.py,sha256=2,1\nacme/c.py,sha256=6,1", False),
+        ("acme/a.py,sha256=1,1", False),
+    ],
+)
+def test_a_package_without_known_releases_counts_by_the_files_that_it_brings(
+    record: str, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(name: str, text: str) -> str | None:
+        return release(monkeypatch, "acme", Distribution(name, "1.0", text))
+
+    before = "acme/a.py,sha256=1,1\nb.py,sha256=2,1"
+    assert (of("acme", record) == of("acme", before)) is same
+    assert of("NumPy", record) == of("NumPy", before) == "NumPy 1.0"
+
+
+# Plain values
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        *((one, True) for one in (None, 1, "a", (), [], {}, set(), frozenset({1}), [1, ("a", {"b": [2.0]})])),
+        *((one, True) for one in (np.zeros(2), np.float32(1), torch.ones(1), torch.nn.Parameter(torch.ones(1)))),
+        *((one, False) for one in (len, object(), [len], (1, len), {"a": len}, {len: 1}, {len}, types)),
+        (np.array([object()]), False),
+        ({"a": [1, {"b": len}]}, False),
+    ],
+    ids=repr,
+)
+def test_data_alone_is_plain(value: object, plain: bool) -> None:
+    assert is_plain(value) is plain
+
+
+def test_quantised_tensors_differ_by_scale_zero_axis_type_and_numbers() -> None:
+    x = torch.tensor([[0.5, 1.0], [1.5, -2.0]])
+
+    def each(scales: tuple[float, float] = (0.1, 0.2), zeros: tuple[int, int] = (0, 1), axis: int = 0) -> Any:
+        q = torch.quantize_per_channel(torch.zeros(2, 2), torch.tensor(scales), torch.tensor(zeros), axis, torch.qint8)
+        return torch._make_per_channel_quantized_tensor(
+            torch.ones_like(q.int_repr()), q.q_per_channel_scales(), q.q_per_channel_zero_points(), axis
+        )
+
+    def whole(scale: float = 0.1, zero: int = 0, dtype: torch.dtype = torch.qint8, of: Any = x) -> Any:
+        return torch.quantize_per_tensor(of, scale, zero, dtype)
+
+    found = [
+        *(each(), each(scales=(0.1, 0.3)), each(zeros=(0, 2)), each(axis=1)),
+        *(whole(), whole(scale=0.2), whole(zero=1), whole(dtype=torch.qint32), whole(of=-x)),
+    ]
+    digests = [simple(one) for one in found]
+    assert None not in digests
+    assert len(set(digests)) == len(found)
+    assert simple(each()) == digests[0]
+    assert simple(whole()) == digests[4]
+
+
+# Functions and objects
+
+
+def unset(value: Any = None) -> Callable[[], Any]:
+    def read() -> Any:
+        return late
+
+    if value is not None:
+        late = value
+    return read
+
+
+def test_a_variable_of_an_outer_function_that_is_not_set_yet_counts_as_none() -> None:
+    assert digest(unset()) == digest(unset())
+    assert digest(unset()) != digest(unset(1)) != digest(unset(2))
+
+
+class Packed:
+    """Stands for an object of TorchScript's in C++."""
+
+    def __init__(self, name: str, state: Any, *, readable: bool = True) -> None:
+        self.name_, self.state, self.readable = name, state, readable
+
+    def _has_method(self, name: str) -> bool:
+        return name == "__getstate__" and self.readable
+
+    def _type(self) -> Any:
+        return types.SimpleNamespace(name=lambda: self.name_)
+
+    def __getstate__(self) -> Any:
+        return self.state
+
+
+def test_an_object_of_torchscript_counts_by_its_class_and_state_or_is_refused() -> None:
+    def of(*about: Any, **more: Any) -> bytes:
+        return walk._packed(walk.Walk(), Packed(*about, **more), "the model")
+
+    assert of("Linear", [1]) == of("Linear", [1])
+    assert len({of("Linear", [1]), of("Linear", [2]), of("Conv", [1])}) == 3
+    with pytest.raises(Unhashable, match="a Linear, whose state cannot be read"):
+        of("Linear", [1], readable=False)
+
+
+# Reads from a thread without code above it
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_source_file_that_a_thread_looks_at_is_data(bare: bool, tmp_path: Path) -> None:
+    path, by = tmp_path / "data.py", Dependencies()
+    path.touch()
+    with watched(by):
+        import os
+
+        if bare:
+            _thread.start_new_thread(os.stat, (str(path),))
+            until = time.monotonic() + 5
+            while not by.stamps and time.monotonic() < until:
+                time.sleep(0.001)
+        else:
+            thread = threading.Thread(target=os.stat, args=(str(path),))
+            thread.start()
+            thread.join()
+    assert list(by.stamps) == [f"path {path}"]
+
+
+# Surroundings
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("processor : 0\nmodel name\t: Acme Pro : 2\nflags : a\nmodel name : Other\n", "Acme Pro : 2"),
+        ("processor : 0\nthe model name : x\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_processor_is_the_first_that_the_system_names_and_its_instructions(
+    text: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: text if str(path) == "/proc/cpuinfo" else "")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX9")
+    assert keys._processor() == f"{name} AVX9"
+
+
+def test_a_system_that_names_no_processor_has_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(path: Path) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", none)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX9")
+    assert keys._processor() == "AVX9"
+
+
+def test_packages_are_known_by_the_folders_of_their_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b-2.dist-info", "a-1.dist-info", "c-3.egg-info", "d", "e.dist-info.bak"):
+        (tmp_path / "one" / name).mkdir(parents=True)
+    (tmp_path / "two" / "a-1.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "none"), str(tmp_path / "one"), "", str(tmp_path / "two")])
+    (tmp_path / "here" / "f-4.dist-info").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert keys._installed() == ["a-1.dist-info", "b-2.dist-info", "c-3.egg-info", "f-4.dist-info"]
+
+
+def test_a_flag_that_cannot_be_read_is_named_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> object:
+        raise RuntimeError("set by another interface")
+
+    monkeypatch.setattr(keys, "_FLAGS", {"a": lambda: 3, "b": broken, "c": lambda: None})
+    assert keys._surroundings()["flags"] == {"a": "3", "b": "RuntimeError", "c": "None"}
+
+
+def tree(**levels: Any) -> Any:
+    return types.SimpleNamespace(**levels)
+
+
+@pytest.mark.parametrize(
+    ("path", "backends", "value"),
+    [
+        ("cudnn.conv.p", {"cudnn": tree(conv=tree(p="tf32"), p="a"), "p": "b"}, "tf32"),
+        ("cudnn.conv.p", {"cudnn": tree(conv=tree(p="none"), p="a"), "p": "b"}, "a"),
+        ("cudnn.conv.p", {"cudnn": tree(conv=tree(p="none"), p="none"), "p": "b"}, "b"),
+        ("cudnn.conv.p", {"cudnn": tree(conv=tree(p="none"), p="none"), "p": "none"}, "ieee"),
+        ("cuda.matmul.p", {"cuda": tree(matmul=tree(p="none")), "p": "b"}, "b"),  # CUDA itself has none
+        ("p", {"p": "none"}, "ieee"),
+        ("p", {"p": False}, False),
+    ],
+)
+def test_a_precision_of_none_is_that_of_the_level_above(
+    path: str, backends: dict[str, Any], value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "backends", tree(**backends))
+    assert keys._backend(path)() == value
+
+
+# Sources of modules that are not loaded
+
+
+def test_an_unloaded_module_of_a_package_counts_by_its_version_and_one_of_the_user_by_its_text(
+    module: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def of(value: int, release: str | None) -> bytes:
+        (tmp_path / "acme_dependency.py").write_text(f"VALUE = {value}{'0' * value}\n")
+        monkeypatch.setattr(packages, "_home", lambda top, _: release if top == "acme_dependency" else None)
+        return packages.source(module("def late():\n    import acme_dependency"))
+
+    assert of(1, "acme 1.0") == of(2, "acme 1.0") != of(2, "acme 1.1")
+    assert of(1, None) != of(2, None)
+    assert "acme_dependency" not in sys.modules
+
+
+# Simple values
+
+
+def test_simple_values_are_told_apart_by_type_and_by_every_part() -> None:
+    record = np.dtype([("a", "i4"), ("b", "f4")])
+    values: list[Any] = [
+        *(None, ..., NotImplemented, True, False, 0, 1, -1, 255, 0.0, -0.0, 1.0, float("nan"), float("inf")),
+        *(complex(0, 0), complex(0, -0.0), complex(1, 2), complex(2, 1), complex(1, 3)),
+        *("", "1", "a", "\ud800", b"", b"1", b"a", bytearray(), bytearray(b"a")),
+        *(range(3), range(1, 3), range(0, 3, 2), Path("a"), Path("b")),
+        *(torch.float32, torch.float64, torch.device("cpu"), torch.device("meta"), torch.strided, torch.sparse_coo),
+        *(torch.contiguous_format, torch.channels_last, torch.Size([2]), torch.Size([2, 1]), torch.Size([])),
+        *(torch.finfo(torch.float32), torch.finfo(torch.float64), torch.iinfo(torch.int8), torch.iinfo(torch.int16)),
+        *(np.dtype("f4"), np.dtype("f8"), record, np.dtype([("a", "i4"), ("c", "f4")])),
+        *(np.float32(1), np.float64(1), np.int64(1), np.bool_(True)),
+        *(np.array([1, 2]), np.array([2, 1]), np.array([[1, 2]]), np.array([1, 2], "f4"), np.array([], "f4")),
+        *(np.array([(1, 2.0)], record), np.array([(2, 2.0)], record), np.array([(1, 3.0)], record)),
+        *(torch.tensor([1, 2]), torch.tensor([2, 1]), torch.tensor([[1, 2]]), torch.tensor([1.0, 2.0]), torch.ones(0)),
+        *(torch.tensor([1 + 2j]), torch.tensor([1 - 2j]), torch.tensor([1 + 2j]).conj().conj().imag),
+    ]
+    found = [simple(one) for one in values]
+    assert None not in found
+    assert len(set(found)) == len(found)
+    assert [simple(one) for one in values] == found
+    assert simple(torch.tensor([1 + 2j]).conj()) == simple(torch.tensor([1 - 2j]))
+    assert simple(float("nan")) == simple(-float("nan"))
+    padded = np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True))
+    padded.view(np.uint8)[1] = 7  # what pads a record is whatever was in memory
+    assert simple(padded) == simple(np.zeros(2, padded.dtype))
+    assert [simple(one) for one in ([], {}, len, object(), np.array([object()]))] == [None] * 5
+    for unreadable in (torch.ones(1, device="meta"), torch.eye(2).to_sparse()):
+        with pytest.raises(Unhashable, match="whose bytes cannot be read"):
+            simple(unreadable)
+
+
+# Functions that reach further than their code
+
+
+@pytest.mark.parametrize("watched_", [False, True])
+def test_functions_that_read_beyond_the_code_are_refused_and_computed_names_noted(watched_: bool) -> None:
+    one = walk.Walk(watched=watched_)
+    for harmless in (len, print, sorted):
+        walk._seek(one, harmless)
+    assert not one.everything
+    for seeking in walk._SEEKING:
+        one.everything = False
+        walk._seek(one, seeking)
+        assert one.everything
+        walk._seek(one, len)
+        assert one.everything, "what another function does not read does not end it"
+    for beyond in walk._BEYOND:
+        with pytest.raises(Unhashable, match="which reaches beyond the model's code and state"):
+            walk._seek(one, beyond)
+    for file in walk._WATCHABLE:
+        if watched_:
+            walk._seek(one, file)
+        else:
+            with pytest.raises(Unhashable, match="which reaches beyond"):
+                walk._seek(one, file)
+
+
+def test_modules_of_numerical_packages_are_looked_through_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own() -> None:
+        pass
+
+    before = set(packages.replaced_anywhere())
+    for name in ("numpy.acme", "torch.acme", "torch.fx.acme", "torch._acme", "numpyish", "numpyish.acme"):
+        here = type("Here", (), {"method": own, "value": 1, "__module__": name})
+        there = type("There", (), {"method": own, "__module__": "elsewhere"})
+        module = types.ModuleType(name)
+        vars(module).update(function=own, here=here, there=there, value=1, package=np.exp)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "numpy.none", None)  # type: ignore[arg-type] - as an import that is forbidden
+    found = set(packages.replaced_anywhere()) - before
+    assert found == {f"{name}.acme.{at}" for name in ("numpy", "torch") for at in ("function", "here.method")}
+
+
+# Fingerprints of models
+
+
+class Declares(torch.nn.Module):
+    """A model that declares its identity, or raises."""
+
+    def __init__(self, declared: Any) -> None:
+        super().__init__()
+        self.declared = declared
+
+    def robustest_fingerprint(self) -> Any:
+        if isinstance(self.declared, Exception):
+            raise self.declared
+        return self.declared
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ("v1", "weights, settings and code"),
+        (ZeroDivisionError("odd"), "the model could not be looked at: ZeroDivisionError: odd"),
+        (ConfigError("no version yet"), "no version yet"),
+        ("", "robustest_fingerprint"),
+        (3, "robustest_fingerprint"),
+    ],
+)
+def test_an_identity_that_is_declared_counts_or_says_why_not(declared: Any, reason: str) -> None:
+    model = Declares(declared)
+    found = fingerprints.fingerprint(model, model, None)
+    assert (found.digest is not None, found.declared) == (declared == "v1",) * 2
+    assert reason in found.reason
+    other = fingerprints.fingerprint(torch.relu, None, None)
+    assert (other.digest is not None, other.declared) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("made", "example", "own", "found"),
+    [
+        ("graph", True, True, ("graph", "weights and exported graph, since the model could")),
+        ("graph", False, True, (None, "the model could")),
+        ("graph", True, False, (None, "the model could")),
+        (RuntimeError("\n  first\nsecond"), True, True, (None, "and torch.export cannot take its place: first")),
+        (RuntimeError(""), True, True, (None, "and torch.export cannot take its place: RuntimeError")),
+    ],
+)
+def test_a_graph_takes_the_place_of_code_that_cannot_be_read(
+    made: Any, example: bool, own: bool, found: tuple[str | None, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exported(*_: Any) -> str:
+        if isinstance(made, Exception):
+            raise made
+        return str(made)
+
+    monkeypatch.setattr(fingerprints, "_exported", exported)
+    model = Declares(ZeroDivisionError())
+    call = model if own else model.forward
+    got = fingerprints.fingerprint(call, model, None, example=torch.ones(1, 2) if example else None)
+    assert (got.digest, got.declared) == (found[0], False)
+    assert found[1] in got.reason
+    none = fingerprints.fingerprint(model, None, None, example=torch.ones(1, 2))
+    assert none.digest is None
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_a_graph_is_made_of_two_samples_and_counts_with_weights_constants_and_modes(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[torch.Tensor] = []
+    example = torch.arange(3.0 * n).view(n, 3, 1) + 1
+
+    def of(code: str = "c", state: float = 0.0, held: Any = 0.0, *, training: bool = True, how: Any = None) -> str:
+        def exported(module: Any, batch: torch.Tensor, dim: Any) -> Any:
+            batches.append(batch)
+            return types.SimpleNamespace(
+                graph_module=types.SimpleNamespace(code=code),
+                state_dict={"w": torch.tensor(state)},
+                constants={"a": torch.tensor(held), "b": object()},
+            )
+
+        monkeypatch.setattr(fingerprints, "exported", exported)
+        return fingerprints._exported(torch.nn.Identity().train(training), how, example)
+
+    found = [of(), of("d"), of(state=1.0), of(held=1.0), of(training=False), of(how=(0.5, 0.5))]
+    assert len(set(found)) == len(found)
+    assert of() == found[0]
+    for batch in batches:
+        assert torch.equal(batch, torch.stack([example[0], example[0]]))
+        assert batch.is_contiguous()
+
+
+# Sets, operators and objects
+
+
+def one() -> int:
+    return 1
+
+
+def two() -> int:
+    return 2
+
+
+class Held:
+    """An object with a state, or one that cannot be read."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if isinstance(self.value, Exception):
+            raise self.value
+        return super().__reduce_ex__(protocol)
+
+
+def test_a_set_has_no_order_and_its_objects_have_names() -> None:
+    assert digest({one, two, 1, "a"}) == digest({"a", two, 1, one})
+    assert digest({one, two}) != digest({one}) != digest({two})
+    assert digest({one}) != digest(frozenset({one}))
+    assert digest({Held(1)}) == digest({Held(1)}) != digest({Held(2)})
+    with pytest.raises(Unhashable, match="a set of objects, which have no order that lasts"):
+        digest({Held(1), Held(2)})
+    with pytest.raises(Unhashable, match=r"keeps what cannot be read \(odd\)"):
+        digest(Held(ZeroDivisionError("odd")))
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        *((f"{top}.relu", True) for top in ("aten", "prim", "prims", "torchvision")),
+        ("mine.aten", False),
+        ("at.n", False),
+    ],
+)
+def test_operators_of_torch_count_by_its_version_and_others_are_refused(name: str, known: bool) -> None:
+    if known:
+        assert walk._operator_part(name) != walk._operator_part(f"{name}_")
+    else:
+        with pytest.raises(Unhashable, match="an operator of one's own"):
+            walk._operator_part(name)
+
+
+def test_a_cache_of_a_package_may_hold_answers_and_one_of_the_user_may_not() -> None:
+    @functools.lru_cache
+    def mine(value: int) -> int:
+        return value
+
+    fnmatch.fnmatch("a", "a*")  # which compiles its pattern, and keeps it
+    assert fnmatch._compile_pattern.cache_info().currsize
+    assert digest(fnmatch._compile_pattern, recheck=False)
+    assert digest(mine, recheck=False)
+    mine(1)
+    assert digest(mine, recheck=True)
+    with pytest.raises(Unhashable, match="a cache that holds answers already"):
+        digest(mine, recheck=False)
+
+
+class Tagged(torch.Tensor):
+    """A tensor of another class."""
+
+
+def test_a_tensor_of_another_class_counts_by_its_class_and_its_numbers() -> None:
+    values = [torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]), torch.ones(0)]
+    found = [digest(value) for value in values] + [digest(value.as_subclass(Tagged)) for value in values]
+    assert len(set(found)) == len(found)
+    assert digest(values[0].clone().as_subclass(Tagged)) == found[3]
+    odd = torch.ones(4)[::2][:1]  # one element with a stride of two
+    assert digest(odd) == digest(torch.ones(1))
+
+
+# Code
+
+
+def same(x: int) -> int:
+    return x + 1
+
+
+def around() -> Callable[[int], int]:
+    def same(x: int) -> int:
+        """Add one."""
+        return x + 1
+
+    return same
+
+
+def test_a_function_inside_another_with_a_docstring_is_the_same_code() -> None:
+    assert walk._code(same.__code__).text == walk._code(around().__code__).text  # type: ignore[attr-defined]
+    assert walk._code(same.__code__).text != walk._code(one.__code__).text
+
+
+def test_code_of_robustest_is_what_lies_in_its_own_folder() -> None:
+    folder = Path(rng.__file__).parent
+    assert str(folder.resolve()) == packages._OWN
+    for file, own in ((rng.__file__, True), (packages.__file__, True), (folder.parent / "conftest.py", False)):
+        assert str(packages.home("robustest.a", str(file))).startswith("robustest ") is own
+    digits = packages.own_code.__wrapped__()
+    assert len(digits) == 64
+    assert packages.own_code() == digits
