@@ -20,6 +20,8 @@ from robustest.decisions.drop import AboveChanceRule, DropRule, doubt_of_start
 from robustest.decisions.mean import DrawsRule
 from robustest.decisions.mean_iou import bootstrap_interval
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, approximate, generator
+from robustest.decisions.share import anytime_share_interval, evidence, settle_share
+from robustest.decisions.strata import STRATUM, StrataRule
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.02)
 POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.02)
@@ -52,6 +54,73 @@ def test_an_interval_by_bets_stays_in_range(n: int) -> None:
     for value in (1.0, -1.0, 0.3, 1, -1):
         low, high = betting_interval(np.full(4, value), n, 0.05)
         assert -1 <= low <= high <= 1
+
+
+# Shares
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_share_is_settled_at_its_level_exactly(above: bool) -> None:
+    """An alpha whose logarithm is the evidence to the last bit is reached, and the next one below is not."""
+    found = 0
+    for run in range(20, 60):
+        held = np.full(run, above)
+        right, wrong = (run, 0) if above else (0, run)
+        reached = float(evidence(right, wrong, 200, 99 if above else 100, above=above))
+        level = float(np.exp(-reached))
+        exact = [one for one in (np.nextafter(level, 0), level, np.nextafter(level, 1)) if -np.log(one) == reached]
+        for alpha in exact[-1:]:
+            found += 1
+            alphas = {"pass_alpha": 1e-300, "fail_alpha": 1e-300, "pass_alpha" if above else "fail_alpha": alpha}
+            settled = settle_share(held, 200, 100, **alphas)
+            assert settled is not None
+            assert (settled.verdict, settled.after, settled.certain) == (P if above else F, run, False)
+    assert found > 5
+
+
+def test_before_the_first_sample_a_set_may_have_any_share() -> None:
+    nothing = np.zeros(0, dtype=bool)
+    for n in (1, 7, 200):
+        assert anytime_share_interval(nothing, n, 0.05, None) == (0.0, 1.0)
+        assert anytime_share_interval(nothing, n, 0.05, EarlyVerdict(P, 0, True, 0.05)) == (0.0, 1.0)
+
+
+# Strata
+
+
+class Measured(Rule):
+    """A rule that is settled, and decided, as it is told, and cannot decide on a part."""
+
+    def __init__(self, settled: EarlyVerdict | None, verdict: Verdict) -> None:
+        self.settled, self.verdict = settled, verdict
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        return self.settled
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        return Decision(verdict=self.verdict, rule="whole", estimate=None, interval=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("early", [None, EarlyVerdict(P, 9, False, 0.05)])
+@pytest.mark.parametrize("settled", [None, EarlyVerdict(P, 9, False, 0.05), EarlyVerdict(F, 9, False, 0.05)])
+@pytest.mark.parametrize("verdict", [P, F, Q])
+@pytest.mark.parametrize("read", [90, 120])
+def test_strata_are_named_as_too_few_where_only_they_keep_a_claim_open(
+    early: EarlyVerdict | None, settled: EarlyVerdict | None, verdict: Verdict, read: int
+) -> None:
+    rule = StrataRule(whole=Measured(settled, verdict), nouns=("object", "objects"), gates=True, alpha=0.05)
+    columns = {"held": np.arange(read) % 10 > 2, STRATUM: 1 + np.arange(read) % 2, "id": np.arange(read)}
+    found = rule.decide(columns, 500, early)
+    assert found.verdict is verdict
+    named = verdict is Q and early is None and read < 100 and settled is not None and settled.verdict is P
+    assert ("too few to judge" in found.rule) is named
+    assert [one.n for one in found.strata] == [read // 2] * 2
+    for one in found.strata:  # without a rule for a part, the share that holds
+        held = columns["held"][columns[STRATUM] == int(one.name[0])]
+        assert one.value == held.mean()
+        assert not one.beyond
+    scored = rule.decide({**columns, "score": np.full(read, 0.25)}, 500, early)
+    assert [one.value for one in scored.strata] == [0.25, 0.25]
 
 
 # Selections by a score
