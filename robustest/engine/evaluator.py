@@ -285,7 +285,7 @@ class Evaluator:
 
     def _cast(self, x: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
-            return self._ask(x)
+            return self.model.unmasked(self._ask(x))
 
     def called(self, function: Callable[[], _T]) -> _T:
         """Return what a function returns that calls the model itself."""
@@ -308,13 +308,14 @@ class Evaluator:
                 x = x.contiguous(memory_format=torch.channels_last)
             logits = self._ask(x)
             each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
-            values = [one.objective(one.check(out), one.part) for one, out in zip(requests, each, strict=True)]
+            checked = [one.check(out) for one, out in zip(requests, each, strict=True)]
+            values = [one.objective(out, one.part) for one, out in zip(requests, checked, strict=True)]
             # Weights behind a plain callable may ask for gradients where the input gets none.
             climbed = [value for value in values if value.requires_grad]
             found: Sequence[Tensor | None] = [None] * len(points)
             if climbed:  # of their sum, without a node of the graph for it
                 found = torch.autograd.grad(climbed, points, [*map(torch.ones_like, climbed)], allow_unused=True)
-        return [(out.detach(), gradient) for out, gradient in zip(each, found, strict=True)]
+        return [(out.detach(), gradient) for out, gradient in zip(checked, found, strict=True)]
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return outputs of inputs x (b, *S) in one pass in float32 without gradients, neither counted nor checked."""
@@ -416,12 +417,12 @@ class Evaluator:
     def _ask(self, x: Tensor) -> Tensor:
         try:
             if self.classes and not self._writes:
-                return self.model(x)
+                return self.model.answer(x)
             # Some models write on their inputs, and neither samples nor leaves of a graph may be changed: give a
             # clone until it is known that this model does not.
             own = x.clone()
             before = own._version
-            logits = self.model(own)
+            logits = self.model.answer(own)
             self._writes = self._writes or own._version != before
             return logits
         except RobustestError:
@@ -439,7 +440,10 @@ class Evaluator:
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:
         self._shaped(logits, part)
-        self._suspect(logits.detach().sum())
+        # A finite sum, in the usual case, says that no class is masked, too.
+        if not devices.on_host(self.device) or not math.isfinite(logits.detach().sum().item()):
+            logits = self.model.unmasked(logits)
+            self._suspect(logits.detach().sum())
         return logits
 
     def _shaped(self, logits: Tensor, part: slice) -> Tensor:

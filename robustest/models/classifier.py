@@ -165,11 +165,15 @@ class Classifier:
     decode: Callable[[Tensor], Any] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return (B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
+        """Return (B, K) float32 logits of a batch (B, *S) of floats inside the bounds, see `unmasked`.
 
         Raises:
             ModelError: the output has no logits.
         """
+        return self.unmasked(self.answer(x))
+
+    def answer(self, x: Tensor) -> Tensor:
+        """Return (B, K) float32 logits as the model gives them, -inf for classes that it masks; as `__call__` else."""
         if self.decode is not None:
             return logits_of(self.ask(x)).float().to(x.device)
         if self.whole:  # token ids: a float would be refused by an embedding
@@ -188,11 +192,14 @@ class Classifier:
             shape = (1, -1, *[1] * (x.ndim - 2))
             x = (x - mean.view(shape)) / std.view(shape)
         # float32 for every model, also of half precision; a model on two devices answers on the other one.
-        logits = logits_of(self.call(x)).float().to(x.device)
-        if logits.ndim != 2:
+        return logits_of(self.call(x)).float().to(x.device)
+
+    def unmasked(self, logits: Tensor) -> Tensor:
+        """Return logits (B, K) with numbers for classes that are masked by -inf; other outputs as they are."""
+        if logits.ndim != 2 or self.decode is not None:
             return logits
-        # Classes that the model masks by -inf are never predicted. Losses need a number: far below the sample's other
-        # logits, and without a gradient. A sample whose classes are all masked stays infinite, and is refused.
+        # Masked classes are never predicted. Losses need a number: far below the sample's other logits, and without a
+        # gradient. A sample whose classes are all masked stays infinite, and is refused.
         masked = torch.isneginf(logits)
         if devices.on_host(logits) and not bool(masked.any()):
             return logits  # the usual case: two operations and a node of the graph less

@@ -367,9 +367,9 @@ def run_lines(entries: Iterable[tuple[ClaimId, HistoryEntry]]) -> tuple[bytes, b
     digests = sorted({digest for one in rows for digest in (one.model, one.data)})
     each, found = [], []
     for one in rows:
-        if one.left_low is None and one.left_high is None:
+        if one.left_low is None:
             ends = _ONE
-        elif None not in (one.left_low, one.left_high) and one.low == 0 and one.high == one.left_high:
+        elif one.low == 0 and one.high == one.left_high:
             ends = _FROM_ZERO
         else:
             ends = _BOTH

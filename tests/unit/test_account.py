@@ -316,3 +316,16 @@ def test_paths_of_pictures_are_made_relative_to_another_folder(tmp_path: Path) -
     assert moved.results[1:] == one.results[1:]
     assert one.with_pictures_from(lambda _: tmp_path, tmp_path).results[0].result is shown
     assert PHASES[0] == "collect"
+
+
+def test_a_picture_on_another_drive_keeps_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def apart(*_: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr("os.path.relpath", apart)
+    shown = Counterexample(index=0, label=0, clean=0, predicted=1, image="p.png")
+    made = replace(RESULT, counterexamples=(shown,), details={"pictures": [{"image": "q.png"}, {"image": 3}, "r"]})
+    (row,) = account(Row("t", made)).with_pictures_from(lambda _: Path("/a"), Path("/b")).results
+    assert row.result is not None
+    assert row.result.counterexamples[0].image == "p.png"
+    assert row.result.details["pictures"] == [{"image": "q.png"}, {"image": 3}, "r"]

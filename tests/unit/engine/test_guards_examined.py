@@ -118,21 +118,22 @@ EDITS, COLUMNS = Edits(2, alphabet="xyz"), Columns({0: Within(-0.1, 0.2)}, max_c
             [False] * N,
         ),
         (Snr(20.0), {"some_equal": True, "suspected": True, "labels_alone": True}, 38 + 32, True, [False] * N),
-        # Texts are always examined, if they can be: beside a longer one, by twice 32 random inputs, and by tables.
-        (EDITS, {}, 1, False, False),
-        (EDITS, {"suspected": True}, 1 + 64 + 48, [False] * N, [False] * N),
-        (EDITS, {"examinable": True}, 1 + 64 + 48, [False] * N, [False] * N),
+        # Texts are always examined, if they can be: beside a longer one (so is an edited text, which is passed
+        # alone, too), by twice 32 random inputs, and by tables.
+        (EDITS, {}, 3, False, False),
+        (EDITS, {"suspected": True}, 3 + 64 + 48, [False] * N, [False] * N),
+        (EDITS, {"examinable": True}, 3 + 64 + 48, [False] * N, [False] * N),
         (
             EDITS,
             {"examinable": True, "values_of_draws": [[1], [1, 1], [2, 1], []], "labels_alone": True},
-            1 + 64 + 48,
+            3 + 64 + 48,
             [True, True, False, False],
             [True, False, False, False],
         ),
-        (EDITS, {"examinable": True, "unrelated": True}, 1 + 64 + 48, True, [False] * N),
-        (EDITS, {"suspected": True, "labels_alone": True, "unrelated": True}, 113, True, [False] * N),
-        (EDITS, {"some_equal": True, "labels_alone": True}, 1, False, False),
-        (STILL, {"suspected": True, "examinable": True, "labels_alone": True}, 1, False, False),
+        (EDITS, {"examinable": True, "unrelated": True}, 3 + 64 + 48, True, [False] * N),
+        (EDITS, {"suspected": True, "labels_alone": True, "unrelated": True}, 115, True, [False] * N),
+        (EDITS, {"some_equal": True, "labels_alone": True}, 3, False, False),
+        (STILL, {"suspected": True, "examinable": True, "labels_alone": True}, 3, False, False),
     ],
 )
 def test_scores_are_examined_where_a_claim_may_rest_on_them(

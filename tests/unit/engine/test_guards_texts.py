@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from robustest import Append, Edits, Linf, ModelError, MultiLabel, as_classifier
 from robustest.data.strings import Strings
 from robustest.engine import answer_checks, cascade
 from robustest.engine.answer_checks import _beside_longer, _near_texts, check_forward, probe_history
-from robustest.engine.cascade import labels_alone, unrelated, values_of_draws
+from robustest.engine.cascade import interaction, labels_alone, unrelated, values_of_draws
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.planted import draws
@@ -89,6 +90,22 @@ def test_padding_that_is_read_is_counted_and_a_model_made_for_shorter_texts_is_l
     evaluator = evaluator_of(scores_model(Short(coding, lambda text, most: 2.0)))
     check_forward(evaluator, texts_of(["some text", "another", "and a longer one"], coding), (), first_of_all=False)
     assert evaluator.health.counts("batch_dependence") == (0, 3)
+
+
+def test_edited_texts_are_passed_beside_longer_ones_too() -> None:
+    """Of a model that reads padding behind an x alone, which no sample has; four samples are edited."""
+    coding, threat = Strings("str"), Append(1, "x")
+    texts = ["ab", "cd", "ef", "gh", "ij"]
+    for radius, failed in ((1, 4), (0, 0)):
+        reader = Reader(coding, lambda text, most: 2.0 + (text[-1] == "x") * (most - len(text)))
+        chunk = texts_of(texts, coding)
+        chunk = Chunk(chunk.ids, coding.padded(chunk.x, 2), chunk.y, chunk.key, chunk.bounds, coding)
+        evaluator = evaluator_of(scores_model(reader))
+        check_forward(evaluator, chunk, (), first_of_all=False, threat=threat if radius else None)
+        assert evaluator.health.counts("batch_dependence")[1] == 5
+        # A draw may change nothing.
+        assert (evaluator.health.counts("batch_dependence")[0] > 0) is (failed > 0)
+        assert evaluator.health.counts("batch_dependence")[0] <= failed
 
 
 @pytest.mark.parametrize("coded", [True, False])
@@ -314,6 +331,37 @@ def test_texts_are_examined_for_scores_that_do_not_add_up(
     assert not unrelated(evaluator, chunk.rows(torch.zeros(0, dtype=torch.int64)), two)
     assert not unrelated(evaluator_of(scores_model(lambda x: x), task=MultiLabel()), chunk, two)
     assert rows == [8, 3]
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 7, 8, 9, 30])
+def test_tables_are_of_two_edits_in_the_two_halves(length: int) -> None:
+    """Text by text and table by table: one of two edits in the first half, then one of two in the second."""
+    coding, threat = Strings("str"), Edits(2, alphabet="xyz")
+    draw = np.random.default_rng(length)
+    texts = ["".join(draw.choice(list("abcdefgh"), length)) for _ in range(3)]
+    reader = Reader(coding, lambda text, most: float(len(text) + 0.1 * text.count("x")))
+    chunk = texts_of(texts, coding)
+    chunk = Chunk(chunk.ids, coding.padded(chunk.x, 2), chunk.y, chunk.key, chunk.bounds)
+    interaction(evaluator_of(scores_model(reader)), chunk, threat)
+    asked = [text for batch in reader.batches for text in batch]
+    expected: list[list[str]] = [[], [], [], []]
+    for row in range(3):
+        for number in range(12):
+            region = threat.region(chunk.x[row : row + 1], chunk.bounds)
+            z = threat.origin(region)
+            key = rng.fold(rng.fold(chunk.key[row : row + 1], torch.tensor([number])), "tables")
+            u = rng.uniform(key, (6,)).double()[0].tolist()
+            half = (int(threat.places(z, region)) - 1) // 2
+            first, second = torch.tensor([int(u[0] * half)]), half + 2 + int(u[3] * max(1, half - 3))
+            for one, other in itertools.product((1, 2), (4, 5)):
+                choice = torch.tensor([int(u[one] * int(threat.choices(z, first, region)))])
+                a = threat.moved(z, first, choice, region)
+                grown = int((a >= 0).sum()) - int((z >= 0).sum())
+                place = torch.tensor([min(second + grown, int(threat.places(a, region)) - 1)])
+                choice = torch.tensor([int(u[other] * int(threat.choices(a, place, region)))])
+                made = threat.moved(a, place, choice, region)
+                expected[2 * (one - 1) + other - 4].append(coding.decode(made)[0])
+    assert asked == [text for part in expected for text in part]
 
 
 def test_errors_of_other_kinds_are_not_let_off() -> None:

@@ -604,3 +604,76 @@ def test_code_of_robustest_is_what_lies_in_its_own_folder() -> None:
     digits = packages.own_code.__wrapped__()
     assert len(digits) == 64
     assert packages.own_code() == digits
+
+
+# TorchScript, by stand-ins: a graph with blocks, and the modules in it
+
+
+class Step:
+    """One step of a graph, with its attributes and its blocks."""
+
+    def __init__(self, kind: str, *, blocks: Any = (), **attributes: Any) -> None:
+        self.kind_, self.blocks_, self.attributes = kind, blocks, attributes
+
+    def kind(self) -> str:
+        return self.kind_
+
+    def blocks(self) -> list[Any]:
+        return [Graph(*steps) for steps in self.blocks_]
+
+    def attributeNames(self) -> list[str]:  # noqa: N802 - as torch has it
+        return list(self.attributes)
+
+    def kindOf(self, name: str) -> str:  # noqa: N802
+        held = self.attributes[name]
+        return "t" if isinstance(held, torch.Tensor) else "ts" if isinstance(held, list) else "s"
+
+    def t(self, name: str) -> Any:
+        return self.attributes[name]
+
+    ts = s = t
+
+
+class Graph:
+    def __init__(self, *steps: Step, text: str = "graph") -> None:
+        self.steps, self.text = steps, text
+
+    def nodes(self) -> tuple[Step, ...]:
+        return self.steps
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def scripted(*steps: Step, text: str = "graph") -> bytes:
+    return walk._script_text(walk.Walk(), types.SimpleNamespace(inlined_graph=Graph(*steps, text=text)), "the model")
+
+
+def test_a_graph_counts_by_its_text_and_constants_at_any_depth() -> None:
+    ones, twos = torch.ones(2), torch.ones(2) * 2
+
+    def nested(value: torch.Tensor) -> Step:
+        return Step(
+            "prim::If", blocks=[[Step("a")], [Step("prim::If", blocks=[[Step("prim::Constant", value=value)]])]]
+        )
+
+    found = [
+        *(scripted(), scripted(text="other"), scripted(Step("prim::Constant", value=ones))),
+        *(scripted(Step("prim::Constant", value=twos)), scripted(nested(twos)) + b"nested"),
+        scripted(Step("prim::Constant", value=[ones, twos])),
+    ]
+    assert len(set(found)) == len(found)
+    assert scripted(nested(ones)) == scripted(Step("prim::Constant", value=ones)) != scripted(nested(twos))
+    assert scripted(Step("prim::Constant", value="in the text")) == scripted()
+    # Files, callers and numbers of classes are of one process.
+    for place in (" # a.py:3:4", ", scope: A::b", ".___torch_mangle_3."):
+        assert scripted(text=f"x{place}") == scripted(text=f"x{'.' if 'mangle' in place else ''}")
+    assert scripted(text="x # a.py:3:4 + 1") != scripted(text="x + 1")
+
+
+@pytest.mark.parametrize("kind", ["prim::CallMethod", "prim::PythonOp", "^"])
+@pytest.mark.parametrize("deep", [True, False])
+def test_what_a_graph_does_not_show_has_no_identity(kind: str, deep: bool) -> None:
+    step = Step("prim::If", blocks=[[Step(kind)]]) if deep else Step(kind)
+    with pytest.raises(Unhashable, match="calls what TorchScript does not show"):
+        scripted(Step("a"), step)

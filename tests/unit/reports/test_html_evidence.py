@@ -107,6 +107,7 @@ def test_the_difference_has_a_scale_in_input_units(page_of: Any, pictured: Any, 
     page = page_of(pictured(drawn))
     assert not page.missing("\N{MINUS SIGN}0.031 0 +0.031")
     assert "the difference, at most 0.031, amplified" in page.all("img")[0]["alt"]
+    assert len(page.all("div", class_="change")) == 1, "with a scale of greys, which waveforms have not"
     assert page_of(pictured(png)).missing("\N{MINUS SIGN}0.031 0 +0.031"), "a picture without a scale is given none"
 
 
@@ -120,6 +121,7 @@ def heard(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("inline", [True, False])
 def test_sounds_of_waveforms_can_be_played(page_of: Any, pictured: Any, tmp_path: Path, inline: bool) -> None:
     page = page_of(pictured(heard(tmp_path)), inline=inline)
+    assert [len(page.all("div", class_=name)) for name in ("change amplitude", "change")] == [1, 0]
     sounds = page.all("audio")
     assert [(one["aria-label"], "controls" in one) for one in sounds] == [("clean", True), ("adversarial", True)]
     for one, name in zip(sounds, ("one-clean.wav", "one-changed.wav"), strict=True):

@@ -14,9 +14,9 @@ from robustest import ConfigError, Linf, Settings
 from robustest.claims.datasets import Predicting
 from robustest.data import Waveforms, as_samples
 from robustest.decisions import ShareRule
-from robustest.models import as_classifier
-from robustest.run.plan import Options, Setup, apply, terms_of
-from robustest.tasks import CLASSIFICATION, Segmentation
+from robustest.models import Needs, as_classifier
+from robustest.run.plan import Options, Setup, adapt_detector, apply, terms_of
+from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Segmentation
 from robustest.threats import Append, Columns, Edits, Spatial, Within
 
 
@@ -171,3 +171,34 @@ def test_terms_of_a_number_that_no_test_claims_share_nothing() -> None:
     assert one.terms.fail_alpha == pytest.approx(0.02 / 50)
     assert one.unpictured().settings == replace(one.settings, pictures=None)
     assert one.but(seed=3).settings.seed == 3
+
+
+class Adapter:
+    """Rows of a detector, with or without a gradient."""
+
+    def __init__(self, *, gradient: bool) -> None:
+        self.gradient, self.checked = gradient, []  # type: ignore[var-annotated]
+
+    def check(self, call: Any, confidence: float) -> None:
+        self.checked.append(confidence)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+@pytest.mark.parametrize("recipe", ["a:b", None])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_detector_is_adapted_with_its_recipe(gradient: bool, recipe: Any, own: bool) -> None:
+    adapter = Adapter(gradient=gradient)
+    task: Any = SimpleNamespace(adapter=adapter, confidence=0.25)
+    model = replace(as_classifier(Net()), recipe=recipe)
+    if not own:
+        model = replace(model, call=lambda x: x)
+    made = adapt_detector(model, task)
+    assert adapter.checked == [0.25]
+    assert made.gives is (model.gives if gradient else Needs.SCORES)
+    assert (made.module is made.call) is own
+    if own:
+        assert isinstance(made.module, AdaptedModule)
+        assert (made.recipe is None) is (recipe is None)
+    else:
+        assert isinstance(made.call, AdaptedCall)
+        assert made.module is model.module

@@ -19,7 +19,7 @@ from robustest.decisions import ShareRule, Terms
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.identity.fingerprint import Fingerprint
-from robustest.run.comparison import _apart, measured_by
+from robustest.run.comparison import Comparison, _apart, measured_by
 from robustest.run.evidence import Observation, Tally
 from robustest.run.memory import Memory, Notes
 from robustest.run.plan import Plan
@@ -505,3 +505,51 @@ def test_what_two_answers_begin_with_is_common() -> None:
     assert one.common(Notes((b"a", b"b"), 2)) == Notes((b"a", b"b"), 2)
     assert one.common(Notes((b"a",), 1)) == Notes((b"a",), 1)
     assert one.digest(2) == Notes((b"a", b"b"), 2).digest() != one.digest()
+
+
+class Compared:
+    """Stands for a rule of outcomes: what it finds, and the columns that it is asked about."""
+
+    tolerance, share_before, groups, parts = 0.1, np.float64(0.75), (), ()
+
+    def __init__(self, better: bool = False) -> None:
+        self.better, self.asked = better, []  # type: ignore[var-annotated]
+
+    def compare(self, columns: Any) -> Any:
+        self.asked.append(sorted(columns))
+        return SimpleNamespace(better=self.better, gained=2, lost=1, details=lambda: {"lost": 1})
+
+
+@pytest.mark.parametrize("better", [True, False])
+@pytest.mark.parametrize(("n", "data"), [(4, "d"), (4, "other"), (3, "d"), (3, "other")])
+def test_a_result_says_what_it_was_compared_with(better: bool, n: int, data: str) -> None:
+    rule: Any = Compared(better)
+    comparison = Comparison(rule=rule, file=Path("b.json"), key="k", entry=entry(data="d"))
+    columns = {"held": np.ones(n, dtype=bool)}
+    evidence: Any = SimpleNamespace(columns=columns, ids=np.arange(n), data=data, whole=n == 4, beside=None)
+    if n == 4 and data == "other":
+        with pytest.raises(StoreError, match=r"the baseline b\.json was made of but these are different ones"):
+            comparison.details_of(evidence)
+        return
+    about, notes = comparison.details_of(evidence)
+    common = {"tolerance": 0.1, "file": "b.json", "key": "k"}
+    if n == 3:  # some samples were not measured
+        assert (about, notes, rule.asked) == (common, (), [])
+        return
+    one = entry()
+    assert about == {**common, "lost": 1, "accuracy": 0.75, "date": one.date, "commit": one.commit}
+    assert type(about["accuracy"]) is float
+    assert rule.asked == [["held", "id"]] * 2
+    assert len(notes) == better
+    assert all(note.startswith("better than the baseline: 2 gained, 1 lost. Hold what was won: ") for note in notes)
+
+
+def test_a_result_of_another_model_names_it_and_pairs_what_both_measured() -> None:
+    other: Any = SimpleNamespace(model=SimpleNamespace(call=Bright()))
+    comparison = Comparison(rule=Compared(), other=other)  # type: ignore[arg-type]
+    evidence: Any = SimpleNamespace(columns={}, ids=np.arange(0), data="d", whole=True, beside=None)
+    assert comparison.details_of(evidence) == ({"tolerance": 0.1, "model": "Bright"}, ())
+    evidence.beside = SimpleNamespace(model="ab" * 20, outcomes=None)
+    assert comparison.details_of(evidence)[0]["model"] == "Bright abababababab"
+    other.model.call = keep
+    assert comparison.details_of(evidence)[0]["model"] == "keep abababababab"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ConfigError, Settings, labels_model, scores_model
+from robustest import ConfigError, ModelError, Settings, labels_model, scores_model
 from robustest.attacks import as_attack
 from robustest.claims.datasets import Predicting
 from robustest.claims.robustness.attacking import Attacking
@@ -407,3 +407,57 @@ def test_a_model_that_costs_is_asked_little_and_its_answer_is_not_asked_for_agai
         assert plans == [((4, 1),), asked]
         assert (one.job().answered is not None) is costs
         assert bool((one.evaluator.model.ask(X[:1]) == 0).all()) is costs
+
+
+@pytest.mark.parametrize(
+    ("precision", "errors", "raised"),
+    [("alone", 0, False), ("alone", 1, False), ("alone", 2, True), ("", 1, True), ("first", 1, True)],
+)
+def test_what_has_no_gradient_in_bfloat16_is_measured_anew_in_float32(
+    precision: Any, errors: int, raised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    notes: list[str] = []
+
+    def look(evaluator: Any, chunk: Any) -> Observation:
+        seen.append(evaluator.low_precision)
+        evaluator.health.count("weak_attack", failed=1, tried=1)
+        if len(seen) <= errors:
+            raise ModelError("not finite")
+        return Observation({"held": torch.ones(6, dtype=torch.bool)}, [])
+
+    one = units(look=look)
+    with one.open(Settings(device="cpu")):
+        chunk, evaluator = one.load(torch.arange(6)), one.evaluator
+        one.look = Predicting()
+        one.measure(chunk, first=True)
+        one.look = look
+        monkeypatch.setattr(evaluator, "note", notes.append)
+        evaluator.low_precision, before = precision, evaluator.health.counts("weak_attack")[1]
+        if raised:
+            with pytest.raises(ModelError, match="not finite"):
+                one._looked(evaluator, chunk, first=True)
+        else:
+            one._looked(evaluator, chunk, first=True)
+            assert evaluator.health.counts("weak_attack")[1] == before + 1, "nothing of what was not finite counts"
+    anew = precision == "alone" and errors > 0
+    assert seen == [precision, *([""] if anew else [])]
+    assert len(notes) == anew
+
+
+def test_a_graph_is_made_of_the_first_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples: list[Any] = []
+
+    def fingerprint(*_: Any, example: Any = None) -> Fingerprint:
+        examples.append(example)
+        return Fingerprint(None if example is None else "graph", "")
+
+    monkeypatch.setattr(module, "fingerprint", fingerprint)
+    one = units()
+    assert one.fingerprint(Settings(device="cpu"), exported=True).digest == "graph"
+    assert examples[0] is None
+    assert torch.equal(examples[1], X[:1])
+    assert len(examples) == 2
+    decoding = replace(one, model=replace(one.model, decode=lambda x: x))
+    assert decoding.fingerprint(Settings(device="cpu"), exported=True).digest is None
+    assert examples[2:] == [None]

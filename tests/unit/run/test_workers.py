@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustest import ConfigError, DataError, DeviceError, Settings, clock
+from robustest import ConfigError, DataError, DeviceError, Settings, UnknownNameError, clock
 from robustest.run import workers
 from robustest.run.evidence import Observation, Tally
 from robustest.run.workers import RETRIES, InProcess, Processes, Station, Work, engine_for, threads_of, versions
@@ -210,3 +211,53 @@ def test_a_worker_reads_a_job_once_and_begins_again_with_another(monkeypatch: py
     runs = [(1, b"a", 5), (1, b"a", 6), (2, b"b", 7), (1, b"a", 8)]
     assert [workers._run(number, job, "cpu", task) for number, job, task in runs] == ["a 5", "a 6", "b 7", "a 8"]
     assert begun == ["a on cpu", "b on cpu", "a on cpu"]
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "names", "places"),
+    [
+        ("cpu", None, [], [("cpu", None)]),
+        ("cpu", 3, [], [("cpu", None)] * 3),
+        ("cuda:1", 2, ["0", "1"], [("cuda:1", None)] * 2),
+        ("cuda:all", None, ["4", "5", "6", "7"], [("cuda:0", "4"), ("cuda:0", "5"), ("cuda:0", "6")]),
+        ("cuda:all", 2, ["4", "5", "6"], [("cuda:0", "4"), ("cuda:0", "5")]),
+        ("cuda:all", 4, ["4", "5", "6"], [("cuda:0", "4"), ("cuda:0", "5"), ("cuda:0", "6"), ("cuda:0", "4")]),
+        ("xpu:all", None, [], [("xpu:0", None), ("xpu:1", None), ("xpu:2", None)]),
+        ("xpu:all", 4, [], [("xpu:0", None), ("xpu:1", None), ("xpu:2", None), ("xpu:0", None)]),
+    ],
+)
+def test_a_worker_has_its_device_in_turn(
+    device: str, wanted: int | None, names: list[str], places: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = device.partition(":")[0]
+    monkeypatch.setattr(workers.devices, "resolve", lambda *_: torch.device(kind))
+    monkeypatch.setattr(workers.devices, "count", lambda _: 3)
+    monkeypatch.setattr(workers.devices, "shared_out", lambda _: names)
+    monkeypatch.setattr(workers.devices, "hardware", lambda _: "hardware")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    made = Processes.of(SimpleNamespace(device=device, workers=wanted))  # type: ignore[arg-type]
+    assert [(one.device, one.visible) for one in made._workers] == places
+    assert {one.threads for one in made._workers} == {8 // len(places)}
+    assert (made.kind, made.remote, InProcess.remote, InProcess().kind) == ("hardware", True, False, "")
+
+
+@pytest.mark.parametrize("visible", [None, "3"])
+def test_a_worker_sees_its_device_alone(visible: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setenv(workers.devices.VISIBLE, "before")
+    workers._begin(visible, 2)
+    assert (os.environ[workers.devices.VISIBLE], threads) == (visible or "before", [2])
+
+
+def test_an_engine_of_a_pack_that_is_missing_names_the_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> Any:
+        raise UnknownNameError("no such engine.")
+
+    monkeypatch.setattr(workers, "_open", {})
+    monkeypatch.setattr(workers.extensions, "made", none)
+    for name, words in (("ray", "It comes with a pack: pip install robustest-ray"), ("rey", "^no such engine.$")):
+        with pytest.raises(UnknownNameError, match=words):
+            workers.engine_for(Settings(engine=name))
+    with pytest.raises(ConfigError, match="parts can be sent to worker processes"):
+        workers.pickle_job(lambda: None)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -572,4 +573,64 @@ def test_what_is_odd_is_quoted_in_part(tmp_path: Path) -> None:
         history.add(tmp_path, {})
     file.write_text(whole.replace('"74c01ce2",["","abc"]', f'"{"y" * 290}",["","abc"]'))
     with pytest.raises(StoreError, match=r"Expected the list y{20} of claims"):
+        history.read(tmp_path)
+
+
+def test_every_combination_of_ends_estimates_and_samples_comes_back(tmp_path: Path) -> None:
+    """And only an interval that does not follow from the other one takes room of its own."""
+    entries, both = {}, 0
+    left = ((None, None), (0.1, 0.6), (0.1, 0.7))
+    kinds = itertools.product((None, 0.0, 0.2), (None, 0.6), left, (5, 10), (None, 0.5))
+    for place, (low, high, (left_low, left_high), used, estimate) in enumerate(kinds):
+        ends = {"low": low, "high": high, "left_low": left_low, "left_high": left_high}
+        more = {"seconds": 3.0 if place % 2 else 1.25, "model": f"m{place % 3}", "data": f"d{place % 2}"}
+        one = made(1, verdict="", state="measured", used=used, estimate=estimate, **ends, **more)
+        entries[ClaimId("t.py::t", f"claim {place}")] = [one]
+        both += left_low is not None and (low, high) != (0, left_high)
+    history.add(tmp_path, entries)
+    assert history.read(tmp_path) == entries
+    line = next(one for one in (tmp_path / "runs-2026-01.jsonl").read_bytes().splitlines() if one.startswith(b'["2026'))
+    run = RunLine(*json.loads(line))
+    assert len(run.others) == both
+    assert len(run.digests) == 5
+    assert run.problems == []
+    assert {type(value) for value in run.seconds} == {int, float}
+    assert {type(value) for value in run.found} == {int, float, list}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("which", value) for value in ("", "00", "!", [0, 0], [1], [-1], [True], 3)),
+        *(("lows", value) for value in ([], [0.4, 0.4], ["a"], [True], 0.4)),
+        *(("found", value) for value in ([], [None], [True], [[0.5]], [[0.5, 1, 2]], [[1, 1]], [[0.5, 0.5]], ["a"])),
+        *(("seconds", value) for value in ([], [None], ["1"], [1e101])),
+        *(("others", value) for value in ([[0, 0.1, 0.2]], [[1, 0.1, 0.2]], {}, None)),
+        *(
+            ("problems", value)
+            for value in ([[0]], [[1, "a"]], [[-1, "a"]], [[0, 3]], [[True, "a"]], {}, [[0, "x" * 301]])
+        ),
+        *(("digests", value) for value in ([], ["abc"], ["", "ABC"], {}, [3, 4])),
+        *(("dirty", value) for value in (0, None, "no")),
+        *(("classes", value) for value in ([], {}, [["passed"]], [["passed", "passed", 0, False, 0, 2, 0]])),
+        *(
+            ("classes", [["passed", "passed", *rest]])
+            for rest in ((0, 0, 0, 1, 0), (0, False, 0, 1, 3), (0, False, -1, 1, 0))
+        ),
+        *(("classes", [["passed", "passed", *rest]]) for rest in ((0.5, False, 0, 1, 0), (0, False, 0, 1, True))),
+        *(("time", value) for value in ("2026-02-01T00:01:00.000Z", "2026-01-01", 3)),
+        *(("listed", value) for value in ("ab", 3)),
+    ],
+    ids=repr,
+)
+def test_a_column_of_another_form_is_refused_with_its_line(field: str, value: Any, tmp_path: Path) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    file = tmp_path / "runs-2026-01.jsonl"
+    lines = file.read_bytes().splitlines()
+    number = next(at for at, one in enumerate(lines) if one.startswith(b'["2026'))
+    row = json.loads(lines[number])
+    row[RunLine._fields.index(field)] = value
+    lines[number] = json.dumps(row).encode()
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(StoreError, match=rf"runs-2026-01\.jsonl, line {number + 1}, but got"):
         history.read(tmp_path)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase
 from torch import Tensor, nn
 
-from robustest import DataError, Settings, Shift, clock, labels_model
+from robustest import DataError, Settings, Shift, clock, labels_model, rng
 from robustest.claims import strategies as module
 from robustest.claims.strategies import Trial, Trials, _decide, _lines, _SearchEnd, tell_hypothesis
 from robustest.context import Context, running
@@ -463,3 +463,13 @@ def test_the_setting_of_a_long_strategy_is_cut(length: int, kept: int, monkeypat
     monkeypatch.setattr(module, "strategy_words", lambda _: "x" * length)
     found = measure_robust_to(Bright(), (X, Y), st.just(darker(0.01)), max_examples=1, cache=False)
     assert found.setting == "x" * kept + ("..." if length > kept else "")
+
+
+def test_labels_of_the_last_chunk_are_checked_before_the_search_too() -> None:
+    n, settings = 600, Settings(seed=2)
+    x = torch.full((n, 1, 2, 2), 0.9)
+    for at in (0, -1):
+        y = torch.ones(n, dtype=torch.int64)
+        y[rng.permutation(2, n)[at]] = 7
+        with pytest.raises(DataError, match="Expected labels"):
+            Trials(Setup(as_classifier(Bright()), as_samples((x, y)), settings), 0.5, "")
