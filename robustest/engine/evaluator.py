@@ -308,10 +308,14 @@ class Evaluator:
                 x = x.contiguous(memory_format=torch.channels_last)
             logits = self._ask(x)
             each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
-            checked = [one.check(out) for one, out in zip(requests, each, strict=True)]
-            values = [one.objective(out, one.part) for one, out in zip(requests, checked, strict=True)]
-            # Weights behind a plain callable may ask for gradients where the input gets none.
-            climbed = [value for value in values if value.requires_grad]
+            checked: list[Tensor] = []
+            climbed: list[Tensor] = []
+            for one, out in zip(requests, each, strict=True):  # a comprehension is one call deeper
+                checked.append(one.check(out))
+                value = one.objective(checked[-1], one.part)
+                # Weights behind a plain callable may ask for gradients where the input gets none.
+                if value.requires_grad:
+                    climbed.append(value)
             found: Sequence[Tensor | None] = [None] * len(points)
             if climbed:  # of their sum, without a node of the graph for it
                 found = torch.autograd.grad(climbed, points, [*map(torch.ones_like, climbed)], allow_unused=True)
