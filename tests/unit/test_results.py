@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustest import Cost, Counterexample, Result, TruthValueError, Verdict
-from robustest.results import Counts, Variation, facts_of, named, shown
+from robustest.results import Counts, Variation, facts_of, is_table, named, numbers_apart, shown
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 share = st.floats(0, 1)
@@ -394,3 +394,65 @@ def test_a_variation_is_code_with_its_place_on_the_axis() -> None:
     for at in ("x", None, True):
         with pytest.raises(TypeError):
             Variation("Linf", {"eps": at}, "eps")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problems"),
+    [
+        ({}, 0),
+        ({"interval": (0.5, 0.5)}, 0),
+        ({"interval": (0.6, 0.4)}, 1),
+        ({"estimate": 0.4 - 1e-10, "threshold": None}, 0),
+        ({"estimate": 0.6 + 1e-10}, 0),
+        ({"estimate": 0.4 - 1e-8, "threshold": None}, 1),
+        ({"estimate": 0.6 + 1e-8}, 1),
+        ({"estimate": None}, 0),
+        ({"counts": {"n": 4, "events": 2, "gained": None}}, 0),
+        ({"counts": {"n": 4, "events": 3, "gained": 1}}, 0),
+        ({"counts": {"n": 4, "events": 3, "gained": None}}, 1),
+        ({"counts": {"n": 4, "events": 1, "gained": -1}}, 0),
+        ({"counts": {"n": 0, "events": 3, "gained": None}}, 0),
+        ({"counts": {"n": 4, "events": 3, "gained": None}, "estimate": None}, 0),
+        ({"comparison": "="}, 1),
+        ({"comparison": "<=", "verdict": "failed"}, 0),
+        ({"threshold": 0.5 + 1e-10}, 0),
+        ({"threshold": 0.5 + 1e-8}, 1),
+        ({"threshold": 0.5 + 1e-8, "verdict": "failed"}, 0),
+        ({"threshold": None}, 0),
+        ({"comparison": "<=", "threshold": 0.5 - 1e-10}, 0),
+        ({"comparison": "<=", "threshold": 0.5 - 1e-8}, 1),
+        ({"comparison": "<=", "threshold": 0.9}, 0),
+        ({"estimate": None, "threshold": 0.6}, 0),  # the better end of the interval
+        ({"estimate": None, "threshold": 0.61}, 1),
+        ({"estimate": None, "threshold": 0.4, "comparison": "<="}, 0),
+        ({"estimate": None, "threshold": 0.39, "comparison": "<="}, 1),
+    ],
+    ids=repr,
+)
+def test_numbers_that_cannot_be_true_at_once_are_named(changes: dict[str, Any], problems: int) -> None:
+    plain = {"interval": (0.4, 0.6), "quantity": "accuracy", "estimate": 0.5, "counts": None, "threshold": 0.5}
+    plain |= {"comparison": ">=", "verdict": Verdict.PASSED, **changes}
+    assert len(list(numbers_apart(plain))) == problems
+
+
+@pytest.mark.parametrize(
+    ("value", "table"),
+    [
+        ([], False),
+        ([{"a": 1}], True),
+        ([{"a": 1}, 2], False),
+        ({}, False),
+        ({"a": 1}, False),
+        ({"a": {"b": 1}}, True),
+        ({"a": {"b": 1}, "c": 2}, False),
+        ({"a": [{"b": 1}]}, True),
+        ({"a": [{"b": 1}], "c": {"d": 1}}, False),  # some are rows and some are not
+        ({"a": [{"b": 1}], "c": 2}, False),
+        ({str(i): i for i in range(8)}, False),
+        ({str(i): i for i in range(9)}, True),
+        (3, False),
+    ],
+    ids=repr,
+)
+def test_a_table_is_no_fact(value: Any, table: bool) -> None:
+    assert is_table(value) is table

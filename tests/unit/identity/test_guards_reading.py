@@ -153,6 +153,7 @@ def test_data_alone_is_plain(value: object, plain: bool) -> None:
     assert is_plain(value) is plain
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per")
 def test_quantised_tensors_differ_by_scale_zero_axis_type_and_numbers() -> None:
     x = torch.tensor([[0.5, 1.0], [1.5, -2.0]])
 
