@@ -547,7 +547,8 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
         scores = torch.stack([evaluator.logits(point) for point in points])
         stays = evaluator.task.predictions(scores).diff(dim=0) == 0
         changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
-        within = (changes * stays).sum(0) / changes.sum(0)
+        # A change that is lost in rounding, at the very end of a way, lies within no class.
+        within = (changes * stays).sum(0) / changes.sum(0).clamp(min=1e-30)
         # Go on with the steepest part of each way: a smooth score that is steep at the edge changes within it too.
         at, rows = changes.argmax(0), torch.arange(len(near), device=near.device)
         near, far = points[at, rows][within <= _WITHIN], points[at + 1, rows][within <= _WITHIN]

@@ -33,7 +33,9 @@ def test_robust_training_aligns_gradients(seed: int) -> None:
 
 
 def test_wrong_labels_that_fit_what_no_one_sees_teach_the_right_ones(seed: int) -> None:
-    found = papers.nonrobust(seed)
+    # Balls this small reach few targets, as intended: the labels then rest on what the balls hide.
+    with pytest.warns(UserWarning, match="are taken for the class"):
+        found = papers.nonrobust(seed)
     assert found["D_rand 0.5 clean"] > found["null"] + 0.25
     assert found["D_rand 0.5 clean"] > found["D_rand 0.5 reached"] + 0.2
     assert found["D_rand 1 clean"] > found["D_rand 0.5 clean"] + 0.1

@@ -262,6 +262,17 @@ def test_ways_to_other_classes_are_followed_as_a_slow_copy_follows_them(shares: 
     assert 3 < sum(answers) < 14
 
 
+def test_a_way_whose_change_is_lost_in_rounding_says_nothing_against_labels() -> None:
+    """From .9 to 1e-9 a way ends in 0, which has the class of .9; the way back begins in the other class."""
+
+    def one_hot(x: Tensor) -> Tensor:
+        hit = ((x > 5e-10) & (x < 1e-8)).any(1) | ((x[:, 0] == 0) & (x[:, 1] > 0.5))
+        return 3 * torch.stack([~hit, hit], 1).float()
+
+    x, ids = torch.tensor([[0.9, 0.9], [0.9, 1e-9]]), torch.arange(2)
+    assert labels_alone(evaluator_of(one_hot), Chunk(ids, x, ids, rng.keys(0, ids), (0.0, 1.0)))
+
+
 def test_other_outputs_are_labels_where_two_numbers_are_all_of_each() -> None:
     x, ids = torch.rand(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12)
     chunk = Chunk(ids, x, torch.ones(12, 3), rng.keys(0, ids), (0.0, 1.0))

@@ -156,6 +156,37 @@ def test_where_all_are_wrong_unchanged_nothing_is_searched(monkeypatch: pytest.M
     assert (found.size.tolist(), found.right.any().item(), found.bounded.any().item()) == ([0.0, 0.0], False, False)
 
 
+@pytest.mark.parametrize("similar", [True, False])
+@pytest.mark.parametrize("labels", [True, False])
+def test_scores_that_say_no_more_than_labels_are_looked_at_where_they_are_similar(
+    similar: bool, labels: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The closer look takes passes beside the stages, and is not taken of scores that differ."""
+    beside, covered, looked = list[int](), list[bool](), list[int]()
+    serving, coverage = min_perturbation.serving, min_perturbation.Coverage
+
+    def served(*given: Any, **more: Any) -> Any:
+        beside.append(more["beside"])
+        assert given[3] == 1
+        return serving(*given, **more)
+
+    def cover(*given: Any, labels_alone: bool) -> Any:
+        covered.append(labels_alone)
+        return coverage(*given, labels_alone=labels_alone)
+
+    def look(*_: Any) -> bool:
+        looked.append(1)
+        return labels
+
+    for name, instead in (("suspected", lambda *_: similar), ("labels_alone", look), ("serving", served)):
+        monkeypatch.setattr(min_perturbation, name, instead)
+    monkeypatch.setattr(min_perturbation, "Coverage", cover)
+    searched(monkeypatch, [[0.5] * 4] * 2)
+    assert beside == [min_perturbation.PASSES if similar else 0]
+    assert covered == [similar and labels]
+    assert len(looked) == similar
+
+
 # The way to the nearest sample
 
 START = [0.2, 0.5, 0.5, 0.5]
