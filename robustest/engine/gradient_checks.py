@@ -128,7 +128,9 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
         seed()
         end = torch.stack(list(map(evaluator.logits, [z] * draws))).mean(0)
         ends.append(value(end, slice(0, len(z))))
-    slopes = torch.cat(gradients).view(len(aims), _POINTS, n, -1).double() * steps.view(len(aims), 1, n, -1).double()
+    # Gradients and inputs may lie in memory with the channels last, of which `view` has no part.
+    each = torch.cat(gradients).flatten(1).view(len(aims), _POINTS, n, -1)
+    slopes = each.double() * steps.flatten(2).unsqueeze(1).double()
     rise = slopes.sum(3)
     predicted = torch.stack([weight * rise[:, place] for place, (_, weight) in enumerate(_RULE)]).sum(0)
     change = torch.cat(ends).view(len(aims), n).double() - start

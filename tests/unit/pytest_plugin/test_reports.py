@@ -68,7 +68,13 @@ def config(here: Path, **given: Any) -> Any:
     def getoption(name: str, default: Any = None) -> Any:
         return given.get(name.removeprefix("--robust-").replace("-", "_"), default)
 
-    return SimpleNamespace(getoption=getoption, invocation_params=SimpleNamespace(dir=here), rootpath=here)
+    return SimpleNamespace(
+        getoption=getoption,
+        invocation_params=SimpleNamespace(dir=here),
+        rootpath=here,
+        inipath=None,
+        pluginmanager=SimpleNamespace(get_plugins=list),
+    )
 
 
 @pytest.fixture
