@@ -147,7 +147,6 @@ def test_a_package_without_known_releases_counts_by_the_files_that_it_brings(
         (np.array([object()]), False),
         ({"a": [1, {"b": len}]}, False),
     ],
-    ids=repr,
 )
 def test_data_alone_is_plain(value: object, plain: bool) -> None:
     assert is_plain(value) is plain

@@ -743,7 +743,6 @@ def test_few_calls_run_ahead(threads: int, runs: int, known: set[int], sent: lis
         ("much", ConfigError),
         (True, ConfigError),
     ],
-    ids=repr,
 )
 def test_a_call_that_ends_in_any_error_is_over_and_costs_nothing(error: Any, raised: Any) -> None:
     def system(item: Any) -> Any:

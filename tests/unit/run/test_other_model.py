@@ -342,6 +342,18 @@ def test_a_proof_that_the_other_models_counterexample_breaks_is_an_error(monkeyp
         measured(Masked(net()), net(), certify="auto")
 
 
+def test_a_counterexample_of_the_other_model_may_break_what_no_bound_proves(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustest.engine import proving
+
+    def none_proven(evaluator: Any, chunk: Any, threat: Any, held: Tensor, margin: Tensor) -> Any:
+        return proving.Proven(torch.zeros_like(held))
+
+    plain = measured(Masked(net()), net())
+    monkeypatch.setattr(proving, "prove_rows", none_proven)
+    found = measured(Masked(net()), net(), certify="auto")
+    assert (about(found)["lost"], found.estimate) == (about(plain)["lost"], plain.estimate)
+
+
 def test_a_proof_of_the_number_proves_nothing_of_the_loss() -> None:
     """A health check that speaks of the search stops the comparison, though enough samples are proven to hold."""
     terms = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
