@@ -150,3 +150,17 @@ def test_windows_are_made_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, made in ((size, True), (size - 1, False)):
         monkeypatch.setattr(linear, "_LARGEST_WINDOWS", limit)
         assert (windows_of(first, second, 1) is not None) is made
+
+
+@pytest.mark.parametrize("end", [float("inf"), float("nan")])
+def test_a_sample_with_a_bound_that_is_no_number_on_either_side_is_given_up(
+    end: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    low, high = torch.zeros(3, 7), torch.ones(3, 7)
+    low[1, 2], high[2, 0] = -end, end
+    monkeypatch.setattr(Bounding, "_interval", lambda self, segment: (low, high))
+    ball = ball_of(Linf(0.2), X, (0.0, 1.0))
+    assert ball is not None
+    bounding = Bounding(read_network(network((4, 7, 3))), ball)
+    assert bounding.run()
+    assert bounding.given_up.tolist() == [False, True, True]

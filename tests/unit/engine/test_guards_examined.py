@@ -92,7 +92,7 @@ class Still(Edits):
 
 
 STILL = Still(2, alphabet="xyz")
-EDITS, COLUMNS = Edits(2, alphabet="xyz"), Columns({0: Within(-0.1, 0.2)}, max_changed=1)
+EDITS, COLUMNS = Edits(1, alphabet="xyz"), Columns({0: Within(-0.1, 0.2)}, max_changed=1)
 
 
 @pytest.mark.parametrize(

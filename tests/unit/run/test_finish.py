@@ -346,6 +346,9 @@ def test_changes_are_details_and_caveats() -> None:
     assert "nothing_fails_at" not in finished(changed=[change("a", 20, worst=0.9)]).details
     assert finished(changed=[change("a", 0)]).details["nothing_tested"].startswith("nothing was tested: a changes none")
     assert "a changes no sample" in finished(changed=[change("a", 0), change("b", 20)]).caveats
+    assert {"a changes no sample", "b changes 7 of 20 samples"} <= {
+        *finished(changed=[change("a", 0), change("b", 7)]).caveats
+    }
     assert not {"changed", "nothing_fails_at", "nothing_tested"} & finished().details.keys()
 
 
