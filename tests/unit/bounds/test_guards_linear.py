@@ -158,7 +158,7 @@ def test_a_sample_with_a_bound_that_is_no_number_on_either_side_is_given_up(
 ) -> None:
     low, high = torch.zeros(3, 7), torch.ones(3, 7)
     low[1, 2], high[2, 0] = -end, end
-    monkeypatch.setattr(Bounding, "_interval", lambda self, segment: (low, high))
+    monkeypatch.setattr(Bounding, "_interval", lambda *_: (low, high))
     ball = ball_of(Linf(0.2), X, (0.0, 1.0))
     assert ball is not None
     bounding = Bounding(read_network(network((4, 7, 3))), ball)
