@@ -278,5 +278,5 @@ def test_no_kind_s_own_numbers_contradict_each_other(of_kind: Result) -> None:
     """`robustest evidence verify` takes such a contradiction for a changed number."""
     row = Row("test_a.py::test_x", of_kind)
     account = Account(results=(row,), endings=(), session=None)
-    content = evidence.statement(account, {}, None, subject=(), salt=b"", lines={})
+    content = evidence.statement(account, {}, None, subject=[("weights", "0" * 64)], salt=b"", lines={})
     assert list(evidence.contradictions(json.loads(json.dumps(content)))) == []
