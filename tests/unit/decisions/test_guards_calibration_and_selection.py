@@ -9,7 +9,13 @@ import pytest
 
 from robustest import Verdict
 from robustest.decisions import Terms
-from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, decide_accepted
+from robustest.decisions.confidence import (
+    CalibrationErrorRule,
+    SelectiveRule,
+    capital_above,
+    capital_below,
+    decide_accepted,
+)
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
 POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.05)
@@ -130,3 +136,17 @@ def test_accepted_shares_of_populations_are_judged_by_the_interval(threshold: fl
     low, high = found.interval
     assert 0.15 < low < 0.2 < high < 0.25
     assert (found.verdict, found.at_alpha) == (verdict, threshold is not None)
+
+
+@pytest.mark.parametrize("claimed", [0.05, 0.2, 0.5])
+def test_too_sure_is_as_wrong_as_not_sure_enough(claimed: float) -> None:
+    random = np.random.default_rng(1)
+    residual, place = random.uniform(-0.2, 0.6, 400), random.integers(0, 5, 400)
+    for capital in (
+        lambda r: capital_below(r, place, 5, claimed),
+        lambda r: capital_above(r, place, claimed),
+    ):
+        assert capital(residual) == pytest.approx(capital(-residual), rel=1e-9)
+    # Signs of bins do not matter either.
+    turned = np.where(place % 2 == 0, residual, -residual)
+    assert capital_below(turned, place, 5, claimed) == pytest.approx(capital_below(residual, place, 5, claimed))

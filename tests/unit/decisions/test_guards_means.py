@@ -242,3 +242,16 @@ def test_a_rate_turned_round_has_its_interval_turned_round() -> None:
         turned = rate_interval({"event": -event, "counts": counts}, n, 0.2)
         assert turned == pytest.approx((-high, -low), abs=1e-3)
         assert -1 < low < high < 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.2, P), (-0.2, Q), (-0.6, F), (None, Q)])
+def test_a_part_of_a_population_is_judged_on_the_side_of_the_claim(
+    sign: int, threshold: float | None, verdict: Verdict
+) -> None:
+    """A mean of -.2 in the column is shown as .2 where the column is negated; the claim is the same."""
+    value = values((-0.3, 150), (-0.1, 150))[np.random.default_rng(0).permutation(300)]
+    found = MeanRule(threshold=threshold, terms=POPULATION, sign=sign).decide({"value": value}, 1000, None)
+    assert found.verdict is verdict
+    assert found.interval[0] < sign * -0.2 < found.interval[1]
+    assert found.estimate is None
