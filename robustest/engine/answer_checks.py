@@ -324,7 +324,7 @@ def copied(whole: Any) -> Any:
             keywords = {name: copy_of(held) for name, held in value.keywords.items()}
             return partial(copy_of(value.func), *map(copy_of, value.args), **keywords)
         if isinstance(value, FunctionType) and (
-            any(isinstance(held, nn.Module) for held in _held(value)) or (inside and _of_the_user(value))
+            any(isinstance(held, nn.Module) for held in _held(value)) or (inside and _may_hold_state(value))
         ):
             return function_copy(value)
         if isinstance(value, MethodType) and (inside or isinstance(value.__self__, nn.Module)):
@@ -366,10 +366,11 @@ def copied(whole: Any) -> Any:
     return copy
 
 
-def _of_the_user(function: FunctionType) -> bool:
+def _may_hold_state(function: FunctionType) -> bool:
     """Return True for a function of the user's code, and of robustest, whose `scores_model` wraps one."""
-    own = function.__module__.startswith(__name__.partition(".")[0] + ".")
-    return own or home(function.__module__, function.__code__.co_filename) is None
+    module = function.__module__  # None for a function that was made without the name of a module
+    own = (module or "").startswith(f"{__name__.partition('.')[0]}.")
+    return own or home(module, function.__code__.co_filename) is None
 
 
 def _held(function: FunctionType) -> list[Any]:

@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -79,7 +79,13 @@ def _changed(apart: str | None, used: Iterable[str]) -> bool:
     tracked = _ask_git("-C", str(top), "ls-files", "-z", "--recurse-submodules")
     if tracked is None:
         return True
-    below = {path.relative_to(top).as_posix() for path in _below(used, top)} - {*tracked.split("\0")}
+    prefix = Path(sys.prefix).resolve()  # an environment may lie in the repository
+    installed = prefix if prefix != top else None
+    below = {
+        path.relative_to(top).as_posix()
+        for path in {Path(one).resolve() for one in used}
+        if path.is_relative_to(top) and path.is_file() and not (installed and path.is_relative_to(installed))
+    } - {*tracked.split("\0")}
     if len(below) > _MOST_NOT_ADDED:
         return True
     # A file that is ignored, e.g. the version that a build writes, is expected beside a commit.
@@ -89,13 +95,6 @@ def _changed(apart: str | None, used: Iterable[str]) -> bool:
 
 # Files that one command line names at most.
 _MOST_NOT_ADDED = 1_000
-
-
-def _below(files: Iterable[str], top: Path) -> Iterator[Path]:
-    prefix = Path(sys.prefix).resolve()  # an environment may lie in the repository
-    for path in {Path(one).resolve() for one in files}:
-        if path.is_relative_to(top) and not (path.is_relative_to(prefix) and prefix != top) and path.is_file():
-            yield path
 
 
 def _in_utc(moment: datetime, precision: str) -> str:
