@@ -32,7 +32,7 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
     if history or config.getoption("--robust-json"):  # once, so that a second pass adds nothing twice to a history
         from robustest.store.provenance import origin as origin_of
 
-        origin = origin_of(apart=history, used=_code_of(config, account))
+        origin = origin_of(apart=history, **_code_of(config, account))
     step = os.environ.get("GITHUB_STEP_SUMMARY") if os.environ.get("GITHUB_ACTIONS") else None
     written = None
     while written is not account:  # once more after a file could not be written: the others must say so
@@ -48,16 +48,14 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
     return account
 
 
-def _code_of(config: pytest.Config, account: Account) -> set[str]:
-    """Return the files with the code of a run; of the processes of pytest-xdist, tests and each conftest.py."""
+def _code_of(config: pytest.Config, account: Account) -> dict[str, set[str]]:
+    """Return the files with the code of a run, for `origin`: of pytest-xdist's processes, the tests' alone."""
     loaded = (getattr(one, "__file__", None) for one in [*sys.modules.values(), *config.pluginmanager.get_plugins()])
-    files = {one for one in loaded if isinstance(one, str)}
-    if config.inipath is not None:
-        files.add(str(config.inipath))
+    tests = set() if config.inipath is None else {str(config.inipath)}
     for test in {row.test.partition("::")[0] for row in account.rows}:
         path = config.rootpath / test
-        files |= {str(path), *(str(folder / "conftest.py") for folder in path.parents)}
-    return files
+        tests |= {str(path), *(str(folder / "conftest.py") for folder in path.parents)}
+    return {"used": {one for one in loaded if isinstance(one, str)}, "tests": tests}
 
 
 def _add_to_history(folder: str, account: Account, origin: Origin) -> None:
@@ -142,7 +140,7 @@ def track(config: pytest.Config, account: Account, settings: Settings) -> None:
 
     targets = trackers.targets_of(config.getoption("--robust-track"))
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-    about = origin(apart=config.getoption("--robust-history"), used=_code_of(config, account))
+    about = origin(apart=config.getoption("--robust-history"), **_code_of(config, account))
     for delivery in trackers.send(targets, account, settings, about):
         if reporter is not None:
             reporter.write_line(delivery.text, red=not delivery.arrived)

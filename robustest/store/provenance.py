@@ -30,12 +30,14 @@ def commit() -> str:
     return _git("rev-parse", "--short", "HEAD")
 
 
-def origin(apart: str | None = None, used: Iterable[str] = ()) -> Origin:
+def origin(apart: str | None = None, used: Iterable[str] = (), tests: Iterable[str] = ()) -> Origin:
     """Return time, commit and versions of a run that ends now.
 
     Args:
         apart: a folder that the run writes, so that its files do not count as changes of the commit.
-        used: files with the code of the run. The commit has changed if one lies in the repository and was not added.
+        used: files with the code of the run. The commit has changed if one lies in the repository and was not added,
+            unless git ignores it, as it ignores the version that a build writes.
+        tests: files of tests, each conftest.py and pytest's settings, for which git's ignoring is no excuse.
     """
     name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
     versions = [f"robustest {VERSION}"]
@@ -47,7 +49,7 @@ def origin(apart: str | None = None, used: Iterable[str] = ()) -> Origin:
         time=_in_utc(datetime.now(UTC), "milliseconds"),
         commit=name if in_git else "",
         committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if in_git else "",
-        dirty=in_git and _changed(apart, used),
+        dirty=in_git and _changed(apart, used, tests),
         versions=", ".join((*versions, f"Python {platform.python_version()}")),
     )
 
@@ -65,7 +67,7 @@ def _torch_version() -> str:
     return ""
 
 
-def _changed(apart: str | None, used: Iterable[str]) -> bool:
+def _changed(apart: str | None, used: Iterable[str], tests: Iterable[str]) -> bool:
     """Return False if git knows that the tracked files, and the code that was used, are those of the commit."""
     status = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
     top = Path(_git("rev-parse", "--show-toplevel")).resolve()
@@ -81,14 +83,18 @@ def _changed(apart: str | None, used: Iterable[str]) -> bool:
         return True
     prefix = Path(sys.prefix).resolve()  # an environment may lie in the repository
     installed = prefix if prefix != top else None
-    below = {
-        path.relative_to(top).as_posix()
-        for path in {Path(one).resolve() for one in used}
-        if path.is_relative_to(top) and path.is_file() and not (installed and path.is_relative_to(installed))
-    } - {*tracked.split("\0")}
-    if len(below) > _MOST_NOT_ADDED:
+    not_added = [
+        {
+            path.relative_to(top).as_posix()
+            for path in {Path(one).resolve() for one in files}
+            if path.is_relative_to(top) and path.is_file() and not (installed and path.is_relative_to(installed))
+        }
+        - {*tracked.split("\0")}
+        for files in (tests, used)
+    ]
+    below = not_added[1]
+    if not_added[0] or len(below) > _MOST_NOT_ADDED:
         return True
-    # A file that is ignored, e.g. the version that a build writes, is expected beside a commit.
     others = ("--literal-pathspecs", "-C", str(top), "ls-files", "--others", "--exclude-standard", "--")
     return bool(below) and _ask_git(*others, *sorted(below)) != ""
 

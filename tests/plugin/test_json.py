@@ -115,8 +115,9 @@ def test_without_robust_there_is_no_file(project, write, run):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+@pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("name", ["conftest.py", "test_a.py", "pytest.ini"])
-def test_code_that_is_in_no_commit_is_a_change(write_light, run, read_json, name):
+def test_code_that_is_in_no_commit_is_a_change(write_light, run, read_json, name, ignored):
     """The claims hold, but the commit that the file names has no such test, or another model."""
     write_light(test_a="def test_it(robust): robust.record(made())")
     Path("pytest.ini").write_text("[pytest]\n")
@@ -128,9 +129,11 @@ def test_code_that_is_in_no_commit_is_a_change(write_light, run, read_json, name
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - arguments of this test
 
     git("init")
+    if ignored:
+        Path(".git/info/exclude").write_text(name)
     found = []
     for added in (every - {name}, {name}):
-        git("add", *sorted(added))
+        git("add", "--force", *sorted(added))
         git("commit", "-m", "more")
         run("--robust", "--robust-json=out.json", "-p", "no:cacheprovider")
         found.append(read_json()["origin"]["dirty"])
