@@ -349,7 +349,7 @@ class RandomMoves(_ByMoves):
 
 
 def _discrete(problem: Problem) -> Discrete:
-    assert isinstance(problem.threat, Discrete)
+    assert is_discrete(problem.threat)
     return problem.threat
 
 

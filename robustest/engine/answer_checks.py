@@ -27,7 +27,7 @@ from robustest.engine.planted import draws
 from robustest.errors import ModelError
 from robustest.identity.packages import home, home_of_class
 from robustest.models import Classifier
-from robustest.threats import Bounds, Discrete, Threat
+from robustest.threats import Bounds, Threat, is_discrete
 
 # Samples that the checks of the forward pass twice, and once more among other neighbours.
 _PROBE = 8
@@ -125,7 +125,7 @@ def check_forward(
         )
     # In the opposite order (a single sample beside its mirror image), then the first and the last sample alone.
     changed, usual = torch.zeros(len(x), dtype=torch.bool, device=x.device), usual_lead(evaluator, first)
-    alone = chunk.coding is not None or isinstance(threat, Discrete)  # a text has no mirror image
+    alone = chunk.coding is not None or is_discrete(threat)  # a text has no mirror image
     others = x.flip(0) if len(x) > 1 else torch.cat([x if alone else sum(chunk.bounds) - x, x])
     changed |= moved(evaluator, first, evaluator.logits(others).flip(0)[: len(x)], usual)
     for row in {0, len(x) - 1} if len(x) > 1 else ():
@@ -133,7 +133,7 @@ def check_forward(
         changed[one] |= moved(evaluator, first[one], evaluator.logits(x[one]), usual)
     if isinstance(chunk.coding, Strings):
         changed |= _beside_longer(evaluator, chunk.coding, x, first, usual)
-        if isinstance(threat, Discrete) and threat.radius > 0:
+        if is_discrete(threat) and threat.radius > 0:
             # Texts that are no samples too, which the model may pad otherwise.
             made = draws(threat, chunk.rows(torch.arange(min(_EDITED, len(x)), device=x.device)), 1).squeeze(1)
             answers = torch.cat([evaluator.logits(made[row : row + 1]) for row in range(len(made))])
@@ -209,7 +209,7 @@ def probe_history(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = No
     if model.module is None or model.call is not model.module:
         return None
     low, high = chunk.bounds
-    if isinstance(threat, Discrete):
+    if is_discrete(threat):
         part = chunk.rows(torch.arange(min(len(_STEPS), len(chunk.x)), device=chunk.x.device))
         first, second, later = draws(threat, part, 3).unbind(1)
     else:

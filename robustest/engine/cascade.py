@@ -525,7 +525,7 @@ def values_of_draws(evaluator: Evaluator, chunk: Chunk, threat: Threat) -> list[
 def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = None) -> bool:
     """Return True if, on ways to other classes, the scores of the first samples change only where the class does."""
     x = chunk.x[:_ROWS]
-    if isinstance(threat, Discrete):  # nothing lies between two inputs: compare random inputs of the same class
+    if is_discrete(threat):  # nothing lies between two inputs: compare random inputs of the same class
         if not evaluator.task.one_class:
             return False
         values = values_of_draws(evaluator, chunk.rows(torch.arange(len(x))), threat)
@@ -573,7 +573,7 @@ _INDEPENDENT = 0.6
 
 def unrelated(evaluator: Evaluator, chunk: Chunk, threat: Threat) -> bool:
     """Return True if the scores of the first texts of a chunk look independent of each other within two edits."""
-    if not isinstance(threat, Discrete) or not getattr(threat, "kinds", ()) or threat.radius < 2:
+    if not is_discrete(threat) or not getattr(threat, "kinds", ()) or threat.radius < 2:
         return False
     if not evaluator.task.one_class or not len(chunk.x):
         return False

@@ -22,7 +22,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import search
 from robustest.errors import ModelError
 from robustest.models import Classifier
-from robustest.threats import Columns, Discrete, Threat
+from robustest.threats import Columns, Discrete, Threat, is_discrete
 
 # Proofs for a batch: backward linear bounds, then better slopes for samples that they nearly prove.
 
@@ -297,7 +297,7 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
     Raises:
         ModelError: a broken sample is proven: the bounds are wrong for this model.
     """
-    if isinstance(threat, Discrete):
+    if is_discrete(threat):
         bounded = Proven(torch.zeros_like(held))
         if isinstance(threat, Columns) and evaluator.model.estimator is not None:
             bounded = _of_columns(evaluator, chunk, threat, held)

@@ -36,7 +36,7 @@ from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import MARKER_KEYS, Settings, coerce
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
-from robustest.threats import Append, Columns, Discrete, Insert, Spatial, Threat
+from robustest.threats import Append, Columns, Insert, Spatial, Threat, is_discrete
 
 
 class Options(TypedDict, total=False):
@@ -224,7 +224,7 @@ class Setup:
             x, y = self.samples.take(some)
             labels = y.tolist() if self.task.one_class else [0] * len(x)
             return threat.with_words_of(coding.decode(x), labels)
-        if coding is not None and not isinstance(threat, Discrete):
+        if coding is not None and not is_discrete(threat):
             raise ConfigError(
                 f"Expected a threat of single changes for frames but got {threat}. Use Columns(...); for numbers "
                 "alone, give arrays and their bounds=(low, high)."

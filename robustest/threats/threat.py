@@ -110,7 +110,7 @@ class Discrete(Threat, Protocol):
         """
 
 
-def is_discrete(threat: Threat) -> TypeGuard[Discrete]:
+def is_discrete(threat: Threat | None) -> TypeGuard[Discrete]:
     """Return True for a threat of moves: `isinstance` says the same, and takes thirty times as long for a ball."""
     moves = hasattr(threat, "places") and hasattr(threat, "choices") and hasattr(threat, "moved")
     return moves and hasattr(threat, "points") and hasattr(threat, "point")

@@ -138,6 +138,16 @@ def test_a_copy_has_its_own_state(where: str) -> None:
     assert model(0) == answers[0]
 
 
+def test_a_function_without_the_name_of_a_module_is_copied() -> None:
+    """As code that was compiled from text may be."""
+    made: dict[str, Any] = {}
+    exec("def keeping(held):\n    return lambda x: held.append(x) or len(held)", made)  # noqa: S102 - of this test
+    asked = made["keeping"]([])
+    asked.__module__ = None
+    first, second = (copied(partial(asked)) for _ in range(2))
+    assert [first(0), first(0), second(0), asked(0)] == [1, 2, 1, 1]
+
+
 def test_names_of_the_same_thing_are_names_of_the_same_copy() -> None:
     own = copied(model := Own())
     assert own.next is own
