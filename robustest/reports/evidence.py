@@ -164,7 +164,7 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[str]:
     if models != _models(claims):
         yield "the subject's models are not those of the claims"
     if not content["subject"]:
-        yield "no subject: nothing says which model it is about"
+        yield "no subject: the evidence names no model"
     if predicate["exit"] == 0 and (predicate["lost"] or any(claim["state"] in RED for claim in claims)):
         yield "exit 0 of a run with a red test or a lost result"
     for claim in claims:
