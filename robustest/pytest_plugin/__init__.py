@@ -26,6 +26,7 @@ from robustest.pytest_plugin.options import (
     DESELECTED,
     FOUND,
     LEDGER,
+    LOADED,
     OTHERS,
     SESSION,
     SETTINGS,
@@ -452,6 +453,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
             node.config.stash[DESELECTED] = output["robustest_deselected"]
             node.config.stash[LEDGER].add_robust(output["robustest_collected"])
         node.config.stash[LEDGER].add_problems(output.get("robustest_lost", ()))
+        node.config.stash.setdefault(LOADED, set()).update(output.get("robustest_loaded", ()))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -465,6 +467,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     except OSError as error:  # of another reporter, e.g. pytest's --junitxml: robustest's reports are still to come
         failed = [f"a plugin could not end: {type(error).__name__}: {error}"]
     from robustest.context import lost_claims
+    from robustest.pytest_plugin.reports import loaded_code, remember_endings, update_baselines
 
     ledger = config.stash[LEDGER]
     if _is_worker(config):
@@ -476,8 +479,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
             sent["robustest_collected"] = config.stash[COLLECTED]
             sent["robustest_deselected"] = config.stash[DESELECTED]
         sent["robustest_lost"] = lost_claims()
+        sent["robustest_loaded"] = sorted(loaded_code(config))
         return None
-    from robustest.pytest_plugin.reports import remember_endings, update_baselines
 
     ledger.add_problems(lost_claims())
     collected = list(dict.fromkeys([*_collected(config), *ledger.claiming]))

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from robustest.pytest_plugin.options import LOADED
+
 if TYPE_CHECKING:
     from robustest.account import Account, Ending, Row
     from robustest.history import Origin
@@ -48,14 +50,19 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
     return account
 
 
-def _code_of(config: pytest.Config, account: Account) -> dict[str, set[str]]:
-    """Return the files with the code of a run, for `origin`: of pytest-xdist's processes, the tests' alone."""
+def loaded_code(config: pytest.Config) -> set[str]:
+    """Return the files of this process's modules and plugins."""
     loaded = (getattr(one, "__file__", None) for one in [*sys.modules.values(), *config.pluginmanager.get_plugins()])
+    return {one for one in loaded if isinstance(one, str)}
+
+
+def _code_of(config: pytest.Config, account: Account) -> dict[str, set[str]]:
+    """Return the files with the code of a run, for `origin`: of this process, and of pytest-xdist's."""
     tests = set() if config.inipath is None else {str(config.inipath)}
     for test in {row.test.partition("::")[0] for row in account.rows}:
         path = config.rootpath / test
         tests |= {str(path), *(str(folder / "conftest.py") for folder in path.parents)}
-    return {"used": {one for one in loaded if isinstance(one, str)}, "tests": tests}
+    return {"used": loaded_code(config) | config.stash.get(LOADED, set()), "tests": tests}
 
 
 def _add_to_history(folder: str, account: Account, origin: Origin) -> None:

@@ -81,8 +81,8 @@ def _changed(apart: str | None, used: Iterable[str], tests: Iterable[str]) -> bo
     tracked = _ask_git("-C", str(top), "ls-files", "-z", "--recurse-submodules")
     if tracked is None:
         return True
-    prefix = Path(sys.prefix).resolve()  # an environment may lie in the repository
-    installed = prefix if prefix != top else None
+    prefix = Path(sys.prefix).resolve()  # an environment may lie in the repository, or the repository in it
+    installed = prefix if top in prefix.parents else None
     not_added = [
         {
             path.relative_to(top).as_posix()

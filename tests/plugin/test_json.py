@@ -138,3 +138,25 @@ def test_code_that_is_in_no_commit_is_a_change(write_light, run, read_json, name
         run("--robust", "--robust-json=out.json", "-p", "no:cacheprovider")
         found.append(read_json()["origin"]["dirty"])
     assert found == [True, False]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+@pytest.mark.parametrize("options", [(), ("-n", "1")])
+def test_a_module_that_tests_import_and_nobody_added_is_a_change(write_light, run, read_json, options):
+    """With pytest-xdist, it is loaded in another process than the one that writes the file."""
+    write_light(test_a="import helpers\ndef test_it(robust): robust.record(made())", helpers="")
+    Path(".gitignore").write_text("__pycache__\n.robustest\nout.json\n")
+    others = sorted({path.name for path in Path().glob("*.*")} - {"helpers.py"})
+
+    def git(*arguments):
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - arguments of this test
+
+    git("init")
+    found = []
+    for added in (others, ["helpers.py"]):
+        git("add", "--force", *added)
+        git("commit", "-m", "more")
+        run("--robust", "--robust-json=out.json", "-p", "no:cacheprovider", *options)
+        found.append(read_json()["origin"]["dirty"])
+    assert found == [True, False]

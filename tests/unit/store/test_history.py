@@ -488,6 +488,19 @@ def test_code_that_ran_and_was_never_added_is_a_change(repository: Callable[[], 
     assert not of("code", "conftest.py", "a*.py")
 
 
+@pytest.mark.parametrize(("prefix", "changed"), [("env", False), (".", True), ("..", True), ("../env", True)])
+def test_code_of_an_environment_in_the_repository_is_no_change(
+    repository: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str, changed: bool
+) -> None:
+    """A repository may lie below the environment instead: /usr/src/app, with the Python in /usr/bin."""
+    from robustest.store.provenance import origin
+
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "code.py").write_text("1")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / prefix))
+    assert origin(used=[str(tmp_path / "env" / "code.py")]).dirty is changed
+
+
 @pytest.mark.parametrize("fails", ["status", "ls-files"])
 def test_where_git_does_not_say_the_working_tree_counts_as_changed(
     repository: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, fails: str
