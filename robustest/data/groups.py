@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.checks import check_order, checked_whole, column_of, require
+from robustest.checks import check_order, checked_whole, column_of, index_of, require
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import DataError, expected
 
@@ -56,8 +56,13 @@ def as_groups(groups: object, total: int, *, rows: object = None) -> Groups:
     Raises:
         DataError: lengths or indices differ, a position does not exist, two groups have one name, or there is no group.
     """
+    index = index_of(rows)
     for one in groups.values() if isinstance(groups, Mapping) else (groups,):
         check_order("groups", one, rows)
+        # Part of an index, as `frame.index[frame.age > 60]`: after a shuffle or a filter its labels are no positions.
+        if hasattr(one, "get_indexer") and index is not None and list(index) != list(range(len(index))):
+            mend = "Give a mask, frame.age > 60, or frame.index.get_indexer(labels)."
+            raise DataError(f"Expected positions of rows but got labels of an index that does not count them. {mend}")
     if isinstance(groups, Mapping):
         pairs = [(_name(key), _positions(key, value, total)) for key, value in groups.items()]
     else:
@@ -85,6 +90,9 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise DataError(expected(f"positions, or (N,) bool, for the group {key!r}", value))
     ids = np.unique(array.astype(np.int64))
+    if len(array) == total > len(ids) and set(ids.tolist()) <= {0, 1}:  # as positions a group of samples 0 and 1 alone
+        mend = "Write mask == 1, or give positions."
+        raise DataError(f"Expected positions, or (N,) bool, for the group {key!r} but got a mask of 0 and 1. {mend}")
     if len(ids) and (ids[0] < 0 or ids[-1] >= total):
         raise DataError(f"Expected positions in 0..{total - 1} for the group {key!r} but got {ids[0]}..{ids[-1]}.")
     return ids

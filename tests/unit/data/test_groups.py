@@ -71,6 +71,8 @@ def test_a_mapping_of_positions_and_masks_may_overlap() -> None:
         ({"a": [-1]}, r"positions in 0..2"),
         ({"a": [True, False]}, "mask of 3 samples for the group 'a' but got 2"),
         ({"a": [0.5]}, "positions, or"),
+        ({"a": [0, 1, 1]}, "mask of 0 and 1. Write mask == 1"),
+        ({"a": torch.zeros(3, dtype=torch.uint8)}, "mask of 0 and 1"),
         ({"a": []}, "one group or more"),
         ({}, "one group or more"),
     ],
@@ -78,6 +80,20 @@ def test_a_mapping_of_positions_and_masks_may_overlap() -> None:
 def test_what_names_no_groups_is_refused(groups: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         as_groups(groups, 3)
+
+
+def test_two_positions_of_two_samples_are_no_mask() -> None:
+    assert named({"a": [0, 1], "b": [1]}, 2) == {"a": [0, 1], "b": [1]}
+
+
+def test_labels_of_an_index_are_positions_only_where_it_counts_the_rows() -> None:
+    frame = pd.DataFrame({"age": [20, 70, 30, 80]})
+    assert as_groups({"old": frame.index[frame.age > 60]}, 4, rows=frame).members[0].tolist() == [1, 3]
+    shuffled = frame.iloc[[1, 0, 3, 2]]
+    with pytest.raises(DataError, match="labels of an index"):
+        as_groups({"old": shuffled.index[shuffled.age > 60]}, 4, rows=shuffled)
+    mask = as_groups({"old": shuffled.age > 60}, 4, rows=shuffled)
+    assert mask.members[0].tolist() == [0, 2]
 
 
 # Groups by the values of columns
