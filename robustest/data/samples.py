@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
 
 from robustest import extensions
 from robustest.checks import check_order, checked_whole, is_frame, require
@@ -379,9 +388,15 @@ def _tensor(x: object) -> Tensor:
 
 def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
     samples = _indexed(loader.dataset, loader.collate_fn, task)
-    order = getattr(loader, "sampler", None)
-    # A sampler that weights or drops samples would be ignored, as samples are read by index: refuse it.
-    if not isinstance(order, (SequentialSampler, RandomSampler)) or len(order) != len(samples):
+    # A sampler that weights or drops samples would be ignored, as samples are read by index: refuse it. A loader that
+    # was given batches of positions holds a sampler as well, of the whole data set and not used.
+    batches: Any = loader.batch_sampler
+    order = loader.sampler if batches is None else getattr(batches, "sampler", batches)
+    if batches is None or type(batches) is BatchSampler:
+        whole = isinstance(order, (SequentialSampler, RandomSampler)) and len(order) == len(samples)
+    else:  # buckets of a length, say; they may never end
+        whole = sorted(islice(chain.from_iterable(batches), len(samples) + 1)) == list(range(len(samples)))
+    if not whole:
         raise DataError(
             expected(
                 "a DataLoader over its whole data set",

@@ -11,7 +11,16 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.functional import to_tensor
 
@@ -166,6 +175,16 @@ def test_a_loader_over_part_of_its_set_is_never_measured_on_all_of_it() -> None:
     except DataError:
         return
     assert len(samples) == 3
+
+
+def test_a_batch_sampler_of_a_part_is_refused_and_one_of_the_whole_set_is_read() -> None:
+    data = TensorDataset(X, Y)
+    for part in (BatchSampler(SubsetRandomSampler([1, 2, 3]), 2, False), [[1, 2], [3, 3]], [[0, 0]] * N):
+        with pytest.raises(DataError, match="over its whole data set"):
+            as_samples(DataLoader(data, batch_sampler=part))
+    for whole in (BatchSampler(RandomSampler(data), 3, True), [[9, 8, 7, 6, 5], [0, 1, 2, 3, 4]]):
+        x, _ = as_samples(DataLoader(data, batch_sampler=whole)).take(SOME)
+        assert torch.equal(x, X[SOME])
 
 
 def test_a_subset_is_the_way_to_measure_on_part() -> None:
