@@ -157,7 +157,7 @@ def read(
 
 
 def check_data(samples: Samples, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Read the first few samples of an order, ids (n,) int64, twice; return them.
+    """Read the first few samples of an order, ids (n,) int64, and once more in reverse; return them.
 
     Raises:
         DataError: values, shapes or labels differ between the two reads.
@@ -166,7 +166,10 @@ def check_data(samples: Samples, ids: Tensor) -> tuple[Tensor, Tensor]:
     few = ids[:_READ_TWICE]
     found = samples.take(few)
     with decoded.anew():
-        again = samples.take(few)
+        # In reverse: from a collate function that sorts its batch a position gets the sample of another one, so that
+        # groups and baselines would be of other samples.
+        x, y = samples.take(few.flip(0))
+    again = x.flip(0), y.flip(0)
     try:
         check_same(found, again, few)
     except DataError:
@@ -194,8 +197,8 @@ def check_same(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], ids: Te
         if got:
             raise DataError(
                 f"Expected the data to give the same samples when they are read twice but got: {got}. Switch off "
-                "random transforms (crops, flips, noise) and draws in __getitem__, or collect the samples into (x, y) "
-                "first."
+                "random transforms (crops, flips, noise), draws in __getitem__ and sorting in collate_fn, or collect "
+                "the samples into (x, y) first."
             )
 
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from robustest import DataError, HealthWarning, Linf, ModelError, rng
 from robustest.cues import PixelPatch
@@ -192,6 +192,10 @@ VANISHING: dict[str, Callable[[], Any]] = {
     "by a bit": lambda: Items(lambda i, k: grey(i / 40 + (2**-20 if k > 1 else 0))),
     "labels": lambda: Items(lambda i, k: grey(i / 40), lambda i, k: (i + k) % 2),
     "a size": lambda: Items(lambda i, k: torch.full((1, 4, 3 + min(k, 2)), 0.5)),
+    "a batch that is sorted": lambda: DataLoader(
+        Items(lambda i, k: grey(i / 40)),
+        collate_fn=lambda items: default_collate(sorted(items, key=lambda one: one[1])),
+    ),
     "behind a loader": lambda: DataLoader(Items(lambda i, k: torch.rand(1, 4, 4)), batch_size=8),
 }
 LASTING: dict[str, Callable[[], Any]] = {
