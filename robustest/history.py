@@ -81,6 +81,11 @@ class Origin:
         if len(self.versions) > _LONGEST_VERSIONS:
             raise TypeError(expected(f"versions in at most {_LONGEST_VERSIONS} characters", self.versions))
 
+    @property
+    def shown(self) -> str:
+        """Return the commit in words, "1a2b3c4d5" or "1a2b3c4d5, changed"; empty if it is unknown."""
+        return f"{self.commit[:9]}{', changed' if self.dirty else ''}" if self.commit else ""
+
 
 class HistoryEntry(NamedTuple):
     """Result of one claim in one run; a flat tuple, as their number is claims times runs."""

@@ -23,7 +23,6 @@ from robustest.reports.html import page
 from robustest.reports.junit import write as write_junit
 from robustest.results import Result
 from robustest.settings import Settings, coerce
-from robustest.store.provenance import commit
 from robustest.typed import from_plain
 from robustest.version import VERSION
 
@@ -148,7 +147,8 @@ def merge(
     # Pictures are looked for beside the file that names them, and nowhere else.
     folders = {row.test: run.path.parent for run in runs for row in run.account.results}
     if html is not None:
-        about = {"commit": commit()} if commit() else {}
+        origin = origin_of(runs)  # not that of this checkout
+        about = {"commit": origin.shown} if origin is not None and origin.shown else {}
         write = partial(page.write, html, account, settings, inline=html_inline, below=folders, about=about)
         account = account.with_file("the page", html, write)
     if junit is not None:

@@ -31,7 +31,9 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
     """
     history = config.getoption("--robust-history")
     origin = None
-    if history or config.getoption("--robust-json"):  # once, so that a second pass adds nothing twice to a history
+    if (
+        history or config.getoption("--robust-json") or config.getoption("--robust-html")
+    ):  # once, so that a second pass adds nothing twice to a history
         from robustest.store.provenance import origin as origin_of
 
         origin = origin_of(apart=history, **_code_of(config, account))
@@ -84,10 +86,10 @@ def _files(
 
     def write_page() -> None:
         from robustest.reports.html import page as html
-        from robustest.store.provenance import commit, machine, today
+        from robustest.store.provenance import machine, today
 
         about = {"date": today(), "machine": machine()}
-        about |= {"commit": commit()} if commit() else {}
+        about |= {"commit": origin.shown} if origin is not None and origin.shown else {}
         html.write(
             page,
             account,

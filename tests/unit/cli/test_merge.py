@@ -103,6 +103,18 @@ def test_the_page_has_every_claim_in_the_order_of_collection(shards: list[Path],
     ]
 
 
+def test_the_page_names_the_commit_of_the_shards(shards: list[Path], robustest: Make) -> None:
+    """Not of the checkout that joins them; a shard with changes is enough for a changed run."""
+    pytest.importorskip("jinja2", reason="the HTML report is an extra")
+    for path, dirty in zip(shards, (False, True), strict=True):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        about = {"time": "2026-01-01T00:00:00.000Z", "committed": "", "dirty": dirty, "versions": ""}
+        content["origin"] = {**about, "commit": "a" * 40}
+        path.write_text(json.dumps(content), encoding="utf-8")
+    assert robustest("merge", *shards, "--html", "report").code == 0
+    assert "<dd>aaaaaaaaa, changed</dd>" in Path("report/index.html").read_text(encoding="utf-8")
+
+
 def test_on_github_the_step_has_a_summary_of_the_whole_and_no_second_annotation(
     shards: list[Path], robustest: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
