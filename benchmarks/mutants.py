@@ -116,9 +116,12 @@ def mutants(module: str) -> Iterator[Mutant]:
     source = (ROOT / module).read_text(encoding="utf-8")
     left_out, operations = [], []
     not_negated = set[Place]()  # `if not name := value` is no Python
+    dotted = set[Place]()  # names with a dot in a tuple of exceptions, which Cosmic Ray cannot replace
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.If, ast.While)) and isinstance(node.test, ast.NamedExpr):
             not_negated.add(span(node.test)[0])
+        if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Tuple):
+            dotted |= {span(one)[0] for one in node.type.elts if isinstance(one, ast.Attribute)}
         if isinstance(node, (ast.JoinedStr, ast.Raise)):
             left_out.append(span(node))
         elif isinstance(node, ast.BinOp):  # Cosmic Ray takes the `*` of keyword-only arguments for a product, too
@@ -142,7 +145,9 @@ def mutants(module: str) -> Iterator[Mutant]:
         for occurrence, place in enumerate(places):
             inside = any(first <= place < last for first, last in left_out)
             binary = "BinaryOperator" in name
-            if name.endswith("/AddNot") and place in not_negated:
+            if (name.endswith("/AddNot") and place in not_negated) or (
+                name.endswith("/ExceptionReplacer") and place in dotted
+            ):
                 continue
             if not inside and (not binary or any(first <= place < last for first, last in operations)):
                 yield Mutant(module, name, occurrence, place[0])
