@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -116,6 +117,30 @@ def test_a_model_s_thresholds_are_used_for_it_alone(monkeypatch: pytest.MonkeyPa
         asked.clear()
         made.resolve(threat, other)
         assert len(asked) == times
+
+
+def test_thresholds_are_looked_for_in_the_format_that_the_model_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustest.run import plan as module
+
+    asked: list[Any] = []
+    monkeypatch.setattr(module, "cells_of", lambda *given, numbers: asked.append((*given, numbers)))
+    frame = pd.DataFrame({"b": ["x", "y", "x"], "a": [0.1, 2.5, 4.5], "w": [3, 5, 9]})
+    frames = as_samples((frame, torch.tensor([0, 1, 0])))
+    one = replace(setup("table"), samples=frames)
+    one = replace(one, model=replace(one.model, estimator=object()), columns=("b", "a", "w"))
+    coding: Any = frames.coding
+    at = coding.names.index("a")
+    one.resolve(Columns({"a": Within(-0.1, 0.1)}))
+    _, rows, movable, decode, order, numbers = asked[0]
+    assert [column for column, _, _ in movable] == [at]
+    x = frames.take(torch.arange(3))[0]
+    assert torch.equal(torch.from_numpy(rows), x[:2])
+    pd.testing.assert_frame_equal(decode(x.numpy()).reset_index(drop=True), frame, check_dtype=False)
+    assert order == coding.order
+    assert numbers(at, x[:, at].numpy()).tolist() == [0.1, 2.5, 4.5], "the doubles of the frame, not their codes"
+    plain = replace(setup("table"), samples=as_samples((torch.rand(1, 3), Y[:1])))
+    replace(plain, model=replace(plain.model, estimator=object())).resolve(Columns({1: Within(-0.1, 0.1)}))
+    assert (asked[-1][1].shape, asked[-1][3:]) == ((1, 3), (None, (), None))
 
 
 def test_options_are_those_of_the_settings_and_of_the_model() -> None:
