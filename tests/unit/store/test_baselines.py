@@ -262,3 +262,23 @@ def test_a_file_of_an_earlier_version_is_read_and_written_alike(tmp_path: Path) 
     assert read(path) == {"a": entry}
     write(path, {"a": entry})
     assert path.read_text() == WRITTEN.replace("VERSION", json.loads(path.read_text())["robustest"])
+
+
+@pytest.mark.parametrize(("score", "taken"), [(0.0, True), (1e-9, True), (1.01e-9, False), (-0.0, True)])
+def test_a_mean_may_differ_by_the_rounding_of_a_sum(score: float, taken: bool, tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    entry = dataclasses.replace(ENTRY, outcomes=(True,), scores=(score,), estimate=0.0)
+    write(path, {"a": entry})
+    if taken:
+        assert read(path) == {"a": entry}
+    else:
+        with pytest.raises(StoreError, match="whose mean is the estimate"):
+            read(path)
+
+
+@pytest.mark.parametrize("estimate", [None, 0.5])
+def test_a_baseline_of_no_scores_or_without_an_estimate_is_read(estimate: float | None, tmp_path: Path) -> None:
+    none = dataclasses.replace(ENTRY, outcomes=(), scores=(), estimate=estimate)
+    one = dataclasses.replace(ENTRY, outcomes=(False,), scores=(1.0,), estimate=None)
+    write(tmp_path / NAME, {"a": none, "b": one})
+    assert read(tmp_path / NAME) == {"a": none, "b": one}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -376,3 +377,19 @@ def test_a_size_as_large_as_the_known_one_is_no_news() -> None:
     assert news(kept([1, 1, 1, 2, 3], [1.0, 0.5, 2.0, 3.0, 9.0]), stock) == [1, 4]
     assert news(kept([1], [1.0], y=[1]), stock) == [0], "of another label"
     assert news(kept([1, 2], [7.0, 8.0]), None) == [0, 1]
+
+
+def test_what_lies_beyond_the_bounds_gets_the_level_of_the_bound() -> None:
+    x = torch.tensor([-9.0, -1.01, -1.0, 1.0, 1.01, 9.0])
+    assert levels(x, (-1.0, 1.0)).tolist() == [0, 0, 0, 255, 255, 255]
+    assert levels(torch.tensor([-0.004, 1.004]), (0.0, 1.0)).tolist() == [0, 255], "a level below and above"
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [("x" * 39, "x" * 39), ("x" * 40, "x" * 40), ("x" * 41, "x" * 40), ("--A b/c--", "a-b-c"), ("", "")],
+)
+def test_a_folder_is_named_by_forty_plain_characters_and_a_digest(name: str, slug: str, tmp_path: Path) -> None:
+    assert Corpus(tmp_path, 1).add(name, kept([1], [1.0]))
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{slug}-{digest}"]
