@@ -393,3 +393,25 @@ def test_a_folder_is_named_by_forty_plain_characters_and_a_digest(name: str, slu
     assert Corpus(tmp_path, 1).add(name, kept([1], [1.0]))
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     assert [path.name for path in tmp_path.iterdir()] == [f"{slug}-{digest}"]
+
+
+@pytest.mark.parametrize(("by", "gone"), [(-1, 2), (0, 1), (1, 1)])
+def test_no_more_files_go_than_have_to(by: int, gone: int, tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path, 10)
+    for place in range(3):
+        aged(tmp_path)
+        corpus.add(f"test {place}", kept([1], [1.0], shape=(300,), seed=place))
+    sizes = {path.stat().st_size for path in files(tmp_path)}
+    assert len(sizes) == 1
+    found = corpus._prune(2 * sizes.pop() + by, spared=None)
+    assert (found.files, corpus.names()) == (gone, [f"test {place}" for place in range(gone, 3)])
+
+
+def test_a_file_that_is_gone_by_now_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = Corpus(tmp_path, 1)
+    for place in range(3):
+        corpus.add("a", kept([place], [1.0], seed=place))
+    first, read = files(tmp_path)[0], corpus._folder.read
+    monkeypatch.setattr(corpus._folder, "read", lambda path: None if path == first else read(path))
+    assert len(rows(corpus.load("a"))) == 2
+    assert corpus.notices == ()

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from robustest.errors import ConfigError, StoreError
 from robustest.identity.keys import Key, key_of
+from robustest.settings import Settings
 from robustest.store.entries import Entry, Store, StoreWarning, pack, unpack
 from robustest.store.files import Damaged, tidy
 
@@ -447,3 +448,23 @@ def test_names_of_arrays(tmp_path: Path, name: Any) -> None:
 def test_arrays_that_safetensors_does_not_take(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="dense tensors"):
         Store(tmp_path).save(ONE, Entry({"x": torch.zeros(1, dtype=torch.complex128)}))
+
+
+@pytest.mark.parametrize(
+    ("drawn", "recheck", "doubted"),
+    [(0.0, 0.0, False), (0.0, 0.1, True), (0.25, 0.25, False), (0.25, 0.26, True), (0.999, 1.0, True)],
+)
+def test_an_entry_is_doubted_where_a_number_below_one_falls_below_the_share(
+    drawn: float, recheck: float, doubted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, recheck=recheck)
+    monkeypatch.setattr(store._random, "random", lambda: drawn)
+    assert store.doubted() is doubted
+
+
+def test_a_store_is_that_of_the_settings(tmp_path: Path) -> None:
+    assert Store.of(Settings()) is None
+    store = Store.of(Settings(store=str(tmp_path / "s"), cache=False, recheck=0.5))
+    assert store is not None
+    assert (store._folder.root, store._read, store._recheck) == (tmp_path / "s", False, 0.5)
+    assert Store.of(Settings(store=str(tmp_path), cache=True))._read is True  # type: ignore[union-attr]

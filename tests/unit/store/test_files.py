@@ -196,3 +196,28 @@ def test_json_is_one_text_for_equal_values(value: Any, text: str | None) -> None
             to_json(value)
     else:
         assert to_json(value) == text
+
+
+@pytest.mark.parametrize(("age", "stays"), [(3599.0, True), (3600.0, True), (3600.5, False)])
+def test_an_unfinished_file_is_old_after_an_hour(
+    age: float, stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unfinished = tmp_path / f".one{UNFINISHED}"
+    unfinished.touch()
+    os.utime(unfinished, (1024, 1024))
+    monkeypatch.setattr(files.time, "time", lambda: 1024 + age)
+    tidy(tmp_path)
+    assert unfinished.exists() is stays
+
+
+def test_a_folder_to_be_locked_is_made_with_those_above_it_and_may_be_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        with alone(tmp_path / "a" / "b" / "c"):
+            assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_a_warning_names_the_line_that_writes(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.warns(StoreWarning) as told:
+        Folder(tmp_path / "file").write(tmp_path / "file" / "one", b"")
+    assert told[0].filename == __file__
