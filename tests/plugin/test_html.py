@@ -16,7 +16,7 @@ pytest.importorskip("jinja2", reason="the HTML report is an extra")
     ("commit", "dirty", "shown"),
     [("1a2b3c4d5e6f", False, "1a2b3c4d5"), ("1a2b3c4d5e6f", True, "1a2b3c4d5, changed"), ("", False, None)],
 )
-def test_the_page_names_the_commit(project, write_light, run, monkeypatch, commit, dirty, shown):
+def test_the_page_names_the_commit(project, write_light, run, monkeypatch, *, commit, dirty, shown):
     made = Origin(time="2026-01-31T12:00:00.000Z", commit=commit, dirty=dirty)
     monkeypatch.setattr(provenance, "origin", lambda **_: made)
     write_light(test_a="def test_it(robust): robust.record(made())")
