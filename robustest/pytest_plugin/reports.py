@@ -31,9 +31,8 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
     """
     history = config.getoption("--robust-history")
     origin = None
-    if (
-        history or config.getoption("--robust-json") or config.getoption("--robust-html")
-    ):  # once, so that a second pass adds nothing twice to a history
+    if any((history, config.getoption("--robust-json"), config.getoption("--robust-html"))):
+        # Once, so that a second pass adds nothing twice to a history.
         from robustest.store.provenance import origin as origin_of
 
         origin = origin_of(apart=history, **_code_of(config, account))
@@ -64,7 +63,8 @@ def _code_of(config: pytest.Config, account: Account) -> dict[str, set[str]]:
     for test in {row.test.partition("::")[0] for row in account.rows}:
         path = config.rootpath / test
         tests |= {str(path), *(str(folder / "conftest.py") for folder in path.parents)}
-    return {"used": loaded_code(config) | config.stash.get(LOADED, set()), "tests": tests}
+    workers: set[str] = config.stash.get(LOADED, set())
+    return {"used": loaded_code(config) | workers, "tests": tests}
 
 
 def _add_to_history(folder: str, account: Account, origin: Origin) -> None:
