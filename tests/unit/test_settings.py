@@ -223,7 +223,11 @@ def test_suppress_of_another_type_is_a_config_error() -> None:
 
 
 def test_without_a_file_there_are_our_own_profiles(tmp_path: Path) -> None:
-    assert set(profiles_from(tmp_path / "pyproject.toml")) == {"dev", "ci", "nightly"}
+    assert profiles_from(tmp_path / "pyproject.toml") == {
+        "dev": {},
+        "ci": {"recheck": 0.05},
+        "nightly": {"attack": "thorough", "exact": True, "cache": False},
+    }
 
 
 def write(folder: Path, text: str) -> Path:
