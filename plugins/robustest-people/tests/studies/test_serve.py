@@ -35,12 +35,16 @@ class Crowd:
         self.sent: dict[tuple[str, int], set[tuple[str, ...]]] = {}
         self.problems: list[str] = []
 
-    def run(self, served: Any, seconds: float) -> None:
-        """Answer as fast as can be until the server is killed after some seconds."""
+    def run(self, served: Any, pages: int, seconds: float) -> None:
+        """Answer as fast as can be until the server is killed, some seconds after further pages were acknowledged."""
+        last = len(self.acknowledged) + pages
         threads = [threading.Thread(target=self._answer, args=(served, name)) for name in served.links]
         for thread in threads:
             thread.start()
-        time.sleep(seconds)
+        latest = time.monotonic() + 60
+        while len(self.acknowledged) < last and time.monotonic() < latest:
+            time.sleep(0.001)
+        time.sleep(seconds)  # at any moment of a request
         assert served.end(kill=True) == -9
         for thread in threads:
             thread.join(20)
@@ -71,7 +75,7 @@ def kill_again_and_again(made: Any, serve: Make, read_form: Make, rounds: int) -
     stored: dict[tuple[str, int], tuple[str, ...]] = {}
     for _ in range(rounds):
         before = dict(stored)
-        crowd.run(serve(made.folder), rng.uniform(0.05, 0.4))
+        crowd.run(serve(made.folder), rng.randint(10, 60), rng.uniform(0, 0.02))
         journal, progress = Journal(made.folder / "journal.sqlite", made.digest), Progress(made)
         progress.follow(journal.read())  # an event whose answers are not whole does not fit, and is an error
         journal.close()
