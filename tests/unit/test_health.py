@@ -94,6 +94,21 @@ def test_counts_of_chunks_add_up_and_are_left_as_they_are() -> None:
     assert both.plus(second, -1).broken_again == 0
 
 
+def test_sums_and_differences_of_counts_need_no_failures() -> None:
+    """Names without a failure may be absent, on either side."""
+    one = Health(tried={"no_room": 3, "train_mode": 2}, failed={"train_mode": 1}, searched_twice=5, broken_again=7)
+    other = Health(tried={"no_room": 4, "zero_gradient": 6}, searched_twice=2, broken_again=3)
+    both, apart = one.plus(other), one.plus(other, -1)
+    assert both.tried == {"no_room": 7, "train_mode": 2, "zero_gradient": 6}
+    assert both.failed == {"no_room": 0, "train_mode": 1, "zero_gradient": 0}
+    assert (both.searched_twice, both.broken_again) == (7, 10)
+    assert apart.tried == {"no_room": -1, "train_mode": 2, "zero_gradient": -6}
+    assert apart.failed == {"no_room": 0, "train_mode": 1, "zero_gradient": 0}
+    assert (apart.searched_twice, apart.broken_again) == (3, 4)
+    assert one.tried == {"no_room": 3, "train_mode": 2}
+    assert (Health().searched_twice, Health().broken_again) == (0, 0)
+
+
 def test_counts_survive_a_file() -> None:
     health = counted(("zero_gradient", 1, 4), ("weak_search", 2, 9))
     health.searched_twice = 3

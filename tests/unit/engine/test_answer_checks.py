@@ -158,6 +158,20 @@ def test_a_memory_of_queries_shows_at_its_distance(within: float, failed: int) -
     assert evaluator.forward == 2
 
 
+@pytest.mark.parametrize(("whole", "decode"), [(False, False), (True, False), (False, True), (True, True)])
+def test_models_of_whole_numbers_and_of_decoded_values_are_asked_no_made_up_inputs(whole: bool, decode: bool) -> None:
+    model = Rows()
+    evaluator, chunk = setting(model)
+    object.__setattr__(evaluator.model, "whole", whole)
+    object.__setattr__(evaluator.model, "decode", (lambda x: x) if decode else None)
+    early = probe_history(evaluator, chunk)
+    asked = not (whole or decode)
+    assert (early is not None) is asked
+    assert evaluator.forward == 2 * asked
+    assert evaluator.health.counts("history_dependence") == (0, 4 * asked)
+    assert model.rows == [2] * asked, "the copies got the other queries"
+
+
 def test_places_lie_between_samples_and_are_these_draws() -> None:
     evaluator, chunk = setting(Rows())
     del evaluator

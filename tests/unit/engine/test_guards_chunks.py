@@ -170,3 +170,27 @@ def test_an_order_is_cut_by_places_alone(n: int) -> None:
         assert torch.equal(part, order[start : start + size])
         start += len(part)
     assert start == n
+
+
+def test_samples_are_counted_once_however_many_of_their_values_changed() -> None:
+    x, y, ids = torch.rand(3, 2, 2), torch.zeros(3, 4), torch.tensor([4, 6, 8])
+    with pytest.raises(DataError, match="2 of 3 changed, the first of them 6"):
+        check_same((x, y), (x + torch.tensor([0.0, 1.0, 1.0]).view(3, 1, 1), y), ids)
+    with pytest.raises(DataError, match="1 of 3 changed, the first of them 8"):
+        check_same((x, y), (x, y + torch.tensor([0.0, 0.0, 1.0]).view(3, 1)), ids)
+
+
+def test_of_samples_outside_the_bounds_the_first_is_shown() -> None:
+    x = torch.tensor([[0.5, 0.25], [-0.5, 1.5], [-7.0, 9.0]])
+    with pytest.raises(DataError, match=r"bounds \[0, 1\] but sample 3 spans \[-0.5, 1.5\]"):
+        reading(x)
+
+
+def test_texts_have_no_room_that_was_not_asked_for() -> None:
+    x = torch.tensor([[97, 98], [97, -1], [98, 98]])
+    samples, device = given(x, coding=Strings("str")), torch.device("cpu")
+    assert read(samples, IDS, bounds=(0.0, 1.0), seed=5, whole=True).x.shape == (3, 2)
+    assert load(samples, IDS, bounds=(0.0, 1.0), seed=5, whole=True, device=device).x.shape == (3, 2)
+    assert load(samples, IDS, bounds=(0.0, 1.0), seed=5, whole=True, room=1, device=device).x.shape == (3, 3)
+    with pytest.raises(DataError, match="texts, bytes or whole numbers"):
+        load(samples, IDS, bounds=(0.0, 1.0), seed=5, device=device)
