@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest import L2, Linf, as_classifier, rng
+from robustest import L2, Linf, Regression, as_classifier, rng
 from robustest.claims.robustness import universal
 from robustest.claims.robustness.universal import Perturbing, _climb, _lost, learn, perturb_chunk
 from robustest.data import as_samples
@@ -98,6 +98,43 @@ def test_steps_are_those_of_the_text(threat: Any, steps: int, share: float, targ
     assert reached.tolist() == [True, True, True, False]
 
 
+@pytest.mark.parametrize("threat", [Linf(0.05), L2(0.2)], ids=str)
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_numbers_are_led_away_in_tolerances(threat: Any, steps: int) -> None:
+    """An error is zero at the clean answer: the soft step is as wide as the margin there, one tolerance."""
+    weight, tolerance, share = np.array([1.0, -2.0, 0.5, 0.0]), 0.5, 0.25
+    net = linear(torch.tensor([weight.tolist()]).float(), torch.tensor([0.1]))
+    evaluator = Evaluator(
+        as_classifier(net), torch.device("cpu"), batch_size=None, suppress=(), notes=[], task=Regression(tolerance)
+    )
+    batches = [chunk(9, seed) for seed in range(steps)]
+    alive = torch.zeros(1, 4, dtype=torch.bool)
+    found = _climb(evaluator, iter(batches), threat, torch.zeros(1, 4), steps=steps, share=share, alive=alive)
+
+    def unit(v: Floats) -> Floats:
+        return np.sign(v) if isinstance(threat, Linf) else v / max(float(np.linalg.norm(v)), 1e-30)
+
+    delta, pace = np.zeros(4), np.zeros(4)
+    for step, batch in enumerate(batches):
+        done = step / (steps - 1) if steps > 1 else 0.0
+        width = 1.0 - 0.7 * done
+        signs = rng.signs(rng.fold(batch.key, f"universal {step}"), (4,)).double().numpy()
+        gradient = np.zeros(4)
+        for x, sign in zip(batch.x.double().numpy(), signs, strict=True):
+            change = weight @ (np.clip(x + delta + (1 - done) * threat.eps * unit(sign), *BOUNDS) - x) / tolerance
+            soft = 1 / (1 + math.exp(-abs(change) / width))
+            gradient += soft * (1 - soft) / width * math.copysign(1, change) * weight / tolerance
+        gradient /= len(batch.x)
+        pace = 0.9 * pace + gradient / np.abs(gradient).mean()
+        delta = delta + max(share, 1 / steps) * (1 + math.cos(math.pi * step / steps)) * threat.eps * unit(pace)
+        if isinstance(threat, L2):
+            delta = delta * min(1.0, threat.eps / float(np.linalg.norm(delta)))
+        else:
+            delta = np.clip(delta, -threat.eps, threat.eps)
+    assert found[0].tolist() == pytest.approx(delta.tolist(), abs=2e-3)
+    assert alive.tolist() == [[True, True, True, False]]
+
+
 def test_without_a_gradient_a_perturbation_stays_where_it_is() -> None:
     start, alive = torch.tensor([[0.05, -0.02, 0.0, 0.01]]), torch.zeros(1, 4, dtype=torch.bool)
     flat = evaluator_of(linear(torch.zeros(3, 4)))
@@ -161,6 +198,29 @@ def test_starts_are_climbed_shortly_and_four_share_the_steps(
 def test_starts_go_towards_the_ten_likeliest_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     _, climbs, _ = learned(monkeypatch, [0.0], 3, classes=14)
     assert [one[4] for one in climbs[11:-1]] == list(range(10))
+
+
+def test_where_an_answer_is_no_class_no_start_goes_towards_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The k-th sample is fooled where its answer moves by more than .1, as it does from a change of .1 on."""
+    climbs: list[tuple[Any, ...]] = []
+
+    def climb(_: Any, batches: int, threat: Any, delta: Tensor, *, alive: Tensor, **given: Any) -> Tensor:
+        climbs.append((float(delta), given.get("target")))
+        return torch.full((1, 1), 0.02 * len(climbs))
+
+    monkeypatch.setattr(universal, "_climb", climb)
+    monkeypatch.setattr(universal, "count_unreached", lambda *_: None)
+    evaluator = Evaluator(
+        as_classifier(linear(torch.ones(1, 1), torch.zeros(1))), torch.device("cpu"), batch_size=None, suppress=(),
+        notes=[], task=Regression(0.1),
+    )  # fmt: skip
+    few = Chunk(torch.arange(10), torch.tensor(CROSSED), torch.ones(10, 1), rng.keys(0, torch.arange(10)), BOUNDS)
+    found = learn(evaluator, lambda number: number, few, Linf(0.3), 8)  # type: ignore[arg-type, return-value]
+    assert len(climbs) == 11 + 4
+    assert {target for _, target in climbs} == {None}
+    assert {round(abs(delta), 6) for delta, _ in climbs[1:11]} == {0.3}
+    assert [delta for delta, _ in climbs[11:]] == pytest.approx([0.12, 0.14, 0.16, 0.18])
+    assert float(found) == pytest.approx(0.12), "of equals the first"
 
 
 def test_the_best_four_are_refined_and_the_best_of_all_returned(monkeypatch: pytest.MonkeyPatch) -> None:
