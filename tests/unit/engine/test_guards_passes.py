@@ -108,6 +108,15 @@ def test_finite_sums_are_no_finding() -> None:
 
 
 @pytest.mark.usefixtures("far")
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_large_sums_of_many_passes_do_not_overflow(sign: float) -> None:
+    evaluator = made()
+    for _ in range(4):
+        evaluator._suspect(torch.tensor(sign * 3e38))
+    evaluator.settle()
+
+
+@pytest.mark.usefixtures("far")
 @pytest.mark.parametrize("anew", [True, False])
 def test_a_claim_that_is_measured_anew_forgets_what_was_not_finite(anew: bool) -> None:
     evaluator = made()
@@ -233,6 +242,92 @@ def test_requests_that_share_a_pass_have_their_own_gradients() -> None:
     assert torch.allclose(out, model(X[:3]), atol=1e-6)
     assert not out.requires_grad
     assert evaluator.forward == 0
+
+
+@pytest.mark.parametrize("several", [1, 2])
+def test_one_request_and_two_have_their_own_gradients_too(several: int) -> None:
+    model = Net()
+    evaluator = made(model)
+    parts = [slice(0, 3), slice(3, 5)][:several]
+    requests = [
+        Slope(X[one], slice(0, 2 + (at == 0)), lambda z, _: z, lambda out, _, at=at: out[:, at], lambda out: out, False)
+        for at, one in enumerate(parts)
+    ]
+    found = evaluator.slopes(requests)
+    assert [len(one) for one in model.given] == [3 + 2 * (several - 1)]
+    assert len(found) == several
+    for at, ((logits, gradient), rows) in enumerate(zip(found, parts, strict=True)):
+        assert gradient is not None
+        assert torch.allclose(logits, X[rows] @ model.weight.T, atol=1e-6)
+        assert torch.allclose(gradient, model.weight[at].expand(len(X[rows]), -1), atol=1e-6)
+
+
+def test_the_first_eight_outputs_are_kept_of_any_number_of_parts() -> None:
+    x = torch.arange(54.0).view(18, 3)
+    for size in (3, 4, 5, 8, 9, 18):
+        model = Net()
+        judged = made(model, size).judge(x, torch.zeros(18, dtype=torch.int64))
+        assert torch.allclose(judged.first, x[:8] @ model.weight.T)
+
+
+def test_a_later_part_that_does_not_fit_is_halved_by_its_own_size() -> None:
+    class Small(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 2 and bool((x[:, 0] >= 12).any()):
+                raise RuntimeError("out of memory")
+            return super().forward(x)
+
+    model, x = Small(), torch.arange(33.0).view(11, 3)
+    evaluator = made(model, 4)
+    assert torch.allclose(evaluator.logits(x), x @ model.weight.T)
+    assert [len(one) for one in model.given] == [4, 2, 2, 2, 1]
+    assert evaluator.notes == ["out of memory at a batch of 4; went on with 2"]
+
+
+@pytest.mark.parametrize(("most", "size"), [(43, 10), (44, 11), (100, 11), (4000, 11)])
+def test_small_outputs_leave_the_batch_as_it_is(most: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eleven samples have 44 outputs; a pass of two tells how many each has."""
+    monkeypatch.setattr(evaluators, "_MOST_OUTPUT", most)
+    evaluator = made(batch_size=11)
+    evaluator.logits(X[:2])
+    assert evaluator.batch_size == size
+
+
+def test_an_evaluator_apart_counts_all_passes_from_zero() -> None:
+    evaluator = made()
+    evaluator.gradient(X, lambda z, _: z, lambda out, _: out[:, 0])
+    assert (evaluator.forward, evaluator.backward) == (11, 11)
+    own = evaluator.apart(lambda _: None)
+    assert (own.forward, own.backward, own.classes) == (0, 0, 4)
+    assert (evaluator.forward, evaluator.backward) == (11, 11)
+
+
+def test_a_warning_names_the_line_that_gave_the_outputs() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made().check_first(torch.tensor([[0.5, 0.5]]))
+    assert [one.filename for one in caught] == [__file__]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_pass_for_its_cost_climbs_cross_entropy_where_there_is_one_class(
+    several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Losses(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            asked.append(name)
+            return super().__getitem__(name)
+
+    evaluator = made(task=MultiLabel()) if several else made()
+    kind = type(evaluator.task)
+    losses = Losses(evaluator.task.losses)
+    monkeypatch.setattr(kind, "losses", property(lambda _: losses))
+    y = torch.zeros(11, 4, dtype=torch.int64) if several else Y
+    evaluators._pass(evaluator, X, y)
+    evaluators._seconds(evaluator, X, y)
+    assert asked == ["margin" if several else "ce"] * 2
 
 
 def test_draws_are_averaged_and_each_is_counted() -> None:
