@@ -289,7 +289,23 @@ class _Run:
             )
         elif settings.audit_values and not audited:
             decision = replace(decision, reasons=(*decision.reasons, "unaudited"))
+        decision = self._without_copies(decision, rule)
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
+
+    def _without_copies(self, decision: Decision, rule: Rule) -> Decision:
+        """Return a decision on a population that does not pass because samples are there several times."""
+        stream = self.stream
+        if self.plan.settings.scope == "set" or decision.verdict is not Verdict.PASSED or self.plan.units.may_repeat:
+            return decision
+        first = [*{mark: place for place, mark in reversed([*enumerate(stream.marks)])}.values()][::-1]
+        if len(stream.marks) < stream.n or len(first) == stream.n:
+            return decision
+        once = rule.decide({name: column[first] for name, column in stream.columns.items()}, stream.total, None)
+        if once.verdict is Verdict.PASSED:
+            return decision
+        copies = f"{stream.n - len(first)} of {stream.n} samples are copies of others, to the bit"
+        why = f"{copies}, and no draws from the population: not shown by the other {len(first)}"
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))
 
     def _show_progress(self, total: int) -> None:
         if (progress := context.current().progress) is not None:

@@ -55,12 +55,15 @@ class Units:
         replay: known counterexamples; None without a search.
         bounds: least and largest value of the units, for pictures.
         sample_rate: of waveforms, in Hz, for pictures and sounds; else None.
+        may_repeat: two draws from a population may be equal, as rows of a table and short texts are; equal images and
+            sounds are copies.
     """
 
     replay: Replay | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
     sample_rate: int | None = None
     notes: Sequence[str] = ()
+    may_repeat: bool = True
 
     # Identity
 
@@ -229,6 +232,8 @@ class ModelUnits(Units):
     def check(self, ids: Tensor) -> None:
         before = decoded.states() if self.samples.slow else None
         self._first = check_data(self.samples, ids)
+        x = self._first[0]
+        self.may_repeat = not x.is_floating_point() or (x.ndim <= 2 and self.sample_rate is None)
         # Draws of the data set from another thread would come between those of the model, or of the user's shifts.
         self._draws = before is not None and before != decoded.states()
 

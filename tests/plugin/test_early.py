@@ -96,6 +96,7 @@ def test_inconclusive_may_skip_but_never_passes(write, run) -> None:
 
 
 def test_a_population_claim_waits_for_every_sample(write, rows_of) -> None:
-    write(test_a=EARLY.format(at_least=0.2))
+    each = "values=[one + k / 100_000 for k in range(250) for one in (0.25, 0.44, 0.56, 0.75)], times=1"  # none equal
+    write(test_a=EARLY.format(at_least=0.2).replace("times=250", each))
     result = rows_of("-o", "robust_scope=population")["test_claim"]["result"]
     assert (result["verdict"], result["n"]) == ("passed", 1000)

@@ -44,6 +44,26 @@ CASES: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "a value that fails": (lambda: accuracy(CHANCE, at_least=0.9, exact=True), (), "failed"),
     "nothing is claimed": (accuracy, ("no_threshold",), "inconclusive"),
     "too few samples": (lambda: accuracy(CHANCE, at_least=0.45, scope="population"), ("undecided",), "inconclusive"),
+    "copies of few images": (
+        lambda: measure_accuracy(Reads(), (X.repeat(9, 1, 1, 1), Y.repeat(9)), at_least=0.98, scope="population"),
+        ("copies",),
+        "inconclusive",
+    ),
+    "copies, but enough images": (
+        lambda: measure_accuracy(Reads(), (X.repeat(9, 1, 1, 1), Y.repeat(9)), at_least=0.95, scope="population"),
+        (),
+        "passed",
+    ),
+    "equal rows, as tables have them": (
+        lambda: measure_accuracy(Reads(), (X.flatten(1).repeat(9, 1), Y.repeat(9)), at_least=0.98, scope="population"),
+        (),
+        "passed",
+    ),
+    "copies in a claim about them": (
+        lambda: measure_accuracy(Reads(), (X.repeat(9, 1, 1, 1), Y.repeat(9)), at_least=0.98, exact=True),
+        (),
+        "passed",
+    ),
     "a limit of samples": (lambda: accuracy(CHANCE, at_least=0.45, max_samples=20), ("budget",), "inconclusive"),
     "a change that changes nothing": (
         lambda: measure_shift_accuracy(Reads(), (X, Y), same, at_least=0.9),
