@@ -148,7 +148,10 @@ def _numbers(frame: Any) -> NDArray[np.float32]:
 
 
 def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
-    if labels is None or list(labels) == list(range(len(labels))):
+    if labels is None:
+        return y
+    # Labels that an estimator was fitted on may be booleans or floats, equal to its indices.
+    if list(labels) == list(range(len(labels))) and getattr(getattr(y, "dtype", None), "kind", "i") not in "bf":
         return y
     given = np.asarray(y)
     if given.ndim != 1:

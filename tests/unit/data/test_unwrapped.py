@@ -5,14 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from robustest import DataError, Linf, ModelError, Verdict
 from robustest.data.samples import class_names, unwrapped
 from robustest.measure import (
+    measure_accuracy,
     measure_consistency,
     measure_no_spurious_feature,
     measure_robust_accuracy,
@@ -145,3 +148,14 @@ def test_a_failure_names_the_classes() -> None:
 def test_another_task_is_told_in_a_sentence(output: Any, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         measure_robust_accuracy(lambda _: output, (torch.rand(4, 3, 8, 8), torch.zeros(4).long()), Linf(0.1))
+
+
+@pytest.mark.parametrize("kind", [bool, np.float64, np.int32])
+def test_labels_are_those_that_an_estimator_was_fitted_on(kind: Any) -> None:
+    rows = np.random.default_rng(0).random((60, 2), dtype=np.float32)
+    labels = (rows[:, 0] > 0.5).astype(kind)
+    model = LogisticRegression(C=1e4).fit(rows, labels)
+    assert measure_accuracy(model, (rows, labels), at_least=0.9).verdict == "passed"
+    if kind is np.float64:
+        with pytest.raises(DataError, match=r"among the model's classes \(0.0, 1.0\) but got 0.5"):
+            measure_accuracy(model, (rows, labels / 2), at_least=0.9)
