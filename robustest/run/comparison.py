@@ -42,7 +42,7 @@ class Comparison:
         """Return the detail "baseline" of a result, and notes for the reader.
 
         Raises:
-            StoreError: the baseline is of other samples.
+            StoreError: the baseline is of other samples, or of another claim of this test too.
         """
         rule = self.rule
         about: dict[str, Any] = {"tolerance": rule.tolerance}
@@ -54,6 +54,7 @@ class Comparison:
                 about |= _paired(replace(rule, before=evidence.beside.outcomes), evidence)
             return about, ()
         about |= {"file": str(self.file), "key": self.key}
+        self._check_alone(evidence)
         if self.entry is None:
             about |= {"update": True, "measured_by": self.measured_by, "data": evidence.data}
             if isinstance(rule, ScoreBaselineRule):
@@ -73,6 +74,19 @@ class Comparison:
                 better = f"better than the baseline: {found.gained} gained, {found.lost} lost."
                 return about, (f"{better} Hold what was won: {update_command()}",)
         return about, ()
+
+    def _check_alone(self, evidence: Evidence) -> None:
+        # Claims in a loop over models have one name: the last would overwrite the outcomes of the others.
+        running, own = context.current(), (evidence.model, evidence.data, evidence.outcomes)
+        for result in (*running.results, *running.ungated):
+            paired = result.details.get("baseline") or {}
+            same = (paired.get("file"), paired.get("key")) == (str(self.file), self.key)
+            if same and (result.model or "", result.data, result.outcomes) != own:
+                raise StoreError(
+                    "Expected one claim of this name in the test but there are two, of other models or samples, with "
+                    f"one entry in the baseline {Path(str(self.file)).name}. Make each a test of its own, by "
+                    "pytest.mark.parametrize."
+                )
 
 
 def _paired(rule: NoWorse, evidence: Evidence) -> dict[str, Any]:

@@ -97,6 +97,24 @@ def test_other_samples_cannot_be_paired(write, run, project) -> None:
     result.stdout.fnmatch_lines(["*StoreError: Expected the samples that the baseline*but these are different ones*"])
 
 
+def test_two_models_in_one_test_do_not_share_an_entry(write, run, project) -> None:
+    """The second one's outcomes were those that the first was compared with: it might become as bad."""
+    text = """
+        def test_claims(robust_model, robust_baseline):
+            from toy import data
+            for model in {models}:
+                assert_accuracy(model, data(), no_worse_than=robust_baseline)
+    """
+    write(test_a=text.format(models="(robust_model, robust_model)"))
+    run(*UPDATE).assert_outcomes(passed=1)
+    other = text.format(models="(robust_model, lambda x: -robust_model(x))")
+    write(test_a=other)
+    for options in (UPDATE, ("--robust",)):
+        result = run(*options)
+        result.assert_outcomes(errors=1)
+        assert "Expected one claim of this name in the test" in " ".join(result.stdout.str().split())
+
+
 def test_another_seed_compares_the_same_samples(write, run) -> None:
     write(test_a=TEST.format(more=""))
     run(*UPDATE).assert_outcomes(passed=1)
