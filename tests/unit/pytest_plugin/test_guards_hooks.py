@@ -99,6 +99,7 @@ def test_what_a_worker_sends_at_its_end_is_counted(output: Any, heard: Any, coll
 @pytest.mark.parametrize("collected", [True, False])
 def test_a_worker_sends_what_its_tests_recorded(collected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "lost_claims", lambda: ["lost"])
+    monkeypatch.setattr(reports, "loaded_code", lambda _: {"/b.py", "/a.py"})
     stash: dict[Any, Any] = {LEDGER: Heard(), DESELECTED: ["d"]}
     run = config(stash | ({COLLECTED: ["c"]} if collected else {}))
     run.workerinput, run.workeroutput = {}, {}
@@ -108,6 +109,7 @@ def test_a_worker_sends_what_its_tests_recorded(collected: bool, monkeypatch: py
     with pytest.raises(StopIteration):
         hook.send(None)
     more = {"robustest_collected": ["c"], "robustest_deselected": ["d"]} if collected else {}
+    more["robustest_loaded"] = ["/a.py", "/b.py"]
     assert run.workeroutput == {"robustest_recorded": 2, "robustest_lost": ["lost"], **more}
 
 
