@@ -314,6 +314,40 @@ def test_a_claim_of_another_process_says_how_it_ended(apart: Path, monkeypatch: 
     assert [isinstance(each.error, ClaimFailed) for each in one.apart] == [True, False]
 
 
+def test_lines_after_one_that_changes_nothing_are_read(apart: Path) -> None:
+    context._send(apart, {"test": "u", "ended": "1", "error": None})
+    context._send(apart, {"test": "t", "result": RESULT.to_dict()})
+    one = of_test()
+    context.receive(one)
+    assert (one.results, lost_claims()) == ([RESULT], [])
+
+
+@pytest.mark.parametrize(("named", "taken"), [("1:{}", True), (":{}", False), ("1:{}/gone", False), ("", False)])
+def test_lines_are_read_in_a_run_alone(named: str, taken: bool, apart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context._send(apart, {"test": "t", "result": RESULT.to_dict()})
+    monkeypatch.setenv(context._CLAIMS, named.format(apart))
+    one = of_test()
+    context.receive(one)
+    assert one.results == ([RESULT] if taken else [])
+
+
+def test_claims_are_sent_where_no_file_can_be_locked(apart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(context.sys.modules, "fcntl", None)  # type: ignore[arg-type]
+    context._send(apart, {"test": "t", "result": RESULT.to_dict()})
+    one = of_test()
+    context.receive(one)
+    assert (one.results, (apart / "lock").exists()) == ([RESULT], False)
+
+
+def test_a_picture_that_cannot_be_written_outside_of_a_test_is_warned_of_where_it_was_asked_for() -> None:
+    def save() -> str:
+        raise OSError(28, "full")
+
+    with pytest.warns(RuntimeWarning, match="a picture could not be written to there: full") as found:
+        assert Context().picture(save, "there") is None
+    assert found[0].filename == __file__
+
+
 # The current record
 
 

@@ -16,7 +16,7 @@ from robustest.account import Account, Ending, Session
 from robustest.context import Context, _may_claim, _send, current, followed, lost_claims, receive
 from robustest.pytest_plugin import reports
 from robustest.pytest_plugin.ledger import Ledger, _missing_fixture
-from robustest.pytest_plugin.options import ACCOUNT, CONTEXT, DESELECTED, LEDGER, OTHERS, SETTINGS
+from robustest.pytest_plugin.options import ACCOUNT, COLLECTED, CONTEXT, DESELECTED, LEDGER, OTHERS, SETTINGS
 from robustest.pytest_plugin.outcome import FixtureScope, fixture_scopes
 from robustest.reports import github, terminal
 
@@ -314,6 +314,7 @@ def test_an_attack_is_checked_where_a_robustness_test_will_run(
     assert one.stash == ({CONTEXT: ("context", True)} if with_option and marked else {})
     assert bool(added) is (marked and not with_option), "without --robust it is skipped"
     assert run.stash[DESELECTED] == (["a.py::test"] if marked else [])
+    assert run.stash.get(COLLECTED) == ((["a.py::test"] if marked else []) if with_option else None)
 
 
 RED = Ending(test="t", phase="call", outcome="failed", robust=True)
