@@ -73,6 +73,7 @@ def config(here: Path, **given: Any) -> Any:
         invocation_params=SimpleNamespace(dir=here),
         rootpath=here,
         inipath=None,
+        stash={},
         pluginmanager=SimpleNamespace(get_plugins=list),
     )
 
@@ -168,6 +169,7 @@ def test_what_was_measured_for_a_baseline_is_written_to_its_file(tmp_path: Path)
     rows = [
         Row("t", replace(RESULT, details={"baseline": {**about, "start": start}})),
         Row("u", replace(RESULT, details={"baseline": scored}, model="m")),
+        Row("s", replace(RESULT, details={"baseline": {"update": False, "start": {**start, "key": "k5"}}})),
         Row("v", replace(RESULT, details={"baseline": {**about, "update": False, "key": "k4"}})),
         Row("w", RESULT),
         Row("x", None),
@@ -175,7 +177,7 @@ def test_what_was_measured_for_a_baseline_is_written_to_its_file(tmp_path: Path)
     assert update_baselines(rows) == []
     first, second = (baselines.read(Path(file)) for file in files)
     assert set(first) == {"k1", "k3"}
-    assert set(second) == {"k2"}
+    assert set(second) == {"k2", "k5"}, "the start alone, of a fall whose end is compared elsewhere"
     entry = first["k1"]
     assert (entry.test, entry.claim, entry.quantity, entry.data) == ("t", RESULT.claim, "accuracy", "of these")
     assert (entry.model, entry.seed, entry.method, entry.measured_by) == (None, 3, "by hand", "so")
