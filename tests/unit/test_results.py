@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustest import Cost, Counterexample, Result, TruthValueError, Verdict
-from robustest.results import Counts, Variation, facts_of, is_table, named, numbers_apart, shown
+from robustest.results import Counts, Fact, Variation, facts_of, is_table, named, numbers_apart, shown
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 share = st.floats(0, 1)
@@ -426,13 +426,34 @@ def test_a_variation_is_code_with_its_place_on_the_axis() -> None:
         ({"estimate": None, "threshold": 0.61}, 1),
         ({"estimate": None, "threshold": 0.4, "comparison": "<="}, 0),
         ({"estimate": None, "threshold": 0.39, "comparison": "<="}, 1),
+        # at the edge of what is the same number
+        ({"estimate": -1e-9, "interval": (0.0, 1.0), "threshold": None}, 0),
+        ({"estimate": 1e-9, "interval": (0.0, 0.0), "threshold": None}, 0),
+        (
+            {"estimate": 1e-9, "interval": (0.0, 1.0), "threshold": None, "counts": {"n": 4, "events": 0, "gained": 0}},
+            0,
+        ),
+        ({"estimate": 0.0, "interval": (0.0, 1.0), "threshold": 1e-9}, 0),
+        ({"estimate": 1e-9, "interval": (0.0, 1.0), "threshold": 0.0, "comparison": "<="}, 0),
     ],
     ids=repr,
 )
 def test_numbers_that_cannot_be_true_at_once_are_named(changes: dict[str, Any], problems: int) -> None:
     plain = {"interval": (0.4, 0.6), "quantity": "accuracy", "estimate": 0.5, "counts": None, "threshold": 0.5}
     plain |= {"comparison": ">=", "verdict": Verdict.PASSED, **changes}
-    assert len(list(numbers_apart(plain))) == problems
+    found = list(numbers_apart(plain))
+    assert len(found) == problems
+    for words in found:
+        if words.startswith("passed"):
+            about = "in [0.4, 0.6]" if plain["estimate"] is None else str(plain["estimate"])
+            assert words == f"passed with accuracy {about}, required {plain['comparison']} {plain['threshold']}"
+
+
+def test_facts_that_a_kind_has_made_stay() -> None:
+    mine = (Fact("mine", 3),)
+    assert a_result(facts=mine, details={"other": 1}).facts == mine
+    assert a_result(facts=mine).facts == mine
+    assert [fact.label for fact in a_result(details={"other": 1}).facts] == ["other"]
 
 
 @pytest.mark.parametrize(

@@ -278,8 +278,15 @@ def test_tests_that_were_skipped_for_lack_of_the_option_are_counted(
     lines: list[str] = []
     reports = [SimpleNamespace(longrepr=("a", 1, f"Skipped: {plugin.SKIPPED}"))] * skipped
     others = [SimpleNamespace(longrepr=("a", 1, "Skipped: no GPU")), SimpleNamespace(longrepr=plugin.SKIPPED)]
-    reporter = SimpleNamespace(stats={"skipped": [*reports, *others]}, write_line=lambda line, **_: lines.append(line))
+    markup: list[Any] = []
+
+    def write_line(line: str, **how: Any) -> None:
+        lines.append(line)
+        markup.append(how)
+
+    reporter = SimpleNamespace(stats={"skipped": [*reports, *others]}, write_line=write_line)
     plugin.pytest_terminal_summary(reporter, SimpleNamespace(stash={}))  # type: ignore[arg-type]
+    assert markup == [{"yellow": True}] * len(lines)
     assert lines == [f"{one}skipped: add --robust" for one in line] + ["unused"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -162,6 +163,31 @@ def test_commit_and_time_are_read_once_where_a_file_has_them(
     reports.write(config(tmp_path, **given), account_of("t"), Settings(), shard=None)
     assert len(times) == asked
     assert all(set(one) == {"apart", "used", "tests"} and one["apart"] == given.get("history") for one in times)
+
+
+@pytest.mark.parametrize(("given", "commit"), [("", None), ("abc", "abc")])
+def test_a_page_names_the_commit_if_there_is_one(
+    given: str, commit: str | None, written: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abouts: list[dict[str, Any]] = []
+    origin = replace(NOW, commit=given)
+    monkeypatch.setattr(provenance, "origin", lambda **_: origin)
+    monkeypatch.setattr(page, "write", lambda *_, about, **__: abouts.append(about))
+    reports.write(config(tmp_path, html="a"), account_of("t"), Settings(), shard=None)
+    (about,) = abouts
+    assert set(about) == {"date", "machine"} | ({"commit"} if commit else set())
+    assert about.get("commit") == (origin.shown if commit else None)
+    (_, _, write_page), *others = reports._files(config(tmp_path, html="a"), account_of("t"), Settings(), None, None)
+    write_page()
+    assert (set(abouts[1]), others, written) == ({"date", "machine"}, [], [])
+
+
+def test_files_lie_where_the_run_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[Any] = []
+    monkeypatch.setattr(badge, "badge_of", lambda _: "made")
+    monkeypatch.setattr(badge, "write", lambda *given: places.append(given))
+    reports.write(config(tmp_path, badge="in/a.svg"), account_of("t"), Settings(), shard=None)
+    assert places == [(tmp_path / "in/a.svg", "made")]
 
 
 # Trackers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,47 @@ def test_a_run_is_checked_before_it_begins(on: bool, worker: bool, monkeypatch: 
     for cleanup in cleanups:
         cleanup()
     assert done[-1] == "closed"
+
+
+def test_every_option_and_key_of_an_ini_file_is_registered() -> None:
+    added: dict[str, dict[str, Any]] = {}
+    keys: dict[str, Any] = {}
+    group = SimpleNamespace(addoption=lambda name, **how: added.update({name: how}))
+    parser: Any = SimpleNamespace(
+        getgroup=lambda *_: group, addini=lambda name, _, **how: keys.update({name: (how["type"], how["default"])})
+    )
+    plugin.pytest_addoption(parser)
+    switches = {name for name, how in added.items() if how.get("action") == "store_true"}
+    assert switches == {f"--robust{name}" for name in ("", "-details", "-html-inline", *FLAGS)}
+    others = {
+        name.removeprefix("--robust-"): how.get("type", str) for name, how in added.items() if name not in switches
+    }
+    assert others == {
+        **dict.fromkeys(("profile", "device", "engine", "address", "corpus", "shard", "json", "html"), str),
+        **dict.fromkeys(("history", "junit", "badge", "track"), str),
+        **dict.fromkeys(("seed", "max-samples", "workers"), int),
+        "gpus-per-task": float,
+    }
+    names = {one.name for one in dataclasses.fields(Settings)} - {"audit_values", "replay_only", "update_baseline"}
+    assert set(keys) == {f"robust_{name}" for name in (*names, "plain_runs")}
+    assert {default for _, default in keys.values()} == {None}
+    assert {kind for kind, _ in keys.values()} == {"string", "int", "float", "bool", "args"}
+
+
+FLAGS = ("-exact", "-audit-values", "-no-cache", "-replay-only", "-update-baseline")
+
+
+@pytest.mark.parametrize("attack", ["fast", "thorough"])
+def test_the_attacks_of_profiles_are_not_looked_up(attack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking one up loads torch."""
+
+    def as_attack(_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("robustest.attacks.as_attack", as_attack)
+    plugin.pytest_options.check_attack(SimpleNamespace(inipath=None), Settings(attack=attack))  # type: ignore[arg-type]
+    with pytest.raises(AssertionError):
+        plugin.pytest_options.check_attack(SimpleNamespace(inipath=None), Settings(attack="pgd"))  # type: ignore[arg-type]
 
 
 # Fixtures
@@ -228,6 +270,10 @@ def test_tests_of_a_file_that_lf_skips_are_collected_once_more(
 
     collector.collect = breaks
     ended(plugin.pytest_make_collect_report(collector), SimpleNamespace(result=[], passed=passed))
+    collector.collect = collect
+    run.getoption = lambda _, default: default  # without pytest's plugin of the cache there is no such option
+    ended(plugin.pytest_make_collect_report(collector), SimpleNamespace(result=[], passed=passed))
+    assert len(asked) == expected
 
 
 # Workers of pytest-xdist

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from accounts import RESULT
 
+from robustest import context
 from robustest.context import Context
 from robustest.errors import AttemptsFailed, ClaimFailed, ModelError
 from robustest.pytest_plugin import outcome
+from robustest.results import Verdict
 
 HOSTILE = "##[error]owned \x1b]0;"
 INERT = r"\x23#[error]owned \x1b]0;"
@@ -109,6 +112,7 @@ def test_lines_of_the_error_fit_the_terminal_and_code_stays_as_it_is(monkeypatch
     assert len(folded) > 1
     assert all(len(line) <= 50 for line in folded)
     assert [line[:16] for line in folded[1:]] == ["E" + " " * 15] * (len(folded) - 1)
+    assert all(line[16] != " " for line in folded[1:])
     assert " ".join(line[1:].strip() for line in folded) == long[1:].strip()
     second.lines[:] = [name]
     outcome._make_short(one, ClaimFailed("no", RESULT))
@@ -123,16 +127,57 @@ def test_only_the_last_of_the_users_frames_is_shown() -> None:
         def filter(self, keep: Any) -> Frames:
             return Frames(one for one in self if keep(one))
 
-    own, hooks = frame(outcome.__file__), frame(outcome.contextlib.__file__)
+    own, hooks, claims = (frame(str(one.__file__)) for one in (outcome, outcome.contextlib, context))
     mine, helper = frame("/user/test.py"), frame("/user/helper.py")
     for frames, shown in (
         ([mine, helper, own, hooks], [helper]),
         ([hooks, own], []),
+        ([mine, claims], [mine]),
         ([], []),
         ([own, mine], [mine]),
     ):
         found = outcome._users_frames(SimpleNamespace(traceback=Frames(frames)))  # type: ignore[arg-type]
         assert (type(found), found) == (Frames, shown)
+
+
+def test_without_frames_of_the_user_the_last_is_shown() -> None:
+    kept: list[Any] = []
+
+    class Frames(list[Any]):
+        def filter(self, keep: Any) -> Frames:
+            return Frames(one for one in self if keep(one))
+
+        def __getitem__(self, place: Any) -> Any:
+            return Frames(list(self)[place])
+
+    frames = Frames([SimpleNamespace(path=one.__file__) for one in (context, outcome, context)])
+    excinfo = SimpleNamespace(value=ModelError("x"), traceback=frames, getrepr=lambda **how: kept.append(how))
+    report: Any = SimpleNamespace(when="call", failed=True, longrepr=None)
+    outcome.attach(report, Context(test="t"), excinfo, properties=[], short_traceback=True)  # type: ignore[arg-type]
+    (how,) = kept
+    assert (how["style"], how["funcargs"]) == ("value", False)
+    assert list(how["tbfilter"](excinfo)) == list(frames)[-1:]
+
+
+def test_without_a_terminal_there_are_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(outcome.shutil.os, "get_terminal_size", none)
+    assert outcome.columns() == 80
+
+
+def test_what_is_listed_already_hides_no_other() -> None:
+    passed, failed = replace(RESULT), replace(RESULT, verdict=Verdict.FAILED)
+    measured = replace(RESULT, verdict=Verdict.INCONCLUSIVE, threshold=None)
+    record = Context(test="t", results=[passed], ungated=[passed, measured, replace(measured), failed])
+    outcome.list_measured(record)
+    assert [(one.verdict, one.gated) for one in record.results] == [
+        (Verdict.PASSED, True),
+        (Verdict.INCONCLUSIVE, False),
+        (Verdict.FAILED, False),
+    ]
 
 
 def attached(error: BaseException | None, *, when: str = "call", short: bool = True, text: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -139,6 +140,74 @@ def test_helpers_in_other_modules_and_fixtures_are_read_below_a_folder(monkeypat
     assert not _is_robust(item(plain, found=fixture), by_text=True)
 
 
+def written(text: str, **names: Any) -> dict[str, Any]:
+    """A module's names, after a text was run in it."""
+    found: dict[str, Any] = {"__name__": "acme_test", **names}
+    exec(text, found)  # noqa: S102
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "claims"),
+    [
+        ("def test(): other.measure_it()", {"other": json}, False),
+        ("def test(): Settings().measure_it()", {"Settings": Settings}, False),
+        ("def test(): robustest.measure_it()", {"robustest": robustest}, True),
+        ("def test(): ours.measure_it()", {"ours": robustest.measure}, True),
+        ("def test(): robustest.other()", {"robustest": robustest}, False),
+        ("def test():\n import robustest.measure as m\n m.measure_it()", {}, True),
+        ("def test():\n import other as m\n m.measure_it()", {}, False),
+        ("def test(): assert_it()", {"assert_it": assert_robust_accuracy}, True),
+        ("def test(): assert_it(robustest)", {"assert_it": plain, "robustest": robustest}, False),
+        ("def test(): check()\ndef check(): assert_it()", {"assert_it": assert_robust_accuracy}, True),
+        ("def test(): check", {"check": by_name}, False),  # of another module
+    ],
+)
+def test_a_claim_is_a_function_of_robustest(text: str, names: dict[str, Any], claims: bool) -> None:
+    assert _is_robust(item(written(text, **names)["test"]), by_text=True) is claims
+
+
+@pytest.mark.parametrize(
+    ("text", "claims"),
+    [
+        ("def test(): far.check()", True),
+        ("def test(): far.other()", False),
+        ("def test(): Helper().check()", True),
+        ("def test(): Helper().other()", False),
+        ("def test(): Mine().check()", True),
+        ("def test(): Mine().other()", False),
+        ("def test(): check()", True),
+    ],
+)
+def test_helpers_are_functions_of_a_module_and_methods_of_a_class(
+    text: str, claims: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = ModuleType("acme_far")
+    far.__file__ = str(tmp_path / "far.py")
+    monkeypatch.setitem(__import__("sys").modules, "acme_far", far)
+    helper = "    def check(self): assert_robust_accuracy(1, 2, 3)\n    def other(self): pass\n"
+    function = "def check(): assert_robust_accuracy(1, 2, 3)\ndef other(): pass\n"
+    vars(far).update(written(f"class Helper:\n{helper}{function}", assert_robust_accuracy=assert_robust_accuracy))
+    far.__name__ = "acme_far"
+    for name in ("Helper", "check", "other"):
+        getattr(far, name).__module__ = "acme_far"
+    names = {"far": far, "Helper": far.Helper, "assert_robust_accuracy": assert_robust_accuracy}
+    if "far" not in text:
+        del names["far"]
+    if text == "def test(): check()":
+        names["check"] = far.check
+    one = item(written(f"class Mine:\n{helper}{text}", **names)["test"])
+    assert _is_robust(one, by_text=True, below=tmp_path) is claims
+    assert not _is_robust(one, by_text=True)
+    assert not _is_robust(one, by_text=True, below=tmp_path / "elsewhere") or "Mine" in text
+
+
+@pytest.mark.parametrize("first", [len, plain, round_in_circles])
+def test_what_has_no_text_hides_no_other(first: Any) -> None:
+    fixtures = {"model": [SimpleNamespace(func=by_name), SimpleNamespace(func=first), SimpleNamespace(func=first)]}
+    assert _is_robust(item(plain, found=fixtures), by_text=True, below=Path("/nowhere"))
+
+
 # Selections
 
 
@@ -242,6 +311,8 @@ def test_a_skipped_file_counts_where_it_names_robustest(tmp_path: Path) -> None:
     ]
     one.write_text("")
     assert not _mentions_robustest(tmp_path)
+    (tmp_path / "sub" / "no_file.py").mkdir()
+    assert _mentions_robustest(tmp_path / "sub") is False
 
 
 def test_a_fixture_of_the_project_is_missed_by_name() -> None:
