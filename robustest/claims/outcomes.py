@@ -844,6 +844,11 @@ def _result(
         tally = Tally(forward=replies.calls, seconds=replies.seconds, notes=replies.notes)
         evidence = replace(evidence, cached=replies.cached, model=replies.model, tally=tally)
         caveats = [*caveats, *_caveats_of(replies)]
+    elif scope == "population":
+        # Items of one input are hardly draws of their own; where the column holds a template alone, they may be.
+        inputs = [one for one in scored.source.digest[scored.first].tolist() if one]
+        alike = len(inputs) - len(set(inputs))
+        caveats = [*caveats, f"{_count(alike)} with the input of another"] if alike else caveats
     result = result_of(
         evidence,
         decision,

@@ -41,6 +41,15 @@ def test_a_share_of_single_runs_has_the_exact_interval(count: int) -> None:
     assert found.interval == pytest.approx((low, high))
 
 
+def test_items_of_one_input_are_named_where_they_count_as_draws() -> None:
+    asked = Outcomes.of([{"item": i, "prompt": f"p{i % 3}", "group": "a", "score": True} for i in range(100)])
+    for measure in (measure_rate, measure_worst_group_rate):
+        assert "97 items with the input of another" in measure(asked, at_least=0.9).caveats
+        assert "97 items with the input of another" not in measure(asked, at_least=0.9, scope="set").caveats
+    for others in (right(100, 100), Outcomes.of([{"item": i, "prompt": f"p{i}", "score": 1} for i in range(100)])):
+        assert measure_rate(others, at_least=0.9).caveats == ()
+
+
 def test_the_claim_is_about_the_population_unless_the_call_says_otherwise() -> None:
     outcomes = right(80, 100)
     assert measure_rate(outcomes, at_least=0.78).verdict is Verdict.INCONCLUSIVE
