@@ -205,3 +205,13 @@ def test_later_segments_see_what_nonlinearities_give() -> None:
     network = graph.Network(segments=(read.segments[0], segment), nonlinear=read.nonlinear)
     assert network.is_affine_between(x)
     assert torch.allclose(network(x), 2.1 * F.relu(x) + 1)
+
+
+def test_maps_of_one_feature_and_maps_to_zero_are_looked_at_alike() -> None:
+    x = torch.tensor([[-1.0], [3.0], [0.5]])
+    for bend, affine in ((0.1, False), (0.0, True)):
+        segment: Any = Bent(bend, 0.0)
+        assert graph.Network(segments=(segment,), nonlinear=()).is_affine_between(x) is affine
+    nothing = read_network(Call(lambda x: x * 0))
+    assert nothing.is_affine_between(x)
+    assert read_network(Call(lambda x: F.relu(x * 0) * 2)).is_affine_between(x)
