@@ -84,7 +84,9 @@ def slow_climb(
 
 
 @pytest.mark.parametrize("threat", [Linf(0.2), L2(0.3), L2(3.0), Linf(1.5)], ids=str)
-@pytest.mark.parametrize(("steps", "share", "target"), [(1, 0.25, None), (2, 0.1, 1), (7, 0.1, None), (7, 0.25, 2)])
+@pytest.mark.parametrize(
+    ("steps", "share", "target"), [(1, 0.25, None), (2, 0.1, 1), (2, 0.1, None), (7, 0.1, None), (7, 0.25, 2)]
+)
 def test_steps_are_those_of_the_text(threat: Any, steps: int, share: float, target: int | None) -> None:
     batches = [chunk(9, seed) for seed in range(steps)]
     start = torch.tensor([[0.05, -0.02, 0.0, 0.01]])
@@ -272,6 +274,9 @@ def test_laps_show_every_sample_once_in_another_order_and_the_same_ones_again(
     assert [len(one) for one in laps] == [64, 36, 64, 36, 64]
     assert sorted(laps[0] + laps[1]) == sorted(laps[2] + laps[3]) == searched.tolist()
     assert laps[0] != laps[2] != laps[4]
+    for lap in range(3):
+        key = rng.fold(rng.fold(rng.keys(4, searched), "universal"), lap)
+        assert laps[2 * lap] == searched[key.argsort(stable=True)][:64].tolist()
     assert [one.ids.tolist() for one in seen["again"]] == laps
     assert [one.ids.tolist() for one in seen["one"]] == laps[:1]
     assert found.columns["held"].tolist() == [True, True]
