@@ -8,7 +8,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +37,10 @@ from robustest import (
     scores_model,
 )
 from robustest.context import Context, running
-from robustest.data.outcomes import digest_of
+from robustest.data.outcomes import Outcomes, digest_of
 from robustest.errors import PackError, StoreError
 from robustest.measure import measure_corruption_robustness, measure_robust_accuracy, measure_shift_accuracy
+from robustest.run import asking
 from robustest.run.asking import (
     _DOWN,
     _Answers,
@@ -806,3 +807,60 @@ def test_the_state_of_a_function_is_compared_after_powers_of_two(monkeypatch: py
     for run in range(17):
         answers.ask(ITEMS[0], run)
     assert compared == [1, 2, 4, 8, 16]
+
+
+def test_the_wait_is_doubled_thirty_times_at_most() -> None:
+    waits: list[float] = []
+    answers = _Answers(Unsteady(*[OSError("a")] * 34), Calls(retries=34, backoff=1e-9), Settings(store=None))
+    answers._random = SimpleNamespace(random=lambda: 1.0)  # type: ignore[assignment]
+    answers._off = SimpleNamespace(is_set=lambda: False, wait=waits.append)  # type: ignore[assignment]
+    assert answers.ask(ITEMS[0], 0).answer == "answer"
+    assert waits == [1e-9 * 2.0 ** min(tried, 30) for tried in range(34)]
+
+
+def test_runs_are_numbered_from_one_and_a_failure_has_no_score() -> None:
+    def system(item: Any) -> str:
+        if item["item"] == "q3":
+            raise KeyError("q3")
+        return str(item["item"])
+
+    rows: list[Any] = []
+    made = Outcomes.of
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asking.Outcomes, "of", lambda given, source: rows.extend(given) or made(given, source=source))
+        found = replies_to(system, runs=2, calls=Calls(retries=0))
+    assert {row["run"] for row in rows} == {"1", "2"}
+    assert [row["run"] for row in rows] == ["1", "2"] * 8
+    assert {row["item"] for row in rows if row["score"] is None} == {"q3"}
+    assert found.failed == 2
+    assert [row["answer"] for row in rows if row["item"] == "q3"] == ["no answer: KeyError: 'q3'"] * 2
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), KeyError("odd"), ZeroDivisionError("odd")])
+def test_a_score_that_raises_is_an_error_of_the_caller(error: Exception) -> None:
+    def score(answer: Any, value: Any) -> float:
+        raise error
+
+    with pytest.raises(ConfigError, match=r"Expected score to rate the answer to item 'q\d' but it raised .*odd"):
+        replies_to(lambda item: "", score=score)
+
+
+@pytest.mark.parametrize(("left", "waits"), [(None, True), (5.0, True), (1.0, True), (0.0, False)])
+def test_calls_under_way_are_waited_for_while_there_is_time(
+    left: float | None, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[dict[str, Any]] = []
+
+    class Threads(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            ends.append({"wait": wait, "cancel_futures": cancel_futures})
+            super().shutdown(cancel_futures=cancel_futures)
+
+    monkeypatch.setattr(asking, "ThreadPoolExecutor", Threads)
+    answers = _Answers(Unsteady(), Calls(), Settings(store=None))
+    replies = _Interview(answers, ITEMS, list(range(8)), 1, Reads()).replies()
+    next(replies)
+    monkeypatch.setattr(clock, "left", lambda: left)
+    replies.close()
+    assert ends == [{"wait": waits, "cancel_futures": True}]
+    assert answers._off.is_set()
