@@ -926,3 +926,23 @@ def test_an_audit_decides_the_number_and_never_the_comparison(
     assert evidence.decision.verdict is verdict
     assert evidence.columns["held"].tolist() == before.tolist(), "the baseline holds outcomes without an audit"
     assert evidence.counts["audit"] == broken
+
+
+@pytest.mark.parametrize(
+    ("engine", "present", "device"),
+    [("local", True, "cpu"), ("local", False, "cpu"), ("acme", True, "cpu"), ("acme", False, "auto")],
+)
+@pytest.mark.parametrize("here", [False, True])
+def test_a_device_that_only_the_workers_have_is_none_of_this_process(
+    engine: str, present: bool, device: str, here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[Any] = []
+    monkeypatch.setattr(driver, "engine_for", lambda settings: wanted.append(settings) or Remote())
+    monkeypatch.setattr(driver.devices, "present_kind", lambda _: present)
+    what = replace(plan(), here=here)
+    what = replace(what, settings=replace(what.settings, engine=engine, device="cpu"))
+    with driver._opened(what) as made:
+        assert made.plan.settings == replace(what.settings, device=device)
+        assert made.engine.remote is not here
+        assert (made.stream.total, made.stream.n) == (600, 0)
+    assert [one.device for one in wanted] == ([] if here else ["cpu"]), "the engine gets the settings as they are"

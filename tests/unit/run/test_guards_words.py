@@ -62,6 +62,7 @@ def test_unions_are_counted_over_the_set() -> None:
     predicted = torch.tensor([[[0, 1], [1, 1]], [[0, 1], [1, 0]]])
     counts = pixel_counts(TASK, predicted, y)
     assert counts[PIXELS].tolist() == [4, 4]
+    assert pixel_counts(TASK, predicted[:1], y[:1])[PIXELS].tolist() == [4]
     found = iou_by_class({name: one.numpy() for name, one in counts.items()})
     both = [int(((y == k) & (predicted == k)).sum()) for k in range(3)]
     union = [int(((y == k) | (predicted == k)).sum()) for k in range(3)]
