@@ -285,3 +285,46 @@ def test_files_that_workers_loaded_are_those_of_all() -> None:
         output = {} if loaded is None else {"robustest_loaded": loaded}
         plugin.pytest_testnodedown(SimpleNamespace(config=run, workeroutput=output), None)
     assert run.stash[LOADED] == {"a", "b"}
+
+
+# The place of each hook among those of other plugins
+
+NOTHING: Any = SimpleNamespace(stash={}, getoption=lambda _, default=None: default, getini=lambda _: "run")
+SESSION: Any = SimpleNamespace(config=NOTHING, items=[])
+PLAIN: Any = SimpleNamespace(stash={}, config=NOTHING)
+REQUEST: Any = SimpleNamespace(config=NOTHING)
+OFF: Any = SimpleNamespace(known_args_namespace=SimpleNamespace(robust=False))
+
+
+@pytest.mark.parametrize(
+    ("hook", "given", "options"),
+    [
+        (plugin.pytest_load_initial_conftests, (OFF,), {"tryfirst"}),  # before a conftest.py can end the run
+        (plugin.pytest_xdist_auto_num_workers, (NOTHING,), {"optionalhook"}),  # pytest-xdist may be absent
+        (plugin.pytest_xdist_setupnodes, (NOTHING, []), {"optionalhook"}),
+        (plugin.pytest_xdist_node_collection_finished, (PLAIN, []), {"optionalhook"}),
+        (plugin.pytest_testnodedown, (PLAIN, None), {"optionalhook"}),
+        (plugin.pytest_collection_modifyitems, (NOTHING, []), {"wrapper"}),
+        (plugin.pytest_make_collect_report, (PLAIN,), {"wrapper", "trylast"}),  # innermost
+        (plugin.pytest_runtestloop, (SESSION,), {"tryfirst"}),
+        (plugin.pytest_sessionfinish, (SESSION,), {"wrapper"}),
+        (plugin.pytest_runtest_setup, (PLAIN,), {"wrapper", "tryfirst"}),
+        (plugin.pytest_runtest_protocol, (PLAIN,), {"wrapper"}),
+        (plugin.pytest_runtest_call, (PLAIN,), {"wrapper"}),
+        (plugin.pytest_runtest_teardown, (PLAIN,), {"wrapper"}),
+        (plugin.pytest_fixture_setup, (SimpleNamespace(scope="session"), REQUEST), {"wrapper"}),
+        (plugin.pytest_runtest_makereport, (PLAIN, None), {"wrapper"}),
+    ],
+    ids=lambda one: getattr(one, "__name__", ""),
+)
+def test_a_hook_does_nothing_without_the_option_and_has_its_place(
+    hook: Any, given: tuple[Any, ...], options: set[str]
+) -> None:
+    assert {name for name, value in hook.pytest_impl.items() if value and name != "specname"} == options
+    NOTHING.stash.clear()
+    report = "of others"
+    if "wrapper" in options:
+        assert ended(hook(*given), report) == (None if hook is plugin.pytest_collection_modifyitems else report)
+    else:
+        assert hook(*given) is None
+    assert not set(NOTHING.stash) - {DESELECTED, OTHERS}
