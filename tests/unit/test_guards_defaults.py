@@ -63,7 +63,7 @@ def test_a_field_that_nobody_gives_says_nothing(cls: type, expected: dict[str, A
 def test_nothing_is_added_to_a_cost_by_nothing() -> None:
     nothing = Tally()
     assert nothing.plus(nothing) == nothing.since(nothing, 0.0) == nothing
-    assert nothing.cost == Cost(forward=0, backward=0, seconds=0.0)
+    assert nothing.cost == Cost(forward=0, backward=0, seconds=0.0) == Cost()
     one = Tally(forward=3, backward=2, seconds=1.5, classes=4)
     assert one.plus(nothing).cost == one.since(nothing, 1.5).cost == Cost(forward=3, backward=2, seconds=1.5)
     assert one.plus(nothing).classes == nothing.plus(one).classes == 4

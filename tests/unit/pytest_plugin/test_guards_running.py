@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from robustest.errors import AttemptsFailed, ClaimFailed, ConfigError, NoClaimEr
 from robustest.pytest_plugin import outcome, running
 from robustest.pytest_plugin.options import CONTEXT, MEASURING, SETTINGS, WRONG
 from robustest.pytest_plugin.outcome import FixtureScope
+from robustest.reports.terminal import folder_name
 
 Skipped = pytest.skip.Exception
 
@@ -352,3 +354,42 @@ def test_a_later_pass_does_not_undo_a_failure(attempts: str, failed: int, holds:
     else:
         with pytest.raises(AttemptsFailed, match="failed in 1 of 2 attempts"):
             ran(hook, lambda: 5)
+
+
+# The record of a test
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("worker", [True, False])
+@pytest.mark.parametrize("pictures", ["shown", None])
+def test_a_test_has_its_own_folder_of_pictures_and_shows_progress_in_the_main_process(
+    pictures: str | None, worker: bool, declared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Settings(seed=4, pictures=pictures)
+    monkeypatch.setattr(running.pytest_options, "settings_for", lambda *_: own)
+    monkeypatch.setattr(running.pytest_options, "from_here", lambda *_: "here/t")
+    monkeypatch.setattr(running.pytest_options, "rerun_command", lambda *given: f"pytest of {given[1:]!r}")
+    one = item()
+    if worker:
+        one.config.workerinput = {}
+    made = running.context_of(one, one.config, declared=declared)
+    folder = None if pictures is None else f"shown/{folder_name('t')}"
+    settings = replace(own, pictures=folder)
+    assert (made.settings, made.test, made.where, made.declared) == (settings, "t", "here/t", declared)
+    assert (made.progress is None) is worker
+    assert made.rerun == f"pytest of {(settings, 't')!r}"
+    assert (made.skip, made.claims, made.owner) == (pytest.skip, False, "")
+
+
+def test_a_test_that_declares_nothing_gets_its_record_when_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    record = Context(test="t")
+    monkeypatch.setattr(running, "context_of", lambda *given, declared: asked.append((given, declared)) or record)
+    one = item()
+    assert ran(running.pytest_runtest_protocol(one), lambda: current() is record)
+    assert asked == [((one, one.config), False)]
+    assert (one.stash[CONTEXT], record.over) == (record, True)
+    record.over = False
+    with pytest.raises(KeyError):
+        ran(running.pytest_runtest_protocol(one), raising(KeyError()))
+    assert (len(asked), record.over) == (1, True)
