@@ -451,6 +451,7 @@ def test_numbers_that_cannot_be_true_at_once_are_named(changes: dict[str, Any], 
 
 def test_facts_that_a_kind_has_made_stay() -> None:
     mine = (Fact("mine", 3),)
+    assert (mine[0].unit, mine[0].leads) == ("", True)
     assert a_result(facts=mine, details={"other": 1}).facts == mine
     assert a_result(facts=mine).facts == mine
     assert [fact.label for fact in a_result(details={"other": 1}).facts] == ["other"]
