@@ -946,3 +946,49 @@ def test_a_device_that_only_the_workers_have_is_none_of_this_process(
         assert made.engine.remote is not here
         assert (made.stream.total, made.stream.n) == (600, 0)
     assert [one.device for one in wanted] == ([] if here else ["cpu"]), "the engine gets the settings as they are"
+
+
+COPIED = [bytes([place % 3]) for place in range(9)]
+DIFFERENT = [bytes([place]) for place in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("scope", "marks", "repeats", "verdict", "at_least", "first"),
+    [
+        ("population", COPIED, False, Verdict.PASSED, 4, [0, 1, 2]),
+        ("population", COPIED, False, Verdict.PASSED, 3, None),  # enough without the copies
+        ("set", COPIED, False, Verdict.PASSED, 4, None),
+        ("population", COPIED, True, Verdict.PASSED, 4, None),
+        ("population", COPIED, False, Verdict.FAILED, 4, None),
+        ("population", COPIED[:8], False, Verdict.PASSED, 4, None),  # of one nothing is known
+        ("population", DIFFERENT, False, Verdict.PASSED, 10, None),
+        ("population", [*DIFFERENT[:8], DIFFERENT[0]], False, Verdict.PASSED, 9, [*range(8)]),
+        ("population", [*DIFFERENT[:8], DIFFERENT[0]], False, Verdict.PASSED, 8, None),
+    ],
+)
+def test_copies_are_no_draws_from_a_population(
+    *, scope: str, marks: list[bytes], repeats: bool, verdict: Verdict, at_least: int, first: list[int] | None
+) -> None:
+    """By a rule that passes on so many samples."""
+    asked: list[list[int]] = []
+
+    class Count:
+        def decide(self, columns: Any, total: int, settled: Any) -> Decision:
+            assert (total, settled) == (100, None)
+            asked.append(sorted(columns["id"].tolist()))
+            passed = len(columns["held"]) >= at_least
+            return replace(before, verdict=Verdict.PASSED if passed else Verdict.INCONCLUSIVE)
+
+    one = run(scope=scope)
+    one.plan.units.may_repeat = repeats
+    held = Observation({"held": np.ones(9, bool)}, [])
+    one.stream.add(torch.arange(9) + 20, held, Tally(), examples=0, marks=marks)
+    before = Decision(verdict=verdict, rule="r", estimate=1.0, interval=(0.5, 1.0))
+    found = one._without_copies(before, Count())  # type: ignore[arg-type]
+    if first is None:
+        assert found is before
+        return
+    assert asked == [[place + 20 for place in first]]
+    assert (found.verdict, found.reasons, found.interval) == (Verdict.INCONCLUSIVE, ("copies",), (0.5, 1.0))
+    assert found.rule.startswith(f"{9 - len(first)} of 9 samples are copies of others, to the bit")
+    assert found.rule.endswith(f"not shown by the other {len(first)}")

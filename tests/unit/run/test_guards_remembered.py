@@ -527,6 +527,7 @@ def test_a_result_says_what_it_was_compared_with(better: bool, n: int, data: str
     comparison = Comparison(rule=rule, file=Path("b.json"), key="k", entry=entry(data="d"))
     columns = {"held": np.ones(n, dtype=bool)}
     evidence: Any = SimpleNamespace(columns=columns, ids=np.arange(n), data=data, whole=n == 4, beside=None)
+    evidence.model, evidence.outcomes = "m", (True,) * n
     if n == 4 and data == "other":
         with pytest.raises(StoreError, match=r"the baseline b\.json was made of but these are different ones"):
             comparison.details_of(evidence)
@@ -553,3 +554,42 @@ def test_a_result_of_another_model_names_it_and_pairs_what_both_measured() -> No
     assert comparison.details_of(evidence)[0]["model"] == "Bright abababababab"
     other.model.call = keep
     assert comparison.details_of(evidence)[0]["model"] == "keep abababababab"
+
+
+@pytest.mark.parametrize("ungated", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "alone"),
+    [
+        ({}, True),  # the same claim, measured again
+        ({"model": "other"}, False),
+        ({"model": None}, False),
+        ({"data": "other"}, False),
+        ({"outcomes": (True, False)}, False),
+        ({"model": "other", "details": {}}, True),  # not compared
+        ({"model": "other", "details": {"baseline": None}}, True),
+        ({"model": "other", "details": {"baseline": {"file": "b.json", "key": "another"}}}, True),
+        ({"model": "other", "details": {"baseline": {"file": "c.json", "key": "k"}}}, True),
+    ],
+    ids=str,
+)
+def test_two_claims_of_one_name_do_not_share_an_entry(changes: dict[str, Any], alone: bool, ungated: bool) -> None:
+    fields = {"details": {"baseline": {"file": "b.json", "key": "k"}}, "model": "m", "data": "d", "outcomes": (True,)}
+    before: Any = SimpleNamespace(**{**fields, **changes})
+    evidence: Any = SimpleNamespace(model="m", data="d", outcomes=(True,), whole=False, beside=None)
+    comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k", entry=entry())  # type: ignore[arg-type]
+    held = {"ungated" if ungated else "results": [before]}
+    with running(Context(settings=Settings(store=None), **held)):
+        if alone:
+            assert comparison.details_of(evidence) == ({"tolerance": 0.1, "file": "b.json", "key": "k"}, ())
+        else:
+            with pytest.raises(StoreError, match=r"one entry in the baseline b\.json"):
+                comparison.details_of(evidence)
+
+
+def test_a_model_without_an_identity_is_the_same_as_before() -> None:
+    paired = {"baseline": {"file": "b.json", "key": "k"}}
+    before: Any = SimpleNamespace(details=paired, model=None, data="d", outcomes=(True,))
+    evidence: Any = SimpleNamespace(model="", data="d", outcomes=(True,), whole=False, beside=None)
+    comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k", entry=entry())  # type: ignore[arg-type]
+    with running(Context(settings=Settings(store=None), results=[before])):
+        assert comparison.details_of(evidence)[1] == ()
