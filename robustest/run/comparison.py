@@ -42,7 +42,7 @@ class Comparison:
         """Return the detail "baseline" of a result, and notes for the reader.
 
         Raises:
-            StoreError: the baseline is of other samples, or of another claim of this test too.
+            StoreError: the baseline is of other samples, or is made of two claims of this test.
         """
         rule = self.rule
         about: dict[str, Any] = {"tolerance": rule.tolerance}
@@ -54,8 +54,8 @@ class Comparison:
                 about |= _paired(replace(rule, before=evidence.beside.outcomes), evidence)
             return about, ()
         about |= {"file": str(self.file), "key": self.key}
-        self._check_alone(evidence)
         if self.entry is None:
+            self._check_alone(evidence)
             about |= {"update": True, "measured_by": self.measured_by, "data": evidence.data}
             if isinstance(rule, ScoreBaselineRule):
                 about["scores"] = packed_scores(rule.of_model(evidence.columns))
@@ -76,7 +76,8 @@ class Comparison:
         return about, ()
 
     def _check_alone(self, evidence: Evidence) -> None:
-        # Claims in a loop over models have one name: the last would overwrite the outcomes of the others.
+        # Claims in a loop over models have one name: the last would overwrite the outcomes of the others. Only where
+        # entries are made: a verdict depends on no other claim of its test.
         running, own = context.current(), (evidence.model, evidence.data, evidence.outcomes)
         for result in (*running.results, *running.ungated):
             paired = result.details.get("baseline") or {}
