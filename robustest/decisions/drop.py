@@ -140,8 +140,8 @@ def settle_drop(
 
 
 def share_of_largest_class(columns: Columns) -> float:
-    """Return the accuracy of one constant answer on the evaluated samples; 0 for tasks without classes."""
-    label = columns.get(LABEL)
+    """Return the accuracy of one constant answer on the evaluated samples: a class, or the commonest target."""
+    label = columns.get(LABEL, columns.get("target"))
     return 0.0 if label is None or not len(label) else float(np.unique(label, return_counts=True)[1].max() / len(label))
 
 

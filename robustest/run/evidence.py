@@ -25,6 +25,7 @@ from robustest.tasks import Task
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
 CLASS = "class"  # column of the samples' labels, for tasks of one class
+TARGET = "target"  # column of numbers of the samples' targets, for other tasks
 # Scores that fall by less have not become worse.
 _ROUNDING = 1e-4
 

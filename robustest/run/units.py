@@ -29,7 +29,7 @@ from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest, fingerprint
 from robustest.models import Classifier, Needs, frozen
 from robustest.models.shipping import Shipped, ship
-from robustest.run.evidence import CLASS, Exhibit, Look, Observation, Tally
+from robustest.run.evidence import CLASS, TARGET, Exhibit, Look, Observation, Tally
 from robustest.run.memory import ENDPOINT, FULL, WATCHED, Answered, Memory, Notes, listen
 from robustest.run.reading import Reader
 from robustest.run.replay import Replay
@@ -580,7 +580,7 @@ class ModelJob:
 
 
 def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observation:
-    """Return an observation with the columns of its samples' classes and strata, for a task that has them.
+    """Return an observation with the columns of its samples' classes, or targets, and strata.
 
     Strata decide (`robustest.decisions.strata`); classes only explain.
     """
@@ -588,6 +588,9 @@ def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observati
     columns = {}
     if task.one_class and chunk.y.ndim == 1:
         columns[CLASS] = chunk.y
+    elif not task.one_class:  # equal targets have one number: what a model reaches that says one thing of every sample
+        rows = chunk.y.cpu().contiguous().numpy()
+        columns[TARGET] = np.array([int.from_bytes(sha256(row.tobytes()).digest()[:7]) for row in rows])
     if isinstance(task, Stratified):
         columns[STRATUM] = task.strata(chunk.y)
     return replace(observation, columns={**observation.columns, **columns}) if columns else observation

@@ -19,7 +19,7 @@ from robustest.identity.fingerprint import Fingerprint
 from robustest.models import Needs, as_classifier
 from robustest.models.classifier import Classifier
 from robustest.run import units as module
-from robustest.run.evidence import CLASS, Observation
+from robustest.run.evidence import CLASS, TARGET, Observation
 from robustest.run.plan import Setup
 from robustest.run.units import ModelJob, ModelUnits, with_labels
 from robustest.run.workers import versions
@@ -121,7 +121,7 @@ def test_a_digest_is_also_of_shape_type_and_rate() -> None:
 # Classes and strata of samples
 
 
-def test_the_classes_of_samples_are_a_column_of_tasks_of_one_class() -> None:
+def test_the_classes_of_samples_are_a_column_or_numbers_of_equal_targets() -> None:
     found = Observation({"held": np.ones(6, bool)}, [])
     chunk: Any = SimpleNamespace(y=Y)
     columns = with_labels(found, CLASSIFICATION, chunk).columns
@@ -130,7 +130,10 @@ def test_the_classes_of_samples_are_a_column_of_tasks_of_one_class() -> None:
     many: Any = SimpleNamespace(y=Y.reshape(6, 1))
     assert with_labels(found, CLASSIFICATION, many) is found
     other: Any = SimpleNamespace(one_class=False)
-    assert with_labels(found, other, chunk) is found
+    masks: Any = SimpleNamespace(y=torch.stack([Y, 2 * Y], 1))
+    columns = with_labels(found, other, masks).columns
+    assert CLASS not in columns
+    assert np.array_equal(columns[TARGET][:, None] == columns[TARGET], (Y[:, None] == Y).numpy())
 
 
 # Several chunks at a time

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import ConfigError, Shift, Verdict, context
+from robustest import ConfigError, MultiLabel, Segmentation, Shift, Verdict, context
 from robustest.account import Row
 from robustest.cli.suggest import suggestion
 from robustest.decisions import mcnemar
@@ -247,3 +247,24 @@ def test_no_threshold_is_suggested_that_nothing_could_fail() -> None:
             assert suggestion(empty, 0.01).why_not.startswith("nothing was tested: the shift"), (claim, empty)
     few = measure_shift_accuracy(model, (X, Y), lambda x: torch.where(x < 0.02, x + 0.01, x), max_drop=0.9, exact=True)
     assert suggestion(few, 0.01).why_not.startswith("so few samples change that no model could fail")
+
+
+def test_an_answer_that_never_changes_cannot_fall_in_any_task() -> None:
+    """Nine in ten images show nothing: so says the model of all of them."""
+    x = torch.rand(60, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    shown = (torch.arange(60) < 6).long()
+    sets, masks = torch.stack([shown] * 3, 1), shown.view(-1, 1, 1).expand(-1, 4, 4)
+
+    def names(images: Tensor) -> Tensor:
+        return torch.full((len(images), 3), -1.0)
+
+    def segments(images: Tensor) -> Tensor:
+        return torch.stack([images.mean(1) + 1, images.mean(1) - 1], 1)
+
+    for model, y, task in (
+        (names, sets, MultiLabel(by="overall")),
+        (segments, masks, Segmentation(classes=2, floor=0.8)),
+    ):
+        found = measure_shift_accuracy(model, (x, y), "brightness", severity=5, task=task, max_drop=0.1)
+        assert (found.verdict, found.reasons) == (Verdict.INCONCLUSIVE, ("no_fall",)), found.rule
+        assert found.details["without_looking"] == 0.9
