@@ -114,10 +114,10 @@ def measure_robust_to(
         trials = Trials(setup, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
         # A counterexample found in time refutes for certain: it is measured on all samples, however long that takes.
-        with clock.unlimited() if ended.early else nullcontext():
+        with clock.unlimited() if ended.mildest is not None else nullcontext():
             trials.end()
     shown = ended.mildest if ended.mildest is not None else trials.worst
-    with clock.unlimited() if ended.early else nullcontext():
+    with clock.unlimited() if ended.mildest is not None else nullcontext():
         evidence = _whole(shown, setup, statement)
     # `worst`: the accuracy of a model that is wrong on every sample that any change altered.
     moved, clean = trials.moved, evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]

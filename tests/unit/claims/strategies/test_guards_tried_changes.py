@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase
 from torch import Tensor, nn
 
-from robustest import DataError, Settings, Shift, clock, labels_model, rng
+from robustest import ConfigError, DataError, Settings, Shift, clock, labels_model, rng
 from robustest.claims import strategies as module
 from robustest.claims.strategies import Trial, Trials, _decide, _lines, _SearchEnd, tell_hypothesis
 from robustest.context import Context, running
@@ -473,3 +473,53 @@ def test_labels_of_the_last_chunk_are_checked_before_the_search_too() -> None:
         y[rng.permutation(2, n)[at]] = 7
         with pytest.raises(DataError, match="Expected labels"):
             Trials(Setup(as_classifier(Bright()), as_samples((x, y)), settings), 0.5, "")
+
+
+def test_a_threshold_that_any_model_keeps_is_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asks(at_least: float) -> list[float]:
+        strategy = st.just(darker(0.01))
+        found = measure_robust_to(Bright(), (X, Y), strategy, at_least=at_least, max_examples=1, cache=False)
+        return [found.value, accuracy_under(Bright(), (X, Y), darker(0.01), at_least=at_least)]
+
+    monkeypatch.setattr(hypothesis, "currently_in_test_context", lambda: False)
+    assert asks(1.0) == asks(0.01) == [1.0, 1.0]
+    for call in (
+        lambda: measure_robust_to(Bright(), (X, Y), st.just(darker(0.01)), at_least=0.0),
+        lambda: accuracy_under(Bright(), (X, Y), darker(0.01), at_least=0.0),
+    ):
+        with pytest.raises(ConfigError, match="at_least"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("breaks", "ends", "late", "verdict"),
+    [
+        # the change found breaks the claim, the time ends the search, and it is up afterwards
+        (True, True, True, "failed"),
+        (True, True, False, "failed"),
+        (True, False, False, "failed"),
+        (True, False, True, "failed"),
+        (False, True, True, "inconclusive"),
+        (False, False, False, "passed"),
+        (False, False, True, "inconclusive"),
+    ],
+)
+def test_what_was_found_in_time_is_measured_however_long_it_takes(
+    breaks: bool, ends: bool, late: bool, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0]))
+    change = darker(0.3 if breaks else 0.01)
+
+    def hunt(_: object, tried: Any, **__: object) -> object:
+        assert tried(change) is breaks
+        now[0] += 1000 * late
+        if ends:
+            raise clock.OutOfTime
+        return change if breaks else None
+
+    monkeypatch.setattr(module, "hunt", hunt)
+    found = measure_robust_to(Bright(), (X, Y), st.just(change), at_least=0.9, time_budget=500, cache=False)
+    assert str(found.verdict) == verdict
+    assert found.estimate == (None if verdict == "inconclusive" else 0.4 if breaks else 1.0)
+    assert ("; the search for a milder one ended with the time budget" in found.rule) is (breaks and ends)
