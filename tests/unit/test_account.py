@@ -248,6 +248,9 @@ def test_a_red_exit_code_that_no_row_explains_has_its_row(
     rows = account(one, session=run).rows
     assert [row.problem for row in rows[1:]] == ([] if line is None else [line])
     assert all(row.test == "pytest" and row.red for row in rows[1:])
+    assert [row.ending for row in rows[1:]] == [
+        Ending(test="pytest", phase="session", outcome="error", reason=row.problem, robust=False) for row in rows[1:]
+    ]
     assert account(one, session=run, lost=("a",)).rows == [one], "what was lost says it"
 
 
