@@ -153,6 +153,8 @@ def test_what_was_left_out_is_named(count: int, selection: str, line: str) -> No
     assert run.left_out == line
     assert account(session=run).left_out == line
     assert account().left_out == ""
+    unknown = Session(exit=0)
+    assert (unknown.collected, unknown.ran, unknown.files_left_out, unknown.left_out) == (0, 0, 0, "")
 
 
 def test_every_exit_code_of_pytest_has_words() -> None:

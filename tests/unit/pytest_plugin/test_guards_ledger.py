@@ -285,3 +285,120 @@ def test_an_account_may_be_asked_for_twice() -> None:
     first, second = (ledger.account(1, stopped="", collected=["a"], deselected=[]) for _ in range(2))
     assert first == second
     assert len(first.results) == 2
+
+
+@pytest.mark.parametrize(
+    ("longrepr", "reason"),
+    [
+        (("t.py", 3, "Skipped: no GPU"), "no GPU"),
+        (("t.py", 3, "no GPU"), "no GPU"),
+        ("why\nE   more", "why\nE   more"),
+        (None, ""),
+        ("", ""),
+        (SimpleNamespace(reprcrash=SimpleNamespace(message="it broke")), "it broke"),
+        (
+            "file t.py, line 3\nE       fixture 'modle' not found",
+            "fixture 'modle' not found. Define it in conftest.py.",
+        ),
+        (
+            SimpleNamespace(reprcrash=SimpleNamespace(message="file a.txt\nE   is missing")),
+            "is missing. Define it in conftest.py.",
+        ),
+    ],
+)
+def test_the_reason_of_an_ending_is_the_message_alone(longrepr: Any, reason: str) -> None:
+    one = report("t", "call", "skipped")
+    one.longrepr = longrepr
+    found = ending_of(one)
+    assert found is not None
+    assert (found.reason, found.replay, found.claimed) == (reason, "", False)
+
+
+@pytest.mark.parametrize(("line", "place"), [(0, 1), (None, 1), (1, 2), (7, 8)])
+def test_lines_of_tests_are_counted_from_one(line: int | None, place: int) -> None:
+    ledger, one = ledger_of("a"), report("a", "setup")
+    one.location = ("in/t.py", line, "a")
+    ledger.take(one)
+    assert ledger.places(Path("/root")) == {"a": ("/root/in/t.py", place)}
+
+
+@pytest.mark.parametrize(("announced", "arrived", "lost"), [(0, 0, []), (1, 0, ["1"]), (1, 1, []), (2, 1, ["2"])])
+def test_a_test_without_rows_may_have_lost_them(announced: int, arrived: int, lost: list[str]) -> None:
+    ledger = ledger_of("a")
+    ledger.take(report("a", "setup"))
+    ledger.take(report("a", "call", **({"results": [RESULT] * arrived} if arrived else {})))
+    ledger.take(report("a", "teardown", recorded=announced))
+    assert ledger.lost() == [f"{one} results were recorded but {arrived} arrived" for one in lost]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "phase"),
+    [
+        (["setup", "call"], ["setup"], "call"),
+        (["setup"], ["setup", "call"], "teardown"),
+        (["setup"], ["setup"], "call"),
+    ],
+)
+def test_of_a_stopped_run_the_last_worker_says_how_far_a_test_came(
+    first: list[str], second: list[str], phase: str
+) -> None:
+    ledger = ledger_of("a")
+    for worker, phases in (("gw0", first), ("gw1", second)):
+        for when in phases:
+            ledger.take(report("a", when, worker=worker))
+    assert [one for one in ends(ledger, stopped=True) if one[2] == "unfinished"] == [("a", phase, "unfinished")]
+
+
+@pytest.mark.parametrize("worker", ["", "gw1"])
+@pytest.mark.parametrize("when", ["setup", "call"])
+def test_attempts_are_those_of_their_test_with_its_command(when: str, worker: str) -> None:
+    ledger = ledger_of("a", "b")
+    whole(ledger, "b")
+    more = {"attempts": [attempt("failed"), attempt("error"), attempt()], "replay": "pytest a", "worker": worker}
+    if when == "call":
+        ledger.take(report("a", "setup", worker=worker))
+    ledger.take(report("a", when, "failed", results=[RESULT], **more))
+    account = ledger.account(1, stopped="", collected=["a", "b"], deselected=[])
+    assert [row.test for row in account.results] == ["a", "a", "a", "b"]
+    assert {row.replay for row in account.results[:3]} == {"pytest a"}
+    told = [(one.test, one.attempt, one.phase, one.outcome, one.claimed, one.replay) for one in account.endings]
+    last = ("setup", "error") if when == "setup" else ("call", "failed")
+    assert told == [
+        ("a", 1, "call", "failed", True, "pytest a"),
+        ("a", 2, "call", "error", True, "pytest a"),
+        ("a", 3, *last, False, "pytest a"),
+        ("b", 0, "call", "passed", False, ""),
+    ]
+    # Where the setup of the last attempt failed, its rows are those of a call that has no ending of its own.
+    (third,) = {row.ending for row in account.results[2:3]}
+    assert third is not None
+    assert (third.test, third.phase, third.attempt) == ("a", "call", 3)
+
+
+def test_a_command_is_that_of_the_rows_or_else_of_the_call() -> None:
+    for on_rows, on_call, command in (("pytest r", "pytest c", "pytest r"), ("", "pytest c", "pytest c"), ("", "", "")):
+        ledger = ledger_of("a")
+        ledger.take(report("a", "setup"))
+        attempts = [attempt("failed"), attempt()]
+        ledger.take(report("a", "call", replay=on_call))
+        ledger.take(report("a", "teardown", results=[RESULT], recorded=1, attempts=attempts, replay=on_rows))
+        account = ledger.account(0, stopped="", collected=["a"], deselected=[])
+        assert [row.replay for row in account.results] == [command] * 2
+        assert account.endings[0].replay == command
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a.py:3: in <module>\n    import none\nE   ModuleNotFoundError: none\n\n", "ModuleNotFoundError: none"),
+        ("E   SyntaxError: invalid", "SyntaxError: invalid"),
+        ("one\n  two  \nthree\nfour", "four"),
+        (" \n", ""),
+        ("", ""),
+    ],
+)
+def test_the_last_line_says_why_a_file_was_not_collected(text: str, reason: str) -> None:
+    ledger = Ledger()
+    ledger.add_uncollected("t.py", text)
+    (one,) = ledger.endings()
+    assert (one.test, one.phase, one.outcome, one.reason, one.robust) == ("t.py", "collect", "error", reason, False)

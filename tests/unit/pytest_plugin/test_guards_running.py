@@ -82,7 +82,8 @@ def test_a_phase_notes_the_error_that_ends_it(
             raise error
     assert context.claims is claims
     assert (context.ended == (phase, error)) is ended
-    assert len(context.apart) == (1 if ended else 2), "an error that the test has raised itself is reported"
+    kept = [other] if ended else [error, other]
+    assert [id(one.error) for one in context.apart] == [id(one) for one in kept], "one that it raised is reported"
     assert asked == ([False] if isinstance(error, Skipped) else [True] if error is None and phase == "call" else [])
     with pytest.raises(ZeroDivisionError), running._phase(context, "teardown"):
         raise ZeroDivisionError
@@ -190,6 +191,19 @@ def test_a_claim_that_has_not_ended_is_an_error_of_the_teardown_alone() -> None:
         running.raise_unheard(context, over=True)
     assert context.under_way == {}
     running.raise_unheard(context, over=True)
+
+
+@pytest.mark.parametrize(("hook", "ends"), [("setup", False), ("call", False), ("teardown", True)])
+def test_claims_have_to_end_before_the_teardown_does(hook: str, ends: bool) -> None:
+    context = Context(test="t", claims=True, measured=1, under_way={"1": "a claim in thread 'x'"})
+    one = item(context, listchain=list, fixturenames=())
+    work = getattr(running, f"pytest_runtest_{hook}")(one)
+    if ends:
+        with pytest.raises(RobustestError, match="these have not: a claim in thread 'x'"):
+            ran(work, lambda: 5)
+        assert context.ended is not None
+    else:
+        assert ran(work, lambda: 5) == 5
 
 
 class Task:
@@ -300,6 +314,11 @@ def test_a_shared_fixture_has_the_settings_of_its_module_and_its_measurement_cou
     assert seen == [own]
     assert run.stash.get(MEASURING, set()) == ({FixtureScope(*shared)} if shared else set())
     assert len(first.ungated) == ungated
+    del request.param_index  # a fixture without parameters
+    with runs(Context(test="second")):
+        ran(running.pytest_fixture_setup(fixture, request), lambda: current().note(RESULT))
+    if scope != "function":
+        assert FixtureScope("model", "m.py", 0) in run.stash[MEASURING]
     run.stash.clear()
     assert ran(running.pytest_fixture_setup(fixture, request), lambda: 5) == 5
 

@@ -44,7 +44,8 @@ def test_cores_are_those_of_the_affinity_and_the_quota(
 ) -> None:
     (tmp_path / "cpu.max").write_text(quota, encoding="utf-8")
     monkeypatch.setattr(pytest_workers, "_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    # Zero is this process.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(0 if pid else 8)), raising=False)
     assert cores() == left
 
 
@@ -117,3 +118,14 @@ def test_what_the_user_set_stays_and_other_machines_are_left_alone(monkeypatch: 
     spec = Spec()
     share_out([spec], Settings(device="cpu"))
     assert spec.env == {}
+
+
+@pytest.mark.usefixtures("four_gpus")
+@pytest.mark.parametrize(("given", "named"), [("2", [None, None]), ("2,0", ["0", "2"]), ("3,1,0", ["1", "0"])])
+def test_a_single_gpu_is_nobodys_share(monkeypatch: pytest.MonkeyPatch, given: str, named: list[str | None]) -> None:
+    """Workers of another machine, here the first, are counted and left alone."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    far, *specs = Spec(popen=False), Spec(), Spec()
+    share_out([far, *specs], Settings())
+    assert [spec.env.get("CUDA_VISIBLE_DEVICES") for spec in specs] == named
+    assert [spec.env.get("OMP_NUM_THREADS") for spec in (far, *specs)] == [None, "2", "2"]

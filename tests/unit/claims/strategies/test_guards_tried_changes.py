@@ -523,3 +523,28 @@ def test_what_was_found_in_time_is_measured_however_long_it_takes(
     assert str(found.verdict) == verdict
     assert found.estimate == (None if verdict == "inconclusive" else 0.4 if breaks else 1.0)
     assert ("; the search for a milder one ended with the time budget" in found.rule) is (breaks and ends)
+
+
+class Words(nn.Module):
+    """Class 1 where most tokens are words of the second half of twenty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding.from_pretrained(torch.linspace(-1, 1, 20).view(20, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dtype is torch.int64
+        away = self.table(x).sum((1, 2))
+        return torch.stack([-away, away], 1)
+
+
+def other_words(x: Tensor, key: object) -> Tensor:
+    return (x - 8).clamp(min=0)
+
+
+def test_tokens_stay_whole_numbers() -> None:
+    x = torch.arange(10, 20).view(10, 1).expand(10, 3).contiguous()
+    y = torch.ones(10, dtype=torch.int64)
+    found = measure_robust_to(Words(), (x, y), st.just(other_words), at_least=0.9, max_examples=2, cache=False)
+    # Of 10 to 19 less 8, only 10 and 11 stay in the second half.
+    assert (str(found.verdict), found.estimate, found.details["clean_accuracy"]) == ("failed", 0.2, 1.0)
