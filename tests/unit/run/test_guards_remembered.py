@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -576,20 +577,24 @@ def test_two_claims_of_one_name_do_not_share_an_entry(changes: dict[str, Any], a
     fields = {"details": {"baseline": {"file": "b.json", "key": "k"}}, "model": "m", "data": "d", "outcomes": (True,)}
     before: Any = SimpleNamespace(**{**fields, **changes})
     evidence: Any = SimpleNamespace(model="m", data="d", outcomes=(True,), whole=False, beside=None)
-    comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k", entry=entry())  # type: ignore[arg-type]
+    comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k")  # type: ignore[arg-type]
     held = {"ungated" if ungated else "results": [before]}
     with running(Context(settings=Settings(store=None), **held)):
         if alone:
-            assert comparison.details_of(evidence) == ({"tolerance": 0.1, "file": "b.json", "key": "k"}, ())
+            about = {"tolerance": 0.1, "file": "b.json", "key": "k", "update": True, "measured_by": "", "data": "d"}
+            assert comparison.details_of(evidence) == (about, ())
         else:
             with pytest.raises(StoreError, match=r"one entry in the baseline b\.json"):
                 comparison.details_of(evidence)
+        # Where the entry is read, a verdict depends on no other claim of its test.
+        reads = replace(comparison, entry=entry())
+        assert reads.details_of(evidence) == ({"tolerance": 0.1, "file": "b.json", "key": "k"}, ())
 
 
 def test_a_model_without_an_identity_is_the_same_as_before() -> None:
     paired = {"baseline": {"file": "b.json", "key": "k"}}
     before: Any = SimpleNamespace(details=paired, model=None, data="d", outcomes=(True,))
     evidence: Any = SimpleNamespace(model="", data="d", outcomes=(True,), whole=False, beside=None)
-    comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k", entry=entry())  # type: ignore[arg-type]
+    comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k")  # type: ignore[arg-type]
     with running(Context(settings=Settings(store=None), results=[before])):
         assert comparison.details_of(evidence)[1] == ()
