@@ -186,6 +186,10 @@ def test_an_account_says_what_was_lost_unless_the_run_was_stopped() -> None:
     assert [one.outcome for one in ended.endings] == ["passed"]
     session = stopped.session
     assert (session.collected, session.deselected, session.ran, session.selection) == (3, ("d",), 1, "-k a")
+    assert session.files_left_out == 0
+    bare = Ledger().account(0, stopped="", collected=[], deselected=[], files_left_out=2).session
+    assert bare is not None
+    assert (bare.selection, bare.files_left_out, bare.ran) == ("", 2, 0)
 
 
 @pytest.mark.parametrize(
