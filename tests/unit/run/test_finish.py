@@ -92,6 +92,9 @@ def test_fields_are_those_of_the_evidence() -> None:
     assert (result.cached, result.data, result.model, result.replayed) == ("today", "d", "m", 4)
     assert result.notes == ("a", "c", "d")
     assert (result.trivial, result.pairing.under) == (0.1, "u")
+    unpaired = finished(found).pairing
+    assert unpaired is not None
+    assert (result.pairing.share, unpaired.share) == (True, False)
     assert (result.setting, result.method, result.kind, result.statement) == ("here", "by hand", "made", "it")
     assert result.details["baseline"] == {"by": 1}
     assert finished().replayed == 0
