@@ -20,7 +20,7 @@ import torch
 from robustest import rng
 from robustest.errors import ConfigError
 from robustest.identity import fingerprint as fingerprints
-from robustest.identity import keys, packages, walk
+from robustest.identity import dependencies, keys, packages, walk
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import digest
 from robustest.identity.plain import Unhashable, is_plain, simple
@@ -677,3 +677,53 @@ def test_what_a_graph_does_not_show_has_no_identity(kind: str, deep: bool) -> No
     step = Step("prim::If", blocks=[[Step(kind)]]) if deep else Step(kind)
     with pytest.raises(Unhashable, match="calls what TorchScript does not show"):
         scripted(Step("a"), step)
+
+
+# Functions that stand in torch's places
+
+
+@pytest.mark.parametrize("place", range(len(packages.PLACES)))
+def test_a_function_of_the_user_or_another_of_torch_in_any_of_its_places_counts(
+    place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of() -> str:
+        made = walk.Walk()
+        return made.digest(walk.replaced_in_torch(made))
+
+    before, at = of(), packages.PLACES[place]
+    assert of() == before
+    name = next(
+        name for name, held in sorted(vars(at).items()) if isinstance(held, packages.FUNCTIONS) and name[0] != "_"
+    )
+    found = [before]
+    for other in (one, two, torch.frexp):
+        with monkeypatch.context() as patch:
+            patch.setattr(at, name, other)
+            found.append(of())
+    assert len(set(found)) == 4
+    assert of() == before
+
+
+def test_a_module_that_is_imported_late_is_seen_or_left_to_others() -> None:
+    """An import hook: for modules of the list alone, and only where another finder has a loader."""
+    seen: list[str] = []
+    ran: list[Any] = []
+    late = dependencies._Late(seen.append)
+
+    class Others:
+        def __init__(self, spec: Any) -> None:
+            self.spec = spec
+
+        def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+            return self.spec
+
+    loader = types.SimpleNamespace(exec_module=ran.append)
+    whole, bare = types.SimpleNamespace(loader=loader), types.SimpleNamespace(loader=None)
+    with pytest.MonkeyPatch.context() as patch:
+        for spec in (None, bare, whole):
+            patch.setattr(sys, "meta_path", [late, dependencies._Late(seen.append), Others(None), Others(spec)])
+            assert late.find_spec("robustest.of_no_interest") is None
+            assert late.find_spec("h5py._hl.files") is spec
+    assert seen == []
+    whole.loader.exec_module("module")
+    assert (ran, seen) == (["module"], ["h5py._hl.files"])

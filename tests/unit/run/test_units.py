@@ -15,6 +15,7 @@ from robustest import ConfigError, ModelError, Settings, labels_model, scores_mo
 from robustest.attacks import as_attack
 from robustest.claims.datasets import Predicting
 from robustest.claims.robustness.attacking import Attacking
+from robustest.data import Waveforms, as_samples
 from robustest.identity.fingerprint import Fingerprint
 from robustest.models import Needs, as_classifier
 from robustest.models.classifier import Classifier
@@ -116,6 +117,25 @@ def test_a_digest_is_also_of_shape_type_and_rate() -> None:
     for other in (digests(X.reshape(6, 1, 4, 1)), digests(sample_rate=8000), digests(sample_rate=0)):
         assert not set(other) & set(before)
     assert not set(digests(sample_rate=8000)) & set(digests(sample_rate=16000))
+
+
+@pytest.mark.parametrize(
+    ("data", "repeats"),
+    [
+        ((X, Y), False),  # images
+        ((X.flatten(1), Y), True),  # rows of a table
+        ((torch.zeros(6, 2, 3), Y), False),
+        ((list("abcaba"), Y), True),  # texts
+        (Waveforms((torch.zeros(6, 4), Y), sample_rate=8000), False),
+    ],
+    ids=["images", "table", "series", "texts", "sounds"],
+)
+def test_equal_rows_and_texts_may_be_draws_and_equal_images_and_sounds_are_copies(data: Any, repeats: bool) -> None:
+    model = replace(as_classifier(net()), bounds=(-1.0, 1.0))
+    one = ModelUnits(model=model, samples=as_samples(data), look=Predicting())
+    one.check(torch.arange(6))
+    assert one.may_repeat is repeats
+    assert module.Units.may_repeat is True
 
 
 # Classes and strata of samples
