@@ -19,8 +19,8 @@ import torch
 
 from robustest import rng
 from robustest.errors import ConfigError
-from robustest.identity import fingerprint as fingerprints
 from robustest.identity import dependencies, keys, packages, walk
+from robustest.identity import fingerprint as fingerprints
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import digest
 from robustest.identity.plain import Unhashable, is_plain, simple
