@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import dataclasses
 import fnmatch
 import functools
 import sys
@@ -727,3 +728,23 @@ def test_a_module_that_is_imported_late_is_seen_or_left_to_others() -> None:
     assert seen == []
     whole.loader.exec_module("module")
     assert (ran, seen) == (["module"], ["h5py._hl.files"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    value: Any
+
+
+@dataclasses.dataclass
+class Thawed:
+    value: Any
+
+
+def test_frozen_data_are_values_and_others_are_objects_of_their_own() -> None:
+    a, b = Frozen([1]), Frozen([1])
+    assert digest([a, a]) == digest([a, b]) != digest([a, Frozen([2])])
+    c, d = Thawed([1]), Thawed([1])
+    assert digest([c, c]) != digest([c, d]) != digest([c, Thawed([2])])
+    assert digest(c) == digest(d) != digest(Thawed([2]))
+    c.value = c  # a cycle
+    assert digest(c) != digest(d)

@@ -439,3 +439,10 @@ def test_two_claims_share_no_picture(tmp_path: Path) -> None:
     for about in ({}, {"threshold": 0.6}, {"method": "otherwise"}, {"quantity": DOWN}):
         finished(found, FAIL, settings=folder, **about)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize(("cut", "lost"), [(None, 0), ([False, False, False], 0), ([True, False, True], 2)])
+def test_samples_of_which_nothing_is_left_are_counted(cut: list[bool] | None, lost: int) -> None:
+    moved = np.array([True, True, False])
+    one = Changed(by="the shift", moved=moved, cut=None if cut is None else np.array(cut))
+    assert (one.count, one.lost) == (2, lost)

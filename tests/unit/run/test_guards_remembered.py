@@ -177,6 +177,13 @@ def test_what_is_replayed_is_broken_and_nothing_of_it_proven(certifies: bool, re
         assert not observed.columns["proven"].any()
     assert list(observed.counts.values()) == [len(known)]
     assert {one.index for one in observed.exhibits} == set(known)
+    # The worst is what the model is surest of, and wrong.
+    margins = {index: one.margin for index, one in replay.counterexamples.items()}
+    assert {one.index: one.badness for one in observed.exhibits} == pytest.approx(
+        {index: -margins[index] for index in known}
+    )
+    assert all(margin < 0 for margin in margins.values())
+    assert [one.index for one in observed.exhibits] == sorted(known, key=margins.__getitem__)
 
 
 def test_what_a_chunk_found_is_kept_as_far_as_there_is_room(replay_of: Callable[..., Replay]) -> None:

@@ -107,6 +107,7 @@ def test_a_unit_for_each_position_is_asked_for() -> None:
 def test_nothing_to_count_is_refused() -> None:
     with pytest.raises(ConfigError, match="one unit or more"):
         OwnUnits(Draws(0))
+    assert len(OwnUnits(Draws(1))) == 1
 
 
 def test_options_about_a_classifiers_inputs_are_unknown() -> None:
