@@ -484,3 +484,61 @@ def test_a_graph_is_made_of_the_first_sample(monkeypatch: pytest.MonkeyPatch) ->
     decoding = replace(one, model=replace(one.model, decode=lambda x: x))
     assert decoding.fingerprint(Settings(device="cpu"), exported=True).digest is None
     assert examples[2:] == [None]
+
+
+@pytest.mark.parametrize(("given", "room", "whole"), [({}, 0, False), ({"room": 3, "whole_inputs": True}, 3, True)])
+def test_a_chunk_is_read_with_the_room_that_its_look_asks_for(
+    given: dict[str, Any], room: int, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    real = module.read
+    monkeypatch.setattr(module, "read", lambda *about, **how: asked.append(how) or real(*about, **how))
+
+    def look(evaluator: Any, chunk: Any) -> Observation:
+        raise AssertionError
+
+    vars(look).update(given)
+    one = units(look=look, bounds=(-1.0, 2.0))
+    with one.open(Settings(device="cpu", seed=5)):
+        one.load(torch.arange(3))
+    assert asked == [{"bounds": (-1.0, 2.0), "seed": 5, "room": room, "whole": whole, "taken": None}]
+
+
+@pytest.mark.parametrize(
+    ("gradients", "checks", "probes"), [(False, False, 0), (True, False, 1), (True, True, 0), (False, True, 0)]
+)
+def test_gradients_that_a_look_took_and_did_not_check_are_checked(
+    gradients: bool, checks: bool, probes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[Any] = []
+    monkeypatch.setattr(module, "probe_gradient", lambda *_, searched: probed.append(searched))
+
+    def look(evaluator: Any, chunk: Any) -> Observation:
+        evaluator.backward += gradients
+        evaluator.probed = checks or evaluator.probed
+        return Observation({"held": torch.ones(len(chunk.x), dtype=torch.bool)}, [])
+
+    one = units(look=look)
+    with one.open(Settings(device="cpu")):
+        for times in (1, 2):
+            one.measure(one.load(torch.arange(6)), first=times == 1)
+            assert probed == [False] * probes * times
+
+
+def test_what_was_not_finite_in_bfloat16_is_forgotten_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[Any] = []
+
+    def look(evaluator: Any, chunk: Any) -> Observation:
+        held.append((evaluator.low_precision, evaluator._bad, list(evaluator._owed)))
+        if len(held) == 1:
+            evaluator._bad, evaluator._owed = "not finite", ["owed"]
+            raise ModelError("not finite")
+        return Observation({"held": torch.ones(len(chunk.x), dtype=torch.bool)}, [])
+
+    one = units(look=look)
+    with one.open(Settings(device="cpu")):
+        monkeypatch.setattr(
+            module, "choose_precision", lambda evaluator, *_: setattr(evaluator, "low_precision", "alone")
+        )
+        one.measure(one.load(torch.arange(6)), first=True)
+    assert held == [("alone", None, []), ("", None, [])]
