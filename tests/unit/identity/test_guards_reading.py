@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import types
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -748,3 +749,26 @@ def test_frozen_data_are_values_and_others_are_objects_of_their_own() -> None:
     assert digest(c) == digest(d) != digest(Thawed([2]))
     c.value = c  # a cycle
     assert digest(c) != digest(d)
+
+
+def test_surroundings_are_part_of_a_key_where_nothing_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(recheck: bool) -> list[str]:
+        found = []
+        for surroundings, replaced in ((1, 1), (2, 1), (1, 2)):
+            monkeypatch.setattr(keys, "_surroundings", lambda held=surroundings: {"held": held})
+            monkeypatch.setattr(keys, "replaced_anywhere", lambda held=replaced: {"held": held})
+            found.append(keys.key_of("k", {"a": 1}, None, recheck=recheck).name)
+        return found
+
+    asked, remembered = names(True), names(False)
+    assert (len(set(asked)), len(set(remembered))) == (1, 3)
+    assert not set(asked) & set(remembered)
+
+
+def test_functions_that_python_makes_for_named_tuples_are_nobody_s() -> None:
+    made = namedtuple("made", "a")
+    assert not packages._may_be_own(made.__new__)
+    assert packages._may_be_own(one)
+    assert packages._may_be_own(functools.partial(one))
+    assert not packages._may_be_own(np.mean)
+    assert not packages._may_be_own(len)

@@ -566,6 +566,7 @@ class Group:
     most: int = 99
     under_way: list[Any] = field(default_factory=list)
     largest: int = 0
+    steps: int = 0
     closed: bool = False
 
     @property
@@ -580,6 +581,7 @@ class Group:
         return member
 
     def step(self) -> None:
+        self.steps += 1
         self.under_way.pop(0).over = True
 
     def close(self) -> None:
@@ -610,7 +612,10 @@ def test_chunks_under_way_are_few_beside_those_that_were_read(
     works = [Work(place, torch.arange(size)) for place in range(9)]
     for work in works:
         one._begun[work.place] = _Begun(work.ids, [b"a"], loaded=work.ids)
-    results = list(one.measure_each(works))
+    each = one.measure_each(works)
+    results = [next(each)]
+    assert group.steps == 1, "a chunk is yielded as soon as it is over"
+    results += each
     assert [found.place for found in results] == list(range(9))
     assert group.largest == largest
     assert group.closed

@@ -605,3 +605,15 @@ def test_a_model_without_an_identity_is_the_same_as_before() -> None:
     comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k")  # type: ignore[arg-type]
     with running(Context(settings=Settings(store=None), results=[before])):
         assert comparison.details_of(evidence)[1] == ()
+
+
+def test_nothing_is_kept_or_recalled_before_the_model_was_asked(tmp_path: Path) -> None:
+    one = memory(tmp_path)
+    one.keep("chunk 0", SEEN, Tally())
+    assert list(tmp_path.rglob("*.safetensors")) == []
+    assert one.remembers
+    assert one.recall("chunk 0") is None
+    none = Memory(None, None)
+    none.ask(lambda _: None, [])
+    none.keep("chunk 0", SEEN, Tally())
+    assert (none.recall("chunk 0"), none.doubted(), none.notices, none.when) == (None, False, (), "")

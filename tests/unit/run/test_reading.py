@@ -325,6 +325,7 @@ def test_each_chunk_but_the_first_is_read_ahead_once(n: int, ahead: bool, begun:
     reads = Reads()
     with closing(Reader(reads, parts(n), ahead=ahead)) as reader:
         assert [reader.take(place) for place in range(n)] == [[place] for place in range(n)]
+        assert reader._next is None, "nothing comes after the last"
     assert sorted(place for place, _ in places(reads)) == list(range(n))
     assert sum(thread == "ahead" for _, thread in places(reads)) == begun
     assert places(reads)[0] == (0, "here")

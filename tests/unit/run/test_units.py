@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
@@ -110,6 +111,30 @@ def test_a_digest_is_of_one_sample_and_its_label() -> None:
     wrong = Y.clone()
     wrong[4] = 0
     assert [a == b for a, b in zip(before, digests(X, wrong), strict=True)] == [True] * 4 + [False, True]
+
+
+def test_digests_are_those_of_earlier_versions() -> None:
+    """Those of baselines in repositories: another form would make all of them of other samples."""
+    for rate, words in ((None, ""), (8000, "8000 Hz ")):
+        found = digests(X, Y, sample_rate=rate)
+        about = f"<f4 (1, 2, 2) <i8 {words}".encode()
+        parts = zip(X.numpy(), Y.numpy(), strict=True)
+        assert found == [sha256(about + x.tobytes() + y.tobytes()).digest() for x, y in parts]
+    maps = torch.zeros(6, 2, 2, dtype=torch.int64)
+    one = ModelUnits(model=as_classifier(net()), samples=as_samples((X, Y)), look=Predicting())
+    with one.open(Settings(device="cpu")):
+        chunk = replace(one.load(torch.arange(6)), y=maps)
+        about = b"<f4 (1, 2, 2) <i8 (2, 2) "
+        assert one.digests(chunk)[0] == sha256(about + X[0].numpy().tobytes() + bytes(32)).digest()
+    texts = ModelUnits(model=as_classifier(net()), samples=as_samples((["ab", "c", "ab"], Y[:3])), look=Predicting())
+    with texts.open(Settings(device="cpu")):
+        chunk = texts.load(torch.arange(3))
+        coding: Any = chunk.coding
+        rows = coding.identities(chunk.x)
+        assert texts.digests(chunk) == [
+            sha256(b"<i8 () " + len(row).to_bytes(8, "big") + row + y.tobytes()).digest()
+            for row, y in zip(rows, chunk.y.numpy(), strict=True)
+        ]
 
 
 def test_a_digest_is_also_of_shape_type_and_rate() -> None:
