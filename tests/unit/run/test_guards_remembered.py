@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robustest import L2, ConfigError, Linf, Settings, StoreError, as_classifier, rng
 from robustest.context import Context, running
 from robustest.data import as_samples
-from robustest.decisions import ShareRule, Terms
+from robustest.decisions import BaselineRule, ScoreBaselineRule, ShareRule, Terms
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.identity.fingerprint import Fingerprint
@@ -25,7 +25,7 @@ from robustest.run.evidence import Observation, Tally
 from robustest.run.memory import Memory, Notes
 from robustest.run.plan import Plan
 from robustest.run.replay import Replay, marks, rounded
-from robustest.store.baselines import BaselineEntry
+from robustest.store.baselines import BaselineEntry, packed, packed_scores
 from robustest.store.baselines import write as write_baseline
 from robustest.store.corpus import Kept
 
@@ -617,3 +617,30 @@ def test_nothing_is_kept_or_recalled_before_the_model_was_asked(tmp_path: Path) 
     none.ask(lambda _: None, [])
     none.keep("chunk 0", SEEN, Tally())
     assert (none.recall("chunk 0"), none.doubted(), none.notices, none.when) == (None, False, (), "")
+
+
+@pytest.mark.parametrize(
+    ("columns", "together", "cells"),
+    [
+        (("held",), True, None),
+        (("held",), False, [True, False, True]),
+        (("held", "clean"), True, [True, True, False, True, True, False]),
+        (("clean",), True, [True, True, False]),
+    ],
+)
+def test_a_baseline_being_made_holds_the_cells_that_outcomes_do_not_show(
+    columns: tuple[str, ...], together: bool, cells: list[bool] | None
+) -> None:
+    terms = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
+    other = ShareRule(threshold=None, at_least=True, terms=terms)
+    common: dict[str, Any] = {"other": other, "has_threshold": False, "tolerance": 0.1, "terms": terms, "before": None}
+    rule = BaselineRule(**common, columns=columns, together=together, parts=(("all", columns),))
+    held, clean = np.array([True, False, True]), np.array([True, True, False])
+    found: dict[str, Any] = {"held": held, "clean": clean, "score": np.array([0.5, 0.25, 1.0])}
+    evidence: Any = SimpleNamespace(columns=found, data="d", model="m", outcomes=(), whole=True, beside=None)
+    made = Comparison(rule=rule, file=Path("b.json"), key="k", measured_by="so").details_of(evidence)
+    about = {"tolerance": 0.1, "file": "b.json", "key": "k", "update": True, "measured_by": "so", "data": "d"}
+    assert made == (about if cells is None else {**about, "cells": packed(cells)}, ())
+    scores = Comparison(rule=ScoreBaselineRule(**common, seed=0, of="score"), file=Path("b.json"), key="k")
+    assert scores.details_of(evidence)[0]["scores"] == packed_scores([0.5, 0.25, 1.0])
+    assert "cells" not in scores.details_of(evidence)[0]

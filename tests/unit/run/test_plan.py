@@ -180,6 +180,7 @@ def test_a_plan_of_another_model_is_measured_beside_it_under_another_key() -> No
     assert beside is not None
     assert beside.statement == "accuracy, by the model of no_worse_than"
     assert (beside.baseline, beside.rule.threshold) == (None, None)  # type: ignore[attr-defined]
+    assert beside.rule == ShareRule(threshold=None, at_least=True, terms=terms_of(before.settings))
     assert beside.units is not after.units
     assert before.of_other() is None
     own: Any = after.rule
