@@ -25,7 +25,7 @@ from robustest.identity import dependencies, keys, packages, walk
 from robustest.identity import fingerprint as fingerprints
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import digest
-from robustest.identity.plain import Unhashable, is_plain, simple
+from robustest.identity.plain import Unhashable, is_plain, part, simple
 
 # Modules that are not loaded
 
@@ -772,3 +772,19 @@ def test_functions_that_python_makes_for_named_tuples_are_nobody_s() -> None:
     assert packages._may_be_own(functools.partial(one))
     assert not packages._may_be_own(np.mean)
     assert not packages._may_be_own(len)
+
+
+def test_a_function_of_a_package_counts_by_name_where_the_package_has_it() -> None:
+    def of(value: Any) -> bytes:
+        return walk._function(walk.Walk(), value, "here")
+
+    for value, name in (
+        (torch.nn.functional.relu, "torch.nn.functional.relu"),
+        (torch.nn.Linear.forward, "torch.nn.modules.linear.Linear.forward"),
+    ):
+        owner = packages.home_of(sys.modules[value.__module__])
+        assert of(value) == part("function", f"{owner} {name}".encode())
+    copy = types.FunctionType(torch.nn.functional.relu.__code__, torch.nn.functional.relu.__globals__, "relu")
+    copy.__module__, copy.__qualname__ = "torch.nn.functional", "relu"
+    assert of(copy) != of(torch.nn.functional.relu)
+    assert of(copy).startswith(b"function of")

@@ -15,7 +15,16 @@ from robustest import Result, Verdict
 from robustest.decisions import Decision
 from robustest.health import HealthFinding
 from robustest.measure import measure_ood_rejected, measure_transfer_accuracy
-from robustest.run.evidence import Evidence, Exhibit, Observation, Stream, Tally, exhibits_of, unchanged_exhibits
+from robustest.run.evidence import (
+    Evidence,
+    Exhibit,
+    Observation,
+    Stream,
+    Tally,
+    answers_of,
+    exhibits_of,
+    unchanged_exhibits,
+)
 from robustest.tasks import CLASSIFICATION
 
 N = 100
@@ -219,3 +228,23 @@ def test_the_worst_samples_are_shown_in_an_order_that_lasts() -> None:
         (13, 1, 1, -2.0, None),
         (10, 1, 1, -3.0, None),
     ]
+
+
+@pytest.mark.parametrize("moved", [None, torch.tensor([7, 8])])
+def test_answers_without_classes_are_drawn_and_have_none(moved: torch.Tensor | None) -> None:
+    asked: list[Any] = []
+
+    class Words:
+        one_class = False
+
+        def describe(self, *what: Any) -> dict[str, Any]:
+            asked.append(what)
+            return {"answer": "two boxes"}
+
+    y, clean, predicted = torch.tensor([1, 2]), torch.tensor([3.0, 4.0]), torch.tensor([5.0, 6.0])
+    found = answers_of(Words(), y, clean, predicted, moved)  # type: ignore[arg-type]
+    answers = found.pop("answers")
+    assert found == {"label": -1, "clean": -1, "predicted": -1, "answer": "two boxes"}
+    assert answers.tolist() == [[1, 2], [3, 4], [1, 2] if moved is None else [7, 8], [5, 6]]
+    assert answers.dtype == y.dtype
+    assert len(asked) == 1

@@ -19,6 +19,7 @@ from robustest.data import as_samples
 from robustest.decisions import BaselineRule, ScoreBaselineRule, ShareRule, Terms
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.identity import keys
 from robustest.identity.fingerprint import Fingerprint
 from robustest.run.comparison import Comparison, _apart, measured_by
 from robustest.run.evidence import Observation, Tally
@@ -90,6 +91,7 @@ def test_what_still_breaks_is_replayed(replay_of: Callable[..., Replay]) -> None
     assert known.margin < 0
     assert int(known.predicted) == 0
     assert float(known.x.mean()) == pytest.approx(0.45, abs=0.01)
+    assert (known.x.shape, known.predicted.shape) == (X[0].shape, ())
     assert replay.notices == ()
 
 
@@ -644,3 +646,13 @@ def test_a_baseline_being_made_holds_the_cells_that_outcomes_do_not_show(
     scores = Comparison(rule=ScoreBaselineRule(**common, seed=0, of="score"), file=Path("b.json"), key="k")
     assert scores.details_of(evidence)[0]["scores"] == packed_scores([0.5, 0.25, 1.0])
     assert "cells" not in scores.details_of(evidence)[0]
+
+
+def test_surroundings_show_in_the_answers_and_are_no_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = asked_of(memory(tmp_path))
+    first.recall("chunk 0")
+    first.keep("chunk 0", SEEN, Tally())
+    monkeypatch.setattr(keys, "_surroundings", lambda: {"threads": -1})
+    assert asked_of(memory(tmp_path)).recall("chunk 0") is not None

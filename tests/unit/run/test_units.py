@@ -509,6 +509,26 @@ def test_a_graph_is_made_of_the_first_sample(monkeypatch: pytest.MonkeyPatch) ->
     decoding = replace(one, model=replace(one.model, decode=lambda x: x))
     assert decoding.fingerprint(Settings(device="cpu"), exported=True).digest is None
     assert examples[2:] == [None]
+    for known, asked in (("meta", "cpu"), (None, "meta")):
+        where = None if known is None else torch.device(known)
+        placed = replace(one, model=replace(one.model, device=where))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ModelUnits, "device", lambda *_, asked=asked: torch.device(asked))
+            placed.fingerprint(Settings(device="cpu"), exported=True)
+        assert examples[-1].device.type == "meta", "the model's own device, or the one that is asked for"
+
+
+def test_a_chunk_goes_to_the_device_once_and_integers_with_bounds_of_their_own_are_whole() -> None:
+    one = units()
+    with one.open(Settings(device="cpu")):
+        chunk = one.load(torch.arange(3))
+        there = one._there(chunk)
+        assert one._there(chunk) is there
+        assert not one.evaluator.model.whole
+        other = one.load(torch.arange(3))
+        assert one._there(other) is not there
+        assert one._there(replace(chunk, bounds=(0.0, 9.0))).bounds == (0.0, 9.0)
+        assert one.evaluator.model.whole
 
 
 @pytest.mark.parametrize(("given", "room", "whole"), [({}, 0, False), ({"room": 3, "whole_inputs": True}, 3, True)])

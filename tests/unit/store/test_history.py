@@ -618,7 +618,7 @@ def test_every_combination_of_ends_estimates_and_samples_comes_back(tmp_path: Pa
         *(("which", value) for value in ("", "00", "!", [0, 0], [1], [-1], [True], 3)),
         *(("lows", value) for value in ([], [0.4, 0.4], ["a"], [True], 0.4)),
         *(("found", value) for value in ([], [None], [True], [[0.5]], [[0.5, 1, 2]], [[1, 1]], [[0.5, 0.5]], ["a"])),
-        *(("seconds", value) for value in ([], [None], ["1"], [1e101])),
+        *(("seconds", value) for value in ([], [None], ["1"], [1e101], [1.5, 1.5])),
         *(("others", value) for value in ([[0, 0.1, 0.2]], [[1, 0.1, 0.2]], {}, None)),
         *(
             ("problems", value)
