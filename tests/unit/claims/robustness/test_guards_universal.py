@@ -316,3 +316,22 @@ def test_a_chunk_is_judged_by_the_clean_answers_and_shown_by_how_far_it_is_foole
     assert shown[8].badness == pytest.approx(2 * 0.1)
     assert shown[7].size == pytest.approx(0.2)
     assert float(shown[7].after) == pytest.approx(0.65)
+
+
+def test_one_process_measures_all_chunks_as_the_perturbation_is_kept_from_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plans: list[Any] = []
+
+    def observed(plan: Any) -> Any:
+        plans.append(plan)
+        raise KeyError("observed")
+
+    monkeypatch.setattr(universal, "observe", observed)
+    x = torch.rand(20, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(KeyError, match="observed"):
+        universal.measure_no_universal_perturbation(
+            linear(), (x, torch.zeros(20, dtype=torch.int64)), Linf(0.1), max_fooling_rate=0.5, iterations=3
+        )
+    (plan,) = plans
+    assert plan.here
