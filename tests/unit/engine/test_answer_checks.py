@@ -172,6 +172,33 @@ def test_models_of_whole_numbers_and_of_decoded_values_are_asked_no_made_up_inpu
     assert model.rows == [2] * asked, "the copies got the other queries"
 
 
+def test_answers_that_are_all_zero_have_not_moved() -> None:
+    """Nor have those that changed by the share itself."""
+    evaluator, _ = setting(Rows())
+    zeros = torch.zeros(3, 2)
+    assert float(usual_lead(evaluator, zeros)) == 0.0
+    assert moved(evaluator, zeros, zeros, usual_lead(evaluator, zeros)).tolist() == [False] * 3
+    change = torch.tensor([[0.5, -0.5], [0.75, -0.75], [0.0, 0.0]])
+    assert moved(evaluator, zeros, change, torch.tensor(2.0), share=0.25).tolist() == [False, True, False]
+
+
+def test_nothing_is_hinted_at_without_samples() -> None:
+    evaluator, chunk = setting(Rows())
+    object.__setattr__(evaluator.model, "preprocessing", ((0.5,), (0.5,)))
+    wide = replace(chunk, bounds=(-3.0, 3.0))
+    below = replace(wide, x=chunk.x - 1.0)
+    answers = evaluator.logits(chunk.x)
+    assert hints(evaluator, wide.rows(torch.arange(0)), answers[:0]) == []
+    assert hints(evaluator, wide, answers) == []
+    (found,) = hints(evaluator, below, answers)
+    assert "look normalised" in found
+    assert hints(evaluator, replace(below, bounds=(-127.5, 127.5)), answers) == [], "grey levels about zero"
+    assert len(hints(evaluator, replace(below, bounds=(-127.5, 127.25)), answers)) == 1
+    assert hints(evaluator, replace(below, bounds=(0.0, 3.0)), answers) == []
+    object.__setattr__(evaluator.model, "preprocessing", lambda x: x)
+    assert hints(evaluator, below, answers) == []
+
+
 def test_places_lie_between_samples_and_are_these_draws() -> None:
     evaluator, chunk = setting(Rows())
     del evaluator

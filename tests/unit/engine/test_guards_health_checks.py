@@ -707,6 +707,22 @@ def test_a_softmax_of_exactly_one_is_saturated(scale: float, saturated: int) -> 
     assert probed(lead_model(scale), x, [APGD(loss="ce"), APGD(loss="margin")]).counts("saturated_softmax")[0] == 0
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_each_sample_is_saturated_by_its_own_slope(label: int) -> None:
+    """Of six samples those at .8 are, of either class; those at .21 have a lead of 4 and a slope."""
+    for flat in ((1, 2, 3, 4), (0, 5), (), (2,)):
+        x = torch.full((6, 4), 0.21)
+        x[list(flat)] = 0.8
+
+        def model(x: Tensor) -> Tensor:
+            scores = lead_model(400.0)(x)
+            return scores if label == 0 else scores.flip(1)
+
+        evaluator, chunk = evaluator_of(model), chunk_of(x, torch.full((6,), label))
+        probe_inputs(evaluator, chunk, evaluator.logits(x), [APGD(loss="ce")], Linf(0.1))
+        assert evaluator.health.counts("saturated_softmax") == (len(flat), 6)
+
+
 def test_probabilities_of_zero_and_one_are_saturated_whatever_the_loss() -> None:
     def model(x: Tensor) -> Tensor:
         return torch.stack([torch.ones(len(x)), torch.zeros(len(x))], 1) + 0 * x.sum(1, keepdim=True)
