@@ -815,6 +815,8 @@ def test_a_nudge_is_less_than_a_grey_level_and_inside_the_bounds() -> None:
     steps = (moved - x).abs()
     assert 0 <= float(moved.min()) <= float(moved.max()) <= 1
     assert float(steps.max()) == pytest.approx(0.2 / 255, rel=1e-3)
+    nudge = rng.signs(rng.fold(rng.keys(0, torch.arange(6)), "nudge"), (30,)) * 0.2 / 255
+    assert torch.allclose(moved, (x + nudge).clamp(0, 1), atol=1e-7)
     inner = (moved - x)[:, 10:]
     assert 0.3 < float((inner > 0).float().mean()) < 0.7
 
@@ -852,6 +854,49 @@ def test_what_holds_without_a_bound_is_counted() -> None:
     assert health.counts("unbounded_attack_fails") == (3, 3)
     assert health.counts("not_monotone")[0] == 0
     assert health.counts("zero_gradient") == (0, 0)
+
+
+def test_near_ties_may_turn_in_bfloat16_and_clear_answers_may_not() -> None:
+    """A lead is clear from a quarter of the median lead on, however large the logits are."""
+    x = torch.tensor([[1.0], [0.24], [0.26], [1.0], [1.0]])
+    for turned, changed in (((), 0), ((1,), 0), ((2,), 1), ((1, 2), 1), ((0, 1, 2, 3, 4), 4)):
+
+        def model(x: Tensor, turned: Any = turned) -> Tensor:
+            scores = torch.cat([100 + x, torch.full_like(x, 100.0)], 1).float()
+            rows = torch.isin(torch.arange(len(x)), torch.tensor(turned, dtype=torch.int64)).unsqueeze(1)
+            return torch.where(rows & torch.is_autocast_enabled("cpu"), scores.flip(1), scores)
+
+        assert probed(model, x).counts("precision_disagreement") == (changed, 5)
+
+
+def test_an_output_that_is_no_class_is_saturated_where_its_error_has_no_slope() -> None:
+    """The error of an exact answer is flat; that of another is not."""
+    x = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
+    evaluator = evaluator_of(lambda x: x[:, :1], task=Regression(0.1))
+    for exact in ((), (0, 1, 2, 3, 4), (1, 3)):
+        y = x[:, :1] + 0.05
+        y[list(exact)] = x[list(exact), :1]
+        before = evaluator.health.counts("saturated_softmax")
+        probe_inputs(evaluator, chunk_of(x, y), evaluator.logits(x), [PGD()], Linf(0.1))
+        after = evaluator.health.counts("saturated_softmax")
+        assert (after[0] - before[0], after[1] - before[1]) == (len(exact), 5)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_first_path_leads_down_the_gradient(turned: bool) -> None:
+    x = 0.3 + 0.4 * torch.rand(8, 6, generator=torch.Generator().manual_seed(3))
+    evaluator, ends = evaluator_of(lambda x: 7 * (logits(x).flip(1) if turned else logits(x))), list[Tensor]()
+    answer = evaluator.logits
+
+    def noted(x: Tensor) -> Tensor:
+        ends.append(x)
+        return answer(x)
+
+    evaluator.logits = noted  # type: ignore[method-assign]
+    probe_gradient(evaluator, chunk_of(x))
+    width = float(x.max() - x.min())
+    towards = torch.where(x.mean(1) > 0.5, -1.0, 1.0).unsqueeze(1)
+    assert torch.allclose(ends[0][:8], x + 0.03 * width * towards, atol=1e-5)
 
 
 def test_survivors_are_probed_only_after_gradients_and_where_there_is_a_radius() -> None:
