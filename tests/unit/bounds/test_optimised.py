@@ -110,3 +110,28 @@ def test_slopes_do_not_depend_on_what_is_worked_on_beside_them() -> None:
     for one in range(0, 40, 7):
         rows = torch.tensor([one])
         assert torch.allclose(prove(network, ball.pick(rows), y[rows], 3).margin, together[rows], atol=1e-4)
+
+
+def test_only_margins_that_are_not_proven_are_worked_on() -> None:
+    """Of samples that are tried; a bound above zero stays as it was found, however small."""
+    net = tiny(1)
+    x = torch.rand(16, 2, generator=torch.Generator().manual_seed(1))
+    network, y = read_network(net), net(x).argmax(1)
+    ball = ball_of(Linf(0.1), x, (0.0, 1.0))
+    assert ball is not None
+    every = torch.ones(16, dtype=torch.bool)
+    with torch.no_grad():
+        bounding = Bounding(network, ball)
+        assert bounding.run()
+        margins = bounding.margins(y, 3)
+        best = proving.tightened(bounding, y, 3, margins.clamp(max=0.0) - 1e-3, every)
+        for given in (1e-6, 0.5, 0.999):
+            stated = torch.where(best > 1.0, given, margins)
+            assert bool((best > 1.0).any())
+            found = proving.tightened(bounding, y, 3, stated, every)
+            assert torch.equal(found[best > 1.0], stated[best > 1.0])
+        # Zero itself is not proven.
+        stated = torch.where(best > 1.0, 0.0, margins)
+        assert bool((proving.tightened(bounding, y, 3, stated, every)[best > 1.0] > 0).all())
+        nobody = proving.tightened(bounding, y, 3, stated, ~every)
+    assert torch.equal(nobody, stated)

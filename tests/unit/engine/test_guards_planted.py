@@ -184,3 +184,12 @@ def test_the_planted_model_gives_what_the_claims_model_does(
     asked = scripted(monkeypatch, lambda _: True, model=model)[1]
     assert {judge.model.gives for judge, _, _, _ in asked} == {gives}
     assert {judge.model.bounds for judge, _, _, _ in asked} == {(-1e6, 1e6)}
+
+
+def test_what_no_draw_changes_has_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, asked = scripted(monkeypatch, lambda _: True, x=torch.cat([X[:, :1] + 0.1, X[:, 1:]], 1))
+    assert counts == (0, 3)
+    for judge, _, _, _ in asked:
+        form: Any = judge.model.call
+        assert (form.weights != 0).tolist() == [False, True, True, True]
+        assert bool((form.weights.abs() < 1e3).all())
