@@ -269,3 +269,25 @@ def test_the_searcher_cannot_move_what_is_judged() -> None:
     assert not outcome.broken.any()
     assert torch.equal(chunk.x, chunk_of().x)
     assert float(outcome.size.max()) <= 0.01
+
+
+@pytest.mark.parametrize("lanes", [2, 3, 7])
+def test_a_sample_whose_proposals_fill_more_than_a_batch_is_searched_all_the_same(
+    lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunk, found = chunk_of(), []
+    for light, size in ((None, None), (1, 1), (1, 2)):
+        with monkeypatch.context() as patched:
+            if light is not None:
+                patched.setattr("robustest.engine.search._LIGHT", light)
+            found.append(
+                search(
+                    evaluator_of(size), Drawn(at_once=lanes), Linf(0.5), chunk.x, chunk.y, key=chunk.key,
+                    bounds=chunk.bounds,
+                )
+            )  # fmt: skip
+    whole, *others = found
+    assert bool(whole.broken.any())
+    for other in others:
+        assert torch.equal(other.broken, whole.broken)
+        assert torch.equal(other.x, whole.x)
