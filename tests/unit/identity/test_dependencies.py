@@ -744,3 +744,32 @@ def test_a_process_gets_one_hook_for_all_its_watches(monkeypatch: pytest.MonkeyP
         with watched(Dependencies()), watched(Dependencies()):
             pass
     assert hooks == [dependencies._hear]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "unknowable"),
+    [
+        ((), {}, True),
+        ((None,), {}, True),
+        (("no file",), {}, True),
+        ((b"no file", np.ones(1)), {}, True),
+        ((Path("no file"),), {}, True),
+        ((3, np.ones(1)), {}, True),
+        ((["a"],), {}, True),
+        ((("a",),), {}, True),
+        ((np.ones(1),), {}, False),
+        ((np.ones(1), 3), {}, False),
+        ((np.ones(1), "r"), {}, False),
+        ((np.ones(1),), {"rows": "x"}, False),
+        ((io.BytesIO(), None), {}, False),
+    ],
+    ids=lambda one: type(one).__name__ if not isinstance(one, (bool, dict)) else str(one),
+)
+def test_a_blind_call_without_a_file_is_unknowable_by_its_first_argument(
+    args: tuple[Any, ...], kwargs: dict[str, Any], unknowable: bool
+) -> None:
+    by, before = Dependencies(), Dependencies(unknowable="asks an oracle")
+    with watched(by), watched(before):
+        dependencies._note_first(read, args, kwargs)
+    assert by.unknowable == ("reads by read what has no stamp" if unknowable else "")
+    assert (before.unknowable, seen(by)) == ("asks an oracle", set())

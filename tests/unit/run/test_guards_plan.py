@@ -6,12 +6,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ConfigError, Linf, Settings
+from robustest import ConfigError, Linf, Settings, scores_model
 from robustest.claims.datasets import Predicting
 from robustest.data import Waveforms, as_samples
 from robustest.decisions import ShareRule
@@ -227,3 +228,11 @@ def test_a_detector_is_adapted_with_its_recipe(gradient: bool, recipe: Any, own:
     else:
         assert isinstance(made.call, AdaptedCall)
         assert made.module is model.module
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_columns_have_the_names_of_the_frame(kind: Any) -> None:
+    frame = pd.DataFrame({"b": [0.5, 1.5], "a": [1.0, 2.0]})
+    model = scores_model(lambda given: np.zeros((len(given), 2)))
+    assert Setup.of(model, kind((frame, Y)), {}).columns == ("b", "a")
+    assert Setup.of(model, kind((frame.to_numpy(np.float32), Y)), {"bounds": (0.0, 2.0)}).columns == ()
