@@ -788,3 +788,23 @@ def test_a_function_of_a_package_counts_by_name_where_the_package_has_it() -> No
     copy.__module__, copy.__qualname__ = "torch.nn.functional", "relu"
     assert of(copy) != of(torch.nn.functional.relu)
     assert of(copy).startswith(b"function of")
+
+
+class Holds(torch.nn.Module):
+    """A module with a part that torch.compile's wrapper has too."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        self.width = width
+        self._orig_mod = torch.nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._orig_mod(x) * self.width  # type: ignore[no-any-return]
+
+
+def test_a_wrapper_of_torch_compile_is_the_model_in_it_and_nothing_else_is() -> None:
+    wrapper = type("OptimizedModule", (Holds,), {})
+    named = type("OptimizedModule", (torch.nn.ReLU,), {})
+    assert digest(Holds(1.0)) != digest(Holds(2.0))
+    assert digest(wrapper(1.0)) == digest(wrapper(2.0))
+    assert digest(named()) == digest(named()) != digest(torch.nn.ReLU())

@@ -525,7 +525,7 @@ def test_a_call_is_repeated_as_often_as_is_allowed(
     system = Unsteady(*errors)
     answers = _Answers(system, Calls(retries=retries, backoff=0.0), Settings(store=None))
     reply = answers.ask(ITEMS[0], 0)
-    assert (system.times, answers.calls, answers._busy) == (times, times, 0)
+    assert (system.times, answers.calls, answers._busy, answers.spent) == (times, times, 0, 0.0)
     assert reply.failure == failure
     assert reply.shown == (f"no answer: {failure}" if failure else "answer")
     assert reply.answer == (None if failure else "answer")
