@@ -193,3 +193,18 @@ def test_a_look_that_breaks_down_is_not_asked_about() -> None:
         every, few, marks = heard.pop()
         assert [len(one) for one in draws.seen] == [8, 4]
         assert (every is not None, few is not None, marks) == (answers, answers, [b"a"])
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(20, [8, 4, 8]), (8, [8, 4, 8]), (5, [5, 4, 5]), (3, [3, 3, 3])])
+def test_eight_units_are_asked_about_and_four_are_watched(n: int, sizes: list[int]) -> None:
+    draws, told = Glanced(n), []  # type: ignore[var-annotated]
+
+    def ask(hear: Any, marks: Any) -> None:
+        told.extend([hear(True), hear(False), hear(True), marks])
+
+    with OwnUnits(draws).open(Settings(store=None)) as opened:
+        opened.ask(SimpleNamespace(ask=ask), opened.load(torch.arange(n)), [b"a"])  # type: ignore[arg-type]
+    assert draws.glances == sizes
+    assert told[0] == told[2]
+    assert (told[0] == told[1]) is (sizes[0] == sizes[1])
+    assert (told[0].gradient, len(told[0].digests), told[3]) == (1, 1, [b"a"])
