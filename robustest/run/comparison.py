@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 from robustest import context
 from robustest.decisions import BaselineRule, NoWorse, ScoreBaselineRule
 from robustest.errors import StoreError
+from robustest.identity.packages import home
 from robustest.run.evidence import Evidence
 from robustest.run.units import ModelUnits
 from robustest.store.baselines import BaselineEntry, packed, packed_scores
@@ -184,7 +191,65 @@ def _in_words(value: object) -> str:
         given = ((field, getattr(value, field.name, None)) for field in fields(value) if field.compare)
         changed = (f"{field.name}={_in_words(one)}" for field, one in given if not _is_default(field, one))
         return f"{type(value).__name__}({', '.join(changed)})"
+    if isinstance(value, partial):
+        return f"partial{_in_words((value.func, value.args, tuple(value.keywords.items())))}"
+    if isinstance(value, FunctionType):
+        return _function_in_words(value)
     raise _WordlessError
+
+
+def _function_in_words(function: FunctionType) -> str:
+    # By its source, and not its byte code: a baseline is kept for years, and read with other releases of Python.
+    digest = sha256()
+    waiting, met = [function], {function}
+    while waiting:
+        one = waiting.pop()
+        code = one.__code__
+        digest.update(_source(code).encode())
+        read = {name: one.__globals__[name] for name in sorted(_names(code)) if name in one.__globals__}
+        for name, cell in zip(code.co_freevars, one.__closure__ or (), strict=True):
+            with suppress(ValueError):  # not assigned yet
+                read[name] = cell.cell_contents
+        read |= {"defaults": one.__defaults__, "keywords": tuple((one.__kwdefaults__ or {}).items())}
+        for name, value in read.items():
+            if isinstance(value, FunctionType):
+                if value not in met and home(value.__module__, value.__code__.co_filename) is None:
+                    met.add(value)
+                    waiting.append(value)
+                continue
+            try:
+                words = _in_words(value)
+            except _WordlessError:  # a tensor, a module
+                words = type(value).__name__
+            digest.update(f"{name}={words}".encode())
+    return f"{function.__qualname__} with code {digest.hexdigest()[:16]}"
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that a code object and those in it may read from their module."""
+    return {*code.co_names}.union(*(_names(one) for one in code.co_consts if isinstance(one, CodeType)))
+
+
+def _source(code: CodeType) -> str:
+    """Return the statements of a function without comments and layout; of lambdas all that begin in its line.
+
+    Raises:
+        _WordlessError: there is no source.
+    """
+    try:
+        tree = ast.parse("".join(inspect.findsource(code)[0]))
+    except (OSError, SyntaxError, ValueError):
+        raise _WordlessError from None
+    kind = ast.Lambda if code.co_name == "<lambda>" else (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, kind)
+        and min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))]) == code.co_firstlineno
+    ]
+    if not found:
+        raise _WordlessError
+    return "\n".join(found)
 
 
 def _is_default(field: Field[Any], value: object) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import linecache
+import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from robustest.account import Row
 from robustest.attacks import PGD
 from robustest.measure import measure_robust_accuracy as accuracy
 from robustest.measure import measure_robust_score as score
+from robustest.measure import measure_shift_accuracy
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.run.comparison import measured_by
 from robustest.settings import Settings
@@ -61,7 +65,82 @@ def test_another_measure_is_an_error(measure: Callable[..., Result], was: float,
 
 
 def test_what_has_no_words_is_not_compared() -> None:
-    assert measured_by(None, None) == measured_by((lambda x: x,), None) == ""
+    assert measured_by(None, None) == measured_by((torch.sin,), None) == ""
+    assert measured_by((eval("lambda x: x"),), None) == ""  # noqa: S307 - without a source
     assert measured_by(("a", PGD(steps=3), Linf(0.1)), MultiLabel()) == measured_by(
         ("a", PGD(steps=3), Linf(0.1)), MultiLabel()
     )
+
+
+SOURCE = """
+import functools
+import torch
+
+LEVEL, MASK = 0.5, torch.ones(2)
+
+def scaled(x, level):
+    return x * level
+
+def darker(x, severity=1):
+    "Darker images."
+    return scaled(x, LEVEL) * MASK
+
+def inner(by):
+    def closed(x, severity=1):
+        return x * by
+    return closed
+
+closed = inner(0.5)
+short = lambda x, severity=1: x * 0.5
+given = functools.partial(scaled, level=0.5)
+"""
+
+
+def function_of(folder: Path, name: str, old: str = "", new: str = "") -> Any:
+    """A function of a file of the user's, in which a text was replaced."""
+    linecache.clearcache()
+    file = folder / "own_shifts.py"
+    text = SOURCE.replace(old, new) if old else SOURCE
+    file.write_text(text, encoding="utf-8")
+    module = types.ModuleType("own_shifts")
+    exec(compile(text, str(file), "exec"), module.__dict__)  # noqa: S102
+    return getattr(module, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("darker", "LEVEL) * MASK", "LEVEL * 0.9)"),
+        ("darker", "LEVEL, MASK = 0.5", "LEVEL, MASK = 1.0"),
+        ("darker", "return x * level", "return x * level + 0.1"),
+        ("darker", 'severity=1):\n    "Darker', 'severity=2):\n    "Darker'),
+        ("closed", "x * by", "x + by"),
+        ("closed", "inner(0.5)", "inner(1.0)"),
+        ("short", "x * 0.5", "x * 1.0"),
+        ("given", "level=0.5", "level=1.0"),
+        ("given", "return x * level", "return x"),
+    ],
+)
+def test_an_edited_function_is_another_measure(tmp_path: Path, name: str, old: str, new: str) -> None:
+    before = measured_by(("shift", function_of(tmp_path, name)), None)
+    assert before == measured_by(("shift", function_of(tmp_path, name)), None) != ""
+    assert measured_by(("shift", function_of(tmp_path, name, old, new)), None) != before
+
+
+@pytest.mark.parametrize("new", ["\n\nLEVEL", "OTHER = 3\nLEVEL", "# Half of the light.\nLEVEL"])
+@pytest.mark.parametrize("name", ["darker", "closed", "short", "given"])
+def test_a_function_that_was_moved_is_the_same_measure(tmp_path: Path, name: str, new: str) -> None:
+    before = measured_by(("shift", function_of(tmp_path, name)), None)
+    assert measured_by(("shift", function_of(tmp_path, name, "\nLEVEL", f"\n{new}")), None) == before
+
+
+def test_a_weaker_shift_of_the_users_hides_no_loss(tmp_path: Path) -> None:
+    def measure(shift: Any) -> Result:
+        return measure_shift_accuracy(model, (X, Y[:, 0]), shift, no_worse_than=tmp_path / "was.json", tolerance=0.01)
+
+    strong = function_of(tmp_path, "short")
+    made(tmp_path / "was.json", lambda: measure(strong))
+    assert measure(strong).verdict is Verdict.PASSED
+    weak = function_of(tmp_path, "short", "x * 0.5", "x * 1.0")
+    with pytest.raises(StoreError, match="measured as those of the baseline"):
+        measure(weak)
