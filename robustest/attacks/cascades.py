@@ -156,8 +156,8 @@ STANDARD = Cascade(
     stages=(
         *_by_moves(3),
         Stage(searcher=Enumeration(queries=100_000), on=(Discrete,)),
-        Stage(searcher=_BACK, on=(Linf,)),
         Stage(searcher=_QUICK, on=(Linf,)),
+        Stage(searcher=_BACK, on=(Linf,)),
         Stage(searcher=_QUICK, rounds=3, on=(Euclidean,)),
         # For answers that are no single class.
         Stage(searcher=EachWay(steps_each=6)),

@@ -585,7 +585,7 @@ def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observati
     Strata decide (`robustest.decisions.strata`); classes only explain.
     """
     # All rows of a run must have the same columns, also those of replayed counterexamples.
-    columns = {}
+    columns: dict[str, Tensor | NDArray[np.int64]] = {}
     if task.one_class and chunk.y.ndim == 1:
         columns[CLASS] = chunk.y
     elif not task.one_class:  # equal targets have one number: what a model reaches that says one thing of every sample
