@@ -60,8 +60,10 @@ def as_groups(groups: object, total: int, *, rows: object = None) -> Groups:
     for one in groups.values() if isinstance(groups, Mapping) else (groups,):
         check_order("groups", one, rows)
         # Part of an index, as `frame.index[frame.age > 60]`: after a shuffle or a filter its labels are no positions.
-        if hasattr(one, "get_indexer") and index is not None and list(index) != list(range(len(index))):
-            mend = "Give a mask, frame.age > 60, or frame.index.get_indexer(labels)."
+        # Beside inputs without an index nothing shows whether it counts them.
+        counts = not isinstance(groups, Mapping) if index is None else list(index) == list(range(len(index)))
+        if hasattr(one, "get_indexer") and not counts:
+            mend = "Give a mask, (frame.age > 60).to_numpy(), or frame.index.get_indexer(labels)."
             raise DataError(f"Expected positions of rows but got labels of an index that does not count them. {mend}")
     if isinstance(groups, Mapping):
         pairs = [(_name(key), _positions(key, value, total)) for key, value in groups.items()]

@@ -92,6 +92,10 @@ def test_labels_of_an_index_are_positions_only_where_it_counts_the_rows() -> Non
     shuffled = frame.iloc[[1, 0, 3, 2]]
     with pytest.raises(DataError, match="labels of an index"):
         as_groups({"old": shuffled.index[shuffled.age > 60]}, 4, rows=shuffled)
+    for rows in (None, shuffled.to_numpy()):  # nothing shows whether the labels count them
+        with pytest.raises(DataError, match="labels of an index"):
+            as_groups({"old": shuffled.index[shuffled.age > 60]}, 4, rows=rows)
+        assert len(as_groups(shuffled.index, 4, rows=rows).names) == 4
     mask = as_groups({"old": shuffled.age > 60}, 4, rows=shuffled)
     assert mask.members[0].tolist() == [0, 2]
 
