@@ -808,3 +808,88 @@ def test_a_wrapper_of_torch_compile_is_the_model_in_it_and_nothing_else_is() -> 
     assert digest(Holds(1.0)) != digest(Holds(2.0))
     assert digest(wrapper(1.0)) == digest(wrapper(2.0))
     assert digest(named()) == digest(named()) != digest(torch.nn.ReLU())
+
+
+def test_a_file_is_of_the_folder_of_packages_that_it_lies_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, standard = tmp_path / "site", tmp_path / "standard"
+    monkeypatch.setattr(packages, "_installed", lambda: (str(tmp_path / "other"), str(site)))
+    monkeypatch.setattr(packages, "_release", lambda first: f"release of {first}")
+    monkeypatch.setattr(packages.sysconfig, "get_paths", lambda: {"stdlib": str(standard)})
+    for top, file, home in (
+        ("acme", site / "acme" / "inner" / "a.py", "release of acme"),
+        ("acme", site / "acme.py", "release of acme.py"),
+        ("acme", tmp_path / "site_of_mine" / "acme.py", None),
+        ("acme", tmp_path / "acme.py", None),
+        ("json", standard / "json" / "__init__.py", packages._PYTHON),
+        ("acme", standard / "acme.py", None),  # that lies there, and is none of Python's
+        ("json", tmp_path / "standard_of_mine" / "json.py", None),
+        ("json", tmp_path / "json.py", None),  # the user's own
+    ):
+        assert packages._home.__wrapped__(top, str(file)) == home, file
+    for top, home in (("json", packages._PYTHON), ("sys", packages._PYTHON), ("acme", None)):
+        assert packages._home.__wrapped__(top, None) == home
+
+
+def test_folders_of_packages_are_python_s_and_those_that_are_named_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages.sysconfig, "get_paths", lambda: {"purelib": "/pure", "platlib": "/plat"})
+    monkeypatch.setattr(packages.site, "getsitepackages", lambda: ["/pure", "/global"])
+    monkeypatch.setattr(packages.site, "getusersitepackages", lambda: "/mine")
+    monkeypatch.setattr(sys, "path", ["/a/site-packages", "/b/dist-packages", "/c/packages", "/a/site-packages/x", ""])
+    expected = ("/pure", "/plat", "/global", "/mine", "/a/site-packages", "/b/dist-packages")
+    assert packages._installed.__wrapped__() == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "code", "imports"),
+    [
+        ("a.py", "p.q.a", "import x.y, z", ("x.y", "z")),
+        ("a.py", "p.q.a", "from m import b, c", ("m", "m.b", "m.c")),
+        ("a.py", "p.q.a", "from . import b", ("p.q", "p.q.b")),
+        ("a.py", "p.q.a", "from .. import b", ("p", "p.b")),
+        ("a.py", "p.q.a", "from .m import b", ("p.q.m", "p.q.m.b")),
+        ("a.py", "p.q.a", "from ..m.n import b", ("p.m.n", "p.m.n.b")),
+        ("__init__.py", "p.q", "from . import b", ("p.q", "p.q.b")),
+        ("__init__.py", "p.q", "from .. import b", ("p", "p.b")),
+        ("a.py", "a", "def late():\n    import x", ("x",)),
+        ("a.py", "a", "this is no code", ()),
+        ("a.py", "a", "x = '\0'", ()),
+    ],
+)
+def test_imports_of_a_file_are_found_by_their_full_names(
+    *, file: str, name: str, code: str, imports: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / file).write_text(code)
+    assert packages._parsed.__wrapped__(str(tmp_path / file), 0, 0, name)[1] == imports
+
+
+TEXT = (
+    '"""Words."""\nclass A:\n    """Words."""\n    def b(self):\n        """Words."""\n        return 1\n\n'
+    "def {}():\n    pass\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "other", "same"),
+    [
+        ("a.py", TEXT.format("c").replace("Words", "Others"), True),
+        ("a.py", TEXT.format("c").replace('    """Words."""\n', ""), True),
+        ("a.py", TEXT.format("c").replace("return 1", "return  1  # one"), True),
+        ("a.py", TEXT.format("c").replace("return 1", "return 2"), False),
+        ("a.py", TEXT.format("test_c"), False),
+        ("test_a.py", TEXT.format("test_d"), False),  # the function c is gone
+        ("test_a.py", TEXT.format("c") + "\ndef test_d():\n    return 5\n", True),
+        ("test_a.py", TEXT.format("c") + "\nasync def test_d():\n    return 5\n", True),
+        ("a_test.py", TEXT.format("c") + "\ndef test_d():\n    return 5\n", True),
+        ("a_tests.py", TEXT.format("c") + "\ndef test_d():\n    return 5\n", False),
+        ("a.py", TEXT.format("c") + "\ndef test_d():\n    return 5\n", False),
+        ("test_a.py", TEXT.format("c") + "\ndef check_d():\n    return 5\n", False),
+        ("test_a.py", TEXT.format("c") + "\nclass test_d:\n    pass\n", False),
+    ],
+)
+def test_a_file_counts_by_its_code_without_words_and_tests(file: str, other: str, same: bool, tmp_path: Path) -> None:
+    def of(text: str) -> bytes:
+        (tmp_path / file).write_text(text)
+        found: bytes = packages._parsed.__wrapped__(str(tmp_path / file), 0, 0, "a")[0]
+        return found
+
+    assert (of(other) == of(TEXT.format("c"))) is same
