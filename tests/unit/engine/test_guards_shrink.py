@@ -213,3 +213,21 @@ def test_norm_balls_are_made_smaller() -> None:
     assert [shrinks(one) for one in (L0(1), L1(1.0), L2(1.0), Linf(1.0), Snr(20.0), Patch(1, 1))] == [True] * 5 + [
         False
     ]
+
+
+@pytest.mark.parametrize("threat", [L2(0.6), L1(0.9), L0(2)], ids=str)
+def test_one_sample_alone_is_shrunk_to_the_boundary(threat: Any) -> None:
+    """Class 0 lies below .5 in the first element; the second is not read."""
+
+    def model(x: Tensor) -> Tensor:
+        away = 0.5 - x[:, 0]
+        return torch.stack([away, torch.zeros_like(away)], 1)
+
+    evaluator = Evaluator(as_classifier(model), torch.device("cpu"), batch_size=None, suppress=(), notes=[])
+    chunk = chunk_of(torch.tensor([[0.2, 0.25]]))
+    evaluator.logits(chunk.x)
+    found = shrink(evaluator, threat, chunk, torch.tensor([[0.75, 0.5]]))
+    assert found.predicted.tolist() == [1]
+    assert found.pixels.tolist() == [1]
+    assert found.x.tolist() == [[pytest.approx(0.5, abs=1e-3), 0.25]]
+    assert found.size.tolist() == [1.0 if isinstance(threat, L0) else pytest.approx(0.3, abs=1e-3)]
