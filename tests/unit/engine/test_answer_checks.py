@@ -18,6 +18,7 @@ from robustest.engine.answer_checks import (
     ask_again,
     check_beside,
     check_forward,
+    check_model,
     copied,
     hints,
     hints_on,
@@ -197,6 +198,21 @@ def test_nothing_is_hinted_at_without_samples() -> None:
     assert hints(evaluator, replace(below, bounds=(0.0, 3.0)), answers) == []
     object.__setattr__(evaluator.model, "preprocessing", lambda x: x)
     assert hints(evaluator, below, answers) == []
+
+
+@pytest.mark.parametrize("check", [check_model, check_forward])
+def test_hints_come_from_the_first_samples_of_all_unless_others_are_first(check: Any) -> None:
+    for given, hinted in (({}, True), ({"first_of_all": True}, True), ({"first_of_all": False}, False)):
+        evaluator, chunk = setting(Rows(), 16)
+        early = check(evaluator, chunk, (), **given)
+        assert len(evaluator.notes) == hinted
+        assert (early is not None) is (check is check_model)
+        assert evaluator.health.counts("history_dependence") == (0, 4 if check is check_model else 0)
+        assert evaluator.health.counts("batch_dependence") == (0, 8)
+    evaluator, chunk = setting(Rows(1e-3, "calls"))
+    with pytest.raises(ModelError, match="random_forward"):
+        check(evaluator, chunk, ())
+    check(evaluator, chunk, ("random_forward",))
 
 
 def test_places_lie_between_samples_and_are_these_draws() -> None:
