@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from robustest.threats.threat import (
     count,
     filled,
     images,
+    is_discrete,
     length,
     nearest_in_l1,
     number,
@@ -238,8 +241,6 @@ def test_a_step_in_l1_fills_the_steepest_elements_in_turn() -> None:
 
 @pytest.mark.parametrize("pixels", [0, 1, 2, 3])
 def test_pixels_are_kept_where_that_is_nearest(pixels: int) -> None:
-    from itertools import combinations
-
     x, z = samples(), samples(seed=1) * 2
     region = box(x, BOUNDS)
     clipped = z.clamp(*BOUNDS)
@@ -303,3 +304,21 @@ def test_settings_have_their_ranges() -> None:
         "Unbounded()",
         1,
     )
+
+
+def test_a_threat_of_moves_has_all_of_their_methods() -> None:
+    names = ("places", "choices", "moved", "points", "point")
+    for count_of in range(len(names) + 1):
+        for some in combinations(names, count_of):
+            threat: Any = SimpleNamespace(**dict.fromkeys(some))
+            assert is_discrete(threat) is (len(some) == 5)
+    assert not is_discrete(None)
+    assert not is_discrete(Linf(0.1))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_starts_in_l2_fill_small_balls_by_their_volume(size: int) -> None:
+    x, key = torch.zeros(40, size), keys(40)
+    started = L2(0.5).start(L2(0.5).region(x, BOUNDS), key)
+    share = rng.uniform(rng.fold(key, "radius"), (1,)).double() ** (1 / size)
+    assert torch.allclose(started.double().norm(dim=1), 0.5 * share[:, 0], atol=1e-5)
