@@ -491,6 +491,14 @@ def test_a_threshold_that_any_model_keeps_is_no_claim(monkeypatch: pytest.Monkey
             call()
 
 
+class Clocked(Bright):
+    """A model that looks at the clock itself, as one behind an endpoint does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        clock.check()
+        return super().forward(x)
+
+
 @pytest.mark.parametrize(
     ("breaks", "ends", "late", "verdict"),
     [
@@ -519,7 +527,7 @@ def test_what_was_found_in_time_is_measured_however_long_it_takes(
         return change if breaks else None
 
     monkeypatch.setattr(module, "hunt", hunt)
-    found = measure_robust_to(Bright(), (X, Y), st.just(change), at_least=0.9, time_budget=500, cache=False)
+    found = measure_robust_to(Clocked(), (X, Y), st.just(change), at_least=0.9, time_budget=500, cache=False)
     assert str(found.verdict) == verdict
     assert found.estimate == (None if verdict == "inconclusive" else 0.4 if breaks else 1.0)
     assert ("; the search for a milder one ended with the time budget" in found.rule) is (breaks and ends)
