@@ -773,3 +773,34 @@ def test_a_blind_call_without_a_file_is_unknowable_by_its_first_argument(
         dependencies._note_first(read, args, kwargs)
     assert by.unknowable == ("reads by read what has no stamp" if unknowable else "")
     assert (before.unknowable, seen(by)) == ("asks an oracle", set())
+
+
+@pytest.mark.parametrize(
+    ("name", "above", "stamped"),
+    [
+        ("a.bin", ["linecache.acme"], False),  # read by what reads code
+        ("a.bin", ["_pytest.acme"], False),
+        ("a.bin", ["acme"], True),
+        ("a.bin", ["linecachet"], False),
+        ("a.py", ["acme", "linecache"], False),
+        ("a.py", ["acme", "acme", "linecache"], False),
+        ("a.py", ["acme", "acme", "acme", "linecache"], False),
+        ("a.py", ["acme", "acme", "acme", "acme", "linecache"], True),
+        ("a.bin", ["acme", "linecache"], True),  # no source file
+        ("a.py", ["acme", "acme"], True),
+    ],
+    ids=str,
+)
+def test_what_reads_code_is_known_by_the_modules_of_its_frames(
+    name: str, above: list[str], stamped: bool, tmp_path: Path
+) -> None:
+    """The first is the module that looks at the file; each further one calls the one before."""
+    path = str(tmp_path / name)
+    Path(path).touch()
+
+    call: Any = None
+    for place, module in enumerate(above):
+        space: dict[str, Any] = {"__name__": module, "os": os, "path": path, "below": call}
+        exec(f"def call():\n    return {'os.stat(path)' if place == 0 else 'below()'}", space)  # noqa: S102
+        call = space["call"]
+    assert seen(of(call), "path") == ({path} if stamped else set())
