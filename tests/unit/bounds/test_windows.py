@@ -126,3 +126,32 @@ def test_windows_are_of_the_nonlinearity_before(rectified_first: bool, monkeypat
     wide = by_rows.network.nonlinear[2].undecided(*by_rows.intervals[2])
     for mine, plain in zip(by_windows.intervals[2], by_rows.intervals[2], strict=True):
         assert torch.allclose(mine[wide], plain[wide], atol=1e-4)
+
+
+def test_magnitudes_of_windows_hold_every_term_that_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The allowance for rounding is a share of them; terms of the lines and of the inputs count, though they cancel."""
+    plain, found = linear.Windows.ends, list[tuple[Tensor, Tensor]]()
+
+    def noted(self: Any, lines: Any, ball: Any, sample: int, sizes: Any) -> Any:
+        ends = plain(self, lines, ball, sample, sizes)
+        mean, half, height, first = (
+            one[sample].flatten()[self.between] for one in (lines.mean, lines.half, lines.magnitude, sizes[0])
+        )
+        box = torch.maximum(ball.low[sample].abs(), ball.high[sample].abs()).flatten()[self.inputs]
+        a, size = self.coefficients, self.coefficients.abs()
+        added = torch.einsum("gck,gk->gc", size, height + (mean.abs() + half) * first)
+        reached = [
+            torch.einsum("gcj,gj->gc", torch.einsum("gck,gkj->gcj", inner, self.block[..., :-1]).abs(), box)
+            for inner in (a * mean[:, None] - size * half[:, None], a * mean[:, None] + size * half[:, None])
+        ]
+        room = added.new_zeros(len(ends[0]) + 1)
+        room[self.outputs.flatten()] = (added + torch.maximum(*reached)).flatten()
+        found.append((ends[2], room[:-1] + sizes[1][sample].flatten()))
+        return ends
+
+    monkeypatch.setattr(linear.Windows, "ends", noted)
+    x = torch.rand(3, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    bounded(drawn_net(0, 3, 1, 0.0), Linf(0.1), x)
+    assert found
+    for magnitude, expected in found:
+        assert torch.allclose(magnitude, expected, rtol=1e-4)
