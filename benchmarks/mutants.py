@@ -15,7 +15,7 @@ modules, and the tests that are asked:
     5. A mutant outside of functions (a constant, a default) changes what an import makes, and one that no test of
        step 4 kills may be noticed in another process (a worker of pytest-xdist). Both are written into the copy, and
        their tests run in a fork that imports robustest anew: the tests that run the lines that use the name, and the
-       module's tests of [apart].
+       module's tests of [apart]. Where there are none, the import alone must succeed.
     6. Run the tests that failed on the code as it is: all must pass there, or no share is given.
 
     python benchmarks/mutants.py 300                      # a sample of 300; `all` takes hours
@@ -420,7 +420,7 @@ class Judge:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         for module in {one.mutant.module for one in self.queue}:
-            importlib.import_module(module.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+            importlib.import_module(module_name(module))
         items = {item.nodeid: item for item in session.items}
         live = defaultdict(list)
         gc.unfreeze()
@@ -508,8 +508,15 @@ class Running(NamedTuple):
         return cls(at, {test: note["seconds"] for test, note in tests.items()})
 
 
+def module_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def judge_anew(asked: Asked, copy: Path) -> tuple[str, str]:
-    """Run the tests of a mutant in a process that imports it: its outcome, and the test that failed."""
+    """Run the tests of a mutant in a process that imports it: its outcome, and the test that failed.
+
+    Without tests, the import alone.
+    """
     path, first = copy / asked.mutant.module, copy / "first_failure.txt"
     first.unlink(missing_ok=True)
     source, dates = path.read_text(encoding="utf-8"), path.stat()
@@ -517,6 +524,9 @@ def judge_anew(asked: Asked, copy: Path) -> tuple[str, str]:
     def work() -> int:
         enter(copy)
         limit(_START)
+        if not asked.tests:
+            importlib.import_module(module_name(asked.mutant.module))
+            return 0
         return pytest_in(["-x", *asked.tests], FirstFailure(first, asked.seconds))
 
     path.write_text(asked.mutant.code(source), encoding="utf-8")
@@ -621,7 +631,7 @@ def main() -> int:
             for one in anew[job :: asked.jobs]:
                 if time.monotonic() - began < asked.seconds:
                     start = time.monotonic()
-                    outcome, failed = judge_anew(one, copy) if one.tests else ("passed", "")
+                    outcome, failed = judge_anew(one, copy)
                     tell(one.mutant, outcome, failed, time.monotonic() - start)
 
         together(asked.jobs, judge_each)
