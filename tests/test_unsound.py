@@ -232,9 +232,14 @@ BALLS = [Linf(EPS), L2(2.0), L1(10.0), L0(8), Patch(5, 5)]
 
 
 @pytest.mark.parametrize(
-    ("threat", "gives"),  # each takes seconds: every other one every day
+    ("threat", "gives"),  # each takes seconds: three of them every day
     [
-        pytest.param(threat, gives, id=f"{threat}-{gives}", marks=pytest.mark.slow if (place + at) % 2 else ())
+        pytest.param(
+            threat,
+            gives,
+            id=f"{threat}-{gives}",
+            marks=pytest.mark.slow if (place + at) % 2 or isinstance(threat, (L1, Patch)) else (),
+        )
         for place, threat in enumerate(BALLS)
         for at, gives in enumerate(["scores", "labels"])
     ],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import pytest
+
 from robustest import Linf
 from robustest.measure import measure_robust_accuracy
 
 
+@pytest.mark.slow
 def test_an_adversarially_trained_mnist_net(shared_networks: ModuleType) -> None:
     """PGD of 40 steps at 0.3; the net's authors and peers' attacks of this strength give about 0.9."""
     data = shared_networks.images("mnist_test", 1000)

@@ -34,6 +34,7 @@ def test_names_that_load_when_used_are_those_that_a_type_checker_sees(module: An
         module.everything  # noqa: B018
 
 
+@pytest.mark.slow
 def test_modules_with_further_names_load_by_their_names(tmp_path: Path) -> None:
     code = "import sys, robustest; before = {*sys.modules}; "
     code += "print([n for n in robustest._MODULES if f'robustest.{n}' in before or not getattr(robustest, n)])"

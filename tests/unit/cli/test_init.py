@@ -126,6 +126,7 @@ labels_of = lambda x: x
 """
 
 
+@pytest.mark.slow
 def test_places_of_model_and_samples_need_no_edit(robustest: Make) -> None:
     Path("my_project.py").write_text(PROJECT, encoding="utf-8")
     done = robustest("init", "--model", "my_project:Net", "--data", "my_project:test_set")

@@ -323,6 +323,7 @@ def project(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_terminated_leaves_no_test_and_no_process(tmp_path: Path) -> None:
     scan = scan_in(project(tmp_path), "-c", LOOKED)
     assert scan.stdout is not None

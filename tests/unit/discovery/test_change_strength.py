@@ -215,6 +215,7 @@ class Sound(nn.Module):
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("tone", 0.085), pytest.param("noise", 0.5, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_sound_network_is_not_accused_of_a_change_stronger_than_its_test_images_have(kind: str, limit: float) -> None:
     cue, nature = BY_NATURE[kind]
     base = (X + 0.04 * TEMPLATES[Y]).clamp(0, 1)

@@ -272,6 +272,7 @@ def test_a_trigger_that_the_data_lack_is_found_by_its_cheapness() -> None:
     assert found["region"] == [1, 7, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_patch_planted_in_the_models_answers_is_found_by_its_cheapness() -> None:
     """A pass vouches for cheapest patches where one more, planted in the very model, would have stood out."""
     model, data = backdoored(8, strength=0.0)

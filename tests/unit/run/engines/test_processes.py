@@ -97,6 +97,7 @@ def test_two_workers_one_of_them_killed_find_the_same(case: Any) -> None:
     assert found.stages == alone.stages
 
 
+@pytest.mark.slow
 def test_a_model_handed_over_in_train_mode_is_told_of_once(case: Any) -> None:
     net, x, y = case
     dropping = nn.Sequential(net, nn.Dropout(0.1)).train()
