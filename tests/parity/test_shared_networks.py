@@ -19,6 +19,7 @@ def test_an_adversarially_trained_mnist_net(shared_networks: ModuleType) -> None
     assert result.n == result.n_total == 1000
 
 
+@pytest.mark.slow
 def test_an_adversarially_trained_cifar10_net(shared_networks: ModuleType) -> None:
     """VNN-COMP 2021 publishes 54.82 % at 2/255 over the whole test set; the first thousand are a little easier."""
     data = shared_networks.images("cifar10_test_exact1000", 1000)

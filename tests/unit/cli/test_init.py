@@ -262,6 +262,7 @@ def test_the_example_has_a_green_and_a_red_test_and_a_page(capfd: pytest.Capture
     assert main(["init", "--example"]) == 2, "nothing is overwritten"
 
 
+@pytest.mark.slow
 def test_an_example_that_could_not_be_measured_is_not_called_one_of_a_claim_that_fails(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

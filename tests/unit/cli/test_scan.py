@@ -194,6 +194,7 @@ def test_a_file_appears_whole_and_replaces_none(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_options_of_the_projects_own_runs_reach_no_question(tmp_path: Path) -> None:
     """They require almost nothing: a badge of them would be green, and a baseline theirs. All of them are asked."""
     root, questions = tmp_path / "project", tmp_path / "questions.py"

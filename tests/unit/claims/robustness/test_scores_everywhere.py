@@ -83,7 +83,9 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> Callable[..., NDArray[np.float64]
     return measured
 
 
-@pytest.mark.parametrize("case", [masks, labels, numbers], ids=lambda case: case.__name__)
+@pytest.mark.parametrize(
+    "case", [pytest.param(masks, marks=pytest.mark.slow), labels, numbers], ids=lambda case: case.__name__
+)
 def test_scores_do_not_depend_on_the_batch_size_or_on_workers(
     case: Callable[..., Any], linear: Callable[[Tensor, Tensor], nn.Module], scores: Callable[..., NDArray[np.float64]]
 ) -> None:
