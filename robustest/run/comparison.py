@@ -9,13 +9,14 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
 from robustest import context
 from robustest.decisions import BaselineRule, NoWorse, ScoreBaselineRule
 from robustest.errors import StoreError
-from robustest.identity.packages import home
+from robustest.identity.packages import home, home_of
+from robustest.identity.plain import simple
 from robustest.run.evidence import Evidence
 from robustest.run.units import ModelUnits
 from robustest.store.baselines import BaselineEntry, packed, packed_scores
@@ -199,29 +200,50 @@ def _in_words(value: object) -> str:
 
 
 def _function_in_words(function: FunctionType) -> str:
-    # By its source, and not its byte code: a baseline is kept for years, and read with other releases of Python.
+    # By source, not by byte code: a baseline is kept for years, and read with other releases of Python. What the
+    # function reads counts as well: the user's functions and modules, and values, in containers too. Of any other
+    # object only the type counts.
     digest = sha256()
-    waiting, met = [function], {function}
+    waiting: list[Any] = [function]
+    met = dict[int, object]()  # functions may read a container that holds them; kept, so that no number is used again
     while waiting:
-        one = waiting.pop()
-        code = one.__code__
-        digest.update(_source(code).encode())
-        read = {name: one.__globals__[name] for name in sorted(_names(code)) if name in one.__globals__}
-        for name, cell in zip(code.co_freevars, one.__closure__ or (), strict=True):
-            with suppress(ValueError):  # not assigned yet
-                read[name] = cell.cell_contents
-        read |= {"defaults": one.__defaults__, "keywords": tuple((one.__kwdefaults__ or {}).items())}
-        for name, value in read.items():
-            if isinstance(value, FunctionType):
-                if value not in met and home(value.__module__, value.__code__.co_filename) is None:
-                    met.add(value)
-                    waiting.append(value)
+        value = waiting.pop()
+        known = simple(value)
+        if known is not None or id(value) in met:
+            digest.update(known or b"met")
+            continue
+        met[id(value)] = value
+        digest.update(type(value).__name__.encode())
+        if isinstance(value, FunctionType):
+            if home(value.__module__, value.__code__.co_filename) is not None:
+                digest.update(value.__qualname__.encode())
                 continue
-            try:
-                words = _in_words(value)
-            except _WordlessError:  # a tensor, a module
-                words = type(value).__name__
-            digest.update(f"{name}={words}".encode())
+            code = value.__code__
+            digest.update(_source(code).encode())
+            read = {name: value.__globals__[name] for name in sorted(_names(code)) if name in value.__globals__}
+            for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
+                with suppress(ValueError):  # not assigned yet
+                    read[name] = cell.cell_contents
+            waiting += [*read.items(), value.__defaults__, value.__kwdefaults__]
+        elif isinstance(value, ModuleType):
+            digest.update(value.__name__.encode())
+            if home_of(value) is None:
+                with suppress(OSError, TypeError, SyntaxError):
+                    digest.update(ast.unparse(ast.parse(inspect.getsource(value))).encode())
+        elif isinstance(value, (tuple, list)):
+            digest.update(str(len(value)).encode())
+            waiting += value
+        elif isinstance(value, dict):
+            digest.update(str(len(value)).encode())
+            waiting += value.items()
+        elif isinstance(value, partial):
+            waiting += [value.func, value.args, value.keywords]
+        elif isinstance(value, MethodType):
+            waiting += [value.__func__, type(value.__self__).__name__]
+        elif is_dataclass(value) and not isinstance(value, type):
+            waiting += [getattr(value, field.name, None) for field in fields(value) if field.compare]
+        elif isinstance(value, type):
+            digest.update(value.__qualname__.encode())
     return f"{function.__qualname__} with code {digest.hexdigest()[:16]}"
 
 

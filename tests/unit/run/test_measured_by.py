@@ -77,6 +77,7 @@ import functools
 import torch
 
 LEVEL, MASK = 0.5, torch.ones(2)
+TABLE, LIST = {"level": 0.5}, [0.5]
 
 def scaled(x, level):
     return x * level
@@ -90,6 +91,13 @@ def inner(by):
         return x * by
     return closed
 
+def by_table(x, severity=1):
+    return x * TABLE["level"]
+
+def by_list(x, severity=1):
+    return EVERY[0] is by_list and x * LIST[-1]
+
+EVERY = (by_list, by_table)
 closed = inner(0.5)
 short = lambda x, severity=1: x * 0.5
 given = functools.partial(scaled, level=0.5)
@@ -113,6 +121,10 @@ def function_of(folder: Path, name: str, old: str = "", new: str = "") -> Any:
         ("darker", "LEVEL) * MASK", "LEVEL * 0.9)"),
         ("darker", "LEVEL, MASK = 0.5", "LEVEL, MASK = 1.0"),
         ("darker", "return x * level", "return x * level + 0.1"),
+        ("darker", "torch.ones(2)", "torch.zeros(2)"),
+        ("by_table", '"level": 0.5', '"level": 1.0'),
+        ("by_list", 'LIST = {"level": 0.5}, [0.5]', 'LIST = {"level": 0.5}, [1.0]'),
+        ("by_list", 'TABLE["level"]', 'TABLE["level"] * 2'),
         ("darker", 'severity=1):\n    "Darker', 'severity=2):\n    "Darker'),
         ("closed", "x * by", "x + by"),
         ("closed", "inner(0.5)", "inner(1.0)"),
@@ -128,10 +140,25 @@ def test_an_edited_function_is_another_measure(tmp_path: Path, name: str, old: s
 
 
 @pytest.mark.parametrize("new", ["\n\nLEVEL", "OTHER = 3\nLEVEL", "# Half of the light.\nLEVEL"])
-@pytest.mark.parametrize("name", ["darker", "closed", "short", "given"])
+@pytest.mark.parametrize("name", ["darker", "by_table", "by_list", "closed", "short", "given"])
 def test_a_function_that_was_moved_is_the_same_measure(tmp_path: Path, name: str, new: str) -> None:
     before = measured_by(("shift", function_of(tmp_path, name)), None)
     assert measured_by(("shift", function_of(tmp_path, name, "\nLEVEL", f"\n{new}")), None) == before
+
+
+def test_a_constant_in_another_module_of_the_users_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = []
+    monkeypatch.syspath_prepend(tmp_path)
+    for level in ("0.5", "1.0"):
+        (tmp_path / "own_levels.py").write_text(f"LEVEL = {level}  # of the light\n", encoding="utf-8")
+        linecache.clearcache()
+        own = types.ModuleType("own_levels")
+        own.__file__ = str(tmp_path / "own_levels.py")
+        darker = function_of(tmp_path, "darker", "LEVEL) * MASK", "own.LEVEL)")
+        darker.__globals__["own"] = own
+        texts.append(measured_by((darker,), None))
+    assert "" not in texts
+    assert texts[0] != texts[1]
 
 
 def test_a_weaker_shift_of_the_users_hides_no_loss(tmp_path: Path) -> None:
