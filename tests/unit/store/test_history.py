@@ -15,33 +15,14 @@ from typing import Any
 
 import pytest
 import torch
+from history_entries import made
 
 from robustest.errors import StoreError
-from robustest.history import ClaimId, HistoryEntry
+from robustest.history import ClaimId
 from robustest.store import history
 from robustest.store.history import Requirements, RunLine, first_line, run_lines
 
 CLAIM = ClaimId("test_a.py::test_it[x/y]", "accuracy under noise")
-
-
-def made(minute: int, **changes: Any) -> HistoryEntry:
-    fields = {
-        "time": f"2026-01-01T00:{minute:02d}:00.000Z",
-        "commit": f"{minute:012d}",
-        "committed": f"2026-01-01T00:{minute:02d}:00Z",
-        "dirty": False,
-        "state": "passed",
-        "verdict": "passed",
-        "estimate": 0.5,
-        "low": 0.4,
-        "high": 0.6,
-        "used": 10,
-        "total": 10,
-        "comparison": ">=",
-        "seconds": 1.5,
-        "model": "abc",
-    }
-    return HistoryEntry(**{**fields, **changes})
 
 
 def content(folder: Path) -> dict[str, bytes]:
