@@ -317,8 +317,9 @@ class Evaluator:
                 if value.requires_grad:
                     climbed.append(value)
             found: Sequence[Tensor | None] = [None] * len(points)
-            if climbed:  # of their sum, without a node of the graph for it
-                found = torch.autograd.grad(climbed, points, [*map(torch.ones_like, climbed)], allow_unused=True)
+            if climbed:
+                # Sums, as weights of the rows would have torch import SymPy: half a second of every run.
+                found = torch.autograd.grad([value.sum() for value in climbed], points, allow_unused=True)
         return [(out.detach(), gradient) for out, gradient in zip(checked, found, strict=True)]
 
     def outputs(self, x: Tensor) -> Tensor:

@@ -45,6 +45,25 @@ def test_skipped_and_selected_tests_do_not_load_torch_either(project, run_apart,
     assert section(result)[0].startswith("test_a.py::test_robust ")
 
 
+def test_gradients_load_no_more_of_torch(project, run_apart):
+    """Given weights of outputs, `torch.autograd.grad` imports SymPy: half a second of every run, remembered or not."""
+    project.makepyfile(
+        test_a="""
+        import sys
+        import torch
+        from robustest import Linf, assert_robust_accuracy
+
+        def test_robust():
+            before = "sympy" in sys.modules
+            model, x = torch.nn.Linear(2, 2, bias=False), torch.rand(8, 2)
+            torch.nn.init.eye_(model.weight)
+            assert_robust_accuracy(model, (x, model(x).argmax(1)), Linf(1e-6), at_least=0.5, exact=True)
+            assert ("sympy" in sys.modules) is before
+        """
+    )
+    run_apart("--robust", "-o", "robust_store=").assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize("absent", ["xdist", "terminal", "junitxml", "cacheprovider", "capture", "skipping"])
 def test_it_works_without_another_plugin(write, run, read_json, absent):
     write(
