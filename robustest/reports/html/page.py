@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -234,6 +235,11 @@ def _template(name: str) -> Any:
         import jinja2
     except ModuleNotFoundError as error:
         raise not_installed("Jinja2 for the HTML report", "html") from error
+    return _environment(jinja2).get_template(name)
+
+
+@cache  # compiling the templates takes longer than filling them in, and a notebook shows a card for each result
+def _environment(jinja2: Any) -> Any:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("robustest.reports.html"),
         autoescape=True,
@@ -243,7 +249,7 @@ def _template(name: str) -> Any:
         lstrip_blocks=True,
     )
     environment.filters["seconds"] = lambda value: "< 0.1" if 0 < value < 0.05 else f"{value:.1f}"
-    return environment.get_template(name)
+    return environment
 
 
 def _filled(template: Any, **values: Any) -> str:
