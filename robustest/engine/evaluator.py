@@ -585,8 +585,8 @@ def seed_draws(key: Tensor) -> None:
     seed = int(rng.fold(key, "model").sum())
     torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
     devices.seed(key.device, seed)
-    random.setstate(random.Random(seed).getstate())  # noqa: S311 - no secrets here
-    np.random.set_state(np.random.RandomState(seed % 2**32).get_state())
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Tensor, Tensor]:
