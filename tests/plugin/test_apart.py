@@ -44,7 +44,11 @@ ELSEWHERE = """
                 os._exit(0)
         os.waitpid(pid, 0)
 
-    over = threading.Event()
+    over, next_begins = threading.Event(), threading.Event()
+
+    @pytest.fixture(autouse=True)
+    def begins():
+        next_begins.set()
 
     def waits():
         over.wait(60)
@@ -139,7 +143,13 @@ ELSEWHERE = """
 
     def test_ends_too_early(robust_model, robust_data):
         holds(robust_model, robust_data)
-        slow = lambda x: time.sleep(0.3) or robust_model(x)
+        next_begins.clear()
+
+        def slow(x):
+            next_begins.wait(5)  # or there is no next one in this worker
+            next_begins.set()
+            return robust_model(x)
+
         threading.Thread(target=holds, args=(slow, robust_data), name="late").start()
 
     def test_has_not_begun(robust_model, robust_data):
