@@ -208,17 +208,19 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
         # mean ± t(1 - alpha, m - 1) s sqrt(1 + 1/m) over m seeds; the 1 is the variance of the next seed itself.
         spread = float(t.ppf(1 - alpha, len(values) - 1)) * stdev(values) * math.sqrt(1 + 1 / len(values))
         value = min(value, mean(values) - spread) if at_least else max(value, mean(values) + spread)
-    n = found[0][1] if share and found[0] is not None else 1000
-    threshold = _rounded(value, n, down=at_least, share=share)
+    n = found[0][1] if share and found[0] is not None else None
+    threshold = _rounded(value, n or 1000, down=at_least, share=share)
+    # An interval of other values may need more of something else than samples, as of subclasses.
+    scarce = "its interval is too wide" if n is None else f"n={n} is too few"
     # A limit must stay below the value of any model; a share has 1, other quantities have none.
     widest = result.trivial if result.trivial is not None else 1.0 if share else math.inf
     if threshold <= max(0.0, result.trivial or 0.0) if at_least else threshold >= widest:
-        few = "it moves too much with the seed" if moved else f"n={n} is too few"
+        few = "it moves too much with the seed" if moved else scarce
         return Suggestion(threshold=None, why_not=f"{few} for a threshold that any model could miss")
     # A drop can be no larger than the share that held before; a limit above it is always kept.
     if (before := min(map(_to_lose, results))) <= threshold:
         held = "held before" if not result.details.get("without_looking") else "was right before beyond chance"
-        why_not = f"n={n} is too few: only {before:.3f} {held}, so a drop of {threshold:g} could not fail"
+        why_not = f"{scarce}: only {before:.3f} {held}, so a drop of {threshold:g} could not fail"
         return Suggestion(threshold=None, why_not=why_not)
     if any(_untested(one, threshold) for one in results):
         why_not = f"so few samples change that no model could fail at {threshold:g}"

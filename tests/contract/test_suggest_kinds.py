@@ -15,7 +15,7 @@ from kinds import KINDS
 
 sys.path.pop(0)
 
-SEVERAL = {"invertible features"}
+SEVERAL = {"sparse head", "invertible features"}
 """Kinds whose claims ask for several numbers at once, so that nothing is suggested."""
 FAST = {"shift accuracy", "accuracy drop", "consistency", "corruptions", "invertible features"}
 

@@ -14,6 +14,7 @@ from robustest import Settings
 from robustest.cli import main
 from robustest.cli.suggest import QUIET, fewest
 from robustest.reports import json_file
+from robustest.results import Fact
 
 Make = Callable[..., Any]
 
@@ -115,6 +116,17 @@ def test_a_bound_on_the_population_alone_says_so(made: Make, row: Make, suite: M
 def test_without_such_a_bound_there_is_no_footnote(made: Make, row: Make, suite: Make, robustest: Make) -> None:
     suite([row("t::a", made([True] * 50))])
     assert "*" not in robustest("suggest").out
+
+
+def test_an_interval_that_is_too_wide_says_no_number_of_samples(
+    made: Make, row: Make, suite: Make, robustest: Make
+) -> None:
+    """Where clusters are too few, as subclasses are, a number of samples would send a reader for the wrong thing."""
+    fall = replace(made([True] * 50), comparison="<=", trivial=1.0, estimate=0.1, interval=(0.0, 0.8), counts=None)
+    start = Fact("source accuracy", 0.9)
+    suite([row("t::a", replace(fall, threshold=0.3, start=start, details={"without_looking": 0.5}))])
+    why = "its interval is too wide: only 0.400 was right before beyond chance, so a drop of 0.8 could not fail"
+    assert f"    could hold  none: {why}" in robustest("suggest").lines
 
 
 def test_where_there_is_none_the_reason_is_told(early: Make, row: Make, suite: Make, robustest: Make) -> None:
