@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_populations import N, Random, drawn
+from image_populations import N, Random, drawn, own
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -37,6 +37,7 @@ def margins(size: NDArray[np.float64], second: NDArray[np.float64] | float = 0.5
     x = torch.full((len(size), 1, 1, 3), 0.5)
     x[:, 0, 0, 0] += torch.from_numpy(size).float()
     x[:, 0, 0, 1] = torch.as_tensor(second)
+    x[:, 0, 0, 2] = own(len(size))
     return x, torch.ones(len(size), dtype=torch.long)
 
 
@@ -103,7 +104,8 @@ def judge(x: Tensor) -> Tensor:
 def class_evidence(random: Random, **claim: Any) -> Result:
     """Every sample is driven to the other class, and the judge agrees on seven of ten."""
     y = torch.arange(N) % 2
-    x = torch.stack([0.3 + 0.4 * y, 0.3 + 0.4 * y, torch.from_numpy(0.1 + 0.8 * drawn(random, 0.7)).float()], 1)
+    lit = torch.from_numpy(0.8 * drawn(random, 0.7)).float() + 0.2 * own(N)
+    x = torch.stack([0.3 + 0.4 * y, 0.3 + 0.4 * y, lit], 1)
     return M.measure.measure_class_evidence(MARGIN, (x[:, None, None], y), judge=judge, eps=0.5, iterations=5, **claim)
 
 

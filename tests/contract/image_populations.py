@@ -59,9 +59,18 @@ LOOKUP = Lookup().eval()
 
 
 def carrying(*answers: Ints) -> Tensor:
-    """Images (n, 1, 1, 1 + levels) of what the model shall answer clean, at the first severity, and so on."""
-    pixels = [_DARK * torch.ones(len(answers[0])), *(_DARK + _ANSWER * torch.from_numpy(a).float() for a in answers)]
+    """Images (n, 1, 1, 2 + levels) of what the model shall answer clean, at the first severity, and so on.
+
+    The last pixel makes each image another one: equal ones would count as one draw, and seldom pass.
+    """
+    n = len(answers[0])
+    pixels = [_DARK * torch.ones(n), *(_DARK + _ANSWER * torch.from_numpy(a).float() for a in answers), own(n)]
     return torch.stack(pixels, 1)[:, None, None]
+
+
+def own(n: int) -> Tensor:
+    """Values of a pixel that no two of n images share, and that no change here moves out of range."""
+    return torch.linspace(0.3, 0.7, n)
 
 
 def labelled(*held: NDArray[np.bool_], label: Ints | None = None) -> tuple[Tensor, Tensor]:
