@@ -30,6 +30,7 @@ from robustest.pytest_plugin.options import (
     OTHERS,
     SESSION,
     SETTINGS,
+    SILENT,
     WRONG,
 )
 from robustest.pytest_plugin.running import SKIPPED, context_of
@@ -444,6 +445,12 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node: Any) -> None:
+    if LEDGER in node.config.stash:
+        node.config.stash.setdefault(SILENT, set()).add(node.gateway.id)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     output = getattr(node, "workeroutput", None)
     if output is not None and LEDGER in node.config.stash:
@@ -453,7 +460,9 @@ def pytest_testnodedown(node: Any, error: object) -> None:
             node.config.stash[DESELECTED] = output["robustest_deselected"]
             node.config.stash[LEDGER].add_robust(output["robustest_collected"])
         node.config.stash[LEDGER].add_problems(output.get("robustest_lost", ()))
-        node.config.stash.setdefault(LOADED, set()).update(output.get("robustest_loaded", ()))
+        if "robustest_loaded" in output:
+            node.config.stash.setdefault(LOADED, set()).update(output["robustest_loaded"])
+            node.config.stash.setdefault(SILENT, set()).discard(node.gateway.id)
 
 
 @pytest.hookimpl(wrapper=True)

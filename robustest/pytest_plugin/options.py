@@ -27,6 +27,7 @@ SESSION: pytest.StashKey[pytest.Session] = pytest.StashKey()
 MEASURING: pytest.StashKey[set[FixtureScope]] = pytest.StashKey()  # shared fixtures that made a claim or measured
 COLLECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests of all shards
 LOADED: pytest.StashKey[set[str]] = pytest.StashKey()  # files with code that the workers of pytest-xdist loaded
+SILENT: pytest.StashKey[set[str]] = pytest.StashKey()  # workers that have not said what code they loaded
 DESELECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests that were found and left out
 OTHERS: pytest.StashKey[list[pytest.Item]] = pytest.StashKey()  # tests that declare no claim
 FOUND: pytest.StashKey[dict[str, pytest.Item | pytest.Class]] = pytest.StashKey()  # tests of modules, chosen or not

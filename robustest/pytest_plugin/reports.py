@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from robustest.pytest_plugin.options import LOADED
+from robustest.pytest_plugin.options import LOADED, SILENT
 
 if TYPE_CHECKING:
     from robustest.account import Account, Ending, Row
@@ -57,14 +57,16 @@ def loaded_code(config: pytest.Config) -> set[str]:
     return {one for one in loaded if isinstance(one, str)}
 
 
-def _code_of(config: pytest.Config, account: Account) -> dict[str, set[str]]:
+def _code_of(config: pytest.Config, account: Account) -> dict[str, Any]:
     """Return the files with the code of a run, for `origin`: of this process, and of pytest-xdist's."""
     tests = set() if config.inipath is None else {str(config.inipath)}
     for test in {row.test.partition("::")[0] for row in account.rows}:
         path = config.rootpath / test
         tests |= {str(path), *(str(folder / "conftest.py") for folder in path.parents)}
     workers: set[str] = config.stash.get(LOADED, set())
-    return {"used": loaded_code(config) | workers, "tests": tests}
+    # A worker that was killed said nothing, though rows of it may have come in.
+    silent: set[str] = config.stash.get(SILENT, set())
+    return {"used": loaded_code(config) | workers, "tests": tests, "known": not silent}
 
 
 def _add_to_history(folder: str, account: Account, origin: Origin) -> None:

@@ -30,7 +30,9 @@ def commit() -> str:
     return _git("rev-parse", "--short", "HEAD")
 
 
-def origin(apart: str | None = None, used: Iterable[str] = (), tests: Iterable[str] = ()) -> Origin:
+def origin(
+    apart: str | None = None, used: Iterable[str] = (), tests: Iterable[str] = (), *, known: bool = True
+) -> Origin:
     """Return time, commit and versions of a run that ends now.
 
     Args:
@@ -38,6 +40,7 @@ def origin(apart: str | None = None, used: Iterable[str] = (), tests: Iterable[s
         used: files with the code of the run. The commit has changed if one lies in the repository and was not added,
             unless git ignores it, as it ignores the version that a build writes.
         tests: files of tests, each conftest.py and pytest's settings, for which git's ignoring is no excuse.
+        known: False if other code may have been used as well: then the commit counts as changed.
     """
     name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
     versions = [f"robustest {VERSION}"]
@@ -49,7 +52,7 @@ def origin(apart: str | None = None, used: Iterable[str] = (), tests: Iterable[s
         time=_in_utc(datetime.now(UTC), "milliseconds"),
         commit=name if in_git else "",
         committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if in_git else "",
-        dirty=in_git and _changed(apart, used, tests),
+        dirty=in_git and (not known or _changed(apart, used, tests)),
         versions=", ".join((*versions, f"Python {platform.python_version()}")),
     )
 

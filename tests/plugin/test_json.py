@@ -160,3 +160,31 @@ def test_a_module_that_tests_import_and_nobody_added_is_a_change(write_light, ru
         run("--robust", "--robust-json=out.json", "-p", "no:cacheprovider", *options)
         found.append(read_json()["origin"]["dirty"])
     assert found == [True, False]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+def test_code_of_a_worker_that_crashed_is_not_known_to_be_the_commits(write_light, run, read_json):
+    """It sent a row, and never said what it had loaded for it."""
+    pytest.importorskip("xdist")
+    write_light(
+        test_a="""
+        import os
+
+        def test_it(robust): robust.record(made())
+
+        def test_that_ends_the_process(): os._exit(1)
+        """
+    )
+    Path(".gitignore").write_text("__pycache__\n.robustest\nout.json\n")
+
+    def git(*arguments):
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - arguments of this test
+
+    git("init")
+    git("add", "--force", *sorted({path.name for path in Path().glob("*.*")} | {".gitignore"}))
+    git("commit", "-m", "one")
+    run("--robust", "--robust-json=out.json", "-p", "no:cacheprovider", "-n", "1", "--max-worker-restart=0")
+    found = read_json()
+    assert [(row["test"], row["result"]["verdict"]) for row in found["results"]] == [("test_a.py::test_it", "passed")]
+    assert found["origin"]["dirty"] is True

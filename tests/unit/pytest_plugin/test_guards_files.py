@@ -13,7 +13,7 @@ import pytest
 from robustest.account import Account, Ending, Row, Session
 from robustest.history import Origin
 from robustest.pytest_plugin import reports
-from robustest.pytest_plugin.options import LOADED
+from robustest.pytest_plugin.options import LOADED, SILENT
 from robustest.reports import badge, github, json_file, junit, trackers
 from robustest.reports.html import page
 from robustest.settings import Settings
@@ -63,9 +63,18 @@ def test_the_code_of_a_run_is_that_of_its_tests_and_of_all_its_processes(
     run = config(Path("/root"), loaded=workers, inipath=ini)
     found = reports._code_of(run, account_of("in/test_a.py::test_one", "in/test_a.py::test_two", "test_b.py::C::test"))
     assert found["used"] == {"/of/this.py"} | (workers or set())
+    assert found["known"] is True
     conftests = {"/conftest.py", "/root/conftest.py", "/root/in/conftest.py"}
     files = {"/root/in/test_a.py", "/root/test_b.py"}
     assert found["tests"] == conftests | files | ({str(ini)} if ini else set())
+
+
+def test_code_of_a_worker_that_said_nothing_is_not_known(tmp_path: Path) -> None:
+    run, known = config(tmp_path), []
+    for silent in ({"gw0"}, set[str]()):
+        run.stash[SILENT] = silent
+        known.append(reports._code_of(run, account_of())["known"])
+    assert known == [False, True]
 
 
 # Files
@@ -162,7 +171,8 @@ def test_commit_and_time_are_read_once_where_a_file_has_them(
     REFUSED.add("badge")
     reports.write(config(tmp_path, **given), account_of("t"), Settings(), shard=None)
     assert len(times) == asked
-    assert all(set(one) == {"apart", "used", "tests"} and one["apart"] == given.get("history") for one in times)
+    about = {"apart", "used", "tests", "known"}
+    assert all(set(one) == about and one["apart"] == given.get("history") for one in times)
 
 
 @pytest.mark.parametrize(("given", "commit"), [("", None), ("abc", "abc")])
@@ -209,5 +219,5 @@ def test_a_run_is_sent_and_each_tracker_has_a_line(
     run = config(tmp_path, track="mlflow", history="h", reporter=reporter if shown else None)
     reports.track(run, account, settings)
     assert sent == [(("mlflow",), account, settings, NOW)]
-    assert (set(abouts[0]), abouts[0]["apart"]) == ({"apart", "used", "tests"}, "h")
+    assert (set(abouts[0]), abouts[0]["apart"]) == ({"apart", "used", "tests", "known"}, "h")
     assert lines == ([("there", False), ("not there", True)] if shown else [])

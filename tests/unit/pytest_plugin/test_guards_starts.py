@@ -16,7 +16,7 @@ from robustest import pytest_plugin as plugin
 from robustest.context import Context
 from robustest.pytest_plugin import reports
 from robustest.pytest_plugin.ledger import Ledger
-from robustest.pytest_plugin.options import CONTEXT, DESELECTED, FOUND, LEDGER, LOADED, OTHERS, SETTINGS, WRONG
+from robustest.pytest_plugin.options import CONTEXT, DESELECTED, FOUND, LEDGER, LOADED, OTHERS, SETTINGS, SILENT, WRONG
 
 Skipped = pytest.skip.Exception
 
@@ -283,8 +283,21 @@ def test_files_that_workers_loaded_are_those_of_all() -> None:
     run = SimpleNamespace(stash={LEDGER: Ledger()})
     for loaded in (["a"], ["b", "a"], None):
         output = {} if loaded is None else {"robustest_loaded": loaded}
-        plugin.pytest_testnodedown(SimpleNamespace(config=run, workeroutput=output), None)
+        node = SimpleNamespace(config=run, workeroutput=output, gateway=SimpleNamespace(id="gw0"))
+        plugin.pytest_testnodedown(node, None)
     assert run.stash[LOADED] == {"a", "b"}
+
+
+def test_a_worker_that_was_killed_has_not_said_what_it_loaded() -> None:
+    run = SimpleNamespace(stash={LEDGER: Ledger()})
+    nodes: list[Any] = [SimpleNamespace(config=run, gateway=SimpleNamespace(id=f"gw{k}")) for k in range(3)]
+    for node in nodes:
+        plugin.pytest_testnodeready(node)
+    nodes[0].workeroutput = {"robustest_loaded": ["a"]}
+    nodes[1].workeroutput = {}
+    for node in nodes:
+        plugin.pytest_testnodedown(node, None)
+    assert run.stash[SILENT] == {"gw1", "gw2"}
 
 
 # The place of each hook among those of other plugins
@@ -303,6 +316,7 @@ OFF: Any = SimpleNamespace(known_args_namespace=SimpleNamespace(robust=False))
         (plugin.pytest_xdist_auto_num_workers, (NOTHING,), {"optionalhook"}),  # pytest-xdist may be absent
         (plugin.pytest_xdist_setupnodes, (NOTHING, []), {"optionalhook"}),
         (plugin.pytest_xdist_node_collection_finished, (PLAIN, []), {"optionalhook"}),
+        (plugin.pytest_testnodeready, (PLAIN,), {"optionalhook"}),
         (plugin.pytest_testnodedown, (PLAIN, None), {"optionalhook"}),
         (plugin.pytest_collection_modifyitems, (NOTHING, []), {"wrapper"}),
         (plugin.pytest_make_collect_report, (PLAIN,), {"wrapper", "trylast"}),  # innermost

@@ -469,6 +469,12 @@ def test_code_that_ran_and_was_never_added_is_a_change(repository: Callable[[], 
     assert not of("code", "conftest.py", "a*.py")
 
 
+def test_where_code_that_ran_is_not_known_the_commit_has_changed(repository: Callable[[], Any], tmp_path: Path) -> None:
+    from robustest.store.provenance import origin
+
+    assert [origin(apart="h", known=known).dirty for known in (True, False)] == [False, True]
+
+
 @pytest.mark.parametrize(("prefix", "changed"), [("env", False), (".", True), ("..", True), ("../env", True)])
 def test_code_of_an_environment_in_the_repository_is_no_change(
     repository: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str, changed: bool
