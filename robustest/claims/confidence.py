@@ -43,7 +43,7 @@ from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, Needs
 from robustest.results import Captions, Result, Verdict
 from robustest.run.comparison import Baseline
-from robustest.run.driver import observe
+from robustest.run.driver import observe, without_copies
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import Changed, few, finish
 from robustest.run.measurement import assertion, measurement
@@ -541,6 +541,10 @@ def measure_ood_rejected(
     other = observe(plan)
     scores_inside, scores_outside = own.columns[score], other.columns[score]
     decision, edge = decide_accepted(scores_inside, scores_outside, most, setup.terms)
+    if decision.verdict is Verdict.PASSED and setup.terms.scope != "set":
+        once, _ = decide_accepted(own.once.columns[score], other.once.columns[score], most, setup.terms)
+        if once.verdict is not Verdict.PASSED:
+            decision = without_copies(decision, own.copies, other.copies)
     if not (own.whole and other.whole):
         # No verdict: the score that 95 % reach is that of all samples.
         rule_in_part = f"budget: not all samples looked at; {decision.rule}"

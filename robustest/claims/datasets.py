@@ -38,7 +38,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.run.comparison import Baseline
-from robustest.run.driver import observe
+from robustest.run.driver import observe, without_copies
 from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
 from robustest.run.finish import fall_from, fallible, few, finish, result_of
 from robustest.run.measurement import assertion, measurement
@@ -239,7 +239,15 @@ def measure_transfer_accuracy(
         setup.on(as_samples(new_data, setup.task)), quantity.state() + of_task(setup.task), rule
     ).against(no_worse_than, tolerance, has_threshold=at_least is not None or by_drop, **how)
     second = observe(plan)
-    decision = fallible(second.decision, first, max_drop, alpha=setup.terms.alpha)
+    decision = second.decision
+    if by_drop and decision.verdict is Verdict.PASSED and setup.terms.scope != "set" and first.copies is not None:
+        # The driver has looked at the target: a source of few images, there many times, is as uncertain.
+        source, target = first.once, second.once
+        once = drop_claim(source, max_drop, setup.terms).decide(target.columns, target.total, None)
+        if once.verdict is not Verdict.PASSED:
+            decision = without_copies(decision, first.copies, second.copies)
+    before = first if setup.terms.scope == "set" else first.once
+    decision = fallible(decision, before, max_drop, alpha=setup.terms.alpha)
     if start is not None:
         # The worse verdict counts: a model that starts lower than the baseline must not pass by a smaller drop.
         at_start = first.decision
@@ -510,7 +518,8 @@ def measure_subpopulation_shift(
         _DomainShares.of(target, on_target, split, setup.terms),
     )
     decision = _decide(*halves, max_drop, setup.terms)
-    decision = fallible(decision, on_source, max_drop, alpha=setup.terms.alpha)
+    before = on_source if setup.terms.scope == "set" else on_source.once
+    decision = fallible(decision, before, max_drop, alpha=setup.terms.alpha)
     # Exhibits are numbered within the domain; users know positions in their data.
     shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in on_target.exhibits]
     result = result_of(

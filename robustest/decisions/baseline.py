@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from scipy.stats import binom, norm
 
 from robustest.decisions.bets import MANY, betting_interval, p_above_zero
 from robustest.decisions.drop import drop_bounds, mcnemar
+from robustest.decisions.groups import places_among
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, generator
 from robustest.results import Verdict
 
@@ -82,6 +83,10 @@ class NoWorse(Rule, ABC):
 
     def doomed(self, broken: int, n: int) -> bool:
         return self.other.doomed(broken, n)
+
+    def among(self, kept: NDArray[np.int64]) -> NoWorse:
+        before = None if self.before is None else self.before[kept[kept < len(self.before)]]
+        return replace(self, other=self.other.among(kept), before=before)
 
     @property
     def share_before(self) -> float:
@@ -230,6 +235,10 @@ class BaselineRule(NoWorse):
         which = [self.columns.index(column) for column in (self.columns if self.together else self.parts[0][1])]
         return float(self._rows_before().reshape(-1, len(self.columns))[:, which].mean())
 
+    def among(self, kept: NDArray[np.int64]) -> BaselineRule:
+        groups = tuple((name, places_among(kept, ids)) for name, ids in self.groups)
+        return replace(cast("BaselineRule", NoWorse.among(self, kept)), groups=groups)
+
     def of_model(self, columns: Columns) -> NDArray[np.bool_]:
         return np.stack([columns[name].astype(bool) for name in self.columns], 1)
 
@@ -266,7 +275,7 @@ class BaselineRule(NoWorse):
             name=name,
             lost=lost,
             gained=gained,
-            n=n,
+            n=max(n, 1),  # a group of copies of other groups' samples is empty once they are left out
             p_lost=sign_flip(drop) if several else mcnemar(lost, gained),
             p_gained=sign_flip(-drop) if several else mcnemar(gained, lost),
             tolerance=self.tolerance,

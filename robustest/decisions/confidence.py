@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,8 @@ class CalibrationErrorRule(ThresholdRule):
         bins: number of bins of equal width.
         seed: of the bootstrap that debiases the estimate.
     """
+
+    of_population: ClassVar[bool] = True
 
     bins: int
     seed: int

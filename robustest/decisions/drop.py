@@ -207,3 +207,6 @@ class AboveChanceRule(ThresholdRule):
     def for_part(self, terms: Terms) -> Rule | None:
         # The start is a claim about all samples together, not about a part.
         return self.other.for_part(terms)
+
+    def among(self, kept: NDArray[np.int64]) -> AboveChanceRule:
+        return replace(self, other=self.other.among(kept))

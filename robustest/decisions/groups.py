@@ -77,6 +77,11 @@ def group_shares(
     return sorted(shares, key=lambda group: (group.share, group.n))
 
 
+def places_among(kept: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places in `kept`, rising, of those positions that are in it."""
+    return np.searchsorted(kept, ids[np.isin(ids, kept)])
+
+
 def worst_interval(groups: Sequence[GroupShare], alpha: float, *, disjoint: bool) -> Interval:
     """Return bounds on the smallest true share among one or more groups, alpha on each side."""
     level = group_level(alpha, len(groups), disjoint=disjoint)
@@ -149,6 +154,9 @@ class WorstGroupRule(ThresholdRule):
     def for_part(self, terms: Terms) -> ShareRule:
         """Return a rule on a part of the samples, all groups together."""
         return ShareRule(threshold=self.threshold, at_least=True, terms=terms)
+
+    def among(self, kept: NDArray[np.int64]) -> WorstGroupRule:
+        return replace(self, members=tuple(places_among(kept, ids) for ids in self.members))
 
     def shares(self, columns: Columns, n: int) -> list[GroupShare]:
         """Return the groups' shares among the evaluated samples, worst first."""

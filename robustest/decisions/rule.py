@@ -16,7 +16,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,9 +133,14 @@ class Decision:
 
 
 class Rule(ABC):
-    """A claim on a stream of outcomes."""
+    """A claim on a stream of outcomes.
+
+    Attributes:
+        of_population: True if the claim is about the population for either scope.
+    """
 
     __slots__ = ()
+    of_population: ClassVar[bool] = False
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         """Return the point at which the outcomes so far decide the claim; None if there is none, or never one.
@@ -162,6 +167,10 @@ class Rule(ABC):
     def for_part(self, terms: Terms) -> Rule | None:
         """Return the rule for a part of the samples, on other terms; None if it needs all of them."""
         return None
+
+    def among(self, kept: NDArray[np.int64]) -> Rule:
+        """Return the rule for the samples at these positions, rising, as if there were no others."""
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

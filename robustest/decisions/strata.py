@@ -90,6 +90,9 @@ class StrataRule(Rule):
     def doomed(self, broken: int, n: int) -> bool:
         return self.whole.doomed(broken, n)
 
+    def among(self, kept: NDArray[np.int64]) -> StrataRule:
+        return replace(self, whole=self.whole.among(kept))
+
     def strata(self, columns: Columns) -> tuple[Stratum, ...]:
         """Return the evaluated samples' strata; none if all samples are in one."""
         parts = _parts(columns[self.column], self.nouns)

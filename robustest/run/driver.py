@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import clock, context, devices, rng
@@ -126,6 +127,19 @@ class Audit:
         self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
         stream.counts["audit"] = sum(self.audited.values())
         return True
+
+
+def without_copies(decision: Decision, *copies: NDArray[np.bool_] | None) -> Decision:
+    """Return the decision of a claim on a population that does not pass if each sample counts once.
+
+    Args:
+        copies: of each data set, (n,) bool, True for copies; None for none.
+    """
+    found = [one for one in copies if one is not None]
+    n, more = sum(map(len, found)), sum(int(one.sum()) for one in found)
+    counted = f"{more} of {n} samples are copies of others, to the bit"
+    why = f"{counted}, and no draws from the population: not shown by the other {n - more}"
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))
 
 
 # Count of samples that counterexamples of the other model broke.
@@ -294,18 +308,25 @@ class _Run:
 
     def _without_copies(self, decision: Decision, rule: Rule) -> Decision:
         """Return a decision on a population that does not pass because samples are there several times."""
-        stream = self.stream
-        if self.plan.settings.scope == "set" or decision.verdict is not Verdict.PASSED or self.plan.units.may_repeat:
+        copies, about_set = self._copies(), self.plan.settings.scope == "set" and not rule.of_population
+        if about_set or decision.verdict is not Verdict.PASSED or copies is None:
             return decision
-        first = [*{mark: place for place, mark in reversed([*enumerate(stream.marks)])}.values()][::-1]
-        if len(stream.marks) < stream.n or len(first) == stream.n:
+        columns, total = self.stream.columns, self.stream.total
+        kept = np.delete(np.arange(total), columns["id"][copies])
+        once = {name: column[~copies] for name, column in columns.items()}
+        once["id"] = np.searchsorted(kept, once["id"])
+        if rule.among(kept).decide(once, len(kept), None).verdict is Verdict.PASSED:
             return decision
-        once = rule.decide({name: column[first] for name, column in stream.columns.items()}, stream.total, None)
-        if once.verdict is Verdict.PASSED:
-            return decision
-        copies = f"{stream.n - len(first)} of {stream.n} samples are copies of others, to the bit"
-        why = f"{copies}, and no draws from the population: not shown by the other {len(first)}"
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))
+        return without_copies(decision, copies)
+
+    def _copies(self) -> NDArray[np.bool_] | None:
+        """Return (n,) bool in the order of evaluation, True for copies of earlier samples; None if there are none."""
+        marks = self.stream.marks
+        if self.plan.units.may_repeat or len(marks) < self.stream.n or len(set(marks)) == len(marks):
+            return None
+        copies = np.ones(len(marks), dtype=bool)
+        copies[[*{mark: place for place, mark in reversed([*enumerate(marks)])}.values()]] = False
+        return copies
 
     def _show_progress(self, total: int) -> None:
         if (progress := context.current().progress) is not None:
@@ -335,6 +356,7 @@ class _Run:
         whole = len(stream.marks) == stream.total
         marks = [stream.marks[place] for place in np.argsort(stream.columns["id"])] if whole else []
         notes = (*units.notes, *memory.notices, *(() if units.replay is None else units.replay.notices))
+        copies = self._copies()
         evidence = Evidence(
             decision=decision,
             columns=columns,
@@ -349,6 +371,7 @@ class _Run:
             cached=memory.when,
             data=sha256(b"".join(marks)).hexdigest() if whole else "",
             model=memory.model,
+            copies=None if copies is None else copies[np.argsort(stream.columns["id"])],
         )
         return evidence if self.other is None else replace(evidence.including(self.other), beside=self.beside)
 

@@ -155,6 +155,7 @@ class Evidence:
         data: digest of all samples and labels in the data's order; "" if some were not measured.
         model: digest of the model, or "".
         beside: the model in `no_worse_than=`, or None.
+        copies: (n,) bool, True for images and sounds that are equal to the bit to another that counts; None for none.
     """
 
     decision: Decision
@@ -171,6 +172,7 @@ class Evidence:
     data: str = ""
     model: str = ""
     beside: OtherModel | None = None
+    copies: NDArray[np.bool_] | None = None
 
     @property
     def n(self) -> int:
@@ -184,6 +186,15 @@ class Evidence:
     def share(self, column: NDArray[np.bool_]) -> float | None:
         """Return the share of True in a column; None if some samples were not measured."""
         return float(column.mean()) if self.whole else None
+
+    @property
+    def once(self) -> Evidence:
+        """The evidence as if there were no copies; positions are those among all samples."""
+        if self.copies is None:
+            return self
+        kept, columns = ~self.copies, {name: column[~self.copies] for name, column in self.columns.items()}
+        total = self.total - int(self.copies.sum())
+        return replace(self, columns=columns, ids=self.ids[kept], total=total, copies=None)
 
     def including(self, *others: Evidence) -> Evidence:
         """Return this evidence with the cost and the health findings of others, without their samples."""

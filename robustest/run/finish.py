@@ -168,7 +168,7 @@ def result_of(
     reasons = decision.reasons
     if not reasons and decision.verdict is Verdict.INCONCLUSIVE:
         reasons = (("undecided",) if evidence.whole else ("budget",)) if claimed else ("no_threshold",)
-    caveats = [*few(evidence.n), *_change_caveats(changed), *about.get("caveats", ())]
+    caveats = [*few(evidence.n), *_copied(evidence), *_change_caveats(changed), *about.get("caveats", ())]
     if decision.verdict is not Verdict.FAILED:  # strata in which the claim does not hold, and which do not decide it
         caveats += [f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond]
     scope = about.get("scope")
@@ -272,6 +272,14 @@ def shown_path(path: str) -> str:
 def few(n: int, of: str = "") -> tuple[str, ...]:
     """Return the caveat of a small number of samples."""
     return (f"{n} {'sample' if n == 1 else 'samples'}{of} alone",) if n < _FEW else ()
+
+
+def _copied(evidence: Evidence) -> tuple[str, ...]:
+    # A data set that gives its next image for one that it cannot read counts that one twice.
+    if evidence.copies is None:
+        return ()
+    count = int(evidence.copies.sum())
+    return (f"{count} {'sample is a copy' if count == 1 else 'samples are copies'} of others",)
 
 
 def nothing_allowed(threat: Threat) -> tuple[str, ...]:

@@ -978,9 +978,16 @@ def test_copies_are_no_draws_from_a_population(
     asked: list[list[int]] = []
 
     class Count:
+        of_population = False
+
+        def among(self, kept: Any) -> Count:
+            assert all(place + 20 in kept for place in range(len({*marks})))
+            self.kept = kept
+            return self
+
         def decide(self, columns: Any, total: int, settled: Any) -> Decision:
-            assert (total, settled) == (100, None)
-            asked.append(sorted(columns["id"].tolist()))
+            assert (total, settled) == (100 - 9 + len({*marks}), None) == (len(self.kept), None)
+            asked.append(sorted(self.kept[columns["id"]].tolist()))
             passed = len(columns["held"]) >= at_least
             return replace(before, verdict=Verdict.PASSED if passed else Verdict.INCONCLUSIVE)
 

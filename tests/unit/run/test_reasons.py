@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from robustest import Linf, Result
-from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_shift_accuracy
+from robustest.measure import (
+    measure_accuracy,
+    measure_calibrated,
+    measure_ood_rejected,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+    measure_transfer_accuracy,
+    measure_worst_group_accuracy,
+)
 from robustest.results import REASONS
 
 N = 120
@@ -39,6 +47,48 @@ def accuracy(y: Tensor = Y, **options: Any) -> Result:
     return measure_accuracy(Reads(), (X, y), **options)
 
 
+def times(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    return x.repeat(count, 1, 1, 1), y.repeat(count)
+
+
+SOME = Y ^ (torch.arange(N) % 5 == 0)  # a fifth is wrong, of any 30 in a row as well
+MANY = torch.rand(1500, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+TARGET = MANY, (MANY.flatten(1)[:, 0] > 0.5).long() ^ (torch.arange(1500) % 5 == 0)
+
+
+def surely(x: Tensor) -> Tensor:
+    """Be certain, and right; images of plain grey are of no class."""
+    first = x.flatten(1)[:, 0]
+    return torch.stack([0.5 - first, first - 0.5], 1) * 1000
+
+
+def transfer(source: tuple[Tensor, Tensor], scope: str = "population") -> Result:
+    return measure_transfer_accuracy(Reads(), source, TARGET, max_drop=0.1, scope=scope)
+
+
+def rejected(inside: Tensor, outside: Tensor) -> Result:
+    known = inside, torch.zeros(len(inside), dtype=torch.int64)
+    return measure_ood_rejected(surely, known, outside, max_fpr=0.1, scope="population")
+
+
+def of_groups(count: int, at_least: float) -> Result:
+    x, y = times(X, Y, count)
+    groups = ["first" if k % N < 60 else "second" for k in range(len(x))]
+    return measure_worst_group_accuracy(Reads(), (x, y), groups, at_least=at_least, scope="population")
+
+
+def beside(tolerance: float, groups: bool = False) -> Result:
+    x, y = times(X, Y, 9)
+    how: dict[str, Any] = {"no_worse_than": Reads(), "tolerance": tolerance, "scope": "population"}
+    if groups:
+        names = ["first" if k % N < 60 else "second" for k in range(len(x))]
+        return measure_worst_group_accuracy(Reads(), (x, y), names, **how)
+    return measure_accuracy(Reads(), (x, y), **how)
+
+
+GREY = 0.5 + 1e-4 * torch.rand(500, 1, 4, 4, generator=torch.Generator().manual_seed(2))
+
+
 CASES: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "a value that decides": (lambda: accuracy(at_least=0.9, exact=True), (), "passed"),
     "a value that fails": (lambda: accuracy(CHANCE, at_least=0.9, exact=True), (), "failed"),
@@ -59,6 +109,32 @@ CASES: dict[str, tuple[Any, tuple[str, ...], str]] = {
         (),
         "passed",
     ),
+    "copies in the source of a fall": (lambda: transfer(times(X[:30], SOME[:30], 50)), ("copies",), "inconclusive"),
+    "as many images of their own": (lambda: transfer((MANY, TARGET[1])), (), "passed"),
+    "copies in the source of a fall of these sets": (
+        lambda: transfer(times(X[:30], SOME[:30], 50), "set"),
+        (),
+        "passed",
+    ),
+    "copies in a calibration error": (
+        lambda: measure_calibrated(surely, times(X[:30], Y[:30], 50), max_ece=0.1),
+        ("copies",),
+        "inconclusive",
+    ),
+    "a calibration error of as many images": (
+        lambda: measure_calibrated(surely, (MANY, (MANY.flatten(1)[:, 0] > 0.5).long()), max_ece=0.1),
+        (),
+        "passed",
+    ),
+    "copies inside": (lambda: rejected(X[:9].repeat(60, 1, 1, 1), GREY), ("copies",), "inconclusive"),
+    "copies outside": (lambda: rejected(MANY, GREY[:9].repeat(60, 1, 1, 1)), ("copies",), "inconclusive"),
+    "enough inside and outside": (lambda: rejected(MANY, GREY), (), "passed"),
+    "copies in groups": (lambda: of_groups(9, 0.98), ("copies",), "inconclusive"),
+    "copies in groups, but enough images": (lambda: of_groups(9, 0.9), (), "passed"),
+    "copies beside another model": (lambda: beside(0.02), ("copies",), "inconclusive"),
+    "copies beside another model, but enough images": (lambda: beside(0.06), ("baseline",), "passed"),
+    "copies beside another model by group": (lambda: beside(0.02, groups=True), ("copies",), "inconclusive"),
+    "copies by group, but enough images": (lambda: beside(0.12, groups=True), ("baseline",), "passed"),
     "copies in a claim about them": (
         lambda: measure_accuracy(Reads(), (X.repeat(9, 1, 1, 1), Y.repeat(9)), at_least=0.98, exact=True),
         (),
