@@ -65,7 +65,12 @@ class Brightness(nn.Module):
 
 def data(values=(0.25, 0.44, 0.56, 0.75), times=8, size=4):
     value = torch.tensor(values).repeat(times)
-    return value.view(-1, 1, 1, 1).expand(-1, 1, size, size).contiguous(), (value > 0.5).long()
+    x = value.view(-1, 1, 1, 1).repeat(1, 1, size, size)
+    if size > 1:  # no image is a copy, and the means are the same
+        own = torch.arange(len(x)) / 2**20
+        x[:, 0, 0, 0] += own
+        x[:, 0, 0, 1] -= own
+    return x, (value > 0.5).long()
 """
 
 MADE = """
