@@ -132,6 +132,7 @@ def measure_rate(
     scored, dropped = _scored(found, missing, replies)
     number = _number_rule(scored, at_least, terms)
     columns, decision = scored.decided(number, settings.seed, early)
+    decision = scored.counted_once(decision, at_least, terms, settings.seed)
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     if scored.single:
         details["right"] = int(columns["held"].sum())
@@ -147,6 +148,13 @@ def measure_rate(
         pairs = _Pairs.of(found, reference, missing, settings.seed)
         rule = _comparison(pairs, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
         compared = rule.decide(pairs.columns, len(pairs.now), None)
+        once = pairs.once()
+        if compared.verdict is Verdict.PASSED and rule.terms.scope != "set" and once is not pairs:
+            found_once = _comparison(once, tolerance, rule.terms, settings.seed).decide(
+                once.columns, len(once.now), None
+            )
+            if found_once.verdict is not Verdict.PASSED:
+                compared = _of_one_input(compared, len(pairs.now), len(once.now))
         unread = [one for one in (replies, theirs) if one is not None and len(one.places) < len(one.names)]
         if unread:
             why = (
@@ -276,6 +284,7 @@ def measure_worst_group_rate(
             rows.append((name, 0, 1.0, decided))
             continue
         _, decided = one.decided(_number_rule(one, at_least, shared), settings.seed, part.settled)
+        decided = one.counted_once(decided, at_least, shared, settings.seed)
         if unknown is not None and decided.verdict is Verdict.PASSED:
             # A candidate whose failing items lost the name of their group fails in no group.
             more = scored.part((scored.group == name) | unknown)
@@ -380,6 +389,7 @@ def measure_consistent_runs(
         replies=replies,
     )
     columns, decision = part.decided(_number_rule(part, held, terms), settings.seed, early)
+    decision = part.counted_once(decision, held, terms, settings.seed)
     if replies is not None and replies.changed and decision.verdict is Verdict.PASSED:
         # A cache of answers makes any system look consistent.
         why = "the function's state changes as it is asked: it may repeat earlier answers; ask it without a cache"
@@ -637,6 +647,21 @@ class _Scored:
             places = mine[order]
         return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
 
+    def counted_once(self, decision: Decision, at_least: float | None, terms: Terms, seed: int) -> Decision:
+        """Return a decision that passes about the population only if recorded items of one known input are one draw."""
+        if decision.verdict is not Verdict.PASSED or terms.scope == "set" or self.replies is not None:
+            return decision
+        first, (mean,) = _by_input(self.source.digest[self.first], self.mean)
+        if len(first) == self.n:
+            return decision
+        single = self.single and bool(np.isin(mean, (0.0, 1.0)).all())
+        once = replace(
+            self, name=self.name[first], mean=mean, group=self.group[first], first=self.first[first], single=single
+        )
+        if once.decided(_number_rule(once, at_least, terms), seed, None)[1].verdict is Verdict.PASSED:
+            return decision
+        return _of_one_input(decision, self.n, once.n)
+
     def decided(self, rule: Rule, seed: int, early: EarlyVerdict | None) -> tuple[dict[str, NDArray[Any]], Decision]:
         """Return the columns, and the decision with the reason why reading stopped before the verdict."""
         columns = self.columns(seed)
@@ -665,6 +690,30 @@ def _scored(found: Outcomes, missing: Missing, replies: Replies | None = None) -
     return scored, int(gone.sum())
 
 
+def _by_input(
+    digests: NDArray[np.str_], *values: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], list[NDArray[np.float64]]]:
+    """Return the first place of each input, and the means of values over its items; an unknown input is one of its own.
+
+    Args:
+        digests: (n,) of inputs; empty if unknown.
+        values: (n,) each.
+    """
+    own = np.array([one or f"item {place}" for place, one in enumerate(digests.tolist())])
+    _, first, place = np.unique(own, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    counts = np.bincount(place)
+    return first[order], [(np.bincount(place, weights=one) / counts)[order] for one in values]
+
+
+def _of_one_input(decision: Decision, n: int, once: int) -> Decision:
+    why = (
+        f"{n - once} of {n} items have the input of another, and are no draws of their own: not shown by the other "
+        f'{once}. Name the column of the whole input (digest=), or claim it of these items (scope="set")'
+    )
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))
+
+
 def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> ItemsRule | ShareRule | ScoreRule:
     if scored.replies is not None:
         return ItemsRule(threshold=at_least, terms=terms, single=scored.single)
@@ -686,6 +735,7 @@ class _Pairs:
         single: whether all are one run of 0 or 1.
         swapped: (p,) falls of the means over equal numbers of runs; None if the numbers are equal anyway.
         reference: the source of the other outcomes.
+        inputs: (p,) digests of the items' inputs; empty if unknown.
     """
 
     now: NDArray[np.float64]
@@ -698,10 +748,21 @@ class _Pairs:
     single: bool
     swapped: NDArray[np.float64] | None
     reference: str
+    inputs: NDArray[np.str_]
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
         return {"held": self.now >= 0.5, "score": self.now, "id": np.arange(len(self.now))}
+
+    def once(self) -> _Pairs:
+        """Return one pair for each known input, with the means of its items' scores."""
+        moved = [] if self.swapped is None else [self.swapped]
+        first, (now, before, *rest) = _by_input(self.inputs, self.now, self.before, *moved)
+        if len(first) == len(self.now):
+            return self
+        single = self.single and bool(np.isin([now, before], (0.0, 1.0)).all())
+        swapped = rest[0] if rest else None
+        return replace(self, now=now, before=before, single=single, swapped=swapped, inputs=self.inputs[first])
 
     @classmethod
     def of(cls, found: Outcomes, reference: Outcomes, missing: Missing, seed: int) -> _Pairs:
@@ -729,8 +790,10 @@ class _Pairs:
                 f"none: {len(here)} share a name. Name the items alike in both."
             )
         values = [now.mean[here][same], before.mean[there][same]]
+        of_both = np.where(inputs[0] == "", inputs[1], inputs[0])[same]
         if missing == "fail":  # a candidate that gives no answer is worse, not better
             values = [np.concatenate([values[0], np.zeros(len(gone))]), np.concatenate([values[1], before.mean[gone]])]
+            of_both = np.concatenate([of_both, reference.digest[before.first[gone]]])
         at_now, at_before = (
             np.searchsorted(of.items.name, one.name) for of, one in ((found, now), (reference, before))
         )
@@ -759,6 +822,7 @@ class _Pairs:
             single=now.single and before.single,
             swapped=swapped,
             reference=reference.source,
+            inputs=of_both,
         )
 
     def caveats(self, missing: Missing) -> list[str]:
@@ -845,7 +909,7 @@ def _result(
         evidence = replace(evidence, cached=replies.cached, model=replies.model, tally=tally)
         caveats = [*caveats, *_caveats_of(replies)]
     elif scope == "population":
-        # Items of one input are hardly draws of their own; where the column holds a template alone, they may be.
+        # Where these decide, the claim is inconclusive (`counted_once`).
         inputs = [one for one in scored.source.digest[scored.first].tolist() if one]
         alike = len(inputs) - len(set(inputs))
         caveats = [*caveats, f"{_count(alike)} with the input of another"] if alike else caveats

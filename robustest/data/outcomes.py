@@ -128,7 +128,7 @@ class Outcomes:
         )
         # A comparison of two files must notice that an item's input changed.
         if "prompt" in made.texts and not made.digest.astype(bool).any():
-            made = replace(made, digest=np.array([digest_of(text) for text in made.texts["prompt"]]))
+            made = replace(made, digest=np.array([digest_of(text) if text else "" for text in made.texts["prompt"]]))
         return made._checked()
 
     @classmethod

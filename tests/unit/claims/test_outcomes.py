@@ -50,6 +50,55 @@ def test_items_of_one_input_are_named_where_they_count_as_draws() -> None:
         assert measure_rate(others, at_least=0.9).caveats == ()
 
 
+def several(inputs: int, times: int, right: int, **more: Any) -> Outcomes:
+    """Return items of so many inputs, each so many times, of which the first inputs are right."""
+    rows = [
+        {"item": f"q{i}-{k}", "prompt": f"p{i}", "score": i < right, "group": "a", **more}
+        for i in range(inputs)
+        for k in range(times)
+    ]
+    return Outcomes.of(rows)
+
+
+@pytest.mark.parametrize("measure", [measure_rate, measure_worst_group_rate])
+def test_items_of_one_input_are_one_draw_of_the_population(measure: Any) -> None:
+    few = measure(several(20, 50, 19), at_least=0.9)
+    assert (few.verdict, few.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
+    assert "980 of 1000 items have the input of another" in few.rule
+    assert few.estimate == 0.95
+    assert measure(several(20, 50, 19), at_least=0.7).verdict is Verdict.PASSED
+    assert measure(several(20, 50, 19), at_least=0.9, scope="set").verdict is Verdict.PASSED
+    assert measure(several(1000, 1, 950), at_least=0.9).verdict is Verdict.PASSED
+    assert measure(several(20, 50, 19, prompt=""), at_least=0.9).verdict is Verdict.PASSED  # inputs are not known
+
+
+def test_items_of_one_input_with_other_scores_count_by_their_mean() -> None:
+    rows = [{"item": f"{i}-{k}", "prompt": f"p{i}", "score": k < 9} for i in range(30) for k in range(10)]
+    assert measure_rate(Outcomes.of(rows), at_least=0.8).reasons == ("copies",)
+    assert measure_rate(Outcomes.of(rows), at_least=0.6).verdict is Verdict.PASSED
+
+
+def test_items_of_one_input_compare_as_one_pair() -> None:
+    def compared(inputs: int, times: int, scope: str = "population") -> Result:
+        both = several(inputs, times, inputs), several(inputs, times, inputs)
+        return measure_rate(both[0], no_worse_than=both[1], tolerance=0.05, scope=scope)
+
+    assert compared(20, 50).reasons == ("copies",)
+    assert compared(1000, 1).verdict is Verdict.PASSED
+    assert compared(20, 50, "set").verdict is Verdict.PASSED
+
+
+def test_items_of_one_input_are_one_draw_of_consistency() -> None:
+    rows = [
+        {"item": f"q{i}-{k}", "prompt": f"p{i}", "run": run, "score": 1}
+        for i in range(20)
+        for k in range(50)
+        for run in "ab"
+    ]
+    assert measure_consistent_runs(Outcomes.of(rows), max_flip_rate=0.1).reasons == ("copies",)
+    assert measure_consistent_runs(Outcomes.of(rows), max_flip_rate=0.5).verdict is Verdict.PASSED
+
+
 def test_the_claim_is_about_the_population_unless_the_call_says_otherwise() -> None:
     outcomes = right(80, 100)
     assert measure_rate(outcomes, at_least=0.78).verdict is Verdict.INCONCLUSIVE
