@@ -560,7 +560,7 @@ def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
 _MAKING = ("__init__", "__new__", "__post_init__")
 
 # Members of classes that no computation depends on, or that repeat other members.
-_NO_MATTER = words(
+NO_MATTER = words(
     "__abstractmethods__ __annotate__ __annotate_func__ __annotations__ __annotations_cache__ __classcell__"
     " __conditional_annotations__"
     " __class_getitem__ __dataclass_fields__ __dataclass_params__ __del__ __dict__ __dir__ __doc__ __firstlineno__"
@@ -575,7 +575,7 @@ _NO_MATTER = words(
 # The process's generators of random numbers: their state belongs to no model.
 _SHARED = (vars(random)["_inst"], vars(np.random.mtrand)["_rand"], torch.default_generator)
 
-_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
 def _class(walk: Walk, value: type, where: str) -> bytes:
@@ -637,7 +637,7 @@ def _read_class(walk: Walk, node: Node) -> None:
     members = {
         name: held
         for name, held in vars(cls).items()
-        if name not in _NO_MATTER and not isinstance(held, (types.MemberDescriptorType, types.GetSetDescriptorType))
+        if name not in NO_MATTER and not isinstance(held, (types.MemberDescriptorType, types.GetSetDescriptorType))
     }
     if not issubclass(cls, nn.Module):
         walk.wait(node, members, now=lambda *_: True)
@@ -719,7 +719,7 @@ def _outside(walk: Walk, value: object, where: str) -> bytes:
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _HOW = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
 # Attributes of every torch module: read by `_read_state`, or without influence on results.
-_OF_TORCH = words(
+OF_TORCH = words(
     "_parameters _buffers _modules _non_persistent_buffers_set _is_full_backward_hook _state_dict_hooks"
     " _state_dict_pre_hooks _load_state_dict_pre_hooks _load_state_dict_post_hooks _compiled_call_impl"
 ).union(_HOOKS, _HOW)
@@ -740,7 +740,7 @@ def _torch_module(walk: Walk, value: nn.Module, where: str) -> bytes:
         cls = type(value)
         node.facts["class"] = class_of(walk, cls, node.where)
         _read_state(walk, node)
-        settings = {name: held for name, held in vars(value).items() if name not in _OF_TORCH}
+        settings = {name: held for name, held in vars(value).items() if name not in OF_TORCH}
         # A package's code, which is not read here, may read any attribute.
         all_count = home_of_class(cls) is not None or bool(_package_names(cls))
         walk.wait(node, settings, now=lambda _, held: all_count or is_plain(held))
@@ -844,7 +844,7 @@ _HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
     ),
     (weakref.ref, lambda walk, v, where: joined("weak", [walk.value(v(), where)])),
     (logging.Logger, lambda _walk, v, _where: part("logger", v.name.encode())),
-    (_LOCKS, lambda _walk, _v, _where: part("lock")),
+    (LOCKS, lambda _walk, _v, _where: part("lock")),
     (torch.ScriptObject, _packed),
     ((type(os.environ), types.GeneratorType, types.FrameType), _outside),
     (object, _object),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
 from robustest import context
 from robustest.decisions import BaselineRule, NoWorse, ScoreBaselineRule
 from robustest.errors import StoreError
-from robustest.identity.packages import home, home_of
-from robustest.identity.plain import simple
+from robustest.identity.packages import home_of_class
+from robustest.identity.plain import Unhashable
+from robustest.identity.sources import lasting_digest
 from robustest.run.evidence import Evidence
 from robustest.run.units import ModelUnits
 from robustest.store.baselines import BaselineEntry, packed, packed_scores
@@ -115,7 +111,7 @@ def entry_in(file: Path, key: str, n: int, each: int, *, scored: bool, by: str) 
     Args:
         each: outcomes per sample.
         scored: True for scores, False for outcomes.
-        by: as `measured_by` returns it; must equal the entry's, unless one of them is "".
+        by: as `measured_by` returns it; must equal the entry's.
 
     Raises:
         StoreError: there is no such entry, or it is of other samples or was measured otherwise.
@@ -141,9 +137,8 @@ def entry_in(file: Path, key: str, n: int, each: int, *, scored: bool, by: str) 
             f"Expected the {was} samples that the baseline {file.name} was made of but got {now}. "
             f"Outcomes of other samples cannot be paired; if the change is meant, update it: {update_command()}"
         )
-    # Entries of older versions, and measures without words, are compared by their outcomes alone.
-    if by and entry.measured_by and entry.measured_by != by:
-        before, here = _apart(entry.measured_by, by)
+    if entry.measured_by != by:
+        before, here = (words or "nothing known" for words in _apart(entry.measured_by, by))
         raise StoreError(
             f"Expected outcomes measured as those of the baseline {file.name} were, with {before}, but got {here}. A "
             f"weaker measure would hide a loss; if the change is meant, update it: {update_command()}"
@@ -166,114 +161,38 @@ def update_command() -> str:
 
 
 def measured_by(identity: object, task: object) -> str:
-    """Return in words all that outcomes depend on besides model, samples and seed; "" if a part has no words."""
+    """Return in words all that outcomes depend on besides model, samples and seed; "" for no identity.
+
+    Raises:
+        Unhashable: a part of it has neither words nor a digest.
+    """
+    # Default values are left out, so that a field that a later version adds changes nothing.
+    # The statement of a claim names its attack without the steps; with fewer steps a worse model looks as good as
+    # before.
     try:
-        # Default values are left out, so that a field that a later version adds changes nothing.
-        # The statement of a claim names its attack without the steps; with fewer steps a worse model looks as good as
-        # before.
         return "" if identity is None else _in_words((identity, task))
-    except _WordlessError:
-        return ""
-
-
-class _WordlessError(Exception):
-    """Raised for a value whose repr differs from run to run."""
+    except RecursionError:
+        raise Unhashable("a value nested too deeply") from None
 
 
 def _in_words(value: object) -> str:
     if value is None or isinstance(value, (str, bool, int, float)):
         return repr(value)
-    if isinstance(value, type):
-        return value.__name__
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(_in_words, value))})"
-    if is_dataclass(value):
-        # Fields that are not compared (a cache, a counter) do not change outcomes.
-        given = ((field, getattr(value, field.name, None)) for field in fields(value) if field.compare)
-        changed = (f"{field.name}={_in_words(one)}" for field, one in given if not _is_default(field, one))
-        return f"{type(value).__name__}({', '.join(changed)})"
     if isinstance(value, partial):
         return f"partial{_in_words((value.func, value.args, tuple(value.keywords.items())))}"
-    if isinstance(value, FunctionType):
-        return _function_in_words(value)
-    raise _WordlessError
-
-
-def _function_in_words(function: FunctionType) -> str:
-    # By source, not by byte code: a baseline is kept for years, and read with other releases of Python. What the
-    # function reads counts as well: the user's functions and modules, and values, in containers too. Of any other
-    # object only the type counts.
-    digest = sha256()
-    waiting: list[Any] = [function]
-    met = dict[int, object]()  # functions may read a container that holds them; kept, so that no number is used again
-    while waiting:
-        value = waiting.pop()
-        known = simple(value)
-        if known is not None or id(value) in met:
-            digest.update(known or b"met")
-            continue
-        met[id(value)] = value
-        digest.update(type(value).__name__.encode())
-        if isinstance(value, FunctionType):
-            if home(value.__module__, value.__code__.co_filename) is not None:
-                digest.update(value.__qualname__.encode())
-                continue
-            code = value.__code__
-            digest.update(_source(code).encode())
-            read = {name: value.__globals__[name] for name in sorted(_names(code)) if name in value.__globals__}
-            for name, cell in zip(code.co_freevars, value.__closure__ or (), strict=True):
-                with suppress(ValueError):  # not assigned yet
-                    read[name] = cell.cell_contents
-            waiting += [*read.items(), value.__defaults__, value.__kwdefaults__]
-        elif isinstance(value, ModuleType):
-            digest.update(value.__name__.encode())
-            if home_of(value) is None:
-                with suppress(OSError, TypeError, SyntaxError):
-                    digest.update(ast.unparse(ast.parse(inspect.getsource(value))).encode())
-        elif isinstance(value, (tuple, list)):
-            digest.update(str(len(value)).encode())
-            waiting += value
-        elif isinstance(value, dict):
-            digest.update(str(len(value)).encode())
-            waiting += value.items()
-        elif isinstance(value, partial):
-            waiting += [value.func, value.args, value.keywords]
-        elif isinstance(value, MethodType):
-            waiting += [value.__func__, type(value.__self__).__name__]
-        elif is_dataclass(value) and not isinstance(value, type):
-            waiting += [getattr(value, field.name, None) for field in fields(value) if field.compare]
-        elif isinstance(value, type):
-            digest.update(value.__qualname__.encode())
-    return f"{function.__qualname__} with code {digest.hexdigest()[:16]}"
-
-
-def _names(code: CodeType) -> set[str]:
-    """Return the names that a code object and those in it may read from their module."""
-    return {*code.co_names}.union(*(_names(one) for one in code.co_consts if isinstance(one, CodeType)))
-
-
-def _source(code: CodeType) -> str:
-    """Return the statements of a function without comments and layout; of lambdas all that begin in its line.
-
-    Raises:
-        _WordlessError: there is no source.
-    """
-    try:
-        tree = ast.parse("".join(inspect.findsource(code)[0]))
-    except (OSError, SyntaxError, ValueError):
-        raise _WordlessError from None
-    kind = ast.Lambda if code.co_name == "<lambda>" else (ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [
-        ast.unparse(node)
-        for node in ast.walk(tree)
-        if isinstance(node, kind)
-        and min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))]) == code.co_firstlineno
-    ]
-    if not found:
-        raise _WordlessError
-    return "\n".join(found)
+    if isinstance(value, type) or not is_dataclass(value):
+        # By source and bytes, not by byte code: a baseline is kept for years, and read with other releases of Python.
+        name = getattr(value, "__qualname__", type(value).__qualname__)
+        return f"{name} with digest {lasting_digest(value)[:16]}"
+    # Fields that are not compared (a cache, a counter) do not change outcomes.
+    given = ((field, getattr(value, field.name, None)) for field in fields(value) if field.compare)
+    changed = ", ".join(f"{field.name}={_in_words(one)}" for field, one in given if not _is_default(field, one))
+    words = f"{type(value).__name__}({changed})"
+    return f"{words} of {_in_words(type(value))}" if home_of_class(type(value)) is None else words
 
 
 def _is_default(field: Field[Any], value: object) -> bool:
     default = field.default if field.default_factory is MISSING else field.default_factory()
-    return type(default) is type(value) and bool(default == value)
+    return type(default) is type(value) and bool(_in_words(default) == _in_words(value))

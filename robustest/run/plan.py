@@ -24,8 +24,10 @@ from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
 from robustest.data.strings import Strings
 from robustest.decisions.strata import StrataRule
-from robustest.errors import ConfigError, expected, unknown
+from robustest.errors import ConfigError, StoreError, expected, unknown
 from robustest.factory import Factory
+from robustest.identity.plain import Unhashable
+from robustest.identity.walk import DECLARES
 from robustest.models import Classifier, Needs, as_classifier
 from robustest.models.classifier import Preprocessing, logits_of
 from robustest.models.trees import cells_of
@@ -268,6 +270,7 @@ class Setup:
         rule: decisions.Rule,
         *,
         identity: object = None,
+        measure: object = None,
         replay: Replay | None = None,
         here: bool = False,
         adapts: bool = False,
@@ -291,6 +294,7 @@ class Setup:
             rule=rule,
             # The inputs that a model adapted to are part of no key, and of one process alone.
             identity=None if self.model.reset is not None else identity,
+            measure=identity if measure is None else measure,
             here=here or self.model.reset is not None,
         )
 
@@ -304,6 +308,7 @@ class Plan:
         units: samples with their model and look, or a plugin's units.
         identity: all that outcomes depend on besides units, model and seed: plain values, attacks, threats, shifts or
             cues; part of the key in the store. None: nothing may be stored.
+        measure: the same for a comparison with a baseline, where it is known though nothing may be stored; else None.
         here: True if state is kept from chunk to chunk, so that this process measures all of them.
         baseline: the comparison with a baseline or another model, or None.
     """
@@ -313,6 +318,7 @@ class Plan:
     settings: Settings
     rule: decisions.Rule
     identity: object = None
+    measure: object = None
     here: bool = False
     baseline: Comparison | None = None
 
@@ -371,7 +377,15 @@ class Plan:
         file = Path(no_worse_than)
         end = f" of the {parts[0][0]}" if len(parts) == 1 else ""  # a fall between two data sets has two entries
         key = f"{context.current().claimant}: {current_claim() or self.statement}{end}"
-        by = measured_by(self.identity, getattr(self.units, "task", None))
+        measure = self.identity if self.measure is None else self.measure
+        try:
+            by = measured_by(measure, getattr(self.units, "task", None))
+        except Unhashable as error:
+            raise StoreError(
+                f"Expected a measure that can be told from others by the baseline {file.name} but it uses "
+                f"{error.reason}: with another one a loss would be hidden. Give it a method {DECLARES}() that returns "
+                "the name of its version, or compare with another model in place of a file."
+            ) from None
         if self.settings.update_baseline:
             every = self.settings.but({"exact": True, "max_samples": None, "time_budget": None})
             comparison = Comparison(rule=rule, file=file, key=key, measured_by=by)

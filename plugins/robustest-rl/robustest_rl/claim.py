@@ -104,25 +104,38 @@ def measure_robust_return(
     check_counts(episodes=episodes, max_steps=max_steps, lanes=lanes)
     settings = settings_of(options)
     scene = Scene(policy, World.of(env), stochastic, max_steps=max_steps, cost=cost).steady()
+    # Not the threat as it is settled, nor what is tuned: these depend on the policy, which may be another one.
+    measure = (
+        "robust return",
+        asked.level,
+        threat,
+        attack,
+        scene.world.source,
+        scene.world.parts,
+        stochastic,
+        max_steps,
+        cost,
+    )
     threat = settled(scene, threat, settings.seed)
     # The search never sees the episodes that are judged, so choosing the lowest of many attacks does not bias the
     # verdict.
     tuned = None if threat is None else _tuned(scene, threat, asked, attacks_of(attack, threat, critic), settings)
     adversary = Untouched() if tuned is None else tuned.adversary
     counted = Episodes(scene, adversary, episodes, settings.seed, asked.floor, lanes)
-    plan = _plan(counted, asked, threat, settings).against(
+    plan = _plan(counted, asked, threat, settings, measure).against(
         no_worse_than, tolerance, has_threshold=asked.threshold is not None
     )
     return told(plan, observe(plan), counted, tuned, asked=asked, threat=threat)
 
 
-def _plan(counted: Episodes, asked: Asked, threat: Threat | None, settings: Settings) -> Plan:
+def _plan(counted: Episodes, asked: Asked, threat: Threat | None, settings: Settings, measure: object) -> Plan:
     return Plan(
         statement=asked.says(threat),
         units=OwnUnits(counted),
         settings=settings,
         rule=asked.rule(terms_of(settings)),
         identity=("robust return",),
+        measure=measure,
     )
 
 

@@ -175,6 +175,7 @@ def measure_corruption_robustness(
         Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean),
         rule if max_drop is None else AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms),
         identity=grid.identity,
+        measure=("corruptions", grid.cells if grid.stored is None else grid.pairs),
         adapts=True,
     )
     each = grid.each(setup.terms.alpha, clean=max_drop is not None)

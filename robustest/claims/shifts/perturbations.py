@@ -100,7 +100,7 @@ def measure_stable_under_perturbations(
     )
     look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names), weights=rule.weights)
     # Files may change under their names: nothing is stored.
-    plan = setup.plan(quantity.state(len(names)), look, rule).against(
+    plan = setup.plan(quantity.state(len(names)), look, rule, measure=("perturbations", names)).against(
         no_worse_than,
         tolerance,
         has_threshold=threshold is not None,

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 from robustest.results import Result
+from robustest.run.comparison import measured_by
 from robustest.store.baselines import BaselineEntry, write
+from robustest.tasks import CLASSIFICATION
 
-Keeps = Callable[[Result, Iterable[bool]], Path]
+Keeps = Callable[[Result, Iterable[bool], object], Path]
 
 
 @pytest.fixture
 def baseline_of(tmp_path: Path) -> Keeps:
-    """Writes the baseline that a result would be compared with, had its outcomes been these."""
+    """Writes the baseline that a result would be compared with, had its outcomes been these, measured so."""
 
-    def keep(now: Result, outcomes: Iterable[bool]) -> Path:
+    def keep(now: Result, outcomes: Iterable[bool], identity: object) -> Path:
         entry = BaselineEntry(
             test="",
             claim=now.claim,
@@ -31,6 +33,7 @@ def baseline_of(tmp_path: Path) -> Keeps:
             commit="",
             estimate=None,
             interval=(0.0, 1.0),
+            measured_by=measured_by(identity, CLASSIFICATION),
         )
         write(tmp_path / "was.json", {f": {now.claim}": entry})
         return tmp_path / "was.json"

@@ -110,6 +110,7 @@ class _Anything(str):
 def _entry(small: Small) -> BaselineEntry:
     values: dict[str, Any] = dict.fromkeys(("test", "claim", "quantity", "method", "date"), "")
     values |= {"outcomes": small.before(), "data": _Anything(), "model": None, "seed": 0, "commit": ""}
+    values["measured_by"] = _Anything()
     return BaselineEntry(**values, estimate=None, interval=(0.0, 1.0))
 
 

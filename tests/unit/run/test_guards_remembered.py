@@ -291,9 +291,16 @@ def test_a_baseline_is_compared_with_as_it_was_measured(baseline: Path) -> None:
     assert found.baseline.entry == entry()
     assert found.rule.before.tolist() == [True, True, True, False]
     assert found.settings.max_samples == 3
-    assert asked(baseline, by="").baseline.entry == entry(), "what has no words is not compared"
-    with pytest.raises(StoreError, match="measured as those of the baseline"):
-        asked(baseline, by="fgsm")
+    for other in ("fgsm", ""):
+        with pytest.raises(StoreError, match="measured as those of the baseline"):
+            asked(baseline, by=other)
+
+
+def test_a_baseline_without_a_note_of_its_measure_is_compared_with_none(tmp_path: Path) -> None:
+    write_baseline(tmp_path / "old.json", {"t.py::t: accuracy": entry(measured_by="")})
+    with pytest.raises(StoreError, match=r"with nothing known, but got .*pgd"):
+        asked(tmp_path / "old.json")
+    assert asked(tmp_path / "old.json", by="").baseline.entry == entry(measured_by="")
 
 
 @pytest.mark.parametrize(("tolerance", "refused"), [(0.0, False), (0.74, False), (0.75, True), (0.9, True)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from robustest import Linf, MultiLabel, Regression, Result, StoreError, Verdict, context
 from robustest.account import Row
 from robustest.attacks import PGD
+from robustest.identity.plain import Unhashable
 from robustest.measure import measure_robust_accuracy as accuracy
 from robustest.measure import measure_robust_score as score
 from robustest.measure import measure_shift_accuracy
@@ -64,16 +66,31 @@ def test_another_measure_is_an_error(measure: Callable[..., Result], was: float,
         measure(file, now)
 
 
-def test_what_has_no_words_is_not_compared() -> None:
-    assert measured_by(None, None) == measured_by((torch.sin,), None) == ""
-    assert measured_by((eval("lambda x: x"),), None) == ""  # noqa: S307 - without a source
+def test_what_cannot_be_read_is_no_measure_to_compare_with() -> None:
+    assert measured_by(None, None) == ""
+    assert measured_by((torch.sin,), None) != measured_by((torch.cos,), None)
+    for value in (eval("lambda x: x"), (one for one in "")):  # noqa: S307 - without a source
+        with pytest.raises(Unhashable):
+            measured_by((value,), None)
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    with pytest.raises(Unhashable, match="nested"):
+        measured_by(deep, None)
+
+
+def test_the_words_of_a_measure_are_the_same() -> None:
     assert measured_by(("a", PGD(steps=3), Linf(0.1)), MultiLabel()) == measured_by(
         ("a", PGD(steps=3), Linf(0.1)), MultiLabel()
     )
 
 
 SOURCE = """
+import dataclasses
+import enum
 import functools
+import random
+import threading
 import torch
 
 LEVEL, MASK = 0.5, torch.ones(2)
@@ -98,10 +115,90 @@ def by_list(x, severity=1):
     return EVERY[0] is by_list and x * LIST[-1]
 
 EVERY = (by_list, by_table)
+class Gain:
+    factor = 0.5
+
+    def __init__(self, by):
+        self.by, self.lock, self.random = by, threading.Lock(), random.Random()
+
+    @functools.cached_property
+    def whole(self):
+        return self.by + 0.25
+
+    @property
+    def part(self):
+        return self.by - 0.25
+
+    @staticmethod
+    def least():
+        return 0.125
+
+    def __call__(self, x, severity=1):
+        return x * self.factor * self.by + self.whole - self.part
+
+class Steeper(Gain):
+    pass
+
+class Net(torch.nn.Module):
+    def __init__(self, by):
+        super().__init__()
+        self.weight, self.mode = torch.nn.Parameter(torch.tensor(by)), "plain"
+        self.register_buffer("bias", torch.tensor(0.0625))
+
+    def forward(self, x, severity=1):
+        return x * self.weight
+
+class Slotted:
+    __slots__ = ("by",)
+
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x, severity=1):
+        return x * self.by
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    by: float = 0.5
+
+    def __call__(self, x, severity=1):
+        return x * self.by
+
+class Kind(enum.Enum):
+    LIGHT = 0.5
+
+@torch.no_grad()
+def quiet(x, severity=1):
+    return x * 0.75
+
+@functools.lru_cache
+def level():
+    return 0.375
+
+def by_level(x, severity=1):
+    return level() * x + Kind.LIGHT.value
+
+def by_attribute(x, severity=1):
+    return x * by_attribute.level
+
+by_attribute.level = 0.5
+gain, steeper, net, slotted, frozen = Gain(0.5), Steeper(0.5), Net(0.5), Slotted(0.5), Frozen()
+bound, hooked, held = gain.__call__, torch.nn.Sequential(torch.nn.ReLU(), Net(0.5)), {"of": [Gain(0.5)]}
+hooked[0].register_forward_hook(lambda *_: _[2] * 0.875)
+
+def by_object(x, severity=1):
+    return held["of"][0](x)
+
 closed = inner(0.5)
 short = lambda x, severity=1: x * 0.5
 given = functools.partial(scaled, level=0.5)
 """
+
+
+@pytest.fixture(autouse=True)
+def no_module_is_left() -> Iterator[None]:
+    yield
+    sys.modules.pop("own_shifts", None)
 
 
 def function_of(folder: Path, name: str, old: str = "", new: str = "") -> Any:
@@ -110,9 +207,17 @@ def function_of(folder: Path, name: str, old: str = "", new: str = "") -> Any:
     file = folder / "own_shifts.py"
     text = SOURCE.replace(old, new) if old else SOURCE
     file.write_text(text, encoding="utf-8")
+    assert text != SOURCE or not old
     module = types.ModuleType("own_shifts")
+    module.__file__ = str(file)
+    sys.modules["own_shifts"] = module  # data classes look there
     exec(compile(text, str(file), "exec"), module.__dict__)  # noqa: S102
     return getattr(module, name)
+
+
+NAMES = ("darker", "by_table", "by_list", "closed", "short", "given", "gain", "steeper", "bound", "net", "hooked")
+NAMES += ("slotted", "frozen", "quiet", "by_level", "by_attribute", "by_object")
+FROZEN = "float = 0.5\n\n    def __call__(self, x, severity=1):\n        return x"
 
 
 @pytest.mark.parametrize(
@@ -126,6 +231,35 @@ def function_of(folder: Path, name: str, old: str = "", new: str = "") -> Any:
         ("by_list", 'LIST = {"level": 0.5}, [0.5]', 'LIST = {"level": 0.5}, [1.0]'),
         ("by_list", 'TABLE["level"]', 'TABLE["level"] * 2'),
         ("darker", 'severity=1):\n    "Darker', 'severity=2):\n    "Darker'),
+        ("gain", "factor = 0.5", "factor = 1.0"),
+        ("gain", "gain, steeper, net, slotted, frozen = Gain(0.5)", "gain, steeper, net, slotted, frozen = Gain(1.0)"),
+        ("gain", "self.factor * self.by", "self.factor"),
+        ("gain", "self.by + 0.25", "self.by + 0.5"),
+        ("gain", "self.by - 0.25", "self.by - 0.5"),
+        ("gain", "return 0.125", "return 0.25"),
+        ("steeper", "self.factor * self.by", "self.factor"),
+        ("steeper", "Steeper(0.5)", "Steeper(1.0)"),
+        ("bound", "self.factor * self.by", "self.factor"),
+        ("bound", "gain, steeper, net, slotted, frozen = Gain(0.5)", "gain, steeper, net, slotted, frozen = Gain(1.0)"),
+        ("net", "Steeper(0.5), Net(0.5)", "Steeper(0.5), Net(1.0)"),
+        ("net", "x * self.weight", "x + self.weight"),
+        ("net", '"plain"', '"other"'),
+        ("net", "0.0625", "0.5"),
+        ("net", "Frozen()\n", "Frozen()\nnet.eval()\n"),
+        ("hooked", "ReLU(), Net(0.5)", "ReLU(), Net(1.0)"),
+        ("hooked", "nn.ReLU", "nn.Tanh"),
+        ("hooked", "0.875", "0.75"),
+        ("slotted", "Slotted(0.5)", "Slotted(1.0)"),
+        ("slotted", "self.by = by", "self.by = by * 2"),
+        ("frozen", "by: float = 0.5", "by: float = 1.0"),
+        ("frozen", "Frozen()", "Frozen(1.0)"),
+        ("frozen", "float = 0.5\n\n    def __call__(self, x, severity=1):\n        return x * self.by", FROZEN),
+        ("quiet", "0.75", "1.0"),
+        ("by_level", "0.375", "1.0"),
+        ("by_level", "LIGHT = 0.5", "LIGHT = 1.0"),
+        ("by_attribute", "level = 0.5", "level = 1.0"),
+        ("by_object", "[Gain(0.5)]", "[Gain(1.0)]"),
+        ("by_object", "factor = 0.5", "factor = 1.0"),
         ("closed", "x * by", "x + by"),
         ("closed", "inner(0.5)", "inner(1.0)"),
         ("short", "x * 0.5", "x * 1.0"),
@@ -140,7 +274,7 @@ def test_an_edited_function_is_another_measure(tmp_path: Path, name: str, old: s
 
 
 @pytest.mark.parametrize("new", ["\n\nLEVEL", "OTHER = 3\nLEVEL", "# Half of the light.\nLEVEL"])
-@pytest.mark.parametrize("name", ["darker", "by_table", "by_list", "closed", "short", "given"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_function_that_was_moved_is_the_same_measure(tmp_path: Path, name: str, new: str) -> None:
     before = measured_by(("shift", function_of(tmp_path, name)), None)
     assert measured_by(("shift", function_of(tmp_path, name, "\nLEVEL", f"\n{new}")), None) == before
@@ -171,3 +305,42 @@ def test_a_weaker_shift_of_the_users_hides_no_loss(tmp_path: Path) -> None:
     weak = function_of(tmp_path, "short", "x * 0.5", "x * 1.0")
     with pytest.raises(StoreError, match="measured as those of the baseline"):
         measure(weak)
+
+
+@pytest.mark.parametrize("name", ["net", "gain"])
+def test_another_state_of_a_users_object_hides_no_loss(tmp_path: Path, name: str) -> None:
+    def measure(shift: Any) -> Result:
+        return measure_shift_accuracy(model, (X, Y[:, 0]), shift, no_worse_than=tmp_path / "was.json", tolerance=0.01)
+
+    strong = function_of(tmp_path, name)
+    made(tmp_path / "was.json", lambda: measure(strong))
+    assert measure(strong).verdict is Verdict.PASSED
+    for old, new in (
+        ("x * self.", "x * 1.0 + 0 * self."),
+        ("= Gain(0.5), Steeper(0.5), Net(0.5)", "= Gain(1.0), 0, Net(1.0)"),
+    ):
+        weak = function_of(tmp_path, name, old, new)
+        with pytest.raises(StoreError, match="measured as those of the baseline"):
+            measure(weak)
+
+
+@pytest.mark.parametrize("update", [True, False])
+def test_a_shift_that_cannot_be_read_is_compared_with_no_baseline(tmp_path: Path, update: bool) -> None:
+    weak = eval("lambda x: x * 0.9")  # noqa: S307 - without a source
+    with (
+        context.running(context.Context(settings=Settings(update_baseline=update))),
+        pytest.raises(StoreError, match=r"<lambda>, a function without a source.*robustest_fingerprint"),
+    ):
+        measure_shift_accuracy(model, (X, Y[:, 0]), weak, no_worse_than=tmp_path / "was.json", tolerance=0.01)
+
+
+def test_a_declared_version_stands_for_what_cannot_be_read(tmp_path: Path) -> None:
+    class Remote:
+        def __init__(self, version: str) -> None:
+            self.version, self.open = version, (one for one in "")
+
+        def robustest_fingerprint(self) -> str:
+            return self.version
+
+    words = [measured_by((Remote(version),), None) for version in ("one", "two", "one")]
+    assert words[0] == words[2] != words[1]

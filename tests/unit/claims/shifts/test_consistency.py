@@ -13,6 +13,7 @@ from torch import Tensor
 
 from robustest import ClaimFailed, ConfigError, Verdict, assert_consistency
 from robustest.claims.shifts.shift_accuracy import measure_consistency
+from robustest.shifts import as_shift
 
 N = 100
 X = ((torch.arange(N) + 0.5) / N).view(N, 1, 1, 1).expand(N, 1, 4, 4).clone()
@@ -103,7 +104,8 @@ def test_no_more_may_flip_than_did(baseline_of: Callable[..., Path]) -> None:
     now = measure_consistency(model, (X, Y), brighter, severity=5, exact=True)
     for lost, verdict in ((7, Verdict.FAILED), (6, Verdict.PASSED)):
         fell = [i for i, held in enumerate(now.outcomes) if not held][:lost]
-        was = baseline_of(now, (bool(held) or i in fell for i, held in enumerate(now.outcomes)))
+        before = (bool(held) or i in fell for i, held in enumerate(now.outcomes))
+        was = baseline_of(now, before, ("consistency", as_shift(brighter, 5)))
         result = measure_consistency(model, (X, Y), brighter, severity=5, no_worse_than=was)
         assert result.verdict is verdict
         assert (result.details["baseline"]["lost"], result.details["baseline"]["gained"]) == (lost, 0)
