@@ -14,13 +14,17 @@ import math
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _GOLDEN64 = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX64 = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 _GOLDEN32 = 0x9E3779B9 - (1 << 32)
 _MIX32 = (0x85EBCA6B - (1 << 32), 0xC2B2AE35 - (1 << 32))
+Words32 = NDArray[np.uint32]
+Words64 = NDArray[np.uint64]
 
 
 def keys(seed: int, ids: Tensor) -> Tensor:
@@ -53,6 +57,8 @@ def fold(key: Tensor, use: int | str | Tensor) -> Tensor:
 def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Return (N, *shape) int32, 32 random bits an element."""
     n = math.prod(shape)
+    if _few_on_host(key, len(key) * n):
+        return torch.from_numpy(_mixed32(key.numpy().view(np.uint64), n).view(np.int32)).view(len(key), *shape)
     low = key.to(torch.int32).view(-1, 1)
     high = torch.bitwise_right_shift(key, 32).to(torch.int32).view(-1, 1)
     counter = torch.arange(n, dtype=torch.int32, device=key.device).mul_(_GOLDEN32)
@@ -100,6 +106,8 @@ def permutation(seed: int, n: int) -> Tensor:
 
 
 def _splitmix(z: Tensor) -> Tensor:
+    if _few_on_host(z, z.numel() if z.ndim else 0):
+        return torch.from_numpy(_mixed64(z.numpy().view(np.uint64)).view(np.int64))
     z = z + _GOLDEN64
     z = (z ^ _shifted(z, 30)) * _MIX64[0]
     z = (z ^ _shifted(z, 27)) * _MIX64[1]
@@ -121,3 +129,47 @@ def _shifted(z: Tensor, by: int) -> Tensor:
     # zero. It also widens the shifted numbers to int64.
     mask = (1 << (8 * z.element_size() - by)) - 1
     return torch.bitwise_right_shift(z, by).to(z.dtype).bitwise_and_(mask)
+
+
+# Few numbers of the host are mixed by NumPy, in unsigned arithmetic: a call of torch takes longer than its work, and
+# torch, whose threads share the work on many, has no logical shift.
+
+_UNSIGNED64 = [np.uint64(one % (1 << 64)) for one in (_GOLDEN64, *_MIX64)]
+_UNSIGNED32 = [np.uint32(one % (1 << 32)) for one in (_GOLDEN32, *_MIX32)]
+_BY64 = [np.uint64(by) for by in (30, 27, 31, 32)]  # NumPy before 2 makes floats of a plain number and unsigned ones
+_BY32 = [np.uint32(by) for by in (16, 13)]
+
+# Numbers up to which torch works in one thread anyway.
+_FEW = 1 << 15
+
+
+def _few_on_host(z: Tensor, count: int) -> bool:
+    return 0 < count <= _FEW and z.device.type == "cpu" and type(z) is Tensor
+
+
+def _mixed64(z: Words64) -> Words64:
+    """Return what `_splitmix` does."""
+    z = z + _UNSIGNED64[0]
+    z ^= z >> _BY64[0]
+    z *= _UNSIGNED64[1]
+    z ^= z >> _BY64[1]
+    z *= _UNSIGNED64[2]
+    z ^= z >> _BY64[2]
+    return z
+
+
+def _mixed32(key: Words64, n: int) -> Words32:
+    """Return what `bits` does, (N, n)."""
+    counter = np.arange(n, dtype=np.uint32)
+    counter *= _UNSIGNED32[0]
+    h: Words32 = counter + key.astype(np.uint32)[:, None]
+    high = (key >> _BY64[3]).astype(np.uint32)[:, None]
+    for last in (False, True):
+        h ^= h >> _BY32[0]
+        h *= _UNSIGNED32[1]
+        h ^= h >> _BY32[1]
+        h *= _UNSIGNED32[2]
+        h ^= h >> _BY32[0]
+        if not last:
+            h ^= high
+    return h

@@ -7,6 +7,7 @@ generator would break once in more than a million choices of its seed (five stan
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -28,6 +29,14 @@ DRAWS = {
 }
 
 
+@pytest.fixture(params=[0, rng._FEW], ids=["torch", "numpy"], scope="module")
+def mixed_by(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Few numbers are mixed by NumPy on the host, all others by torch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rng, "_FEW", request.param)
+        yield
+
+
 def many(n: int = 1000, *, seed: int = 0, use: str = "test") -> Tensor:
     return rng.fold(rng.keys(seed, torch.arange(n)), use)
 
@@ -46,6 +55,7 @@ def murmur3_finaliser(h: int) -> int:
     return h ^ (h >> 16)
 
 
+@pytest.mark.usefixtures("mixed_by")
 @given(st.integers(0, MASK), st.integers(0, MASK))
 def test_folding_is_splitmix64_in_whole_numbers(key: int, use: int) -> None:
     def signed(value: int) -> int:
@@ -59,6 +69,7 @@ def test_splitmix64_is_the_published_one() -> None:
     assert splitmix64(0) == 0xE220A8397B1DCDAF  # the first output of the reference code from state 0
 
 
+@pytest.mark.usefixtures("mixed_by")
 @given(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(1, 9))
 def test_bits_are_two_rounds_of_the_finaliser_over_a_weyl_sequence(key: int, n: int) -> None:
     low, high = key & 0xFFFFFFFF, (key >> 32) & 0xFFFFFFFF
@@ -74,6 +85,16 @@ def test_a_sample_draws_the_same_in_any_batch_and_order(draw: object) -> None:
     whole = draw(rng.keys(3, ids))
     assert torch.equal(draw(rng.keys(3, ids[order])), whole[order])
     assert torch.equal(torch.cat([draw(rng.keys(3, i.view(1))) for i in ids]), whole)
+
+
+def test_few_and_many_are_the_same() -> None:
+    key = many(3, use="few")
+    n = rng._FEW // 3
+    for width in (n, n + 1):
+        assert torch.equal(rng.bits(key, (width,))[:, :5], rng.bits(key, (5,)))
+    ids = torch.arange(rng._FEW + 1)
+    assert torch.equal(rng.fold(rng.keys(-7, ids), ids)[:-1], rng.fold(rng.keys(-7, ids[:-1]), ids[:-1]))
+    assert torch.equal(rng.fold(key[::2], "part"), rng.fold(key, "part")[::2])
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
