@@ -68,6 +68,9 @@ def pytest_report_header() -> str:
     return f"tested: {_TESTED}"
 
 
+# No power fails during a test, and a disk takes milliseconds to have written; processes that tests start wait for it.
+os.fsync = os.fstat
+
 # The same code must give the same answer, on a loaded machine too.
 hypothesis.settings.register_profile("robustest", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("robustest")
