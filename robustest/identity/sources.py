@@ -197,7 +197,7 @@ def _of_object(value: Any) -> Iterator[Any]:
     yield cls
     if isinstance(value, (types.GeneratorType, types.FrameType, torch.ScriptObject, torch.jit.ScriptModule)):
         raise Unhashable(f"a {cls.__name__}, whose state cannot be read")
-    if is_dataclass(value):  # fields that are not compared (a cache, a counter) do not change outcomes
+    if is_dataclass(value) and _installed(home_of_class, cls):  # fields that are not compared change no outcomes
         yield {field.name: getattr(value, field.name, None) for field in fields(value) if field.compare}
         return
     reduce = copyreg.dispatch_table.get(cls)

@@ -182,15 +182,14 @@ def _in_words(value: object) -> str:
         return f"({', '.join(map(_in_words, value))})"
     if isinstance(value, partial):
         return f"partial{_in_words((value.func, value.args, tuple(value.keywords.items())))}"
-    if isinstance(value, type) or not is_dataclass(value):
+    if isinstance(value, type) or not is_dataclass(value) or home_of_class(type(value)) is None:
         # By source and bytes, not by byte code: a baseline is kept for years, and read with other releases of Python.
         name = getattr(value, "__qualname__", type(value).__qualname__)
         return f"{name} with digest {lasting_digest(value)[:16]}"
     # Fields that are not compared (a cache, a counter) do not change outcomes.
     given = ((field, getattr(value, field.name, None)) for field in fields(value) if field.compare)
     changed = ", ".join(f"{field.name}={_in_words(one)}" for field, one in given if not _is_default(field, one))
-    words = f"{type(value).__name__}({changed})"
-    return f"{words} of {_in_words(type(value))}" if home_of_class(type(value)) is None else words
+    return f"{type(value).__name__}({changed})"
 
 
 def _is_default(field: Field[Any], value: object) -> bool:

@@ -40,7 +40,7 @@ from robustest.run.evidence import REPLAYED, Columns, Evidence, Observation, Oth
 from robustest.run.memory import Memory
 from robustest.run.plan import Plan
 from robustest.run.reading import Reader
-from robustest.run.units import Units
+from robustest.run.units import WHOLE, Units
 from robustest.run.workers import ChunkResult, Engine, InProcess, Mapper, Work, engine_for
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
@@ -321,7 +321,8 @@ class _Run:
 
     def _copies(self) -> NDArray[np.bool_] | None:
         """Return (n,) bool in the order of evaluation, True for copies of earlier samples; None if there are none."""
-        marks = self.stream.marks
+        # By the input alone, where it is known: the same image with another target is no other draw.
+        marks = [mark[WHOLE:] or mark for mark in self.stream.marks]
         if self.plan.units.may_repeat or len(marks) < self.stream.n or len(set(marks)) == len(marks):
             return None
         copies = np.ones(len(marks), dtype=bool)
@@ -369,7 +370,7 @@ class _Run:
             sample_rate=units.sample_rate,
             findings=stream.tally.health.findings(self.plan.settings.suppress),
             cached=memory.when,
-            data=sha256(b"".join(marks)).hexdigest() if whole else "",
+            data=sha256(b"".join(mark[:WHOLE] for mark in marks)).hexdigest() if whole else "",
             model=memory.model,
             copies=None if copies is None else copies[np.argsort(stream.columns["id"])],
         )

@@ -44,6 +44,8 @@ from robustest.tasks import CLASSIFICATION, Stratified, Task
 # look puts to a classifier (`ModelUnits`), and units of plugins (`robustest.run.units.OwnUnits`).
 
 
+# Bytes of a unit's digest.
+WHOLE = 32
 # Samples of the first chunk, and of later ones, with gradients compared with the model's change.
 _ROWS, _ROWS_LATER = 8, 4
 
@@ -108,6 +110,7 @@ class Units:
         return Reader(lambda ids, _: self.load(ids), chunks, ahead=False)
 
     def digests(self, chunk: Any) -> list[bytes]:
+        """Return a digest of each unit, of `WHOLE` bytes; one of its input alone may follow."""
         raise NotImplementedError
 
     def measure(self, chunk: Any, *, first: bool) -> tuple[Observation, Tally]:
@@ -233,7 +236,7 @@ class ModelUnits(Units):
         before = decoded.states() if self.samples.slow else None
         self._first = check_data(self.samples, ids)
         x = self._first[0]
-        self.may_repeat = not x.is_floating_point() or (x.ndim <= 2 and self.sample_rate is None)
+        self.may_repeat = x.ndim <= 2 and self.sample_rate is None
         # Draws of the data set from another thread would come between those of the model, or of the user's shifts.
         self._draws = before is not None and before != decoded.states()
 
@@ -313,7 +316,13 @@ class ModelUnits(Units):
         shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
         rate = "" if chunk.sample_rate is None else f"{chunk.sample_rate} Hz "
         about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}{rate}".encode()
-        return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
+        marks = []
+        for a, b in zip(x, y, strict=True):
+            whole = sha256(about + a.tobytes())
+            own = whole.digest()[:16]
+            whole.update(b.tobytes())
+            marks.append(whole.digest() + own)
+        return marks
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
         evaluator, settings = self.evaluator, self._settings

@@ -160,6 +160,8 @@ class Slotted:
 @dataclasses.dataclass(frozen=True)
 class Frozen:
     by: float = 0.5
+    at: float = dataclasses.field(default=0.0625, compare=False)
+    levels: list = dataclasses.field(default_factory=lambda: [0.5])
 
     def __call__(self, x, severity=1):
         return x * self.by
@@ -217,7 +219,7 @@ def function_of(folder: Path, name: str, old: str = "", new: str = "") -> Any:
 
 NAMES = ("darker", "by_table", "by_list", "closed", "short", "given", "gain", "steeper", "bound", "net", "hooked")
 NAMES += ("slotted", "frozen", "quiet", "by_level", "by_attribute", "by_object")
-FROZEN = "float = 0.5\n\n    def __call__(self, x, severity=1):\n        return x"
+FROZEN = "[0.5])\n\n    def __call__(self, x, severity=1):\n        return x"
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,10 @@ FROZEN = "float = 0.5\n\n    def __call__(self, x, severity=1):\n        return 
         ("slotted", "self.by = by", "self.by = by * 2"),
         ("frozen", "by: float = 0.5", "by: float = 1.0"),
         ("frozen", "Frozen()", "Frozen(1.0)"),
-        ("frozen", "float = 0.5\n\n    def __call__(self, x, severity=1):\n        return x * self.by", FROZEN),
+        ("frozen", "lambda: [0.5]", "lambda: [1.0]"),
+        ("frozen", "bound, hooked", "object.__setattr__(frozen, 'kept', 1.0)\nbound, hooked"),
+        ("frozen", "at: float = dataclasses.field(default=0.0625", "at: float = dataclasses.field(default=0.125"),
+        ("frozen", "[0.5])\n\n    def __call__(self, x, severity=1):\n        return x * self.by", FROZEN),
         ("quiet", "0.75", "1.0"),
         ("by_level", "0.375", "1.0"),
         ("by_level", "LIGHT = 0.5", "LIGHT = 1.0"),

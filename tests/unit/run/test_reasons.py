@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, Result
+from robustest import Linf, Regression, Result
 from robustest.measure import (
     measure_accuracy,
     measure_calibrated,
@@ -135,6 +135,39 @@ CASES: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "copies beside another model, but enough images": (lambda: beside(0.06), ("baseline",), "passed"),
     "copies beside another model by group": (lambda: beside(0.02, groups=True), ("copies",), "inconclusive"),
     "copies by group, but enough images": (lambda: beside(0.12, groups=True), ("baseline",), "passed"),
+    "copies with other targets": (
+        lambda: measure_accuracy(
+            lambda x: x.flatten(1)[:, :1],
+            (X[:30].repeat(50, 1, 1, 1), X[:30, 0, 0, 0].repeat(50) + torch.linspace(0, 1e-3, 1500)),
+            at_least=0.9,
+            task=Regression(0.1),
+            scope="population",
+        ),
+        ("copies",),
+        "inconclusive",
+    ),
+    "copies of images of whole numbers": (
+        lambda: measure_accuracy(
+            lambda x: torch.stack([128.0 - x[:, 0, 0, 0], x[:, 0, 0, 0] - 128.0], 1),
+            times((255 * X[:30]).long(), (255 * X[:30, 0, 0, 0]).long() // 128, 50),
+            at_least=0.9,
+            bounds=(0, 255),
+            scope="population",
+        ),
+        ("copies",),
+        "inconclusive",
+    ),
+    "equal rows of tokens": (
+        lambda: measure_accuracy(
+            lambda x: torch.stack([0.5 - x[:, 0], x[:, 0] - 0.5], 1),
+            (torch.arange(1500).view(-1, 1) % 2, torch.arange(1500) % 2),
+            at_least=0.9,
+            bounds=(0, 1),
+            scope="population",
+        ),
+        (),
+        "passed",
+    ),
     "copies in a claim about them": (
         lambda: measure_accuracy(Reads(), (X.repeat(9, 1, 1, 1), Y.repeat(9)), at_least=0.98, exact=True),
         (),

@@ -23,7 +23,7 @@ from robustest.models.classifier import Classifier
 from robustest.run import units as module
 from robustest.run.evidence import CLASS, TARGET, Observation
 from robustest.run.plan import Setup
-from robustest.run.units import ModelJob, ModelUnits, with_labels
+from robustest.run.units import WHOLE, ModelJob, ModelUnits, with_labels
 from robustest.run.workers import versions
 from robustest.tasks import CLASSIFICATION
 from robustest.threats import Linf
@@ -119,13 +119,13 @@ def test_digests_are_those_of_earlier_versions() -> None:
         found = digests(X, Y, sample_rate=rate)
         about = f"<f4 (1, 2, 2) <i8 {words}".encode()
         parts = zip(X.numpy(), Y.numpy(), strict=True)
-        assert found == [sha256(about + x.tobytes() + y.tobytes()).digest() for x, y in parts]
+        assert [one[:WHOLE] for one in found] == [sha256(about + x.tobytes() + y.tobytes()).digest() for x, y in parts]
     maps = torch.zeros(6, 2, 2, dtype=torch.int64)
     one = ModelUnits(model=as_classifier(net()), samples=as_samples((X, Y)), look=Predicting())
     with one.open(Settings(device="cpu")):
         chunk = replace(one.load(torch.arange(6)), y=maps)
         about = b"<f4 (1, 2, 2) <i8 (2, 2) "
-        assert one.digests(chunk)[0] == sha256(about + X[0].numpy().tobytes() + bytes(32)).digest()
+        assert one.digests(chunk)[0][:WHOLE] == sha256(about + X[0].numpy().tobytes() + bytes(32)).digest()
     texts = ModelUnits(model=as_classifier(net()), samples=as_samples((["ab", "c", "ab"], Y[:3])), look=Predicting())
     with texts.open(Settings(device="cpu")):
         chunk = texts.load(torch.arange(3))
@@ -135,6 +135,13 @@ def test_digests_are_those_of_earlier_versions() -> None:
             sha256(b"<i8 () " + len(row).to_bytes(8, "big") + row + y.tobytes()).digest()
             for row, y in zip(rows, chunk.y.numpy(), strict=True)
         ]
+
+
+def test_behind_the_digest_is_that_of_the_input_alone() -> None:
+    own, wrong = ([one[WHOLE:] for one in digests(X, y)] for y in (Y, Y.flip(0) + 1))
+    assert own == wrong
+    assert len(set(own)) == 6
+    assert {len(one) for one in own} == {16}
 
 
 def test_a_digest_is_also_of_shape_type_and_rate() -> None:
