@@ -18,6 +18,7 @@ import copyreg
 import dis
 import enum
 import functools
+import importlib.util
 import inspect
 import logging
 import random
@@ -28,6 +29,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from hashlib import sha256
+from importlib.machinery import PathFinder
+from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -51,6 +54,8 @@ _BUILT_IN = (
     *(types.MethodWrapperType, types.ClassMethodDescriptorType, np.ufunc),
 )
 _CACHED = functools.cached_property
+# Builtin functions by which code reads names that it computes.
+_SEEKING = ("globals", "eval", "exec", "__import__")
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
@@ -82,22 +87,22 @@ def lasting_digest(value: object) -> str:
 
 def _parts(value: Any) -> Iterator[Any]:
     """Yield the parts of a value, in an order that lasts."""
-    declared = getattr(type(value), DECLARES, None)
-    if declared is not None and not isinstance(value, type):
-        yield str(declared(value))
+    if not isinstance(value, (type, ModuleType)) and (
+        hasattr(type(value), DECLARES) or DECLARES in getattr(value, "__dict__", {})
+    ):
+        yield str(getattr(value, DECLARES)())
     elif isinstance(value, FunctionType):
         yield from _of_function(value)
     elif isinstance(value, ModuleType):
         yield value.__name__
         if not _installed(home_of, value):
             yield _source_of_module(value)
-    elif isinstance(value, (tuple, list)):
+    elif type(value) in (tuple, list):
         yield from value
-    elif isinstance(value, dict):
-        yield getattr(value, "default_factory", None)
+    elif type(value) in (dict, types.MappingProxyType):
         yield from value.items()
-    elif isinstance(value, (set, frozenset, types.MappingProxyType)):
-        yield from sorted(map(lasting_digest, value.items() if isinstance(value, types.MappingProxyType) else value))
+    elif type(value) in (set, frozenset):
+        yield from sorted(map(lasting_digest, value))
     elif isinstance(value, functools.partial):
         yield from (value.func, value.args, value.keywords)
     elif isinstance(value, MethodType):
@@ -138,6 +143,10 @@ def _parts(value: Any) -> Iterator[Any]:
 
 def _of_function(function: FunctionType) -> Iterator[Any]:
     code, known = function.__code__, function.__globals__
+    compiled = vars(function).get("_torchdynamo_orig_callable")
+    if compiled is not None:
+        yield compiled
+        return
     yield function.__qualname__
     if _installed(home, known.get("__name__"), known.get("__file__", code.co_filename)):
         # A package's function counts by its name where the package has it under that name; one that the package made of
@@ -157,11 +166,9 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
                 yield name
                 yield known[name]
                 yield from _read_of(known[name], attributes)
-        for name in sorted(_of_code(code, frozenset({"IMPORT_NAME"}))):
-            module = sys.modules.get(name) or sys.modules.get(f"{known.get('__package__')}.{name}")
-            yield name
-            yield module
-            yield from _read_of(module, attributes)
+            elif name in _SEEKING:
+                raise Unhashable(f"{function.__qualname__}, which computes by {name}() what it reads")
+        yield from _imported(_source(code), known.get("__name__", ""), known.get("__file__", ""))
     for name, cell in sorted(zip(code.co_freevars, function.__closure__ or (), strict=True), key=lambda pair: pair[0]):
         with suppress(ValueError):  # not assigned yet
             yield name
@@ -178,8 +185,58 @@ def _read_of(module: object, names: set[str]) -> Iterator[Any]:
             yield vars(module)[name]
 
 
+def _imported(text: str, name: str, file: str) -> Iterator[str]:
+    """Yield names and texts of the user's modules that a text imports, and that these import."""
+    # By their files alone, which are the same before and after the module was imported.
+    found, waiting = set[str](), _imports(text, name, file)
+    while waiting:
+        name = waiting.pop()
+        file = _file_of(name) or ""
+        if name in found or not file or _installed(home, name, file):
+            continue
+        found.add(name)
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+            yield from (name, ast.unparse(_parsed(text)))
+        except (OSError, SyntaxError, ValueError):
+            raise Unhashable(f"{name}, a module without a source") from None
+        waiting += _imports(text, name, file)
+
+
+def _imports(text: str, name: str, file: str) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(_parsed(text)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".") if file.endswith("__init__.py") else name.split(".")[:-1]
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            # "from a import b" may import the module a.b
+            found += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+    above = {name.rpartition(".")[0] for name in found} - {""}
+    return sorted({*found, *above}, reverse=True)
+
+
+def _file_of(name: str) -> str | None:
+    if name in sys.modules:
+        return getattr(sys.modules[name], "__file__", None)
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+        for place in range(len(rest)):  # step by step, as finding a module would import those above it
+            if spec is None:
+                return None
+            dotted = ".".join([top, *rest[: place + 1]])
+            spec = PathFinder.find_spec(dotted, spec.submodule_search_locations)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return None if spec is None or not spec.has_location else spec.origin
+
+
 def _of_class(cls: type) -> Iterator[Any]:
     yield cls.__qualname__
+    yield None if type(cls) is type else type(cls)
     for base in cls.__mro__:
         if _installed(home_of_class, base):
             yield base.__qualname__

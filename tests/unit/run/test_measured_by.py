@@ -169,6 +169,22 @@ class Frozen:
 class Kind(enum.Enum):
     LIGHT = 0.5
 
+class Meta(type):
+    share = 0.5
+
+class Typed(metaclass=Meta):
+    def __call__(self, x, severity=1):
+        return x * type(self).share
+
+class Table(dict):
+    def level(self):
+        return 0.375 + 1
+
+table, typed = Table(level=0.5), Typed()
+
+def by_own_table(x, severity=1):
+    return table.level() + table["level"] * x
+
 @torch.no_grad()
 def quiet(x, severity=1):
     return x * 0.75
@@ -218,7 +234,7 @@ def function_of(folder: Path, name: str, old: str = "", new: str = "") -> Any:
 
 
 NAMES = ("darker", "by_table", "by_list", "closed", "short", "given", "gain", "steeper", "bound", "net", "hooked")
-NAMES += ("slotted", "frozen", "quiet", "by_level", "by_attribute", "by_object")
+NAMES += ("typed", "by_own_table", "slotted", "frozen", "quiet", "by_level", "by_attribute", "by_object")
 FROZEN = "[0.5])\n\n    def __call__(self, x, severity=1):\n        return x"
 
 
@@ -259,6 +275,9 @@ FROZEN = "[0.5])\n\n    def __call__(self, x, severity=1):\n        return x"
         ("frozen", "bound, hooked", "object.__setattr__(frozen, 'kept', 1.0)\nbound, hooked"),
         ("frozen", "at: float = dataclasses.field(default=0.0625", "at: float = dataclasses.field(default=0.125"),
         ("frozen", "[0.5])\n\n    def __call__(self, x, severity=1):\n        return x * self.by", FROZEN),
+        ("typed", "share = 0.5", "share = 1.0"),
+        ("by_own_table", "0.375 + 1", "0.375 + 2"),
+        ("by_own_table", "Table(level=0.5)", "Table(level=1.0)"),
         ("quiet", "0.75", "1.0"),
         ("by_level", "0.375", "1.0"),
         ("by_level", "LIGHT = 0.5", "LIGHT = 1.0"),
@@ -298,6 +317,67 @@ def test_a_constant_in_another_module_of_the_users_counts(tmp_path: Path, monkey
         texts.append(measured_by((darker,), None))
     assert "" not in texts
     assert texts[0] != texts[1]
+
+
+IMPORTS = """
+def shift(x, severity=1):
+    from own_package.own_inner import scaled
+    return scaled(x)
+"""
+
+
+@pytest.mark.parametrize("edited", ["own_package/own_inner.py", "own_package/own_deep.py", "own_package/__init__.py"])
+def test_a_module_that_a_function_imports_counts_before_and_after_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_package").mkdir()
+    for name, text in (
+        ("__init__.py", "NOTHING = 0.5\n"),
+        ("own_inner.py", "from . import own_deep\nfrom torch import nn\nscaled = lambda x: 0.5 * x * own_deep.LEVEL\n"),
+        ("own_deep.py", "LEVEL = 0.5\n"),
+    ):
+        (tmp_path / "own_package" / name).write_text(text, encoding="utf-8")
+    (tmp_path / "own_shifts.py").write_text(IMPORTS, encoding="utf-8")
+    module = types.ModuleType("own_shifts")
+    exec(compile(IMPORTS, str(tmp_path / "own_shifts.py"), "exec"), module.__dict__)  # noqa: S102
+    before = measured_by((module.shift,), None)
+    module.shift(torch.ones(1))
+    assert measured_by((module.shift,), None) == before
+    for name in [name for name in sys.modules if name.startswith("own_package")]:
+        monkeypatch.delitem(sys.modules, name)
+    file = tmp_path / edited
+    file.write_text(file.read_text(encoding="utf-8").replace("0.5", "1.0"), encoding="utf-8")
+    assert measured_by((module.shift,), None) != before
+
+
+def test_what_is_read_by_a_computed_name_is_not_known() -> None:
+    def shift(x: Tensor) -> Tensor:
+        return x * globals()["LEV" + "EL"]
+
+    with pytest.raises(Unhashable, match=r"computes by globals\(\) what it reads"):
+        measured_by((shift,), None)
+    shift.robustest_fingerprint = lambda: "1"  # type: ignore[attr-defined]
+    assert measured_by((shift,), None) == measured_by((shift,), None) != ""
+
+
+def test_a_compiled_function_is_that_which_was_compiled(tmp_path: Path) -> None:
+    """As torch.compile wraps it, in a function whose own state changes when it is called."""
+
+    def compiled(of: Any) -> Any:
+        calls: list[int] = []
+
+        def wrapper(x: Tensor) -> Tensor:
+            calls.append(1)
+            return of(x)
+
+        wrapper._torchdynamo_orig_callable = of  # type: ignore[attr-defined]
+        return wrapper
+
+    one, other = compiled(function_of(tmp_path, "short")), compiled(function_of(tmp_path, "darker"))
+    before = measured_by((one,), None)
+    one(torch.ones(1))
+    assert measured_by((one,), None) == before != measured_by((other,), None)
 
 
 def test_a_weaker_shift_of_the_users_hides_no_loss(tmp_path: Path) -> None:
