@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import fields, replace
@@ -32,7 +33,11 @@ from robustest.results import REASONS, Captions, Counts, Fact, Limit, Pairing, V
 from robustest.run import measurement
 from robustest.threats.threat import _Ball
 from robustest.words import sentence
-from tests.contract.kinds import CLASSES, KINDS, Net, samples
+
+sys.path.insert(0, str(Path(__file__).parent))
+from kinds import CLASSES, KINDS, Net, samples
+
+sys.path.pop(0)
 
 SCHEMA = json.loads((files("robustest.reports") / "result.schema.json").read_text(encoding="utf-8"))
 RESULT = {"$ref": "#/$defs/result", "$defs": SCHEMA["$defs"]}
