@@ -126,7 +126,8 @@ def measure_rate(
     if live is None:
         found, replies, early = as_outcomes(outcomes), None, None
     else:
-        part = _Part(range(len(live.items)), at_least, terms, early=not settings.exact, passes=no_worse_than is None)
+        how: dict[str, Any] = {"early": not settings.exact, "passes": no_worse_than is None}
+        part = _Part(range(len(live.items)), at_least, terms, **how, inputs=live.inputs(terms))
         replies = live.ask(_Parts([part], _mean), settings, RATE)
         found, early = replies.outcomes, part.settled
     scored, dropped = _scored(found, missing, replies)
@@ -263,9 +264,8 @@ def measure_worst_group_rate(
         where = "the items" if found is None else found.source
         raise DataError(f"Expected a group for each item in {where} but got none. Name its column: group=.")
     shared = replace(terms, alpha=terms.alpha / len(groups), fail_alpha=terms.fail_alpha / len(groups))
-    parts = [
-        _Part(np.flatnonzero(of_items == name).tolist(), at_least, shared, early=not settings.exact) for name in groups
-    ]
+    how: dict[str, Any] = {"early": not settings.exact, "inputs": () if live is None else live.inputs(terms)}
+    parts = [_Part(np.flatnonzero(of_items == name).tolist(), at_least, shared, **how) for name in groups]
     replies = None
     if live is not None:
         replies = live.ask(_Parts(parts, _mean), settings, WORST_GROUP_RATE)
@@ -369,7 +369,7 @@ def measure_consistent_runs(
     if live is None:
         found = as_outcomes(outcomes)
     else:
-        whole = _Part(range(len(live.items)), held, terms, early=not settings.exact)
+        whole = _Part(range(len(live.items)), held, terms, early=not settings.exact, inputs=live.inputs(terms))
         replies = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
         found, early = replies.outcomes, whole.settled
     of_items = found.items
@@ -439,6 +439,7 @@ class _Part:
         places: of its items, among all sorted by name.
         early: False to read every item.
         passes: False if an early pass decides nothing, as every item is compared too.
+        inputs: digest of each item's input, by place, if those of one input count once; else empty.
     """
 
     places: Sequence[int]
@@ -446,14 +447,20 @@ class _Part:
     terms: Terms
     early: bool = True
     passes: bool = True
+    inputs: Sequence[str] = ()
     settled: EarlyVerdict | None = None
     single: bool = True
     _values: list[float] = field(default_factory=list)
+    _met: set[str] = field(default_factory=set)
 
-    def add(self, value: float, *, single: bool) -> None:
-        self._values.append(value)
+    def add(self, place: int, value: float, *, single: bool) -> None:
         self.single = self.single and single
-        n, of = len(self._values), len(self.places)
+        if self.inputs:
+            if self.inputs[place] in self._met:
+                return
+            self._met.add(self.inputs[place])
+        self._values.append(value)
+        n, of = len(self._values), len({self.inputs[one] for one in self.places} if self.inputs else self.places)
         # A rule finds the first item at which its claim was decided: for many items it need not be asked after each.
         if not self.early or self.threshold is None or (n > 200 and n % (n // 100) and n < of):
             return
@@ -478,7 +485,7 @@ class _Parts:
     def add(self, place: int, scores: Sequence[float | bool | None]) -> bool:
         part = self._part_of[place]
         single = len(scores) == 1 and (scores[0] is None or isinstance(scores[0], bool))
-        part.add(self._value(scores), single=single)
+        part.add(place, self._value(scores), single=single)
         settled = [one.settled for one in self._parts if one.settled is not None]
         return len(settled) == len(self._parts) or any(one.verdict is Verdict.FAILED for one in settled)
 
@@ -552,6 +559,11 @@ class _Live:
             raise ConfigError(expected("calls to be Calls", calls))
         require(missing == "fail", 'missing="fail" for a function that is asked', missing, "A failure counts as 0.")
         return cls(outcomes, questions(items), score, runs, calls or Calls())
+
+    def inputs(self, terms: Terms) -> list[str]:
+        """Return the digests of the items' inputs for a claim about the population in which some are equal."""
+        found = [str(one.row["digest"]) for one in self.items]
+        return [] if terms.scope == "set" or len(set(found)) == len(found) else found
 
     def ask(self, judge: _Parts, settings: Settings, kind: Kind) -> Replies:
         return ask(
@@ -635,6 +647,11 @@ class _Scored:
         )
 
     def columns(self, seed: int) -> dict[str, NDArray[Any]]:
+        order, places = self._order(seed)
+        return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
+
+    def _order(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the items in the order in which they count, and the position of each among all."""
         if self.replies is None:
             # Bets depend on the order of the values: a seeded one of the sorted names is the same for any order of
             # rows.
@@ -645,15 +662,25 @@ class _Scored:
             mine = np.searchsorted(np.array(self.replies.names), self.name)
             order = np.argsort(rank[mine])
             places = mine[order]
-        return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
+        return order, places
 
     def counted_once(self, decision: Decision, at_least: float | None, terms: Terms, seed: int) -> Decision:
-        """Return a decision that passes about the population only if recorded items of one known input are one draw."""
-        if decision.verdict is not Verdict.PASSED or terms.scope == "set" or self.replies is not None:
+        """Return a decision that passes about the population only if items of one known input are one draw."""
+        if decision.verdict is not Verdict.PASSED or terms.scope == "set":
             return decision
-        first, (mean,) = _by_input(self.source.digest[self.first], self.mean)
+        digests = self.source.digest[self.first]
+        first, (mean,) = _by_input(digests, self.mean)
         if len(first) == self.n:
             return decision
+        if self.replies is not None:  # a verdict before the last item needs their order: the first of each input counts
+            order, places = self._order(seed)
+            kept = np.sort(_by_input(digests[order])[0])
+            score, n = self.mean[order][kept], self.total - (self.n - len(kept))
+            columns = {"held": score >= 0.5, "score": score, "id": places[kept]}
+            rule = _number_rule(self, at_least, terms)
+            if rule.decide(columns, n, rule.settle(columns, n)).verdict is Verdict.PASSED:
+                return decision
+            return _of_one_input(decision, self.n, len(kept))
         single = self.single and bool(np.isin(mean, (0.0, 1.0)).all())
         once = replace(
             self, name=self.name[first], mean=mean, group=self.group[first], first=self.first[first], single=single
@@ -709,7 +736,7 @@ def _by_input(
 def _of_one_input(decision: Decision, n: int, once: int) -> Decision:
     why = (
         f"{n - once} of {n} items have the input of another, and are no draws of their own: not shown by the other "
-        f'{once}. Name the column of the whole input (digest=), or claim it of these items (scope="set")'
+        f'{once}. Give the digest of the whole input (digest), or claim it of these items (scope="set")'
     )
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))
 

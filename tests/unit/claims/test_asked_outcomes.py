@@ -573,3 +573,21 @@ def test_nothing_is_lost_in_a_killed_run(tmp_path: Path) -> None:
     counts = Counter(sent.read_text().splitlines())
     assert len(counts) == 200
     assert sum(counts.values()) <= 200 + 4, "only the calls under way are made again"
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_asked_items_of_one_input_are_one_draw_of_the_population(exact: bool) -> None:
+    """A running number makes each another content, and no other input."""
+
+    def rate(inputs: int, times: int, at_least: float, **more: Any) -> Result:
+        items = [{"nr": k, "prompt": f"p{k % inputs}"} for k in range(inputs * times)]
+        how: dict[str, Any] = {"score": lambda *_: True, "at_least": at_least, "exact": exact, "cache": False, **more}
+        return measure_rate(lambda _: "yes", items, **how)
+
+    few = rate(20, 20, 0.9)
+    assert (few.verdict, few.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
+    assert "380 of 400 items have the input of another" in few.rule
+    assert rate(20, 20, 0.5).verdict is Verdict.PASSED
+    assert rate(20, 20, 0.9, scope="set").verdict is Verdict.PASSED
+    assert rate(400, 1, 0.9).verdict is Verdict.PASSED
+    assert rate(300, 2, 0.9).verdict is Verdict.PASSED, "reading goes on until enough inputs were asked"
