@@ -187,7 +187,7 @@ def remember_endings(account: Account, store: str) -> None:
 def update_baselines(rows: Sequence[Row]) -> list[str]:
     """Write the outcomes of every claim that was measured for its baseline; return the failures in sentences."""
     from robustest.errors import StoreError
-    from robustest.store.baselines import BaselineEntry, unpacked, unpacked_scores, write
+    from robustest.store.baselines import ROUNDING, BaselineEntry, unpacked, unpacked_scores, write
     from robustest.store.provenance import commit, today
 
     entries: dict[str, dict[str, BaselineEntry]] = {}
@@ -198,6 +198,11 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
         for about in (made, made.get("start") or {}):
             if result is None or not about.get("update"):
                 continue
+            scores = unpacked_scores(about["scores"]) if "scores" in about else None
+            # The estimate of a Brier score, or of flips, is no mean of the scores that are compared.
+            estimate = result.estimate
+            if scores and estimate is not None and abs(sum(scores) / len(scores) - estimate) > ROUNDING:
+                estimate = None
             entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
                 test=row.test,
                 claim=result.claim,
@@ -211,9 +216,9 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
                 method=result.method,
                 date=today(),
                 commit=commit(),
-                estimate=result.estimate,
+                estimate=estimate,
                 interval=result.interval,
-                scores=unpacked_scores(about["scores"]) if "scores" in about else None,
+                scores=scores,
                 measured_by=about.get("measured_by", ""),
             )
     problems = []

@@ -20,7 +20,7 @@ from robustest.version import VERSION
 SCHEMA = 2
 NAME = "robust-baseline.json"
 # Difference of means that were added up in different orders.
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ def _scores(path: Path, key: str, n: int, mean: float | None, text: Any) -> tupl
     if len(scores) != n or not all(0 <= score <= 1 for score in scores):
         raise _damaged(path, key, f"{n!r} scores in 0..1", f"{len(scores)} numbers")
     # Scores must belong to the estimate: an edited file is refused.
-    if mean is not None and n and abs(float(np.mean(scores)) - mean) > _ROUNDING:
+    if mean is not None and n and abs(float(np.mean(scores)) - mean) > ROUNDING:
         raise _damaged(path, key, f"scores whose mean is the estimate {mean!r}", float(np.mean(scores)))
     return scores
 

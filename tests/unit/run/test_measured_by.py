@@ -13,13 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import Linf, MultiLabel, Regression, Result, StoreError, Verdict, context
+from robustest import Linf, MultiLabel, Regression, Result, Shift, StoreError, Verdict, adapting, context
 from robustest.account import Row
 from robustest.attacks import PGD
+from robustest.data import CorruptedBenchmark, SequenceBenchmark, as_samples
 from robustest.identity.plain import Unhashable
+from robustest.measure import (
+    measure_calibrated,
+    measure_corruption_robustness,
+    measure_shift_accuracy,
+    measure_stable_under_perturbations,
+)
 from robustest.measure import measure_robust_accuracy as accuracy
 from robustest.measure import measure_robust_score as score
-from robustest.measure import measure_shift_accuracy
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.run.comparison import measured_by
 from robustest.settings import Settings
@@ -429,3 +435,60 @@ def test_a_declared_version_stands_for_what_cannot_be_read(tmp_path: Path) -> No
 
     words = [measured_by((Remote(version),), None) for version in ("one", "two", "one")]
     assert words[0] == words[2] != words[1]
+
+
+SHADES = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+DARK = (SHADES.mean((1, 2, 3)) > 0.5).long()
+
+
+def shades(x: Tensor) -> Tensor:
+    z = x.mean((1, 2, 3)) - 0.5
+    return torch.stack([-z, z], 1)
+
+
+def of_files(name: str, by: float) -> CorruptedBenchmark:
+    cells = {(name, severity): as_samples((SHADES * by, DARK)) for severity in range(1, 6)}
+    return CorruptedBenchmark(name="own", cells=cells, clean=None, classes=("a", "b"), published=60)
+
+
+def of_sequences(name: str, by: float) -> SequenceBenchmark:
+    frames = torch.stack([SHADES, SHADES * by], 1)
+    return SequenceBenchmark(name="own", sequences={name: frames}, published=60)
+
+
+def of_an_adapting_model(name: str, by: float, file: Path) -> Result:
+    def dimmed(x: Tensor) -> Tensor:
+        return x * by
+
+    shifts: Any = [Shift("dimmed", function=dimmed)]
+    how: dict[str, Any] = {"corruptions": shifts, "severities": [3], "no_worse_than": file, "tolerance": 0.01}
+    return measure_corruption_robustness(adapting(shades, reset=lambda: None), (SHADES, DARK), **how)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda name, by, file: measure_corruption_robustness(shades, of_files(name, by), no_worse_than=file),
+        lambda name, by, file: measure_stable_under_perturbations(shades, of_sequences(name, by), no_worse_than=file),
+        of_an_adapting_model,
+    ],
+    ids=["corruptions of files", "perturbations of files", "an adapting model"],
+)
+def test_other_changes_than_in_the_baseline_are_another_measure(measure: Callable[..., Result], tmp_path: Path) -> None:
+    """Though nothing of such a claim is stored: its files may change under their names, and its model adapts."""
+    file = tmp_path / "was.json"
+    made(file, lambda: measure("dark", 0.9, file))
+    assert measure("dark", 0.9, file).verdict is Verdict.PASSED
+    with pytest.raises(StoreError, match="measured as those of the baseline"):
+        measure("darker", 0.98, file)
+
+
+def test_a_brier_score_is_compared_though_it_is_no_mean_of_scores(tmp_path: Path) -> None:
+    file = tmp_path / "was.json"
+
+    def brier(sure: float) -> Result:
+        return measure_calibrated(lambda x: sure * shades(x), (SHADES, DARK), no_worse_than=file, tolerance=0.01)
+
+    made(file, lambda: brier(20))
+    assert brier(20).verdict is Verdict.PASSED
+    assert brier(1).verdict is not Verdict.PASSED
