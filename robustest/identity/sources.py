@@ -54,6 +54,8 @@ _BUILT_IN = (
     *(types.MethodWrapperType, types.ClassMethodDescriptorType, np.ufunc),
 )
 _CACHED = functools.cached_property
+# Attributes that a release of torch may add to each module are no settings of one.
+_OF_EVERY_MODULE = OF_TORCH | (vars(nn.Module()).keys() - {"training"})
 # Builtin functions by which code reads names that it computes.
 _SEEKING = ("globals", "eval", "exec", "__import__")
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
@@ -135,7 +137,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield value.code if isinstance(value, fx.GraphModule) else type(value)
         yield from (value._parameters, value._buffers, value._modules)
         yield from (list((getattr(value, name, None) or {}).values()) for name in _HOOKS)
-        settings = {"training"} if isinstance(value, fx.GraphModule) else vars(value).keys() - OF_TORCH
+        settings = {"training"} if isinstance(value, fx.GraphModule) else vars(value).keys() - _OF_EVERY_MODULE
         yield {name: vars(value)[name] for name in sorted(settings)}
     else:
         yield from _of_object(value)
@@ -157,7 +159,7 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
             at = getattr(at, "__dict__", {}).get(name)
         if owned and at is function:
             return
-        yield f"{known.get('__name__')}.{code.co_name}"
+        yield str(known.get("__name__")).partition(".")[0]
     else:
         yield _source(code)
         attributes = _attributes(code)
@@ -237,10 +239,9 @@ def _file_of(name: str) -> str | None:
 def _of_class(cls: type) -> Iterator[Any]:
     yield cls.__qualname__
     yield None if type(cls) is type else type(cls)
-    for base in cls.__mro__:
-        if _installed(home_of_class, base):
-            yield base.__qualname__
-            continue
+    own = [base for base in cls.__mro__ if not _installed(home_of_class, base)]
+    for base in own:
+        yield [above.__qualname__ for above in base.__bases__ if above not in own]
         made = is_dataclass(base) or hasattr(base, "_fields")  # their methods are written by Python
         for name, member in sorted(vars(base).items()):
             generated = made and isinstance(member, FunctionType) and member.__code__.co_filename.startswith("<")
