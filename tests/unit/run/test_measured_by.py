@@ -310,6 +310,22 @@ def test_a_function_that_was_moved_is_the_same_measure(tmp_path: Path, name: str
     assert measured_by(("shift", function_of(tmp_path, name, "\nLEVEL", f"\n{new}")), None) == before
 
 
+LASTING = {
+    "darker": "9869e70f75c99170",
+    "gain": "60d205254c5702fb",
+    "net": "c2439fdd16c9a327",
+    "frozen": "5f5cde12095ad7ab",
+    "quiet": "367fcc4246d96f2f",
+    "by_object": "54bfdeeefaf4a156",
+}
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_digests_are_those_of_earlier_versions(tmp_path: Path, name: str) -> None:
+    """Baselines lie in repositories for years: another digest would make each of them one of another measure."""
+    assert f"with digest {LASTING[name]}" in measured_by((function_of(tmp_path, name),), None)
+
+
 def test_a_constant_in_another_module_of_the_users_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = []
     monkeypatch.syspath_prepend(tmp_path)
