@@ -27,6 +27,21 @@ from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 from robustest.run.workers import Processes, threads_of
 
 N = 400
+SLOW = """
+import time
+import torch
+from torch import nn
+
+class Slow(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+
+    def forward(self, x):
+        time.sleep(0.05)
+        return self.body(x)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +64,14 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _no_worker_is_left() -> Iterator[None]:
-    """Workers serve several tests: each takes three seconds to begin."""
-    yield
-    over()
+def _no_worker_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same two workers serve all tests: each takes three seconds to begin. They find the module `slow_net`."""
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "slow_net.py").write_text(SLOW, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield
+        over()
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 6), (2, 3), (4, 1), (9, 1)])
@@ -106,7 +125,7 @@ def test_a_model_handed_over_in_train_mode_is_told_of_once(case: Any) -> None:
         with running(Context(settings=Settings(**settings), test="test")):
             return measure_robust_accuracy(dropping, (x, y), Linf(0.001), at_least=0.1, attack="fgsm")
 
-    here, there = told(), told(workers=1)
+    here, there = told(), told(workers=2)
     assert [note for note in here.notes if "train mode" in note]
     assert here.details["health"] == []  # eval mode reaches every part
     assert there.details["health"] == here.details["health"]
@@ -122,7 +141,7 @@ def test_an_audit_does_and_costs_the_same_wherever_the_chunks_were_measured(case
         with running(Context(settings=Settings(**settings), test="test")):
             return measure_robust_accuracy(net, (x, y), Linf(0.01), at_least=0.3, attack=weak, exact=True)
 
-    here, there = audited(), audited(workers=1)
+    here, there = audited(), audited(workers=2)
     assert there.details["audit"] == here.details["audit"]
     assert (there.cost.forward, there.cost.backward) == (here.cost.forward, here.cost.backward)
 
@@ -130,13 +149,13 @@ def test_an_audit_does_and_costs_the_same_wherever_the_chunks_were_measured(case
 def test_a_factory_of_a_module_in_train_mode_builds_the_same_model_everywhere(tmp_path: Path) -> None:
     model = Factory("torch.nn:Linear", in_features=4, out_features=3)
     data = torch.rand(70, 4), torch.zeros(70, dtype=torch.int64)
-    with running(Context(settings=Settings(workers=1, store=str(tmp_path)), test="test")):
+    with running(Context(settings=Settings(workers=2, store=str(tmp_path)), test="test")):
         assert measure_robust_accuracy(model, data, Linf(0.001), at_least=0.01, attack="fgsm").verdict is Verdict.PASSED
 
 
 def test_what_cannot_travel_is_named(case: Any) -> None:
     net, x, y = case
-    with running(Context(settings=Settings(workers=1))), pytest.raises(ConfigError, match="sent to worker processes"):
+    with running(Context(settings=Settings(workers=2))), pytest.raises(ConfigError, match="sent to worker processes"):
         measure_shift_accuracy(net, (x, y), lambda images: images, at_least=0.5)
 
 
@@ -206,32 +225,12 @@ def test_workers_of_another_kind_of_accelerator_get_their_numbers(monkeypatch: p
     assert [(one.device, one.visible) for one in engine._workers] == [("xpu:0", None), ("xpu:1", None)]
 
 
-SLOW = """
-import time
-import torch
-from torch import nn
-
-class Slow(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-
-    def forward(self, x):
-        time.sleep(0.05)
-        return self.body(x)
-"""
-
-
-def test_a_time_budget_ends_a_claim_of_worker_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "slow_net.py").write_text(SLOW, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    over()  # a worker that begins now finds the module
+def test_a_time_budget_ends_a_claim_of_worker_processes() -> None:
     model = Factory("slow_net:Slow")
     x = torch.rand(N, 1, 8, 8)
     y = model.build().body(x).argmax(1)
-    with running(Context(settings=Settings(workers=1), test="test")):
-        measure_robust_accuracy(model, (x, y), Linf(0.0), at_least=0.5, attack="fgsm")  # the worker has started
+    with running(Context(settings=Settings(workers=2), test="test")):
+        measure_robust_accuracy(model, (x, y), Linf(0.0), at_least=0.5, attack="fgsm")  # the workers have started
         started = time.monotonic()
         result = measure_robust_accuracy(
             model, (x, y), Linf(1e-3), at_least=0.5, attack="thorough", suppress=("quantised_input",), time_budget=1.0
