@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from textwrap import dedent
 from typing import Any
 
@@ -22,6 +23,7 @@ import torchvision  # noqa: F401
 import robustest
 import robustest.reports.junit
 import robustest.reports.terminal
+from robustest.engine import shrink
 
 for _name in robustest.__all__:
     getattr(robustest, _name)  # what a run inside this process loads first, pytester takes away again
@@ -33,6 +35,16 @@ PLUGINS = [
 ]
 """Installed packages that a run inside this process may load; to look through all of them takes it 30 ms."""
 
+STEPS = 10
+"""Of searches for a smaller counterexample in runs inside this process: the toy needs no more, and many claims fail."""
+WHOLE = shrink.MINIMUM
+SHORT: dict[str, Any] = {
+    norm: replace(
+        cascade,
+        stages=tuple(replace(stage, searcher=replace(stage.searcher, steps=STEPS)) for stage in cascade.stages),
+    )
+    for norm, cascade in WHOLE.items()
+}
 Run = Callable[..., pytest.RunResult]
 Rows = Callable[..., dict[str, dict[str, Any]]]
 
@@ -112,9 +124,16 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "300")  # no message is cut
     monkeypatch.setattr(importlib.metadata, "distributions", lambda **_: iter(PLUGINS))
+    monkeypatch.setattr(shrink, "MINIMUM", SHORT)
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(toy=TOY, made=MADE)
     return pytester
+
+
+@pytest.fixture
+def as_in_other_processes(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search for smaller counterexamples as long as processes of their own do."""
+    monkeypatch.setattr(shrink, "MINIMUM", WHOLE)
 
 
 @pytest.fixture

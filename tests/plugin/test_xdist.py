@@ -39,6 +39,7 @@ def _timeless(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.usefixtures("as_in_other_processes")
 def test_two_workers_find_and_tell_what_one_process_does(project, write, run, read_json, section):
     write(test_a=CLAIMS)
     alone = run("--robust", "--robust-json=out.json", "--robust-seed=5")
