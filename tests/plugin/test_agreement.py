@@ -312,6 +312,7 @@ def timeless(content: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_in_other_processes")
 def test_every_reporter_tells_the_same_numbers_however_the_run_was_made(write: Any, tell: Any) -> None:
     write(test_a=CLAIMS)
     ways = {"alone": tell(), "a worker": tell("-n", "1"), "merged shards": tell.merged()}
