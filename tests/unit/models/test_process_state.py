@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from robustest import Linf, assert_robust_accuracy
+from robustest.engine import shrink
 from robustest.errors import ClaimFailed, ModelError
 from robustest.measure import measure_class_evidence, measure_robust_accuracy
 from robustest.models.frozen import full_float32, unchanged_process
@@ -121,6 +123,14 @@ def state() -> dict[str, object]:
             found |= {f"{'/'.join(place)} under {value}": places(*place) for place in _PLACES}
         _place(*_GENERIC, generic)()
     return found
+
+
+@pytest.fixture(autouse=True)
+def _short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For smaller counterexamples: what they find is of no matter here."""
+    whole = shrink.MINIMUM["linf"]
+    stages = tuple(replace(stage, searcher=replace(stage.searcher, steps=5)) for stage in whole.stages)
+    monkeypatch.setattr(shrink, "MINIMUM", {"linf": replace(whole, stages=stages)})
 
 
 @pytest.fixture(autouse=True)
