@@ -10,6 +10,7 @@ import random
 import sys
 import sysconfig
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -137,6 +138,17 @@ def packs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     extensions.manager.cache_clear()
     yield install
     extensions.manager.cache_clear()
+
+
+@pytest.fixture
+def short_shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search a few steps for smaller counterexamples: for claims that fail where counterexamples are of no matter."""
+    shrink = importlib.import_module("robustest.engine.shrink")
+
+    def short(whole: Any) -> Any:
+        return replace(whole, stages=tuple(replace(s, searcher=replace(s.searcher, steps=5)) for s in whole.stages))
+
+    monkeypatch.setattr(shrink, "MINIMUM", {norm: short(whole) for norm, whole in shrink.MINIMUM.items()})
 
 
 class Toy(NamedTuple):

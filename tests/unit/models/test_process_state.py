@@ -7,7 +7,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ import torch
 from torch import nn
 
 from robustest import Linf, assert_robust_accuracy
-from robustest.engine import shrink
 from robustest.errors import ClaimFailed, ModelError
 from robustest.measure import measure_class_evidence, measure_robust_accuracy
 from robustest.models.frozen import full_float32, unchanged_process
 
+pytestmark = pytest.mark.usefixtures("short_shrinking")
 _NEW = hasattr(torch._C, "_get_fp32_precision_getter")
 _GENERIC = ("generic", "all")
 _PLACES = [_GENERIC, *((backend, op) for backend in ("cuda", "mkldnn") for op in ("all", "matmul", "conv", "rnn"))]
@@ -123,14 +122,6 @@ def state() -> dict[str, object]:
             found |= {f"{'/'.join(place)} under {value}": places(*place) for place in _PLACES}
         _place(*_GENERIC, generic)()
     return found
-
-
-@pytest.fixture(autouse=True)
-def _short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For smaller counterexamples: what they find is of no matter here."""
-    whole = shrink.MINIMUM["linf"]
-    stages = tuple(replace(stage, searcher=replace(stage.searcher, steps=5)) for stage in whole.stages)
-    monkeypatch.setattr(shrink, "MINIMUM", {"linf": replace(whole, stages=stages)})
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from robustest.run.driver import FEW
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
 
+pytestmark = pytest.mark.usefixtures("short_shrinking")
 N = 200
 STRONG = Stage(searcher=PGD(steps=20, step_size=0.02))
 
