@@ -319,9 +319,9 @@ class ModelUnits(Units):
         marks = []
         for a, b in zip(x, y, strict=True):
             whole = sha256(about + a.tobytes())
-            own = whole.digest()[:16]
+            of_input = whole.digest()[:16]
             whole.update(b.tobytes())
-            marks.append(whole.digest() + own)
+            marks.append(whole.digest() + of_input)
         return marks
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
