@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest import devices
+
 _GOLDEN64 = 0x9E3779B97F4A7C15 - (1 << 64)
 _MIX64 = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 _GOLDEN32 = 0x9E3779B9 - (1 << 32)
@@ -144,7 +146,7 @@ _FEW = 1 << 15
 
 
 def _few_on_host(z: Tensor, count: int) -> bool:
-    return 0 < count <= _FEW and z.device.type == "cpu" and type(z) is Tensor
+    return 0 < count <= _FEW and devices.on_host(z) and type(z) is Tensor
 
 
 def _mixed64(z: Words64) -> Words64:

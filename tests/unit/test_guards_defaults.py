@@ -33,7 +33,7 @@ DECISION = Decision(verdict=Verdict.FAILED, rule="r", estimate=0.5, interval=(0.
         (
             Evidence,
             {"bounds": (0.0, 1.0), "sample_rate": None, "findings": (), "cached": "", "data": "", "model": ""}
-            | {"beside": None},
+            | {"beside": None, "copies": None},
         ),
         (Observation, {"kept": None}),
         (Work, {"compared": False, "until": None}),
