@@ -67,9 +67,7 @@ class Origin:
     time: str  # end of the run, in UTC: "2026-01-31T12:00:00.000Z"
     commit: str = ""  # full name of the commit that was checked out; empty if unknown
     committed: str = ""  # date of the commit, in UTC; empty if unknown
-    dirty: bool = (
-        False  # True if tracked files differed from the commit, or code that ran was not added, or is not known
-    )
+    dirty: bool = False  # True if tracked files differed from the commit, or code that ran was not added or is unknown
     versions: str = ""  # versions of robustest, torch and Python, as text
 
     def __post_init__(self) -> None:

@@ -175,6 +175,19 @@ def _unloaded_file(name: str) -> str | None:
     return spec.origin if spec is not None and spec.has_location else None
 
 
+def imported_by(node: ast.AST, name: str, file: str) -> list[str]:
+    """Return the modules that a statement of the module `name`, in `file`, may import."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    package = name.split(".") if file.endswith("__init__.py") else name.split(".")[:-1]
+    base = package[: len(package) + 1 - node.level] if node.level else []
+    origin = ".".join([*base, *([node.module] if node.module else [])])
+    # "from a import b" may import the module a.b
+    return [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+
+
 @cache
 def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tuple[str, ...]]:
     # Size and date are arguments only to renew the cache.
@@ -187,14 +200,7 @@ def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tu
     # Elsewhere a function of such a name may be called: test_time_augmentation, say.
     tests = Path(file).name.startswith("test_") or Path(file).stem.endswith("_test")
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            package = name.split(".") if file.endswith("__init__.py") else name.split(".")[:-1]
-            base = package[: len(package) + 1 - node.level] if node.level else []
-            origin = ".".join([*base, *([node.module] if node.module else [])])
-            # "from a import b" may import the module a.b
-            imports += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+        imports += imported_by(node, name, file)
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             if ast.get_docstring(node) is not None:
                 node.body = node.body[1:]

@@ -38,9 +38,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from robustest.identity.packages import home, home_of, home_of_class
+from robustest.identity.packages import home, home_of, home_of_class, imported_by
 from robustest.identity.plain import Unhashable, simple
-from robustest.identity.walk import DECLARES, LOCKS, NO_MATTER, OF_TORCH
+from robustest.identity.walk import DECLARES, HOOKS, LOCKS, NO_MATTER, OF_TORCH
 
 # Numbers that are drawn differ from run to run anyway, and a logger is no part of what is computed.
 _BY_TYPE = (
@@ -58,7 +58,6 @@ _CACHED = functools.cached_property
 _OF_EVERY_MODULE = OF_TORCH | (vars(nn.Module()).keys() - {"training"})
 # Builtin functions by which code reads names that it computes.
 _SEEKING = ("globals", "eval", "exec", "__import__")
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
 def lasting_digest(value: object) -> str:
@@ -136,7 +135,7 @@ def _parts(value: Any) -> Iterator[Any]:
     elif isinstance(value, nn.Module) and not isinstance(value, torch.jit.ScriptModule):
         yield value.code if isinstance(value, fx.GraphModule) else type(value)
         yield from (value._parameters, value._buffers, value._modules)
-        yield from (list((getattr(value, name, None) or {}).values()) for name in _HOOKS)
+        yield from (list((getattr(value, name, None) or {}).values()) for name in HOOKS)
         settings = {"training"} if isinstance(value, fx.GraphModule) else vars(value).keys() - _OF_EVERY_MODULE
         yield {name: vars(value)[name] for name in sorted(settings)}
     else:
@@ -206,16 +205,7 @@ def _imported(text: str, name: str, file: str) -> Iterator[str]:
 
 
 def _imports(text: str, name: str, file: str) -> list[str]:
-    found: list[str] = []
-    for node in ast.walk(_parsed(text)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            package = name.split(".") if file.endswith("__init__.py") else name.split(".")[:-1]
-            base = package[: len(package) + 1 - node.level] if node.level else []
-            origin = ".".join([*base, *([node.module] if node.module else [])])
-            # "from a import b" may import the module a.b
-            found += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
+    found = [one for node in ast.walk(_parsed(text)) for one in imported_by(node, name, file)]
     above = {name.rpartition(".")[0] for name in found} - {""}
     return sorted({*found, *above}, reverse=True)
 

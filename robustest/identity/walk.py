@@ -716,13 +716,13 @@ def _outside(walk: Walk, value: object, where: str) -> bytes:
 
 # Torch modules: state, settings, hooks and code; TorchScript and graphs by their text
 
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _HOW = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
 # Attributes of every torch module: read by `_read_state`, or without influence on results.
 OF_TORCH = words(
     "_parameters _buffers _modules _non_persistent_buffers_set _is_full_backward_hook _state_dict_hooks"
     " _state_dict_pre_hooks _load_state_dict_pre_hooks _load_state_dict_post_hooks _compiled_call_impl"
-).union(_HOOKS, _HOW)
+).union(HOOKS, _HOW)
 
 # The module with which an exported program checks shapes; it computes nothing.
 _GUARDS = "_guards_fn"
@@ -756,7 +756,7 @@ def _read_state(walk: Walk, node: Node) -> None:
     inside = {name: held for name, held in value._modules.items() if name != _GUARDS}
     parts = [part("name", k.encode()) + walk.value(v, f"{node.where}.{k}") for k, v in inside.items()]
     node.facts["modules"] = joined("modules", parts)
-    for kind in _HOOKS:
+    for kind in HOOKS:
         hooks = []  # in order; torch's numbers for them count all hooks of the process
         for number, hook in (getattr(value, kind, None) or {}).items():
             how = [number in getattr(value, name, ()) for name in _HOW if name.startswith(kind)]

@@ -194,4 +194,4 @@ def _in_words(value: object) -> str:
 
 def _is_default(field: Field[Any], value: object) -> bool:
     default = field.default if field.default_factory is MISSING else field.default_factory()
-    return type(default) is type(value) and bool(_in_words(default) == _in_words(value))
+    return type(default) is type(value) and _in_words(default) == _in_words(value)

@@ -308,8 +308,8 @@ class _Run:
 
     def _without_copies(self, decision: Decision, rule: Rule) -> Decision:
         """Return a decision on a population that does not pass because samples are there several times."""
-        copies, about_set = self._copies(), self.plan.settings.scope == "set" and not rule.of_population
-        if about_set or decision.verdict is not Verdict.PASSED or copies is None:
+        about_set = self.plan.settings.scope == "set" and not rule.of_population
+        if about_set or decision.verdict is not Verdict.PASSED or (copies := self._copies()) is None:
             return decision
         columns, total = self.stream.columns, self.stream.total
         kept = np.delete(np.arange(total), columns["id"][copies])

@@ -321,7 +321,7 @@ class ModelUnits(Units):
             whole = sha256(about + a.tobytes())
             of_input = whole.digest()[:16]
             whole.update(b.tobytes())
-            marks.append(whole.digest() + of_input)
+            marks.append(whole.digest() + of_input)  # an image with another target is a copy, too
         return marks
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:

@@ -122,21 +122,15 @@ def measure_robust_return(
     tuned = None if threat is None else _tuned(scene, threat, asked, attacks_of(attack, threat, critic), settings)
     adversary = Untouched() if tuned is None else tuned.adversary
     counted = Episodes(scene, adversary, episodes, settings.seed, asked.floor, lanes)
-    plan = _plan(counted, asked, threat, settings, measure).against(
-        no_worse_than, tolerance, has_threshold=asked.threshold is not None
-    )
-    return told(plan, observe(plan), counted, tuned, asked=asked, threat=threat)
-
-
-def _plan(counted: Episodes, asked: Asked, threat: Threat | None, settings: Settings, measure: object) -> Plan:
-    return Plan(
+    plan = Plan(
         statement=asked.says(threat),
         units=OwnUnits(counted),
         settings=settings,
         rule=asked.rule(terms_of(settings)),
         identity=("robust return",),
         measure=measure,
-    )
+    ).against(no_worse_than, tolerance, has_threshold=asked.threshold is not None)
+    return told(plan, observe(plan), counted, tuned, asked=asked, threat=threat)
 
 
 def _tuned(
