@@ -141,11 +141,13 @@ ELSEWHERE = """
         next_begins.clear()
 
         def slow(x):
-            next_begins.wait(5)  # or there is no next one in this worker
+            # Where there is no next one in this worker, to the end of the process: after the session a claim of
+            # a worker would be lost in the controller, which ends the run with another code.
+            next_begins.wait(90)
             next_begins.set()
             return robust_model(x)
 
-        threading.Thread(target=holds, args=(slow, robust_data), name="late").start()
+        threading.Thread(target=holds, args=(slow, robust_data), name="late", daemon=True).start()
 
     def test_has_not_begun(robust_model, robust_data):
         holds(robust_model, robust_data)
