@@ -88,22 +88,22 @@ def full_float32() -> Iterator[None]:
 @contextmanager
 def tensor_float32() -> Iterator[None]:
     """Let CUDA round the factors of float32 products to TF32 in a block inside `full_float32`: for gradients alone."""
-    if not _NEW:
-        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-        try:
-            matmul.allow_tf32 = cudnn.allow_tf32 = True
-            yield
-        finally:
-            matmul.allow_tf32 = cudnn.allow_tf32 = False
-        return
-    places = (_CUDA, *_CUDNN) if devices.count("cuda") else (_CUDA,)
-    try:
+    matmul, cudnn, has_cuda = torch.backends.cuda.matmul, torch.backends.cudnn, bool(devices.count("cuda"))
+    places = (_CUDA, *(_CUDNN if has_cuda else ())) if _NEW else ()
+
+    def allow(tf32: bool) -> None:
+        # By both interfaces: a model that reads the other one, as compiled ones do, would get an error of torch.
+        matmul.allow_tf32 = tf32
+        if has_cuda:
+            cudnn.allow_tf32 = tf32
         for place in places:
-            _set(place, "tf32")
+            _set(place, "tf32" if tf32 else "ieee")
+
+    try:
+        allow(True)
         yield
     finally:
-        for place in places:
-            _set(place, "ieee")
+        allow(False)
 
 
 _NEW = hasattr(torch._C, "_get_fp32_precision_getter")

@@ -17,7 +17,7 @@ from torch import nn
 from robustest import Linf, assert_robust_accuracy
 from robustest.errors import ClaimFailed, ModelError
 from robustest.measure import measure_class_evidence, measure_robust_accuracy
-from robustest.models.frozen import full_float32, unchanged_process
+from robustest.models.frozen import full_float32, tensor_float32, unchanged_process
 
 pytestmark = pytest.mark.usefixtures("short_shrinking")
 _NEW = hasattr(torch._C, "_get_fp32_precision_getter")
@@ -275,3 +275,18 @@ def test_a_measurement_gives_a_reproducible_value_beside_one_in_another_thread(t
         thread.join()
     assert len(set(found)) == 1 == len(found) - 2
     assert toy.model.training
+
+
+def test_in_a_block_with_tf32_a_model_may_read_either_interface() -> None:
+    """Torch raises where its two interfaces disagree, which would be an error of the model."""
+    products = torch.backends.cuda.matmul
+
+    def read() -> tuple[str, ...]:
+        new = (products.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision) if _NEW else ()
+        return str(products.allow_tf32), torch.get_float32_matmul_precision(), *new
+
+    with full_float32():
+        before = read()
+        with tensor_float32():
+            assert read() == ("True", "high", *(("tf32", "ieee") if _NEW else ()))
+        assert read() == before == ("False", "highest", *(("ieee", "ieee") if _NEW else ()))
