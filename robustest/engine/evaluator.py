@@ -179,7 +179,7 @@ class Evaluator:
         """
         return cls(
             model,
-            devices.resolve(device or settings.device, model.device),
+            model.place(device or settings.device),
             batch_size=settings.batch_size,
             suppress=settings.suppress,
             notes=notes,

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import partial
 from importlib import import_module
 from pathlib import PurePath
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -223,6 +226,15 @@ class Classifier:
             )
         return replace(self, decode=decode, gives=min(self.gives, Needs.SCORES))
 
+    def place(self, setting: str) -> torch.device:
+        """Return the device of a setting: "auto" leaves a function where the modules are that it refers to.
+
+        Raises:
+            DeviceError: see `devices.resolve`.
+        """
+        held = None if setting != "auto" or self.call is self.module else self.device or _held(self.call)
+        return devices.resolve(setting, self.device) if held is None else held
+
     def on(self, device: torch.device) -> Classifier:
         """Return this classifier on a device: itself or a copy, so that the user's module stays in place.
 
@@ -231,6 +243,11 @@ class Classifier:
         """
         if self.module is None or self.device is None or self.device == device:
             return replace(self, device=device)
+        if self.call is not self.module:  # the module alone would be another model
+            raise DeviceError(
+                f"Expected a module to copy to {device} but the model is a function around one on {self.device}. Move "
+                "both there yourself, or take --robust-device=auto."
+            )
         try:
             # A copy, since `to` moves the user's module in place.
             module = copy.deepcopy(self.module).to(device)
@@ -265,7 +282,9 @@ def as_classifier(
     if isinstance(model, Classifier):
         if model.module is None and isinstance(model.call, nn.Module):  # or it would not be frozen
             inner: nn.Module = model.call
-            model = replace(model, module=inner, device=_device(inner), dtype=_dtype(inner))
+            model = replace(model, module=inner, dtype=_dtype(inner))
+        if model.module is not None:
+            model = replace(model, device=_device(model.module))
         return replace(
             model,
             bounds=model.bounds if bounds is None else bounds,
@@ -398,6 +417,42 @@ def _dtype(module: nn.Module) -> torch.dtype:
 def _device(module: nn.Module) -> torch.device | None:
     for tensor in (*module.parameters(), *module.buffers()):
         return tensor.device
+    return None
+
+
+# Most things that are looked at to find the modules of a function.
+_LOOKED_AT = 1000
+
+
+def _held(call: object) -> torch.device | None:
+    """Return the device of the first module, or tensor, that a function refers to or an object holds; or None."""
+    todo, seen = deque([call]), set[int]()
+    while todo and len(seen) < _LOOKED_AT:
+        one: Any = todo.popleft()
+        if id(one) in seen or isinstance(one, (type, ModuleType)):
+            continue
+        seen.add(id(one))
+        if isinstance(one, Tensor):
+            return one.device
+        if isinstance(one, nn.Module) and (device := _device(one)) is not None:
+            return device
+        if isinstance(one, FunctionType):
+            with suppress(ValueError):  # of a variable that is not set yet
+                todo += [cell.cell_contents for cell in one.__closure__ or ()]
+            todo += [one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__]
+            todo += one.__defaults__ or ()
+        elif isinstance(one, MethodType):
+            todo += [one.__func__, one.__self__]
+        elif isinstance(one, partial):
+            todo += [one.func, *one.args, *one.keywords.values()]
+        elif isinstance(one, Mapping):
+            todo += one.values()
+        elif isinstance(one, (list, tuple)):
+            todo += one
+        else:
+            todo += getattr(one, "__dict__", {}).values()
+            slots = getattr(type(one), "__slots__", ())
+            todo += [getattr(one, name) for name in slots if hasattr(one, name)] if isinstance(slots, tuple) else []
     return None
 
 

@@ -463,7 +463,7 @@ def restrict_to(model: Classifier, classes: ClassMap) -> Classifier:
             f"Expected scores to choose among {len(classes)} of {classes.outputs} classes but the model gives labels "
             "alone. Wrap it with scores_model."
         )
-    if model.module is None:
+    if model.module is None or model.call is not model.module:
         return replace(model, call=_Restricted(model.call, classes))
     module = _RestrictedModule(model.module, classes)
     # No recipe: it would build the model with all its classes.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from robustest import devices, rng
+from robustest import rng
 from robustest.data import Samples
 from robustest.engine.answer_checks import ask_again, check_model
 from robustest.engine.chunks import Chunk, load
@@ -143,7 +143,7 @@ def beside(model: object, first: Classifier, settings: Settings, options: Option
         )
     suppress = (*settings.suppress, "softmax_outputs")  # it is not attacked
     with torch.inference_mode(False), frozen(second.module) as notes:
-        device = devices.resolve(settings.device, second.device or first.device)
+        device = second.place(settings.device)
         evaluator = Evaluator(second, device, batch_size=settings.batch_size, suppress=suppress, notes=notes)
         yield evaluator
         evaluator.settle()

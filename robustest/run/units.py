@@ -241,7 +241,7 @@ class ModelUnits(Units):
         self._draws = before is not None and before != decoded.states()
 
     def device(self, settings: Settings) -> torch.device:
-        return devices.resolve(settings.device, self.model.device)
+        return self.model.place(settings.device)
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
         model = self.model
@@ -579,10 +579,11 @@ class ModelJob:
                     "code, or what the module holds besides its weights, differs. Change the module in the factory, "
                     "not after."
                 )
-        if self.answered is not None:
-            model = replace(model, call=Answered(model.ask, self.answered), decode=None)
         # No notes: how the model was handed over is known in the process that sent the job.
         evaluator = Evaluator.of(model, self.settings, [], task=self.task, device=device)
+        if self.answered is not None:
+            there = evaluator.model
+            evaluator.model = replace(there, call=Answered(there.ask, self.answered), decode=None)
         units = ModelUnits(model=model, samples=self.samples, look=self.look, adapts=True, task=self.task)
         units.begin(evaluator, self.settings)
         return Station(units, blocks)

@@ -14,7 +14,7 @@ import torch
 from second_device import FAR, Counter, Counts, Far, far_device, sent
 from torch import nn
 
-from robustest import DeviceError, Linf, ModelError, devices
+from robustest import Classifier, DeviceError, Linf, ModelError, devices
 from robustest.attacks import PGD, Cascade, Stage
 from robustest.cues import PixelPatch
 from robustest.engine import cascade
@@ -232,6 +232,20 @@ def test_a_model_on_two_devices_is_measured_as_on_one(answers: str) -> None:
         got = measure_robust_accuracy(far, (X, y), Linf(0.02), **options)  # type: ignore[arg-type]
     assert 0 < (want.estimate or 0) < 1
     assert got.outcomes == want.outcomes
+
+
+@pytest.mark.parametrize("way", ["function", "classifier"])
+def test_a_function_is_measured_where_its_module_is(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(devices, "default", lambda: FAR)
+    net, options = Halves(stays=False), {"attack": PGD(steps=4), "exact": True}
+    y = (-net(X)).argmax(1)
+    model = Classifier(call=lambda x: -net(x), module=net if way == "classifier" else None)
+    want = measure_robust_accuracy(model, (X, y), Linf(0.02), device="cpu", **options)  # type: ignore[arg-type]
+    with far_device() as counter:
+        got = measure_robust_accuracy(model, (X, y), Linf(0.02), **options)  # type: ignore[arg-type]
+    assert 0 < (want.estimate or 0) < 1
+    assert got.outcomes == want.outcomes
+    assert counter.counts.copies == 0
 
 
 # The far device itself

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustest import devices
 from robustest.checks import checked_images
 from robustest.claims.cues.controls import (
     PositiveControl,
@@ -406,7 +405,7 @@ def _controls(
         rest = options.copy()
         rest.pop("bounds", None)
         rest.pop("preprocessing", None)
-        made = simulated(classifier.on(devices.resolve(settings.device, classifier.device)), planted)
+        made = simulated(classifier.on(classifier.place(settings.device)), planted)
         yield PositiveControl(made, data, replace(discovery, trigger_steps=0), rest, kind="simulated", **named)
 
 

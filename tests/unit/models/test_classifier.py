@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Classifier, ConfigError, Linf, ModelError, as_classifier
+from robustest import Classifier, ConfigError, DeviceError, Linf, ModelError, as_classifier, devices, scores_model
 from robustest.measure import measure_robust_accuracy
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.1)
@@ -181,6 +182,46 @@ def test_the_model_stays_where_it_is() -> None:
     assert copy.module is not net
     assert copy.device == torch.device("meta")
     assert all(parameter.device.type == "cpu" for parameter in net.parameters())
+
+
+def around(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda z: -net(z)
+
+
+FUNCTIONS: dict[str, Callable[[nn.Module], Callable[[Tensor], Any]]] = {
+    "closure": around,
+    "bound method": lambda net: net.forward,
+    "partial": lambda net: partial(nn.Module.__call__, net),
+    "default": lambda net: lambda z, own=net: own(z),
+    "list": lambda net: lambda z, nets=(net,): nets[0](z),
+    "of scores": lambda net: scores_model(lambda z: net(torch.from_numpy(z)).detach().numpy()).call,
+}
+
+
+@pytest.mark.parametrize("way", FUNCTIONS)
+def test_auto_leaves_a_function_where_its_module_is(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """It cannot be moved, and would get inputs on another device than its weights."""
+    here, there = torch.device("cpu"), torch.device("cuda", 0)
+    monkeypatch.setattr(devices, "default", lambda: there)
+    monkeypatch.setattr(devices, "count", lambda kind: int(kind == "cuda"))
+    net = small_net()
+    assert as_classifier(net).place("auto") == there
+    function = as_classifier(FUNCTIONS[way](net))
+    assert function.place("auto") == here
+    assert function.place("cuda") == there
+    assert as_classifier(FUNCTIONS[way](net.to("meta"))).place("auto") == torch.device("meta")
+    assert as_classifier(lambda z: z.flatten(1)).place("auto") == there
+
+
+def test_a_function_around_a_module_is_not_moved_as_the_module_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module without the function is another model."""
+    monkeypatch.setattr(devices, "default", lambda: torch.device("meta"))
+    net = small_net()
+    model = as_classifier(Classifier(call=lambda z: -net(z), module=net))
+    assert model.device == model.place("auto") == torch.device("cpu")
+    assert model.on(torch.device("cpu")).call is model.call
+    with pytest.raises(DeviceError, match="a function around one on cpu"):
+        model.on(torch.device("meta"))
 
 
 @pytest.mark.parametrize(

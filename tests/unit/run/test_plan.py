@@ -158,6 +158,9 @@ def test_a_model_of_more_classes_is_restricted_to_those_of_the_data() -> None:
         restrict_to(replace(model, gives=Needs.LABELS), some)  # type: ignore[arg-type]
     every: Any = SimpleNamespace(whole=True)
     assert restrict_to(model, every) is model
+    own = as_classifier(module.eval())
+    around = restrict_to(replace(own, call=lambda x: -own.call(x)), some)  # type: ignore[arg-type]
+    assert torch.equal(around(x), -made(x))
 
 
 # Comparisons
