@@ -45,6 +45,8 @@ def write(file: str, output: str, model: list[str], salt: str | None) -> int:
             "them: robustest merge -o robust.json"
         )
     subject = [(Path(one).name, _digest(one)) for one in model]
+    if len({name for name, _ in subject}) < len(subject):
+        raise wrong(f"Expected files of different names but got {', '.join(model)}: in-toto knows them by name.")
     content = _statement(run, subject, _salt(salt, make=True) or b"", Path())
     if not content["subject"]:
         raise missing(
@@ -128,7 +130,7 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, model: list[str], 
     settings = predicate["settings"]
     with tempfile.TemporaryDirectory() as folder:
         output, opened = Path(folder) / "robust.json", Path(folder) / "opened"
-        run_pytest(
+        code = run_pytest(
             [
                 *("-q", "--robust-no-cache", f"--robust-json={output}", f"--robust-seed={int(settings['seed'])}"),
                 # Known counterexamples would end a claim early, and other samples would be looked at.
@@ -142,6 +144,8 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, model: list[str], 
             yield "pytest wrote no results: see its output above"
             return
         new = _statement(read_results(output), [], salt or b"", Path())["predicate"]
+        if code != new["exit"]:  # a hook failed after the results were written
+            yield f"pytest ended with exit code {code}, which its results do not say: see its output above"
         yield from _unread(model, opened)
     if salt is None and any(claim.get("data") for claim in predicate["claims"]):
         screen.write_line("digests of data were not compared: they need the salt (--salt FILE)")
@@ -153,6 +157,8 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, model: list[str], 
     for name in sorted(claims.keys() ^ again.keys()):
         where = "in the evidence, and not measured now" if name in claims else "measured now, and not in the evidence"
         yield f"{name[0]}: {name[1]}: {where}"
+    if claims.keys() == again.keys() and list(claims) != list(again):
+        yield "run: claims: in another order than now"
     for name in sorted(claims.keys() & again.keys()):
         pair = (claims[name], again[name])
         one, other = ({key: value for key, value in of.items() if salt is not None or key != "data"} for of in pair)
@@ -206,7 +212,8 @@ def _named(claims: list[Mapping[str, Any]]) -> dict[tuple[str, str, int], Mappin
 
 def _different(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for field in dict.fromkeys([*old, *new]):
-        if old.get(field) != new.get(field):
+        # As JSON: to Python 1, 1.0 and true are equal, and to others they are not.
+        if json.dumps(old.get(field)) != json.dumps(new.get(field)):
             pair = f"{str(old.get(field))[:_LONGEST]} in the evidence, {str(new.get(field))[:_LONGEST]} now"
             yield f"{where}: {field}: {pair}"
 

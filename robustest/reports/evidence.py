@@ -75,7 +75,8 @@ def statement(
         salt: key of the digests of data. They can be compared by whoever has it, and tell nobody else anything.
         lines: line of each test, from 1, where it is known.
     """
-    claims = [_claim(row, salt, lines) for row in account.rows]
+    # By test: plugins shuffle the order of collection.
+    claims = [_claim(row, salt, lines) for row in sorted(account.rows, key=lambda row: row.test)]
     session = account.session
     predicate = {
         "time": "" if origin is None else origin.time,
@@ -85,7 +86,7 @@ def statement(
         "settings": {name: settings.get(name) for name in _SETTINGS},
         "exit": None if session is None else session.exit,
         "selection": "" if session is None else session.selection,
-        "deselected": [] if session is None else list(session.deselected),
+        "deselected": [] if session is None else sorted(session.deselected),
         "not_run": 0 if session is None else session.collected - session.ran,
         "lost": list(account.lost),
         "claims": claims,
@@ -160,11 +161,20 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: an unknown or missing field of the settings"
     if (content["_type"], content["predicateType"]) != (_STATEMENT_TYPE, ROBUSTNESS):
         yield f"expected the types {_STATEMENT_TYPE} and {ROBUSTNESS}"
-    models = [one for one in content["subject"] if "sha256" not in one["digest"]]
-    if models != _models(claims):
-        yield "the subject's models are not those of the claims"
+    # A further digest of a file could be another file's, and a reader may take any of them.
+    files = [one for one in content["subject"] if "sha256" in one["digest"]]
+    files = [{"name": one["name"], "digest": {"sha256": one["digest"]["sha256"]}} for one in files]
+    if content["subject"] != files + _models(claims):
+        yield "the subject's models are not those of the claims, or a file has more than its name and sha256"
+    if len({one["name"] for one in content["subject"]}) < len(content["subject"]):
+        yield "two subjects of one name"
     if not content["subject"]:
         yield "no subject: the evidence names no model"
+    if predicate["time"] != "" or predicate["commit"] != "":
+        try:
+            Origin(time=predicate["time"], commit=predicate["commit"], versions=predicate["versions"])
+        except TypeError as error:
+            yield str(error)
     if predicate["exit"] == 0 and (predicate["lost"] or any(claim["state"] in RED for claim in claims)):
         yield "exit 0 of a run with a red test or a lost result"
     for claim in claims:

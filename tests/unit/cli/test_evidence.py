@@ -97,7 +97,7 @@ def test_cyclonedx_accepts_the_bill_of_materials(evidence: Callable[..., Any]) -
     component = files["model.cdx.json"]["metadata"]["component"]
     assert component["hashes"][0]["content"] == files["statement.json"]["subject"][0]["digest"]["sha256"]
     first, second = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
-    assert (first["value"], second["value"]) == ("1.0", "0.25")
+    assert (first["value"], second["value"]) == ("0.25", "1.0")
 
 
 def test_sarif_accepts_the_log_which_names_the_line(evidence: Callable[..., Any]) -> None:
@@ -275,7 +275,7 @@ def test_numbers_that_contradict_each_other_are_noticed_though_all_files_agree(
     evidence: Callable[..., Any], robustest: Callable[..., Any], changes: dict[str, Any], told: str
 ) -> None:
     content = evidence()["statement.json"]
-    content["predicate"]["claims"][0].update(changes)
+    content["predicate"]["claims"][1].update(changes)
     for name, data in documents(content).items():
         (Path("evidence") / name).write_bytes(data)
     done = robustest("evidence", "verify", "--no-run")
@@ -283,8 +283,11 @@ def test_numbers_that_contradict_each_other_are_noticed_though_all_files_agree(
 
 
 def unmeasured(content: dict[str, Any]) -> None:
-    claim = content["predicate"]["claims"][0]
-    content["predicate"]["claims"][0] = {**{name: claim[name] for name in ("test", "line", "state")}, "problem": ""}
+    claim = content["predicate"]["claims"][1]
+    content["predicate"]["claims"][1] = {**{name: claim[name] for name in ("test", "line", "state")}, "problem": ""}
+
+
+FILE_OF_TWO_DIGESTS = {"name": "b", "digest": {"sha256": "e" * 64, "sha512": "f" * 128}}
 
 
 @pytest.mark.parametrize(
@@ -300,6 +303,10 @@ def unmeasured(content: dict[str, Any]) -> None:
         (lambda one: one["subject"].pop(), "the subject's models are not those of the claims"),
         (lambda one: one["subject"][0]["digest"].update(robustest="e" * 64), "the subject's models"),
         (lambda one: one["subject"].append({"name": "b", "digest": {"sha256": "e" * 64}}), "b: of the subject, with"),
+        (lambda one: one["subject"][0].update(uri="https://elsewhere/model"), "more than its name and sha256"),
+        (lambda one: one["subject"].insert(0, FILE_OF_TWO_DIGESTS), "more than its name and sha256"),
+        (lambda one: one["subject"].insert(0, {"name": "model 1", "digest": {"sha256": "e" * 64}}), "of one name"),
+        (lambda one: one["predicate"].update(time="2026-11-30T08:00:00.000Z, approved"), "Expected a time like"),
         (lambda one: one["predicate"].update(claims={}), "the subject's models"),
         (unmeasured, "passed, with a claim that was not measured"),
     ],
@@ -465,7 +472,7 @@ def test_a_new_measurement_is_compared(
     ("name", "value"),
     [
         *(("versions", "robustest 0.0.1"), ("commit", "e" * 40), ("changed", True), ("exit", 5), ("not_run", 2)),
-        *(("deselected", ["test_b.py::test_y"]), ("lost", ["a result"])),
+        *(("deselected", ["test_b.py::test_y"]), ("lost", ["a result"]), ("exit", False), ("not_run", 0.0)),
     ],
 )
 def test_a_run_that_ended_otherwise_is_noticed(
@@ -516,6 +523,49 @@ def test_a_claim_more_or_less_is_noticed(
     prepared.evidence(*two[: 2 if missing else 1])
     done = robustest("evidence", "verify")
     assert (done.code, told in done.out) == (1, True), done.out
+
+
+@pytest.mark.parametrize(("code", "swapped", "told"), [(1, False, "exit code 1, which"), (0, True, "in another order")])
+def test_the_exit_code_and_the_order_of_claims_are_compared(
+    prepared: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, code: int, swapped: bool, told: str
+) -> None:
+    """A hook may fail after the results were written."""
+    from robustest.cli import evidence as verb
+
+    rows = [prepared.row(f"test_a.py::test_{one}", prepared.made([True, True])) for one in "xy"]
+    again = prepared.run_file("again.json", rows)
+
+    def run(arguments: list[str]) -> int:
+        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
+        shutil.copy(again, output)
+        return code
+
+    monkeypatch.setattr(verb, "run_pytest", run)
+    content = prepared.evidence(*rows)["statement.json"]
+    if swapped:
+        content["predicate"]["claims"].reverse()
+    for name, data in documents(content).items():
+        (Path("evidence") / name).write_bytes(data)
+    done = prepared.robustest("evidence", "verify")
+    assert (done.code, told in done.out, "checked" in done.out) == (1, True, True), done.out
+
+
+def test_the_order_in_which_tests_were_collected_does_not_matter(prepared: SimpleNamespace) -> None:
+    rows = [prepared.row(f"test_a.py::test_{one}", prepared.made([True, True], seed=one)) for one in (3, 1, 2)]
+    one, other = (prepared.evidence(*order)["statement.json"] for order in (rows, rows[::-1]))
+    assert one == other
+    assert len(one["predicate"]["claims"]) == 3
+
+
+def test_files_of_one_name_are_no_subject(
+    run_file: Callable[..., Path], row: Callable[..., Any], made: Callable[..., Any], robustest: Callable[..., Any]
+) -> None:
+    Path("other").mkdir()
+    for name in ("model.bin", "other/model.bin"):
+        Path(name).write_text(name, encoding="utf-8")
+    file = run_file("robust.json", [row("test_a.py::test_x", made([True, True]))])
+    done = robustest("evidence", "write", file, "--model", "model.bin", "--model", "other/model.bin")
+    assert (done.code, "different names" in done.err, Path("evidence").exists()) == (2, True, False)
 
 
 def test_a_run_that_writes_no_results_is_a_difference(
