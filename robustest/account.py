@@ -205,8 +205,10 @@ class Account:
             rows.append(_session_row("other tests", f"{count}: {', '.join([*named[:_MOST_NAMED], *more])}"))
         session = self.session
         if session is not None and not self.lost:
-            # Exit code 1 only says that a test failed; every other red code says more than any row.
-            missing = not any(row.red for row in rows) if session.exit == 1 else session.exit not in (0, 5)
+            # Exit code 1 only says that a test failed; every other red code says more than any row. That no test ran
+            # needs no row where there is none.
+            quiet = (0,) if self.results else (0, 5)
+            missing = not any(row.red for row in rows) if session.exit == 1 else session.exit not in quiet
             if missing:
                 why = session.stopped if session.stopped and session.exit == 2 else exit_reason(session.exit)
                 stopped = f" ({session.stopped})" if session.stopped and why != session.stopped else ""

@@ -233,7 +233,7 @@ def test_failures_of_other_tests_share_one_row(count: int) -> None:
         (0, True, "", None),
         (1, True, "", None),
         (1, False, "", "pytest ended with exit code 1: something failed that no test is named for"),
-        (5, False, "", None),
+        (5, False, "", "pytest ended with exit code 5: no test ran"),
         (2, True, "", "pytest ended with exit code 2: the run was interrupted, or a module could not be collected"),
         (2, True, "Ctrl-C", "pytest ended with exit code 2: Ctrl-C"),
         (3, False, "", "pytest ended with exit code 3: an internal error, or results were lost"),
@@ -254,6 +254,7 @@ def test_a_red_exit_code_that_no_row_explains_has_its_row(
         Ending(test="pytest", phase="session", outcome="error", reason=row.problem, robust=False) for row in rows[1:]
     ]
     assert account(one, session=run, lost=("a",)).rows == [one], "what was lost says it"
+    assert account(session=Session(exit=5)).rows == []
 
 
 def test_a_loss_turns_the_run_into_an_internal_error() -> None:

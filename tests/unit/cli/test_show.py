@@ -71,11 +71,15 @@ def test_markdown_of_a_large_run_fits_into_a_comment(made: Make, row: Make, run_
     assert 30_000 < len(robustest("show", "--markdown", "a.json").out) < 65_536
 
 
-@pytest.mark.parametrize(("outcomes", "code"), [([True] * 4, 0), ([False] * 4, 1)])
+@pytest.mark.parametrize(
+    ("outcomes", "ended", "code"),
+    [([True] * 4, 0, 0), ([False] * 4, 1, 1), *(([True] * 4, red, 1) for red in (1, 5, 6)), ([True] * 4, 2, 3)],
+)
 def test_the_exit_code_says_what_is_shown(
-    made: Make, row: Make, run_file: Make, robustest: Make, *, outcomes: list[bool], code: int
+    made: Make, row: Make, run_file: Make, robustest: Make, *, outcomes: list[bool], ended: int, code: int
 ) -> None:
-    run_file("robust.json", [row("t::a", made(outcomes))])
+    """A plugin may have given any exit code to pytest."""
+    run_file("robust.json", [row("t::a", made(outcomes))], code=ended)
     assert robustest("show").code == code
 
 
