@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ _WORDS = {"cuda": "a CUDA device", "mps": "an Apple GPU", "xpu": "an Intel GPU",
 # Rows of one pass, by default (see `choose_batch` of the evaluator); what does not fit halves them.
 _BATCH = {"cpu": 128, "mps": 256}
 _ACCELERATOR_BATCH = 512
+_AS_IT_IS = nullcontext()
 
 
 def is_name(value: object) -> bool:
@@ -118,6 +120,35 @@ def resolve(name: str, own: torch.device | None) -> torch.device:
             "Use --robust-device=cpu."
         )
     return device
+
+
+# The device on which torch makes tensors for the user's code, while a claim makes its own on the host; or None.
+_of_user: ContextVar[torch.device | None] = ContextVar("of_user", default=None)
+
+
+@contextmanager
+def default_on_host() -> Iterator[None]:
+    """Let torch make tensors on the host inside the block, where the user has set another default; see `users_default`.
+
+    A default holds for one thread: without the block, a thread that reads or measures would have another one.
+    """
+    import torch
+
+    default = torch.get_default_device()
+    if on_host(default):
+        yield
+        return
+    token = _of_user.set(default)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        _of_user.reset(token)
+
+
+def users_default() -> AbstractContextManager[object]:
+    """Return a block for the user's code, in which torch makes tensors on the device that the user has set."""
+    return _of_user.get() or _AS_IT_IS
 
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

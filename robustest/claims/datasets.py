@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest import devices
 from robustest.checks import checked_whole, require
 from robustest.data import as_samples
 from robustest.data.benchmarks import Benchmark
@@ -622,7 +623,9 @@ def _trained(
     check_train(train)
     source, target = domains(train_data, split)
     # The same seed for both: model and oracle differ by their data alone.
-    return train(*source.arrays(), seed), train(*target.arrays(), seed)
+    of_source, of_target = source.arrays(), target.arrays()
+    with devices.users_default():
+        return train(*of_source, seed), train(*of_target, seed)
 
 
 def _decide(source: _DomainShares, target: _DomainShares, max_drop: float | None, terms: Terms) -> Decision:

@@ -25,7 +25,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from robustest import extensions
+from robustest import devices, extensions
 from robustest.checks import check_order, checked_whole, is_frame, require
 from robustest.clock import check as check_clock
 from robustest.data import decoded
@@ -520,7 +520,7 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         for start in range(0, len(ids), _AT_ONCE if batched else 1):
             check_clock()  # reading may take longer than the model does
             part = ids[start : start + _AT_ONCE]
-            with _reading:
+            with _reading, devices.users_default():
                 found += data.__getitems__(part) if batched else [data[part[0]]]
         return found
 
@@ -528,7 +528,8 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         items = read(ids)
         require(len(items) == len(ids), f"__getitems__ to give {len(ids)} items", len(items), error=DataError)
         if collate is not None:
-            x, y = _split(collate(items))
+            with devices.users_default():
+                x, y = _split(collate(items))
             require(_is_array(x), "the loader's batches to hold a tensor of inputs", x, error=DataError)
             images = _tensor(x)
             _check_floats(images)

@@ -177,6 +177,10 @@ class Classifier:
 
     def answer(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits as the model gives them, -inf for classes that it masks; as `__call__` else."""
+        with devices.users_default():
+            return self._answer(x)
+
+    def _answer(self, x: Tensor) -> Tensor:
         if self.decode is not None:
             return logits_of(self.ask(x)).float().to(x.device)
         if self.whole:  # token ids: a float would be refused by an embedding

@@ -10,7 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from robustest import clock, context, extensions
+from robustest import clock, context, devices, extensions
 from robustest.context import claiming
 from robustest.data import decoded
 from robustest.errors import (
@@ -71,7 +71,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                 context.begin()
             # Also around the user's functions: precision and default dtype of the process change no outcome and no key.
             cached = bool(kwargs.get("cache", context.current().settings.cache))
-            with unchanged_process(), full_float32(), decoded.claim(lasts=cached):
+            with unchanged_process(), full_float32(), devices.default_on_host(), decoded.claim(lasts=cached):
                 if kind is None:
                     return note(measure(*args, **kwargs))
                 check_keywords(measure, kwargs)

@@ -6,6 +6,7 @@ asks how many samples are left.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -246,6 +247,47 @@ def test_a_function_is_measured_where_its_module_is(monkeypatch: pytest.MonkeyPa
     assert 0 < (want.estimate or 0) < 1
     assert got.outcomes == want.outcomes
     assert counter.counts.copies == 0
+
+
+class OnDefault(nn.Module):
+    """Makes a tensor on torch's default device in each pass, and in each sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Halves(stays=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) + torch.arange(4)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        x = X[index].to(torch.get_default_device()) + torch.zeros(SHAPE)
+        return x, index % 4
+
+    def __len__(self) -> int:
+        return len(X)
+
+
+@pytest.mark.parametrize("way", ["set", "block"])
+def test_torchs_default_device_may_be_the_accelerator(way: str) -> None:
+    """Model and data set make their tensors there as without a claim, also in the thread that reads ahead."""
+    model, options = OnDefault(), {"attack": PGD(steps=4), "exact": True, "seed": 1}
+    y = model(X).argmax(1)
+    arrays: tuple[Any, ...] = (X, y), Linf(0.02)
+    want = measure_robust_accuracy(model, *arrays, **options)  # type: ignore[arg-type]
+    read = measure_robust_accuracy(model, model, Linf(0.02), **options)  # type: ignore[arg-type]
+    with far_device():
+        far = sent(model)
+        if way == "set":
+            torch.set_default_device(FAR)
+        try:
+            with FAR if way == "block" else contextlib.nullcontext():
+                got = measure_robust_accuracy(far, *arrays, **options)  # type: ignore[arg-type]
+                also = measure_robust_accuracy(far, far, Linf(0.02), **options)  # type: ignore[arg-type]
+                assert torch.get_default_device() == FAR
+        finally:
+            torch.set_default_device(None)
+    assert 0 < (want.estimate or 0) < 1
+    assert (got.outcomes, also.outcomes) == (want.outcomes, read.outcomes)
 
 
 # The far device itself

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import cues, rng
+from robustest import cues, devices, rng
 from robustest.cues.cue import planted_at
 from robustest.data import Samples, as_samples
 from robustest.discovery import proposals
@@ -258,7 +258,9 @@ def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[
 
     def learner(plant: cues.Plant) -> object:
         x, y = samples.take(torch.arange(len(samples)))
-        return train(plant(x, y), y, seed)
+        planted = plant(x, y)
+        with devices.users_default():
+            return train(planted, y, seed)
 
     return learner
 
