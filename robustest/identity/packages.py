@@ -230,11 +230,11 @@ def replacements(place: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, str
     if len(members) == len(before) and all(map(operator.is_, members, before)):
         return [], aliases
     held = sorted(vars(place).items())
-    own = [(name, one) for name, one in held if _is_own(one)]
+    own = [(name, one) for name, one in held if is_own(one)]
     aliases = [
         (name, one.__qualname__)
         for name, one in held
-        if isinstance(one, FUNCTIONS) and one.__name__ != name and not _is_own(one)
+        if isinstance(one, FUNCTIONS) and one.__name__ != name and not is_own(one)
     ]
     if not own:
         _without_replacements[place] = members, aliases
@@ -278,12 +278,13 @@ def _may_be_own(held: Any) -> bool:
     if top in _SCANNED or top.startswith("namedtuple_"):
         return False
     try:
-        return _is_own(held)
+        return is_own(held)
     except Unhashable:  # a package's function that reaches outside: none of the user's
         return False
 
 
-def _is_own(held: Any) -> bool:
+def is_own(held: Any) -> bool:
+    """Return True for a function of the user's, or an object of one of the user's classes that can be called."""
     held = _unbound(held)
     if isinstance(held, types.FunctionType):
         return home(held.__globals__.get("__name__"), held.__globals__.get("__file__")) is None

@@ -5,7 +5,7 @@
 1. a function counts by its statements without comments and layout, and by what it reads: globals, closure, defaults,
    modules of the user's;
 2. a class by its members, an object by class and state, a network by parameters, buffers, settings and hooks;
-3. code of installed packages by its name alone;
+3. code of installed packages by its name and that of its module, and by what the user put in its place;
 4. data by their bytes.
 
 What cannot be read has no digest: the caller must not take it for the same.
@@ -14,10 +14,13 @@ What cannot be read has no digest: the caller must not take it for the same.
 from __future__ import annotations
 
 import ast
+import builtins
+import collections
 import copyreg
 import dis
 import enum
 import functools
+import importlib
 import importlib.util
 import inspect
 import logging
@@ -37,10 +40,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from robustest.identity.packages import home, home_of, home_of_class, imported_by
-from robustest.identity.plain import Unhashable, simple
-from robustest.identity.walk import DECLARES, HOOKS, LOCKS, NO_MATTER, OF_TORCH
+from robustest.identity.packages import home, home_of, home_of_class, imported_by, is_own, replacements
+from robustest.identity.plain import Unhashable, simple, words
+from robustest.identity.walk import DECLARES, HOOKS, HOW, LOCKS, NO_MATTER, OF_TORCH, OPERATORS
 
 # Numbers that are drawn differ from run to run anyway, and a logger is no part of what is computed.
 _BY_TYPE = (
@@ -56,8 +60,18 @@ _BUILT_IN = (
 _CACHED = functools.cached_property
 # Attributes that a release of torch may add to each module are no settings of one.
 _OF_EVERY_MODULE = OF_TORCH | (vars(nn.Module()).keys() - {"training"})
-# Builtin functions by which code reads names that it computes.
-_SEEKING = ("globals", "eval", "exec", "__import__")
+# Functions by which code reads what no name in it shows.
+_SEEKING = (globals, eval, exec, __import__, importlib.import_module)
+# Names by which code reads attributes whose names it computes.
+_COMPUTED = words("getattr vars dir attrgetter methodcaller __dict__ __getattribute__")
+_NUMBERS = (bool, int, float, complex, np.ndarray, Tensor)
+# Methods that Python writes for data classes and named tuples.
+_WRITTEN = words(
+    "__init__ __new__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__ __replace__"
+    " _asdict _make _replace"
+)
+# Values that count by their parts, of whose class the user may have made another.
+_KINDS = (functools.partial, property, staticmethod, classmethod, _CACHED, weakref.ref, *_BY_TYPE)
 
 
 def lasting_digest(value: object) -> str:
@@ -92,12 +106,15 @@ def _parts(value: Any) -> Iterator[Any]:
         hasattr(type(value), DECLARES) or DECLARES in getattr(value, "__dict__", {})
     ):
         yield str(getattr(value, DECLARES)())
-    elif isinstance(value, FunctionType):
+        return
+    if isinstance(value, _KINDS) and not _installed(home_of_class, type(value)):
+        yield type(value)
+        held = getattr(value, "__dict__", {})
+        yield {name: held[name] for name in sorted(held) if name[:2] != "__"}
+    if isinstance(value, FunctionType):
         yield from _of_function(value)
     elif isinstance(value, ModuleType):
-        yield value.__name__
-        if not _installed(home_of, value):
-            yield _source_of_module(value)
+        yield from _of_module(value)
     elif type(value) in (tuple, list):
         yield from value
     elif type(value) in (dict, types.MappingProxyType):
@@ -105,7 +122,7 @@ def _parts(value: Any) -> Iterator[Any]:
     elif type(value) in (set, frozenset):
         yield from sorted(map(lasting_digest, value))
     elif isinstance(value, functools.partial):
-        yield from (value.func, value.args, value.keywords)
+        yield from (value.func, value.args, value.keywords, vars(value))
     elif isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
     elif isinstance(value, property):
@@ -115,11 +132,11 @@ def _parts(value: Any) -> Iterator[Any]:
     elif isinstance(value, _CACHED):
         yield value.func
     elif isinstance(value, _BUILT_IN):
-        yield getattr(value, "__qualname__", value.__name__)
-        owner = getattr(value, "__self__", None)
-        yield None if owner is None or isinstance(owner, ModuleType) else owner
+        yield from _of_built_in(value)
     elif isinstance(value, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
         yield str(value)
+        if str(value).partition(".")[0] not in OPERATORS:
+            raise Unhashable(f"{value}, an operator of one's own, whose code cannot be found")
     elif isinstance(value, type):
         yield from _of_class(value)
     elif isinstance(value, enum.Enum):
@@ -129,13 +146,20 @@ def _parts(value: Any) -> Iterator[Any]:
     elif isinstance(value, _BY_TYPE):
         return
     elif isinstance(value, Tensor):  # of another class, which may give operations another meaning
-        yield from (type(value), value.detach().as_subclass(Tensor))
+        yield from _of_tensor(value)
     elif type(value).__qualname__ == "OptimizedModule" and "_orig_mod" in vars(value).get("_modules", {}):
         yield value._modules["_orig_mod"]
     elif isinstance(value, nn.Module) and not isinstance(value, torch.jit.ScriptModule):
-        yield value.code if isinstance(value, fx.GraphModule) else type(value)
+        if isinstance(value, fx.GraphModule):
+            yield value.code
+            yield [step.target for step in value.graph.nodes if callable(step.target) and _replaced(step.target)]
+        else:
+            yield type(value)
         yield from (value._parameters, value._buffers, value._modules)
-        yield from (list((getattr(value, name, None) or {}).values()) for name in HOOKS)
+        for kind in HOOKS:
+            flags = [getattr(value, name, ()) for name in HOW if name.startswith(kind)]
+            hooks = (getattr(value, kind, None) or {}).items()
+            yield [(hook, *(number in flag for flag in flags)) for number, hook in hooks]
         settings = {"training"} if isinstance(value, fx.GraphModule) else vars(value).keys() - _OF_EVERY_MODULE
         yield {name: vars(value)[name] for name in sorted(settings)}
     else:
@@ -143,47 +167,122 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def _of_function(function: FunctionType) -> Iterator[Any]:
-    code, known = function.__code__, function.__globals__
-    compiled = vars(function).get("_torchdynamo_orig_callable")
-    if compiled is not None:
-        yield compiled
+    code, known, held = function.__code__, function.__globals__, vars(function)
+    if "_torchdynamo_orig_callable" in held:
+        yield held["_torchdynamo_orig_callable"]
         return
     yield function.__qualname__
+    attributes: set[str] | None = _attributes(code)
     if _installed(home, known.get("__name__"), known.get("__file__", code.co_filename)):
         # A package's function counts by its name where the package has it under that name; one that the package made of
         # the user's, as a decorator does, by what it holds.
+        yield _public(known.get("__name__"))
         at: Any = sys.modules.get(function.__module__ or "")
         owned = at is not None and _installed(home_of, at)
         for name in function.__qualname__.split("."):
             at = getattr(at, "__dict__", {}).get(name)
         if owned and at is function:
             return
-        yield str(known.get("__name__")).partition(".")[0]
+        if known is vars(functools) and "registry" in held:  # singledispatch; it keeps for which classes it was called
+            yield held["registry"]
+            return
     else:
         yield _source(code)
-        attributes = _attributes(code)
-        for name in sorted(_of_code(code, _GLOBALS)):
+        names = _of_code(code, _GLOBALS)
+        if not _COMPUTED.isdisjoint({*names, *_attributes(code)}):
+            attributes = None
+        for name in sorted(names):
+            found = known.get(name, vars(builtins).get(name))
+            if any(found is one for one in _SEEKING):
+                raise Unhashable(f"{function.__qualname__}, which computes by {name}() what it reads")
             if name in known:
                 yield name
-                yield known[name]
-                yield from _read_of(known[name], attributes)
-            elif name in _SEEKING:
-                raise Unhashable(f"{function.__qualname__}, which computes by {name}() what it reads")
+                yield from _read(found, attributes, function)
         yield from _imported(_source(code), known.get("__name__", ""), known.get("__file__", ""))
     for name, cell in sorted(zip(code.co_freevars, function.__closure__ or (), strict=True), key=lambda pair: pair[0]):
         with suppress(ValueError):  # not assigned yet
             yield name
-            yield cell.cell_contents
-    yield from (function.__defaults__, function.__kwdefaults__)
-    yield {name: held for name, held in sorted(vars(function).items()) if name != "__wrapped__"}
+            yield from _read(cell.cell_contents, attributes, function)
+    for default in (*(function.__defaults__ or ()), None, *sorted((function.__kwdefaults__ or {}).items())):
+        yield from _read(default, attributes, function)
+    yield {name: one for name, one in sorted(held.items()) if name != "__wrapped__"}
 
 
-def _read_of(module: object, names: set[str]) -> Iterator[Any]:
-    # The file of a module does not show the values that its names have now.
-    if isinstance(module, ModuleType) and not _installed(home_of, module):
+def _read(value: object, names: set[str] | None, by: FunctionType) -> Iterator[Any]:
+    """Yield a value that a function holds; of a module what the function reads of it, by the names in its code."""
+    if not isinstance(value, ModuleType) or names is None:
+        yield value
+        return
+    met, waiting = [value], [value]
+    while waiting:
+        module = waiting.pop()
+        own = not _installed(home_of, module)
+        if own or module is value:
+            yield module.__name__
+        if own:
+            yield _source_of_module(module)
         for name in sorted(names & vars(module).keys()):
-            yield name
-            yield vars(module)[name]
+            held = vars(module)[name]
+            if any(held is one for one in _SEEKING):
+                raise Unhashable(f"{by.__qualname__}, which computes by {name}() what it reads")
+            if isinstance(held, ModuleType):
+                if all(held is not one for one in met):
+                    met.append(held)
+                    waiting.append(held)
+            # The file of a module does not show the values that its names have now.
+            elif own or _replaced(held):
+                yield f"{module.__name__}.{name}"
+                yield held
+
+
+def _of_module(module: ModuleType) -> Iterator[Any]:
+    """Yield the parts of a module that is passed on: any attribute may be read from it."""
+    yield module.__name__
+    if not _installed(home_of, module):
+        text = _source_of_module(module)
+        yield text
+        yield from _imported(text, module.__name__, module.__file__ or "")
+        # The file does not show the values that its names have now; texts and paths may be those of this machine.
+        yield {name: one for name, one in sorted(vars(module).items()) if isinstance(one, _NUMBERS)}
+
+
+def _of_built_in(value: Any) -> Iterator[Any]:
+    owner = getattr(value, "__self__", None)
+    module = owner if isinstance(owner, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
+    name = getattr(value, "__qualname__", value.__name__)
+    if name.endswith("(vectorized)") or (module is not None and not _installed(home_of, module)):
+        raise Unhashable(f"{name}, a function without a source")
+    yield name
+    yield _public(getattr(module, "__name__", None)) if owner is None or owner is module else owner
+
+
+def _of_tensor(value: Any) -> Iterator[Any]:
+    if nn.parameter.is_lazy(value):
+        raise Unhashable("a parameter that has no value yet")
+    yield type(value)
+    if is_traceable_wrapper_subclass(value):  # around other tensors
+        names, how = value.__tensor_flatten__()
+        yield from (how, {name: getattr(value, name) for name in names})
+        return
+    plain = value.detach().as_subclass(Tensor)
+    if plain.numel() and not plain.untyped_storage().data_ptr():
+        raise Unhashable("a tensor without bytes of its own")
+    yield plain
+
+
+def _replaced(held: Any) -> bool:
+    """Return True for what a user put in a package's place."""
+    try:
+        return is_own(held) or type(held).__module__ == "unittest.mock"
+    except Unhashable:  # a package's function that reaches outside
+        return False
+
+
+def _public(module: str | None) -> str:
+    """Return the name of a package's module without its private parts, which move from release to release."""
+    top, *rest = (module or "").split(".")
+    inner = [] if top == "robustest" else [name for name in rest if name[:1] != "_"]
+    return ".".join([top.lstrip("_"), *inner])
 
 
 def _imported(text: str, name: str, file: str) -> Iterator[str]:
@@ -196,11 +295,7 @@ def _imported(text: str, name: str, file: str) -> Iterator[str]:
         if name in found or not file or _installed(home, name, file):
             continue
         found.add(name)
-        try:
-            text = Path(file).read_text(encoding="utf-8")
-            yield from (name, ast.unparse(_parsed(text)))
-        except (OSError, SyntaxError, ValueError):
-            raise Unhashable(f"{name}, a module without a source") from None
+        yield from (name, text := _text(name, file))
         waiting += _imports(text, name, file)
 
 
@@ -230,23 +325,29 @@ def _of_class(cls: type) -> Iterator[Any]:
     yield cls.__qualname__
     yield None if type(cls) is type else type(cls)
     own = [base for base in cls.__mro__ if not _installed(home_of_class, base)]
-    for base in own:
-        yield [above.__qualname__ for above in base.__bases__ if above not in own]
-        made = is_dataclass(base) or hasattr(base, "_fields")  # their methods are written by Python
+    for base in cls.__mro__:
+        if base not in own:
+            if base is cls:
+                yield _public(base.__module__)
+            with suppress(Unhashable):  # of a package that reaches outside
+                yield from replacements(base)[0]
+            continue
+        yield [f"{_public(above.__module__)}.{above.__qualname__}" for above in base.__bases__ if above not in own]
         for name, member in sorted(vars(base).items()):
-            generated = made and isinstance(member, FunctionType) and member.__code__.co_filename.startswith("<")
-            if name not in NO_MATTER and not isinstance(member, _SLOTS) and not generated:
+            code = getattr(getattr(member, "__func__", member), "__code__", None)
+            # Their texts are none, or those of a release of Python.
+            written = name in _WRITTEN and code is not None and code.co_filename.startswith(("<", collections.__file__))
+            if name not in NO_MATTER and not isinstance(member, _SLOTS) and not written:
                 yield name
                 yield member
 
 
 def _of_object(value: Any) -> Iterator[Any]:
     cls = type(value)
-    yield cls
     if isinstance(value, (types.GeneratorType, types.FrameType, torch.ScriptObject, torch.jit.ScriptModule)):
         raise Unhashable(f"a {cls.__name__}, whose state cannot be read")
     if is_dataclass(value) and _installed(home_of_class, cls):  # fields that are not compared change no outcomes
-        yield {field.name: getattr(value, field.name, None) for field in fields(value) if field.compare}
+        yield from (cls, {field.name: getattr(value, field.name, None) for field in fields(value) if field.compare})
         return
     reduce = copyreg.dispatch_table.get(cls)
     try:
@@ -254,8 +355,15 @@ def _of_object(value: Any) -> Iterator[Any]:
     except Exception as error:
         raise Unhashable(f"a {cls.__qualname__}, which keeps what cannot be read ({error})") from error
     if isinstance(kept, str):  # known by its name in its module
-        yield kept
+        module = sys.modules.get(getattr(value, "__module__", None) or "")
+        yield from (kept, _public(getattr(module, "__name__", None)))
+        if module is not None and _installed(home_of, module):
+            return
+        if callable(value):
+            raise Unhashable(f"{kept}, a function without a source")
+        yield from (cls, getattr(value, "__dict__", None))
         return
+    yield cls
     maker, given, state, items, pairs = (*kept, None, None, None)[:5]
     ordinary = maker in (copyreg.__newobj__, copyreg.__newobj_ex__, copyreg._reconstructor)  # type: ignore[attr-defined]
     yield None if ordinary else maker
@@ -263,7 +371,7 @@ def _of_object(value: Any) -> Iterator[Any]:
     if isinstance(state, dict) and all(type(name) is str for name in state):
         # What a property has kept is made of the rest, once it was asked.
         kept_by = {name for base in cls.__mro__ for name, one in vars(base).items() if isinstance(one, _CACHED)}
-        state = {name: state[name] for name in sorted(state.keys() - kept_by)}
+        state = {name: state[name] for name in sorted(state.keys() - kept_by)} or None
     yield state
     yield from ([] if held is None else list(held) for held in (items, pairs))
 
@@ -286,30 +394,62 @@ def _attributes(code: CodeType) -> set[str]:
 
 
 def _source_of_module(module: ModuleType) -> str:
+    file = getattr(module, "__file__", None)
+    if file is None and hasattr(module, "__path__"):  # a folder
+        return ""
+    return _text(module.__name__, file or "")
+
+
+def _text(name: str, file: str) -> str:
     try:
-        return ast.unparse(ast.parse(inspect.getsource(module)))
-    except (OSError, TypeError, SyntaxError):
-        raise Unhashable(f"{module.__name__}, a module without a source") from None
+        return ast.unparse(_parsed(Path(file).read_text(encoding="utf-8")))
+    except (OSError, SyntaxError, ValueError):
+        raise Unhashable(f"{name}, a module without a source") from None
 
 
 @functools.lru_cache(maxsize=32)
 def _parsed(text: str) -> ast.Module:
-    return ast.parse(text)
+    return _Strings().visit(ast.parse(text))  # type: ignore[no-any-return]
+
+
+class _Strings(ast.NodeTransformer):
+    """Formatted strings as calls: releases of Python write their quotes otherwise."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
+        return self._call("__joined__", node.values)
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.expr:
+        given = [node.value, ast.Constant(node.conversion), node.format_spec or ast.Constant(None)]
+        return self._call("__formatted__", given)
+
+    def _call(self, name: str, given: list[ast.expr]) -> ast.expr:
+        return ast.Call(func=ast.Name(name), args=[self.visit(one) for one in given], keywords=[])
 
 
 def _source(code: CodeType) -> str:
-    """Return the statements of a function without comments and layout; of lambdas all that begin in its line."""
+    """Return the statements of a function without comments and layout."""
     try:
         tree = _parsed("".join(inspect.findsource(code)[0]))
     except (OSError, SyntaxError, ValueError):
         tree = ast.Module(body=[], type_ignores=[])
-    kind = ast.Lambda if code.co_name == "<lambda>" else (ast.FunctionDef, ast.AsyncFunctionDef)
-    found = [
-        ast.unparse(node)
-        for node in ast.walk(tree)
-        if isinstance(node, kind)
-        and min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))]) == code.co_firstlineno
-    ]
+    found: list[Any] = [node for node in ast.walk(tree) if _begins(node, code)]
+    if len(found) > 1:  # lambdas in one line
+        found = [node for node in found if _spans(node.body, code)][-1:]
     if not found:
         raise Unhashable(f"{code.co_name}, a function without a source")
-    return "\n".join(found)
+    return ast.unparse(found[0])
+
+
+def _begins(node: Any, code: CodeType) -> bool:
+    if isinstance(node, ast.Lambda):
+        return code.co_name == "<lambda>" and node.lineno == code.co_firstlineno
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != code.co_name:
+        return False
+    return min([node.lineno, *(one.lineno for one in node.decorator_list)]) == code.co_firstlineno
+
+
+def _spans(node: ast.expr, code: CodeType) -> bool:
+    """Return True if all of a code object lies in an expression."""
+    places = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]
+    begin, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+    return bool(places) and all(begin <= (a, c) and (b, d) <= end for a, b, c, d in places)

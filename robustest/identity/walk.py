@@ -477,8 +477,12 @@ _ON_DEMAND = (type(torch.ops), type(torch.ops.aten))
 _REPLACEABLE = (types.FunctionType, types.BuiltinFunctionType, type, Tensor, type(os.environ))
 
 
+# Namespaces of operators that a version of torch or torchvision identifies.
+OPERATORS = ("aten", "prim", "prims", "torchvision")
+
+
 def _operator_part(name: str) -> bytes:
-    if name.partition(".")[0] not in ("aten", "prim", "prims", "torchvision"):
+    if name.partition(".")[0] not in OPERATORS:
         raise Unhashable(f"{name}, an operator of one's own, whose code cannot be found. {REMEDY}")
     return part("operator", f"{torch.__version__} {name}".encode())
 
@@ -565,7 +569,9 @@ NO_MATTER = words(
     " __conditional_annotations__"
     " __class_getitem__ __dataclass_fields__ __dataclass_params__ __del__ __dict__ __dir__ __doc__ __firstlineno__"
     " __format__ __getnewargs__ __getnewargs_ex__ __getstate__ __init_subclass__ __match_args__ __module__"
-    " __orig_bases__ __parameters__ __qualname__ __reduce__ __reduce_ex__ __replace__ __repr__ __setstate__"
+    " __mutable_keys__ __non_callable_proto_members__ __optional_keys__ __orig_bases__ __parameters__"
+    " __protocol_attrs__ __qualname__ __readonly_keys__ __reduce__ __reduce_ex__ __replace__ __repr__"
+    " __required_keys__ __setstate__"
     " __sizeof__ __slotnames__ __slots__ __static_attributes__ __str__ __subclasshook__ __type_params__ __weakref__"
     " _abc_impl _is_protocol _is_runtime_protocol _member_map_ _member_names_ _member_type_ _missing_"
     " _new_member_ _unhashable_values_ _unhashable_values_map_ _hashable_values_ _use_args_ _value2member_map_"
@@ -717,12 +723,12 @@ def _outside(walk: Walk, value: object, where: str) -> bytes:
 # Torch modules: state, settings, hooks and code; TorchScript and graphs by their text
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-_HOW = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
+HOW = ("_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
 # Attributes of every torch module: read by `_read_state`, or without influence on results.
 OF_TORCH = words(
     "_parameters _buffers _modules _non_persistent_buffers_set _is_full_backward_hook _state_dict_hooks"
     " _state_dict_pre_hooks _load_state_dict_pre_hooks _load_state_dict_post_hooks _compiled_call_impl"
-).union(HOOKS, _HOW)
+).union(HOOKS, HOW)
 
 # The module with which an exported program checks shapes; it computes nothing.
 _GUARDS = "_guards_fn"
@@ -759,7 +765,7 @@ def _read_state(walk: Walk, node: Node) -> None:
     for kind in HOOKS:
         hooks = []  # in order; torch's numbers for them count all hooks of the process
         for number, hook in (getattr(value, kind, None) or {}).items():
-            how = [number in getattr(value, name, ()) for name in _HOW if name.startswith(kind)]
+            how = [number in getattr(value, name, ()) for name in HOW if name.startswith(kind)]
             hooks.append(walk.value(hook, f"a hook of {node.where}") + part("how", str(how).encode()))
         node.facts[kind] = joined("hooks", hooks)
 

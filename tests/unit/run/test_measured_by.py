@@ -311,12 +311,12 @@ def test_a_function_that_was_moved_is_the_same_measure(tmp_path: Path, name: str
 
 
 LASTING = {
-    "darker": "9869e70f75c99170",
-    "gain": "60d205254c5702fb",
-    "net": "c2439fdd16c9a327",
-    "frozen": "5f5cde12095ad7ab",
-    "quiet": "367fcc4246d96f2f",
-    "by_object": "54bfdeeefaf4a156",
+    "darker": "6dc3b97296e8db4e",
+    "gain": "a1c52b5a718ec021",
+    "net": "505b9589090625d5",
+    "frozen": "eda71adf3f1e6e60",
+    "quiet": "dfe4fe882b16f0d0",
+    "by_object": "dceac6790a11fcc2",
 }
 
 
