@@ -15,7 +15,7 @@ import torch
 from second_device import FAR, Counter, Counts, Far, far_device, sent
 from torch import nn
 
-from robustest import Classifier, DeviceError, Linf, ModelError, devices
+from robustest import Classifier, DeviceError, Linf, ModelError, devices, find_adversarial
 from robustest.attacks import PGD, Cascade, Stage
 from robustest.cues import PixelPatch
 from robustest.engine import cascade
@@ -247,6 +247,20 @@ def test_a_function_is_measured_where_its_module_is(monkeypatch: pytest.MonkeyPa
     assert 0 < (want.estimate or 0) < 1
     assert got.outcomes == want.outcomes
     assert counter.counts.copies == 0
+
+
+def test_batches_shrink_to_a_few_sizes(monkeypatch: pytest.MonkeyPatch, toys: Any, watched: Any) -> None:
+    """An accelerator's libraries choose, and compilers make, a kernel for each size."""
+    monkeypatch.setattr(devices, "default", lambda: FAR)
+    monkeypatch.setattr(cascade, "probe_gradient", lambda evaluator, *_, **__: vars(evaluator).update(probed=True))
+    toy = toys(64)
+    with far_device():
+        model = sent(watched(toy.model))
+        attack = PGD(steps=40, step_size=0.01, random_start=False)
+        found = find_adversarial(model, toy.x, toy.y, Linf(0.4), attack=attack, batch_size=64)
+    assert found.broken.all()  # else the judge, who looks at the broken ones alone, adds a size
+    assert set(model.calls) <= {64, 32, 16, 8, 4, 2, 1}
+    assert len(set(model.calls)) >= 4
 
 
 class OnDefault(nn.Module):
