@@ -396,7 +396,8 @@ def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
     batches: Any = loader.batch_sampler
     order = loader.sampler if batches is None else getattr(batches, "sampler", batches)
     if batches is None or type(batches) is BatchSampler:
-        whole = isinstance(order, (SequentialSampler, RandomSampler)) and len(order) == len(samples)
+        drawn = bool(getattr(order, "replacement", False))  # as often as there are samples, some twice and some never
+        whole = isinstance(order, (SequentialSampler, RandomSampler)) and len(order) == len(samples) and not drawn
     else:  # buckets of a length, say; they may never end
         whole = sorted(islice(chain.from_iterable(batches), len(samples) + 1)) == list(range(len(samples)))
     if not whole:
@@ -477,6 +478,7 @@ class _Reads(Dataset[decoded.ReadElsewhere]):
 
 
 def _read(x: Tensor) -> Tensor:
+    x = x.detach()  # of a transform with weights
     return x.float() if x.is_floating_point() else x.long()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -20,6 +20,7 @@ from torch.utils.data import (
     Subset,
     SubsetRandomSampler,
     TensorDataset,
+    default_collate,
 )
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.functional import to_tensor
@@ -185,6 +186,29 @@ def test_a_batch_sampler_of_a_part_is_refused_and_one_of_the_whole_set_is_read()
             as_samples(DataLoader(data, batch_sampler=part))
     for whole in (BatchSampler(RandomSampler(data), 3, True), [[9, 8, 7, 6, 5], [0, 1, 2, 3, 4]]):
         x, _ = as_samples(DataLoader(data, batch_sampler=whole)).take(SOME)
+        assert torch.equal(x, X[SOME])
+
+
+def test_a_sampler_that_draws_with_replacement_is_refused() -> None:
+    """It gives some samples twice and some never, where each would be read once."""
+    data = TensorDataset(X, Y)
+    again = RandomSampler(data, replacement=True)
+    for loader in (DataLoader(data, sampler=again), DataLoader(data, batch_sampler=BatchSampler(again, 2, False))):
+        with pytest.raises(DataError, match="over its whole data set"):
+            as_samples(loader)
+    assert len(as_samples(DataLoader(data, shuffle=True))) == N
+
+
+def test_samples_of_a_transform_with_weights_are_numbers_alone() -> None:
+    weights = nn.Parameter(torch.ones(()))
+    data = [(x * weights, int(y)) for x, y in PAIRS]
+
+    def stacked(items: list[Any]) -> Any:
+        return default_collate(items)
+
+    for one in (data, DataLoader(data, collate_fn=stacked)):  # type: ignore[arg-type]
+        x, _ = as_samples(one).take(SOME)
+        assert not x.requires_grad
         assert torch.equal(x, X[SOME])
 
 
