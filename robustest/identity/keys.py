@@ -147,7 +147,7 @@ def _backend(path: str) -> Callable[[], object]:
 # Some flags exist in some versions of torch only, and some raise once another was set (see `_state`).
 _FLAGS: dict[str, Callable[[], object]] = {
     "dtype": torch.get_default_dtype,
-    "device": torch.get_default_device,
+    "device": devices.default_of_user,
     "deterministic": torch.are_deterministic_algorithms_enabled,
     "warned only": torch.is_deterministic_algorithms_warn_only_enabled,
     "fill": lambda: attrgetter("fill_uninitialized_memory")(torch.utils.deterministic),

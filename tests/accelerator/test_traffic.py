@@ -202,6 +202,22 @@ def test_a_device_that_rounds_factors_proves_nothing_and_says_so(monkeypatch: py
     assert (coarse.details["proven"], says) == (0, [False, True])
 
 
+@pytest.mark.parametrize(("lost", "rounds"), [(0.0, False), (2e-6, False), (2**-13, True)])
+def test_a_device_that_loses_the_last_bits_of_a_sum_rounds_no_factors(
+    monkeypatch: pytest.MonkeyPatch, lost: float, rounds: bool
+) -> None:
+    """As convolutions by Winograd's transform do, which cuDNN takes where they are fast."""
+    exactly = Counter.__torch_dispatch__
+
+    def dispatch(self: Counter, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = exactly(self, function, types, args, kwargs)
+        return Far(out.near * (1 + lost)) if function.overloadpacket.__name__ == "convolution" else out
+
+    monkeypatch.setattr(Counter, "__torch_dispatch__", dispatch)
+    with far_device():
+        assert devices.rounds_factors(FAR) == rounds
+
+
 class Halves(nn.Module):
     """Two layers, the second of which may stay on the host."""
 

@@ -12,6 +12,7 @@ import torch
 
 from robustest import DeviceError, devices
 from robustest.devices import resolve
+from robustest.identity import keys
 
 CPU = torch.device("cpu")
 
@@ -112,6 +113,29 @@ def test_bfloat16_that_is_emulated_is_not_taken(monkeypatch: pytest.MonkeyPatch,
 
 def test_batches_are_shared_on_accelerators_that_compile_no_shapes() -> None:
     assert [devices.gathers(torch.device(kind)) for kind in ("cpu", "cuda", "xpu", "xla")] == [False, True, True, False]
+
+
+def test_the_users_default_device_is_that_of_the_users_code_alone() -> None:
+    there = torch.device("meta")
+    before = keys._FLAGS["device"]()
+    with there, devices.default_on_host():
+        assert torch.zeros(1).device == CPU
+        assert devices.default_of_user() == there
+        assert keys._FLAGS["device"]() == there != before
+        with devices.users_default():
+            assert torch.zeros(1).device == there
+    with devices.users_default():
+        assert torch.zeros(1).device == CPU == devices.default_of_user()
+
+
+@pytest.mark.parametrize("cuda", [1], indirect=True)
+def test_where_no_memory_can_be_pinned_the_host_waits_for_copies(cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", refuse)
+    x = torch.rand(3)
+    assert devices.pinned(x, torch.device("cuda", 0)) is x
 
 
 def test_no_other_module_tests_for_a_kind_of_device() -> None:
