@@ -202,7 +202,7 @@ def test_a_device_that_rounds_factors_proves_nothing_and_says_so(monkeypatch: py
     assert (coarse.details["proven"], says) == (0, [False, True])
 
 
-@pytest.mark.parametrize(("lost", "rounds"), [(0.0, False), (2e-6, False), (2**-13, True)])
+@pytest.mark.parametrize(("lost", "rounds"), [(0.0, False), (2e-6, False), (2**-17, True), (2**-13, True)])
 def test_a_device_that_loses_the_last_bits_of_a_sum_rounds_no_factors(
     monkeypatch: pytest.MonkeyPatch, lost: float, rounds: bool
 ) -> None:
