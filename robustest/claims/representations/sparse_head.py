@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Unpack
 
 import numpy as np
@@ -174,11 +175,19 @@ def measure_sparse_head(
     rule = DropRule(threshold=max_drop, terms=setup.terms)
     plan = other_half.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), tally, plan.settings)
-    columns = evidence.columns
+    columns, limits = evidence.columns, (max_features_per_class, max_drop, min_per_class)
+    decision = _decision(evidence, fitted, *limits)
+    notes, seen = fitted.notes, columns["seen"]
+    if seen.any():
+        counted = f"{int(seen.sum())} of {len(seen)} samples judged are copies, to the bit, of samples fitted on"
+        notes = (*notes, counted)
+        if decision.verdict is Verdict.PASSED and not _passes(without_seen(evidence, rule), fitted, *limits):
+            why = f"{counted}: not shown by the others"
+            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))
     result = finish(
         plan,
         evidence,
-        decision=_decision(evidence, fitted, max_features_per_class, max_drop, min_per_class),
+        decision=decision,
         kind=SPARSE_HEAD,
         threshold=max_drop,
         setting=f"elastic net on {features} features of the last layer",
@@ -191,7 +200,7 @@ def measure_sparse_head(
             "fidelity": evidence.share(columns["same"]),
         }
         | fitted.details(how),
-        notes=fitted.notes,
+        notes=notes,
     )
     return halves.whole(result)
 
@@ -227,6 +236,7 @@ class FittedHead:
     Attributes:
         best: the head of the highest validation accuracy, the sparsest of equals.
         features, ids: (M, D) and (M,) of the samples fitted on.
+        inputs: digests of their inputs; none where two draws may be equal.
     """
 
     last: LastLayer
@@ -237,6 +247,7 @@ class FittedHead:
     stability: Stability | None
     features: Tensor
     ids: Tensor
+    inputs: frozenset[bytes]
     pictures: list[dict[str, str]]
     notes: tuple[str, ...]
 
@@ -299,7 +310,7 @@ def fit_head(
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         evaluator = Evaluator.of(classifier, settings, notes)
         last = find_last_layer(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
-        features, labels = _features_and_labels(evaluator, last, halves, settings.seed, options.min_per_class)
+        features, labels, inputs = _samples_to_fit(evaluator, last, halves, settings.seed, options.min_per_class)
 
         # The path, chosen by held-out rows on which the model's own accuracy is known too.
         watch = context.current().progress
@@ -352,20 +363,23 @@ def fit_head(
         stability=stability,
         features=features,
         ids=halves.searched,
+        inputs=inputs,
         pictures=gallery.sheets,
         notes=tuple(gallery.notes),
     )
     return fitted, tally
 
 
-def _features_and_labels(
+def _samples_to_fit(
     evaluator: Evaluator, last: LastLayer, halves: Halves, seed: int, min_per_class: int
-) -> tuple[Tensor, Tensor]:
-    rows, labels = [], []
+) -> tuple[Tensor, Tensor, frozenset[bytes]]:
+    """Return features, labels and digests of the inputs."""
+    rows, labels, inputs = [], [], set[bytes]()
     for chunk in in_order(halves.samples, evaluator, seed=seed, ids=halves.searched):
         if not evaluator.classes:
             evaluator.logits(chunk.x[:1])
         evaluator.check_labels(chunk.y)
+        inputs.update(_inputs(chunk))
         rows.append(features_of(evaluator, last, chunk.x).cpu())
         labels.append(chunk.y.cpu())
     y = torch.cat(labels)
@@ -377,7 +391,14 @@ def _features_and_labels(
             f"{len(y)} that heads are fitted on but got fewer of {few[:10]} (class {few[0]}: {int(counts[few[0]])}). "
             "Give more samples: a head on a handful of them has few features whatever the model uses."
         )
-    return torch.cat(rows), y
+    return torch.cat(rows), y, frozenset(inputs)
+
+
+def _inputs(chunk: Chunk) -> list[bytes]:
+    """Return digests of images or sounds; none of rows of a table and short texts, of which two draws may be equal."""
+    if chunk.x.ndim <= 2 and chunk.sample_rate is None:
+        return []
+    return [sha256(one.tobytes()).digest() for one in chunk.x.cpu().contiguous().numpy()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,6 +433,8 @@ class SparseHeadMeasurement:
             "best": task.holds(best, chunk.y),
             "same": sparse == clean,
             "label": chunk.y,
+            # The head may know these by heart.
+            "seen": np.array([one in fitted.inputs for one in _inputs(chunk)] or [False] * len(chunk.y)),
         }
         return Observation(columns, exhibits)
 
@@ -434,6 +457,23 @@ def _decision(
     if not doubt and decision.verdict is Verdict.FAILED:
         doubt = _poor_fit(evidence, fitted, max_drop)
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("unfit",)) if doubt else decision
+
+
+def without_seen(evidence: Evidence, rule: DropRule) -> Evidence | None:
+    """Return the evidence of samples that the head was not fitted on; None if there are none."""
+    kept = ~evidence.columns["seen"]
+    if evidence.copies is not None and rule.terms.scope != "set":
+        kept &= ~evidence.copies
+    n, columns = int(kept.sum()), {name: column[kept] for name, column in evidence.columns.items()}
+    if not n:
+        return None
+    return replace(
+        evidence, columns=columns, ids=evidence.ids[kept], total=n, decision=rule.decide(columns, n, None), copies=None
+    )
+
+
+def _passes(evidence: Evidence | None, fitted: FittedHead, *limits: Any) -> bool:
+    return evidence is not None and _decision(evidence, fitted, *limits).verdict is Verdict.PASSED
 
 
 def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,9 +23,12 @@ from robustest import (
     Verdict,
     assert_sparse_head,
 )
+from robustest.claims.representations.sparse_head import without_seen
 from robustest.context import Context, running
+from robustest.decisions import DropRule, Terms
 from robustest.measure import measure_sparse_head
 from robustest.reports.text import failure_text
+from robustest.run.evidence import Evidence
 
 N = 480
 Y = torch.arange(N) % 3
@@ -237,3 +242,80 @@ def test_settings_are_in_range(options: dict[str, Any]) -> None:
 def test_a_model_whose_layers_cannot_be_seen_is_refused() -> None:
     with pytest.raises(ConfigError, match="a torch module"):
         measure_sparse_head(lambda x: x.flatten(1)[:, :3], (X, Y))
+
+
+class Scores(nn.Module):
+    """Right wherever the sum of all pixels, each with a weight of its own, is high: few pixels are not enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(100, 2)
+        weight = 20 * torch.randn(100, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            self.head.weight.copy_(torch.stack([-weight, weight]))
+            self.head.bias.copy_(torch.stack([weight.sum(), -weight.sum()]) / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(x.flatten(1))
+        return out
+
+
+def pixels(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    x = torch.rand(n, 1, 10, 10, generator=torch.Generator().manual_seed(seed))
+    return x, Scores()(x).argmax(1)
+
+
+def of_copies(n: int, times: int, more: int = 0, *, scope: Any = "set", flat: bool = False) -> Result:
+    """Of `n` images, each there several times, and of more images that are there once."""
+    (x, y), (once, classes) = pixels(n, 1), pixels(more, 2)
+    x, y = torch.cat([x.repeat(times, 1, 1, 1), once]), torch.cat([y.repeat(times), classes])
+    with running(Context(settings=Settings(scope=scope))):
+        return measure_sparse_head(
+            Scores(),
+            (x.flatten(1) if flat else x, y),
+            max_features_per_class=75,
+            max_drop=0.1,
+            min_per_class=5,
+            n_lambdas=12,
+            subsamples=0,
+        )
+
+
+@pytest.mark.parametrize("scope", ["set", "population"])
+@pytest.mark.parametrize("more", [0, 60])
+def test_a_head_is_not_judged_by_copies_of_what_it_was_fitted_on(scope: str, more: int) -> None:
+    """Of images that it has not seen the head loses a quarter."""
+    result = of_copies(100, 10, more, scope=scope)
+    assert result.estimate is not None
+    assert result.estimate < 0.1
+    assert (result.verdict, result.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
+    if scope == "set":
+        judged = 500 + more // 2
+        assert f"of {judged} samples judged are copies, to the bit, of samples fitted on: not shown" in result.rule
+
+
+def test_equal_rows_of_a_table_are_no_copies() -> None:
+    assert of_copies(100, 10, flat=True).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize("scope", ["set", "population"])
+def test_a_head_that_others_show_too_passes_with_copies(scope: Any) -> None:
+    x, y = torch.cat([X, X[:48], X[:48]]), torch.cat([Y, Y[:48], Y[:48]])
+    with running(Context(settings=Settings(scope=scope))):
+        result = measure_sparse_head(Net().eval(), (x, y), max_features_per_class=3, max_drop=0.15, **QUICK)
+    assert result.verdict is Verdict.PASSED
+    assert any("samples judged are copies, to the bit, of samples fitted on" in note for note in result.notes)
+
+
+def test_samples_that_are_left_beside_the_copies_count_once() -> None:
+    """Left are copies of one another: eight images of each class, which no head was fitted on."""
+    columns = {name: np.array([True] * 40) for name in ("held", "clean", "best", "same")}
+    columns |= {"label": np.arange(40) % 2, "seen": np.arange(40) < 24}
+    evidence = Evidence(decision=None, columns=columns, ids=np.arange(40), total=40, copies=np.arange(40) >= 36)  # type: ignore[arg-type]
+    for scope, left in (("set", 16), ("population", 12)):
+        rule = DropRule(threshold=0.5, terms=Terms(scope=scope, alpha=0.05, fail_alpha=0.05))
+        found = without_seen(evidence, rule)
+        assert found is not None
+        assert (found.n, found.total, found.ids.tolist()) == (left, left, list(range(24, 24 + left)))
+        assert found.decision == rule.decide({k: v[24 : 24 + left] for k, v in columns.items()}, left, None)
+    assert without_seen(replace(evidence, columns=columns | {"seen": np.ones(40, bool)}), rule) is None
