@@ -69,7 +69,10 @@ def full_float32() -> Iterator[None]:
     """Compute in full float32 on every backend inside the block."""
     # TF32 has a mantissa of 10 bits and bfloat16 one of 7 (mkldnn uses either on CPUs): no verdict can rest on them.
     restore, dtype = _precision(), torch.get_default_dtype()
+    casting = [kind for kind in devices.kinds() if torch.is_autocast_enabled(kind)]
     try:
+        for kind in casting:  # shifts and threats multiply too, and a thread that reads ahead casts nothing
+            torch.set_autocast_enabled(kind, False)
         torch.set_default_dtype(torch.float32)  # tensors that a search makes get the type of the samples
         torch.set_float32_matmul_precision("highest")
         # Without CUDA, cuDNN's places lower no precision, and the state that they begin in cannot be restored.
@@ -82,6 +85,8 @@ def full_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(dtype)
+        for kind in casting:
+            torch.set_autocast_enabled(kind, True)
         restore()
 
 

@@ -277,3 +277,23 @@ def test_the_users_own_autocast_does_not_matter(measure: Callable[..., Any], toy
         got = measure(far, (toy.x, toy.y))
         assert torch.is_autocast_enabled("cpu")
     assert got.outcomes == measure(far, (toy.x, toy.y)).outcomes
+
+
+def test_nor_does_it_matter_to_shifts_and_data_sets(toys: Any) -> None:
+    """A thread that reads ahead has no autocast: first samples would be rounded, and later ones not."""
+    toy = toys(80, shape=(3, 8, 8))
+    mixed = torch.full((8, 8), 0.01) + 0.92 * torch.eye(8)
+
+    class Turned(torch.utils.data.Dataset[Any]):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            return toy.x[index] @ mixed, int(toy.y[index])
+
+        def __len__(self) -> int:
+            return len(toy.x)
+
+    want = measure_shift_accuracy(toy.model, Turned(), "zoom_blur")
+    with torch.autocast("cpu", torch.bfloat16):
+        got = measure_shift_accuracy(toy.model, Turned(), "zoom_blur")
+        assert torch.is_autocast_enabled("cpu")
+    assert 0.1 < (want.estimate or 0) < 1
+    assert (got.data, got.outcomes) == (want.data, want.outcomes)
