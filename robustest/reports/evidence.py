@@ -51,6 +51,8 @@ _STATES_OF: dict[Verdict | None, set[str]] = {
     None: set(STATES) - {"passed", "measured", "inconclusive", "tolerated"},
 }
 _MARKS = {True: "1", False: "0", None: "-"}
+# A text of JSON may have halves of a surrogate pair, which UTF-8 has not.
+_ANY = "surrogatepass"
 # Characters of one text of outcomes: readers of JSON limit the length of a text.
 _LINE = 10_000
 # Levels of SARIF; states that are not here need no look.
@@ -134,7 +136,7 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
 
 def salted(digest: str, salt: bytes) -> str:
     """Return a keyed digest of a digest of data; empty if it is unknown."""
-    return hmac.new(salt, digest.encode(), sha256).hexdigest() if digest else ""
+    return hmac.new(salt, digest.encode(errors=_ANY), sha256).hexdigest() if digest else ""
 
 
 def documents(content: Mapping[str, Any]) -> dict[str, bytes]:
@@ -240,7 +242,7 @@ def test_result(content: Mapping[str, Any]) -> dict[str, Any]:
     for one in predicate["versions"].split(", "):
         name, _, version = one.partition(" ")
         kind = "generic" if name == "Python" else "pypi"
-        configuration.append({"uri": f"pkg:{kind}/{quote(name.lower(), safe='')}@{quote(version, safe='')}"})
+        configuration.append({"uri": f"pkg:{kind}/{_quoted(name.lower())}@{_quoted(version)}"})
     return {
         **{name: content[name] for name in ("_type", "subject")},
         "predicateType": TEST_RESULT,
@@ -313,7 +315,7 @@ def sarif(content: Mapping[str, Any]) -> dict[str, Any]:
     results = []
     for claim in shown:
         kind = claim.get("kind", "test")
-        place: dict[str, Any] = {"artifactLocation": {"uri": quote(claim["test"].partition("::")[0])}}
+        place: dict[str, Any] = {"artifactLocation": {"uri": _quoted(claim["test"].partition("::")[0], safe="/")}}
         if claim["line"] is not None:
             place["region"] = {"startLine": claim["line"]}
         text = claim.get("sentence") or claim["problem"] or claim["state"]
@@ -340,6 +342,10 @@ def sarif(content: Mapping[str, Any]) -> dict[str, Any]:
         "version": "2.1.0",
         "runs": [{"tool": {"driver": driver}, "invocations": [done], "results": results}],
     }
+
+
+def _quoted(text: str, *, safe: str = "") -> str:
+    return quote(text, safe=safe, errors=_ANY)
 
 
 def _message(text: str) -> str:

@@ -121,6 +121,14 @@ def test_what_is_red_has_its_level_line_and_an_inert_message(evidence: Callable[
     assert "\\[x|y\\](z)" in text, "a link, else"
 
 
+def test_half_of_a_surrogate_pair_is_a_character_as_any_other(prepared: SimpleNamespace) -> None:
+    row = prepared.row("test_\ud800.py::test_x", prepared.made([True, False, False], data="\ud800"))
+    log = prepared.evidence(row)["failed.sarif"]["runs"][0]
+    (place,) = (one["physicalLocation"]["artifactLocation"] for one in log["results"][0]["locations"])
+    assert place == {"uri": "test_%ED%A0%80.py"}
+    assert prepared.robustest("evidence", "verify", "--no-run").code == 0
+
+
 def test_a_model_card_has_no_markup_from_elsewhere(evidence: Callable[..., Any]) -> None:
     card = evidence()["model-card.md"]
     assert "<b>" not in card
