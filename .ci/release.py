@@ -4,7 +4,8 @@
     owners     with a tag: no file has a placeholder for the owners' names and addresses
     pins       .ci/publish.txt has the twine and packaging that the pinned publish action runs
     build      an sdist of each, and the wheel from it
-    inspect    twine --strict, check-wheel-contents, validate-pyproject, pyroma, licenses
+    inspect    nothing that git has not, and all of the package; licenses; twine --strict, check-wheel-contents,
+               validate-pyproject, pyroma
     install    each wheel alone, then all of them, in new environments: its example passes, and a false claim fails
 
 Every step prints its problems, and the first step with one ends the run: nothing after it would be worth anything.
@@ -142,9 +143,12 @@ def build(dist: Path, root: Path = ROOT) -> Iterator[str]:
 def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
     """Yield what is wrong with the distributions and with their metadata."""
     license_text = (root / "LICENSE").read_bytes()
+    expected = set()
     for one in projects(root):
         stem = f"{one.package}-{one.version}"
         wheel, sdist = dist / f"{stem}-py3-none-any.whl", dist / f"{stem}.tar.gz"
+        expected |= {wheel.name, sdist.name}
+        tracked = _tracked(one.folder)
         if not wheel.is_file() or not sdist.is_file():
             yield f"Expected {wheel.name} and {sdist.name}, but got {sorted(path.name for path in dist.iterdir())}."
             continue
@@ -156,11 +160,18 @@ def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
                 yield f"Expected the project's LICENSE in {wheel.name}: see `license-files` in pyproject.toml."
             if about["License-Expression"] != "MIT":
                 yield f"Expected `License-Expression: MIT` in {wheel.name}, but got {about['License-Expression']}."
-            if f"{one.package}/py.typed" not in names:
-                yield f"Expected py.typed in {wheel.name}: users' type checkers need it."
+            # Users' type checkers need py.typed.
+            package = {f"{one.package}/py.typed", *(name for name in tracked if name.startswith(f"{one.package}/"))}
+            if missing := sorted(package - names):
+                yield f"Expected {', '.join(missing)} in {wheel.name}."
+            if more := sorted(name for name in names - package if not name.startswith(f"{stem}.dist-info/")):
+                yield f"Expected {wheel.name} to have nothing that git has not, but got {', '.join(more)}."
         with tarfile.open(sdist) as packed:
-            if f"{stem}/LICENSE" not in packed.getnames():
+            names = {one.name.removeprefix(f"{stem}/") for one in packed if not one.isdir()}
+            if "LICENSE" not in names:
                 yield f"Expected LICENSE in {sdist.name}."
+            if more := sorted(names - tracked - {"PKG-INFO", ".gitignore"}):
+                yield f"Expected {sdist.name} to have nothing that git has not, but got {', '.join(more)}."
         for command in (
             ["check-wheel-contents", str(wheel)],
             ["validate-pyproject", str(one.folder / "pyproject.toml")],
@@ -172,6 +183,15 @@ def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
         rated = _run(["pyroma", "--min", str(LEAST_RATING), str(sdist)])
         if rated.returncode:
             yield f"{one.name}: pyroma rates it below {LEAST_RATING}\n{rated.stdout[-2000:]}"
+    if more := sorted({path.name for path in dist.iterdir()} - expected):  # everything there would be published
+        yield f"Expected nothing else in {dist.name}, but got {', '.join(more)}."
+
+
+def _tracked(folder: Path) -> set[str]:
+    """Return the files below a folder that git has, relative to it."""
+    command = ["git", "-C", str(folder), "ls-files", "-z"]
+    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)  # noqa: S603 - our own command
+    return set(done.stdout.split("\0")) - {""}
 
 
 SMOKES: dict[str, tuple[str, ...]] = {

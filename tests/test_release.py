@@ -34,16 +34,23 @@ def release() -> Iterator[ModuleType]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """What the checks read of this checkout."""
+    """What the checks read of this checkout, and a package of two files for each project, in git."""
+    tree = tmp_path / "tree"
+    packs = [path.relative_to(ROOT) for path in ROOT.glob("plugins/*/pyproject.toml")]
     names = [
         *("pyproject.toml", "robustest/version.py", "CITATION.cff", "CHANGELOG.md", "LICENSE", ".ci/publish.txt"),
-        ".github/workflows/release.yml",
-        *(str(path.relative_to(ROOT)) for path in ROOT.glob("plugins/*/pyproject.toml")),
+        *(".github/workflows/release.yml", *map(str, packs), *(str(path.with_name("LICENSE")) for path in packs)),
     ]
-    for name in names:
-        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / "tree" / name)
-    return tmp_path / "tree"
+    packages = ["robustest", *(str(path.with_name(path.parent.name.replace("-", "_"))) for path in packs)]
+    for name in [*names, *(f"{package}/{file}" for package in packages for file in ("py.typed", "data.json"))]:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if name in names:
+            shutil.copy(ROOT / name, tree / name)
+        else:
+            (tree / name).touch()
+    for arguments in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", "-C", str(tree), *arguments], check=True)  # noqa: S603, S607 - our own command
+    return tree
 
 
 def plant(tree: Path, name: str, old: str, new: str) -> None:
@@ -112,7 +119,7 @@ def test_a_placeholder_for_the_owners_is_refused_with_a_tag(
     assert release.main(["--dist", str(tmp_path / "dist")]) == 0
 
 
-def distributions(release: ModuleType, tree: Path, dist: Path, leave_out: str = "") -> None:
+def distributions(release: ModuleType, tree: Path, dist: Path, leave_out: str = "", add: str = "") -> None:
     """An sdist and a wheel of each, of nothing but what is looked at."""
     dist.mkdir(exist_ok=True)
     for one in release.projects(tree):
@@ -120,15 +127,18 @@ def distributions(release: ModuleType, tree: Path, dist: Path, leave_out: str = 
         files = {
             f"{stem}.dist-info/METADATA": b"Metadata-Version: 2.4\nLicense-Expression: MIT\n\n",
             f"{stem}.dist-info/licenses/LICENSE": (tree / "LICENSE").read_bytes(),
-            f"{one.package}/py.typed": b"",
+            **{f"{one.package}/{path.name}": b"" for path in (one.folder / one.package).iterdir()},
         }
+        if add.startswith(f"{one.package}/"):
+            files[add] = b""
         with zipfile.ZipFile(dist / f"{stem}-py3-none-any.whl", "w") as wheel:
             for name, content in files.items():
                 if name != leave_out:
                     wheel.writestr(name, content)
         with tarfile.open(dist / f"{stem}.tar.gz", "w:gz") as sdist:
-            if leave_out != f"{stem}/LICENSE":
-                sdist.add(tree / "LICENSE", f"{stem}/LICENSE")
+            for name in (f"{stem}/LICENSE", f"{stem}/PKG-INFO", f"{stem}/.gitignore", add):
+                if name.startswith(f"{stem}/") and name != leave_out:
+                    sdist.add(tree / "LICENSE", name)
 
 
 @pytest.fixture
@@ -151,9 +161,10 @@ def ran(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         ("robustest_ray-0.1.0.dist-info/licenses/LICENSE", "LICENSE in robustest_ray-0.1.0-py3-none-any.whl"),
         ("robustest_http-0.1.0/LICENSE", "LICENSE in robustest_http-0.1.0.tar.gz"),
         ("robustest_rl/py.typed", "py.typed in robustest_rl-0.1.0-py3-none-any.whl"),
+        ("robustest/data.json", "Expected robustest/data.json in robustest-0.1.0-py3-none-any.whl"),
     ],
 )
-def test_a_missing_license_is_refused(
+def test_a_missing_license_or_part_of_the_package_is_refused(
     release: ModuleType, tree: Path, ran: dict[str, Any], leave_out: str, told: str
 ) -> None:
     dist = tree.parent / "dist"
@@ -162,6 +173,29 @@ def test_a_missing_license_is_refused(
     distributions(release, tree, dist, leave_out)
     (problem,) = release.inspect(dist, tree)
     assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("add", "told"),
+    [
+        ("robustest_rl/.env", "robustest_rl-0.1.0-py3-none-any.whl to have nothing that git has not, but got"),
+        ("robustest-0.1.0/tests/.env", "robustest-0.1.0.tar.gz to have nothing that git has not, but got tests/.env"),
+        ("robustest_http-0.1.0/a/b.pyc", "but got a/b.pyc"),
+    ],
+)
+def test_what_git_has_not_is_not_released(
+    release: ModuleType, tree: Path, ran: dict[str, Any], add: str, told: str
+) -> None:
+    distributions(release, tree, tree.parent / "dist", add=add)
+    (problem,) = release.inspect(tree.parent / "dist", tree)
+    assert told in problem
+
+
+def test_what_is_of_no_project_is_not_released(release: ModuleType, tree: Path, ran: dict[str, Any]) -> None:
+    dist = tree.parent / "dist"
+    distributions(release, tree, dist)
+    (dist / "robustest-0.0.9.tar.gz").touch()
+    assert list(release.inspect(dist, tree)) == ["Expected nothing else in dist, but got robustest-0.0.9.tar.gz."]
 
 
 @pytest.mark.parametrize("tool", ["twine", "check-wheel-contents", "validate-pyproject", "pyroma"])
