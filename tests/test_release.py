@@ -71,6 +71,7 @@ def test_this_checkout_is_in_step(release: ModuleType) -> None:
         (("robustest/version.py", "0.1.0", "0.2.0"), "robustest-ray to require robustest>=0.2,<0.3"),
         (("plugins/robustest-ray/pyproject.toml", "robustest>=0.1,<0.2", "robustest"), "robustest-ray to require"),
         (("plugins/robustest-rl/pyproject.toml", "robustest>=0.1,<0.2", "robustest>=0.1"), "robustest-rl to require"),
+        (("plugins/robustest-rl/pyproject.toml", '"robustest>=0.1,<0.2",', ""), "another minor version may break it"),
         (("pyproject.toml", "robustest-people>=0.1,<0.2", "robustest-people"), "to require robustest-people>=0.1,<0.2"),
         (("CITATION.cff", "version: 0.1.0", "version: 0.0.9"), "CITATION.cff"),
         (("pyproject.toml", "github.com/robustest/", "github.com/else/"), "the core's home"),
@@ -110,8 +111,11 @@ def test_a_placeholder_for_the_owners_is_refused_with_a_tag(
 ) -> None:
     files = {problem.partition(":")[0] for problem in release.owners(tree)}
     assert files <= {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
+    before = len(list(release.owners(tree)))
     plant(tree, "CITATION.cff", "authors:", "# PLACEHOLDER: x\nauthors:")
-    assert any(problem.startswith("CITATION.cff:") for problem in release.owners(tree))
+    told = list(release.owners(tree))
+    assert len(told) == before + 1
+    assert sum(one.startswith("CITATION.cff:") and one.endswith("# PLACEHOLDER: x") for one in told) == 1
     for name in ("versions", "pins", "build", "inspect", "install"):
         monkeypatch.setattr(release, name, nothing)
     monkeypatch.setattr(release, "owners", lambda: iter(["a placeholder"]))
@@ -309,6 +313,15 @@ def test_what_did_not_pass_is_repeated(release: ModuleType, tree: Path, answers:
     answers("uv pip install", (1, "no such wheel"))
     assert len(list(release.install(dist, sys.executable, {"all"}, record=record))) == 1
     assert not record.exists()
+
+
+def test_what_does_not_build_is_a_problem(release: ModuleType, tree: Path, ran: dict[str, Any]) -> None:
+    assert list(release.build(tree.parent / "dist", tree)) == []
+    built = [Path(command[-1]).name for command in ran["commands"]]
+    assert built == [tree.name, *(f"robustest-{one}" for one in ("http", "onnx", "people", "ray", "rl", "training"))]
+    ran["fail"] = {sys.executable}
+    problems = list(release.build(tree.parent / "dist", tree))
+    assert ["does not build" in problem for problem in problems] == [True] * len(built)
 
 
 def nothing(*_: object, **__: object) -> Iterator[str]:
