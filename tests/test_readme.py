@@ -35,6 +35,17 @@ def test_every_link_is_absolute_and_leads_to_a_file(path: Path) -> None:
         assert (ROOT / link.removeprefix(base).partition("#")[0]).is_file(), link
 
 
+# mkdocs reads the links of docs alone.
+OTHERS = sorted(path for name in ("*.md", "examples/**/README.md", "plugins/README.md") for path in ROOT.glob(name))
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        assert link.startswith(("https://", "#")) or (path.parent / link.partition("#")[0]).exists(), link
+
+
 def test_the_home_is_one_setting() -> None:
     assert HOME == SOURCE
     named = {}
