@@ -123,6 +123,11 @@ def test_the_hole_is_as_good_as_the_best_draw_along_a_random_form(seed: int, mon
         for share, hit in ((0.999, 0), (1.001, 1)):
             point = (inputs[:1] + share * (best - inputs[:1])).float()
             assert judge.logits(point).argmax(1).tolist() == [hit]
+        form_of_hole: Any = judge.model.call
+        scores = form_of_hole.score(inputs)
+        assert float(scores.max()) - form_of_hole.least == pytest.approx(
+            1e-6 * float(scores.max() - scores[0]), rel=1e-4
+        )
         lead = judge.logits(best.float())
         assert torch.equal(lead[:, 0], -lead[:, 1])
 

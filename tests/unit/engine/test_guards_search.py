@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from robustest import Linf, as_classifier, devices, rng
 from robustest.attacks import EOT, FGSM, PGD, Evaluation, Needs, Problem
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import SearchOutcome, search
+from robustest.engine.search import SearchOutcome, _parts_of, search
 
 CPU = torch.device("cpu")
 STEPS = 6
@@ -291,3 +292,16 @@ def test_a_sample_whose_proposals_fill_more_than_a_batch_is_searched_all_the_sam
     for other in others:
         assert torch.equal(other.broken, whole.broken)
         assert torch.equal(other.x, whole.x)
+
+
+def test_each_part_of_a_batch_is_rendered_and_judged_with_its_own_rows() -> None:
+    """A part is half of the samples where a batch of all is too large for the device."""
+    x, y, state = torch.arange(4.0), torch.tensor([3, 1, 2, 0]), torch.tensor([10.0, 20.0, 30.0, 40.0])
+    threat: Any = SimpleNamespace(render=lambda z, region: 100 * region["x"] + z)
+    searcher: Any = SimpleNamespace(objective=lambda of, rows, logits: 100 * of.y + 10 * of.x + rows["by"] + logits)
+    problem = Problem(threat, {"x": x}, y, 4, (0.0, 1.0))
+    render, objective = _parts_of(searcher, threat, problem, {"by": state}, 4)
+    point, logits = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.1, 0.2, 0.3, 0.4])
+    for part in (slice(0, 4), slice(0, 2), slice(2, 4), slice(3, 4)):
+        assert torch.equal(render(point[part], part), (100 * x + point)[part])
+        assert torch.equal(objective(logits[part], part), (100 * y + 10 * x + state + logits)[part])

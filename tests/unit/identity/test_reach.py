@@ -430,6 +430,21 @@ def test_a_relative_import_is_of_any_package_above(
         assert of(place) != before, place
 
 
+@pytest.mark.parametrize("statement", ["from .own_tool import scale", "from ..own_tool import scale"])
+@pytest.mark.parametrize("place", ["acme.inner.own_tool", "acme.own_tool"])
+def test_a_relative_import_is_found_where_no_module_of_that_name_is(
+    module: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, statement: str, place: str
+) -> None:
+    def of(by: int) -> str | None:
+        monkeypatch.setitem(sys.modules, place, module(f"def scale(x): return x * {by}", place))
+        predict = module(f"def predict(x):\n    {statement}\n    return scale(x)").predict
+        predict.__globals__["__package__"] = "acme.inner"
+        return fingerprint(predict, None, None).digest
+
+    assert of(1) == of(1) != of(2)
+    assert of(1) is not None
+
+
 def test_what_is_imported_from_nowhere_is_named(module: Callable[..., Any]) -> None:
     for package in ("", "acme_absent", "acme_absent.inner"):
         predict = module("def predict(x):\n    from .tool_absent import f\n    return f(x)").predict

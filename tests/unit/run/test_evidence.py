@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest import Result, Verdict
 from robustest.decisions import Decision
-from robustest.health import HealthFinding
+from robustest.health import Health, HealthFinding
 from robustest.measure import measure_ood_rejected, measure_transfer_accuracy
 from robustest.run.evidence import (
     Evidence,
@@ -189,9 +189,11 @@ def test_a_finding_that_stops_stands_for_those_of_its_name() -> None:
 
 
 def test_costs_are_added_and_taken_apart() -> None:
-    early = Tally(forward=3, backward=1, seconds=9.0, classes=2, notes=("a",))
-    late = Tally(forward=10, backward=4, seconds=20.0, classes=5, notes=("a", "b"))
+    first, second = Health(failed={"a": 1}, tried={"a": 3}), Health(failed={"a": 3}, tried={"a": 8})
+    early = Tally(forward=3, backward=1, seconds=9.0, classes=2, notes=("a",), health=first)
+    late = Tally(forward=10, backward=4, seconds=20.0, classes=5, notes=("a", "b"), health=second)
     apart = late.since(early, 0.5)
+    assert (apart.health.counts("a"), early.plus(late).health.counts("a")) == ((2, 5), (4, 11))
     assert (apart.forward, apart.backward, apart.seconds, apart.classes, apart.notes) == (7, 3, 0.5, 5, ("b",))
     both = early.plus(late)
     assert (both.forward, both.backward, both.seconds, both.classes, both.notes) == (13, 5, 29.0, 5, ("a", "b"))

@@ -29,6 +29,7 @@ from robustest.run.replay import Replay, marks, rounded
 from robustest.store.baselines import BaselineEntry, packed, packed_scores
 from robustest.store.baselines import write as write_baseline
 from robustest.store.corpus import Kept
+from robustest.threats import AnyOf, Columns
 
 CPU = torch.device("cpu")
 
@@ -203,6 +204,29 @@ def test_what_a_chunk_found_is_kept_as_far_as_there_is_room(replay_of: Callable[
             replay.keep(kept)
             assert sum(len(part.ids) for part in replay._found) == (6 if mb == 20.0 else room)
     assert replay_of().collect(evaluator, chunk(), after, size, torch.zeros(4, dtype=torch.bool)) is None
+
+
+@pytest.mark.parametrize(
+    ("mb", "coding", "threat", "grey"),
+    [
+        (20.0, None, Linf(0.2), True),
+        (20.0, object, Linf(0.2), False),
+        (20.0, None, Columns({0: AnyOf([0.0, 1.0])}), False),
+        (4 * 15 / 1e6, None, Linf(0.2), False),
+    ],
+    ids=["image", "text", "table", "no room"],
+)
+def test_images_are_rounded_to_levels_and_nothing_else(
+    mb: float, coding: Any, threat: Any, grey: bool, replay_of: Callable[..., Replay]
+) -> None:
+    """Levels of grey take fewer bytes; another token or another category is another input."""
+    x = torch.full_like(X, 0.4507)
+    of = replace(chunk(), coding=coding)
+    broken = torch.tensor([False, False, True, False])
+    kept = replay_of(threat, mb=mb).collect(evaluator_of(Bright()), of, x, X.flatten(1)[:, 0], broken, every=True)
+    assert kept is not None
+    assert kept.ids.tolist() == [2]
+    assert torch.equal(kept.x, torch.full_like(kept.x, 115 / 255) if grey else x[2:3])
 
 
 def test_what_is_shown_smaller_is_kept_smaller(replay_of: Callable[..., Replay]) -> None:

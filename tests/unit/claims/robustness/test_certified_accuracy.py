@@ -214,3 +214,12 @@ def test_a_callable_that_is_no_module_goes_on_by_attack() -> None:
     result = measure_robust_accuracy(net.forward, data(), Linf(0.1), at_least=0.5, certify="auto")
     assert result.verdict is Verdict.PASSED
     assert any(note.startswith("no bound:") for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "verdict"), [(None, Verdict.PASSED), (0.5, Verdict.PASSED), (0.9, Verdict.FAILED)], ids=str
+)
+def test_beside_another_model_the_threshold_counts_where_there_is_one(at_least: float | None, verdict: Verdict) -> None:
+    """Two thirds are proven, of this model and of the other."""
+    result = measure_certified_accuracy(Threshold(), data(), Linf(0.1), at_least=at_least, no_worse_than=Threshold())
+    assert result.verdict is verdict

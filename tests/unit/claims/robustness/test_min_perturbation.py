@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import binom, hypergeom
 from torch import Tensor, nn
 
 from robustest import L1, L2, ClaimFailed, ConfigError, Linf, UnknownNameError, Verdict, assert_min_perturbation
@@ -19,6 +19,7 @@ from robustest.attacks.cascades import MINIMUM
 from robustest.claims.robustness.min_perturbation import MedianRule, median_interval, reached
 from robustest.decisions import Terms
 from robustest.decisions.rule import Decision
+from robustest.decisions.share import OFFSETS
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 
 Toys = Callable[..., Any]
@@ -317,3 +318,23 @@ def test_on_a_robust_network_the_median_is_below_that_of_ddn_alone(shared_networ
     alone = measure_min_perturbation(model, data, "l2", attack="ddn")
     assert whole.method == MINIMUM["l2"].name
     assert whole.estimate < alone.estimate
+
+
+@pytest.mark.parametrize(("read", "n", "alpha"), [(12, 24, 0.05), (13, 25, 0.05), (30, 41, 0.01), (9, 40, 0.05)])
+def test_the_ends_of_a_median_cut_short_are_those_that_chances_leave_open(read: int, n: int, alpha: float) -> None:
+    """By the chances of what was read, as SciPy has them, if this many of the set reach a size."""
+    sizes, half = np.arange(1.0, read + 1), -(-n // 2)
+
+    def odds(reach: int, null: int, sign: int) -> float:
+        steps = [max(1, round(offset * n)) for offset in OFFSETS]
+        others = [min(n, max(0, null + sign * step)) for step in steps]
+        base = hypergeom.pmf(reach, n, null, read)
+        mean = float(np.mean([hypergeom.pmf(reach, n, other, read) for other in others]))
+        return mean / base if base else math.inf if mean else 0.0
+
+    reach = [int((sizes >= size).sum()) for size in sizes]
+    low = [size for size, more in zip(sizes, reach, strict=True) if odds(more, half - 1, 1) >= 1 / alpha]
+    high = [size for size, more in zip(sizes, reach, strict=True) if odds(more, half, -1) >= 1 / alpha]
+    terms = Terms(scope="set", alpha=alpha, fail_alpha=alpha)
+    found = decided(sizes, n, None, terms=terms, widest=99.0).interval
+    assert found == (low[-1] if low else 0.0, high[0] if high else 99.0)
