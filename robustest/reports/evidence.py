@@ -35,7 +35,7 @@ _STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 _SETTINGS = (
     *("profile", "seed", "attack", "certify", "scope", "alpha", "family_size", "precision", "exact"),
-    *("max_samples", "time_budget", "inconclusive", "attempts"),
+    *("max_samples", "time_budget", "inconclusive", "attempts", "suppress", "replay_only", "update_baseline"),
 )
 _OF_ROW = ("test", "line", "state", "problem")
 _OF_RESULT = (
@@ -121,6 +121,11 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
         **about,
         **{name: plain[name] for name in _OF_RESULT},
         "sentence": measured(result),
+        "suppressed": sorted(
+            one["name"]
+            for one in result.details.get("health") or ()
+            if isinstance(one, Mapping) and one.get("suppressed")
+        ),
         "outcomes": [
             "".join(_MARKS[outcome] for outcome in result.outcomes[start : start + _LINE])
             for start in range(0, len(result.outcomes), _LINE)
@@ -193,7 +198,7 @@ def _contradictions(claim: Mapping[str, Any]) -> Iterator[str]:
     verdict = Verdict(claim["verdict"]) if "verdict" in claim else None
     fields = {*_OF_ROW}
     if verdict is not None:
-        fields |= {*_OF_RESULT, "sentence", "outcomes", "data", "counterexamples"}
+        fields |= {*_OF_RESULT, "sentence", "suppressed", "outcomes", "data", "counterexamples"}
     for field in sorted(claim.keys() ^ fields):
         yield f"{claim['test']}: {field}: an unknown or missing field of the claim"
     if claim["state"] not in _STATES_OF[verdict]:
@@ -215,13 +220,18 @@ def _contradictions(claim: Mapping[str, Any]) -> Iterator[str]:
 
 
 def outcome(predicate: Mapping[str, Any]) -> str:
-    """Return PASSED, WARNED or FAILED: passed only if all tests of the commit ran, about models that are known."""
+    """Return PASSED, WARNED or FAILED: passed only if all tests of the commit ran, about models that are known.
+
+    Nor is it PASSED where a claim holds only as a health check was suppressed, or was compared with itself.
+    """
     states = {claim["state"] for claim in predicate["claims"]}
     if predicate["lost"] or predicate["exit"] != 0 or states & RED or "passed" not in states:
         return "FAILED"
     partly = predicate["selection"] or predicate["deselected"] or predicate["not_run"] or predicate["changed"]
     # Of a model without a digest nobody can say whether it is the one that the subject names.
     partly = partly or not all(claim["model"] for claim in predicate["claims"] if "verdict" in claim)
+    partly = partly or any(claim.get("suppressed") for claim in predicate["claims"])
+    partly = partly or predicate["settings"]["update_baseline"]
     return "WARNED" if partly or states - {"passed", "measured"} else "PASSED"
 
 
@@ -269,7 +279,7 @@ def bom(content: Mapping[str, Any]) -> dict[str, Any]:
             if claim["estimate"] is not None:
                 metric["value"] = repr(claim["estimate"])
             metrics.append({**metric, "confidenceInterval": {"lowerBound": repr(low), "upperBound": repr(high)}})
-    limits = sorted({caveat for claim in predicate["claims"] for caveat in claim.get("caveats", ())})
+    limits = sorted({one for claim in predicate["claims"] for one in (*claim.get("caveats", ()), *_suppressed(claim))})
     component: dict[str, Any] = {
         "type": "machine-learning-model",
         "bom-ref": "model",
@@ -305,6 +315,10 @@ def bom(content: Mapping[str, Any]) -> dict[str, Any]:
         "version": 1,
         "metadata": about,
     }
+
+
+def _suppressed(claim: Mapping[str, Any]) -> list[str]:
+    return [f"the health check {name} spoke and was suppressed" for name in claim.get("suppressed", ())]
 
 
 def sarif(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -378,5 +392,6 @@ def model_card(content: Mapping[str, Any]) -> str:
     ]
     for claim in predicate["claims"]:
         words = claim.get("statement") or claim["test"]
-        lines.append(f"| {claim['state']} | {escaped(words)} | {escaped(claim.get('sentence') or claim['problem'])} |")
+        found = "; ".join([claim["sentence"], *_suppressed(claim)]) if "sentence" in claim else claim["problem"]
+        lines.append(f"| {claim['state']} | {escaped(words)} | {escaped(found)} |")
     return "\n".join([*lines, "", html.escape(LIMITS), ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from safetensors import numpy as safetensors_numpy
 
 from robustest.reports.evidence import documents, outcome
 from robustest.results import Verdict
+from robustest.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 SARIF_SCHEMA = ROOT / "tests/browser/node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json"
@@ -351,6 +353,37 @@ def test_a_part_of_the_tests_is_no_pass(
     for name, value in parts.items():
         part = {**content["predicate"], name: value}
         assert (outcome(content["predicate"]), outcome(part)) == ("PASSED", "WARNED"), name
+
+
+def test_a_suppressed_health_check_is_told_and_no_pass(prepared: SimpleNamespace) -> None:
+    """Else evidence of a model that masks its gradients would be that of a robust one."""
+    health = [
+        {"name": "zero_gradient", "message": "m", "suppressed": True, "carried": False},
+        {"name": "weak_search", "message": "m", "suppressed": False, "carried": True},
+    ]
+    details = {"clean_accuracy": 1.0, "health": health}
+    files = prepared.evidence(prepared.row("test_a.py::test_x", prepared.made([True, True], details=details)))
+    told = "the health check zero_gradient spoke and was suppressed"
+    assert files["statement.json"]["predicate"]["claims"][0]["suppressed"] == ["zero_gradient"]
+    assert files["test-result.json"]["predicate"]["result"] == "WARNED"
+    card = files["model.cdx.json"]["metadata"]["component"]["modelCard"]
+    assert told in card["considerations"]["technicalLimitations"]
+    assert told in html.unescape(files["model-card.md"])
+    assert "weak_search" not in json.dumps(files)
+
+
+@pytest.mark.parametrize(
+    ("changes", "result"),
+    [({"suppress": ("weak_search",)}, "PASSED"), ({"update_baseline": True}, "WARNED")],
+)
+def test_settings_that_weaken_claims_are_stated(
+    prepared: SimpleNamespace, changes: dict[str, Any], result: str
+) -> None:
+    row = prepared.row("test_a.py::test_x", prepared.made([True, True]))
+    files = prepared.evidence(row, settings=Settings(**changes))
+    assert files["test-result.json"]["predicate"]["result"] == result
+    stated = files["statement.json"]["predicate"]["settings"]
+    assert {name: stated[name] for name in changes} == json.loads(json.dumps(changes))
 
 
 def test_a_changed_commit_is_not_that_commit(evidence: Callable[..., Any]) -> None:
