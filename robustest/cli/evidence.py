@@ -125,7 +125,7 @@ def _other_files(content: Mapping[str, Any], model: list[str]) -> Iterator[str]:
 
 
 def _measured(content: Mapping[str, Any], salt: bytes | None, model: list[str], screen: Screen) -> Iterator[str]:
-    """Run the tests again as the statement says, with nothing remembered, and yield what they find otherwise."""
+    """Run the tests again as the statement says, with nothing remembered, and yield the differences."""
     predicate = content["predicate"]
     settings = predicate["settings"]
     with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +166,7 @@ def _measured(content: Mapping[str, Any], salt: bytes | None, model: list[str], 
 
 
 def _unread(model: list[str], opened: Path) -> Iterator[str]:
-    """Yield the files of the model that the tests did not open, under any name: what was measured is not theirs."""
+    """Yield the files of the model that the tests did not open, under any name: the measurement is of other files."""
     # A process of pytest-xdist has a list of its own (`robustest.cli.opened`).
     names = {name for one in opened.parent.glob(f"{opened.name}.*") for name in json.loads(one.read_bytes())}
     there = [path for path in map(Path, sorted(names)) if path.is_file()]
