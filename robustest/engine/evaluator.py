@@ -150,7 +150,9 @@ class Evaluator:
         self.random = "random_forward" in suppress
         self._suppress = suppress
         self._bad: Tensor | None = None  # NaN once anything on an accelerator was not finite, see `_suspect`
-        self._owed: list[tuple[str, Tensor, int]] = []  # counts for the health checks that are still on an accelerator
+        self._owed: list[
+            tuple[str, Tensor, int | None]
+        ] = []  # counts for the health checks that are still on an accelerator
         self.reduced = False
         self._writes = False  # the model changes its input in place; known after the first pass
         self.low_precision: Literal["", "first", "alone"] = ""
@@ -348,8 +350,12 @@ class Evaluator:
         if bad is not None and not math.isfinite(here.pop().item()):
             raise ModelError(_NOT_FINITE)
         for (name, _, tried), failed in zip(owed, here[len(values) :], strict=True):
-            self.health.count(name, failed=int(failed), tried=tried)
+            self._count(name, int(failed), tried)
         return tuple(here[: len(values)])
+
+    def _count(self, name: str, failed: int, tried: int | None) -> None:
+        if failed or tried is not None:
+            self.health.count(name, failed=failed, tried=failed if tried is None else tried)
 
     def settle(self) -> None:
         """Raise if anything since the last call was not finite (one look at the device for many passes).
@@ -359,10 +365,14 @@ class Evaluator:
         """
         self.read()
 
-    def count(self, name: str, *, failed: Tensor, tried: int) -> None:
-        """Count for a health check; on an accelerator once the host reads from it anyway."""
+    def count(self, name: str, *, failed: Tensor, tried: int | None) -> None:
+        """Count for a health check; on an accelerator once the host reads from it anyway.
+
+        Args:
+            tried: None for what is tried in large batches, which not every device has: only failures are counted.
+        """
         if devices.on_host(failed):
-            self.health.count(name, failed=int(failed), tried=tried)
+            self._count(name, int(failed), tried)
         else:
             self._owed.append((name, failed, tried))
 

@@ -12,6 +12,9 @@
 # 3. While the rows that wait fill at most half a batch, another chunk is begun (`room`): the last rows of a chunk never
 #    run alone while there are chunks left.
 # 4. A pass that fails is made again for each chunk alone: the error, or a batch that is cut in half, is that chunk's.
+# 5. The checks of a model pass few samples at once. So where a pass is more than twice as large as any before it, its
+#    last rows are passed again alone (`_compared_last`): a model may treat only the first rows of a batch as it should,
+#    and kernels that count in 32 bits have failed at large sizes.
 
 from __future__ import annotations
 
@@ -21,16 +24,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from robustest.engine.answer_checks import moved, usual_lead
 from robustest.engine.evaluator import Evaluator, Request, Slope, out_of_memory
+from robustest.engine.gradient_checks import turned
 
 # Most chunks at once: what a verdict does not need is measured in vain.
 _MOST = 16
+# Rows of a joint pass that is not compared, about as many as the host passes at once; rows that are compared.
+_USUAL, _COMPARED = 128, 8
 
 
 class Gathering:
@@ -44,6 +52,7 @@ class Gathering:
         self._evaluator = evaluator
         self._members: list[Member] = []
         self._most_rows = evaluator.batch_size
+        self._compared = dict.fromkeys((True, False), _USUAL)  # rows, of passes with a gradient and without
 
     @property
     def room(self) -> bool:
@@ -63,7 +72,7 @@ class Gathering:
         """Make the passes that are waited for, and measure on up to the next ones."""
         for members in list(self._batches()):
             started, rows = time.perf_counter(), [member.rows for member in members]
-            answers = self._passed([member.request for member in members])
+            answers = self._passed(members)
             seconds = time.perf_counter() - started
             for member, own in zip(members, rows, strict=True):
                 member.answer = answers.pop(0)
@@ -101,20 +110,47 @@ class Gathering:
                 batch.append(member)
             yield batch
 
-    def _passed(self, requests: list[Any]) -> list[Any]:
+    def _passed(self, members: list[Member]) -> list[Any]:
         """Return the answers to requests of one kind; an error is the answer to one that fails alone."""
+        requests: list[Any] = [member.request for member in members]
         if len(requests) > 1:
             with suppress(Exception):
-                return self._made(requests)
+                return self._compared_last(members[-1], self._made(requests), sum(map(_rows, requests)))
             # Behind the block, not in an `except`: until then the error holds the memory of the pass that failed.
             # If memory ran out, the next joint pass is smaller.
             self._most_rows = max(1, sum(map(_rows, requests)) // 2)
         answers: list[Any] = []
-        for request in requests:
+        for member, request in zip(members, requests, strict=True):
             try:
-                answers += self._made([request])
+                answers += self._compared_last(member, self._made([request]), _rows(request))
             except Exception as error:  # raised in the member's thread
                 answers.append(error.with_traceback(None) if out_of_memory(error) else error)
+        return answers
+
+    def _compared_last(self, member: Member, answers: list[Any], rows: int) -> list[Any]:
+        """Return the answers of a pass; count its last rows, a member's, that a pass of their own answers otherwise."""
+        request, model = member.request, self._evaluator.model
+        by_gradient = isinstance(request, Slope)
+        if rows <= 2 * self._compared[by_gradient] or not isinstance(request, Slope | Tensor):
+            return answers
+        # Batches round otherwise in bfloat16, of which all that counts is searched again in float32. Without a gradient
+        # there is an error, of which the member knows more.
+        if isinstance(request, Slope) and (request.low or answers[-1][1] is None):
+            return answers
+        self._compared[by_gradient] = rows
+        few, own = min(_COMPARED, member.rows), member.evaluator
+        if isinstance(request, Slope):
+            part = slice(request.part.stop - few, request.part.stop)
+            last = replace(request, z=request.z[-few:], part=part, check=model.unmasked)
+            alone, gradient = self._evaluator.slopes([last])[0]
+            among, other = (each[-few:] for each in answers[-1])
+            full = torch.zeros_like(other) if gradient is None else gradient
+            changed = turned(full.flatten(1).double(), other.flatten(1).double())
+        else:
+            alone, among = model.unmasked(self._evaluator.outputs(request[-few:])), model.unmasked(answers[-1][-few:])
+            changed = torch.zeros(few, dtype=torch.bool, device=among.device)
+        changed |= moved(own, alone, among, usual_lead(own, alone))
+        own.count("batch_dependence", failed=changed.sum(), tried=None)
         return answers
 
     def _made(self, requests: list[Any]) -> list[Any]:

@@ -171,11 +171,15 @@ def probe_precision(evaluator: Evaluator, chunk: Chunk) -> bool:
         evaluator.settle()
     except ModelError:  # not finite, or an operation that bfloat16 does not have
         return False
-    by_signs = (full * low.sign()).sum(1) / full.abs().sum(1)
-    by_length = (full * low).sum(1) / (full.norm(dim=1) * low.norm(dim=1))
-    # 0/0 is NaN: no gradient in float32 has no direction to agree with, but none in bfloat16 beside one does not agree.
-    turned = (full != 0).any(1) & ~(torch.minimum(by_signs, by_length) >= _ALIGNED)
-    return int(turned.sum()) <= _TURNED * len(turned)
+    return int(turned(full, low).sum()) <= _TURNED * len(full)
+
+
+def turned(full: Tensor, other: Tensor) -> Tensor:
+    """Return (n,) bool: rows of gradients full (n, D) along which those of other (n, D) do not point."""
+    by_signs = (full * other.sign()).sum(1) / full.abs().sum(1)
+    by_length = (full * other).sum(1) / (full.norm(dim=1) * other.norm(dim=1))
+    # 0/0 is NaN: no gradient in `full` has no direction to agree with, but none in `other` beside one does not agree.
+    return (full != 0).any(1) & ~(torch.minimum(by_signs, by_length) >= _ALIGNED)
 
 
 class _Pair:

@@ -153,6 +153,32 @@ def test_the_last_rows_of_a_chunk_do_not_run_alone(gathers: Any) -> None:
     assert fill[True] > 1.3 * fill[False]
 
 
+class Crowded(Rows):
+    """In a batch of more than 100, those behind the 64th have another answer, or no gradient."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) <= 100 or not self.way:
+            return super().forward(x)
+        if self.way == "answers":
+            return torch.cat([super().forward(x[:64]), super().forward(x[64:]).flip(1)])
+        return torch.cat([super().forward(x[:64]), super().forward(x[64:].detach())])
+
+
+@pytest.mark.parametrize("way", ["", "answers", "gradients"])
+def test_a_model_that_is_another_in_large_batches_is_noticed(gathers: Any, way: str) -> None:
+    """The checks before the measurement pass few samples at once, where this model is what it should be."""
+    gathers(True)
+    options: dict[str, Any] = {"attack": PGD(steps=6), "exact": True, "batch_size": 512, "at_least": 0.01}
+    result = measure_robust_accuracy(Crowded(way), data(500), Linf(0.05), **options)
+    found = [one["name"] for one in result.details.get("health", [])]
+    assert ("batch_dependence" in found) == bool(way)
+    assert (result.verdict is Verdict.PASSED) == (not way)
+
+
 def test_an_early_verdict_ends_the_threads(gathers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     gathers(True)
     begun: list[int] = []
