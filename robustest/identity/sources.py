@@ -65,7 +65,7 @@ _SEEKING = (globals, eval, exec, __import__, importlib.import_module)
 # Names by which code reads attributes whose names it computes.
 _COMPUTED = words("getattr vars dir attrgetter methodcaller __dict__ __getattribute__")
 _NUMBERS = (bool, int, float, complex, np.ndarray, Tensor)
-# Methods that Python writes for data classes and named tuples.
+# Methods that Python writes for data classes and named tuples, and `attrs` for its own.
 _WRITTEN = words(
     "__init__ __new__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__ __replace__"
     " _asdict _make _replace"
@@ -281,7 +281,7 @@ def _replaced(held: Any) -> bool:
 def _public(module: str | None) -> str:
     """Return the name of a package's module without its private parts, which move from release to release."""
     top, *rest = (module or "").split(".")
-    inner = [] if top == "robustest" else [name for name in rest if name[:1] != "_"]
+    inner = [] if top.startswith("robustest") else [name for name in rest if name[:1] != "_"]
     return ".".join([top.lstrip("_"), *inner])
 
 
@@ -330,16 +330,19 @@ def _of_class(cls: type) -> Iterator[Any]:
             if base is cls:
                 yield _public(base.__module__)
             with suppress(Unhashable):  # of a package that reaches outside
-                yield from replacements(base)[0]
+                yield from (pair for pair in replacements(base)[0] if not _written(*pair))
             continue
         yield [f"{_public(above.__module__)}.{above.__qualname__}" for above in base.__bases__ if above not in own]
         for name, member in sorted(vars(base).items()):
-            code = getattr(getattr(member, "__func__", member), "__code__", None)
-            # Their texts are none, or those of a release of Python.
-            written = name in _WRITTEN and code is not None and code.co_filename.startswith(("<", collections.__file__))
-            if name not in NO_MATTER and not isinstance(member, _SLOTS) and not written:
+            if name not in NO_MATTER and not isinstance(member, _SLOTS) and not _written(name, member):
                 yield name
                 yield member
+
+
+def _written(name: str, member: object) -> bool:
+    # Their texts are none, or those of a release of Python.
+    code = getattr(getattr(member, "__func__", member), "__code__", None)
+    return name in _WRITTEN and code is not None and code.co_filename.startswith(("<", collections.__file__))
 
 
 def _of_object(value: Any) -> Iterator[Any]:

@@ -321,6 +321,14 @@ def test_a_replaced_function_of_a_package_counts(
     assert lasting_digest(value) == before
 
 
+def test_a_method_that_a_package_writes_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As attrs writes them, in a file and a module of no name."""
+    before, made = lasting_digest(nn.ReLU()), dict[str, Any]()
+    exec(compile("def __eq__(self, other): return True", "<attrs generated methods>", "exec"), made)  # noqa: S102
+    monkeypatch.setattr(nn.ReLU, "__eq__", made["__eq__"])
+    assert lasting_digest(nn.ReLU()) == before
+
+
 # What computes the same has the same digest
 
 

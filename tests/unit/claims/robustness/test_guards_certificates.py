@@ -136,3 +136,16 @@ def test_proofs_beside_an_attack_move_no_end_but_the_lower() -> None:
     both = measure_robust_accuracy(HalfPlane(), (x, y), Linf(0.05), attack="fgsm", exact=True, certify="linear")
     assert (plain.interval, plain.estimate) == ((0.0, 1.0), 1.0)
     assert (both.interval, both.estimate) == ((1.0, 1.0), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("at_least", "verdict"), [(None, Verdict.PASSED), (0.5, Verdict.PASSED), (0.9, Verdict.FAILED)]
+)
+def test_a_smoothed_model_beside_another_has_its_threshold(at_least: float | None, verdict: Verdict) -> None:
+    """Three quarters are right and proven, of this model and of the other."""
+    x, y = at(5.0, 8)
+    y[:2] = 1 - y[:2]
+    found = measure_certified_accuracy(
+        smoothed(draws=400), (x, y), L2(0.01), at_least=at_least, no_worse_than=smoothed(draws=400), bounds=(0.0, 10.0)
+    )
+    assert found.verdict is verdict
