@@ -369,7 +369,7 @@ class Evaluator:
         """Count for a health check; on an accelerator once the host reads from it anyway.
 
         Args:
-            tried: None for what is tried in large batches, which not every device has: only failures are counted.
+            tried: None for trials in large batches, which not every device has: only failures are counted.
         """
         if devices.on_host(failed):
             self._count(name, int(failed), tried)
