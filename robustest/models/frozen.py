@@ -318,7 +318,8 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
             return
         # Frozen TorchScript has no modes.
         modes = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
-        flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+        # Weights made in inference mode have no gradient, whatever their flag says, and no flag could be put back.
+        flags = [(weight, weight.requires_grad) for weight in module.parameters() if not weight.is_inference()]
         try:
             if any(training for _, training in modes):
                 notes.append("the model was in train mode; it was measured in eval mode and put back")

@@ -128,6 +128,17 @@ def test_what_the_model_draws_is_put_back(measure: Callable[[Any], Any]) -> None
     measure(model)
 
 
+def test_weights_made_in_inference_mode_keep_their_flags(snapshot: Any) -> None:
+    """Torch refuses to put them back; the claim, and whoever uses the model after it, got its error."""
+    with torch.random.fork_rng(), torch.inference_mode():
+        model = mixed_net()
+    before = snapshot(model)
+    with torch.inference_mode(False), pytest.raises(ModelError, match="Inference tensors"):
+        MEASUREMENTS["pgd"](model)
+    assert snapshot(model) == before
+    assert MEASUREMENTS["shift"](model).estimate is not None
+
+
 def test_the_model_is_measured_in_eval_mode_with_frozen_weights(net: nn.Module) -> None:
     seen: set[tuple[bool, bool]] = set()
     net[5].register_forward_pre_hook(lambda module, args: seen.add((module.training, module.weight.requires_grad)))
