@@ -299,12 +299,13 @@ class Evaluator:
         Gradients are neither counted nor checked; one that does not reach the proposals is None.
         """
         low = requests[0].low
-        with torch.enable_grad(), self._precision(low=low):
-            points: list[Tensor] = []
-            inputs: list[Tensor] = []
+        points: list[Tensor] = []
+        inputs: list[Tensor] = []
+        with torch.enable_grad():
             for one in requests:
                 points.append(one.z.detach().requires_grad_(True))
                 inputs.append(one.render(points[-1], one.part))
+        with torch.enable_grad(), self._precision(low=low):
             x = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
             if low and self.channels_last and x.ndim == 4:
                 x = x.contiguous(memory_format=torch.channels_last)
@@ -321,8 +322,20 @@ class Evaluator:
             found: Sequence[Tensor | None] = [None] * len(points)
             if climbed:
                 # Sums, as weights of the rows would have torch import SymPy: half a second of every run.
-                found = torch.autograd.grad([value.sum() for value in climbed], points, allow_unused=True)
+                found = self._pulled_back([value.sum() for value in climbed], points)
         return [(out.detach(), gradient) for out, gradient in zip(checked, found, strict=True)]
+
+    def _pulled_back(self, values: list[Tensor], points: list[Tensor]) -> Sequence[Tensor | None]:
+        try:
+            return torch.autograd.grad(values, points, allow_unused=True)
+        except Exception as error:
+            if isinstance(error, RobustestError) or out_of_memory(error):
+                raise
+            # In bfloat16, or with the channels last, one of its own operations may fail that does not in float32.
+            raise ModelError(
+                f"Expected a gradient of the model but its backward pass raised {_quoted(error)}. Mend it, or choose "
+                "an attack that needs scores only."
+            ) from error
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return outputs of inputs x (b, *S) in one pass in float32 without gradients, neither counted nor checked."""
@@ -447,10 +460,9 @@ class Evaluator:
                 raise
             if "numpy() on Tensor that requires grad" in str(error):
                 raise ModelError(_NO_GRADIENT) from error
-            message = " ".join(str(error).split())[:_QUOTED].rstrip(".")
             raise ModelError(
-                f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised "
-                f"{type(error).__name__}: {message}. {_mend(self.model, x, error)}"
+                f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised {_quoted(error)}. "
+                f"{_mend(self.model, x, error)}"
             ) from error
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:
@@ -537,6 +549,12 @@ class _Attempt:
 def _cut(rows: Tensor, part: slice) -> Tensor:
     """Return a part of rows, without a copy or a new tensor where it is all of them."""
     return rows if part.stop - part.start == rows.shape[0] else rows[part]
+
+
+def _quoted(error: Exception) -> str:
+    """Return the kind and the message of a model's own error, without the full stop."""
+    message = " ".join(str(error).split())[:_QUOTED].rstrip(".")
+    return f"{type(error).__name__}: {message}"
 
 
 def _mend(model: Classifier, x: Tensor, error: Exception) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, devices
+from robustest import Linf, ModelError, devices
 from robustest.attacks import PGD
 from robustest.claims.robustness import attacking
 from robustest.engine import cascade
@@ -316,3 +316,48 @@ def test_convolutions_have_their_channels_last_and_tf32_in_gradients_alone(monke
         assert last == (products == "tf32") == (kind and gradient)
     assert {kind and gradient for kind, gradient, _ in model.seen} == {True, False}
     assert product_precision() != "tf32"
+
+
+class Backward(torch.autograd.Function):
+    """An operation of the user's own, with the backward pass of the given name."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, way: str) -> Tensor:
+        context.way = way
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        if context.way == "never" or (context.way == "float32" and gradient.dtype is torch.bfloat16):
+            raise RuntimeError('"own_backward" not implemented for this type')
+        return gradient.view(len(gradient), -1).view_as(gradient), None  # the usual layout alone
+
+
+class Custom(nn.Module):
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.random.manual_seed(0)
+            self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
+            self.last = nn.Linear(8 * 16, 3)
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.second(Backward.apply(self.first(x), self.way)).relu().flatten(1))
+        return out
+
+
+@pytest.mark.usefixtures("accelerator")
+@pytest.mark.parametrize("way", ["float32", "usual layout", "never"])
+def test_a_backward_pass_that_fails_in_bfloat16_alone_is_no_error(way: str) -> None:
+    model, x = Custom(way).eval(), torch.rand(60, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    claim: Any = model, (x, model(x).argmax(1)), Linf(0.02)
+    if way == "never":
+        with pytest.raises(ModelError, match=r"its backward pass raised RuntimeError: .own_backward"):
+            measure_robust_accuracy(*claim, attack=PGD(steps=5))
+        return
+    want = measure_robust_accuracy(*claim, attack=PGD(steps=5), precision="fp32")
+    got = measure_robust_accuracy(*claim, attack=PGD(steps=5))
+    assert 0 < want.estimate < 1
+    assert sum(a != b for a, b in zip(got.outcomes, want.outcomes, strict=True)) <= 1
+    assert ("gradients in float32" in " ".join(got.notes)) == (way == "float32")
