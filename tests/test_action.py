@@ -230,6 +230,39 @@ def test_what_an_earlier_run_left_does_not_speak_for_this_one(tested: Call) -> N
     assert (ended.outputs["conclusion"], ended.outputs["passed"], ended.ok) == ("error", "0", False)
 
 
+@pytest.mark.parametrize(
+    ("changes", "conclusion"),
+    [
+        ({}, "success"),
+        ({"lost": ["no report came"]}, "error"),
+        ({"counts": {"passed": 1, "failed": 1}}, "failure"),
+        ({"counts": {"passed": 1, "error": 1}}, "error"),
+        ({"counts": {"passed": "0"}}, "error"),
+        ({"counts": {}}, "empty"),
+        ({"pytest": {}}, "error"),
+        ({"pytest": {"exit": False}}, "error"),
+        ({"pytest": {"exit": 5}}, "failure"),
+        ({"schema": 4}, "error"),
+        (None, "error"),
+    ],
+)
+def test_a_file_that_contradicts_the_exit_code_is_no_success(
+    tmp_path: Path, changes: dict[str, Any] | None, conclusion: str
+) -> None:
+    whole = {"schema": 5, "results": [], "counts": {"passed": 1}, "lost": [], "pytest": {"exit": 0}}
+    text = "" if changes is None else json.dumps({**whole, **changes})
+    (tmp_path / "robust.json").write_text(text, encoding="utf-8")
+    done = subprocess.run(  # noqa: S603 - the action's own script
+        [sys.executable, str(ACTIONS / "robustest" / "conclude.py")],
+        env={"ROBUSTEST_STATUS": "0", "ROBUSTEST_REPORT": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "output")},
+        check=False,
+        timeout=30,
+    )
+    outputs = (tmp_path / "output").read_text(encoding="utf-8").splitlines()
+    assert outputs[0] == f"conclusion={conclusion}"
+    assert (done.returncode == 0) is (conclusion == "success")
+
+
 def test_inconclusive_claims_that_may_be_skipped_let_the_job_pass(tested: Call, workspace: Path) -> None:
     skip = 'pytest.skip("inconclusive: open")'
     skipping = OPEN.replace('raise ClaimInconclusive("not settled", made("inconclusive"))', skip)

@@ -26,7 +26,7 @@ def main() -> int:
     content = _content(Path(os.environ.get("ROBUSTEST_REPORT", "")) / "robust.json")
     counts = _counts(content)
     expected = content is not None and any(content["counts"].get(name) for name in ("xfailed", "xpassed", "tolerated"))
-    status = status or (content or {}).get("pytest", {}).get("exit", 0)  # the file may say more than the shell
+    status = status or (0 if content is None else content["pytest"]["exit"])  # the file may say more than the shell
     conclusion, why = _concluded(status, counts, read=content is not None, expected=expected)
     _write("GITHUB_OUTPUT", f"conclusion={conclusion}\n")
     _write("GITHUB_OUTPUT", "".join(f"{name}={count}\n" for name, count in counts.items()))
@@ -41,6 +41,7 @@ def _content(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         readable = all(isinstance(content[name], kind) for name, kind in _PARTS.items())
+        readable = readable and {int} >= {*map(type, (content["pytest"]["exit"], *content["counts"].values()))}
         return content if readable and content["schema"] == SCHEMA else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -76,7 +77,8 @@ def _concluded(status: int, counts: dict[str, int], *, read: bool, expected: boo
         return "empty", "No claim came to a verdict: there is no robustness test, or all were skipped. This is no pass."
     told = {name: f"{count} of the claims or tests: {name}." for name, count in counts.items() if count}
     open_, why = ("inconclusive", told["inconclusive"]) if counts["inconclusive"] else ("success", "")
-    if status == 0:
+    # A file with losses is red, whatever else it says.
+    if status == 0 and not counts["failed"] and not counts["errors"]:
         return open_, ""
     if counts["failed"]:
         return "failure", told["failed"]
