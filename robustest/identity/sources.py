@@ -70,6 +70,8 @@ _WRITTEN = words(
     "__init__ __new__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__ __replace__"
     " _asdict _make _replace"
 )
+# Methods that count where they are the user's: Python gives each class or enumeration others.
+_TEXTS = words("__format__ __repr__ __str__ _missing_")
 # Values that count by their parts, of whose class the user may have made another.
 _KINDS = (functools.partial, property, staticmethod, classmethod, _CACHED, weakref.ref, *_BY_TYPE)
 
@@ -332,9 +334,13 @@ def _of_class(cls: type) -> Iterator[Any]:
             with suppress(Unhashable):  # of a package that reaches outside
                 yield from (pair for pair in replacements(base)[0] if not _written(*pair))
             continue
-        yield [f"{_public(above.__module__)}.{above.__qualname__}" for above in base.__bases__ if above not in own]
+        yield [
+            own.index(above) if above in own else f"{_public(above.__module__)}.{above.__qualname__}"
+            for above in base.__bases__
+        ]
         for name, member in sorted(vars(base).items()):
-            if name not in NO_MATTER and not isinstance(member, _SLOTS) and not _written(name, member):
+            counts = name not in NO_MATTER or (name in _TEXTS and _replaced(getattr(member, "__func__", member)))
+            if counts and not isinstance(member, _SLOTS) and not _written(name, member):
                 yield name
                 yield member
 

@@ -95,6 +95,25 @@ def imported_invert() -> Any:
     return invert
 
 
+class Halved:
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.5
+
+
+@named
+class MixedIn(Halved, nn.ReLU):
+    pass
+
+
+@named
+class MixedAfter(nn.ReLU, Halved):
+    pass
+
+
+# How an object is written, and which member of an enumeration an unknown value is.
+TEXTS = ("__str__", "__format__", "__repr__", "_missing_")
+
+
 class Known:
     """An object that a module is said to have under a name."""
 
@@ -126,11 +145,13 @@ class Known:
         (lambda: own(logging.Logger, "more", 0.5)("a"), lambda: own(logging.Logger, "more", 0.9)("a")),
         (of_network, lambda: of_network(with_kwargs=True)),
         (lambda: Known(0.5), lambda: Known(0.9)),
+        (MixedIn, MixedAfter),
+        *((lambda at=at: own(object, at, 0.5)(), lambda at=at: own(object, at, 0.9)()) for at in TEXTS),
     ],
     ids=[
         *("lambdas in a line", "lambdas in lambdas", "modules of one package", "builtins", "packages", "classes"),
         *("partial", "attribute of a partial", "property", "static method", "class method"),
-        *("random numbers", "logger", "hook", "known by name"),
+        *("random numbers", "logger", "hook", "known by name", "order of bases", *TEXTS),
     ],
 )
 def test_what_computes_otherwise_has_another_digest(one: Callable[[], Any], other: Callable[[], Any]) -> None:
@@ -412,10 +433,10 @@ def test_a_parameter_without_a_value_has_no_digest() -> None:
 LASTING: dict[str, tuple[Any, str]] = {
     "formatted": (text_of, "2dbd903f7b1c149f"),
     "named tuple": (Settings(), "2b2042170561c9d2"),
-    "protocol": (Square(), "1ddd7bc4578e0df8"),
+    "protocol": (Square(), "873f00da432659db"),
     "typed dictionary": (Fields, "a0207e74884ddc32"),
     "enumeration": (Kind.LIGHT, "345c0981eedbd1d9"),
-    "object": (WithState(), "6a4aa6819f2b15cd"),
+    "object": (WithState(), "e1c06d3474b2da39"),
     "lambda": (LEVELS[0], "dae306c2f06e0aeb"),
     "inner lambda": (INNER, "c10c5b4b52306e64"),
     "builtin": (math.sqrt, "6304abcc07cfa72f"),
