@@ -294,6 +294,26 @@ def arrived(here: Sequence[torch.Tensor], there: Sequence[torch.Tensor]) -> bool
     return torch.equal(want, torch.stack([checksum(one) for one in there]).cpu())
 
 
+# CUDA has no deterministic way of some operations, and refuses them under `torch.use_deterministic_algorithms`.
+
+
+def running_sum(values: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return the cumulative sum of floats along an axis, made on the host where the device would refuse."""
+    import torch
+
+    if on_host(values) or not torch.are_deterministic_algorithms_enabled():
+        return values.cumsum(dim)
+    return values.cpu().cumsum(dim).to(values.device)
+
+
+def median(values: torch.Tensor, dim: int, *, keepdim: bool = False) -> torch.Tensor:
+    """Return the median along an axis, of an even number the lower one."""
+    if on_host(values):
+        return values.median(dim, keepdim).values
+    found = values.sort(dim).values.narrow(dim, (values.shape[dim] - 1) // 2, 1)
+    return found if keepdim else found.squeeze(dim)
+
+
 def memory(device: torch.device) -> int | None:
     """Return the bytes of a device's memory; None if it does not say, or does not count what is in use."""
     module = _module(device.type)

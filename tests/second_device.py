@@ -3,7 +3,8 @@
 A far tensor keeps its numbers in a tensor of the host and says that it is on another device. All operations on it go
 through `Counter`, which computes what they compute on the host, so that outcomes are those of the host to the bit, and
 
-1. raises where a far tensor meets one of the host, as CUDA does (numbers without an axis may come along);
+1. raises where a far tensor meets one of the host, as CUDA does (numbers without an axis may come along), and for
+   operations that CUDA refuses where torch is to be deterministic;
 2. counts uploads, downloads, and operations for which the host waits for the device: reading a number, and results
    whose shape is a matter of values (`nonzero`, an index by a mask).
 
@@ -34,6 +35,10 @@ FAR = torch.device("lazy:0")
 _HERE = torch.device("cpu")
 # Their results have a shape that the host has to know.
 _SHAPED_BY_VALUES = {"nonzero", "masked_select", "unique_consecutive", "_unique2", "unique_dim", "bincount"}
+
+
+# Of those that CUDA has in no deterministic way, the ones that are used or were; running sums besides, of floats alone.
+_INDETERMINATE = {"median.dim", "nanmedian.dim", "kthvalue.default", "histc.default"}
 
 
 @dataclass
@@ -116,6 +121,10 @@ class Counter(TorchDispatchMode):
             return function(*args, **kwargs)
         if asked is not None and torch.device(asked).type == FAR.type:
             kwargs["device"] = _HERE
+        if far and torch.are_deterministic_algorithms_enabled():
+            kind = f"{name}.{function._overloadname}"
+            if kind in _INDETERMINATE or (name == "cumsum" and inputs[0].is_floating_point()):
+                raise RuntimeError(f"{kind} does not have a deterministic implementation")
         to_far = bool(far) if asked is None else torch.device(asked).type == FAR.type
         self.counts.operations += 1
         if name == "_to_copy":

@@ -155,6 +155,6 @@ def _fill(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
     largest, order = weight.sort(dim=1, descending=True, stable=True)
     most = room.gather(1, order).double()
     gains = largest.double() * most
-    left = need.unsqueeze(1) - (gains.cumsum(1) - gains)
+    left = need.unsqueeze(1) - (devices.running_sum(gains, 1) - gains)
     move = torch.where(largest > 0, left / largest.clamp(min=1e-30), 0.0).clamp(min=0.0)
     return torch.zeros_like(weight).scatter(1, order, torch.minimum(move, most).to(weight.dtype))

@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
 from robustest.checks import POSITIVE, check_ranges, real, whole
 from robustest.threats import L0, L1, Euclidean, Linf, Rows, Threat, length, per_row, sparse
@@ -129,7 +129,7 @@ def _within_l1(delta: Tensor, radius: Tensor) -> Tensor:
     limit = radius.double().unsqueeze(1)
     # In float64: the sums of a row must not depend on its batch.
     ordered = size.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(1) - limit
+    excess = devices.running_sum(ordered, 1) - limit
     count = torch.arange(1, size.shape[1] + 1, device=size.device)
     last = (ordered * count > excess).sum(1, keepdim=True).clamp(min=1) - 1
     threshold = (excess.gather(1, last) / (last + 1)).clamp(min=0.0)

@@ -405,7 +405,7 @@ class Trials:
             return trial(margin=right / self.n if self.least is None else float(right - self.least))
         if self.least is None:
             return trial(margin=float(margin.mean()))
-        return trial(margin=float(margin.kthvalue(min(self.n, self.n - self.least + 1)).values))
+        return trial(margin=float(margin.sort().values[min(self.n, self.n - self.least + 1) - 1]))
 
     def _broken(self, trial: Trial) -> bool:
         return self.least is not None and trial.right < self.least

@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from robustest import devices
 from robustest.cues.cue import Colour, Cue, for_samples
 from robustest.cues.patches import Border, Letterbox
 from robustest.cues.whole_images import (
@@ -96,8 +97,8 @@ def tones_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]
     def medians(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # Each channel's mean and spread (C,), and the darkest and brightest grey: medians over images.
         grey = x.double().mean(1).flatten(1)
-        mean = x.double().mean((2, 3)).median(0).values
-        spread = x.double().std((2, 3), correction=0).median(0).values
+        mean = devices.median(x.double().mean((2, 3)), 0)
+        spread = devices.median(x.double().std((2, 3), correction=0), 0)
         return mean, spread, grey.amin(1).median(), grey.amax(1).median()
 
     (mean, spread, least, most), (mean_, spread_, least_, most_) = medians(have), medians(lack)
@@ -187,9 +188,9 @@ def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cu
     found: list[Cue] = []
     sides: tuple[tuple[Literal["rows", "columns"], int], ...] = (("rows", 2), ("columns", 3))
     for ends, dim in sides:
-        value = tuple(have.select(dim, 0).mean(2).median(0).values.tolist())
+        value = tuple(devices.median(have.select(dim, 0).mean(2), 0).tolist())
         found += [Letterbox(height=deep, value=value, ends=ends) for deep in depths(x.shape[dim])]
-    value = tuple(have[:, :, 0].mean(2).median(0).values.tolist())
+    value = tuple(devices.median(have[:, :, 0].mean(2), 0).tolist())
     found += [Border(width=deep, value=value) for deep in depths(min(height, width))]
     return found
 
@@ -398,7 +399,7 @@ def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
         if cue.saturation != 1.0:
             apart = (unit.amax(1) - unit.amin(1)).flatten(1)
             # quantile refuses large images
-            apart = apart.kthvalue(math.ceil(0.9 * apart.shape[1]), dim=1).values
+            apart = apart.sort(1).values[:, math.ceil(0.9 * apart.shape[1]) - 1]
             found = [apart if cue.saturation > 1 else -apart]
         else:
             # The spread grows where there is more contrast, which drives both ends to those of the range.

@@ -53,7 +53,7 @@ def _properties(x: Tensor) -> list[Tensor]:
     inside = torch.zeros(height, width, dtype=torch.bool, device=x.device)
     inside[1:-1, 1:-1] = True
     found.append(grey[:, ~inside].mean(1))
-    mass = (grey - flat.median(1).values.view(-1, 1, 1)).abs()
+    mass = (grey - devices.median(flat, 1).view(-1, 1, 1)).abs()
     total = mass.flatten(1).sum(1).clamp(min=1e-9)
     for axis, length in ((2, height), (1, width)):
         steps = torch.linspace(0, 1, length, dtype=mass.dtype, device=x.device)
@@ -178,7 +178,7 @@ def noise_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
         found = []
         for part in (*uneven.unbind(1), uneven.mean(1)):
             flat = part.abs().flatten(1)
-            found += [(flat.mean(1) + least).log(), (flat.median(1).values + least).log()]
+            found += [(flat.mean(1) + least).log(), (devices.median(flat, 1) + least).log()]
         flat = uneven.flatten(2)
         for a in range(flat.shape[1]):
             for b in range(a):

@@ -136,7 +136,7 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     change = torch.cat(ends).view(len(aims), n).double() - start
     larger = torch.maximum(predicted.abs(), change.abs())
     counted = larger > floor
-    occurred = (change - predicted).abs() <= _OFF * larger + _OFF_USUAL * larger.median(1, keepdim=True).values
+    occurred = (change - predicted).abs() <= _OFF * larger + _OFF_USUAL * devices.median(larger, 1, keepdim=True)
     wrong, tried = int((counted & ~occurred).sum()), int(counted.sum())
     evaluator.health.count("gradient_misleads", failed=wrong, tried=tried)
     if not searched:

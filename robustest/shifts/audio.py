@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.checks import check_ranges, real, require, whole
 from robustest.errors import ConfigError, expected, not_installed, unknown
 from robustest.shifts.signals import SignalChange, SignalFamily
@@ -279,7 +279,7 @@ class TimeStretch(SignalChange):
         centre = torch.linspace(0, math.pi * hop, spectra.shape[1], dtype=torch.float64, device=x.device).view(-1, 1)
         ahead = there.angle() - here.angle() - centre
         ahead = ahead - 2 * math.pi * (ahead / (2 * math.pi)).round() + centre
-        phase = torch.cat([spectra[..., :1].angle(), ahead[..., :-1]], 2).cumsum(2)
+        phase = devices.running_sum(torch.cat([spectra[..., :1].angle(), ahead[..., :-1]], 2), 2)
         made = torch.polar(torch.lerp(here.abs(), there.abs(), share), phase)
         shorter = round(length / self.rate)
         slow = torch.istft(made, window_length, hop, window=window, length=shorter)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.checks import check_ranges, checked_real, real, require, whole
 from robustest.shifts.signals import SignalChange, SignalFamily
 
@@ -48,7 +48,7 @@ class Drift(SignalChange):
 
     def changed(self, x: Tensor, key: Tensor, sample_rate: int | None) -> Tensor:
         steps = rng.normal(rng.fold(key, "drift"), (x.shape[1], self.n_drift_points))
-        walk = torch.nn.functional.pad(steps.cumsum(2), (1, 0))
+        walk = torch.nn.functional.pad(devices.running_sum(steps, 2), (1, 0))
         places = torch.linspace(0, self.n_drift_points, x.shape[2], device=x.device)
         # Half a cosine between two points has no corner at either.
         smooth = places.floor() + (1 - torch.cos(torch.pi * (places % 1))) / 2
@@ -89,7 +89,7 @@ class TimeWarp(SignalChange):
         last = x.shape[2] - 1
         drawn = rng.uniform(rng.fold(key, "time_warp"), (1, self.n_speed_change + 1)).double()
         speed = torch.exp(drawn * math.log(self.max_speed_ratio))
-        gone = torch.nn.functional.pad(speed.cumsum(2), (1, 0))
+        gone = torch.nn.functional.pad(devices.running_sum(speed, 2), (1, 0))
         gone = gone / gone[..., -1:] * last
         places = torch.linspace(0, self.n_speed_change + 1, x.shape[2], dtype=torch.float64, device=x.device)
         return _interpolated(x, _interpolated(gone, places.view(1, 1, -1)))

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.checks import checked_real, checked_whole, require
 from robustest.errors import ConfigError, expected
 from robustest.threats.threat import Bounds, Rows, clip
@@ -911,7 +911,7 @@ class Columns:
         ways = self._ways(count)  # (N, F + 1, K + 1)
         n, lanes = number.shape
         fields = count.shape[1]
-        upto = ways[:, 0].cumsum(1)
+        upto = devices.running_sum(ways[:, 0], 1)
         level = torch.searchsorted(upto, number.double(), right=True)
         beyond = level >= upto.shape[1]
         level = level.clamp(max=upto.shape[1] - 1)

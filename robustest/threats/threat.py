@@ -236,9 +236,9 @@ def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
     # sum of moves is linear, so that one sort and a cumulative sum give it at all these points.
     stop = (way - room).clamp_(min=0.0)
     at, order = torch.cat([way, stop], 1).sort(1, descending=True)
-    moving = torch.where(order < way.shape[1], 1.0, -1.0).to(way.dtype).cumsum(1)
+    moving = devices.running_sum(torch.where(order < way.shape[1], 1.0, -1.0).to(way.dtype), 1)
     gain = moving[:, :-1].clamp(min=0.0) * (at[:, :-1] - at[:, 1:])
-    total = torch.cat([torch.zeros_like(at[:, :1]), gain.cumsum(1)], 1)
+    total = torch.cat([torch.zeros_like(at[:, :1]), devices.running_sum(gain, 1)], 1)
     first = torch.searchsorted(total, eps)  # the point at which the sum reaches eps
     never = first == total.shape[1]
     first = first.clamp_(max=total.shape[1] - 1)

@@ -7,7 +7,7 @@ asks how many samples are left.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,8 +15,8 @@ import torch
 from second_device import FAR, Counter, Counts, Far, far_device, sent
 from torch import nn
 
-from robustest import Classifier, DeviceError, Linf, ModelError, devices, find_adversarial
-from robustest.attacks import PGD, Cascade, Stage
+from robustest import L1, Classifier, DeviceError, Linf, ModelError, devices, find_adversarial
+from robustest.attacks import FAB, FMN, PGD, Cascade, Stage
 from robustest.cues import PixelPatch
 from robustest.engine import cascade
 from robustest.measure import (
@@ -277,6 +277,42 @@ def test_batches_shrink_to_a_few_sizes(monkeypatch: pytest.MonkeyPatch, toys: An
     assert found.broken.all()  # else the judge, who looks at the broken ones alone, adds a size
     assert set(model.calls) <= {64, 32, 16, 8, 4, 2, 1}
     assert len(set(model.calls)) >= 4
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize(
+    ("threat", "attack"),
+    [(Linf(0.02), "fast"), (L1(0.5), FAB(steps=3)), (L1(0.5), FMN(steps=3))],
+    ids=str,
+)
+def test_torch_may_be_told_to_be_deterministic(monkeypatch: pytest.MonkeyPatch, threat: Any, attack: Any) -> None:
+    monkeypatch.setattr(devices, "default", lambda: FAR)
+    model = Halves(stays=False)
+    claim: dict[str, Any] = {"attack": attack, "exact": True}
+    data = X[:40], model(X[:40]).argmax(1)
+    want = measure_robust_accuracy(model, data, threat, device="cpu", **claim)
+    with far_device():
+        assert measure_robust_accuracy(sent(model), data, threat, **claim).outcomes == want.outcomes
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_medians_and_running_sums_are_those_of_torch() -> None:
+    x = torch.rand(4, 6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for dim in (0, 1, -1):
+        with far_device():
+            found = [devices.median(Far(x), dim), devices.median(Far(x), dim, keepdim=True)]
+            found.append(devices.running_sum(Far(x), dim))
+        want = x.median(dim).values, x.median(dim, keepdim=True).values, x.cumsum(dim)
+        for one, other in zip(found, want, strict=True):
+            assert one.device == FAR
+            assert torch.equal(one.near, other)  # type: ignore[attr-defined]
 
 
 class OnDefault(nn.Module):
