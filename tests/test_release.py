@@ -123,13 +123,15 @@ def test_a_placeholder_for_the_owners_is_refused_with_a_tag(
     assert release.main(["--dist", str(tmp_path / "dist")]) == 0
 
 
-def distributions(release: ModuleType, tree: Path, dist: Path, leave_out: str = "", add: str = "") -> None:
+def distributions(
+    release: ModuleType, tree: Path, dist: Path, leave_out: str = "", *, add: str = "", terms: str = "MIT"
+) -> None:
     """An sdist and a wheel of each, of nothing but what is looked at."""
     dist.mkdir(exist_ok=True)
     for one in release.projects(tree):
         stem = f"{one.package}-{one.version}"
         files = {
-            f"{stem}.dist-info/METADATA": b"Metadata-Version: 2.4\nLicense-Expression: MIT\n\n",
+            f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.4\nLicense-Expression: {terms}\n\n".encode(),
             f"{stem}.dist-info/licenses/LICENSE": (tree / "LICENSE").read_bytes(),
             **{f"{one.package}/{path.name}": b"" for path in (one.folder / one.package).iterdir()},
         }
@@ -177,6 +179,13 @@ def test_a_missing_license_or_part_of_the_package_is_refused(
     distributions(release, tree, dist, leave_out)
     (problem,) = release.inspect(dist, tree)
     assert told in problem
+
+
+def test_another_license_is_refused(release: ModuleType, tree: Path, ran: dict[str, Any]) -> None:
+    distributions(release, tree, tree.parent / "dist", terms="GPL-3.0-only")
+    problems = list(release.inspect(tree.parent / "dist", tree))
+    assert len(problems) == len(release.projects(tree))
+    assert all("License-Expression: MIT" in problem and "GPL-3.0-only" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(
