@@ -317,6 +317,7 @@ FILE_OF_TWO_DIGESTS = {"name": "b", "digest": {"sha256": "e" * 64, "sha512": "f"
         (lambda one: one["subject"].insert(0, FILE_OF_TWO_DIGESTS), "more than its name and sha256"),
         (lambda one: one["subject"].insert(0, {"name": "model 1", "digest": {"sha256": "e" * 64}}), "of one name"),
         (lambda one: one["predicate"].update(time="2026-11-30T08:00:00.000Z, approved"), "Expected a time like"),
+        (lambda one: one["predicate"].update(commit="e" * 40), "Expected a time like"),  # a run has both
         (lambda one: one["predicate"].update(claims={}), "the subject's models"),
         (unmeasured, "passed, with a claim that was not measured"),
     ],
