@@ -578,6 +578,11 @@ def _mend(model: Classifier, x: Tensor, error: Exception) -> str:
             "Its function gets a float32 array of NumPy: begin with x = torch.from_numpy(x) where it is written for "
             "tensors, or give the torch module as it is."
         )
+    if isinstance(error, RuntimeError) and "on the same device" in str(error):
+        return (
+            f"The inputs are on {x.device}, and something of it is not: register its tensors as parameters or buffers, "
+            "move the model there yourself, or name the device where it works, --robust-device=cpu, say."
+        )
     if isinstance(error, TypeError) and "positional argument" in str(error):
         return "If it is a function that makes the model, call it; else wrap it in a function of the batch alone."
     if len(shape) == 4 and shape[3] in _CHANNELS and shape[1] not in _CHANNELS[:2]:

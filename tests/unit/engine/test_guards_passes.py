@@ -543,6 +543,8 @@ def stands_for(module: str) -> Any:
         ((2, 8), ValueError("x"), {"scores": True}, "shape that it was trained on"),
         ((2, 8), TypeError("f() takes 1 positional argument but 2 were given"), {}, "If it is a function that makes"),
         ((2, 8), ValueError("takes 1 positional argument"), {}, "shape that it was trained on"),
+        ((2, 3, 8, 8), RuntimeError("Expected all tensors to be on the same device, but"), {}, "The inputs are on cpu"),
+        ((2, 3, 8, 8), ValueError("Expected all tensors to be on the same device, but"), {}, "it was trained on"),
         ((2, 8, 8, 3), RuntimeError("x"), {}, "Its channels come last"),
         ((2, 8, 8, 1), KeyError("x"), {}, "Its channels come last"),
         ((2, 8, 8, 4), KeyError("x"), {}, "Its channels come last"),
