@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -567,6 +568,8 @@ def _about(collate: object, task: Task) -> dict[str, object]:
 _AT_ONCE = 32
 # Data sets may not be thread-safe, and a thread reads ahead.
 _reading = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a worker of a DataLoader would wait for ever for a thread that it does not have
+    os.register_at_fork(after_in_child=lambda: globals().update(_reading=threading.RLock()))
 
 
 def _reads_batches(kind: type) -> bool:

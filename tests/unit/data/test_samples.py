@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import UserDict
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,26 @@ def test_batches_that_cannot_be_measured_on(collate: Any, words: str) -> None:
     with pytest.raises(DataError) as caught:
         as_samples(DataLoader(Items(PAIRS), collate_fn=collate)).take(torch.tensor([0]))
     assert words in str(caught.value)
+
+
+def test_a_process_that_is_forked_while_a_sample_is_read_can_read(fork: Any) -> None:
+    """As the workers of a DataLoader are; the thread that reads does not exist in them."""
+    begun, over = threading.Event(), threading.Event()
+
+    class Slow(Dataset[Any]):
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            begun.set()
+            over.wait(20)
+            return X[0], 0
+
+    reader = threading.Thread(target=as_samples(Slow()).take, args=(torch.tensor([0]),))
+    reader.start()
+    begun.wait()
+    try:
+        assert fork("from robustest.data import samples; print(samples._reading.acquire(timeout=2))") == "True"
+    finally:
+        over.set()
+        reader.join()
