@@ -18,7 +18,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -34,9 +34,11 @@ from robustest import extensions
 from robustest.cli.command import _parser
 from robustest.pytest_plugin import options as pytest_options
 
-for _found in pkgutil.walk_packages(robustest.__path__, "robustest."):
-    if not _found.name.endswith("__main__"):
-        importlib.import_module(_found.name)  # what a run inside this process loads first, pytester takes away again
+# What a run inside this process loads first, pytester takes away again; a kind of claim of a pack cannot be made twice.
+for _name in ("robustest", *(one.module.partition(".")[0] for one in entry_points(group="robustest"))):
+    for _found in pkgutil.walk_packages(importlib.import_module(_name).__path__, f"{_name}."):
+        if not _found.name.endswith("__main__"):
+            importlib.import_module(_found.name)
 
 markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py reads the pages")
 yaml = pytest.importorskip("yaml", reason="PyYAML reads workflows")
