@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.errors import ConfigError, DataError, ModelError, expected
 
 # Rows of every call of a policy: the last bits of its answers may depend on their number.
@@ -107,6 +108,7 @@ class Policy:
         seed = int(rng.fold(key, "policy").sum())
         torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()
         torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        devices.seed(_place(getattr(self.source, "policy", self.source)), seed)  # the claim restores it
         np.random.set_state(np.random.RandomState(seed % 2**32).get_state())
         try:
             yield
@@ -116,10 +118,10 @@ class Policy:
 
     def _answer(self, seen: Tensor) -> Tensor:
         if isinstance(self.source, nn.Module):
-            out = self.source(seen)
+            out = self.source(seen.to(_place(self.source)))
             if not isinstance(out, Tensor):
                 raise ModelError(expected("the policy to give a tensor", out))
-            return out.float()
+            return out.float().to(seen.device)
         if not callable(self.source):
             return _of_baselines(self.source, seen, self.actions, stochastic=self.stochastic)
         with torch.no_grad():
@@ -167,6 +169,12 @@ def as_policy(
     return Policy(source, observations, actions, stochastic, gradients=False, within=inner)
 
 
+def _place(module: object) -> torch.device:
+    """Return the device of a module's weights; the host for what has none."""
+    weights = chain(module.parameters(), module.buffers()) if isinstance(module, nn.Module) else ()
+    return next((one.device for one in weights), torch.device("cpu"))
+
+
 def _differentiable(model: Any) -> bool:
     return callable(getattr(model.policy, "get_distribution", None)) or hasattr(model.policy, "q_net")
 
@@ -179,13 +187,14 @@ def _of_baselines(model: Any, seen: Tensor, actions: Box | Discrete, *, stochast
         if isinstance(actions, Discrete):
             return _certain(out, actions)
         return torch.from_numpy(out.astype(np.float32))
+    there = seen.to(_place(model.policy))  # where there is a GPU, these models are on it
     if hasattr(model.policy, "q_net"):
         q: Callable[[Tensor], Tensor] = model.policy.q_net
-        return q(seen)
-    inner = model.policy.get_distribution(seen).distribution
+        return q(there).to(seen.device)
+    inner = model.policy.get_distribution(there).distribution
     if isinstance(actions, Discrete):
         logits: Tensor = inner.logits
-        return logits
-    mean: Tensor = inner.mean
+        return logits.to(seen.device)
+    mean: Tensor = inner.mean.to(seen.device)
     low, high = torch.from_numpy(actions.low), torch.from_numpy(actions.high)
     return torch.minimum(torch.maximum(mean, low), high)  # as its own predict does

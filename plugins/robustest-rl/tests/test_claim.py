@@ -189,6 +189,41 @@ def test_models_of_stable_baselines3_are_known_by_their_shape() -> None:
         assert policy.act(policy.outputs(seen), torch.zeros(2).long()).tolist() == [0, 1]
 
 
+class There(nn.Module):
+    """Weights on another device, which it answers on the host; a distribution of stable-baselines3 itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.weight = net(), nn.Parameter(torch.zeros(1, device="meta"))
+        self.seen: list[str] = []
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        self.seen.append(seen.device.type)
+        return self.layer(torch.zeros(seen.shape))
+
+    def get_distribution(self, seen: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(distribution=SimpleNamespace(logits=self(seen)))
+
+
+class ThereByQ(There):
+    get_distribution = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_net = self.forward
+
+
+@pytest.mark.parametrize("way", ["module", "distribution", "q"])
+def test_observations_go_to_the_device_of_the_policy(way: str) -> None:
+    """Models of stable-baselines3 lie on a GPU wherever there is one; environments and draws are on the host."""
+    env, made = Steered(), (ThereByQ if way == "q" else There)().eval()
+    source = made if way == "module" else SimpleNamespace(policy=made, predict=lambda *_: None)
+    policy = as_policy(source, env.observation_space, env.action_space)
+    assert policy.gradients
+    assert policy.outputs(torch.ones(2, 2)).device.type == "cpu"
+    assert made.seen == ["meta"]
+
+
 def test_film_strips_are_shown_where_the_environment_renders(tmp_path: Path) -> None:
     class Filmed(Steered):
         render_mode = "rgb_array"
