@@ -33,7 +33,6 @@ from robustest.packs import (
     key_of,
     seed_draws,
 )
-from robustest.packs import resolve as resolve_device
 from robustest.packs import when as date_and_commit
 from robustest_training.near_copies import near_copies
 from robustest_training.synthetic_rule import Trained, halves_variance
@@ -136,7 +135,7 @@ class OwnLearner:
 
         def predict(at: Tensor) -> Tensor:
             with torch.inference_mode(False), frozen(model.module) as notes:
-                device = resolve_device(self.device, model.device)
+                device = model.place(self.device)
                 evaluator = Evaluator(model, device, batch_size=_ROWS, suppress=(), notes=notes)
                 logits = [evaluator.logits(part.to(device)) for part in torch.split(at, _ROWS)]
                 evaluator.settle()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from robustest_training import assert_synthetic_covers, measure_synthetic_covers
-from robustest_training.synthetic_sets import Draws, Fits, read_sets
+from robustest_training.synthetic_sets import Draws, Fits, OwnLearner, read_sets
 from torch import Tensor, nn
 
 from robustest import (
@@ -24,6 +24,8 @@ from robustest import (
     Settings,
     StoreError,
     Verdict,
+    as_classifier,
+    devices,
 )
 from robustest.context import Context, running
 from robustest.reports.html.figures import curves_of
@@ -441,3 +443,11 @@ def test_the_report_has_the_curve_with_the_set_on_it_and_the_nearest_pairs(tmp_p
     assert np.isclose(at.x, 240 / result.details["diversity_factor"])
     assert [point.x for point in curve.points] == sorted(point.x for point in curve.points)
     assert {fact.label for fact in result.facts if fact.leads} >= {"label shift", "copies", "diversity factor"}
+
+
+def test_a_function_that_a_training_returns_is_asked_where_its_module_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "default", lambda: torch.device("meta"))
+    net = nn.Linear(D, K)
+    learner = OwnLearner(fit=lambda *_: lambda x: -net(x), as_model=as_classifier, device="auto")
+    predict = learner.train(*TRAIN, K, torch.zeros(1, dtype=torch.int64))
+    assert torch.equal(predict(TEST[0]), net(TEST[0]).argmin(1))
