@@ -340,7 +340,7 @@ def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor
 
 
-def seed(device: torch.device, number: int) -> None:
+def seed_device(device: torch.device, number: int) -> None:
     """Seed an accelerator's generator; that of the host stays."""
     import torch
 

@@ -29,7 +29,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "decisions.share": ("clopper_pearson",),
     "decisions.strata": ("StrataRule",),
     "decisions.thresholds": ("count_at_most",),
-    "devices": ("fast_in_bfloat16", "of_worker", "random_states", "resolve"),
+    "devices": ("fast_in_bfloat16", "of_worker", "random_states", "resolve", "seed_device"),
     "engine.ascent": ("advanced", "ascend", "away_from", "inverted", "relative_distance", "towards_class"),
     "engine.chunks": ("Chunk", "check_data", "load"),
     "engine.evaluator": ("Evaluator", "seed_draws"),

@@ -150,9 +150,8 @@ class Evaluator:
         self.random = "random_forward" in suppress
         self._suppress = suppress
         self._bad: Tensor | None = None  # NaN once anything on an accelerator was not finite, see `_suspect`
-        self._owed: list[
-            tuple[str, Tensor, int | None]
-        ] = []  # counts for the health checks that are still on an accelerator
+        # Counts for the health checks that are still on an accelerator.
+        self._owed: list[tuple[str, Tensor, int | None]] = []
         self.reduced = False
         self._writes = False  # the model changes its input in place; known after the first pass
         self.low_precision: Literal["", "first", "alone"] = ""
@@ -617,7 +616,7 @@ def seed_draws(key: Tensor) -> None:
     """
     seed = int(rng.fold(key, "model").sum())
     torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
-    devices.seed(key.device, seed)
+    devices.seed_device(key.device, seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
 

@@ -15,8 +15,9 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest import devices, rng
+from robustest import rng
 from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.packs import seed_device
 
 # Rows of every call of a policy: the last bits of its answers may depend on their number.
 BLOCK = 64
@@ -108,7 +109,7 @@ class Policy:
         seed = int(rng.fold(key, "policy").sum())
         torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()
         torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
-        devices.seed(_place(getattr(self.source, "policy", self.source)), seed)  # the claim restores it
+        seed_device(_place(getattr(self.source, "policy", self.source)), seed)  # the claim restores it
         np.random.set_state(np.random.RandomState(seed % 2**32).get_state())
         try:
             yield
