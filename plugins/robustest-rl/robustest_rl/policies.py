@@ -171,7 +171,7 @@ def as_policy(
 
 
 def _place(module: object) -> torch.device:
-    """Return the device of a module's weights; the host for what has none."""
+    """Return the device of a module's weights; the host where there are none."""
     weights = chain(module.parameters(), module.buffers()) if isinstance(module, nn.Module) else ()
     return next((one.device for one in weights), torch.device("cpu"))
 
