@@ -195,7 +195,7 @@ def _subpopulation(good: bool, draw: int, **more: Any) -> Result:
 
     def model(batch: Tensor) -> Tensor:
         bright = 16 * batch[:, 0, 0, 0]
-        wrong = torch.isin(bright.long(), unseen) & ((bright * 1e3) % 1 < share)
+        wrong = torch.isin(bright.long(), unseen.to(batch.device)) & ((bright * 1e3) % 1 < share)
         return 9.0 * nn.functional.one_hot((bright.long() // 4 + wrong) % 4, 4)
 
     return measure_subpopulation_shift(model, (x, y), split, **more)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 
 import pytest
@@ -113,7 +114,13 @@ def test_estimate_measures_the_first_samples_alone(project: pytest.Pytester) -> 
     assert done.ret == 0
     shown = next(line.split() for line in done.outlines if " samples, " in line)
     assert shown[:2] == ["1,600", "samples,"]
-    assert 1 <= float(shown[2]) <= 5, "passes of each of the 192 measured samples, not of all"
+    limits = ("--robust-exact", "--robust-max-samples=192", "--robust-no-cache", "--robust-device=cpu")
+    shutil.rmtree(project.path / ".robustest")  # its counterexamples would be replayed
+    robust(project, *limits, "--robust-json=first.json", "-k", "half")
+    first = json.loads((project.path / "first.json").read_text())["results"][0]["result"]
+    assert (first["n"], first["n_total"]) == (192, 1600)
+    passes = [f"{first['cost'][kind] / 192:.1f}" for kind in ("forward", "backward")]
+    assert shown[2:7:4] == passes, "of each of the 192 measured samples, not of all"
     assert re.fullmatch(r" {4}cpu +\d+(\.\d)? s", next(line for line in done.outlines if line.startswith("    cpu")))
 
 
