@@ -27,8 +27,11 @@ from typing import Any, BinaryIO
 
 _COMPILED = (".pyc", ".pyi", ".so", ".pyd", ".dll")
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
-# Modules that read code to run or to show it; code has an identity by its text (`walk`) or its package.
-_MACHINERY = ("importlib", "_frozen_importlib", "linecache", "tokenize", "zipimport", "pkgutil", "_pytest.")
+# Modules that read code to run, to show or to count it; code has an identity by its text (`walk`) or its package.
+_MACHINERY = (
+    *("importlib", "_frozen_importlib", "linecache", "tokenize", "zipimport", "pkgutil"),
+    *("_pytest.", "coverage."),
+)
 # Bytes above which size, date and some parts stand for a file's contents; number of parts, and bytes of each.
 _LARGE = 1 << 26
 _PARTS, _PART = 64, 1 << 16

@@ -181,6 +181,14 @@ def test_code_is_told_by_what_it_says_and_a_source_file_read_as_data_is_data(
     assert not any("acme_code" in label for label in by.stamps)
 
 
+@pytest.mark.parametrize(("module", "noted"), [("coverage.files", False), ("coverage_of_mine", True)])
+def test_files_that_coverage_looks_at_are_no_data(tmp_path: Path, module: str, noted: bool) -> None:
+    (tmp_path / "acme.txt").write_text("1")
+    names: dict[str, Any] = {"__name__": module, "os": os, "path": str(tmp_path / "acme.txt")}
+    exec("def work(): os.stat(path)", names)  # noqa: S102 - a module of this name
+    assert any("acme" in label for label in of(names["work"]).stamps) == noted
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a system without /proc")
 def test_what_the_system_tells_of_itself_is_left_out() -> None:
     assert seen(of(lambda: read(Path("/proc/self/stat")))) == set()
