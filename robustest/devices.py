@@ -134,7 +134,7 @@ def default_on_host() -> Iterator[None]:
     """
     import torch
 
-    default = torch.get_default_device()
+    default = torch_default()
     if on_host(default):
         yield
         return
@@ -146,11 +146,17 @@ def default_on_host() -> Iterator[None]:
         _of_user.reset(token)
 
 
-def default_of_user() -> torch.device:
-    """Return the device on which torch makes tensors for the user's code."""
+def torch_default() -> torch.device:
+    """Return the device on which torch makes tensors now."""
     import torch
 
-    return _of_user.get() or torch.get_default_device()
+    # `torch.get_default_device` of torch 2.5 knows no blocks, and fails where a default was taken back.
+    return torch.empty(0).device
+
+
+def default_of_user() -> torch.device:
+    """Return the device on which torch makes tensors for the user's code."""
+    return _of_user.get() or torch_default()
 
 
 def users_default() -> AbstractContextManager[object]:

@@ -231,7 +231,7 @@ def _flags() -> Callable[[], None]:
         (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
         (cuda.math_sdp_enabled, cuda.enable_math_sdp),
         (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
-        (torch.get_default_device, torch.set_default_device),
+        (devices.torch_default, torch.set_default_device),
     ]
     before = [get() for get, _ in pairs]
 

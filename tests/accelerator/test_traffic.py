@@ -326,7 +326,7 @@ class OnDefault(nn.Module):
         return self.inner(x) + torch.arange(4)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        x = X[index].to(torch.get_default_device()) + torch.zeros(SHAPE)
+        x = X[index].to(devices.torch_default()) + torch.zeros(SHAPE)
         return x, index % 4
 
     def __len__(self) -> int:
@@ -349,7 +349,7 @@ def test_torchs_default_device_may_be_the_accelerator(way: str) -> None:
             with FAR if way == "block" else contextlib.nullcontext():
                 got = measure_robust_accuracy(far, *arrays, **options)  # type: ignore[arg-type]
                 also = measure_robust_accuracy(far, far, Linf(0.02), **options)  # type: ignore[arg-type]
-                assert torch.get_default_device() == FAR
+                assert devices.torch_default() == FAR
         finally:
             torch.set_default_device(None)
     assert 0 < (want.estimate or 0) < 1
