@@ -70,6 +70,11 @@ class Chunk:
         return Chunk(self.ids[which.cpu()], x, y, key, self.bounds, self.coding, self.sample_rate)
 
 
+def may_repeat(x: Tensor, sample_rate: int | None) -> bool:
+    """Return True if two draws may give equal inputs (n, *S), as rows of a table and short texts; not images, sounds."""
+    return x.ndim <= 2 and sample_rate is None
+
+
 def partition(order: Tensor) -> Iterator[Tensor]:
     """Yield the chunks of an order of samples: small at first, so that an early verdict is cheap, then growing."""
     start = 0

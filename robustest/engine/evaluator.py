@@ -321,20 +321,19 @@ class Evaluator:
             found: Sequence[Tensor | None] = [None] * len(points)
             if climbed:
                 # Sums, as weights of the rows would have torch import SymPy: half a second of every run.
-                found = self._pulled_back([value.sum() for value in climbed], points)
+                values = [value.sum() for value in climbed]
+                try:
+                    found = torch.autograd.grad(values, points, allow_unused=True)
+                except Exception as error:
+                    if isinstance(error, RobustestError) or out_of_memory(error):
+                        raise
+                    # In bfloat16, or with the channels last, one of its own operations may fail that does not in
+                    # float32.
+                    raise ModelError(
+                        f"Expected a gradient of the model but its backward pass raised {_quoted(error)}. Mend it, or "
+                        "choose an attack that needs scores only."
+                    ) from error
         return [(out.detach(), gradient) for out, gradient in zip(checked, found, strict=True)]
-
-    def _pulled_back(self, values: list[Tensor], points: list[Tensor]) -> Sequence[Tensor | None]:
-        try:
-            return torch.autograd.grad(values, points, allow_unused=True)
-        except Exception as error:
-            if isinstance(error, RobustestError) or out_of_memory(error):
-                raise
-            # In bfloat16, or with the channels last, one of its own operations may fail that does not in float32.
-            raise ModelError(
-                f"Expected a gradient of the model but its backward pass raised {_quoted(error)}. Mend it, or choose "
-                "an attack that needs scores only."
-            ) from error
 
     def outputs(self, x: Tensor) -> Tensor:
         """Return outputs of inputs x (b, *S) in one pass in float32 without gradients, neither counted nor checked."""

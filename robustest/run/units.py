@@ -20,7 +20,7 @@ from robustest.checks import require
 from robustest.data import Samples, decoded
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
-from robustest.engine.chunks import Chunk, check_data, check_same, read
+from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, read
 from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
@@ -235,8 +235,7 @@ class ModelUnits(Units):
     def check(self, ids: Tensor) -> None:
         before = decoded.states() if self.samples.slow else None
         self._first = check_data(self.samples, ids)
-        x = self._first[0]
-        self.may_repeat = x.ndim <= 2 and self.sample_rate is None
+        self.may_repeat = may_repeat(self._first[0], self.sample_rate)
         # Draws of the data set from another thread would come between those of the model, or of the user's shifts.
         self._draws = before is not None and before != decoded.states()
 

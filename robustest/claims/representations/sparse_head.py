@@ -27,7 +27,7 @@ from robustest import context
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.representations.feature_pictures import Gallery, highest
 from robustest.decisions import Decision, DropRule, clopper_pearson, count_at_most, optional_threshold
-from robustest.engine.chunks import Chunk
+from robustest.engine.chunks import Chunk, may_repeat
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of, find_last_layer, in_order
 from robustest.errors import ConfigError, DataError, expected
@@ -181,7 +181,9 @@ def measure_sparse_head(
     if seen.any():
         counted = f"{int(seen.sum())} of {len(seen)} samples judged are copies, to the bit, of samples fitted on"
         notes = (*notes, counted)
-        if decision.verdict is Verdict.PASSED and not _passes(without_seen(evidence, rule), fitted, *limits):
+        rest = without_seen(evidence, rule)
+        shown = rest is not None and _decision(rest, fitted, *limits).verdict is Verdict.PASSED
+        if decision.verdict is Verdict.PASSED and not shown:
             why = f"{counted}: not shown by the others"
             decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))
     result = finish(
@@ -395,8 +397,8 @@ def _samples_to_fit(
 
 
 def _inputs(chunk: Chunk) -> list[bytes]:
-    """Return digests of images or sounds; none of rows of a table and short texts, of which two draws may be equal."""
-    if chunk.x.ndim <= 2 and chunk.sample_rate is None:
+    """Return digests of inputs; none where two draws may be equal."""
+    if may_repeat(chunk.x, chunk.sample_rate):
         return []
     return [sha256(one.tobytes()).digest() for one in chunk.x.cpu().contiguous().numpy()]
 
@@ -470,10 +472,6 @@ def without_seen(evidence: Evidence, rule: DropRule) -> Evidence | None:
     return replace(
         evidence, columns=columns, ids=evidence.ids[kept], total=n, decision=rule.decide(columns, n, None), copies=None
     )
-
-
-def _passes(evidence: Evidence | None, fitted: FittedHead, *limits: Any) -> bool:
-    return evidence is not None and _decision(evidence, fitted, *limits).verdict is Verdict.PASSED
 
 
 def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:
