@@ -71,7 +71,7 @@ class Chunk:
 
 
 def may_repeat(x: Tensor, sample_rate: int | None) -> bool:
-    """Return True if two draws may give equal inputs (n, *S), as rows of a table and short texts; not images, sounds."""
+    """Return True if two draws may be equal: rows (n, D) of a table and short texts may, images and sounds not."""
     return x.ndim <= 2 and sample_rate is None
 
 
