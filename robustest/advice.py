@@ -96,6 +96,7 @@ def _undecided(result: Result) -> Advice:
         "unchanged": (cause, "raise the severity or the radius, or test only samples that it changes", page),
         "no_fall": (cause, "claim the accuracy before the change first: assert_accuracy", "claims/accuracy.md"),
         "copies": (result.rule, "leave the copies out, and add samples of their own", "verdicts.md#two-kinds-of-claim"),
+        "clusters": (result.rule, "give samples of more clusters", "verdicts.md#clusters"),
         "unaudited": (cause, "attack by other means as well: attack='standard'", "attacks.md"),
         "control": (cause, "mend the control first: a search that misses it may miss anything", "features.md"),
         "not_searched": (cause, "run it again without --robust-replay-only", "cli.md#corpus"),

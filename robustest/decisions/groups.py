@@ -7,15 +7,20 @@
 #   groups are disjoint, at Bonferroni's alpha / G else; the smallest of them;
 # - below: each group's bound at alpha, the smallest of them. It is too high only if the truly worst group's is (an
 #   intersection-union test; Berger, Technometrics 1982).
+#
+# If samples were drawn in clusters, each group's bound is that of its clusters (see `clusters`), at Bonferroni's level:
+# groups that share a cluster depend on each other.
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.decisions.clusters import CLUSTER, cluster_interval, clusters_of, count_clusters, one_by_one
 from robustest.decisions.multiplicity import group_level
 from robustest.decisions.rule import (
     Columns,
@@ -128,6 +133,9 @@ class WorstGroupRule(ThresholdRule):
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         scope, alpha = self.terms.scope, self.terms.alpha
+        if (clusters := clusters_of(columns, self.terms)) is not None:
+            alone = one_by_one(columns, clusters, lambda columns: self.decide(columns, n, early))
+            return alone or self._decide_by_cluster(columns, n)
         if (read := len(columns["held"])) < n:
             interval = self._partial_interval(columns, n, early)
             decision = decide_early(self.threshold, interval, read, n, early, at_least=True, terms=self.terms)
@@ -162,7 +170,37 @@ class WorstGroupRule(ThresholdRule):
         """Return the groups' shares among the evaluated samples, worst first."""
         counts = [(int(held.sum()), len(held)) for held, _, _ in self._streams(columns, n)]
         held, of = [k for k, _ in counts], [m for _, m in counts]
+        if self._clustered(columns):
+            ends = self._intervals_by_cluster(columns, n, self.terms.alpha / len(counts))
+            groups = [
+                GroupShare(name=name, held=k, n=m, interval=interval)
+                for name, (k, m), interval in zip(self.names, counts, ends, strict=True)
+            ]
+            return sorted(groups, key=lambda group: (group.share, group.n))
         return group_shares(self.names, held, of, alpha=self.terms.alpha, disjoint=self.disjoint)
+
+    def _clustered(self, columns: Columns) -> bool:
+        clusters = clusters_of(columns, self.terms)
+        return clusters is not None and len(np.unique(clusters)) < len(clusters)
+
+    def _intervals_by_cluster(self, columns: Columns, n: int, level: float) -> list[Interval]:
+        return [
+            cluster_interval(held, columns[CLUSTER][at], 0.0, 1.0, level) if len(held) else (0.0, 1.0)
+            for held, at, _ in self._streams(columns, n)
+        ]
+
+    def _decide_by_cluster(self, columns: Columns, n: int) -> Decision:
+        read, alpha, groups = len(columns["held"]), self.terms.alpha, self.shares(columns, n)
+        low = min(low for low, _ in self._intervals_by_cluster(columns, n, alpha))
+        interval = low, min(group.interval[1] for group in groups)
+        if read < n:
+            decision = decide_early(self.threshold, interval, read, n, None, at_least=True, terms=self.terms)
+        else:
+            share, scope = groups[0].share, self.terms.scope
+            how: dict[str, Any] = {"at_least": True, "scope": scope, "alpha": alpha, "holds": lambda _: False}
+            decision = decide_whole(share, interval, self.threshold, **how)
+        members = [columns[CLUSTER][at] for _, at, _ in self._streams(columns, n) if len(at)]
+        return count_clusters(decision, min(members, key=lambda one: len(np.unique(one))), "in the smallest group")
 
     def _streams(self, columns: Columns, n: int) -> list[tuple[NDArray[np.bool_], NDArray[np.int64], int]]:
         """Return by group: outcomes in the order drawn, their places in the whole stream, and the group's size."""

@@ -12,16 +12,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustest.checks import require
 from robustest.decisions.bets import MANY, bets_won, betting_interval, capital
+from robustest.decisions.clusters import (
+    FEWEST,
+    capital_by_cluster,
+    cluster_interval,
+    clusters_of,
+    count_clusters,
+    decide_by_cluster,
+    one_by_one,
+)
 from robustest.decisions.rule import (
     Columns,
     Decision,
     EarlyVerdict,
+    Interval,
     Rule,
     Terms,
     ThresholdRule,
@@ -74,6 +85,18 @@ class MeanRule(ThresholdRule):
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         value, scope, alpha = columns[self.column], self.terms.scope, self.terms.alpha
         read, factor = len(value), self.sign * self.scale
+        if (clusters := clusters_of(columns, self.terms)) is not None:
+            claimed = None if self.threshold is None else factor * self.threshold
+            return one_by_one(columns, clusters, lambda alone: self.decide(alone, n, early)) or decide_by_cluster(
+                factor * value,
+                clusters,
+                n,
+                claimed,
+                at_least=self.sign < 0,
+                terms=self.terms,
+                low=-self.scale,
+                high=self.scale,
+            )
         # The samples of a set are drawn without replacement; once all are evaluated, only the population is
         # uncertain.
         size = MANY if read == n or scope != "set" else n
@@ -115,6 +138,10 @@ class ScoreRule(ThresholdRule):
         return self._bets.settle({"value": 1 - 2 * columns[SCORE]}, n)
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        if (clusters := clusters_of(columns, self.terms)) is not None:
+            return one_by_one(columns, clusters, lambda alone: self.decide(alone, n, early)) or decide_by_cluster(
+                columns[SCORE], clusters, n, self.threshold, at_least=True, terms=self.terms
+            )
         decision = self._bets.decide({"value": 1 - 2 * columns[SCORE]}, n, early)
         # 1 - 2 s falls with s: the ends change places.
         low, high = ((1 - end) / 2 for end in decision.interval[::-1])
@@ -209,18 +236,33 @@ EARLY = 0.25
 class ItemsRule(ThresholdRule):
     """A claim that the mean of the column "score", in 0..1, is at least a threshold.
 
+    Items of one cluster are asked one after the other. A verdict is known at the end of a cluster only: rows are those
+    of whole clusters then.
+
     Attributes:
         single: True if every score is 0 or 1, as the column "held" has it.
+        largest: most items of any cluster, also of those not asked yet; None if there are no clusters.
     """
 
     single: bool
+    largest: int | None = None
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
-        return (self._last if self.terms.scope == "set" else self._bets).settle(columns, n)
+        if (clusters := self._clusters(columns)) is None or self.threshold is None:
+            return (self._last if self.terms.scope == "set" else self._bets).settle(columns, n)
+        score, terms = columns["score"], self._bets.terms
+        bet = partial(capital_by_cluster, score, clusters, self.threshold, low=0.0, high=1.0, largest=self.largest)
+        alphas = {"pass_alpha": terms.alpha, "fail_alpha": terms.fail_alpha}
+        passes, fails = bets_won(bet(above=True), bet(above=False), **alphas)
+        passes[: FEWEST - 1] = False
+        found = first_verdict(passes, fails, **alphas, sure=None)
+        return found and replace(found, after=int(np.unique(clusters, return_counts=True)[1].cumsum()[found.after - 1]))
 
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         if self.terms.scope == "set" or (early is None and len(columns["score"]) == n):
             return self._last.decide(columns, n, early)
+        if (clusters := self._clusters(columns)) is not None:
+            return self._before_the_last(columns["score"], clusters, n, early)
         # A part of the items has no exact bound: how many were read may depend on the answers.
         decision, read = self._bets.decide(columns, n, early), len(columns["score"])
         if early is None:
@@ -233,6 +275,22 @@ class ItemsRule(ThresholdRule):
 
     def for_part(self, terms: Terms) -> ItemsRule:
         return replace(self, terms=terms)
+
+    def _clusters(self, columns: Columns) -> NDArray[np.int64] | None:
+        return None if self.largest in (None, 1) else clusters_of(columns, self.terms)
+
+    def _before_the_last(
+        self, score: NDArray[np.float64], clusters: NDArray[np.int64], n: int, early: EarlyVerdict | None
+    ) -> Decision:
+        """Return the decision by cluster where items are left: an interval at the part of alpha for early verdicts."""
+        alpha = self._bets.terms.alpha
+
+        def bounds(read: int) -> Interval:
+            return cluster_interval(score[:read], clusters[:read], 0.0, 1.0, alpha, largest=self.largest)
+
+        interval = anytime_interval(bounds, len(score), early)
+        decision = decide_early(self.threshold, interval, len(score), n, early, at_least=True, terms=self._bets.terms)
+        return count_clusters(decision, clusters)
 
     @property
     def _bets(self) -> DrawsRule:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.decisions.bets import capital, overlap
+from robustest.decisions.clusters import clusters_of, decide_by_cluster, one_by_one
 from robustest.decisions.mean import MeanRule
 from robustest.decisions.rule import (
     Columns,
@@ -142,6 +143,18 @@ class AgreementRule(ThresholdRule):
         if not of:
             rule = f"none of {read} samples counts"
             return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None, interval=(0.0, 1.0))
+        if (clusters := clusters_of(columns, self.terms)) is not None:
+            # Among the samples that count, clusters have the sizes that are left of them.
+            which = counts.astype(bool)
+            alone = one_by_one(columns, clusters, lambda alone: self.decide(alone, n, early))
+            return alone or decide_by_cluster(
+                agreed[which],
+                clusters[which],
+                of if read == n else n,
+                self.threshold,
+                at_least=True,
+                terms=self.terms,
+            )
         if read == n:
             return decide_share(int(agreed.sum()), of, self.threshold, at_least=True, scope=scope, alpha=alpha)
         interval = clopper_pearson(int(agreed.sum()), of, alpha)

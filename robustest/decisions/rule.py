@@ -118,6 +118,7 @@ class Decision:
         at_alpha: True if another draw of samples could have led to another verdict.
         proven: True if proofs alone made it pass, so that the strength of a search does not matter.
         approximate: True if the error is only about alpha, without a finite-sample bound.
+        clusters: number and sizes of the clusters that it was made by, in words; "" if units were independent.
         reasons: keys of `robustest.results.Result.reasons`: why the verdict does not follow from the value alone.
     """
 
@@ -129,6 +130,7 @@ class Decision:
     proven: bool = False
     approximate: bool = False
     strata: tuple[Stratum, ...] = ()
+    clusters: str = ""
     reasons: tuple[str, ...] = ()
 
 

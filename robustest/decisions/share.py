@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import beta
 
+from robustest.decisions.clusters import clusters_of, decide_by_cluster, one_by_one
 from robustest.decisions.rule import (
     Columns,
     Decision,
@@ -25,7 +26,8 @@ from robustest.decisions.rule import (
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Verdict
 
-# Every sample evaluated: exact for the set; for the population the Clopper-Pearson bound (Biometrika 1934) at alpha.
+# Every sample evaluated: exact for the set; for the population the Clopper-Pearson bound (Biometrika 1934) at alpha, or
+# bets by cluster if samples were drawn in clusters (see `clusters`).
 # Before that, for the set of N samples of which K hold, drawn in random order without replacement: let L_t(K) be the
 # likelihood of the first t outcomes. Against the nearest false value K0 of "at least `need` hold" the mixture
 #
@@ -59,6 +61,11 @@ class ShareRule(ThresholdRule):
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         held, scope, alpha = columns[self.column].astype(bool), self.terms.scope, self.terms.alpha
         read = len(held)
+        if (clusters := clusters_of(columns, self.terms)) is not None:
+            counted = held if self.at_least else ~held
+            return one_by_one(columns, clusters, lambda alone: self.decide(alone, n, early)) or decide_by_cluster(
+                counted, clusters, n, self.threshold, at_least=self.at_least, terms=self.terms
+            )
         if read == n:
             events = int(held.sum() if self.at_least else (~held).sum())
             return decide_share(events, n, self.threshold, at_least=self.at_least, scope=scope, alpha=alpha)
