@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ def clusters_of(columns: Columns, terms: Terms) -> Ints | None:
 
 
 def capital_by_cluster(
-    values: NDArray[np.generic],
+    values: NDArray[Any],
     clusters: Ints,
     null: float,
     *,
@@ -100,7 +101,7 @@ def capital_by_cluster(
 
 
 def cluster_interval(
-    values: NDArray[np.generic],
+    values: NDArray[Any],
     clusters: Ints,
     low: float,
     high: float,
@@ -135,7 +136,7 @@ def cluster_interval(
 
 
 def decide_by_cluster(
-    values: NDArray[np.generic],
+    values: NDArray[Any],
     clusters: Ints,
     n: int,
     threshold: float | None,
@@ -216,7 +217,7 @@ def whole_clusters(clusters: Ints, most: int) -> NDArray[np.bool_]:
 
 
 def _shares(
-    values: NDArray[np.generic], clusters: Ints, low: float, high: float, *, above: bool, largest: int | None
+    values: NDArray[Any], clusters: Ints, low: float, high: float, *, above: bool, largest: int | None
 ) -> tuple[Floats, Floats, float]:
     """Return by cluster (k,) the sum of distances from the range's end, and the size, as shares of M; their ratio."""
     span = high - low
