@@ -210,6 +210,8 @@ class Samples:
     stream: Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]] | None = None
     coding: Coding | None = None  # of frames and texts; None for tensors
     sample_rate: int | None = None  # of waveforms, in Hz
+    # (size,) whole numbers, equal for samples that were drawn together; None if all are independent draws
+    clusters: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return self.size

@@ -29,8 +29,9 @@ from torch import Tensor
 
 from robustest import clock, context, devices, rng
 from robustest.data import decoded
-from robustest.decisions import Decision, Rule, clopper_pearson
+from robustest.decisions import Decision, EarlyVerdict, Rule, clopper_pearson
 from robustest.decisions.baseline import NoWorse
+from robustest.decisions.clusters import whole_clusters
 from robustest.engine.chunks import partition
 from robustest.engine.gathering import Member
 from robustest.errors import ConfigError, DataError, ModelError, StoreError
@@ -174,7 +175,7 @@ def _opened(plan: Plan) -> Iterator[_Run]:
     device = units.device(settings)
     memory = Memory.of(units, settings, engine.kind or device, plan.identity)
     with units.open(settings):
-        run = _Run(plan, memory, engine, Stream(len(units)))
+        run = _Run(plan, memory, engine, Stream(len(units), drawn_clusters(units, settings)))
         try:
             yield run
         finally:
@@ -183,6 +184,15 @@ def _opened(plan: Plan) -> Iterator[_Run]:
 
 # Samples that count as measured before the first ones that share their passes.
 _AT_START = 128
+def drawn_clusters(units: Units, settings: Settings) -> NDArray[np.int64] | None:
+    """Return (N,) numbers of clusters in the order in which the seed draws them, for a population; else None."""
+    clusters = units.clusters
+    if clusters is None or settings.scope == "set":
+        return None
+    order = rng.permutation(settings.seed, int(clusters.max()) + 1)
+    return np.argsort(order.numpy())[clusters]
+
+
 
 
 @dataclass(slots=True)
@@ -235,7 +245,11 @@ class _Run:
                 reason = f"replayed only: {self.broken} known counterexamples still break; nothing was searched for"
                 raise context.current().not_searched(self.plan.statement, reason)
             return refuted
-        order = rng.permutation(settings.seed, total)[: settings.max_samples]
+        order = rng.permutation(settings.seed, total)
+        if stream.clusters is not None and settings.max_samples is not None:
+            # A cluster is a draw as a whole.
+            order = order[whole_clusters(stream.clusters[order.numpy()], settings.max_samples)]
+        order = order[: settings.max_samples]
         self.plan.units.check(order)
         chunks = list(partition(order))
         ids, self.reader = iter(chunks), self.plan.units.reader(chunks)
@@ -248,7 +262,7 @@ class _Run:
             return early.after if early is not None and early.verdict is Verdict.PASSED else 0
 
         def passing(columns: Columns) -> int:
-            verdict = own_rule.decide(columns, total, None).verdict
+            verdict = self._decide(own_rule, columns, None).verdict
             return len(columns["id"]) if verdict is Verdict.PASSED else 0
 
         def holding(columns: Columns) -> bool:
@@ -291,10 +305,10 @@ class _Run:
                 audited = audit.take(stream, lambda columns: len(columns["id"]), lambda _: False)
             else:
                 audited = audit.take(found, passing, holding)
-        decision = rule.decide(stream.columns, total, settled)
+        decision = self._decide(rule, stream.columns, settled)
         if isinstance(rule, NoWorse) and decision.verdict is Verdict.PASSED:
             stream.tally, stream.counts, stream.exhibits = found.tally, found.counts, found.exhibits
-            by_audit = own_rule.decide(found.columns, total, None)
+            by_audit = self._decide(own_rule, found.columns, None)
             decision = by_audit if rule.has_threshold and by_audit.verdict is not Verdict.PASSED else decision
         if decision.verdict is Verdict.PASSED and not audited:
             unaudited = "the clock: time ran out before an audit of what the attack left was at its end"
@@ -303,21 +317,34 @@ class _Run:
             )
         elif settings.audit_values and not audited:
             decision = replace(decision, reasons=(*decision.reasons, "unaudited"))
-        decision = self._without_copies(decision, rule)
         return self._stopped(decision) if settled is None and stream.n < len(order) else decision
 
-    def _without_copies(self, decision: Decision, rule: Rule) -> Decision:
-        """Return a decision on a population that does not pass because samples are there several times."""
+    def _decide(self, rule: Rule, columns: Columns, early: EarlyVerdict | None) -> Decision:
+        """Return a rule's decision; on a population that without copies, which are no draws of their own.
+
+        Args:
+            columns: outcomes of all evaluated samples.
+            early: the point at which they decided the claim, if they did.
+        """
+        decision = rule.decide(columns, self.stream.total, early)
         about_set = self.plan.settings.scope == "set" and not rule.of_population
-        if about_set or decision.verdict is not Verdict.PASSED or (copies := self._copies()) is None:
+        if about_set or (copies := self._copies()) is None:
             return decision
-        columns, total = self.stream.columns, self.stream.total
-        kept = np.delete(np.arange(total), columns["id"][copies])
+        kept = np.delete(np.arange(self.stream.total), columns["id"][copies])
         once = {name: column[~copies] for name, column in columns.items()}
         once["id"] = np.searchsorted(kept, once["id"])
-        if rule.among(kept).decide(once, len(kept), None).verdict is Verdict.PASSED:
-            return decision
-        return without_copies(decision, copies)
+        alone = rule.among(kept)
+        found = alone.decide(once, len(kept), None if early is None else alone.settle(once, len(kept)))
+        if decision.verdict is Verdict.PASSED and found.verdict is Verdict.INCONCLUSIVE:
+            return without_copies(found, copies)
+        return replace(found, rule=f"{found.rule}, copies counted once")
+
+    def _inputs(self) -> tuple[bytes, ...]:
+        """Return the digests of the evaluated inputs in the order of the data; empty if some were not read here."""
+        marks = self.stream.marks
+        if len(marks) < self.stream.n:
+            return ()
+        return tuple(marks[place][WHOLE:] or marks[place] for place in np.argsort(self.stream.columns["id"]))
 
     def _copies(self) -> NDArray[np.bool_] | None:
         """Return (n,) bool in the order of evaluation, True for copies of earlier samples; None if there are none."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest.decisions import Decision
+from robustest.decisions.clusters import CLUSTER
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.health import Health, HealthFinding
@@ -223,7 +224,11 @@ class Evidence:
 
 @dataclass(slots=True)
 class Stream:
-    """The sum of the chunks so far, in the seeded order; the column "id" has the positions in the data."""
+    """The sum of the chunks so far, in the seeded order; the column "id" has the positions in the data.
+
+    Attributes:
+        clusters: (total,) of all units, as `robustest.decisions.clusters.CLUSTER` has them; None for independent units.
+    """
 
     total: int
     chunks: int = 0
@@ -235,10 +240,12 @@ class Stream:
 
     @property
     def n(self) -> int:
+    clusters: NDArray[np.int64] | None = None
         return len(self.columns["id"]) if self.columns else 0
 
     def add(self, ids: Tensor, observation: Observation, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
-        for name, part in {**observation.columns, "id": ids.numpy()}.items():
+        own = {"id": ids.numpy()} | ({} if self.clusters is None else {CLUSTER: self.clusters[ids.numpy()]})
+        for name, part in {**observation.columns, **own}.items():
             self.columns[name] = np.concatenate([self.columns[name], part]) if name in self.columns else part
         self.exhibits = sorted([*self.exhibits, *observation.exhibits], key=lambda e: -e.badness)[:examples]
         for name, count in observation.counts.items():

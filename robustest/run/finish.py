@@ -155,6 +155,8 @@ def result_of(
         failures, wrong = int((~held).sum()), int((~held & ~clean).sum())
         details["clean_seen"] = {"right": int(clean.sum()), "of": len(clean), "failures": failures, "wrong": wrong}
     if (labels := evidence.columns.get(CLASS)) is not None and len(labels) == len(held):
+    if decision.clusters:
+        details["clusters"] = decision.clusters
         details["largest_class"] = int(np.unique(labels, return_counts=True)[1].max())
         if held.dtype == np.bool_ and (failed := _failures_of_class(labels, held)):
             details["failures_of_class"] = failed

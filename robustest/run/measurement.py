@@ -87,6 +87,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                         found = cast("Any", measure(*args, **kwargs))
                     # Last, so that facts agree with the details.
                     result = kind.describe(found, **name.fields(found.threshold))
+                    result = require_clusters(result, cast("Any", kwargs).get("cluster"))
                 except clock.OutOfTime as over:
                     given = {**call.arguments, **call.arguments.get("options", {})}
                     result = _undecided(kind, name, given, str(over))
@@ -99,6 +100,24 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
         return measured
 
     return decorate
+
+
+def require_clusters(result: Result, cluster: object) -> Result:
+    """Return a result that passes about the population only if it counts the clusters that were given.
+
+    Args:
+        cluster: the option of this name, or None.
+    """
+    # Here, where every claim comes by, and not in each rule: a rule that knows of no clusters takes their units for
+    # draws of their own.
+    passed = result.verdict is Verdict.PASSED and result.scope != "set"
+    if cluster is None or not passed or result.details.get("clusters"):
+        return result
+    rule = (
+        "clusters were given, and the rule of this claim counts single units as draws: not shown for the population; "
+        f'claim it of these units (scope="set"). {result.rule}'
+    )
+    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("clusters",))
 
 
 def note(found: R) -> R:

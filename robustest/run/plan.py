@@ -20,6 +20,7 @@ from robustest import context, decisions
 from robustest.checks import is_frame, require
 from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
+from robustest.data.clusters import Cluster, Clustered
 from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
 from robustest.data.strings import Strings
@@ -63,6 +64,8 @@ class Options(TypedDict, total=False):
         bounds: smallest and largest input value; (0, 1) unless given.
         preprocessing: (mean, std) per channel, or a function of a batch, applied before the model.
         classes: names of the classes, in order; data sets bring theirs.
+        cluster: samples that were drawn together, for claims about the population: an id for each, the name of a
+            column, or a function of a sample (see `robustest.data.clusters.Clustered`).
     """
 
     seed: int
@@ -83,11 +86,12 @@ class Options(TypedDict, total=False):
     bounds: tuple[float, float]
     preprocessing: Preprocessing
     classes: Sequence[str]
+    cluster: Cluster
 
 
 # Samples in which `Append` and `Insert` look for words.
 _WORDS_OF = 512
-_MODEL_KEYS = ("bounds", "preprocessing", "classes")
+_MODEL_KEYS = ("bounds", "preprocessing", "classes", "cluster")
 
 
 def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
@@ -168,13 +172,15 @@ class Setup:
             return restrict_to(classifier, data.classes) if isinstance(data, Benchmark) else classifier, settings
 
         classifier, settings = prepared(model)
-        given = data
+        clustered = Clustered.of(data, options.get("cluster"))
+        given = data = clustered.data
         # Names of classes in the data must be those of the model, in its order; a benchmark has its own map.
         if not isinstance(data, Benchmark):
             labels = classifier.labels or classifier.classes or None
             arrays = classifier.module is not None or "bounds" in options or classifier.preprocessing is not None
             given = unwrapped(data, labels if checked.one_class else None, coded=not arrays)
         samples = as_samples(given, checked)
+        samples = replace(samples, clusters=clustered.numbers(len(samples)))
         coding = samples.coding
 
         def reading(made: Classifier) -> Classifier:

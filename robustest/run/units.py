@@ -73,6 +73,11 @@ class Units:
         raise NotImplementedError
 
     def check(self, ids: Tensor) -> None:
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        """(N,) whole numbers, equal for units that were drawn together; None if all are independent draws."""
+        return None
+
         """Refuse units that change when they are read again; ids (n,) int64, in the order of measurement.
 
         Raises:
@@ -233,6 +238,10 @@ class ModelUnits(Units):
         return len(self.samples)
 
     def check(self, ids: Tensor) -> None:
+    @property
+    def clusters(self) -> NDArray[np.int64] | None:
+        return self.samples.clusters
+
         before = decoded.states() if self.samples.slow else None
         self._first = check_data(self.samples, ids)
         self.may_repeat = may_repeat(self._first[0], self.sample_rate)
