@@ -958,23 +958,26 @@ DIFFERENT = [bytes([place]) for place in range(9)]
 
 
 @pytest.mark.parametrize(
-    ("scope", "marks", "repeats", "verdict", "at_least", "first"),
+    ("scope", "marks", "repeats", "at_least", "verdict", "first"),
     [
-        ("population", COPIED, False, Verdict.PASSED, 4, [0, 1, 2]),
-        ("population", COPIED, False, Verdict.PASSED, 3, None),  # enough without the copies
-        ("set", COPIED, False, Verdict.PASSED, 4, None),
-        ("population", COPIED, True, Verdict.PASSED, 4, None),
-        ("population", COPIED, False, Verdict.FAILED, 4, None),
-        ("population", COPIED[:8], False, Verdict.PASSED, 4, None),  # of one nothing is known
-        ("population", DIFFERENT, False, Verdict.PASSED, 10, None),
-        ("population", [*DIFFERENT[:8], DIFFERENT[0]], False, Verdict.PASSED, 9, [*range(8)]),
-        ("population", [*DIFFERENT[:8], DIFFERENT[0]], False, Verdict.PASSED, 8, None),
+        ("population", COPIED, False, 4, Verdict.INCONCLUSIVE, [0, 1, 2]),
+        ("population", COPIED, False, 3, Verdict.PASSED, [0, 1, 2]),  # enough without the copies
+        ("population", COPIED, False, 20, Verdict.FAILED, [0, 1, 2]),
+        ("set", COPIED, False, 4, Verdict.PASSED, None),
+        ("population", COPIED, True, 4, Verdict.PASSED, None),
+        ("population", COPIED[:8], False, 4, Verdict.PASSED, None),  # of one nothing is known
+        ("population", DIFFERENT, False, 9, Verdict.PASSED, None),
+        ("population", [*DIFFERENT[:8], DIFFERENT[0]], False, 9, Verdict.INCONCLUSIVE, [*range(8)]),
+        ("population", [*DIFFERENT[:8], DIFFERENT[0]], False, 8, Verdict.PASSED, [*range(8)]),
     ],
 )
 def test_copies_are_no_draws_from_a_population(
-    *, scope: str, marks: list[bytes], repeats: bool, verdict: Verdict, at_least: int, first: list[int] | None
+    *, scope: str, marks: list[bytes], repeats: bool, at_least: int, verdict: Verdict, first: list[int] | None
 ) -> None:
-    """By a rule that passes on so many samples."""
+    """By a rule that passes on so many samples, and fails on fewer than a tenth of them; its interval is their number.
+
+    The interval is that of the verdict, whatever the verdict is.
+    """
     asked: list[list[int]] = []
 
     class Count:
@@ -982,25 +985,93 @@ def test_copies_are_no_draws_from_a_population(
 
         def among(self, kept: Any) -> Count:
             assert all(place + 20 in kept for place in range(len({*marks})))
-            self.kept = kept
-            return self
+            assert len(kept) == 100 - 9 + len({*marks})
+            again = Count()
+            again.kept = kept
+            return again
+
+        kept: Any = None
 
         def decide(self, columns: Any, total: int, settled: Any) -> Decision:
-            assert (total, settled) == (100 - 9 + len({*marks}), None) == (len(self.kept), None)
-            asked.append(sorted(self.kept[columns["id"]].tolist()))
-            passed = len(columns["held"]) >= at_least
-            return replace(before, verdict=Verdict.PASSED if passed else Verdict.INCONCLUSIVE)
+            assert settled is None
+            assert total == (100 if self.kept is None else len(self.kept))
+            ids = columns["id"] if self.kept is None else self.kept[columns["id"]]
+            asked.append(sorted(ids.tolist()))
+            n = len(columns["held"])
+            found = Verdict.PASSED if n >= at_least else Verdict.FAILED if at_least == 20 else Verdict.INCONCLUSIVE
+            return Decision(verdict=found, rule="r", estimate=float(n), interval=(0.0, float(n)))
 
     one = run(scope=scope)
     one.plan.units.may_repeat = repeats
     held = Observation({"held": np.ones(9, bool)}, [])
     one.stream.add(torch.arange(9) + 20, held, Tally(), examples=0, marks=marks)
-    before = Decision(verdict=verdict, rule="r", estimate=1.0, interval=(0.5, 1.0))
-    found = one._without_copies(before, Count())  # type: ignore[arg-type]
+    found = one._decide(Count(), one.stream.columns, None)  # type: ignore[arg-type]
+    counted = 9 if first is None else len(first)
+    assert asked[-1] == [place + 20 for place in (range(9) if first is None else first)]
+    assert (found.verdict, found.estimate, found.interval) == (verdict, counted, (0.0, counted))
     if first is None:
-        assert found is before
+        assert found.rule == "r"
+    elif verdict is Verdict.INCONCLUSIVE:
+        assert found.reasons == ("copies",)
+        assert found.rule.startswith(f"{9 - len(first)} of 9 samples are copies of others, to the bit")
+        assert found.rule.endswith(f"not shown by the other {len(first)}")
+    else:
+        assert (found.reasons, found.rule) == ((), "r, copies counted once")
+
+
+def test_an_early_verdict_on_a_population_counts_copies_once() -> None:
+    # A rule that decides early, for either scope: its verdict is looked for again among the samples without copies.
+    class Settles:
+        of_population = True
+
+        def among(self, kept: Any) -> Settles:
+            return self
+
+        def settle(self, columns: Any, total: int) -> Any:
+            assert (len(columns["held"]), total) == (3, 94)
+            return "again"
+
+        def decide(self, columns: Any, total: int, settled: Any) -> Decision:
+            return Decision(verdict=Verdict.FAILED, rule=f"{settled}", estimate=None, interval=(0.0, 1.0))
+
+    one = run(scope="set")
+    one.plan.units.may_repeat = False
+    held = Observation({"held": np.ones(9, bool)}, [])
+    one.stream.add(torch.arange(9) + 20, held, Tally(), examples=0, marks=COPIED)
+    found = one._decide(Settles(), one.stream.columns, "first")  # type: ignore[arg-type]
+    assert found.rule == "again, copies counted once"
+
+
+class Videos(OwnUnits):
+    clusters = np.arange(600) // 20
+
+
+@pytest.mark.parametrize(("scope", "by_cluster"), [("population", True), ("set", False)])
+def test_units_of_a_population_have_the_number_of_their_cluster(scope: str, by_cluster: bool) -> None:
+    clusters = driver.drawn_clusters(Videos(Positions()), replace(plan().settings, scope=scope))
+    if not by_cluster:
+        assert clusters is None
         return
-    assert asked == [[place + 20 for place in first]]
-    assert (found.verdict, found.reasons, found.interval) == (Verdict.INCONCLUSIVE, ("copies",), (0.5, 1.0))
-    assert found.rule.startswith(f"{9 - len(first)} of 9 samples are copies of others, to the bit")
-    assert found.rule.endswith(f"not shown by the other {len(first)}")
+    assert clusters is not None
+    assert (clusters.reshape(30, 20) == clusters[::20, None]).all()
+    assert sorted(clusters[::20]) == list(range(30))
+    assert clusters[::20].tolist() != list(range(30)), "drawn by the seed"
+    stream = Stream(600, clusters)
+    stream.add(torch.tensor([599, 0, 1]), Observation({"held": np.ones(3, bool)}, []), Tally(), examples=0, marks=[])
+    assert stream.columns["cluster"].tolist() == clusters[[599, 0, 1]].tolist()
+
+
+@pytest.mark.parametrize(("scope", "whole"), [("population", True), ("set", False)])
+def test_clusters_of_a_population_are_measured_as_a_whole(scope: str, whole: bool) -> None:
+    for seed in (0, 1):
+        what = plan(seed=seed, scope=scope, max_samples=110, exact=True, threshold=None)
+        evidence, _ = ran(replace(what, units=Videos(Positions())))
+        videos, frames = np.unique(evidence.ids // 20, return_counts=True)
+        assert (frames == 20).all() == whole
+        assert len(evidence.ids) == (100 if whole else 110)
+        assert ("cluster" in evidence.columns) == whole
+        if whole:
+            assert evidence.decision.clusters == "5 clusters of 20 units"
+            assert videos.tolist() != [0, 1, 2, 3, 4]
+            first = np.argsort(driver.drawn_clusters(Videos(Positions()), what.settings)[::20])[:5]  # type: ignore[index]
+            assert videos.tolist() == sorted(first.tolist())
