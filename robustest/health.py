@@ -2,8 +2,8 @@
 
 
 # Each check is one row of `CHECKS`, with counts of its cases and of its failures. The counts of chunks add up, and the
-# sums decide once if the check stops a claim. Two checks have no counts: `random_forward` raises and `softmax_outputs`
-# warns at the first case.
+# sums decide once if the check stops a claim. Some checks have no counts: `random_forward` raises and `softmax_outputs`
+# warns at the first case; `same_model` and `constant_answer` are found in the claim as a whole (`run.grounds`).
 
 from __future__ import annotations
 
@@ -206,6 +206,8 @@ CHECKS = (
         share=0.9,
         about="claim",
     ),
+    HealthCheck(name="same_model", found="the model in no_worse_than= is the model itself", about="claim"),
+    HealthCheck(name="constant_answer", found="one answer for every sample would pass", about="claim"),
     HealthCheck(
         name="missed_control",
         found="the search did not find an input that was planted in the region which it searches",

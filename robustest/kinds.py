@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from robustest.checks import require
 from robustest.errors import ConfigError, expected
@@ -14,12 +14,16 @@ from robustest.words import clean_share
 OUTCOMES: Final = "outcomes"
 """Source of a `Quantity` that is a share of `Result.outcomes`."""
 
+Varied = Literal["inputs", "sets", "nothing"]
+"""What a kind of claim varies: the samples that the model sees, the set that they come from, or nothing."""
+
 
 class _More(TypedDict, total=False):
     counts: Literal["outcomes"] | tuple[str, str] | None
     fall: bool
     trivial: float | None
     start: str
+    constant: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,8 @@ class Quantity:
     # threshold that any model keeps; None if there is none, or it depends on the measurement
     trivial: float | None = None
     start: str = ""  # detail with the value from which a fall starts, e.g. "clean_accuracy"; else empty
+    # True if the value is a share of right answers: one class said of every sample reaches the share of that class
+    constant: bool = False
 
     @classmethod
     def at_least(cls, threshold: str, name: str, statement: str, **more: Unpack[_More]) -> Quantity:
@@ -81,10 +87,13 @@ class Kind:
     """A kind of claim. Reports and the command line know none by name: their texts are in the result.
 
     Raises:
-        ConfigError: it has no name or no quantity, or its axis is none of its parameters.
+        ConfigError: it has no name or no quantity, does not say what it varies, or its axis is none of its parameters.
     """
 
     name: str  # `Result.kind`, e.g. "robust_accuracy"
+    # "inputs": a pass needs samples that were shown changed; "sets": a second set with samples that the first lacks;
+    # "nothing": the model, or what was recorded, is taken as it is
+    varies: Varied | None = None
     # one for each threshold that asks for another; the first one without a threshold. Two may have the same threshold
     # if something else, such as the task, decides between them.
     quantities: tuple[Quantity, ...]
@@ -102,6 +111,13 @@ class Kind:
 
     def __post_init__(self) -> None:
         require(self.name.isidentifier(), "a kind of claim to have a name that Python allows", self.name)
+        if self.varies not in get_args(Varied):
+            what = f'varies= of the kind {self.name!r} to be "inputs", "sets" or "nothing"'
+            remedy = (
+                'A pass is refused where nothing was varied: say "inputs" if its look shows the model changed samples, '
+                '"sets" if it compares two sets of samples, "nothing" if it takes samples as they are.'
+            )
+            raise ConfigError(expected(what, self.varies, remedy))
         require(self.quantities, f"the kind {self.name!r} to measure one quantity or more", self.quantities)
         if self.axis and self.axis not in self.parameters:
             raise ConfigError(expected(f"the axis of {self.name!r} to be one of its parameters", self.axis))

@@ -10,6 +10,7 @@ from robustest import packs as rb
 FLIPS = rb.Quantity.at_most("max_flip_rate", "dusk rate", "lost at dusk {}", counts=rb.OUTCOMES)
 DUSK = rb.Kind(
     name="dusk",
+    varies="inputs",
     parameters=("by",),
     axis="by",
     quantities=(FLIPS,),

@@ -21,7 +21,7 @@ from robustest.run.workers import InProcess
 from robustest.tasks import Classification, Task
 from robustest.threats import Linf, Threat
 
-TOY = Kind(name="toy", quantities=(Quantity.at_least("at_least", "toys", "toys {}"),))
+TOY = Kind(name="toy", varies="nothing", quantities=(Quantity.at_least("at_least", "toys", "toys {}"),))
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from robustest.decisions.mean import MeanRule
 from robustest.engine.answer_checks import check_beside
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.shown import ANSWER
 from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, Needs
@@ -45,7 +46,8 @@ from robustest.results import Captions, Result, Verdict
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe, without_copies
 from robustest.run.evidence import Evidence, Observation, exhibits_of
-from robustest.run.finish import Changed, few, finish
+from robustest.run.finish import few, finish
+from robustest.run.grounds import Changed, new_samples
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.units import ModelUnits
@@ -240,6 +242,7 @@ _FEWEST_BINS = 10
 
 CALIBRATED = Kind(
     name="calibrated",
+    varies="nothing",
     parameters=("bins", "temperature"),
     quantities=(
         Quantity.at_most("max_brier", "Brier score", "Brier score{}", trivial=2),
@@ -407,6 +410,7 @@ def _check_paired(claim: _CalibrationClaim, no_worse_than: Baseline | None, fit_
 
 SELECTIVE_ACCURACY = Kind(
     name="selective_accuracy",
+    varies="nothing",
     parameters=("coverage",),
     axis="coverage",
     quantities=(
@@ -489,6 +493,7 @@ _BESIDE = 16
 
 OOD_REJECTED = Kind(
     name="ood_rejected",
+    varies="sets",
     quantities=(
         Quantity.at_most(
             "max_fpr",
@@ -576,6 +581,8 @@ def measure_ood_rejected(
             "tpr": TPR,
         },
         caveats=few(own.n, " inside"),
+        changed=[Changed(by="the outside set", moved=new_samples(own, other), verb="brings")],
+        answers=own.columns[ANSWER],
     )
 
 

@@ -42,6 +42,7 @@ from robustest.run.comparison import Baseline
 from robustest.run.driver import observe, without_copies
 from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
 from robustest.run.finish import fall_from, fallible, few, finish, result_of
+from robustest.run.grounds import Changed, new_samples
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup, apply, deciding, of_task
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
@@ -52,8 +53,9 @@ _HALF = 0.5
 
 ACCURACY = Kind(
     name="accuracy",
+    varies="nothing",
     quantities=(
-        Quantity.at_least("at_least", "accuracy", "accuracy", counts=OUTCOMES),
+        Quantity.at_least("at_least", "accuracy", "accuracy", counts=OUTCOMES, constant=True),
         Quantity.at_least("at_least", "mean score", "mean {}"),
     ),
     further_claims=("no_worse_than",),
@@ -113,8 +115,6 @@ def measure_accuracy(
     # Accuracy of a constant prediction, the largest class.
     chance = 0.0 if scored else share_of_largest_class(evidence.columns)
     caveats = list(data.caveats) if isinstance(data, Benchmark) else []
-    if at_least is not None and 0 < at_least <= chance:
-        caveats.append(f"saying one thing of every sample reaches {chance:.3f}")
     details: dict[str, Any] = {} if scored else {"without_looking": chance}
     if scored and evidence.whole:
         columns = evidence.columns
@@ -167,8 +167,9 @@ class Scoring:
 
 TRANSFER_ACCURACY = Kind(
     name="transfer_accuracy",
+    varies="sets",
     quantities=(
-        Quantity.at_least("at_least", "accuracy", "accuracy on the target", counts=OUTCOMES),
+        Quantity.at_least("at_least", "accuracy", "accuracy on the target", counts=OUTCOMES, constant=True),
         Quantity.at_most(
             "max_drop", "accuracy drop", "accuracy lost from source to target", trivial=1, start="source_accuracy"
         ),
@@ -274,12 +275,21 @@ def measure_transfer_accuracy(
         method="two samples, not paired",
         details=pair_details(first, second, setup.terms),
         caveats=(*few(first.n, " of the source"), *(new_data.caveats if isinstance(new_data, Benchmark) else ())),
+        changed=[_second_set(first, second, by_drop=by_drop)],
         pairing=fall_from(first) if by_drop else Pairing(),
     )
     if start is None:
         return result
     about = result.details["baseline"] | {"start": start.details_of(first)[0]}
     return replace(result, details={**result.details, "baseline": about})
+
+
+def _second_set(first: Evidence, second: Evidence, *, by_drop: bool) -> Changed:
+    """Return the samples that the target brings, with the claim's value for a model that is wrong on all of them."""
+    new, held = new_samples(first, second), second.columns["held"]
+    worst = float((held & ~new).mean())
+    start = float(first.columns["held"].mean())
+    return Changed(by="the second set", moved=new, worst=start - worst if by_drop else worst, verb="brings")
 
 
 @assertion(measure_transfer_accuracy)
@@ -342,6 +352,7 @@ def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, A
 
 WORST_GROUP_ACCURACY = Kind(
     name="worst_group_accuracy",
+    varies="nothing",
     quantities=(Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),),
     further_claims=("no_worse_than",),
     lines=no_lines,
@@ -454,6 +465,7 @@ def assert_worst_group_accuracy() -> None:
 
 SUBPOPULATION_SHIFT = Kind(
     name="subpopulation_shift",
+    varies="sets",
     quantities=(
         Quantity.at_most(
             "max_drop",
@@ -540,6 +552,7 @@ def measure_subpopulation_shift(
             "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
         },
         caveats=few(on_source.n, " of the source"),
+        changed=[Changed(by="the target", moved=new_samples(on_source, on_target), verb="brings")],
     )
     worst = halves[1].shares[0]
     notes = [*result.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]

@@ -42,7 +42,8 @@ from robustest.models import Needs, frozen
 from robustest.results import Fact, Pairing, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
-from robustest.run.finish import Changed, result_of
+from robustest.run.finish import result_of
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import with_search
@@ -63,7 +64,10 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 ROBUST_TO = Kind(
     name="robust_to",
-    quantities=(Quantity.at_least("at_least", "lowest accuracy", "accuracy under any of {}", counts=OUTCOMES),),
+    varies="inputs",
+    quantities=(
+        Quantity.at_least("at_least", "lowest accuracy", "accuracy under any of {}", counts=OUTCOMES, constant=True),
+    ),
     lines=_lines,
     hidden=frozenset({"mildest", "clean_accuracy"}),
 )

@@ -35,7 +35,7 @@ from robustest.decisions.share import clopper_pearson
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.reports.text import measured
 from robustest.results import Result, Verdict
-from robustest.run.finish import keeps
+from robustest.run.grounds import keeps
 from robustest.words import requirement
 
 SEEDS = 5

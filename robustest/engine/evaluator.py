@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import clock, devices, rng
+from robustest.engine.shown import Shown
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.health import Health
 from robustest.models import Classifier, Needs
@@ -123,6 +124,7 @@ class Evaluator:
             (`robustest.engine.gathering`); None to make each pass alone.
         probed: `gradient_checks.probe_gradient` ran on this chunk.
         probe_rows: samples of a chunk for that probe.
+        shown: follows what the look at this chunk shows the model; None outside of a look.
     """
 
     def __init__(
@@ -158,6 +160,7 @@ class Evaluator:
         self.channels_last = False
         self.joint: Callable[[Request], Any] | None = None
         self.probed, self.probe_rows = False, 8
+        self.shown: Shown | None = None
 
     def apart(self, joint: Callable[[Request], Any]) -> Evaluator:
         """Return an evaluator of the same model with counters of its own, whose passes `joint` makes."""
@@ -199,7 +202,10 @@ class Evaluator:
         for attempt in self._parts(len(x)):
             with attempt as part, torch.no_grad(), self._precision(low=False):
                 parts.append(self._checked(self._outputs(_cut(x, part)), part))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        logits = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if self.shown is not None and self.shown.see(x):
+            self.shown.hear(self.task.predictions(logits), self.task.margin(logits, self.shown.chunk.y))
+        return logits
 
     def judge(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
         """Judge the answers to inputs x (N, *S) by targets y (N, *T), part by part.
@@ -224,13 +230,16 @@ class Evaluator:
                 first.append(output[: max(0, _FIRST - part.start)])
                 if score is not None:
                     scores.append(score)
-        return Judgement(
+        judgement = Judgement(
             torch.cat(holds),
             torch.cat(margin),
             torch.cat(predicted),
             torch.cat(scores) if scored else None,
             torch.cat(first),
         )
+        if self.shown is not None and self.shown.see(x):
+            self.shown.hear(judgement.predicted, judgement.margin)
+        return judgement
 
     def bfloat16(self, x: Tensor) -> Tensor | None:
         """Return (B, *T) predictions in bfloat16, -1 where outputs are not finite.

@@ -15,7 +15,7 @@ from robustest.results import Captions, Counts, Fact
 RATE = Quantity.at_most("max_rate", "rate", "rate of {}", counts=OUTCOMES)
 FALL = Quantity.at_most("max_fall", "fall", "fall", counts=("lost", "gained"), fall=True)
 PART = Quantity.at_most("max_part", "part", "part", counts=("flips", "of"))
-KIND = Kind(name="toy", quantities=(RATE, FALL, PART))
+KIND = Kind(name="toy", varies="nothing", quantities=(RATE, FALL, PART))
 
 
 def result(quantity: str = "rate", **changes: Any) -> Result:
@@ -74,9 +74,9 @@ def test_a_described_result_goes_through_json_unchanged() -> None:
 
 def test_a_kind_must_have_a_name_and_something_to_measure() -> None:
     with pytest.raises(ConfigError, match="a name that Python allows but got 'a b'"):
-        Kind(name="a b", quantities=(RATE,))
+        Kind(name="a b", varies="nothing", quantities=(RATE,))
     with pytest.raises(ConfigError, match="'toy' to measure one quantity"):
-        Kind(name="toy", quantities=())
+        Kind(name="toy", varies="nothing", quantities=())
 
 
 def test_a_threshold_asks_for_one_quantity() -> None:

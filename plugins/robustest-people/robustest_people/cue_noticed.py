@@ -40,6 +40,7 @@ Excess = tuple[Estimate, Interval]
 
 CUE_NOTICED = Kind(
     name="cue_noticed",
+    varies="nothing",
     quantities=(
         Quantity.at_least(
             "at_least", "excess of calls", "how much more often people call {} spurious than the null cue"

@@ -53,6 +53,7 @@ from robustest_people.study_answers import check_about, checked_responses, left_
 
 LABEL_AGREEMENT = Kind(
     name="label_agreement",
+    varies="nothing",
     quantities=(
         Quantity.at_least(
             "min_contained",

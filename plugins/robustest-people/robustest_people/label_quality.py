@@ -54,6 +54,7 @@ _SHOWN = 50
 
 LABEL_QUALITY = Kind(
     name="label_quality",
+    varies="nothing",
     quantities=(Quantity.at_most("max_error_rate", "share of wrong labels", "share of wrong labels", trivial=1),),
     captions=Captions(answered="people select"),  # no model is asked
     lines=no_lines,

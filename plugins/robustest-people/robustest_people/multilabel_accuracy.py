@@ -48,6 +48,7 @@ _SCORES = ("sigmoid", "softmax")
 
 MULTILABEL_ACCURACY = Kind(
     name="multilabel_accuracy",
+    varies="nothing",
     quantities=(Quantity.at_least("at_least", "multi-label accuracy", "multi-label accuracy ({})", counts=OUTCOMES),),
     further_claims=("no_worse_than",),
     lines=no_lines,

@@ -20,6 +20,7 @@ from torch import Tensor
 from robustest.data import as_samples
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.packs import (
+    Changed,
     Decision,
     Evidence,
     Kind,
@@ -39,6 +40,7 @@ from robustest.packs import (
     few,
     judge_interval,
     measurement,
+    new_samples,
     no_lines,
     optional_threshold,
     result_of,
@@ -53,6 +55,7 @@ RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
 
 REPLICATION_GAP = Kind(
     name="replication_gap",
+    varies="sets",
     quantities=(
         Quantity.at_most("at_most", "replication gap", "replication gap, {}", trivial=1, start="source_accuracy"),
     ),
@@ -115,6 +118,7 @@ def measure_replication_gap(
         method=f"equal selection frequencies; image bootstrap, {draws} draws",
         details=_details(gaps, items, terms.alpha, whole=whole),
         caveats=few(first.n, " of the original"),
+        changed=[Changed(by="the replicated set", moved=new_samples(first, second), verb="brings")],
     )
     return replace(result, notes=(*result.notes, *_notes(gaps, correction)))
 

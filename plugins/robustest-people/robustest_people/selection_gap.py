@@ -41,6 +41,7 @@ from robustest_people.study_answers import check_about, checked_responses, left_
 
 SELECTION_GAP = Kind(
     name="selection_gap",
+    varies="nothing",
     quantities=(
         Quantity.at_most(
             "at_most",

@@ -38,6 +38,7 @@ from robustest_people.study_answers import (
 
 SIMULATABLE = Kind(
     name="simulatable",
+    varies="nothing",
     quantities=(Quantity.at_least("at_least", "share foreseen", "share of the model's answers that people foresee"),),
     lines=no_lines,
 )

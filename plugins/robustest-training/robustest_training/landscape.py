@@ -449,6 +449,7 @@ def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Ten
 
 LANDSCAPE = Kind(
     name="smooth_landscape",
+    varies="nothing",
     quantities=(
         Quantity.at_most(
             "max_ratio", "ratio of relative loss ranges", "loss range along relative steps, over the reference's"

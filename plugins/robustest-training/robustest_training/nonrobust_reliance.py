@@ -48,9 +48,9 @@ from robustest.packs import (
     digest,
     exhibits_of,
     measurement,
-    nothing_allowed,
     observe,
     optional_threshold,
+    radius_of,
     result_of,
     terms_of,
 )
@@ -227,6 +227,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 NONROBUST_RELIANCE = Kind(
     name="nonrobust_reliance",
+    varies="inputs",
     quantities=(
         Quantity.at_most(
             "max_transfer",
@@ -387,10 +388,8 @@ def _result(
             "seeds": seeds,
             "commonest_class": found.chance,
         },
-        caveats=(
-            *nothing_allowed(threat),
-            *([f"only {found.reached:.3f} of the targets reached"] if found.reached < _REACHED else []),
-        ),
+        changed=[radius_of(threat, evidence.n)],
+        caveats=(*([f"only {found.reached:.3f} of the targets reached"] if found.reached < _REACHED else []),),
     )
     return replace(result, notes=(*result.notes, *study.trainings.notices))
 

@@ -45,8 +45,8 @@ from robustest.packs import (
     draws_in,
     few,
     measurement,
-    nothing_allowed,
     optional_threshold,
+    radius_of,
     result_of,
     terms_of,
 )
@@ -186,6 +186,7 @@ def _lines(details: Any) -> list[Fact]:
 
 ROBUST_GENERALIZATION = Kind(
     name="robust_generalization",
+    varies="inputs",
     quantities=(
         Quantity.at_most(
             "max_gap",
@@ -349,7 +350,8 @@ def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> R
             "least_training": float(last.train_held.mean(1).min()),
             "commonest_class": study.sets.majority,
         },
-        caveats=(*nothing_allowed(study.threat), *few(last.samples, " to train on")),
+        changed=[radius_of(study.threat, len(judged))],
+        caveats=few(last.samples, " to train on"),
     )
     return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
 

@@ -221,6 +221,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 SYNTHETIC_COVERS = Kind(
     name="synthetic_covers",
+    varies="nothing",
     quantities=(
         Quantity.at_most(
             "max_gap",

@@ -23,6 +23,7 @@ from robustest.results import Captions, Fact, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, bench, with_search
@@ -43,6 +44,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 NO_BACKDOOR_TRIGGER = Kind(
     name="no_backdoor_trigger",
+    varies="inputs",
     quantities=(Quantity.at_most("max_anomaly", "anomaly", "anomaly of the cheapest patch to a class"),),
     captions=Captions(names=CUE_NAMES),
     lines=_lines,
@@ -150,6 +152,10 @@ def measure_no_backdoor_trigger(
         },
         bounds="below",
         widest=None,
+        changed=[
+            Changed(by=f"the patch to class {trigger.label}", moved=evidence.columns[f"moved {at}"])
+            for at, trigger in enumerate(shown)
+        ],
         scope="set",  # an anomaly among these patches has no bound on the population
     )
     return halves.whole(result)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,7 @@ from robustest.results import Cost, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
+from robustest.run.grounds import Changed
 from robustest.run.plan import Options, Setup, apply
 from robustest.run.split_search import Bench, Halves, bench, with_search
 
@@ -467,6 +469,8 @@ def measure_search(
         details=cue_details(evidence, cues, rule, lead=verdicts.lead)
         | {"discovery": verdicts.details(len(halves.searched), len(halves.unseen))},
         bounds="below",
+        # Its own controls say what it would have found.
+        changed=[Changed(by="a search for no kind of cue", moved=np.full(evidence.n, bool(found.looked_at)))],
     )
     return halves.whole(result), verdicts.confirmed
 

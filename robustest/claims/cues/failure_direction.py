@@ -472,6 +472,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 NO_FAILURE_DIRECTION = Kind(
     name="no_failure_direction",
+    varies="nothing",
     quantities=(
         Quantity.at_most(
             "max_excess_error", "excess error rate", "errors beyond those foreseen, along a direction", trivial=1

@@ -84,6 +84,7 @@ def _flips(cue: Mapping[str, Any]) -> str:
 
 NO_SPURIOUS_FEATURE = Kind(
     name="no_spurious_feature",
+    varies="inputs",
     parameters=("target_class",),
     quantities=(
         Quantity.at_most("max_flip_rate", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),

@@ -27,7 +27,8 @@ from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.finish import Changed, finish
+from robustest.run.finish import finish
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, apply, deciding, of_task
 from robustest.tasks import Task

@@ -40,6 +40,7 @@ _READ_AT_A_TIME = 512
 
 GRADIENT_ALIGNMENT = Kind(
     name="gradient_alignment",
+    varies="nothing",
     quantities=(
         Quantity.at_least("at_least", "alignment", "gradient alignment"),
         Quantity.at_least("min_gain", "gain in alignment", "gradient alignment above the reference's"),

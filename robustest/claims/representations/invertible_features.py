@@ -24,6 +24,7 @@ from robustest.results import Captions, Pairing, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 
@@ -32,6 +33,7 @@ _HALF = 0.5
 
 INVERTIBLE_FEATURES = Kind(
     name="invertible_features",
+    varies="inputs",
     quantities=(
         Quantity.at_least("max_image_error", "images that come back", "images that come back from their features"),
     ),
@@ -129,6 +131,8 @@ def measure_invertible_features(
             "inverted": int(columns["reached"].sum()),
         },
         bounds="below",
+        # An image that is as near to grey as is claimed comes back without a step.
+        changed=[Changed(by="the start from grey", moved=columns["start"] > (max_image_error or 0.0))],
         pairing=Pairing(
             under=f"max_image_error={max_image_error}, max_representation_error={max_representation_error}"
         ),

@@ -79,6 +79,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 SPARSE_HEAD = Kind(
     name="sparse_head",
+    varies="nothing",
     quantities=(
         Quantity.at_most("max_drop", "accuracy lost", "accuracy lost by a sparse head", trivial=1, start="accuracy"),
     ),

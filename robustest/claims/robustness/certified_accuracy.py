@@ -35,7 +35,8 @@ from robustest.results import NOT_PAIRED, Captions, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
-from robustest.run.finish import finish, nothing_allowed
+from robustest.run.finish import finish
+from robustest.run.grounds import radius_of
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.replay import Replay
@@ -126,9 +127,14 @@ _PROVEN = ("proven",)
 
 CERTIFIED_ACCURACY = Kind(
     name="certified_accuracy",
+    varies="inputs",
     quantities=(
         Quantity.at_least(
-            "at_least", "certified accuracy", "certified accuracy under {}, {}", counts=("proven", "looked_at")
+            "at_least",
+            "certified accuracy",
+            "certified accuracy under {}, {}",
+            counts=("proven", "looked_at"),
+            constant=True,
         ),
     ),
     further_claims=("no_worse_than",),
@@ -259,7 +265,7 @@ def _finished(plan: Plan, threat: Threat, at_least: float | None, method: str) -
         setting=str(threat),
         method=method,
         details={"clean_accuracy": evidence.share(evidence.columns["clean"]), **certified_details(evidence)},
-        caveats=nothing_allowed(threat),
+        changed=[radius_of(threat, evidence.n)],
         pairing=NOT_PAIRED,
     )
 

@@ -39,6 +39,7 @@ from robustest.results import Captions, Pairing, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.tasks import Task
@@ -172,6 +173,7 @@ _THREATS: dict[str, type[Linf] | type[L2] | type[L1]] = {"l1": L1, "l2": L2, "li
 
 MIN_PERTURBATION = Kind(
     name="min_perturbation",
+    varies="inputs",
     quantities=(Quantity.at_least("at_least", "median perturbation", "median {} perturbation, {}"),),
     captions=Captions(after="adversarial", names={"quantiles": "size, by share"}),
     lines=clean_accuracy,
@@ -235,6 +237,8 @@ def measure_min_perturbation(
             "quantiles": {f"{share:g}": reached(np.sort(sizes), share) for share in _SHARES},
         },
         bounds="above",
+        # A search without a radius may always change a sample; one that is wrong as it is needs no change.
+        changed=[Changed(by=f"a search in the {_THREATS[name].__name__} norm", moved=clean)],
         pairing=Pairing(
             under=("no threshold" if at_least is None else f"the threshold {at_least:g}") + of_task(setup.task)
         ),

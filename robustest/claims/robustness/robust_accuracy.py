@@ -16,7 +16,7 @@ from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED
-from robustest.run.finish import finish, nothing_allowed
+from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.replay import Replay
@@ -25,7 +25,12 @@ from robustest.threats import Columns, Threat
 
 ROBUST_ACCURACY = Kind(
     name="robust_accuracy",
-    quantities=(Quantity.at_least("at_least", "robust accuracy", "robust accuracy under {}, {}", counts=OUTCOMES),),
+    varies="inputs",
+    quantities=(
+        Quantity.at_least(
+            "at_least", "robust accuracy", "robust accuracy under {}, {}", counts=OUTCOMES, constant=True
+        ),
+    ),
     further_claims=("no_worse_than",),
     captions=Captions(
         setting="threat",
@@ -129,7 +134,6 @@ def measure_robust_accuracy(
         threat=threat,
         # With proofs the interval has a lower end, else the value is only bounded from above.
         bounds="" if certified else "above",
-        caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )

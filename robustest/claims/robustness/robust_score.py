@@ -33,7 +33,7 @@ from robustest.results import Captions, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
-from robustest.run.finish import finish, nothing_allowed
+from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import counterexamples_at
@@ -46,6 +46,7 @@ _LOWERED = 1e-9
 
 ROBUST_SCORE = Kind(
     name="robust_score",
+    varies="inputs",
     quantities=(Quantity.at_least("at_least", "mean worst score", "mean {} under {}, {}"),),
     further_claims=("no_worse_than",),
     captions=Captions(setting="threat", after="adversarial", searched="after attack", names=SIZE_NAMES),
@@ -128,7 +129,6 @@ def measure_robust_score(
         details=details,
         threat=threat,
         bounds="above",
-        caveats=nothing_allowed(threat),
     )
 
 

@@ -23,7 +23,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
-from robustest.run.finish import finish, nothing_allowed
+from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import Halves
@@ -185,6 +185,7 @@ _JUDGED = 512
 
 UNIVERSAL_PERTURBATION = Kind(
     name="no_universal_perturbation",
+    varies="inputs",
     quantities=(
         Quantity.at_most(
             "max_fooling_rate", "fooling rate", "samples fooled by one perturbation in {}", trivial=1, counts=OUTCOMES
@@ -252,7 +253,6 @@ def measure_no_universal_perturbation(
             "radius": threat.radius,
         },
         bounds="below",
-        caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )

@@ -41,7 +41,8 @@ from robustest.results import NOT_PAIRED, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence, Exhibit, Look, Observation, exhibits_of
-from robustest.run.finish import Changed, fall_from, finish
+from robustest.run.finish import fall_from, finish
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.shifts import (
@@ -101,9 +102,10 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 CORRUPTION_ROBUSTNESS = Kind(
     name="corruption_robustness",
+    varies="inputs",
     parameters=("severities",),
     quantities=(
-        Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}{}"),
+        Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}{}", constant=True),
         Quantity.at_most(
             "max_drop", "mean accuracy drop", "mean accuracy drop over {}{}", trivial=1, start="clean_accuracy"
         ),

@@ -27,7 +27,8 @@ from robustest.results import Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
-from robustest.run.finish import Changed, finish
+from robustest.run.finish import finish
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
 
@@ -37,6 +38,7 @@ LARGEST = _TOP * (_TOP + 1) / 2
 
 STABLE = Kind(
     name="stable_under_perturbations",
+    varies="inputs",
     quantities=(
         Quantity.at_most("max_mfp", "mean flip probability", "mean flip probability over {} perturbations"),
         Quantity.at_most("max_mt5d", "mean top-5 distance", "mean top-5 distance over {} perturbations"),

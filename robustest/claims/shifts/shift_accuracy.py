@@ -19,7 +19,8 @@ from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
-from robustest.run.finish import Changed, fall_from, finish
+from robustest.run.finish import fall_from, finish
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
@@ -27,8 +28,9 @@ from robustest.tasks import Task
 
 SHIFT_ACCURACY = Kind(
     name="shift_accuracy",
+    varies="inputs",
     quantities=(
-        Quantity.at_least("at_least", "accuracy", "accuracy under {}", counts=OUTCOMES),
+        Quantity.at_least("at_least", "accuracy", "accuracy under {}", counts=OUTCOMES, constant=True),
         Quantity.at_most(
             "max_drop",
             "accuracy drop",
@@ -180,6 +182,7 @@ class Shifting:
 
 CONSISTENCY = Kind(
     name="consistency",
+    varies="inputs",
     quantities=(
         Quantity.at_most("max_flip_rate", "flip rate", "predictions flipped by {}", trivial=1, counts=OUTCOMES),
     ),

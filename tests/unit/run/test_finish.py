@@ -19,14 +19,15 @@ from robustest.health import Health, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.run.evidence import CLASS, REPLAYED, Evidence, Exhibit, Tally
-from robustest.run.finish import Changed, fall_from, fallible, few, keeps, nothing_allowed, require_changes, result_of
+from robustest.run.finish import fall_from, fallible, few, result_of
+from robustest.run.grounds import Changed, keeps, require_changes
 from robustest.run.finish import apply_findings as after_findings
 from robustest.settings import Settings
 from robustest.threats import L2, Linf, Snr
 
 UP = Quantity.at_least("at_least", "accuracy", "accuracy")
 DOWN = Quantity.at_most("at_most", "error", "error")
-KIND = Kind(name="made", quantities=(UP, DOWN))
+KIND = Kind(name="made", varies="nothing", quantities=(UP, DOWN))
 PASS = Decision(verdict=Verdict.PASSED, rule="all evaluated", estimate=0.75, interval=(0.6, 0.9))
 FAIL, OPEN = replace(PASS, verdict=Verdict.FAILED), replace(PASS, verdict=Verdict.INCONCLUSIVE)
 
@@ -378,11 +379,6 @@ def test_a_fall_is_paired_at_both_ends() -> None:
     start = evidence([True, False], total=3, columns={"hit": np.array([False, True])}, data="abc")
     assert fall_from(start, under="u") == Pairing(share=False, under="u", start=(True, False, None), start_data="abc")
     assert fall_from(start, "hit").start == (False, True, None)
-
-
-def test_a_threat_without_room_is_named() -> None:
-    assert nothing_allowed(Linf(0.1)) == ()
-    assert nothing_allowed(L2(0.0)) == (f"{L2(0.0)} allows no change",)
 
 
 # Counterexamples and their pictures

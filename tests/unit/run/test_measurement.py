@@ -18,10 +18,11 @@ from robustest.run import measurement as module
 from robustest.run.measurement import assertion, check_keywords, kind_of, measurement
 
 HIGH, LOW = Quantity.at_least("at_least", "share", "share"), Quantity.at_most("at_most", "loss", "loss")
-ONE, TWO = Kind(name="made_one", quantities=(HIGH,)), Kind(name="made_two", quantities=(HIGH, LOW))
-THREE = Kind(name="made_three", quantities=(HIGH, LOW), further_claims=("no_worse_than",))
-TOGETHER = Kind(name="made_both", quantities=(HIGH, LOW), together=True)
-ADVICE = Kind(name="made_advice", quantities=(HIGH,), advises=True)
+ONE = Kind(name="made_one", varies="nothing", quantities=(HIGH,))
+TWO = Kind(name="made_two", varies="nothing", quantities=(HIGH, LOW))
+THREE = Kind(name="made_three", varies="nothing", quantities=(HIGH, LOW), further_claims=("no_worse_than",))
+TOGETHER = Kind(name="made_both", varies="nothing", quantities=(HIGH, LOW), together=True)
+ADVICE = Kind(name="made_advice", varies="nothing", quantities=(HIGH,), advises=True)
 
 
 def result(verdict: str = "passed", threshold: float | None = 0.5, kind: str = "made_one") -> Result:
@@ -148,7 +149,7 @@ def test_only_a_measurement_has_a_kind() -> None:
 def test_a_kind_of_a_pack_has_a_name_of_its_own(
     name: str, same: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = ONE if same else Kind(name=name, quantities=(HIGH,))
+    other = ONE if same else Kind(name=name, varies="nothing", quantities=(HIGH,))
     monkeypatch.setattr(module, "_kinds_of_packs", lambda _: [("a pack", other)])
     with pytest.raises(PackError, match="'a pack' to give its kind") if refused else nullcontext():
         module.check_unique(ONE)

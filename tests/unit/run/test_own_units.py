@@ -153,7 +153,7 @@ def test_a_value_that_a_search_bounds_from_above_may_be_as_small_as_there_is(
     settings = Settings(store=None)
     rule = ShareRule(threshold=0.5, at_least=True, terms=terms_of(settings))
     plan = Plan(statement="draws", units=OwnUnits(Draws()), settings=settings, rule=rule)
-    kind = Kind(name="draws", quantities=(Quantity.at_least("x", "draws", "draws"),))
+    kind = Kind(name="draws", varies="nothing", quantities=(Quantity.at_least("x", "draws", "draws"),))
     told: Any = {"kind": kind, "setting": "", "method": "drawn", "details": {}, "threshold": 0.5}
     assert finish(plan, observe(plan), **told, bounds="above", **words).interval[0] == lowest
 

@@ -1,0 +1,122 @@
+"""Record which inputs a look showed the model, beside the samples themselves."""
+
+# A claim about a change says nothing unless the model saw the change. A look need not report that: every pass of a
+# chunk goes through the evaluator, which compares its inputs with the samples, row by row.
+#
+# - ALONE: the model was asked about the sample as it is, once.
+# - AGAIN: it was asked a second time, and about nothing else: what was to change the sample left it as it was.
+# - CHANGED: it was asked about other values, beyond rounding.
+# - APART: it was asked about inputs that are not aligned with the samples (frames, crops, joined rows).
+#
+# A search shows many inputs, most of them for its own checks. For a look with a threat the question is another one:
+# does the threat's region hold any input but the sample?
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.checks import moved_rows
+from robustest.engine.chunks import Chunk
+from robustest.threats import Threat, is_discrete, rendered
+
+ALONE: Final = 0
+AGAIN: Final = 1
+CHANGED: Final = 2
+APART: Final = 3
+
+# Passes of a look that are compared with the samples: one with more is a search, which says itself what it changed.
+_MOST_COMPARED = 8
+# Weights that turn an answer of several numbers into one; any fixed ones do.
+_MIXING = 0.6180339887498949
+
+
+@dataclass(slots=True, eq=False)
+class Shown:
+    """What one look showed the model of one chunk.
+
+    Attributes:
+        threat: of a search, whose passes are not compared; None for other looks.
+        changed: (n,) bool, True for samples that were shown with other values.
+        again: the samples were shown once more as they are, as another tensor.
+        apart: inputs were shown that are not aligned with the samples.
+        answer: (n,) float64, the model's answer to each sample as it is, in one number; None while it is unknown.
+        lead: (n,) float64, the margin of that answer; None while it is unknown.
+    """
+
+    chunk: Chunk
+    threat: Threat | None = None
+    changed: Tensor | None = None
+    again: bool = False
+    apart: bool = False
+    answer: Tensor | None = None
+    lead: Tensor | None = None
+    _asked: bool = field(default=False, repr=False)
+    _compared: int = field(default=0, repr=False)
+
+    def see(self, x: Tensor) -> bool:
+        """Note the inputs of a pass; return True if they are the samples, whose answers are wanted."""
+        own = self.chunk.x
+        if x is own:
+            first, self._asked = not self._asked, True
+            self.again |= not first
+            return self.answer is None
+        if self.threat is not None:
+            return False
+        if x.shape != own.shape or x.dtype != own.dtype or self._compared == _MOST_COMPARED:
+            self.apart = True
+            return False
+        self.again, self._compared = True, self._compared + 1
+        moved = moved_rows(own, x) if x.is_floating_point() else (x != own).flatten(1).any(1)
+        self.changed = moved if self.changed is None else self.changed | moved
+        return False
+
+    def hear(self, predicted: Tensor, margin: Tensor) -> None:
+        """Note the answers to the samples as they are: predictions (n, *T) and margins (n,)."""
+        flat = predicted.flatten(1).double() if predicted.ndim > 1 else predicted.unsqueeze(1).double()
+        weights = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64).mul_(_MIXING).frac_().add_(0.5)
+        self.answer = flat.squeeze(1) if flat.shape[1] == 1 else flat @ weights.to(flat.device)
+        self.lead = margin.detach().double()
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns "shown", "answer" and "lead" of the chunk; unknown answers are NaN."""
+        n, device = len(self.chunk.ids), self.chunk.x.device
+        shown = torch.full((n,), AGAIN if self.again else ALONE, dtype=torch.int8, device=device)
+        if self.threat is not None:
+            shown = torch.where(self._movable(self.threat), CHANGED, AGAIN).to(torch.int8)
+        elif self.apart:
+            shown = torch.full_like(shown, APART)
+        elif self.changed is not None:
+            shown[self.changed.to(device)] = CHANGED
+        unknown = torch.full((n,), torch.nan, dtype=torch.float64)
+        return {
+            SHOWN: shown,
+            ANSWER: unknown if self.answer is None else self.answer,
+            LEAD: unknown if self.lead is None else self.lead,
+        }
+
+    def _movable(self, threat: Threat) -> Tensor:
+        """Return (n,) bool, True for samples of which the threat's region holds another input."""
+        chunk = self.chunk
+        if not threat.radius > 0:
+            return torch.zeros(len(chunk.ids), dtype=torch.bool, device=chunk.x.device)
+        region = threat.region(chunk.x, chunk.bounds)
+        if is_discrete(threat):
+            return threat.points(region) > 1
+        # A random input of a continuous region is the sample itself only where there is no other, or none that float32
+        # tells apart from it.
+        x = rendered(threat, threat.start(region, rng.fold(chunk.key, "movable")), region)
+        moved: Tensor = (x != chunk.x).flatten(1).any(1)
+        return moved
+
+
+SHOWN: Final = "shown"
+"""Column of what the model was shown of each sample: `ALONE`, `AGAIN`, `CHANGED` or `APART`."""
+ANSWER: Final = "answer"
+"""Column of the model's answer to each sample as it is, in one number; NaN where no look asked for it."""
+LEAD: Final = "lead"
+"""Column of the margins of these answers."""
