@@ -36,12 +36,14 @@ from robustest.engine.chunks import partition
 from robustest.engine.gathering import Member
 from robustest.errors import ConfigError, DataError, ModelError, StoreError
 from robustest.health import Health
+from robustest.models import Needs
 from robustest.results import Verdict
 from robustest.run.evidence import REPLAYED, Columns, Evidence, Observation, OtherModel, Stream, Tally
+from robustest.run.grounds import one_model
 from robustest.run.memory import Memory
 from robustest.run.plan import Plan
 from robustest.run.reading import Reader
-from robustest.run.units import WHOLE, Units
+from robustest.run.units import WHOLE, ModelUnits, Units
 from robustest.run.workers import ChunkResult, Engine, InProcess, Mapper, Work, engine_for
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
@@ -414,6 +416,8 @@ class _Run:
             data=sha256(b"".join(mark[:WHOLE] for mark in marks)).hexdigest() if whole else "",
             model=memory.model,
             copies=None if copies is None else copies[np.argsort(stream.columns["id"])],
+            inputs=self._inputs(),
+            may_repeat=units.may_repeat,
         )
         return evidence if self.other is None else replace(evidence.including(self.other), beside=self.beside)
 
@@ -591,7 +595,7 @@ class _Run:
         plan, n = self.plan.of_other(), self.stream.total
         if plan is None or not isinstance(rule, NoWorse) or self.stream.n < n:
             return rule
-        compared = None
+        compared, same = None, ""
         with _opened(plan) as other:
             try:
                 decision = other.decide()
@@ -602,6 +606,7 @@ class _Run:
                     other._try(self.kept)
                     compared = rule.of_model(other.stream.ordered())
                     rule = replace(rule, before=compared)
+                    same = self._same(other)
             except clock.OutOfTime:
                 if not other.stream.n:
                     return rule
@@ -610,11 +615,29 @@ class _Run:
         findings = tuple(replace(finding, message=f"{finding.message} {of}") for finding in evidence.findings)
         notes = tuple(f"{note} {of}" for note in evidence.tally.notes)
         self.other = replace(evidence, findings=findings, tally=replace(evidence.tally, notes=notes))
-        self.beside = OtherModel(model=evidence.model, outcomes=compared, counts=evidence.counts)
+        self.beside = OtherModel(model=evidence.model, outcomes=compared, counts=evidence.counts, same=same)
         own, others = self.stream.tally.classes, evidence.tally.classes
         if own != others and getattr(plan.units, "task", CLASSIFICATION).one_class:
             raise ConfigError(f"Expected no_worse_than= to have {own} classes, as the model has, but got {others}.")
         return rule
+
+    def _same(self, other: _Run) -> str:
+        """Return why the model in `no_worse_than=` is no other one than the model; "" if it is."""
+        own, beside = self.plan.units, other.plan.units
+        if not isinstance(own, ModelUnits) or not isinstance(beside, ModelUnits):
+            return ""
+        remedy = "Give the model that this one is to replace"
+        if own.model.call is beside.model.call or (
+            own.model.module is not None and own.model.module is beside.model.module
+        ):
+            return f"no_worse_than= is the model itself, so that nothing can be lost. {remedy}"
+        if self.memory.model and self.memory.model == other.memory.model:
+            return f"no_worse_than= has the weights and the code of the model, so that nothing can be lost. {remedy}"
+        # Two models that give labels alone may well agree on all of them; no two others give equal scores throughout.
+        scores = own.model.gives is not Needs.LABELS
+        if scores and one_model(self.stream.ordered(), other.stream.ordered()):
+            return f"no_worse_than= gives the scores of the model on every sample, to the bit. {remedy}"
+        return ""
 
     def _try(self, kept: Sequence[Kept]) -> int:
         """Try counterexamples of the other model on the samples that are left; return the number that became worse."""

@@ -133,11 +133,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherModel:
-    """The outcomes of the model in `no_worse_than=`: (n, ...) in the data's order, None if some were not measured."""
+    """The outcomes of the model in `no_worse_than=`: (n, ...) in the data's order, None if some were not measured.
+
+    Attributes:
+        same: why it is no other model than the one that is measured; "" if it is one.
+    """
 
     model: str
     outcomes: NDArray[Any] | None
     counts: Mapping[str, int]
+    same: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +162,8 @@ class Evidence:
         model: digest of the model, or "".
         beside: the model in `no_worse_than=`, or None.
         copies: (n,) bool, True for images and sounds that are equal to the bit to another that counts; None for none.
+        inputs: digests of the evaluated inputs, one each; empty if they were not read here.
+        may_repeat: equal inputs may be several draws, as rows of a table are; equal images are copies.
     """
 
     decision: Decision
@@ -174,6 +181,8 @@ class Evidence:
     model: str = ""
     beside: OtherModel | None = None
     copies: NDArray[np.bool_] | None = None
+    inputs: tuple[bytes, ...] = ()
+    may_repeat: bool = True
 
     @property
     def n(self) -> int:

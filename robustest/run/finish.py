@@ -1,19 +1,12 @@
 """From evidence and a decision to a result: the last checks of a pass, details, caveats, and pictures."""
 
-# No claim passes if a health check stops it (`apply_findings`), or if its change (a shift, a cue, a corruption) tested
-# nothing (`require_changes`):
-#
-# - A change changes no sample. In a list each change counts separately, since an idle one would stand for robustness.
-# - The claim would hold even with a model that is wrong on every changed sample: a shift of 5 in 100 samples cannot
-#   refute an accuracy of at least 0.9.
-# - Everything that a user's function changed was cut off at the bounds, most likely because of other units.
+# No claim passes if a health check stops it (`apply_findings`), or without grounds (`robustest.run.grounds`).
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack
@@ -22,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
-from robustest.data.samples import class_names
-from robustest.decisions import Decision
+from robustest.data.samples import class_names, labels_of
+from robustest.decisions import Decision, Rule
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
 from robustest.health import BEYOND_SEARCH, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.evidence import CLASS, REPLAYED, Evidence
+from robustest.run.grounds import Changed, change_caveats, change_details, changes_of, findings_of, require_changes
 from robustest.run.plan import Plan
 from robustest.settings import Settings
 from robustest.threats import Snr, Threat
@@ -37,9 +31,6 @@ from robustest.typed import to_plain
 
 # Fewer samples are a caveat.
 _FEW = 10
-# Most changes that a reason names.
-_NAMED = 3
-_SLACK = 1e-9
 
 
 class About(TypedDict, total=False):
@@ -52,6 +43,10 @@ class About(TypedDict, total=False):
         widest: largest possible value, for a value bounded from below; None for no largest.
         trivial: threshold that any model keeps, if not that of the kind.
         scope: None for the settings' scope.
+        changed: the effect of each change, for a kind that varies several things or no samples of a look; else what the
+            evaluator saw counts.
+        constant: the value that the best constant answer reaches, if the quantity alone does not tell.
+        answers: (n,) the model's answers to samples as they are, in numbers, if the evidence is of others.
     """
 
     kind: Required[Kind]
@@ -68,6 +63,8 @@ class About(TypedDict, total=False):
     caveats: Sequence[str]
     pairing: Pairing
     changed: Sequence[Changed]
+    constant: float | None
+    answers: NDArray[Any]
     notes: Sequence[str]
 
 
@@ -94,12 +91,20 @@ def finish(
     names = getattr(model, "classes", ()) or class_names(getattr(samples, "source", None))
     if names and "class_names" not in about["details"]:
         about["details"] = {**about["details"], "class_names": list(names)}
+    quantity = about.get("quantity") or about["kind"].quantities[0]
+    if quantity.constant and about.get("constant") is None and samples is not None:
+        # After an early verdict the classes of all samples are known where they take no reading.
+        labels = labels_of(samples)
+        about["constant"] = (
+            None if labels is None else float(np.unique(labels, return_counts=True)[1].max() / len(labels))
+        )
     return result_of(
         evidence,
         evidence.decision if decision is None else decision,
         plan.settings,
         statement=plan.statement,
         threshold=threshold,
+        claim=plan.rule,
         compared=None if plan.baseline is None else plan.baseline.details_of(evidence),
         **about,
     )
@@ -112,6 +117,7 @@ def result_of(
     *,
     statement: str,
     threshold: float | None,
+    claim: Rule | None = None,
     compared: tuple[dict[str, Any], tuple[str, ...]] | None = None,
     **about: Unpack[About],
 ) -> Result:
@@ -120,14 +126,23 @@ def result_of(
     Args:
         statement: the claim in words, without its threshold.
         threshold: the value claimed, or None.
+        claim: the rule that decided, or None if the kind decides by itself.
         compared: as `Comparison.details_of` returns it, or None.
         **about: see `About`.
     """
     kind, details = about["kind"], about["details"]
     quantity = about.get("quantity") or kind.quantities[0]
-    at_least, bounds, changed = quantity.comparison == ">=", about.get("bounds", ""), about.get("changed", ())
-    # Every result passes these two checks, so that no kind of claim can leave them out.
-    decision = require_changes(apply_findings(decision, evidence.findings), changed, threshold, at_least=at_least)
+    at_least, bounds = quantity.comparison == ">=", about.get("bounds", "")
+    # Every result passes these checks, so that no kind of claim can leave them out.
+    changed = changes_of(kind, evidence, about.get("changed", ()), claim, by=about["setting"])
+    constant = about.get("constant")
+    how: dict[str, Any] = {"answers": about.get("answers"), "suppress": settings.suppress, "alpha": settings.alpha}
+    in_claim = findings_of(evidence, quantity, threshold, constant, **how)
+    findings = (*evidence.findings, *in_claim)
+    # The first that refuses a pass gives its reason: a search that failed, a change that was none, an empty claim.
+    decision = apply_findings(decision, evidence.findings)
+    decision = require_changes(decision, changed, threshold, at_least=at_least)
+    decision = apply_findings(decision, in_claim)
 
     # A value that a search only bounds may be anything beyond it: a stronger search may find more.
     low, high = decision.interval
@@ -137,7 +152,7 @@ def result_of(
         widest = about.get("widest", 1.0)
         high = high if widest is None else max(widest, high)
 
-    details = {**details, **_change_details(changed, at_least=at_least)}
+    details = {**details, **change_details(changed, at_least=at_least)}
     if bounds:
         details["left_interval"] = list(decision.interval)
     if decision.clusters:
@@ -160,17 +175,17 @@ def result_of(
         details["largest_class"] = int(np.unique(labels, return_counts=True)[1].max())
         if held.dtype == np.bool_ and (failed := _failures_of_class(labels, held)):
             details["failures_of_class"] = failed
-    details["health"] = to_plain(evidence.findings)
+    details["health"] = to_plain(findings)
     # Before the comparison is added: its rule gives reasons itself.
     claimed = threshold is not None or bool(details.get("baseline"))
-    notes = (*evidence.tally.notes, *(finding.message for finding in evidence.findings))
+    notes = (*evidence.tally.notes, *(finding.message for finding in findings))
     if compared is not None:
         details["baseline"] = compared[0]
 
     reasons = decision.reasons
     if not reasons and decision.verdict is Verdict.INCONCLUSIVE:
         reasons = (("undecided",) if evidence.whole else ("budget",)) if claimed else ("no_threshold",)
-    caveats = [*few(evidence.n), *_copied(evidence), *_change_caveats(changed), *about.get("caveats", ())]
+    caveats = [*few(evidence.n), *_copied(evidence), *change_caveats(changed), *about.get("caveats", ())]
     if decision.verdict is not Verdict.FAILED:  # strata in which the claim does not hold, and which do not decide it
         caveats += [f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond]
     scope = about.get("scope")
@@ -284,12 +299,6 @@ def _copied(evidence: Evidence) -> tuple[str, ...]:
     return (f"{count} {'sample is a copy' if count == 1 else 'samples are copies'} of others",)
 
 
-def nothing_allowed(threat: Threat) -> tuple[str, ...]:
-    """Return the caveat of a threat that allows no change."""
-    limits = getattr(threat, "limits", (threat.radius,))  # of a pose: its radius is a share of its limits
-    return () if any(limits) else (f"{threat} allows no change",)
-
-
 def apply_findings(decision: Decision, findings: Sequence[HealthFinding]) -> Decision:
     """Return a decision that does not pass if a health check found something."""
     # A proof does not rest on a search: findings about searches do not stop it.
@@ -323,98 +332,3 @@ def fallible(decision: Decision, start: Evidence, threshold: float | None, *, al
 def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
     """Return the pairing of a claim on a fall from `column` of `start`: both ends are paired."""
     return Pairing(share=False, under=under, start=start.outcomes_of(column), start_data=start.data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """The effect of one change on the samples.
-
-    Attributes:
-        by: the change in words, e.g. "the shift fog, severity 3".
-        moved: (n,) bool, True for samples changed by more than rounding.
-        cut: (n,) bool, True if nothing of the change is left inside the bounds; None if units are known.
-        worst: the claim's value for a model that is wrong on every changed sample; None if nothing bounds it.
-    """
-
-    by: str
-    moved: NDArray[np.bool_]
-    cut: NDArray[np.bool_] | None = None
-    worst: float | None = None
-
-    @property
-    def count(self) -> int:
-        return int(self.moved.sum())
-
-    @property
-    def lost(self) -> int:
-        return 0 if self.cut is None else int(self.cut.sum())
-
-
-def require_changes(
-    decision: Decision, changed: Sequence[Changed], threshold: float | None, *, at_least: bool
-) -> Decision:
-    """Return a decision that does not pass if a change could not have failed the claim.
-
-    Args:
-        changed: effects of its changes.
-        threshold: the value claimed; None if only a baseline is compared.
-        at_least: True if the value must be at least the threshold, False if at most.
-    """
-    if decision.verdict is not Verdict.PASSED:
-        return decision
-    rule = _nothing_tested(changed)
-    idle = [one for one in changed if one.worst is not None and keeps(one.worst, threshold, at_least=at_least)]
-    if not rule and idle:
-        one = idle[0]
-        changes = f"{one.count} of {len(one.moved)} samples"
-        rule = f"nothing could have failed it: {one.by} changes {changes}, and the others suffice"
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("unchanged",)) if rule else decision
-
-
-def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
-    """Return True if a value keeps a threshold."""
-    if threshold is None:
-        return False
-    # Values are sums of fractions: rounding must decide nothing.
-    return worst >= threshold - _SLACK if at_least else worst <= threshold + _SLACK
-
-
-def _nothing_tested(changed: Sequence[Changed]) -> str:
-    # Reasons why these changes test no threshold, however strict.
-    if still := [one for one in changed if not one.count]:
-        none = f"none of {len(still[0].moved)} samples"
-        return f"nothing was tested: {_names(still)} changes {none}; leave it out, or check its strength and units"
-    if outside := [one for one in changed if one.lost == one.count]:
-        return (
-            f"nothing was tested: {_names(outside)} leaves {outside[0].count} samples with nothing but values cut off "
-            "at the bounds; a function receives and returns input units"
-        )
-    return ""
-
-
-def _change_details(changed: Sequence[Changed], *, at_least: bool) -> dict[str, Any]:
-    if not changed:
-        return {}
-    partly = [one for one in changed if one.count < len(one.moved)]
-    worst = [one.worst for one in partly if one.worst is not None and math.isfinite(one.worst)]
-    # The strictest threshold that holds even if the model is wrong on every changed sample.
-    limit = {"nothing_fails_at": (max if at_least else min)(worst)} if worst else {}
-    empty = {"nothing_tested": reason} if (reason := _nothing_tested(changed)) else {}
-    return {"changed": {one.by: one.count for one in changed}, **limit, **empty}
-
-
-def _change_caveats(changed: Sequence[Changed]) -> list[str]:
-    still = [one for one in changed if not one.count]
-    lines = [f"{_names(still)} changes no sample"] if still else []
-    partly = [one for one in changed if 0 < one.count < len(one.moved)]
-    if partly:
-        least = min(partly, key=lambda one: one.count / len(one.moved))
-        lines.append(f"{least.by} changes {least.count} of {len(least.moved)} samples")
-    cut = [one for one in changed if one.count and 2 * one.lost >= one.count]
-    lines += [f"{one.by} is cut off at the bounds in {one.lost} of {one.count} samples: check its units" for one in cut]
-    return lines
-
-
-def _names(changes: Sequence[Changed]) -> str:
-    more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
-    return f"{'; '.join(one.by for one in changes[:_NAMED])}{more}"

@@ -24,6 +24,7 @@ from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, r
 from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
+from robustest.engine.shown import Shown
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest, fingerprint
@@ -359,6 +360,7 @@ class ModelUnits(Units):
         evaluator.check_labels(chunk.y)
         evaluator.probed, evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
         backward, health = evaluator.backward, Health().plus(evaluator.health)
+        evaluator.shown = Shown(chunk, getattr(self.look, "threat", None))
         try:
             found = self.look(evaluator, chunk)
             if evaluator.low_precision == "alone":
@@ -370,9 +372,11 @@ class ModelUnits(Units):
             # error of the model itself comes again.
             evaluator.note("gradients in float32: in bfloat16 the model has none, or none that are finite")
             evaluator.health, evaluator.probed = health, False
+            evaluator.shown = Shown(chunk, evaluator.shown.threat)
             with evaluator.in_float32(anew=True):
                 found = self.look(evaluator, chunk)
-        observation = with_labels(found, evaluator.task, chunk)
+        shown, evaluator.shown = evaluator.shown, None
+        observation = with_labels(found, evaluator.task, chunk, shown)
         if evaluator.backward > backward and not evaluator.probed:  # a look that took gradients and did not check them
             probe_gradient(evaluator, chunk, searched=False)
         # Early inputs once more: an answer that has changed depends on the inputs between.
@@ -597,13 +601,17 @@ class ModelJob:
         return Station(units, blocks)
 
 
-def with_labels(observation: Observation, task: Task, chunk: Chunk) -> Observation:
-    """Return an observation with the columns of its samples' classes, or targets, and strata.
+def with_labels(observation: Observation, task: Task, chunk: Chunk, shown: Shown | None = None) -> Observation:
+    """Return an observation with the columns of its samples' classes, or targets, strata, and of what was shown.
 
-    Strata decide (`robustest.decisions.strata`); classes only explain.
+    Strata decide (`robustest.decisions.strata`), what was shown may refuse a pass (`robustest.run.grounds`); classes
+    only explain.
+
+    Args:
+        shown: None for replayed counterexamples, which were changed.
     """
     # All rows of a run must have the same columns, also those of replayed counterexamples.
-    columns: dict[str, Tensor | NDArray[np.int64]] = {}
+    columns: dict[str, Any] = (shown or Shown(chunk, changed=torch.ones(len(chunk.ids), dtype=torch.bool))).columns()
     if task.one_class and chunk.y.ndim == 1:
         columns[CLASS] = chunk.y
     elif not task.one_class:  # equal targets have one number: what a model reaches that says one thing of every sample
