@@ -2,8 +2,8 @@
 
 
 # Each check is one row of `CHECKS`, with counts of its cases and of its failures. The counts of chunks add up, and the
-# sums decide once if the check stops a claim. Some checks have no counts: `random_forward` raises and `softmax_outputs`
-# warns at the first case; `same_model` and `constant_answer` are found in the claim as a whole (`run.grounds`).
+# sums decide once if the check stops a claim. Some checks have no counts: `random_forward` raises at the first case;
+# `same_model` and `constant_answer` are found in the claim as a whole (`run.grounds`).
 
 from __future__ import annotations
 
@@ -206,6 +206,12 @@ CHECKS = (
         share=0.9,
         about="claim",
     ),
+    HealthCheck(
+        name="radius_units",
+        found="the radius is most likely in other units than the inputs",
+        remedy="Give eps in input units, as the note says",
+        about="claim",
+    ),
     HealthCheck(name="same_model", found="the model in no_worse_than= is the model itself", about="claim"),
     HealthCheck(name="constant_answer", found="one answer for every sample would pass", about="claim"),
     HealthCheck(
@@ -217,7 +223,11 @@ CHECKS = (
         about="search",
     ),
     HealthCheck(name="random_forward", found="the model answers the same input differently", about="answers"),
-    HealthCheck(name="softmax_outputs", found="the model's outputs look like probabilities, not logits"),
+    HealthCheck(
+        name="softmax_outputs",
+        found="the model's outputs look like probabilities, and an attack by their gradients has no audit",
+        remedy="Remove the final softmax, or take the attack fast or standard",
+    ),
 )
 """Every health check, in the order of reports."""
 

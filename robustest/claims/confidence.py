@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from robustest import decisions
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
+from robustest.data.samples import labels_of
 from robustest.decisions.confidence import (
     TPR,
     CalibrationErrorRule,
@@ -342,8 +343,18 @@ def measure_calibrated(
         details=details,
         scope="population" if claim.by_error else None,
         changed=changed_by(evidence, chosen, worst=claim.worst(evidence)),
+        constant=None if claim.by_error else _brier_of_shares(setup.samples),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
     )
+
+
+def _brier_of_shares(samples: Samples) -> float | None:
+    """Return the Brier score of a model that answers every sample with the shares of the classes; None if not known."""
+    labels = labels_of(samples)
+    if labels is None:
+        return None
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    return float(1 - (shares**2).sum())
 
 
 @assertion(measure_calibrated)
@@ -415,7 +426,10 @@ SELECTIVE_ACCURACY = Kind(
     axis="coverage",
     quantities=(
         Quantity.at_least(
-            "at_least", "selective accuracy", "accuracy on the {:g} of samples that the model is surest of{}"
+            "at_least",
+            "selective accuracy",
+            "accuracy on the {:g} of samples that the model is surest of{}",
+            constant=True,
         ),
     ),
 )

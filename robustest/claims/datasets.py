@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Unpack, cast
 
@@ -18,6 +19,7 @@ from robustest.data import as_samples
 from robustest.data.benchmarks import Benchmark
 from robustest.data.groups import as_groups
 from robustest.data.hierarchies import BreedsSplit, Domain, domains
+from robustest.data.samples import labels_of
 from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, optional_threshold
 from robustest.decisions.drop import drop_bounds, share_of_largest_class
 from robustest.decisions.groups import GroupShare, WorstGroupRule, group_shares
@@ -408,6 +410,7 @@ def measure_worst_group_accuracy(
     )
     evidence = observe(plan)
     shares, whole = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total), evidence.whole
+    labels = labels_of(setup.samples)
     sizes = dict(zip(known.names, known.sizes, strict=True))
     notes = []
     if whole:
@@ -423,6 +426,7 @@ def measure_worst_group_accuracy(
         kind=WORST_GROUP_ACCURACY,
         threshold=at_least,
         setting=f"{len(rule.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
+        constant=None if labels is None else _of_one_class(labels, rule.members),
         method="accuracy of each group, with bounds for all at once",
         details={
             "accuracy": evidence.share(evidence.columns["held"]),
@@ -449,6 +453,12 @@ def measure_worst_group_accuracy(
         notes=notes,
         pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
     )
+
+
+def _of_one_class(labels: NDArray[Any], members: Sequence[NDArray[np.int64]]) -> float:
+    """Return the worst group's accuracy of the best constant answer."""
+    groups = [labels[ids] for ids in members if len(ids)]
+    return max((min(float((one == label).mean()) for one in groups) for label in np.unique(labels)), default=0.0)
 
 
 @assertion(measure_worst_group_accuracy)

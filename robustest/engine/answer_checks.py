@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +28,7 @@ from robustest.engine.planted import draws
 from robustest.errors import ModelError
 from robustest.identity.packages import home, home_of_class
 from robustest.models import Classifier
-from robustest.threats import Bounds, Threat, is_discrete
+from robustest.threats import Bounds, Linf, Threat, is_discrete
 
 # Samples that the checks of the forward pass twice, and once more among other neighbours.
 _PROBE = 8
@@ -419,20 +420,51 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
     return found
 
 
-def hints_on(threat: Threat, bounds: Bounds) -> tuple[str, ...]:
-    """Return likely mistakes in a radius, compared with the width of the inputs' bounds."""
+# L2 radii of pictures in the literature begin at a tenth of the bounds' width.
+_LEAST_L2 = 0.1
+# Radii of k / 255 are meant in grey levels up to this k.
+_MOST_GREY = 64
+
+
+def check_radius(evaluator: Evaluator, threat: Threat, chunk: Chunk) -> None:
+    """Count a radius that is most likely in other units than the inputs, and note what may be meant."""
+    mistake = radius_mistake(threat, chunk.bounds, chunk.x.shape[1:])
+    if mistake:
+        evaluator.note(f"hint: {mistake}")
+    # A radius as wide as the bounds makes the claim harder, not emptier.
+    wide = isinstance(threat, Linf) and threat.eps >= chunk.bounds[1] - chunk.bounds[0]
+    failed = len(chunk.x) if mistake and not wide else 0
+    evaluator.health.count("radius_units", failed=failed, tried=len(chunk.x))
+
+
+def radius_mistake(threat: Threat, bounds: Bounds, shape: Sequence[int]) -> str:
+    """Return the likely mistake in a radius, by the bounds and the shape (*S) of a sample; "" for none."""
     eps, width = getattr(threat, "eps", None), bounds[1] - bounds[0]
     if eps is None or not eps:
-        return ()
-    name = type(threat).__name__
-    if name == "Linf" and eps >= width:
+        return ""
+    name, within = type(threat).__name__, f"the bounds [{bounds[0]:g}, {bounds[1]:g}]"
+    if isinstance(threat, Linf) and eps >= width:
         return (
-            f"hint: {threat} lets every input element be anything inside the bounds [{bounds[0]:g}, {bounds[1]:g}]: "
-            f"the radius is in input units. Did you mean {name}({eps:g} / 255)?",
+            f"{threat} lets every input element be anything inside {within}: the radius is in input units. Did you "
+            f"mean {name}({eps:g} / 255)?"
         )
     if eps <= 1 and width >= _GREY / 2:
         return (
-            f"hint: {threat} is less than {100 * eps / width:.2g} % of the bounds [{bounds[0]:g}, {bounds[1]:g}]: the "
-            f"radius is in input units. Did you mean {name}({eps * _GREY:g})?",
+            f"{threat} is less than {100 * eps / width:.2g} % of {within}: the radius is in input units. Did you mean "
+            f"{name}({eps * _GREY:g})?"
         )
-    return ()
+    if len(shape) != 3:  # no pictures
+        return ""
+    grey = eps * _GREY
+    if name == "Linf" and width == 2 and abs(grey - round(grey)) < 1e-6 and 1 <= round(grey) <= _MOST_GREY:
+        return (
+            f"{threat} is {round(grey)} / 255, which is {grey / 2:g} grey levels in {within}: the radius is in input "
+            f"units. Did you mean {name}({2 * round(grey)} / 255)?"
+        )
+    if name == "L2" and eps < _LEAST_L2 * width and eps / math.sqrt(math.prod(shape)) < width / _GREY:
+        levels = eps / math.sqrt(math.prod(shape)) * _GREY / width
+        return (
+            f"{threat} moves a picture of {math.prod(shape)} values by {levels:.2g} grey levels on average: a radius "
+            f"of this size belongs to L-inf. Did you mean Linf({eps * _GREY:.3g} / 255), or {name}({width / 2:g})?"
+        )
+    return ""

@@ -419,6 +419,11 @@ class Evaluator:
             self.notes.append(message)
             warnings.warn(message, HealthWarning, stacklevel=2)
 
+    def count_probabilities(self, n: int) -> None:
+        """Count n samples for the health check of outputs that look like probabilities, as `check_first` noted."""
+        noted = any(note.startswith("softmax_outputs") for note in self.notes)
+        self.health.count("softmax_outputs", failed=n if noted else 0, tried=n)
+
     def rounds_factors(self) -> bool:
         """Return True if the device does not multiply in float32, though all its settings say so."""
         if self._rounds is None:

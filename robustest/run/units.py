@@ -19,7 +19,7 @@ from robustest import devices, rng
 from robustest.checks import require
 from robustest.data import Samples, decoded
 from robustest.decisions.strata import STRATUM
-from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
+from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model, check_radius
 from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, read
 from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
 from robustest.engine.gathering import Gathering
@@ -376,6 +376,8 @@ class ModelUnits(Units):
             with evaluator.in_float32(anew=True):
                 found = self.look(evaluator, chunk)
         shown, evaluator.shown = evaluator.shown, None
+        if shown.threat is not None:
+            check_radius(evaluator, shown.threat, chunk)
         observation = with_labels(found, evaluator.task, chunk, shown)
         if evaluator.backward > backward and not evaluator.probed:  # a look that took gradients and did not check them
             probe_gradient(evaluator, chunk, searched=False)

@@ -37,7 +37,7 @@ FALL = Quantity.at_most(
 )
 ROBUST_RETURN = Kind(
     name="robust_return",
-    varies="inputs",
+    varies="nothing",
     quantities=(SHARE, MEAN, FALL),
     further_claims=("no_worse_than",),
     captions=Captions(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from robustest.packs import Decision, Evidence, HealthFinding, Plan, Result, Settings, Verdict, finish
+from robustest.packs import Changed, Decision, Evidence, HealthFinding, Plan, Result, Settings, Verdict, finish
 from robustest_rl.asking import FALL, ROBUST_RETURN, Asked, words_of
 from robustest_rl.chosen import Tuned
 from robustest_rl.judged import Episodes
@@ -56,6 +56,7 @@ def told(
         method="played" if tuned is None else tuned.name,
         details=details,
         notes=_notes(counted),
+        changed=[] if threat is None else [Changed(by=str(threat), moved=np.full(evidence.n, not threat.idle))],
         scope="population",
         **bounds,
     )

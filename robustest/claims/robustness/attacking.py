@@ -121,9 +121,12 @@ class Attacking:
             # A random model: the majority of fresh draws decides, ties in its favour.
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
+        climbing = climbers(cascade, threat, evaluator, chunk) if self.probing else ()
+        if climbing and not cascade.audit:  # cross-entropy of probabilities hardly climbs, and nothing else looks
+            evaluator.count_probabilities(len(chunk.y))
         if self.probing:
             # An audit leaves the experiments of health checks to the attack that it audits.
-            probe_inputs(evaluator, chunk, judgement.first, climbers(cascade, threat, evaluator, chunk), threat)
+            probe_inputs(evaluator, chunk, judgement.first, climbing, threat)
         held, predicted, after = right.clone(), clean.clone(), chunk.x.clone()
         # float64: a size in float32 may round across eps.
         size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)

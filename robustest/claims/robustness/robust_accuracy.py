@@ -10,7 +10,6 @@ from typing import Any, Unpack
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.robustness import attacking
 from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson, optional_threshold
-from robustest.engine.answer_checks import hints_on
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
@@ -134,7 +133,6 @@ def measure_robust_accuracy(
         threat=threat,
         # With proofs the interval has a lower end, else the value is only bounded from above.
         bounds="" if certified else "above",
-        notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
 

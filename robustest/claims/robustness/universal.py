@@ -15,7 +15,6 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_whole, require
 from robustest.decisions import ShareRule, optional_threshold
-from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import count_unreached
@@ -253,7 +252,6 @@ def measure_no_universal_perturbation(
             "radius": threat.radius,
         },
         bounds="below",
-        notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
     return halves.whole(result)

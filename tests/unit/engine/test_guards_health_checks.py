@@ -48,9 +48,9 @@ from robustest.engine.answer_checks import (
     check_forward,
     copied,
     hints,
-    hints_on,
     moved,
     probe_history,
+    radius_mistake,
     usual_lead,
 )
 from robustest.engine.cascade import (
@@ -488,11 +488,11 @@ def test_inputs_below_zero_are_normalised_twice(
     ids=str,
 )
 def test_a_radius_is_hinted_at_from_its_border_on(threat: Any, bounds: tuple[float, float], speaks: bool) -> None:
-    assert bool(hints_on(threat, bounds)) is speaks
+    assert bool(radius_mistake(threat, bounds, (3, 32, 32))) is speaks
 
 
 def test_the_share_of_the_bounds_is_said_in_per_cent() -> None:
-    assert "is less than 0.2 % of the bounds [0, 250]" in hints_on(Linf(0.5), (0.0, 250.0))[0]
+    assert "is less than 0.2 % of the bounds [0, 250]" in radius_mistake(Linf(0.5), (0.0, 250.0), (3, 32, 32))
 
 
 # The forward pass

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L2, Linf
-from robustest.engine.answer_checks import hints_on
+from robustest.engine.answer_checks import radius_mistake
 from robustest.measure import measure_robust_accuracy
 
 
@@ -61,16 +61,38 @@ def test_a_mistake_gives_its_one_hint(name: str, samples: tuple[Tensor, Tensor])
 @pytest.mark.parametrize(
     ("threat", "bounds", "meant"),
     [
+        (Linf(8 / 255), (-1.0, 1.0), "Linf(16 / 255)"),
+        (L2(8 / 255), (0.0, 1.0), "Linf(8 / 255), or L2(0.5)"),
         (Linf(8), (0.0, 1.0), "Linf(8 / 255)"),
         (Linf(8 / 255), (0.0, 255.0), "Linf(8)"),
         (L2(0.5), (0.0, 255.0), "L2(127.5)"),
     ],
 )
 def test_a_radius_in_other_units_is_hinted_at(threat: Any, bounds: tuple[float, float], meant: str) -> None:
-    (hint,) = hints_on(threat, bounds)
-    assert f"Did you mean {meant}?" in hint
+    assert f"Did you mean {meant}?" in radius_mistake(threat, bounds, (3, 32, 32))
 
 
-@pytest.mark.parametrize(("threat", "bounds"), [(Linf(8 / 255), (0, 1)), (L2(3), (0, 1)), (Linf(8), (0, 255))])
+@pytest.mark.parametrize(
+    ("threat", "bounds"),
+    [
+        (Linf(8 / 255), (0, 1)),
+        (L2(3), (0, 1)),
+        (Linf(8), (0, 255)),
+        (Linf(0.03), (-1, 1)),
+        (Linf(100 / 255), (-1, 1)),
+        (L2(0.25), (0, 1)),
+        (L2(0.25), (-1, 1)),
+    ],
+)
 def test_a_radius_in_input_units_is_not(threat: Any, bounds: tuple[float, float]) -> None:
-    assert hints_on(threat, bounds) == ()
+    assert not radius_mistake(threat, bounds, (3, 32, 32))
+
+
+@pytest.mark.parametrize(("threat", "bounds"), [(Linf(8 / 255), (-1, 1)), (L2(8 / 255), (0, 1))])
+def test_sounds_and_rows_have_no_grey_levels(threat: Any, bounds: tuple[float, float]) -> None:
+    assert not radius_mistake(threat, bounds, (16000,))
+    assert not radius_mistake(threat, bounds, (1, 16000))
+
+
+def test_an_l2_radius_that_a_small_picture_feels_is_none_of_l_inf() -> None:
+    assert not radius_mistake(L2(0.05), (0, 1), (1, 6, 6))

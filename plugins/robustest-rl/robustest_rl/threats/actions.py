@@ -27,6 +27,10 @@ class ActionNoise(Threat):
 
     size: float
 
+    @property
+    def idle(self) -> bool:
+        return self.size == 0
+
     def __post_init__(self) -> None:
         checked_real("size", self.size, 0.0, 1.0)
 
@@ -69,6 +73,10 @@ class ActionAttack(Threat):
 
     eps: float = 1.0
     searched: ClassVar[str] = "steps"
+
+    @property
+    def idle(self) -> bool:
+        return self.eps == 0
 
     def __post_init__(self) -> None:
         checked_real("eps", self.eps, 0.0, 1.0)

@@ -37,6 +37,10 @@ class Sometimes(Threat):
     share: float
     searched: ClassVar[str] = ""
 
+    @property
+    def idle(self) -> bool:
+        return self.share == 0 or self.threat.idle
+
     def __post_init__(self) -> None:
         checked_real("share", self.share, 0.0, 1.0)
         if not isinstance(self.threat, (Observation, Shown, ActionNoise, ActionAttack)):

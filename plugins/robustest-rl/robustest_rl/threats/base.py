@@ -29,6 +29,11 @@ class Threat:
     searched: ClassVar[str] = ""
     radial: ClassVar[bool] = False
 
+    @property
+    def idle(self) -> bool:
+        """True if the threat changes nothing, as one of radius 0: no claim passes under it."""
+        return False
+
     def check(self, policy: Policy) -> None:
         """Raise ConfigError unless the threat fits the policy's spaces."""
 

@@ -39,6 +39,10 @@ class Observation(Threat):
     searched: ClassVar[str] = "steps"
     radial: ClassVar[bool] = True
 
+    @property
+    def idle(self) -> bool:
+        return self.eps == 0
+
     def __post_init__(self) -> None:
         checked_real("eps", self.eps, low=0.0)
         if self.norm not in ("linf", "l2"):
