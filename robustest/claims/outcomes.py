@@ -16,7 +16,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -29,15 +30,17 @@ from robustest.checks import require
 from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
+from robustest.decisions.clusters import CLUSTER, drawn
 from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rule import Terms, generator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
+from robustest.run.driver import counted_once
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
-from robustest.run.measurement import assertion, measurement
+from robustest.run.measurement import assertion, measurement, require_clusters
 from robustest.run.plan import Options, apply, terms_of
 from robustest.settings import Settings
 
@@ -50,6 +53,7 @@ Missing = Literal["fail", "drop"]
 
 RATE = Kind(
     name="rate",
+    varies="nothing",
     quantities=(Quantity.at_least("at_least", "rate", "rate", trivial=0, counts=("right", "items")),),
     further_claims=("no_worse_than",),
     lines=no_lines,
@@ -58,6 +62,7 @@ RATE = Kind(
 
 WORST_GROUP_RATE = Kind(
     name="worst_group_rate",
+    varies="nothing",
     quantities=(Quantity.at_least("at_least", "worst group's rate", "rate in the worst group", trivial=0),),
     lines=no_lines,
 )
@@ -65,6 +70,7 @@ WORST_GROUP_RATE = Kind(
 
 CONSISTENT_RUNS = Kind(
     name="consistent_runs",
+    varies="nothing",
     quantities=(Quantity.at_most("max_flip_rate", "flip rate", "flip rate between runs of an item", trivial=1),),
     lines=no_lines,
 )
@@ -122,18 +128,19 @@ def measure_rate(
         raise ConfigError(expected("two files to compare", no_worse_than, "No file is worse than itself."))
     settings, given_scope, terms = _terms(options, missing)
     scope = terms.scope
-    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
+    cluster = options.get("cluster")
+    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing, cluster=cluster)
+    clusters = None if live is None else live.drawn(terms, settings.seed)
     if live is None:
-        found, replies, early = as_outcomes(outcomes), None, None
+        found, replies, early = as_outcomes(outcomes, cluster), None, None
     else:
         how: dict[str, Any] = {"early": not settings.exact, "passes": no_worse_than is None}
-        part = _Part(range(len(live.items)), at_least, terms, **how, inputs=live.inputs(terms))
-        replies = live.ask(_Parts([part], _mean), settings, RATE)
+        part = _Part(range(len(live.items)), at_least, terms, **how, inputs=live.inputs(terms), clusters=clusters)
+        replies = live.ask(_Parts([part], _mean), settings, RATE, clusters)
         found, early = replies.outcomes, part.settled
     scored, dropped = _scored(found, missing, replies)
-    number = _number_rule(scored, at_least, terms)
-    columns, decision = scored.decided(number, settings.seed, early)
-    decision = scored.counted_once(decision, at_least, terms, settings.seed)
+    scored = scored.in_clusters(terms, settings.seed, clusters)
+    columns, decision = scored.decided(at_least, terms, settings.seed, early)
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     if scored.single:
         details["right"] = int(columns["held"].sum())
@@ -141,13 +148,13 @@ def measure_rate(
     if no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED):
         if live is not None and callable(no_worse_than):
             every = _Part(range(len(live.items)), None, terms)
-            theirs = replace(live, system=no_worse_than).ask(_Parts([every], _mean), settings, RATE)
+            theirs = replace(live, system=no_worse_than).ask(_Parts([every], _mean), settings, RATE, clusters)
             reference = theirs.outcomes
             caveats += [f"of the other function {what}" for what in _caveats_of(theirs)]
         else:
             theirs, reference = None, as_outcomes(no_worse_than)
         pairs = _Pairs.of(found, reference, missing, settings.seed)
-        rule = _comparison(pairs, tolerance, replace(number.terms, scope=given_scope or "set"), settings.seed)
+        rule = _comparison(pairs, tolerance, replace(terms, scope=given_scope or "set"), settings.seed)
         compared = rule.decide(pairs.columns, len(pairs.now), None)
         once = pairs.once()
         if compared.verdict is Verdict.PASSED and rule.terms.scope != "set" and once is not pairs:
@@ -249,10 +256,11 @@ def measure_worst_group_rate(
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     settings, _, terms = _terms(options, missing)
-    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing)
+    cluster = options.get("cluster")
+    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing, cluster=cluster)
     found: Outcomes | None = None
     if live is None:
-        found = as_outcomes(outcomes)
+        found = as_outcomes(outcomes, cluster)
         of_items = found.items.group
         alone = int((of_items == "").sum())
     else:
@@ -265,30 +273,32 @@ def measure_worst_group_rate(
         raise DataError(f"Expected a group for each item in {where} but got none. Name its column: group=.")
     shared = replace(terms, alpha=terms.alpha / len(groups), fail_alpha=terms.fail_alpha / len(groups))
     how: dict[str, Any] = {"early": not settings.exact, "inputs": () if live is None else live.inputs(terms)}
+    clusters = None if live is None else live.drawn(terms, settings.seed)
+    how["clusters"] = clusters
     parts = [_Part(np.flatnonzero(of_items == name).tolist(), at_least, shared, **how) for name in groups]
     replies = None
     if live is not None:
-        replies = live.ask(_Parts(parts, _mean), settings, WORST_GROUP_RATE)
+        replies = live.ask(_Parts(parts, _mean), settings, WORST_GROUP_RATE, clusters)
         found = replies.outcomes
     assert found is not None  # noqa: S101 - one of the two was read
     scored, dropped = _scored(found, missing, replies)
+    scored = scored.in_clusters(terms, settings.seed, clusters)
     unknown = None
     if alone and replies is None and missing == "fail" and at_least is not None:
         unknown = (scored.group == "") & (scored.mean < at_least)
     rows = []
     for name, part in zip(groups, parts, strict=True):
-        one = scored.part(scored.group == name, total=len(part.places) if replies is not None else None)
+        one = scored.part(scored.group == name, None if replies is None else part.places)
         if not one.n:  # not asked: another group had failed, or a budget was spent
             nothing = "no item of the group was asked"
             decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
             rows.append((name, 0, 1.0, decided))
             continue
-        _, decided = one.decided(_number_rule(one, at_least, shared), settings.seed, part.settled)
-        decided = one.counted_once(decided, at_least, shared, settings.seed)
+        _, decided = one.decided(at_least, shared, settings.seed, part.settled)
         if unknown is not None and decided.verdict is Verdict.PASSED:
             # A candidate whose failing items lost the name of their group fails in no group.
             more = scored.part((scored.group == name) | unknown)
-            if more.decided(_number_rule(more, at_least, shared), settings.seed, None)[1].verdict is not Verdict.PASSED:
+            if more.decided(at_least, shared, settings.seed, None)[1].verdict is not Verdict.PASSED:
                 why = f'{_count(alone)} in no group could hide a lower rate: give them a group, or missing="drop"'
                 decided = replace(decided, verdict=Verdict.INCONCLUSIVE, rule=why)
         rows.append((name, one.n, float(one.mean.mean()), decided))
@@ -364,13 +374,16 @@ def measure_consistent_runs(
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
     settings, _, terms = _terms(options)
     held = None if max_flip_rate is None else 1 - max_flip_rate
-    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, least=2)
-    replies, early = None, None
+    cluster = options.get("cluster")
+    live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, least=2, cluster=cluster)
+    replies, early, clusters = None, None, None
     if live is None:
-        found = as_outcomes(outcomes)
+        found = as_outcomes(outcomes, cluster)
     else:
-        whole = _Part(range(len(live.items)), held, terms, early=not settings.exact, inputs=live.inputs(terms))
-        replies = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS)
+        clusters = live.drawn(terms, settings.seed)
+        how: dict[str, Any] = {"early": not settings.exact, "inputs": live.inputs(terms), "clusters": clusters}
+        whole = _Part(range(len(live.items)), held, terms, **how)
+        replies = live.ask(_Parts([whole], _agreement), settings, CONSISTENT_RUNS, clusters)
         found, early = replies.outcomes, whole.settled
     of_items = found.items
     several = of_items.planned >= 2
@@ -388,8 +401,8 @@ def measure_consistent_runs(
         single=False,
         replies=replies,
     )
-    columns, decision = part.decided(_number_rule(part, held, terms), settings.seed, early)
-    decision = part.counted_once(decision, held, terms, settings.seed)
+    part = part.in_clusters(terms, settings.seed, clusters)
+    columns, decision = part.decided(held, terms, settings.seed, early)
     if replies is not None and replies.changed and decision.verdict is Verdict.PASSED:
         # A cache of answers makes any system look consistent.
         why = "the function's state changes as it is asked: it may repeat earlier answers; ask it without a cache"
@@ -440,6 +453,8 @@ class _Part:
         early: False to read every item.
         passes: False if an early pass decides nothing, as every item is compared too.
         inputs: digest of each item's input, by place, if those of one input count once; else empty.
+        clusters: numbers of all items' clusters, by place, in the order in which they are read, if clusters are draws;
+            a verdict is then known at the end of a cluster only.
     """
 
     places: Sequence[int]
@@ -448,25 +463,39 @@ class _Part:
     early: bool = True
     passes: bool = True
     inputs: Sequence[str] = ()
+    clusters: NDArray[np.int64] | None = None
     settled: EarlyVerdict | None = None
     single: bool = True
     _values: list[float] = field(default_factory=list)
+    _numbers: list[int] = field(default_factory=list)  # of the clusters of the values
     _met: set[str] = field(default_factory=set)
+    _left: Counter[int] = field(init=False)  # items of each cluster that were not read
+    _largest: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._left = Counter() if self.clusters is None else Counter(self.clusters[[*self.places]].tolist())
+        self._largest = max(self._left.values(), default=None)
 
     def add(self, place: int, value: float, *, single: bool) -> None:
         self.single = self.single and single
-        if self.inputs:
-            if self.inputs[place] in self._met:
-                return
-            self._met.add(self.inputs[place])
-        self._values.append(value)
+        if not self.inputs or self.inputs[place] not in self._met:
+            self._met |= {self.inputs[place]} if self.inputs else set()
+            self._values.append(value)
+            self._numbers += [] if self.clusters is None else [int(self.clusters[place])]
+        elif self.clusters is None:
+            return
         n, of = len(self._values), len({self.inputs[one] for one in self.places} if self.inputs else self.places)
         # A rule finds the first item at which its claim was decided: for many items it need not be asked after each.
-        if not self.early or self.threshold is None or (n > 200 and n % (n // 100) and n < of):
+        between = n > 200 and n % (n // 100) and n < of
+        if self.clusters is not None:
+            self._left[int(self.clusters[place])] -= 1
+            between = self._left[int(self.clusters[place])] > 0
+        if not self.early or self.threshold is None or between:
             return
         score = np.array(self._values)
-        rule = ItemsRule(threshold=self.threshold, terms=self.terms, single=self.single)
-        found = rule.settle({"score": score, "held": score >= 0.5}, of)
+        rule = ItemsRule(threshold=self.threshold, terms=self.terms, single=self.single, largest=self._largest)
+        columns = {"score": score, "held": score >= 0.5} | ({CLUSTER: np.array(self._numbers)} if self._numbers else {})
+        found = rule.settle(columns, of)
         if found is not None and n < of and (self.passes or found.verdict is Verdict.FAILED):
             self.settled = found
 
@@ -529,11 +558,13 @@ class _Live:
         calls: Calls | None,
         missing: str = "fail",
         least: int = 1,
+        cluster: object = None,
     ) -> _Live | None:
         """Return the function that a call asks; None if it gives recorded outcomes.
 
         Args:
             least: fewest runs of an item, and their number if none is given.
+            cluster: see `robustest.run.asking.questions`.
 
         Raises:
             ConfigError: an argument is missing, of a wrong type, or has no meaning for recorded outcomes.
@@ -558,14 +589,19 @@ class _Live:
         if calls is not None and not isinstance(calls, Calls):
             raise ConfigError(expected("calls to be Calls", calls))
         require(missing == "fail", 'missing="fail" for a function that is asked', missing, "A failure counts as 0.")
-        return cls(outcomes, questions(items), score, runs, calls or Calls())
+        return cls(outcomes, questions(items, cluster), score, runs, calls or Calls())
 
     def inputs(self, terms: Terms) -> list[str]:
         """Return the digests of the items' inputs for a claim about the population in which some are equal."""
         found = [str(one.row["digest"]) for one in self.items]
         return [] if terms.scope == "set" or len(set(found)) == len(found) else found
 
-    def ask(self, judge: _Parts, settings: Settings, kind: Kind) -> Replies:
+    def drawn(self, terms: Terms, seed: int) -> NDArray[np.int64] | None:
+        """Return the numbers of the items' clusters in the order in which they are asked; None without clusters."""
+        ids = np.array([one.row["cluster"] for one in self.items])
+        return None if terms.scope == "set" or not ids[0] else drawn(ids, seed)
+
+    def ask(self, judge: _Parts, settings: Settings, kind: Kind, clusters: NDArray[np.int64] | None = None) -> Replies:
         return ask(
             self.system,
             self.items,
@@ -575,6 +611,7 @@ class _Live:
             settings=settings,
             judge=judge,
             statement=kind.quantities[0].state(),
+            clusters=clusters,
         )
 
 
@@ -591,17 +628,21 @@ def _caveats_of(replies: Replies) -> list[str]:
     return [f"{replies.failed} {'run' if replies.failed == 1 else 'runs'} failed and counted as 0", *words]
 
 
-def as_outcomes(given: Reference) -> Outcomes:
+def as_outcomes(given: Reference, cluster: object = None) -> Outcomes:
     """Return outcomes as they are, or those in a file.
+
+    Args:
+        cluster: the name of a column of the file, or as for `Outcomes.clustered`.
 
     Raises:
         ConfigError: they are neither.
         DataError: the file cannot be read.
     """
     if isinstance(given, Outcomes):
-        return given
+        return given.clustered(cluster)
     if isinstance(given, (str, PathLike)):
-        return Outcomes.read(given)
+        column = isinstance(cluster, str) and cluster != "group"
+        return Outcomes.read(given, cluster=cluster) if column else Outcomes.read(given).clustered(cluster)
     if callable(given):
         raise ConfigError("Expected outcomes but got a function: it is asked only where the first system is one, too.")
     raise ConfigError(expected("outcomes or the path of a file of outcomes", given, "Make them: Outcomes.of(rows)."))
@@ -615,6 +656,9 @@ class _Scored:
         single: True if every item is one run of 0 or 1.
         replies: the outcomes of a function, in the order in which they were read; None for recorded ones.
         of: number of items of which these were read; None if these are all.
+        clusters: (m,) numbers of their clusters, in the order in which they are drawn; None for independent items.
+        drawn: those of all items, sorted by name, that a function is asked about; else None.
+        sizes: number of items, read or not, by the number of their cluster, if a function is asked.
     """
 
     name: NDArray[np.str_]
@@ -625,6 +669,9 @@ class _Scored:
     single: bool
     replies: Replies | None = None
     of: int | None = None
+    clusters: NDArray[np.int64] | None = None
+    drawn: NDArray[np.int64] | None = None
+    sizes: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -636,19 +683,38 @@ class _Scored:
             return self.of
         return self.n if self.replies is None else len(self.replies.names)
 
-    def part(self, which: NDArray[np.bool_], total: int | None = None) -> _Scored:
+    def part(self, which: NDArray[np.bool_], places: Sequence[int] | None = None) -> _Scored:
+        """Return some of the items; `places` are those of all items, read or not, of which they are asked."""
+        of = None if places is None or self.drawn is None else self.drawn[[*places]].tolist()
         return replace(
             self,
             name=self.name[which],
             mean=self.mean[which],
             group=self.group[which],
             first=self.first[which],
-            of=total,
+            of=None if places is None else len(places),
+            clusters=None if self.clusters is None else self.clusters[which],
+            sizes=self.sizes if of is None else Counter(of),
         )
+
+    def in_clusters(self, terms: Terms, seed: int, every: NDArray[np.int64] | None) -> _Scored:
+        """Return the items with the clusters that a claim about the population counts, if there are any.
+
+        Args:
+            every: numbers of the clusters of all items that a function is asked about; None for recorded outcomes.
+        """
+        ids = self.source.cluster[self.first]
+        if terms.scope == "set" or not ids[0]:
+            return self
+        if self.replies is None or every is None:
+            return replace(self, clusters=drawn(ids, seed))
+        mine = np.searchsorted(np.array(self.replies.names), self.name)
+        return replace(self, clusters=every[mine], drawn=every, sizes=Counter(every.tolist()))
 
     def columns(self, seed: int) -> dict[str, NDArray[Any]]:
         order, places = self._order(seed)
-        return {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
+        columns = {"held": (self.mean >= 0.5)[order], "score": self.mean[order], "id": places}
+        return columns if self.clusters is None else {**columns, CLUSTER: self.clusters[order]}
 
     def _order(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the items in the order in which they count, and the position of each among all."""
@@ -664,38 +730,72 @@ class _Scored:
             places = mine[order]
         return order, places
 
-    def counted_once(self, decision: Decision, at_least: float | None, terms: Terms, seed: int) -> Decision:
-        """Return a decision that passes about the population only if items of one known input are one draw."""
-        if decision.verdict is not Verdict.PASSED or terms.scope == "set":
-            return decision
-        digests = self.source.digest[self.first]
-        first, (mean,) = _by_input(digests, self.mean)
-        if len(first) == self.n:
-            return decision
-        if self.replies is not None:  # a verdict before the last item needs their order: the first of each input counts
-            order, places = self._order(seed)
-            kept = np.sort(_by_input(digests[order])[0])
-            score, n = self.mean[order][kept], self.total - (self.n - len(kept))
-            columns = {"held": score >= 0.5, "score": score, "id": places[kept]}
-            rule = _number_rule(self, at_least, terms)
-            if rule.decide(columns, n, rule.settle(columns, n)).verdict is Verdict.PASSED:
-                return decision
-            return _of_one_input(decision, self.n, len(kept))
-        single = self.single and bool(np.isin(mean, (0.0, 1.0)).all())
-        once = replace(
-            self, name=self.name[first], mean=mean, group=self.group[first], first=self.first[first], single=single
-        )
-        if once.decided(_number_rule(once, at_least, terms), seed, None)[1].verdict is Verdict.PASSED:
-            return decision
-        return _of_one_input(decision, self.n, once.n)
+    def decided(
+        self, at_least: float | None, terms: Terms, seed: int, early: EarlyVerdict | None
+    ) -> tuple[dict[str, NDArray[Any]], Decision]:
+        """Return the columns, and the decision with the reason why reading stopped before the verdict.
 
-    def decided(self, rule: Rule, seed: int, early: EarlyVerdict | None) -> tuple[dict[str, NDArray[Any]], Decision]:
-        """Return the columns, and the decision with the reason why reading stopped before the verdict."""
+        About the population items of one known input are one draw, and so are those of one cluster.
+        """
         columns = self.columns(seed)
-        decision = rule.decide(columns, self.total, early)
+        decision = self._decided(self._whole(columns), self.total, at_least, terms, early)
+        once = None if terms.scope == "set" else self._once(at_least, terms, seed)
+        if once is not None:
+            found = counted_once(decision, once[0], "items of one input counted once")
+            unshown = decision.verdict is Verdict.PASSED and found.verdict is Verdict.INCONCLUSIVE
+            decision = _of_one_input(found, self.n, once[1]) if unshown else found
         if self.replies is None or not self.replies.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
             return columns, decision
         return columns, replace(decision, rule=f"{self.replies.stopped}; {decision.rule}", reasons=("budget",))
+
+    def _decided(
+        self,
+        columns: dict[str, NDArray[Any]],
+        total: int,
+        at_least: float | None,
+        terms: Terms,
+        early: EarlyVerdict | None,
+    ) -> Decision:
+        if not len(columns["held"]):
+            nothing = "no cluster was asked about as a whole"
+            return Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
+        return _number_rule(self, at_least, terms).decide(columns, total, early)
+
+    def _whole(self, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return columns without the cluster that was asked about in part, if there is one."""
+        if self.replies is None or self.clusters is None:
+            return columns
+        read = Counter(self.clusters.tolist())
+        parts = [number for number, count in read.items() if count < self.sizes[number]]
+        whole = ~np.isin(columns[CLUSTER], parts)
+        return {name: column[whole] for name, column in columns.items()}
+
+    def _once(self, at_least: float | None, terms: Terms, seed: int) -> tuple[Decision, int] | None:
+        """Return the decision on items of which each has an input of its own, and their number; None if all have."""
+        digests = self.source.digest[self.first]
+        first, (mean,) = _by_input(digests, self.mean)
+        if len(first) == self.n:
+            return None
+        if self.replies is not None:  # a verdict before the last item needs their order: the first of each input counts
+            columns = self.columns(seed)
+            order = self._order(seed)[0]
+            kept = np.sort(_by_input(digests[order])[0])
+            columns = self._whole({name: column[kept] for name, column in columns.items()})
+            n, rule = self.total - (self.n - len(kept)), _number_rule(self, at_least, terms)
+            early = rule.settle(columns, n) if len(columns["held"]) else None
+            return self._decided(columns, n, at_least, terms, early), len(kept)
+        single = self.single and bool(np.isin(mean, (0.0, 1.0)).all())
+        once = replace(
+            self,
+            name=self.name[first],
+            mean=mean,
+            group=self.group[first],
+            first=self.first[first],
+            single=single,
+            clusters=None if self.clusters is None else self.clusters[first],
+        )
+        columns = once.columns(seed)
+        return once._decided(columns, once.total, at_least, terms, None), once.n
 
 
 def _scored(found: Outcomes, missing: Missing, replies: Replies | None = None) -> tuple[_Scored, int]:
@@ -743,7 +843,8 @@ def _of_one_input(decision: Decision, n: int, once: int) -> Decision:
 
 def _number_rule(scored: _Scored, at_least: float | None, terms: Terms) -> ItemsRule | ShareRule | ScoreRule:
     if scored.replies is not None:
-        return ItemsRule(threshold=at_least, terms=terms, single=scored.single)
+        largest = max(scored.sizes.values(), default=None)
+        return ItemsRule(threshold=at_least, terms=terms, single=scored.single, largest=largest)
     if scored.single:
         return ShareRule(threshold=at_least, at_least=True, terms=terms)
     return ScoreRule(threshold=at_least, terms=terms)
@@ -954,6 +1055,8 @@ def _result(
         pairing=Pairing() if kind is RATE and scored.single else NOT_PAIRED,
         scope=scope,
     )
+    # Clusters may be a column of the outcomes, without the option.
+    result = require_clusters(result, scored.clusters)
     if (threshold is None and "baseline" not in details) or decision.verdict is Verdict.PASSED:
         return result
     # A report shows an item's name, its score and its texts.

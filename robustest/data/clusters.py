@@ -70,7 +70,7 @@ class Clustered:
             what = "cluster= to be an id for each sample, the name of a column, or a function of a sample"
             raise ConfigError(expected(what, cluster))
         check_order("cluster=", cluster, rows)
-        return cls(data, _ids(cluster))
+        return cls(data, ids_of(cluster))
 
     def numbers(self, size: int) -> NDArray[np.int64] | None:
         """Return (size,) whole numbers, equal for samples of one cluster; None if no clusters are given."""
@@ -87,7 +87,7 @@ def numbered(ids: Iterable[Any], size: int, of: str = "sample") -> NDArray[np.in
     Raises:
         DataError: there are more or fewer ids than units, or one is None, NaN, or a value that cannot be compared.
     """
-    values = _ids(ids)
+    values = ids_of(ids)
     if len(values) != size:
         raise DataError(f"Expected the cluster of each of {size} {of}s but got {len(values)} ids. {_MEND}")
     known: dict[Any, int] = {}
@@ -104,7 +104,8 @@ def numbered(ids: Iterable[Any], size: int, of: str = "sample") -> NDArray[np.in
     return found
 
 
-def _ids(ids: Any) -> list[Any]:
+def ids_of(ids: Any) -> list[Any]:
+    """Return the ids of a sequence, an array, a tensor or a column, as plain values; None for missing ones."""
     if isinstance(ids, Tensor):
         return list(ids.detach().cpu().tolist())
     if hasattr(ids, "isna") or hasattr(ids, "is_null"):  # a column of pandas or polars

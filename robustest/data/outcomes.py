@@ -30,10 +30,15 @@ from numpy.typing import NDArray
 
 from robustest import extensions
 from robustest.checks import require
-from robustest.errors import ConfigError, DataError, PackError, expected, not_installed
+from robustest.data.clusters import ids_of, numbered
+from robustest.errors import ConfigError, DataError, PackError, expected, not_installed, unknown
 
 TEXTS = ("prompt", "answer", "expected")
 """Texts of a row that reports show, in this order."""
+
+_CLUSTER_MEND = (
+    'Name the column as the rows are read: Outcomes.of(rows, cluster="passage"), Outcomes.read(path, cluster=).'
+)
 
 # Largest length in characters of a name; of a longer one, such as a whole prompt, this part and a digest are kept.
 _LONGEST = 200
@@ -59,6 +64,13 @@ class Outcomes:
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     source: str = "values in memory"  # file or files of the rows
     announced: int | None = None  # number of items that the tool evaluated by its own account, or None
+    # (n,) names of the clusters of items that were drawn together, as questions on one text; empty, all of them, if
+    # items are independent draws. All rows of an item have one cluster.
+    cluster: NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype=str))
+
+    def __post_init__(self) -> None:
+        if not len(self.cluster):
+            object.__setattr__(self, "cluster", np.full(len(self.item), ""))
 
     @classmethod
     def of(
@@ -75,6 +87,7 @@ class Outcomes:
         high: float = 1.0,
         source: str = "values in memory",
         announced: int | None = None,
+        cluster: str | None = None,
     ) -> Outcomes:
         """Return the outcomes in records or in a frame.
 
@@ -89,11 +102,15 @@ class Outcomes:
             low, high: the range of every score.
             source: name of the origin, for messages and reports.
             announced: number of items that the tool evaluated by its own account.
+            cluster: name of the column with the clusters of items that were drawn together; by default "cluster", if
+                there is one.
 
         Raises:
             ConfigError: the range is empty.
-            DataError: a column is missing, a score is outside the range, a name contains NUL, an item has two groups or
-                two inputs, or one run of an item has two different rows.
+            UnknownNameError: there is no column of the name that was given for clusters.
+            DataError: a column is missing, a score is outside the range, a name contains NUL, an item has two groups,
+                two clusters or two inputs, or no cluster where others have one, or one run of an item has two different
+                rows.
         """
         require(low < high, "a range with low < high", (low, high))
         columns = _columns(rows, source)
@@ -112,6 +129,8 @@ class Outcomes:
                 raise DataError(f"Expected names of items in {source} but row {place + 1} has none.")
             if isinstance(value, float) and np.isinf(value):  # 1e400 and 2e400 would be one item
                 raise DataError(expected(f"names of items in {source}, row {place + 1}", value))
+        if cluster is not None and cluster not in columns:
+            raise unknown("column", cluster, columns)
         named = texts or {name: name for name in TEXTS}
         shown = {name: columns[column] for name, column in named.items() if column in columns}
         made = cls(
@@ -125,6 +144,7 @@ class Outcomes:
             texts={name: tuple(_text(value) for value in values) for name, values in shown.items()},
             source=source,
             announced=announced,
+            cluster=_optional(columns, "cluster" if cluster is None else cluster, n, source),
         )
         # A comparison of two files must notice that an item's input changed.
         if "prompt" in made.texts and not made.digest.astype(bool).any():
@@ -186,6 +206,7 @@ class Outcomes:
             group=self.group[first],
             digest=self.digest[first],
             first=first,
+            cluster=self.cluster[first],
         )
 
     @property
@@ -226,7 +247,12 @@ class Outcomes:
                 f"Expected one score for each run but got {self.score[original[at]]:g} and {self.score[at]:g} for "
                 f"item {str(self.item[at])!r}, run {str(self.run[at])!r}, in {self.source}. Give runs different names."
             )
-        for what, values in (("group", self.group), ("input", self.digest)):
+        without = np.flatnonzero(self.cluster == "")
+        if 0 < len(without) < len(self.cluster):
+            mend = "An item drawn alone is a cluster of its own: give it an id that no other has."
+            item = str(self.item[without[0]])
+            raise DataError(f"Expected a cluster for each item in {self.source} but item {item!r} has none. {mend}")
+        for what, values in (("group", self.group), ("input", self.digest), ("cluster", self.cluster)):
             order = np.argsort(self.item, kind="stable")
             same_item = self.item[order][1:] == self.item[order][:-1]
             differs = np.flatnonzero(same_item & (values[order][1:] != values[order][:-1]))
@@ -238,9 +264,44 @@ class Outcomes:
                 )
         return self if not repeated.any() else self.rows(np.flatnonzero(~repeated))
 
+    def clustered(self, cluster: object) -> Outcomes:
+        """Return the outcomes with the clusters of their items.
+
+        Args:
+            cluster: an id for each row, in their order; "group", for the groups; or a function from the name of an item
+                to the id of its cluster. None for those that the outcomes have, if any.
+
+        Raises:
+            ConfigError: it is none of these.
+            DataError: an id is missing, or an item has several.
+        """
+        named = cluster if isinstance(cluster, str) else ""
+        if cluster is None or named == "cluster":
+            if cluster is not None and not (self.cluster != "").all():
+                raise ConfigError(f"Expected {self.source} to have clusters but it has none. {_CLUSTER_MEND}")
+            return self
+        if named == "group" and not (self.group == "").any():
+            return replace(self, cluster=self.group)._checked()
+        if callable(cluster):
+            ids = {name: cluster(name) for name in np.unique(self.item).tolist()}
+            given = [ids[name] for name in self.item.tolist()]
+        elif isinstance(cluster, Iterable) and not isinstance(cluster, (str, bytes, Mapping)):
+            given = ids_of(cluster)
+        else:
+            raise ConfigError(
+                expected(
+                    'cluster= to be an id for each row, "group", or a function of an item\'s name',
+                    cluster,
+                    _CLUSTER_MEND,
+                )
+            )
+        numbers = numbered(given, len(self.item), "row")
+        return replace(self, cluster=numbers.astype(str))._checked()
+
     def rows(self, keep: NDArray[np.int64]) -> Outcomes:
         return replace(
             self,
+            cluster=self.cluster[keep],
             item=self.item[keep],
             score=self.score[keep],
             run=self.run[keep],
@@ -263,6 +324,7 @@ class Items:
     group: NDArray[np.str_]
     digest: NDArray[np.str_]
     first: NDArray[np.int64]  # a row of each item
+    cluster: NDArray[np.str_]  # all empty if items are independent draws
 
 
 def joined(parts: Sequence[Outcomes]) -> Outcomes:
@@ -294,6 +356,7 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
         texts=texts,
         source=", ".join(one.source for one in parts),
         announced=max(announced) if announced else None,
+        cluster=np.concatenate([one.cluster for one in parts]),
     )._checked()
 
 

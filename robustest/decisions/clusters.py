@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.decisions.rule import Columns, Decision, Interval, Terms, decide_early, decide_whole
+from robustest.decisions.rule import Columns, Decision, Interval, Terms, decide_early, decide_whole, generator
 from robustest.results import Verdict
 
 CLUSTER = "cluster"
@@ -68,6 +68,18 @@ class Sizes:
             f"{self.clusters} {'cluster' if self.clusters == 1 else 'clusters'} of {of} "
             f"{'unit' if self.most == 1 else 'units'}"
         )
+
+
+def drawn(ids: NDArray[Any], seed: int) -> Ints:
+    """Return whole numbers (n,) of units' clusters, in the order in which the seed draws clusters.
+
+    Args:
+        ids: (n,) of one type, equal for units of one cluster; which ids they are changes nothing.
+    """
+    _, first, place = np.unique(ids, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = generator(seed).permutation(len(first))
+    return rank[place]
 
 
 def clusters_of(columns: Columns, terms: Terms) -> Ints | None:

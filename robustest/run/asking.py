@@ -21,7 +21,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from contextvars import copy_context
@@ -35,9 +35,11 @@ from numpy.typing import NDArray
 
 from robustest import clock, context
 from robustest.checks import require
+from robustest.data.clusters import ids_of, numbered
 from robustest.data.outcomes import Outcomes, digest_of, records
+from robustest.decisions.clusters import whole_clusters
 from robustest.decisions.rule import generator
-from robustest.errors import ConfigError, DataError, ModelError, PackError, StoreError, TryAgain, expected
+from robustest.errors import ConfigError, DataError, ModelError, PackError, StoreError, TryAgain, expected, unknown
 from robustest.identity.dependencies import unwatched
 from robustest.identity.fingerprint import digest, fingerprint
 from robustest.identity.keys import Key, Unhashable, key_of
@@ -142,20 +144,24 @@ class Question:
     row: Mapping[str, Any]
 
 
-def questions(items: object) -> list[Question]:
+def questions(items: object, cluster: object = None) -> list[Question]:
     """Return the items to ask, sorted by name.
 
     Args:
         items: a sequence of texts or other plain values, of mappings, or a frame. Of a mapping "item" is the name,
             "group" the group, "digest" the identity of its input, and "prompt" and "expected" are shown in reports;
             the function does not get "expected".
+        cluster: items that were drawn together: an id for each, a key of the mappings, or a function of an item; None
+            for the key "cluster", if the mappings have it.
 
     Raises:
-        ConfigError: items are not a sequence.
-        DataError: there is none, an item has no identity, or two have one name or one content.
+        ConfigError: items are not a sequence, or clusters none of these.
+        UnknownNameError: the mappings have no such key.
+        DataError: there is none, an item has no identity or no cluster, or two have one name or one content.
     """
-    found = []
-    for place, value in enumerate(records(items), 1):
+    found, values = [], records(items)
+    clusters = _clusters(values, cluster)
+    for place, value in enumerate(values, 1):
         own: Mapping[str, Any] = value if isinstance(value, Mapping) else {"prompt": value}
         request = {key: one for key, one in own.items() if key != "expected"}
         try:
@@ -173,6 +179,7 @@ def questions(items: object) -> list[Question]:
             "digest": own.get("digest") or (digest_of(prompt) if isinstance(prompt, str) else content[:16]),
             "prompt": prompt if isinstance(prompt, str) else "",
             "expected": "" if own.get("expected") is None else str(own["expected"]),
+            "cluster": clusters[place - 1],
         }
         name = content[:16] if name is None else str(name)
         found.append(Question(name, value, request if isinstance(value, Mapping) else value, content, row))
@@ -188,6 +195,27 @@ def questions(items: object) -> list[Question]:
                     "item give runs=."
                 )
     return sorted(found, key=lambda one: one.name)
+
+
+def _clusters(items: Sequence[Any], cluster: object) -> list[str]:
+    """Return a text for each item, equal for items of one cluster; empty without clusters."""
+    if cluster is None:
+        if not any(isinstance(one, Mapping) and one.get("cluster") is not None for one in items):
+            return [""] * len(items)
+        cluster = "cluster"
+    if isinstance(cluster, str):
+        known = sorted({str(key) for one in items if isinstance(one, Mapping) for key in one})
+        if cluster not in known:
+            raise unknown("key of an item", cluster, known)
+        ids: list[Any] = [one.get(cluster) if isinstance(one, Mapping) else None for one in items]
+    elif callable(cluster):
+        ids = [cluster(deepcopy(one)) for one in items]
+    elif isinstance(cluster, Iterable) and not isinstance(cluster, (bytes, Mapping)):
+        ids = ids_of(cluster)
+    else:
+        what = "cluster= to be an id for each item, a key of the items, or a function of an item"
+        raise ConfigError(expected(what, cluster))
+    return [str(number) for number in numbered(ids, len(items), "item").tolist()]
 
 
 class Judge(Protocol):
@@ -247,6 +275,7 @@ def ask(
     settings: Settings,
     judge: Judge,
     statement: str,
+    clusters: NDArray[np.int64] | None = None,
 ) -> Replies:
     """Ask about items until the judge knows the verdict, a budget or the time is spent, or all were read.
 
@@ -255,6 +284,8 @@ def ask(
         score: applied to each answer, also to a remembered one, in the seeded order.
         runs: number of times that each item is asked.
         statement: the claim, for the line of progress.
+        clusters: numbers of the items' clusters, which are asked one after the other, in the order of the numbers; None
+            to ask items in an order of their own.
 
     Raises:
         ConfigError: `cost` or `score` raised, or a secret is missing.
@@ -263,7 +294,12 @@ def ask(
     """
     begun = time.perf_counter()
     answers = _Answers(system, calls, settings)
-    order = generator(settings.seed).permutation(len(items))[: settings.max_samples]
+    order = generator(settings.seed).permutation(len(items))
+    if clusters is not None:
+        order = order[np.argsort(clusters[order], kind="stable")]
+        if settings.max_samples is not None:
+            order = order[whole_clusters(clusters[order], settings.max_samples)]
+    order = order[: settings.max_samples]
     read: list[int] = []
     rows: list[dict[str, Any]] = []
     stopped, early = "", True

@@ -31,7 +31,7 @@ from robustest import clock, context, devices, rng
 from robustest.data import decoded
 from robustest.decisions import Decision, EarlyVerdict, Rule, clopper_pearson
 from robustest.decisions.baseline import NoWorse
-from robustest.decisions.clusters import whole_clusters
+from robustest.decisions.clusters import drawn, whole_clusters
 from robustest.engine.chunks import partition
 from robustest.engine.gathering import Member
 from robustest.errors import ConfigError, DataError, ModelError, StoreError
@@ -201,10 +201,7 @@ def _opened(plan: Plan) -> Iterator[_Run]:
 def drawn_clusters(units: Units, settings: Settings) -> NDArray[np.int64] | None:
     """Return (N,) numbers of clusters in the order in which the seed draws them, for a population; else None."""
     clusters = units.clusters
-    if clusters is None or settings.scope == "set":
-        return None
-    order = rng.permutation(settings.seed, int(clusters.max()) + 1)
-    return np.argsort(order.numpy())[clusters]
+    return None if clusters is None or settings.scope == "set" else drawn(clusters, settings.seed)
 
 
 # Samples that count as measured before the first ones that share their passes.

@@ -417,12 +417,12 @@ def test_the_number_and_the_comparison_are_both_said(wrong: tuple[Outcomes, floa
 
 def test_the_worst_items_are_shown_with_their_texts() -> None:
     outcomes = Outcomes.of(
-        [{"item": f"q{i}", "score": i % 2, "prompt": "<b>\x1b[31m]]>", "answer": "no"} for i in range(20)]
+        [{"item": f"q{i}", "score": i % 2, "prompt": f"<b>\x1b[31m]]> {i}", "answer": "no"} for i in range(20)]
     )
     found = measure_rate(outcomes, at_least=0.99)
     assert found.verdict is Verdict.FAILED
     assert len(found.counterexamples) == 3
-    assert found.counterexamples[0].answer == "item 'q0', score 0; prompt '<b>\\x1b[31m]]>'; answer 'no'"
+    assert found.counterexamples[0].answer == "item 'q0', score 0; prompt '<b>\\x1b[31m]]> 0'; answer 'no'"
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:
