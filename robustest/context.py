@@ -9,8 +9,11 @@
 #    somebody did. The error of a callback reaches nobody.
 # 3. Other processes, forked or spawned, write beginning, result and end of their claims into a folder that the
 #    environment names. The test reads the folder when it ends.
+#    A child without that environment finds its run by the run's marker (`robustest.ancestors`).
 # 4. A claim that has not ended by then is an error of the test. A claim after the test's end belongs to no test: the
 #    run reports it as lost, and is not green.
+# 5. A claim that begins while no test runs is refused before anything is measured, and the run is red, also where
+#    the error is caught. After the reports are written it is printed, and the exit code is not 0.
 
 from __future__ import annotations
 
@@ -32,10 +35,11 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-from robustest import plain_run
-from robustest.errors import ClaimFailed, ConfigError, NotSearched, RobustestError, expected
+from robustest import ancestors, plain_run
+from robustest.errors import ClaimFailed, ConfigError, NotSearched, OutsideTestError, RobustestError, expected
+from robustest.outside import Refused, exit_in_error, refusal
 from robustest.reports.inert import inert
 from robustest.reports.progress import notebook_progress
 from robustest.results import Result, Verdict
@@ -222,6 +226,8 @@ class Attempt:
 
 # Environment variable with the process that runs the tests, and the folder for claims of other processes.
 _CLAIMS = "ROBUSTEST_CLAIMS"
+# Beginning of the name of that folder, and the file in it with the id of the running test.
+_FOLDER, _TEST = "robustest-claims-", "test"
 
 _numbers = count()
 _lost: list[str] = []
@@ -233,10 +239,11 @@ def followed() -> Iterator[None]:
     before = os.environ.get(_CLAIMS)
     # Inside the folder of the process that started this one, such as pytest-xdist's, which outlives a killed worker.
     outer = (before or "").partition(":")[2]
-    folder = tempfile.mkdtemp(prefix="robustest-claims-", dir=outer if Path(outer).is_dir() and outer else None)
+    folder = tempfile.mkdtemp(prefix=_FOLDER, dir=outer if Path(outer).is_dir() and outer else None)
     os.environ[_CLAIMS] = f"{os.getpid()}:{folder}"
     try:
-        yield
+        with ancestors.marked(folder):
+            yield
     finally:
         if before is None:
             os.environ.pop(_CLAIMS, None)
@@ -253,11 +260,38 @@ def lost_claims() -> list[str]:
     return found
 
 
+def _run() -> tuple[int, Path] | None:
+    """Return process and folder for claims of the run to which this process belongs; None if there is none."""
+    owner, _, folder = os.environ.get(_CLAIMS, "").partition(":")
+    if owner:
+        return int(owner), Path(folder)
+    found = ancestors.found(os.getpid())
+    return None if found is None else (found[0], Path(found[1]))
+
+
 def _foreign(context: Context) -> Path | None:
     """Return the folder for claims if the test runs in another process than this one, else None."""
-    owner, _, folder = os.environ.get(_CLAIMS, "").partition(":")
-    home = int(owner or 0) if context.home is None else context.home[0]
-    return Path(folder) if owner and home != os.getpid() else None
+    run = _run()
+    if run is None:
+        return None
+    owner, folder = run
+    home = owner if context.home is None else context.home[0]
+    return folder if home != os.getpid() else None
+
+
+@contextmanager
+def announced(test: str) -> Iterator[None]:
+    """Tell other processes, inside the block, that a test runs in this one."""
+    run = _run()
+    if run is None or run[0] != os.getpid() or not run[1].is_dir():
+        yield
+        return
+    file = run[1] / _TEST
+    file.write_text(test, encoding="utf-8", errors="replace")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -282,10 +316,10 @@ def _send(folder: Path, line: Mapping[str, object]) -> None:
 
 def receive(context: Context | None) -> None:
     """Read the new claims of other processes, for the running test or for none."""
-    owner, _, name = os.environ.get(_CLAIMS, "").partition(":")
-    folder = Path(name)
-    if not owner or not folder.is_dir():
+    run = _run()
+    if run is None or not run[1].is_dir():
         return
+    folder = run[1]
     lines: list[dict[str, Any]] = []
     with _alone(folder):
         for file in sorted(folder.glob("*.jsonl")):
@@ -293,6 +327,10 @@ def receive(context: Context | None) -> None:
             lines += [json.loads(line) for line in whole.split("\n") if line]
             file.unlink()
     for line in lines:
+        if "refused" in line:
+            if (session := plain_run.current_session()) is not None:
+                session.refused.append(Refused(*line["refused"]))
+            continue
         known = context is not None and line["test"] in ("", context.test)
         if context is None or not known:
             # The end of a claim that passed changes nothing.
@@ -315,11 +353,68 @@ def receive(context: Context | None) -> None:
                 context.apart.append(Apart(words, raised))
 
 
-def begin() -> None:
-    """Count the running test as a robustness test; in a run without --robust, end it as skipped."""
+def begin(name: str) -> None:
+    """Count the running test as a robustness test; in a run without --robust, end it as skipped.
+
+    Args:
+        name: function that claims or measures.
+
+    Raises:
+        OutsideTestError: pytest runs in this process, or in one that started it, and no test does.
+    """
     __tracebackhide__ = True
+    session = plain_run.session_outside()
+    if session is not None and session.home == os.getpid():
+        _refuse(name, session, None if session.written else session.refused.append)
     plain_run.claim()
-    current().claims = True
+    context = current()
+    if (folder := _foreign(context)) is not None:
+        # A process that was forked while a test ran claims for that test, which reports what comes too late.
+        if not folder.is_dir():
+            _refuse(name, None, None)
+        elif context.home is None and not (folder / _TEST).exists():
+            _refuse(name, None, lambda refused: _send(folder, {"refused": refused}))
+    context.claims = True
+
+
+def _refuse(name: str, session: plain_run.PytestSession | None, report: Callable[[Refused], object] | None) -> NoReturn:
+    """Refuse a claim outside of any test.
+
+    Args:
+        name: function that claims or measures.
+        session: of this process; None in a process that a run has started.
+        report: puts the refusal on the reports of the run; None if they are written.
+
+    Raises:
+        OutsideTestError: always.
+    """
+    __tracebackhide__ = True
+    refused = refusal(name)
+    text = refused.sentence(os.getcwd() if session is None else session.folder)
+    outer = _outer_folder() if report is None and session is not None and session.worker else None
+    if report is not None:
+        report(refused)
+        raise OutsideTestError(text)
+    if outer is not None:  # the run of this worker goes on
+        _send(outer, {"refused": refused})
+        raise OutsideTestError(text)
+    text = f"{text} pytest's reports were written before: this claim is in no report."
+    sys.stderr.write(f"robustest: {inert(text)}\n")
+    sys.stderr.flush()
+    if session is not None and session.written and session is plain_run.current_session():
+        session.late = True  # pytest still returns its exit code
+    else:
+        exit_in_error()
+    raise OutsideTestError(text)
+
+
+def _outer_folder() -> Path | None:
+    """Return the folder for claims of the run that has started this run, or None."""
+    run = _run()
+    if run is None:
+        return None
+    folder = run[1].parent if run[0] == os.getpid() else run[1]
+    return folder if folder.name.startswith(_FOLDER) and folder.is_dir() else None
 
 
 @contextmanager

@@ -99,6 +99,10 @@ class NoClaimError(RobustestError):
     """A robustness test ended without a claim or a measurement: it would pass for any model."""
 
 
+class OutsideTestError(RobustestError):
+    """A claim was made while pytest runs and no test does: no report would show it, and nothing was measured."""
+
+
 class NotSearched(RobustestError):
     """Known counterexamples were replayed and refuted nothing, and no search followed: the test is skipped."""
 

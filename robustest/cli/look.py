@@ -49,7 +49,8 @@ def write_facts(request: pytest.FixtureRequest, model: str, data: str, path: str
     """Write the facts about the values of two fixtures as JSON, or as "problem" the error that they raised."""
     try:
         values = [request.getfixturevalue(name) for name in (model, data)]
-        with plain_run.running(None), running(Context(settings=Settings())):  # this is no test of the project
+        # This is no test of the project.
+        with plain_run.running(plain_run.RunningTest()), running(Context(settings=Settings())):
             facts = look(*values)
     except BaseException as error:
         facts = {"problem": f"{type(error).__name__}: {error}"}

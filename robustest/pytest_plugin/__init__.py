@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from robustest import plain_run
 from robustest.pytest_plugin import options as pytest_options
 from robustest.pytest_plugin.options import (
     ACCOUNT,
+    CLAIMS,
     COLLECTED,
     CONTEXT,
     DESELECTED,
+    FOLLOWED,
     FOUND,
     LEDGER,
     LOADED,
@@ -104,8 +107,14 @@ def robust_responses() -> object:
     )
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     pytest_options.add(parser)
+    # The first hook of a run: modules of other plugins and each conftest.py are imported after it.
+    config: pytest.Config | None = pluginmanager.get_plugin("pytestconfig")
+    if config is not None and CLAIMS not in config.stash:
+        session = config.stash[CLAIMS] = plain_run.begin_session()
+        config.add_cleanup(lambda: plain_run.end_session(session))
+        config.add_cleanup(lambda: _end_in_error(config))  # called first
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -116,6 +125,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from robustest.pytest_plugin.reports import take_back
 
         take_back(options, early_config.invocation_params.dir)
+        _follow(early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -131,17 +141,32 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SETTINGS] = pytest_options.settings_of(config)
         pytest_options.shard_of(config)
         config.stash[LEDGER] = Ledger()
-        from robustest.context import followed
-
-        following = ExitStack()
-        following.enter_context(followed())
-        config.add_cleanup(following.close)
+        _follow(config)
         if not _is_worker(config):
             pytest_options.check_reports(config)
             config.pluginmanager.register(_Intake(config.stash[LEDGER], config.rootpath))
 
 
+def _follow(config: pytest.Config) -> None:
+    """Receive claims of other processes until the end of the run."""
+    if FOLLOWED in config.stash:
+        return
+    from robustest.context import followed
+
+    following = ExitStack()
+    following.enter_context(followed())
+    config.add_cleanup(following.close)
+    config.stash[FOLLOWED] = True
+
+
+def _end_in_error(config: pytest.Config) -> None:
+    """Change pytest's exit code if a claim was refused after the reports were written."""
+    if CLAIMS in config.stash and config.stash[CLAIMS].late and SESSION in config.stash:
+        config.stash[SESSION].exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
+    _end_in_error(config)
     if LEDGER in config.stash:
         from robustest.context import over
 
@@ -300,8 +325,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    report = yield
     config = collector.config
+    refused = config.stash[CLAIMS].refused
+    before = len(refused)
+    report = yield
+    if len(refused) > before:
+        from robustest.pytest_plugin.outcome import fail_collection
+
+        fail_collection(report, refused, before, config.stash[CLAIMS].folder)
     if SETTINGS in config.stash:  # no plugin deselects the tests that ids on the command line leave out
         found = config.stash.setdefault(FOUND, {})
         if isinstance(collector, pytest.Class):
@@ -415,7 +446,9 @@ class _Intake:
         self._ledger.take(report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
+        for one in getattr(report, "robustest_outside", ()):
+            self._ledger.add_outside(*one)
+        if report.failed and not hasattr(report, "robustest_outside"):
             self._ledger.add_uncollected(report.nodeid, report.longreprtext)
         # A file that skips itself, e.g. by `pytest.importorskip`, has tests that nobody counts.
         elif report.skipped and _mentions_robustest(self._root / report.nodeid):
@@ -453,6 +486,10 @@ def pytest_testnodeready(node: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     output = getattr(node, "workeroutput", None)
+    if output is not None and output.get("robustest_outside"):
+        from robustest.outside import Refused
+
+        node.config.stash[CLAIMS].refused += [Refused(*one) for one in output["robustest_outside"]]
     if output is not None and LEDGER in node.config.stash:
         node.config.stash[LEDGER].add_sent(output.get("robustest_recorded", 0))
         if "robustest_collected" in output:
@@ -468,8 +505,14 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     config = session.config
+    claims, config.stash[SESSION] = config.stash[CLAIMS], session
+    _report_outside(session)  # before other reporters, such as pytest's --junitxml, write their files
     if LEDGER not in config.stash:
-        return (yield)
+        try:
+            return (yield)
+        finally:
+            _report_outside(session)
+            claims.written = True
     failed = []
     try:
         yield
@@ -488,10 +531,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
             sent["robustest_collected"] = config.stash[COLLECTED]
             sent["robustest_deselected"] = config.stash[DESELECTED]
         sent["robustest_lost"] = lost_claims()
+        _report_outside(session)
+        claims.written = True
         sent["robustest_loaded"] = sorted(loaded_code(config))
         return None
 
     ledger.add_problems(lost_claims())
+    _report_outside(session)
     collected = list(dict.fromkeys([*_collected(config), *ledger.claiming]))
     deselected: list[str] = config.stash.get(DESELECTED, [])
     stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
@@ -514,9 +560,30 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         account = account.with_exit(int(session.exitstatus))
     _write(session, account)
+    claims.written = True
     if settings.store is not None:
         remember_endings(account, str(settings.store))
     return None
+
+
+def _report_outside(session: pytest.Session) -> None:
+    """Report claims that were refused outside of any test and are on no report yet."""
+    config = session.config
+    if FOLLOWED in config.stash:
+        from robustest.context import receive
+
+        receive(None)
+    claims = config.stash[CLAIMS]
+    refused, claims.refused[:] = list(dict.fromkeys(claims.refused)), []
+    if not refused:
+        return
+    if _is_worker(config):
+        sent: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+        sent.setdefault("robustest_outside", []).extend(tuple(one) for one in refused)
+        return
+    from robustest.pytest_plugin.outcome import report_outside
+
+    report_outside(session, refused, claims.folder)
 
 
 def _write(session: pytest.Session, account: Account) -> None:

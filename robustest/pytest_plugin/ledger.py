@@ -107,6 +107,19 @@ class Ledger:
         last = lines[-1] if lines else ""
         self._uncollected[Ending(test=name, phase="collect", outcome="error", reason=last, robust=False)] = None
 
+    def add_outside(self, place: str, reason: str, file: str, line: int) -> None:
+        """Add a claim that was refused as no test made it.
+
+        Args:
+            place: "file:line", as reports show it.
+            reason: the sentence about it.
+            file: absolute path of the caller.
+            line: line of the call, from 1.
+        """
+        ending = Ending(test=place, phase="session", outcome="error", reason=reason)
+        self._uncollected[ending] = None
+        self._places[place] = file, line
+
     def add_skipped(self, name: str, reason: str) -> None:
         """Add a file or folder with robustness tests that was skipped whole."""
         self._uncollected[Ending(test=name, phase="collect", outcome="skipped", reason=reason)] = None

@@ -15,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from robustest.account import Account
     from robustest.context import Context
+    from robustest.plain_run import PytestSession
     from robustest.pytest_plugin.ledger import Ledger
     from robustest.pytest_plugin.outcome import FixtureScope
     from robustest.settings import Settings
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Stash keys of a run ...
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
+CLAIMS: pytest.StashKey[PytestSession] = pytest.StashKey()  # record of claims outside of tests
+FOLLOWED: pytest.StashKey[bool] = pytest.StashKey()  # True while claims of other processes are received
 ACCOUNT: pytest.StashKey[Account] = pytest.StashKey()
 SESSION: pytest.StashKey[pytest.Session] = pytest.StashKey()
 MEASURING: pytest.StashKey[set[FixtureScope]] = pytest.StashKey()  # shared fixtures that made a claim or measured

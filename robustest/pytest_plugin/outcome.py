@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 
 from robustest.context import Context
 from robustest.errors import AttemptsFailed, ClaimFailed, NoClaimError, NotSearched, RobustestError
+from robustest.outside import Refused
 from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Result, Verdict
 from robustest.words import folded
@@ -262,6 +263,55 @@ def _make_short(longrepr: Any, error: BaseException) -> None:
                 for line in lines
                 for part in (folded(line, width, indent="E" + " " * 15) if line[:1] == "E" else [line])
             ]
+
+
+def fail_collection(report: pytest.CollectReport, refused: list[Refused], before: int, start: str) -> None:
+    """Fail the collection of a file in which claims were refused, also if its code caught the errors.
+
+    Args:
+        report: of the collection.
+        refused: refusals on no report yet; those of this collection are taken out.
+        before: number of refusals before this collection.
+        start: folder to which places are relative.
+    """
+    these = dict.fromkeys(refused[before:])
+    told = [_told(one, start) for one in these]
+    if not report.failed:
+        report.outcome, report.longrepr, report.result = "failed", "\n".join(text for _, text, *_ in told), []
+    elif not all(text in report.longreprtext for _, text, *_ in told):
+        return  # the file has another error, and caught this one: it is reported at the end
+    refused[before:] = []
+    cast("Any", report).robustest_outside = told
+
+
+def _told(refused: Refused, start: str) -> tuple[str, str, str, int]:
+    """Return place, sentence, file and line of a refused claim, for a report."""
+    return refused.place(start), inert_lines(refused.sentence(start)), refused.file, refused.line
+
+
+def report_outside(session: pytest.Session, refused: Iterable[Refused], start: str) -> None:
+    """Report refused claims of hooks, threads and other processes, each as an error, and have the run end in error.
+
+    Args:
+        start: folder to which places are relative.
+    """
+    config, places = session.config, set()
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+    # pytest's terminal would print that it collects, and --lf would look for a test of that name in the next run.
+    others = [one for one in (terminal, config.pluginmanager.get_plugin("lfplugin")) if one is not None]
+    call = config.pluginmanager.subset_hook_caller("pytest_collectreport", remove_plugins=others)
+    for one in refused:
+        place, text, *_ = told = _told(one, start)
+        if (place, one.name) in places:
+            continue
+        places.add((place, one.name))
+        report: Any = pytest.CollectReport(nodeid=place, outcome="failed", longrepr=text, result=[])
+        report.when, report.robustest_outside = "session", [told]
+        call(report=report)
+        if terminal is not None:
+            terminal.stats.setdefault("error", []).append(report)
+    if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def columns() -> int:

@@ -168,7 +168,7 @@ def remember_endings(account: Account, store: str) -> None:
         return
     by_test: dict[str, list[Ending]] = {}
     for ending in account.endings:
-        if ending.robust:
+        if ending.robust and ending.phase != "session":  # a claim outside of tests, which no later run would replace
             by_test.setdefault(ending.test, []).append(ending)
     broken = {row.test for row in account.results if row.result is None or row.result.verdict is not Verdict.PASSED}
     with warnings.catch_warnings():

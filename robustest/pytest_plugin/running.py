@@ -71,6 +71,7 @@ def _phase(context: Context, phase: str) -> Iterator[None]:
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Raise a mistake in the test's marker; begin another attempt if the test ran before."""
     __tracebackhide__ = True
+    plain_run.reported(over=False)
     if WRONG in item.stash:
         raise item.stash[WRONG]
     if CONTEXT not in item.stash:
@@ -92,16 +93,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Make the test's settings current while it runs; without --robust, have its first claim skip it."""
     if SETTINGS not in item.config.stash:
         skips = pytest_options.skips_claims(item.config)
-        with plain_run.running(plain_run.PlainTest(lambda: pytest.skip(SKIPPED)) if skips else None):
+        with plain_run.running(plain_run.RunningTest((lambda: pytest.skip(SKIPPED)) if skips else None)):
             return (yield)
     if WRONG in item.stash:
         return (yield)
-    from robustest.context import running
+    from robustest.context import announced, running
 
     if CONTEXT not in item.stash:
         item.stash[CONTEXT] = context_of(item, item.config, declared=False)
     try:
-        with plain_run.running(None), running(item.stash[CONTEXT]):
+        with announced(item.nodeid), plain_run.running(plain_run.RunningTest()), running(item.stash[CONTEXT]):
             return (yield)
     finally:
         item.stash[CONTEXT].over = True
@@ -235,6 +236,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the test's results on its report."""
     report = yield
+    if call.when == "teardown":
+        plain_run.reported(over=True)
     if CONTEXT in item.stash and item.stash[CONTEXT].robust:
         from robustest.pytest_plugin.outcome import attach
 
@@ -248,8 +251,9 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Show a test that could not measure as an error, not as a failed claim."""
-    if report.when == "call" and report.failed and getattr(report, "robustest_unmeasured", None):
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+    """Show a test that could not measure, and a claim outside of tests, as errors, not as failed claims."""
+    unmeasured = report.when == "call" and report.failed and getattr(report, "robustest_unmeasured", None)
+    if unmeasured or hasattr(report, "robustest_outside"):
         return "error", "E", "ERROR"
     return None

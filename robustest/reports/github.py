@@ -75,7 +75,8 @@ def annotation_commands(
     for row in worst_first(row for row in rows if row.state in EXPLAINED):
         state, result = row.state, row.result
         properties = {}
-        if row.ending is None or row.ending.phase != "session":  # the run as a whole has no place
+        # The run as a whole has no place; a claim outside of any test has.
+        if row.ending is None or row.ending.phase != "session" or row.test in where:
             name, line = where.get(row.test, (row.test.partition("::")[0], 0))
             file = PurePath(name)
             if workspace and file.is_absolute() and file.is_relative_to(workspace):

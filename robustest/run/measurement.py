@@ -68,7 +68,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
             __tracebackhide__ = True
             if kind is not None:
-                context.begin()
+                context.begin(measure.__name__)
             # Also around the user's functions: precision and default dtype of the process change no outcome and no key.
             cached = bool(kwargs.get("cache", context.current().settings.cache))
             with unchanged_process(), full_float32(), devices.default_on_host(), decoded.claim(lasts=cached):
@@ -254,7 +254,7 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
         @wraps(words)
         def claim(*args: P.args, **kwargs: P.kwargs) -> Result:
             __tracebackhide__ = True
-            context.begin()
+            context.begin(words.__name__)
             with claiming(kind.name):
                 check_keywords(measure, kwargs)
                 given: Any = {**defaults, **kwargs}
