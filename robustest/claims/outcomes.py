@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.checks import require
+from robustest.data import likely_clusters
 from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
@@ -598,7 +599,7 @@ class _Live:
 
     def drawn(self, terms: Terms, seed: int) -> NDArray[np.int64] | None:
         """Return the numbers of the items' clusters in the order in which they are asked; None without clusters."""
-        ids = np.array([one.row["cluster"] for one in self.items])
+        ids = np.array([one.row.get("cluster", "") for one in self.items])
         return None if terms.scope == "set" or not ids[0] else drawn(ids, seed)
 
     def ask(self, judge: _Parts, settings: Settings, kind: Kind, clusters: NDArray[np.int64] | None = None) -> Replies:
@@ -1041,6 +1042,10 @@ def _result(
         inputs = [one for one in scored.source.digest[scored.first].tolist() if one]
         alike = len(inputs) - len(set(inputs))
         caveats = [*caveats, f"{_count(alike)} with the input of another"] if alike else caveats
+    if scope == "population" and scored.clusters is None:
+        of_groups = "" if kind is WORST_GROUP_RATE else likely_clusters.by_groups(scored.group.tolist())
+        likely = of_groups or likely_clusters.by_names(scored.name.tolist(), units="items")
+        caveats = [*caveats, likely] if likely else caveats
     result = result_of(
         evidence,
         decision,

@@ -179,8 +179,7 @@ def questions(items: object, cluster: object = None) -> list[Question]:
             "digest": own.get("digest") or (digest_of(prompt) if isinstance(prompt, str) else content[:16]),
             "prompt": prompt if isinstance(prompt, str) else "",
             "expected": "" if own.get("expected") is None else str(own["expected"]),
-            "cluster": clusters[place - 1],
-        }
+        } | ({"cluster": clusters[place - 1]} if clusters[place - 1] else {})
         name = content[:16] if name is None else str(name)
         found.append(Question(name, value, request if isinstance(value, Mapping) else value, content, row))
     if not found:

@@ -244,6 +244,7 @@ class _Run:
     beside: OtherModel | None = None
     kept: list[Kept] = field(default_factory=list)
     reader: Reader = field(init=False)
+    likely_clusters: str = ""
     _begun: dict[int, _Begun] = field(default_factory=dict)
     _was_replayed: bool = False
     _under_way: bool = False  # progress was shown, and not its end
@@ -415,6 +416,7 @@ class _Run:
             copies=None if copies is None else copies[np.argsort(stream.columns["id"])],
             inputs=self._inputs(),
             may_repeat=units.may_repeat,
+            likely_clusters=self.likely_clusters,
         )
         return evidence if self.other is None else replace(evidence.including(self.other), beside=self.beside)
 
@@ -426,6 +428,8 @@ class _Run:
         if not self.engine.remote or self.memory.remembers:
             loaded = self.reader.take(place)
             chunk.marks = units.digests(loaded)
+            if place == 0 and self.stream.clusters is None and self.plan.settings.scope != "set":
+                self.likely_clusters = units.likely_clusters(loaded)
             if place == 0:  # stored chunks count only after the model was asked
                 units.ask(self.memory, loaded, chunk.marks)
             if not self.engine.remote:

@@ -164,6 +164,7 @@ class Evidence:
         copies: (n,) bool, True for images and sounds that are equal to the bit to another that counts; None for none.
         inputs: digests of the evaluated inputs, one each; empty if they were not read here.
         may_repeat: equal inputs may be several draws, as rows of a table are; equal images are copies.
+        likely_clusters: signs, in words, of clusters that a claim about the population does not count; "" for none.
     """
 
     decision: Decision
@@ -183,6 +184,7 @@ class Evidence:
     copies: NDArray[np.bool_] | None = None
     inputs: tuple[bytes, ...] = ()
     may_repeat: bool = True
+    likely_clusters: str = ""
 
     @property
     def n(self) -> int:

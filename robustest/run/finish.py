@@ -185,7 +185,8 @@ def result_of(
     reasons = decision.reasons
     if not reasons and decision.verdict is Verdict.INCONCLUSIVE:
         reasons = (("undecided",) if evidence.whole else ("budget",)) if claimed else ("no_threshold",)
-    caveats = [*few(evidence.n), *_copied(evidence), *change_caveats(changed), *about.get("caveats", ())]
+    likely = (evidence.likely_clusters,) if evidence.likely_clusters and not decision.clusters else ()
+    caveats = [*few(evidence.n), *_copied(evidence), *likely, *change_caveats(changed), *about.get("caveats", ())]
     if decision.verdict is not Verdict.FAILED:  # strata in which the claim does not hold, and which do not decide it
         caveats += [f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond]
     scope = about.get("scope")

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.checks import require
-from robustest.data import Samples, decoded
+from robustest.data import Samples, decoded, likely_clusters
+from robustest.data.samples import labels_of
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model, check_radius
 from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, read
@@ -77,6 +78,10 @@ class Units:
     def clusters(self) -> NDArray[np.int64] | None:
         """(N,) whole numbers, equal for units that were drawn together; None if all are independent draws."""
         return None
+
+    def likely_clusters(self, chunk: Any) -> str:
+        """Return the signs of clusters that nobody named, in words; "" if there are none. `chunk` is the first one."""
+        return ""
 
     def check(self, ids: Tensor) -> None:
         """Refuse units that change when they are read again; ids (n,) int64, in the order of measurement.
@@ -241,6 +246,12 @@ class ModelUnits(Units):
     @property
     def clusters(self) -> NDArray[np.int64] | None:
         return self.samples.clusters
+
+    def likely_clusters(self, chunk: Chunk) -> str:
+        labels = labels_of(self.samples)
+        if labels is None and self.task.one_class:
+            labels = chunk.y.numpy()
+        return likely_clusters.of_samples(self.samples, chunk.x, labels)
 
     def check(self, ids: Tensor) -> None:
         before = decoded.states() if self.samples.slow else None
