@@ -14,9 +14,10 @@ from accounts import RESULT
 from robustest import pytest_plugin as plugin
 from robustest.account import Account, Ending, Session
 from robustest.context import Context, _may_claim, _send, current, followed, lost_claims, receive
+from robustest.plain_run import PytestSession
 from robustest.pytest_plugin import reports
 from robustest.pytest_plugin.ledger import Ledger, _missing_fixture
-from robustest.pytest_plugin.options import ACCOUNT, COLLECTED, CONTEXT, DESELECTED, LEDGER, OTHERS, SETTINGS
+from robustest.pytest_plugin.options import ACCOUNT, CLAIMS, COLLECTED, CONTEXT, DESELECTED, LEDGER, OTHERS, SETTINGS
 from robustest.pytest_plugin.outcome import FixtureScope, fixture_scopes
 from robustest.reports import github, terminal
 
@@ -363,7 +364,7 @@ def test_a_run_that_lost_results_updates_no_baseline_and_one_with_a_red_row_is_n
     settings = SimpleNamespace(update_baseline=how.get("update", False), store=how.get("store"))
     status = pytest.ExitCode(how.get("status", 0))
     session: Any = SimpleNamespace(
-        config=SimpleNamespace(stash={LEDGER: Fake(), SETTINGS: settings, DESELECTED: ["d"]}),
+        config=SimpleNamespace(stash={CLAIMS: PytestSession(), LEDGER: Fake(), SETTINGS: settings, DESELECTED: ["d"]}),
         exitstatus=status,
         shouldstop=how.get("shouldstop", False),
         shouldfail=how.get("shouldfail", False),

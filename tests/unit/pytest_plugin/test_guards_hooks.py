@@ -11,10 +11,12 @@ import pytest
 from robustest import context, extensions
 from robustest import pytest_plugin as plugin
 from robustest.account import Account, Session
+from robustest.plain_run import PytestSession
 from robustest.pytest_plugin import reports, workers
 from robustest.pytest_plugin.ledger import Ledger
 from robustest.pytest_plugin.options import (
     ACCOUNT,
+    CLAIMS,
     COLLECTED,
     CONTEXT,
     DESELECTED,
@@ -47,7 +49,8 @@ class Heard(Ledger):
 
 
 def config(stash: dict[Any, Any] | None = None, **given: Any) -> Any:
-    return SimpleNamespace(stash=stash or {}, getoption=lambda name, default=None: given.get(name, default))
+    held = {CLAIMS: PytestSession(), **(stash or {})}
+    return SimpleNamespace(stash=held, getoption=lambda name, default=None: given.get(name, default))
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,36 @@ def test_settings_hold_while_a_test_runs_and_it_is_over_afterwards() -> None:
     assert not context.over
 
 
+@pytest.mark.parametrize("with_option", [True, False])
+@pytest.mark.parametrize("again", [True, False])
+def test_after_the_report_of_its_teardown_a_test_claims_no_more(
+    with_option: bool, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.pytest_options, "skips_claims", lambda _: False)
+    one = item(Context(test="t")) if with_option else item(stash={})
+    session = plain_run.begin_session()
+
+    def work() -> list[bool]:
+        seen = []
+        for when in ("setup", "call", "teardown"):
+            call: Any = SimpleNamespace(when=when, excinfo=None)
+            ran(running.pytest_runtest_makereport(one, call), int)
+            seen.append(plain_run.session_outside() is session)
+        if again:
+            ran(running.pytest_runtest_setup(one), lambda: None)
+            seen.append(plain_run.session_outside() is session)
+        return seen
+
+    try:
+        assert plain_run.session_outside() is session
+        expected = [False, False, True, *([False] if again else [])]
+        assert ran(running.pytest_runtest_protocol(one), work) == expected
+        assert plain_run.session_outside() is session
+    finally:
+        plain_run.end_session(session)
+    assert plain_run.session_outside() is not session
+
+
 @pytest.mark.parametrize("skips", [True, False])
 def test_without_the_option_the_first_claim_skips_the_test(skips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running.pytest_options, "skips_claims", lambda _: skips)
@@ -329,7 +359,7 @@ def test_a_shared_fixture_has_the_settings_of_its_module_and_its_measurement_cou
 def test_a_robustness_test_s_results_are_on_its_report(monkeypatch: pytest.MonkeyPatch) -> None:
     attached: list[Any] = []
     monkeypatch.setattr(outcome, "attach", lambda *given, **how: attached.append((given, how)))
-    call: Any = SimpleNamespace(excinfo="error")
+    call: Any = SimpleNamespace(excinfo="error", when="call")
     for context, count in ((Context(test="t", claims=True), 1), (Context(test="t"), 0), (None, 0)):
         attached.clear()
         one = item(context)

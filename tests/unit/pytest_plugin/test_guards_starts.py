@@ -14,9 +14,22 @@ import pytest
 from robustest import Settings, context
 from robustest import pytest_plugin as plugin
 from robustest.context import Context
+from robustest.plain_run import PytestSession
 from robustest.pytest_plugin import reports
 from robustest.pytest_plugin.ledger import Ledger
-from robustest.pytest_plugin.options import CONTEXT, DESELECTED, FOUND, LEDGER, LOADED, OTHERS, SETTINGS, SILENT, WRONG
+from robustest.pytest_plugin.options import (
+    CLAIMS,
+    CONTEXT,
+    DESELECTED,
+    FOUND,
+    LEDGER,
+    LOADED,
+    OTHERS,
+    SESSION,
+    SETTINGS,
+    SILENT,
+    WRONG,
+)
 
 Skipped = pytest.skip.Exception
 
@@ -46,10 +59,13 @@ def test_files_of_an_earlier_run_are_taken_back_where_a_run_begins(
 ) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(reports, "take_back", lambda *about: calls.append(about))
+    follows: list[Any] = []  # children of a conftest.py are children of the run
+    monkeypatch.setattr(plugin, "_follow", follows.append)
     options = SimpleNamespace(**given)
     early: Any = SimpleNamespace(known_args_namespace=options, invocation_params=SimpleNamespace(dir=Path("/here")))
     plugin.pytest_load_initial_conftests(early)
     assert calls == ([(options, Path("/here"))] if taken else [])
+    assert follows == ([early] if taken else [])
 
 
 @pytest.mark.parametrize("worker", [True, False])
@@ -103,7 +119,8 @@ def test_every_option_and_key_of_an_ini_file_is_registered() -> None:
     parser: Any = SimpleNamespace(
         getgroup=lambda *_: group, addini=lambda name, _, **how: keys.update({name: (how["type"], how["default"])})
     )
-    plugin.pytest_addoption(parser)
+    nobody: Any = SimpleNamespace(get_plugin=lambda _: None)
+    plugin.pytest_addoption(parser, nobody)
     switches = {name for name, how in added.items() if how.get("action") == "store_true"}
     assert switches == {f"--robust{name}" for name in ("", "-details", "-html-inline", *FLAGS)}
     others = {
@@ -227,7 +244,7 @@ def test_a_class_takes_the_place_of_its_tests(monkeypatch: pytest.MonkeyPatch) -
         pass
 
     monkeypatch.setattr(plugin, "pytest", SimpleNamespace(Item=Item, Class=Class, File=type("File", (), {})))
-    run = SimpleNamespace(stash={SETTINGS: "s"}, getoption=lambda *_: False)
+    run = SimpleNamespace(stash={CLAIMS: PytestSession(), SETTINGS: "s"}, getoption=lambda *_: False)
     module, klass = SimpleNamespace(config=run, nodeid="m"), Class(config=run, nodeid="m::C")
     ended(plugin.pytest_make_collect_report(module), SimpleNamespace(result=[Item(nodeid="m::t"), klass], passed=True))  # type: ignore[arg-type]
     assert list(run.stash[FOUND]) == ["m::t", "m::C"]
@@ -253,7 +270,9 @@ def test_tests_of_a_file_that_lf_skips_are_collected_once_more(
 
     fake = SimpleNamespace(Item=Item, Class=type("Class", (), {}), File=File)
     monkeypatch.setattr(plugin, "pytest", fake)
-    run = SimpleNamespace(stash={SETTINGS: "s"}, getoption=lambda name, _: lf if name == "lf" else None)
+    run = SimpleNamespace(
+        stash={CLAIMS: PytestSession(), SETTINGS: "s"}, getoption=lambda name, _: lf if name == "lf" else None
+    )
     asked: list[int] = []
 
     def collect() -> list[Any]:
@@ -303,7 +322,8 @@ def test_a_worker_that_was_killed_has_not_said_what_it_loaded() -> None:
 # The place of each hook among those of other plugins
 
 NOTHING: Any = SimpleNamespace(stash={}, getoption=lambda _, default=None: default, getini=lambda _: "run")
-SESSION: Any = SimpleNamespace(config=NOTHING, items=[])
+WHOLE: Any = SimpleNamespace(config=NOTHING, items=[])
+CALL: Any = SimpleNamespace(when="call", excinfo=None)
 PLAIN: Any = SimpleNamespace(stash={}, config=NOTHING)
 REQUEST: Any = SimpleNamespace(config=NOTHING)
 OFF: Any = SimpleNamespace(known_args_namespace=SimpleNamespace(robust=False))
@@ -320,14 +340,14 @@ OFF: Any = SimpleNamespace(known_args_namespace=SimpleNamespace(robust=False))
         (plugin.pytest_testnodedown, (PLAIN, None), {"optionalhook"}),
         (plugin.pytest_collection_modifyitems, (NOTHING, []), {"wrapper"}),
         (plugin.pytest_make_collect_report, (PLAIN,), {"wrapper", "trylast"}),  # innermost
-        (plugin.pytest_runtestloop, (SESSION,), {"tryfirst"}),
-        (plugin.pytest_sessionfinish, (SESSION,), {"wrapper"}),
+        (plugin.pytest_runtestloop, (WHOLE,), {"tryfirst"}),
+        (plugin.pytest_sessionfinish, (WHOLE,), {"wrapper"}),
         (plugin.pytest_runtest_setup, (PLAIN,), {"wrapper", "tryfirst"}),
         (plugin.pytest_runtest_protocol, (PLAIN,), {"wrapper"}),
         (plugin.pytest_runtest_call, (PLAIN,), {"wrapper"}),
         (plugin.pytest_runtest_teardown, (PLAIN,), {"wrapper"}),
         (plugin.pytest_fixture_setup, (SimpleNamespace(scope="session"), REQUEST), {"wrapper"}),
-        (plugin.pytest_runtest_makereport, (PLAIN, None), {"wrapper"}),
+        (plugin.pytest_runtest_makereport, (PLAIN, CALL), {"wrapper"}),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
@@ -336,9 +356,10 @@ def test_a_hook_does_nothing_without_the_option_and_has_its_place(
 ) -> None:
     assert {name for name, value in hook.pytest_impl.items() if value and name != "specname"} == options
     NOTHING.stash.clear()
+    NOTHING.stash[CLAIMS] = PytestSession()
     report = "of others"
     if "wrapper" in options:
         assert ended(hook(*given), report) == (None if hook is plugin.pytest_collection_modifyitems else report)
     else:
         assert hook(*given) is None
-    assert not set(NOTHING.stash) - {DESELECTED, OTHERS}
+    assert not set(NOTHING.stash) - {CLAIMS, DESELECTED, OTHERS, SESSION}
