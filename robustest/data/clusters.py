@@ -127,7 +127,7 @@ def _column(data: Any, name: str) -> list[Any]:
     first = next(items, None)
     if not isinstance(first, Mapping):
         mend = "Give the ids themselves, or a function of a sample."
-        raise ConfigError(expected("the name of a column for a frame, or for items that are mappings", name, mend))
+        raise ConfigError(expected("cluster= to name a column of a frame, or of items that are mappings,", name, mend))
     if name not in first:
         raise unknown("column", name, map(str, first))
     return [first[name], *(one[name] for one in items)]
