@@ -12,8 +12,13 @@
 #
 # As m_g <= M, no factor is negative, and none exceeds 1 in expectation: the capital reaches 1 / alpha with probability
 # at most alpha (Ville, 1939; Waudby-Smith and Ramdas, JRSS B 2024), for any number of clusters, any sizes, also such as
-# depend on the values, and any dependence inside of a cluster. The capital is shared by several stakes. It falls as t
-# rises, so that bisection finds the end of an interval.
+# depend on the values, and any dependence inside of a cluster.
+#
+# - Where reading may stop at any cluster, several stakes share the capital. It falls as t rises, so that bisection
+#   finds the end of an interval.
+# - Where all k clusters are read before the verdict, the stake aims at the target 1 / alpha by the last of them, as in
+#   `bets`: with a capital w, z = Phi^-1(alpha w) and s the spread of (S_g - t m_g) / M so far,
+#   lambda / (t - low) = phi(z) / (Phi(z) s sqrt(k - g)), which is about as powerful as a z test.
 #
 # Stated assumptions: clusters are independent draws, and no cluster of the population is larger than M, the largest
 # that is known.
@@ -26,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri_exp
 
 from robustest.decisions.rule import Columns, Decision, Interval, Terms, decide_early, decide_whole, generator
 from robustest.results import Verdict
@@ -46,6 +52,13 @@ _STAKES = np.array([0.03, 0.06, 0.12, 0.25, 0.5, 0.75, 1.0])
 _CAPITAL = np.array([0.05, 0.05, 0.05, 0.1, 0.125, 0.125, 0.5])
 # Bisections for an end of an interval: to 2^-40 of the range.
 _HALVINGS = 40
+# The square of the spread before any cluster was read, as if one had been.
+_SPREAD = 0.1
+_LOG_ROOT_2_PI = float(np.log(2 * np.pi)) / 2
+# Clusters are read in at most so many blocks of one stake.
+_BLOCKS = 200
+# Means that are tried at once, and rounds: each narrows the interval's end to one of their gaps.
+_TRIED, _ROUNDS = 24, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,21 @@ def capital_by_cluster(
     return _capital(gain, loss, (null - low if above else high - null) / (high - low))
 
 
+def refutes(
+    values: NDArray[Any], clusters: Ints, null: float, *, low: float, high: float, alpha: float, above: bool
+) -> bool:
+    """Return True if clusters that were all read refute that the mean over all units is `null`, or on its other side.
+
+    Args:
+        values, clusters, low, high: as for `cluster_interval`.
+        null: inside of low..high.
+        alpha: the largest probability of an error.
+        above: True if the mean is said to be larger, False if smaller.
+    """
+    gain, loss, _ = _shares(values, clusters, low, high, above=above, largest=None)
+    return bool(_refuted(gain, loss, np.array([(null - low if above else high - null) / (high - low)]), alpha)[0])
+
+
 def cluster_interval(
     values: NDArray[Any],
     clusters: Ints,
@@ -119,6 +147,8 @@ def cluster_interval(
     high: float,
     alpha: float,
     *,
+    beside: float | None = None,
+    anytime: bool = False,
     largest: int | None = None,
 ) -> Interval:
     """Return bounds on the mean over all units of the population, alpha on each side, for any number of clusters.
@@ -127,22 +157,17 @@ def cluster_interval(
         values: (n,) in low..high, n >= 1.
         clusters: (n,) whole numbers; bets are placed in their order.
         alpha: the largest probability that the mean lies beyond one given end.
+        beside: a mean that the interval excludes exactly if its own bet has won; None for none.
+        anytime: True if the number of clusters may depend on the values.
         largest: most units of any cluster; None for the most of these.
     """
 
     def least(*, above: bool) -> float:
-        # The largest distance from the range's end, as a share of the range, that the bets rule out.
         gain, loss, mean = _shares(values, clusters, low, high, above=above, largest=largest)
-        limit, ruled_out, open_end = -np.log(alpha), 0.0, mean
-        if not mean or _capital(gain, loss, np.nextafter(0.0, 1.0)).max() < limit:
-            return 0.0
-        for _ in range(_HALVINGS):
-            middle = (ruled_out + open_end) / 2
-            if _capital(gain, loss, middle).max() >= limit:
-                ruled_out = middle
-            else:
-                open_end = middle
-        return ruled_out
+        apart = None if beside is None else (beside - low if above else high - beside) / (high - low)
+        if anytime:
+            return _least_at_any_time(gain, loss, mean, alpha)
+        return _least(gain, loss, mean, alpha, apart)
 
     return low + (high - low) * least(above=True), high - (high - low) * least(above=False)
 
@@ -170,9 +195,11 @@ def decide_by_cluster(
         fail_alpha: error of a failure, if the claim is one of several that may fail.
         largest: most units of any cluster; None for the most of these.
     """
+    # How many clusters a part of the units holds depends on their sizes, and these may depend on the values.
+    how: dict[str, Any] = {"beside": threshold, "anytime": len(values) < n, "largest": largest}
 
     def bounds(alpha: float) -> Interval:
-        return cluster_interval(values, clusters, low, high, alpha, largest=largest)
+        return cluster_interval(values, clusters, low, high, alpha, **how)
 
     if len(values) < n:
         decision = decide_early(threshold, bounds(terms.alpha), len(values), n, None, at_least=at_least, terms=terms)
@@ -247,3 +274,58 @@ def _capital(gain: Floats, loss: Floats, null: float) -> Floats:
     logs = np.cumsum(np.log1p(np.maximum(np.outer(_STAKES, returns), -1 + 1e-12)), axis=1)
     mixed: Floats = np.logaddexp.reduce(logs + np.log(_CAPITAL)[:, None], axis=0)
     return mixed
+
+
+def _least_at_any_time(gain: Floats, loss: Floats, mean: float, alpha: float) -> float:
+    """Return the end of the range of small means that the shared capital refutes; arguments as of `_shares`."""
+    limit, ruled_out, open_end = -np.log(alpha), 0.0, mean
+    if not mean or _capital(gain, loss, np.nextafter(0.0, 1.0)).max() < limit:
+        return 0.0
+    for _ in range(_HALVINGS):
+        middle = (ruled_out + open_end) / 2
+        if _capital(gain, loss, middle).max() >= limit:
+            ruled_out = middle
+        else:
+            open_end = middle
+    return ruled_out
+
+
+def _least(gain: Floats, loss: Floats, mean: float, alpha: float, beside: float | None) -> float:
+    """Return the end of the range of small means that bets with the number of clusters in view refute."""
+    if not mean:
+        return 0.0
+    # Half a standard error to all there is, in growing steps; then between the last mean that stays and the next.
+    step = max(float(np.std(gain - mean * loss)) / float(loss.mean()) / np.sqrt(len(gain)), 1e-6) / 2
+    tried = mean - np.append(0.0, np.geomspace(min(step, mean / 2), mean * (1 - 1e-9), _TRIED - 1))
+    low = 0.0
+    for _ in range(_ROUNDS):
+        # The bets depend on the mean that they refute, so that one beyond a refuted mean may stay: none is left out.
+        open_ = np.flatnonzero(~_refuted(gain, loss, tried, alpha))
+        last = int(open_[-1]) if len(open_) else 0
+        low = float(tried[last + 1]) if last + 1 < len(tried) else low
+        tried = np.linspace(tried[last], low, _TRIED + 2)[:-1]
+    if beside is None or not 0 < beside < mean:
+        return low
+    won = bool(_refuted(gain, loss, np.array([beside]), alpha)[0])
+    return max(low, beside) if won else min(low, float(np.nextafter(beside, 0.0)))
+
+
+def _refuted(gain: Floats, loss: Floats, null: Floats, alpha: float) -> NDArray[np.bool_]:
+    """Return (j,) bool: True where bets on a larger mean refute each null (j,) in 0..1, exclusive."""
+    n, target, most = len(gain), -np.log(alpha), 1 / null
+    log, reached = np.zeros(len(null)), np.zeros(len(null), dtype=bool)
+    squares, products, sizes = (np.append(0.0, np.cumsum(one)) for one in (gain**2, gain * loss, loss**2))
+    starts = np.arange(0, n, max(1, -(-n // _BLOCKS)))
+    for start, end in zip(starts, np.append(starts[1:], n), strict=True):
+        spread = np.sqrt((_SPREAD + squares[start] - 2 * null * products[start] + null**2 * sizes[start]) / (1 + start))
+        chance = np.clip(log - target, -700.0, -1e-12)
+        z = ndtri_exp(chance)
+        hazard = np.exp(-z * z / 2 - _LOG_ROOT_2_PI - chance)
+        stake = np.minimum(most, hazard / (spread * np.sqrt(n - start)))
+        returns = stake * (gain[start:end, None] - null * loss[start:end, None])
+        path = log + np.cumsum(np.log1p(np.maximum(returns, -1 + 1e-12)), axis=0)
+        reached |= path.max(axis=0) >= target
+        log = path[-1]
+        if reached.all():
+            break
+    return reached

@@ -184,8 +184,9 @@ class WorstGroupRule(ThresholdRule):
         return clusters is not None and len(np.unique(clusters)) < len(clusters)
 
     def _intervals_by_cluster(self, columns: Columns, n: int, level: float) -> list[Interval]:
+        how: dict[str, Any] = {"beside": self.threshold, "anytime": len(columns["held"]) < n}
         return [
-            cluster_interval(held, columns[CLUSTER][at], 0.0, 1.0, level) if len(held) else (0.0, 1.0)
+            cluster_interval(held, columns[CLUSTER][at], 0.0, 1.0, level, **how) if len(held) else (0.0, 1.0)
             for held, at, _ in self._streams(columns, n)
         ]
 

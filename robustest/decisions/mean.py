@@ -286,7 +286,7 @@ class ItemsRule(ThresholdRule):
         alpha = self._bets.terms.alpha
 
         def bounds(read: int) -> Interval:
-            return cluster_interval(score[:read], clusters[:read], 0.0, 1.0, alpha, largest=self.largest)
+            return cluster_interval(score[:read], clusters[:read], 0.0, 1.0, alpha, anytime=True, largest=self.largest)
 
         interval = anytime_interval(bounds, len(score), early)
         decision = decide_early(self.threshold, interval, len(score), n, early, at_least=True, terms=self._bets.terms)

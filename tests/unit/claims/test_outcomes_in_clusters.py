@@ -118,7 +118,7 @@ def test_few_clusters_pass_nothing(passages: int) -> None:
     for measure in (measure_rate, measure_worst_group_rate):
         found = measure(Outcomes.of(rows), at_least=0.01)
         assert found.verdict is Verdict.INCONCLUSIVE
-        assert found.reasons == (("clusters",) if passages == 2 else ("undecided",)), "two reach .01 by the bets"
+        assert f"by {passages} cluster" in found.rule
         assert measure(Outcomes.of(rows), at_least=0.01, scope="set").verdict is Verdict.PASSED
 
 
@@ -247,7 +247,7 @@ def test_a_group_is_settled_by_its_clusters() -> None:
     assert len(passages(found)) % QUESTIONS == 0
     assert found.n < 1000
     items = [{**one, "group": one["lot"]} for one in rows(ALL_RIGHT) if one["passage"] < "p02"]
-    assert measure_worst_group_rate(answer, items, at_least=0.01, **how).reasons == ("clusters",)
+    assert measure_worst_group_rate(answer, items, at_least=0.01, **how).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from robustest.decisions.clusters import (
     Sizes,
     capital_by_cluster,
     cluster_interval,
+    count_clusters,
     decide_by_cluster,
+    refutes,
     whole_clusters,
 )
 from robustest.decisions.groups import WorstGroupRule
@@ -44,8 +48,8 @@ def test_the_true_mean_is_beyond_an_end_no_more_often_than_alpha(sizes: NDArray[
     random, beyond = np.random.default_rng(7), np.zeros(2)
     for _ in range(1000):
         held, clusters = drawn(random, sizes, 0.8, icc)
-        low, high = cluster_interval(held, clusters, 0.0, 1.0, ALPHA)
-        beyond += [low > 0.8, high < 0.8]
+        how: dict[str, Any] = {"low": 0.0, "high": 1.0, "alpha": ALPHA}
+        beyond += [refutes(held, clusters, 0.8, above=above, **how) for above in (True, False)]
     assert (beyond <= 17).all(), "of 1,000, more than 17 have a chance below .02 at an error of .01"
 
 
@@ -71,7 +75,8 @@ def test_sizes_may_depend_on_the_outcomes() -> None:
         hard = random.random(80) < 0.5
         sizes = np.where(hard, 30, 5)
         held = random.random(sizes.sum()) < np.repeat(np.where(hard, 0.6, 1.0), sizes)
-        passes += cluster_interval(held, np.repeat(np.arange(80), sizes), 0.0, 1.0, ALPHA)[0] > true
+        of = np.repeat(np.arange(80), sizes)
+        passes += refutes(held, of, true, low=0.0, high=1.0, alpha=ALPHA, above=True)
     assert passes <= 17
 
 
@@ -108,19 +113,28 @@ def test_an_interval_moves_with_the_range_and_turns_with_the_sign(low: float, hi
     assert within[0] < share.mean() < within[1]
 
 
-def test_an_end_is_where_the_bets_win() -> None:
+@pytest.mark.parametrize("anytime", [False, True])
+def test_an_end_is_where_the_bets_win(anytime: bool) -> None:
     random = np.random.default_rng(6)
     held, clusters = random.random(600) < 0.7, np.repeat(np.arange(60), 10)
-    low, high = cluster_interval(held, clusters, 0.0, 1.0, ALPHA)
+    low, high = cluster_interval(held, clusters, 0.0, 1.0, ALPHA, anytime=anytime)
 
     def won(null: float, *, above: bool) -> bool:
-        how = {"low": 0.0, "high": 1.0, "above": above}
+        if not anytime:
+            return refutes(held, clusters, null, low=0.0, high=1.0, alpha=ALPHA, above=above)
+        how: dict[str, Any] = {"low": 0.0, "high": 1.0, "above": above}
         return bool(capital_by_cluster(held, clusters, null, **how).max() >= -np.log(ALPHA))
 
     assert won(low, above=True)
-    assert not won(low + 1e-6, above=True)
+    assert won(low / 2, above=True)
+    assert not won(low + 1e-4, above=True)
     assert won(high, above=False)
-    assert not won(high - 1e-6, above=False)
+    assert won((1 + high) / 2, above=False)
+    assert not won(high - 1e-4, above=False)
+    # A threshold is beyond the end exactly if its own bet has won.
+    for near in (low - 1e-6, low + 1e-6):
+        beside = cluster_interval(held, clusters, 0.0, 1.0, ALPHA, beside=near)
+        assert (beside[0] >= near) == won(near, above=True) or anytime
 
 
 def test_outcomes_that_are_all_alike() -> None:
@@ -193,7 +207,7 @@ def test_no_rule_passes_on_few_clusters_or_on_what_many_do_not_show(kind: str) -
 
     for few in (1, 2):
         found = decided(np.arange(1000) % few, 0.01)
-        assert found.verdict is Verdict.INCONCLUSIVE, "two clusters reach .01 by the bets"
+        assert found.verdict is Verdict.INCONCLUSIVE
         assert found.clusters.startswith(f"{few} cluster")
     # 20 clusters, all right: .5 is shown, .9 is not, as a tenth of the clusters may be of another kind.
     assert decided(np.arange(1000) % 20, 0.5).verdict is Verdict.PASSED
@@ -218,9 +232,20 @@ def test_agreement_counts_the_clusters_of_what_counts() -> None:
     assert (found.verdict, found.clusters) == (Verdict.INCONCLUSIVE, "2 clusters of 100 units")
 
 
+@pytest.mark.parametrize(("clusters", "verdict"), [(1, "inconclusive"), (2, "inconclusive"), (3, "passed")])
+def test_a_pass_needs_three_clusters_whatever_the_bets_say(clusters: int, verdict: str) -> None:
+    passed = Decision(verdict=Verdict.PASSED, rule="by the bets", estimate=1.0, interval=(0.5, 1.0))
+    found = count_clusters(passed, np.arange(300) % clusters)
+    assert (str(found.verdict), found.reasons) == (verdict, () if clusters == 3 else ("clusters",))
+    if clusters < 3:
+        assert found.rule.endswith(": a claim about the population needs 3 clusters or more")
+    failed = replace(passed, verdict=Verdict.FAILED)
+    assert count_clusters(failed, np.arange(300) % clusters).verdict is Verdict.FAILED
+
+
 def test_groups_need_enough_clusters_each() -> None:
     members = (np.arange(0, 980), np.arange(980, 1000))
-    rule = WorstGroupRule(threshold=0.05, terms=POPULATION, names=("a", "b"), members=members, disjoint=True)
+    rule = WorstGroupRule(threshold=0.0, terms=POPULATION, names=("a", "b"), members=members, disjoint=True)
     found = rule.decide(columns_of(np.ones(1000, dtype=bool), np.arange(1000) // 10), 1000, None)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rule.startswith("2 clusters of 10 units in the smallest group: ")
