@@ -12,12 +12,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
 from robustest.decisions.bets import bets_won, betting_interval, capital
+from robustest.decisions.clusters import cluster_interval, clusters_of, decide_by_cluster, one_by_one
 from robustest.decisions.rule import (
     Columns,
     Decision,
@@ -58,6 +60,10 @@ class DropRule(ThresholdRule):
     def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
         change, scope, alpha = self._change(columns), self.terms.scope, self.terms.alpha
         lost, gained, read = int((change == 1).sum()), int((change == -1).sum()), len(change)
+        if (clusters := clusters_of(columns, self.terms)) is not None:
+            alone = one_by_one(columns, clusters, lambda alone: self.decide(alone, n, early))
+            how: dict[str, Any] = {"at_least": False, "terms": self.terms, "low": -1.0, "high": 1.0}
+            return alone or decide_by_cluster(change, clusters, n, self.threshold, **how)
         if read == n:
             return decide_drop(lost, gained, n, self.threshold, scope=scope, alpha=alpha)
         if scope == "set":
@@ -145,7 +151,9 @@ def share_of_largest_class(columns: Columns) -> float:
     return 0.0 if label is None or not len(label) else float(np.unique(label, return_counts=True)[1].max() / len(label))
 
 
-def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alpha: float) -> str:
+def doubt_of_start(
+    right: int, of: int, chance: float, threshold: float, *, alpha: float, least: float | None = None
+) -> str:
     """Return the reason why a drop from this start proves nothing, or "".
 
     Args:
@@ -153,11 +161,12 @@ def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alph
         chance: the accuracy of one constant answer; 0 if unknown.
         threshold: the largest drop claimed.
         alpha: error of finding the start better than chance.
+        least: lower bound of the population's share at alpha, if the samples are no independent draws.
     """
     share = right / of
     if share <= threshold:
         return f"nothing could have failed it: only {share:.3f} held before, and a fall of {threshold:g} is allowed"
-    if clopper_pearson(right, of, alpha)[0] <= chance:
+    if (clopper_pearson(right, of, alpha)[0] if least is None else least) <= chance:
         return (
             f"a model at chance cannot fall: {right} of {of} were right before, and saying one class of every sample "
             f"is right on {chance:.3f}. Give samples of all classes, or claim the accuracy after the change"
@@ -198,7 +207,9 @@ class AboveChanceRule(ThresholdRule):
         if self.threshold is None or start_settled or decision.verdict is not Verdict.PASSED:
             return decision
         chance = share_of_largest_class(columns)
-        doubt = doubt_of_start(int(before.sum()), len(before), chance, self.threshold, alpha=self.terms.alpha)
+        clusters, alpha = clusters_of(columns, self.terms), self.terms.alpha
+        least = None if clusters is None else cluster_interval(before, clusters, 0.0, 1.0, alpha, beside=chance)[0]
+        doubt = doubt_of_start(int(before.sum()), len(before), chance, self.threshold, alpha=alpha, least=least)
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("no_fall",)) if doubt else decision
 
     def doomed(self, broken: int, n: int) -> bool:

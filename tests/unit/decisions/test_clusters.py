@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustest.decisions import MeanRule, ShareRule, Terms, clopper_pearson
+from robustest.decisions import DropRule, MeanRule, ShareRule, Terms, clopper_pearson
 from robustest.decisions.clusters import (
     CLUSTER,
     FEWEST,
@@ -22,6 +22,7 @@ from robustest.decisions.clusters import (
     refutes,
     whole_clusters,
 )
+from robustest.decisions.drop import AboveChanceRule
 from robustest.decisions.groups import WorstGroupRule
 from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rate import AgreementRule
@@ -177,6 +178,7 @@ def rules(terms: Terms, threshold: float) -> dict[str, object]:
         "groups": WorstGroupRule(
             threshold=threshold, terms=terms, names=("first", "last"), members=(whole[:500], whole[500:]), disjoint=True
         ),
+        "drop": DropRule(threshold=1 - threshold, terms=terms),
         "agreement": AgreementRule(threshold=threshold, terms=terms),
     }
 
@@ -188,6 +190,7 @@ def columns_of(held: NDArray[np.bool_], clusters: NDArray[np.int64]) -> dict[str
         "score": score,
         "value": 1 - 2 * score,
         "negated": -score,
+        "clean": np.ones(len(held), dtype=bool),
         "counts": np.ones(len(held), dtype=bool),
         "agreed": held,
         "id": np.arange(len(held)),
@@ -222,7 +225,9 @@ def test_every_rule_is_red_where_clusters_show_it(kind: str) -> None:
     held = np.arange(1000) % 200 < 60
     found = rules(POPULATION, 0.5)[kind].decide(columns_of(held, np.arange(1000) % 100), 1000, None)  # type: ignore[attr-defined]
     assert found.verdict is Verdict.FAILED
-    assert found.interval[0] <= (0.7 if kind == "share at most" else found.estimate if kind != "mean" else 0.4)
+    assert found.interval[0] <= (
+        0.7 if kind in ("share at most", "drop") else found.estimate if kind != "mean" else 0.4
+    )
 
 
 def test_agreement_counts_the_clusters_of_what_counts() -> None:
@@ -241,6 +246,19 @@ def test_a_pass_needs_three_clusters_whatever_the_bets_say(clusters: int, verdic
         assert found.rule.endswith(": a claim about the population needs 3 clusters or more")
     failed = replace(passed, verdict=Verdict.FAILED)
     assert count_clusters(failed, np.arange(300) % clusters).verdict is Verdict.FAILED
+
+
+def test_a_start_above_chance_is_shown_by_clusters() -> None:
+    # 900 of 1,000 are right before, and saying one class is right on 872: of pairs that are alike that shows nothing.
+    pairs = np.repeat(np.arange(500), 2)
+    clean = pairs % 10 > 0
+    columns = {"clean": clean, "held": clean, "label": np.arange(1000) >= 872, "id": np.arange(1000)}
+    rule = AboveChanceRule(other=DropRule(threshold=0.02, terms=POPULATION), threshold=0.02, terms=POPULATION)
+    assert rule.decide(columns, 1000, None).verdict is Verdict.PASSED
+    alike = columns | {CLUSTER: pairs}
+    found, drop = rule.decide(alike, 1000, None), rule.other.decide(alike, 1000, None)
+    assert drop.verdict is Verdict.PASSED
+    assert (found.verdict, found.reasons) == (Verdict.INCONCLUSIVE, ("no_fall",))
 
 
 def test_groups_need_enough_clusters_each() -> None:
