@@ -48,6 +48,7 @@ class Games:
 
 GAMES_WON = Kind(
     name="games_won",
+    varies="nothing",
     quantities=(
         Quantity(
             name="games won", comparison=">=", threshold="at_least", statement="games won", counts=OUTCOMES
