@@ -137,7 +137,7 @@ def refutes(
         above: True if the mean is said to be larger, False if smaller.
     """
     gain, loss, _ = _shares(values, clusters, low, high, above=above, largest=None)
-    return bool(_refuted(gain, loss, np.array([(null - low if above else high - null) / (high - low)]), alpha)[0])
+    return bool(refuted(gain, loss, np.array([(null - low if above else high - null) / (high - low)]), alpha)[0])
 
 
 def cluster_interval(
@@ -300,21 +300,30 @@ def _least(gain: Floats, loss: Floats, mean: float, alpha: float, beside: float 
     low = 0.0
     for _ in range(_ROUNDS):
         # The bets depend on the mean that they refute, so that one beyond a refuted mean may stay: none is left out.
-        open_ = np.flatnonzero(~_refuted(gain, loss, tried, alpha))
+        open_ = np.flatnonzero(~refuted(gain, loss, tried, alpha))
         last = int(open_[-1]) if len(open_) else 0
         low = float(tried[last + 1]) if last + 1 < len(tried) else low
         tried = np.linspace(tried[last], low, _TRIED + 2)[:-1]
     if beside is None or not 0 < beside < mean:
         return low
-    won = bool(_refuted(gain, loss, np.array([beside]), alpha)[0])
+    won = bool(refuted(gain, loss, np.array([beside]), alpha)[0])
     return max(low, beside) if won else min(low, float(np.nextafter(beside, 0.0)))
 
 
-def _refuted(gain: Floats, loss: Floats, null: Floats, alpha: float) -> NDArray[np.bool_]:
-    """Return (j,) bool: True where bets on a larger mean refute each null (j,) in 0..1, exclusive."""
+def refuted(gain: Floats, loss: Floats, null: Floats, alpha: float) -> NDArray[np.bool_]:
+    """Return (j,) bool: True where bets on a larger mean refute each null (j,) in 0..1, exclusive.
+
+    Args:
+        gain: (k,) sums of units' distances from the low end, as shares of M times the range; or (k, j), for each null.
+        loss: sizes of clusters as shares of M, in the same shape.
+    """
+    gain, loss = gain.reshape(len(gain), -1), loss.reshape(len(loss), -1)
     n, target, most = len(gain), -np.log(alpha), 1 / null
     log, reached = np.zeros(len(null)), np.zeros(len(null), dtype=bool)
-    squares, products, sizes = (np.append(0.0, np.cumsum(one)) for one in (gain**2, gain * loss, loss**2))
+    nothing = np.zeros((1, gain.shape[1]))
+    squares, products, sizes = (
+        np.concatenate([nothing, np.cumsum(one, axis=0)]) for one in (gain**2, gain * loss, loss**2)
+    )
     starts = np.arange(0, n, max(1, -(-n // _BLOCKS)))
     for start, end in zip(starts, np.append(starts[1:], n), strict=True):
         spread = np.sqrt((_SPREAD + squares[start] - 2 * null * products[start] + null**2 * sizes[start]) / (1 + start))
@@ -322,7 +331,7 @@ def _refuted(gain: Floats, loss: Floats, null: Floats, alpha: float) -> NDArray[
         z = ndtri_exp(chance)
         hazard = np.exp(-z * z / 2 - _LOG_ROOT_2_PI - chance)
         stake = np.minimum(most, hazard / (spread * np.sqrt(n - start)))
-        returns = stake * (gain[start:end, None] - null * loss[start:end, None])
+        returns = stake * (gain[start:end] - null * loss[start:end])
         path = log + np.cumsum(np.log1p(np.maximum(returns, -1 + 1e-12)), axis=0)
         reached |= path.max(axis=0) >= target
         log = path[-1]
