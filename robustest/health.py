@@ -193,6 +193,14 @@ CHECKS = (
         about="search",
     ),
     HealthCheck(
+        name="idle_search",
+        found="the attack's last proposal is the sample itself",
+        remedy="Let the attack move the sample, or take another",
+        unit="searches",
+        share=0.9,
+        about="search",
+    ),
+    HealthCheck(
         name="no_room",
         found="the threat allows some samples no change, as they are silent",
         remedy="Leave silence out of the data, or claim accuracy of it",

@@ -420,8 +420,8 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
     return found
 
 
-# L2 radii of pictures in the literature begin at a tenth of the bounds' width.
-_LEAST_L2 = 0.1
+# L1 and L2 radii of pictures in the literature begin at a tenth of the bounds' width.
+_LEAST_RADIUS = 0.1
 # Radii of k / 255 are meant in grey levels up to this k.
 _MOST_GREY = 64
 
@@ -431,10 +431,20 @@ def check_radius(evaluator: Evaluator, threat: Threat, chunk: Chunk) -> None:
     mistake = radius_mistake(threat, chunk.bounds, chunk.x.shape[1:])
     if mistake:
         evaluator.note(f"hint: {mistake}")
-    # A radius as wide as the bounds makes the claim harder, not emptier.
-    wide = isinstance(threat, Linf) and threat.eps >= chunk.bounds[1] - chunk.bounds[0]
-    failed = len(chunk.x) if mistake and not wide else 0
+    # An L-inf radius as wide as the bounds makes the claim harder, not emptier; one of k / 255 in bounds of another
+    # width may well be meant, and is a caveat (`radius_caveat`).
+    width = chunk.bounds[1] - chunk.bounds[0]
+    open_to_doubt = isinstance(threat, Linf) and (threat.eps >= width or width < _GREY / 2)
+    failed = len(chunk.x) if mistake and not open_to_doubt else 0
     evaluator.health.count("radius_units", failed=failed, tried=len(chunk.x))
+
+
+def radius_caveat(threat: Threat, bounds: Bounds, shape: Sequence[int]) -> str:
+    """Return what a line must say of a radius that may be meant in other units; "" for nothing."""
+    width = bounds[1] - bounds[0]
+    if not isinstance(threat, Linf) or not radius_mistake(threat, bounds, shape) or threat.eps >= width:
+        return ""
+    return f"{threat} is {threat.eps * _GREY / width:g} grey levels in bounds [{bounds[0]:g}, {bounds[1]:g}]"
 
 
 def radius_mistake(threat: Threat, bounds: Bounds, shape: Sequence[int]) -> str:
@@ -461,10 +471,12 @@ def radius_mistake(threat: Threat, bounds: Bounds, shape: Sequence[int]) -> str:
             f"{threat} is {round(grey)} / 255, which is {grey / 2:g} grey levels in {within}: the radius is in input "
             f"units. Did you mean {name}({2 * round(grey)} / 255)?"
         )
-    if name == "L2" and eps < _LEAST_L2 * width and eps / math.sqrt(math.prod(shape)) < width / _GREY:
-        levels = eps / math.sqrt(math.prod(shape)) * _GREY / width
+    # The change of each value if all change alike.
+    spread = math.sqrt(math.prod(shape)) if name == "L2" else math.prod(shape)
+    if name in ("L1", "L2") and eps < _LEAST_RADIUS * width and eps / spread < width / _GREY:
+        levels, usual = eps / spread * _GREY / width, width / 2 if name == "L2" else 10 * width
         return (
             f"{threat} moves a picture of {math.prod(shape)} values by {levels:.2g} grey levels on average: a radius "
-            f"of this size belongs to L-inf. Did you mean Linf({eps * _GREY:.3g} / 255), or {name}({width / 2:g})?"
+            f"of this size belongs to L-inf. Did you mean Linf({eps * _GREY:.3g} / 255), or {name}({usual:g})?"
         )
     return ""

@@ -204,7 +204,9 @@ class Evaluator:
                 parts.append(self._checked(self._outputs(_cut(x, part)), part))
         logits = parts[0] if len(parts) == 1 else torch.cat(parts)
         if self.shown is not None and self.shown.see(x):
-            self.shown.hear(self.task.predictions(logits), self.task.margin(logits, self.shown.chunk.y))
+            own = x is self.shown.chunk.x
+            margin = self.task.margin(logits, self.shown.chunk.y) if own else None
+            self.shown.hear(x, self.task.predictions(logits), margin)
         return logits
 
     def judge(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
@@ -238,7 +240,7 @@ class Evaluator:
             torch.cat(first),
         )
         if self.shown is not None and self.shown.see(x):
-            self.shown.hear(judgement.predicted, judgement.margin)
+            self.shown.hear(x, judgement.predicted, judgement.margin)
         return judgement
 
     def bfloat16(self, x: Tensor) -> Tensor | None:
@@ -289,9 +291,11 @@ class Evaluator:
                     drawn_gradients = [torch.stack(drawn_gradients).mean(0)]
                 all_logits += drawn_logits
                 gradients += drawn_gradients
-        if len(all_logits) == 1:
-            return all_logits[0], gradients[0]
-        return torch.cat(all_logits), torch.cat(gradients)
+        logits = all_logits[0] if len(all_logits) == 1 else torch.cat(all_logits)
+        gradient = gradients[0] if len(gradients) == 1 else torch.cat(gradients)
+        if self.shown is not None and self.shown.answer is None and z is self.shown.chunk.x:
+            self.shown.hear(z, self.task.predictions(logits))
+        return logits, gradient
 
     def _cast(self, x: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):

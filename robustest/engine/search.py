@@ -22,7 +22,7 @@ from torch import Tensor
 from robustest import devices
 from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, confined, draws_of
 from robustest.engine.evaluator import Evaluator, Objective, Render, majority
-from robustest.threats import Bounds, Rows, Threat, per_row, rendered, within
+from robustest.threats import Bounds, Rows, Threat, is_discrete, per_row, rendered, within
 
 # Broken rows are dropped once fewer than this share of a batch is alive: copying costs too.
 _KEEP = 7 / 8
@@ -231,6 +231,11 @@ def search(
 
             if final:
                 margins[rows.position] = rows.margin
+                if (
+                    not probe and not lanes and threat.radius > 0 and not is_discrete(threat)
+                ):  # moves may take the last change back
+                    still = (z == threat.origin(problem.region)).flatten(1).all(1)
+                    evaluator.count("idle_search", failed=still.sum(), tried=len(still))
             else:
                 rows.state = searcher.tell(problem, state, Evaluation(z, logits, gradient))
         if batch is None:

@@ -44,8 +44,9 @@ class Shown:
         changed: (n,) bool, True for samples that were shown with other values.
         again: the samples were shown once more as they are, as another tensor.
         apart: inputs were shown that are not aligned with the samples.
-        answer: (n,) float64, the model's answer to each sample as it is, in one number; None while it is unknown.
-        lead: (n,) float64, the margin of that answer; None while it is unknown.
+        answer: (n,) float64, the model's answer to each sample, in one number: to the sample as it is if the look asks
+            about that, else as it was shown first; None while it is unknown.
+        lead: (n,) float64, the margin of the answer to the sample as it is; None while it is unknown.
     """
 
     chunk: Chunk
@@ -59,28 +60,37 @@ class Shown:
     _compared: int = field(default=0, repr=False)
 
     def see(self, x: Tensor) -> bool:
-        """Note the inputs of a pass; return True if they are the samples, whose answers are wanted."""
+        """Note the inputs of a pass; return True if its answers are wanted."""
         own = self.chunk.x
         if x is own:
             first, self._asked = not self._asked, True
             self.again |= not first
-            return self.answer is None
+            return self.lead is None
         if self.threat is not None:
             return False
+        self._compare(x)
+        return self.answer is None
+
+    def _compare(self, x: Tensor) -> None:
+        """Note if inputs are the samples changed, the samples again, or not aligned with them."""
+        own = self.chunk.x
         if x.shape != own.shape or x.dtype != own.dtype or self._compared == _MOST_COMPARED:
             self.apart = True
-            return False
+            return
         self.again, self._compared = True, self._compared + 1
         moved = moved_rows(own, x) if x.is_floating_point() else (x != own).flatten(1).any(1)
         self.changed = moved if self.changed is None else self.changed | moved
-        return False
 
-    def hear(self, predicted: Tensor, margin: Tensor) -> None:
-        """Note the answers to the samples as they are: predictions (n, *T) and margins (n,)."""
-        flat = predicted.flatten(1).double() if predicted.ndim > 1 else predicted.unsqueeze(1).double()
+    def hear(self, x: Tensor, predicted: Tensor, margin: Tensor | None = None) -> None:
+        """Note the answers to inputs x (b, *S): predictions (b, *T), and margins (b,) where they are known."""
+        n = len(self.chunk.ids)
+        if len(predicted) % n:  # neither one nor several inputs of each sample
+            return
+        if x is self.chunk.x and margin is not None:
+            self.lead = margin.detach().double()
+        flat = predicted.reshape(n, -1).double()
         weights = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64).mul_(_MIXING).frac_().add_(0.5)
         self.answer = flat.squeeze(1) if flat.shape[1] == 1 else flat @ weights.to(flat.device)
-        self.lead = margin.detach().double()
 
     def columns(self) -> dict[str, Any]:
         """Return the columns "shown", "answer" and "lead" of the chunk; unknown answers are NaN."""
@@ -110,13 +120,12 @@ class Shown:
         # A random input of a continuous region is the sample itself only where there is no other, or none that float32
         # tells apart from it.
         x = rendered(threat, threat.start(region, rng.fold(chunk.key, "movable")), region)
-        moved: Tensor = (x != chunk.x).flatten(1).any(1)
-        return moved
+        return moved_rows(chunk.x, x)
 
 
 SHOWN: Final = "shown"
 """Column of what the model was shown of each sample: `ALONE`, `AGAIN`, `CHANGED` or `APART`."""
 ANSWER: Final = "answer"
-"""Column of the model's answer to each sample as it is, in one number; NaN where no look asked for it."""
+"""Column of the model's answer to each sample, in one number; NaN where no look asked for it."""
 LEAD: Final = "lead"
-"""Column of the margins of these answers."""
+"""Column of the margins of the answers to samples as they are; NaN where no look asked for them."""

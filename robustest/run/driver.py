@@ -607,7 +607,7 @@ class _Run:
                     other._try(self.kept)
                     compared = rule.of_model(other.stream.ordered())
                     rule = replace(rule, before=compared)
-                    same = self._same(other)
+                    same = self._same(other, rule)
             except clock.OutOfTime:
                 if not other.stream.n:
                     return rule
@@ -622,7 +622,7 @@ class _Run:
             raise ConfigError(f"Expected no_worse_than= to have {own} classes, as the model has, but got {others}.")
         return rule
 
-    def _same(self, other: _Run) -> str:
+    def _same(self, other: _Run, rule: NoWorse) -> str:
         """Return why the model in `no_worse_than=` is no other one than the model; "" if it is."""
         own, beside = self.plan.units, other.plan.units
         if not isinstance(own, ModelUnits) or not isinstance(beside, ModelUnits):
@@ -632,11 +632,15 @@ class _Run:
             own.model.module is not None and own.model.module is beside.model.module
         ):
             return f"no_worse_than= is the model itself, so that nothing can be lost. {remedy}"
-        if self.memory.model and self.memory.model == other.memory.model:
+        settings = self.plan.settings
+        digests = [one.fingerprint(settings, exported=False).digest for one in (own, beside)]
+        if digests[0] is not None and digests[0] == digests[1]:
             return f"no_worse_than= has the weights and the code of the model, so that nothing can be lost. {remedy}"
-        # Two models that give labels alone may well agree on all of them; no two others give equal scores throughout.
-        scores = own.model.gives is not Needs.LABELS
-        if scores and one_model(self.stream.ordered(), other.stream.ordered()):
+        # Two models that give labels alone may well agree on all of them; no two others give equal scores throughout,
+        # with equal outcomes.
+        columns, others = self.stream.ordered(), other.stream.ordered()
+        alike = np.array_equal(rule.of_model(columns), rule.of_model(others))
+        if own.model.gives is not Needs.LABELS and alike and one_model(columns, others):
             return f"no_worse_than= gives the scores of the model on every sample, to the bit. {remedy}"
         return ""
 

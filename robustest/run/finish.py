@@ -18,6 +18,7 @@ from robustest import context
 from robustest.data.samples import class_names, labels_of
 from robustest.decisions import Decision, Rule
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
+from robustest.engine.answer_checks import radius_caveat
 from robustest.health import BEYOND_SEARCH, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
@@ -91,6 +92,9 @@ def finish(
     names = getattr(model, "classes", ()) or class_names(getattr(samples, "source", None))
     if names and "class_names" not in about["details"]:
         about["details"] = {**about["details"], "class_names": list(names)}
+    threat, shape = getattr(getattr(plan.units, "look", None), "threat", None), getattr(plan.units, "shape", ())
+    if threat is not None and (caveat := radius_caveat(threat, plan.units.bounds, shape)):
+        about["caveats"] = (*about.get("caveats", ()), caveat)
     quantity = about.get("quantity") or about["kind"].quantities[0]
     if quantity.constant and about.get("constant") is None and samples is not None:
         # After an early verdict the classes of all samples are known where they take no reading.
@@ -141,7 +145,8 @@ def result_of(
     findings = (*evidence.findings, *in_claim)
     # The first that refuses a pass gives its reason: a search that failed, a change that was none, an empty claim.
     decision = apply_findings(decision, evidence.findings)
-    decision = require_changes(decision, changed, threshold, at_least=at_least)
+    tolerance = None if compared is None else compared[0].get("tolerance")
+    decision = require_changes(decision, changed, threshold, at_least=at_least, tolerance=tolerance)
     decision = apply_findings(decision, in_claim)
 
     # A value that a search only bounds may be anything beyond it: a stronger search may find more.

@@ -141,7 +141,12 @@ def new_samples(first: Evidence, second: Evidence) -> NDArray[np.bool_]:
 
 
 def require_changes(
-    decision: Decision, changed: Sequence[Changed], threshold: float | None, *, at_least: bool
+    decision: Decision,
+    changed: Sequence[Changed],
+    threshold: float | None,
+    *,
+    at_least: bool,
+    tolerance: float | None = None,
 ) -> Decision:
     """Return a decision that does not pass if a change could not have failed the claim.
 
@@ -149,6 +154,7 @@ def require_changes(
         changed: effects of its changes.
         threshold: the value claimed; None if only a baseline is compared.
         at_least: True if the value must be at least the threshold, False if at most.
+        tolerance: the fall that a comparison with a baseline allows; None without one.
     """
     if decision.verdict is not Verdict.PASSED:
         return decision
@@ -158,6 +164,11 @@ def require_changes(
         one = idle[0]
         changes = f"{one.count} of {len(one.moved)} samples"
         rule = f"nothing could have failed it: {one.by} {one.verb} {changes}, and the others suffice"
+    few = [] if tolerance is None else [one for one in changed if one.count <= tolerance * len(one.moved) + _SLACK]
+    if not rule and few:
+        one = few[0]
+        changes = f"{one.count} of {len(one.moved)} samples"
+        rule = f"nothing could have failed it: {one.by} {one.verb} {changes}, and a fall of {tolerance:g} is allowed"
     if not rule:
         return decision
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, proven=False, reasons=("unchanged",))

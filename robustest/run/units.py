@@ -210,6 +210,7 @@ class ModelUnits(Units):
         adapts: True if the look has one condition only, so that an adaptive model can be reset before it.
         classifier_of: prepares another model as this one was; None if the look fits this model alone.
         evaluator: makes the model's passes, inside `open`.
+        shape: (*S) of a sample, after `check`.
 
     Raises:
         ConfigError: an adaptive model with another look.
@@ -223,6 +224,7 @@ class ModelUnits(Units):
     task: Task = CLASSIFICATION
     classifier_of: Callable[[object], Classifier] | None = None
     evaluator: Evaluator = field(init=False, repr=False)
+    shape: tuple[int, ...] = field(init=False, repr=False, default=())
     _settings: Settings = field(init=False, repr=False)
     _early: EarlyAnswers | None = field(init=False, repr=False, default=None)
     _busy: bool = field(init=False, repr=False, default=False)
@@ -257,6 +259,7 @@ class ModelUnits(Units):
         before = decoded.states() if self.samples.slow else None
         self._first = check_data(self.samples, ids)
         self.may_repeat = may_repeat(self._first[0], self.sample_rate)
+        self.shape = tuple(self._first[0].shape[1:])
         # Draws of the data set from another thread would come between those of the model, or of the user's shifts.
         self._draws = before is not None and before != decoded.states()
 

@@ -50,6 +50,7 @@ TURNS = [
     ("history_dependence", 6, 1, 0),
     ("train_mode", 50, 1, 0),
     ("radius_units", 40, 1, 0),
+    ("idle_search", 40, 36, 35),
     ("softmax_outputs", 40, 1, 0),
 ]
 
