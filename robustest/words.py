@@ -114,8 +114,13 @@ def requirement(result: Result) -> str:
     if isinstance(baseline, Mapping) and baseline and "update" not in baseline:
         least = "no worse than the baseline"
         if "accuracy" in baseline:
-            tolerated = f", tolerated {baseline['tolerance']:g}" if baseline["tolerance"] else ""
-            least = f"{least}'s {baseline['accuracy']:.3f} (fell by {baseline['drop']:.4f}{tolerated})"
+            low, high = baseline["drop_interval"]
+            of_set = baseline.get("scope", "set") == "set"
+            where = "on this set" if of_set else f"[{low:.4f}, {high:.4f}] of the population"
+            least = (
+                f"{least}'s {baseline['accuracy']:.3f} (fell by {baseline['drop']:.4f} {where}, "
+                f"tolerance {baseline['tolerance']:g})"
+            )
         parts.append(least)
     return " and ".join(parts)
 

@@ -21,10 +21,11 @@ from robustest.data.groups import as_groups
 from robustest.data.hierarchies import BreedsSplit, Domain, domains
 from robustest.data.samples import labels_of
 from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, optional_threshold
-from robustest.decisions.drop import drop_bounds, share_of_largest_class
+from robustest.decisions.drop import share_of_largest_class
 from robustest.decisions.groups import GroupShare, WorstGroupRule, group_shares
 from robustest.decisions.mean_iou import mean_iou
 from robustest.decisions.multiplicity import group_level
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import decide_early
 from robustest.decisions.two_set_drop import (
     TwoSetDropRule,
@@ -58,7 +59,7 @@ ACCURACY = Kind(
     varies="nothing",
     quantities=(
         Quantity.at_least("at_least", "accuracy", "accuracy", counts=OUTCOMES, constant=True),
-        Quantity.at_least("at_least", "mean score", "mean {}"),
+        Quantity.at_least("at_least", "mean score", "mean {}", constant=True),
     ),
     further_claims=("no_worse_than",),
     lines=no_lines,
@@ -687,5 +688,5 @@ def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[st
     return {
         "oracle_accuracy": float(best.mean()),
         "headroom": (more - less) / len(right),
-        "headroom_interval": list(drop_bounds(more, less, len(right), terms.alpha)),
+        "headroom_interval": list(paired_interval(more, less, len(right), terms.alpha)),
     }

@@ -6,9 +6,9 @@
 #    otherwise raise the rate; `missing="drop"` leaves such items out and says how many.
 # 2. If every item is one run of 0 or 1, the rate is a share with exact binomial bounds (Clopper and Pearson, 1934).
 #    Otherwise it is a mean of bounded values, bounded by bets (Waudby-Smith and Ramdas, JRSS B 2024).
-# 3. Two sets of outcomes are paired by the names of their items. Shares are compared by McNemar's exact test, means by
-#    bets on the differences and by swapping the pairs at random, over as many runs of the one as of the other: an item
-#    whose runs agree in both says nothing.
+# 3. Two sets of outcomes are paired by the names of their items. The fall must be at most the tolerance: of shares by
+#    the exact interval of paired shares, of means by bets on the differences (see `robustest.decisions.baseline`). Both
+#    systems answer differently each time, so that a comparison is about the population unless the set is named.
 #
 # Recorded outcomes are all there are, so that no verdict of them is early. A function is asked about items in a seeded
 # order until the verdict is known (`robustest.run.asking`, `robustest.decisions.mean`); a call that failed for good
@@ -30,7 +30,7 @@ from robustest.checks import require
 from robustest.data import likely_clusters
 from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
-from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule
+from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule, usable_tolerance
 from robustest.decisions.clusters import CLUSTER, drawn
 from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rule import Terms, generator
@@ -103,9 +103,9 @@ def measure_rate(
         at_least: the rate claimed, in 0..1 of the range of the scores. It is about the population that the items were
             drawn from, unless `scope="set"` is given.
         no_worse_than: outcomes of another system, or their file, paired by the names of the items; or another function,
-            which is asked about the same items. Without `scope="population"` the claim fails where a loss is shown,
-            and passes where none is.
-        tolerance: the fall of the rate that is allowed, in 0..1.
+            which is asked about the same items. It passes if the fall of the population's rate is shown to be at most
+            the tolerance, and fails if it is shown to be larger; with `scope="set"` the fall on these items decides.
+        tolerance: the fall of the rate that is allowed, in 0..1; above 0, unless `scope="set"` is given.
         missing: "fail" counts a run without a score, and an item that only the other outcomes have, as 0; "drop" leaves
             it out. Either way the result says how many there are.
         **options: see `robustest.run.plan.Options`.
@@ -114,7 +114,8 @@ def measure_rate(
         The result. Outcomes are whether an item's mean score is .5 or more, in the order of the items' names.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or `score` or a cost raised.
+        ConfigError: an argument is out of range or unknown, no number of items can show the tolerance, or `score` or a
+            cost raised.
         DataError: a file cannot be read, the outcomes have different ranges, no item has a score, or a score is out of
             range.
         ModelError: a function that is asked never answered, or failed many times in a row.
@@ -127,11 +128,14 @@ def measure_rate(
         and Path(outcomes).resolve() == Path(no_worse_than).resolve()
     ):
         raise ConfigError(expected("two files to compare", no_worse_than, "No file is worse than itself."))
-    settings, given_scope, terms = _terms(options, missing)
-    scope = terms.scope
+    settings, _, terms = _terms(options, missing)
     cluster = options.get("cluster")
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing, cluster=cluster)
     clusters = None if live is None else live.drawn(terms, settings.seed)
+    if no_worse_than is not None and terms.scope != "set" and not tolerance:
+        # Before a function is asked, so that nothing is spent.
+        items_known = live.items if live is not None else as_outcomes(outcomes).items.name
+        raise _no_tolerance(len(items_known), terms.alpha)
     if live is None:
         found, replies, early = as_outcomes(outcomes, cluster), None, None
     else:
@@ -154,16 +158,15 @@ def measure_rate(
             caveats += [f"of the other function {what}" for what in _caveats_of(theirs)]
         else:
             theirs, reference = None, as_outcomes(no_worse_than)
-        pairs = _Pairs.of(found, reference, missing, settings.seed)
-        rule = _comparison(pairs, tolerance, replace(terms, scope=given_scope or "set"), settings.seed)
+        every_pair = pairs = _Pairs.of(found, reference, missing, scored)
+        rule = _comparison(pairs, tolerance, terms, settings.seed)
         compared = rule.decide(pairs.columns, len(pairs.now), None)
-        once = pairs.once()
-        if compared.verdict is Verdict.PASSED and rule.terms.scope != "set" and once is not pairs:
-            found_once = _comparison(once, tolerance, rule.terms, settings.seed).decide(
-                once.columns, len(once.now), None
-            )
-            if found_once.verdict is not Verdict.PASSED:
-                compared = _of_one_input(compared, len(pairs.now), len(once.now))
+        if terms.scope != "set" and (once := pairs.once()) is not pairs:
+            passed, pairs = compared.verdict is Verdict.PASSED, once
+            rule = _comparison(pairs, tolerance, terms, settings.seed)
+            compared = rule.decide(pairs.columns, len(pairs.now), None)
+            if passed and compared.verdict is Verdict.INCONCLUSIVE:
+                compared = _of_one_input(compared, len(every_pair.now), len(pairs.now))
         unread = [one for one in (replies, theirs) if one is not None and len(one.places) < len(one.names)]
         if unread:
             why = (
@@ -171,15 +174,10 @@ def measure_rate(
             )
             compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; the comparison needs every item")
         if compared.verdict is Verdict.PASSED and len(pairs.changed) and missing == "fail":
-            # A candidate whose failing items got another input loses nothing among the pairs. It passes only if the
-            # loss of all changed items would not be a loss that the rule shows.
-            worst = replace(
-                pairs,
-                now=np.concatenate([pairs.now, np.zeros(len(pairs.changed))]),
-                before=np.concatenate([pairs.before, pairs.changed]),
-                swapped=None if pairs.swapped is None else np.concatenate([pairs.swapped, pairs.changed]),
-            )
-            if_lost = _comparison(worst, tolerance, rule.terms, settings.seed)
+            # A candidate whose failing items got another input loses nothing among the pairs. It passes only if it
+            # would with the loss of all changed items.
+            worst = pairs.with_lost(pairs.changed)
+            if_lost = _comparison(worst, tolerance, terms, settings.seed)
             if if_lost.decide(worst.columns, len(worst.now), None).verdict is not Verdict.PASSED:
                 hidden = f"{_count(len(pairs.changed))} of another input could hide a loss"
                 why = f'{hidden}: give such items new names, or missing="drop"'
@@ -190,22 +188,21 @@ def measure_rate(
         if at_least is None:
             decision = replace(compared, estimate=decision.estimate, interval=decision.interval)
         elif decision.verdict is compared.verdict:
-            decision = replace(decision, rule=f"{decision.rule}; {compared.rule}", at_alpha=True)
+            at_alpha = decision.at_alpha or compared.at_alpha
+            decision = replace(decision, rule=f"{decision.rule}; {compared.rule}", at_alpha=at_alpha)
         else:
-            verdict, reasons = worst_of_both.verdict, worst_of_both.reasons
-            decision = replace(decision, verdict=verdict, rule=worst_of_both.rule, reasons=reasons, at_alpha=True)
+            decision = replace(worst_of_both, estimate=decision.estimate, interval=decision.interval)
         details["baseline"] = {
             "model": f"recorded in {pairs.reference}" if theirs is None else pairs.reference,
             **rule.compare(pairs.columns).details(),
             "accuracy": float(rule.share_before),
-            "pairs": len(pairs.now),
+            "pairs": len(every_pair.now),
             "missing": pairs.lost,
             "new": pairs.new,
             "changed": len(pairs.changed),
             "tolerance": tolerance,
         }
         caveats += pairs.caveats(missing)
-        scope = scope if at_least is not None else given_scope or "set"
     return _result(
         scored,
         decision,
@@ -213,7 +210,7 @@ def measure_rate(
         columns,
         kind=RATE,
         threshold=at_least,
-        scope=scope,
+        scope=terms.scope,
         details=details,
         caveats=caveats,
     )
@@ -862,9 +859,9 @@ class _Pairs:
         fewer: items with fewer runs than in the other outcomes.
         unscored: items of the other outcomes that have a run without a score.
         single: whether all are one run of 0 or 1.
-        swapped: (p,) falls of the means over equal numbers of runs; None if the numbers are equal anyway.
         reference: the source of the other outcomes.
         inputs: (p,) digests of the items' inputs; empty if unknown.
+        clusters: (p,) numbers of the items' clusters, in the order in which they are drawn; None for independent items.
     """
 
     now: NDArray[np.float64]
@@ -875,30 +872,40 @@ class _Pairs:
     fewer: int
     unscored: int
     single: bool
-    swapped: NDArray[np.float64] | None
     reference: str
     inputs: NDArray[np.str_]
+    clusters: NDArray[np.int64] | None
 
     @property
     def columns(self) -> dict[str, NDArray[Any]]:
-        return {"held": self.now >= 0.5, "score": self.now, "id": np.arange(len(self.now))}
+        columns = {"held": self.now >= 0.5, "score": self.now, "id": np.arange(len(self.now))}
+        return columns if self.clusters is None else {**columns, CLUSTER: self.clusters}
+
+    def with_lost(self, before: NDArray[np.float64]) -> _Pairs:
+        """Return these pairs and more, with these mean scores before and 0 now."""
+        return replace(
+            self,
+            now=np.concatenate([self.now, np.zeros(len(before))]),
+            before=np.concatenate([self.before, before]),
+            inputs=np.concatenate([self.inputs, np.full(len(before), "")]),
+            clusters=_with_one_more(self.clusters, len(before)),
+        )
 
     def once(self) -> _Pairs:
         """Return one pair for each known input, with the means of its items' scores."""
-        moved = [] if self.swapped is None else [self.swapped]
-        first, (now, before, *rest) = _by_input(self.inputs, self.now, self.before, *moved)
+        first, (now, before) = _by_input(self.inputs, self.now, self.before)
         if len(first) == len(self.now):
             return self
         single = self.single and bool(np.isin([now, before], (0.0, 1.0)).all())
-        swapped = rest[0] if rest else None
-        return replace(self, now=now, before=before, single=single, swapped=swapped, inputs=self.inputs[first])
+        clusters = None if self.clusters is None else self.clusters[first]
+        return replace(self, now=now, before=before, single=single, inputs=self.inputs[first], clusters=clusters)
 
     @classmethod
-    def of(cls, found: Outcomes, reference: Outcomes, missing: Missing, seed: int) -> _Pairs:
+    def of(cls, found: Outcomes, reference: Outcomes, missing: Missing, scored: _Scored) -> _Pairs:
         """Pair the items of two sets of outcomes by their names.
 
         Args:
-            seed: of the choice of runs, if an item has more in one set than in the other.
+            scored: the items that were found, with their clusters.
 
         Raises:
             DataError: their scores have different ranges, or they share no item.
@@ -927,19 +934,11 @@ class _Pairs:
             np.searchsorted(of.items.name, one.name) for of, one in ((found, now), (reference, before))
         )
         planned = found.items.planned[at_now[here][same]], reference.items.planned[at_before[there][same]]
-        counts = (
-            found.items.runs[at_now[here][same]] if missing == "drop" else planned[0],
-            reference.items.runs[at_before[there][same]],
-        )
-        swapped = None
-        if (counts[0] != counts[1]).any():
-            # The mean of thirty runs spreads less than one run does, so that swapping the two is no null hypothesis:
-            # one run of an item that is mostly right is above the mean mostly, and far below it rarely.
-            shared, fewest = now.name[here][same], np.minimum(*counts)
-            swapped = values[1] - values[0]
-            swapped[: len(shared)] = _means_of_some(reference, shared, fewest, "drop", seed) - _means_of_some(
-                found, shared, fewest, missing, seed + 1
-            )
+        clusters = None
+        if scored.clusters is not None:
+            clusters = scored.clusters[np.searchsorted(scored.name, now.name[here][same])]
+            # Of items that are missing the cluster is unknown: they are one.
+            clusters = _with_one_more(clusters, len(gone)) if missing == "fail" else clusters
         return cls(
             now=values[0],
             before=values[1],
@@ -949,9 +948,9 @@ class _Pairs:
             fewer=int((planned[0] < planned[1]).sum()),
             unscored=unscored,
             single=now.single and before.single,
-            swapped=swapped,
             reference=reference.source,
             inputs=of_both,
+            clusters=clusters,
         )
 
     def caveats(self, missing: Missing) -> list[str]:
@@ -966,33 +965,30 @@ class _Pairs:
         return [f"{_count(count)} {what}" for count, what in words if count]
 
 
-def _means_of_some(
-    of: Outcomes, names: NDArray[np.str_], counts: NDArray[np.int64], missing: Missing, seed: int
-) -> NDArray[np.float64]:
-    """Return the mean scores of items over so many of their runs, which are picked at random.
-
-    Args:
-        names: (m,) of items, sorted.
-        counts: (m,) numbers of runs, each at least 1 and at most those of the item.
-    """
-    share = (of.score - of.low) / (of.high - of.low)
-    place = np.minimum(np.searchsorted(names, of.item), len(names) - 1)
-    rows = np.flatnonzero((names[place] == of.item) & ~(np.isnan(share) & (missing == "drop")))
-    # Sorted first, so that the order of the rows changes nothing; then by random keys within each item.
-    rows = rows[np.lexsort((share[rows], of.run[rows], place[rows]))]
-    rows = rows[np.lexsort((generator(seed).random(len(rows)), place[rows]))]
-    rank = np.arange(len(rows)) - np.searchsorted(place[rows], place[rows])
-    rows = rows[rank < counts[place[rows]]]
-    return np.bincount(place[rows], weights=np.nan_to_num(share[rows]), minlength=len(names)) / counts
+def _with_one_more(clusters: NDArray[np.int64] | None, items: int) -> NDArray[np.int64] | None:
+    """Return the clusters with so many items more, which are one cluster."""
+    if clusters is None:
+        return None
+    return np.concatenate([clusters, np.full(items, int(clusters.max(initial=-1)) + 1)])
 
 
 def _comparison(pairs: _Pairs, tolerance: float, terms: Terms, seed: int) -> NoWorse:
-    common: dict[str, Any] = {"has_threshold": False, "tolerance": tolerance, "terms": terms}
+    common: dict[str, Any] = {"has_threshold": False, "tolerance": tolerance, "terms": terms, "noun": "items"}
     if pairs.single:
         rate: Rule = ShareRule(threshold=None, at_least=True, terms=terms)
         return BaselineRule(other=rate, before=pairs.before.astype(bool), **common)
     rate = ScoreRule(threshold=None, terms=terms)
-    return ScoreBaselineRule(other=rate, before=pairs.before, **common, seed=seed, of="rate", swapped=pairs.swapped)
+    return ScoreBaselineRule(other=rate, before=pairs.before, **common, seed=seed, of="rate")
+
+
+def _no_tolerance(n: int, alpha: float) -> ConfigError:
+    usable, more = usable_tolerance(n, alpha)
+    mend = (
+        f"No number of items can show that nothing at all was lost. Where 1 item in 20 changes, {n:,} items can show "
+        f"tolerance={usable:g}, and about {more:,} items {usable / 2:g}. "
+        'To compare these items alone, give scope="set".'
+    )
+    return ConfigError(expected("a tolerance above 0 of a comparison about the population", 0.0, mend))
 
 
 def _excerpt(text: str) -> str:

@@ -20,8 +20,9 @@ from pathlib import Path
 from robustest.account import Row
 from robustest.cli.results_file import ResultsFile, read_results
 from robustest.cli.screen import Exit, Screen, counted, missing
-from robustest.decisions.drop import drop_bounds, mcnemar
+from robustest.decisions.drop import mcnemar
 from robustest.decisions.multiplicity import holm
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.two_set_drop import share_difference_interval
 from robustest.errors import ConfigError
 from robustest.reports.text import measured
@@ -391,7 +392,7 @@ def _print_pair(screen: Screen, one: ClaimPair, trend: ClaimTrend, alpha: float)
     word = trend.upper() if trend in _LOUD else str(trend)
     pairs = one.pairs
     if pairs is not None:
-        low, high = drop_bounds(pairs.lost, pairs.gained, pairs.n, alpha)
+        low, high = paired_interval(pairs.lost, pairs.gained, pairs.n, alpha)
         group = f" in group {pairs.group!r}" if pairs.group else ""
         by_verdict = trend in (ClaimTrend.WORSE, ClaimTrend.BETTER) and one.trend(ClaimTrend.UNCHANGED) is trend
         text = (

@@ -30,7 +30,7 @@ from robustest.account import Row
 from robustest.cli.compare import by_claim, is_about_population, limits_of
 from robustest.cli.results_file import ResultsFile, read_written
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, run_pytest
-from robustest.decisions.drop import drop_bounds
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.share import clopper_pearson
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.reports.text import measured
@@ -310,8 +310,8 @@ def _next_bound(result: Result, alpha: float) -> tuple[float, int] | None:
     if counts.gained is not None:
         # Losses and gains vary separately, so each gets half of alpha (Bonferroni).
         lost = n - fewest(n - events, n, alpha / 2)
-        gained = fewest(counts.gained, n, alpha / 2)
-        return max(0.0, drop_bounds(lost, gained, n, alpha)[1] if population else (lost - gained) / n), n
+        gained = min(fewest(counts.gained, n, alpha / 2), n - lost)
+        return max(0.0, paired_interval(lost, gained, n, alpha)[1] if population else (lost - gained) / n), n
     if result.comparison == ">=":
         k = fewest(events, n, alpha)
         return (clopper_pearson(k, n, alpha)[0] if population else k / n), n

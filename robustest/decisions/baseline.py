@@ -1,51 +1,140 @@
 """Baselines: compare outcomes, sample by sample, with those of a stored run or of another model."""
 
-# A paired comparison detects a loss of one point where two separate accuracies are too uncertain. It
+# A comparison claims that a model is non-inferior: the fall of the share that holds (or of the mean score) is at most
+# the tolerance. One hypothesis decides all of its verdicts, "the fall exceeds the tolerance":
 #
-# - fails if more is lost than tolerated on this set and a paired test shows that this is not chance (error alpha);
-# - is inconclusive if more is lost than tolerated, but on too few samples for any test to fail;
-# - passes otherwise; for a population only if the upper bound of the drop, at alpha, is tolerated.
+# - About a set every sample of which was evaluated, the fall is a number: it passes or fails exactly.
+# - About the population, it passes only if the upper end of the paired interval, at alpha, is tolerated, and fails only
+#   if the lower end is not; between the two it is inconclusive. A test of "nothing was lost" decides neither: it fails
+#   a fall that is tolerated once there are enough samples, and passes any fall if there are few.
 #
-# One outcome per sample: the exact McNemar test (Psychometrika 1947). Several: the sign-flip test of their sums
-# (Fisher, The Design of Experiments, 1935, section 21). Scores: bets on the mean of the differences (see `bets`).
+# One outcome per sample: the exact interval of paired shares (see `paired`). Several outcomes, or scores: bets on the
+# mean of the differences (see `bets`), and by cluster if samples were drawn in clusters. Of several groups or parts
+# each must pass at alpha (an intersection-union test; Berger, Technometrics 1982), while any may fail at its part of
+# alpha.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
-from scipy.stats import binom, norm
 
-from robustest.decisions.bets import MANY, betting_interval, p_above_zero
-from robustest.decisions.drop import drop_bounds, mcnemar
+from robustest.decisions.bets import fall_interval, values_needed
+from robustest.decisions.clusters import CLUSTER, cluster_interval, clusters_of, count_clusters
 from robustest.decisions.groups import places_among
+from robustest.decisions.paired import paired_interval, pairs_needed
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, generator
+from robustest.decisions.thresholds import count_at_most
 from robustest.results import Verdict
 
-# Sum of changes up to which the sign-flip distribution is computed exactly; beyond, its normal approximation is used.
-_LARGEST_EXACT = 1 << 18
 # Scores are sums of fractions, so that a difference this small is rounding.
 _MOVED = 1e-9
-# Largest denominator of scores for which all swaps are counted: 12 covers means of 1 to 4 runs on both sides.
-_MOST_PARTS = 12
+# Digits of a fall in words: as many as show on which side of the tolerance it lies, within these.
+_DIGITS = (4, 9)
+# Share of samples that change, half of them for the worse, for which a usable tolerance is named.
+_CHURN = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fall:
+    """The fall of a baseline's outcomes or scores in one group or part; `name` is "" for all samples.
+
+    Attributes:
+        fall: mean before minus mean now.
+        lost, gained: outcomes that held only before, and only now; or samples whose score is lower now, and higher.
+        n: outcomes or scores that were compared.
+        kept: True if the fall on this set is at most the tolerance, in exact arithmetic.
+        scope: see `Terms`.
+        interval: of the population's fall, two-sided at 1 - 2 alpha.
+        low: the lower end that decides a failure, at this comparison's part of alpha.
+        needed: samples like these that would decide it, about; None if none would, or their number is unknown.
+        of: name of the mean of scores; "" for outcomes.
+        noun: the samples, in words.
+    """
+
+    name: str = ""
+    fall: float
+    lost: int
+    gained: int
+    n: int
+    tolerance: float
+    kept: bool
+    scope: str
+    interval: Interval
+    low: float
+    needed: int | None = None
+    of: str = ""
+    noun: str = "samples"
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.scope == "set":
+            return Verdict.PASSED if self.kept else Verdict.FAILED
+        if self.interval[1] <= self.tolerance:
+            return Verdict.PASSED
+        return Verdict.FAILED if self.low > self.tolerance else Verdict.INCONCLUSIVE
+
+    @property
+    def better(self) -> bool:
+        """True if more was won than tolerance allows to lose, and the population gained at alpha."""
+        return -self.fall > self.tolerance + _MOVED and self.interval[1] < 0
+
+    def details(self) -> dict[str, Any]:
+        named = {"of": self.of} if self.of else {}
+        return {
+            "lost": self.lost,
+            "gained": self.gained,
+            "drop": self.fall,
+            "drop_interval": list(self.interval),
+            "scope": self.scope,
+            **named,
+        }
+
+    def open_words(self) -> str:
+        """Return what would decide a comparison that is inconclusive."""
+        if self.fall == self.tolerance:
+            words = "more of them would decide nothing, as the fall equals the tolerance"
+        elif self.needed is None:
+            words = "more of them could decide it"
+        else:
+            more = _two_digits(max(1, self.needed - self.n), up=True)
+            side = "within" if self.fall < self.tolerance else "beyond"
+            words = f"about {more:,} more {self.noun} like these would show that the fall is {side} the tolerance"
+        if not self.tolerance:
+            words += "; tolerance=0 passes only where a gain is shown: tolerate a small fall"
+        return words
+
+    def __str__(self) -> str:
+        where = f" in {self.name!r}" if self.name else ""
+        what = f"the {self.of} fell" if self.of else "fell"
+        sizes = ("lower", "higher") if self.of else ("lost", "gained")
+        counts = f"{self.lost} {sizes[0]}, {self.gained} {sizes[1]} of {self.n}"
+        fall, low, high = (_beside(value, self.tolerance) for value in (self.fall, *self.interval))
+        if self.scope == "set":
+            return f"{what} by {fall} on this set{where}, tolerance {self.tolerance:g} ({counts})"
+        return f"{what} by {fall} [{low}, {high}]{where}, tolerance {self.tolerance:g} (population; {counts})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoWorse(Rule, ABC):
     """A claim that outcomes are no worse than before, beside a claim on their share, which may fail earlier.
 
-    The comparison needs every sample. Of several groups or parts, none may be worse.
+    The comparison needs every sample.
 
     Attributes:
         other: the claim on the share or mean.
         has_threshold: True if that claim has a threshold.
         before: (n, ...) the baseline's outcomes or scores in the data's order; None while the baseline is being made.
             Fewer than n rows if another model was evaluated in part: nothing passes then.
-        tolerance: the largest drop allowed, in 0..1.
+        tolerance: the largest fall allowed, in 0..1.
+        terms: of the comparison.
+        noun: the samples, in words.
     """
 
     other: Rule
@@ -53,6 +142,7 @@ class NoWorse(Rule, ABC):
     before: NDArray[Any] | None
     tolerance: float
     terms: Terms
+    noun: str = "samples"
 
     def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         # An early pass of the number leaves the pairs open; an early failure needs no comparison.
@@ -102,92 +192,87 @@ class NoWorse(Rule, ABC):
         """Return a model's outcomes or scores, (n, ...), in the form of `before`."""
 
     @abstractmethod
-    def compare(self, columns: Columns) -> OutcomeChange | ScoreChange:
-        """Pair every sample with its outcome or score in the baseline."""
+    def falls(self, columns: Columns) -> list[Fall]:
+        """Return the comparisons that must all pass: one per group, or one of all samples and one per part."""
 
-    @abstractmethod
+    def compare(self, columns: Columns) -> Fall:
+        """Pair every sample with its outcome or score in the baseline."""
+        return self.falls(columns)[0]
+
+    def proves(self, decision: Decision) -> bool:
+        """Return True if proofs alone decide the comparison, as they decide the claim on the share."""
+        return False
+
     def _paired(self, decision: Decision, columns: Columns) -> Decision:
         """Return the decision once every sample has its pair."""
+        falls = self.falls(columns)
+        failed, undecided = (
+            [one for one in falls if one.verdict is verdict] for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE)
+        )
+        of_population = self.terms.scope != "set"
+        if failed:
+            rule = f"worse: {'; '.join(map(str, failed))}"
+            found = replace(decision, verdict=Verdict.FAILED, rule=rule, at_alpha=of_population, reasons=("baseline",))
+            return self._by_cluster(found, columns)
+        # A proof of the number is no proof that nothing was lost, unless the proofs themselves are compared. Without
+        # `proven`, the search's health checks count and can keep the comparison from passing.
+        decision = replace(decision, proven=self.proves(decision))
+        if self.has_threshold and decision.verdict is Verdict.FAILED:
+            return decision
+        if undecided:
+            rule = f"not decided: {'; '.join(f'{one}: {one.open_words()}' for one in undecided)}"
+            rule = f"{rule}; {decision.rule}" if self.has_threshold else rule
+            found = replace(
+                decision, verdict=Verdict.INCONCLUSIVE, rule=rule, at_alpha=of_population, reasons=("baseline",)
+            )
+            return self._by_cluster(found, columns)
+        rule = f"no worse: {self._tolerated(columns, falls)}"
+        if self.has_threshold:
+            rule = f"{decision.rule}; {rule}"
+            at_alpha = decision.at_alpha or (of_population and decision.verdict is Verdict.PASSED)
+            found = replace(decision, rule=rule, at_alpha=at_alpha)
+        else:
+            found = replace(decision, verdict=Verdict.PASSED, rule=rule, at_alpha=of_population, reasons=("baseline",))
+        return self._by_cluster(found, columns)
+
+    def _tolerated(self, columns: Columns, falls: Sequence[Fall]) -> str:
+        return str(falls[0])
+
+    def _by_cluster(self, decision: Decision, columns: Columns) -> Decision:
+        clusters = clusters_of(columns, self.terms)
+        # The claim on the share has counted them already, if it was decided by cluster.
+        if clusters is None or (self.has_threshold and decision.clusters):
+            return decision
+        return count_clusters(decision, clusters)
 
     def _rows_before(self) -> NDArray[Any]:
         if self.before is None:
             raise ValueError("Expected a baseline to compare with but there is none.")
         return self.before
 
-    def _no_worse(self, decision: Decision, found: str, high: float) -> Decision:
-        """Return the decision of a comparison without a loss beyond the tolerance; `found` describes it.
+    def _bounds(
+        self, drop: NDArray[np.float64], clusters: NDArray[np.int64] | None, level: float
+    ) -> tuple[Interval, float, int | None]:
+        """Return the interval of a mean fall, the lower end at `level`, and the samples that would decide it.
 
         Args:
-            high: the largest upper end of the drops' intervals.
+            drop: (n,) falls of samples in -1..1, in an order that does not depend on them.
+            clusters: (n,) of the samples, or None.
         """
-        if self.has_threshold:
-            at_alpha = decision.at_alpha or decision.verdict is Verdict.PASSED
-            decision = replace(decision, rule=f"{decision.rule}; no worse: {found}", at_alpha=at_alpha)
+        alpha, beside, needed = self.terms.alpha, self.tolerance, None
+        if not len(drop):  # a group of copies of other groups' samples is empty once they are left out
+            return (-1.0, 1.0), -1.0, None
+        if clusters is not None:
+            interval = cluster_interval(drop, clusters, -1.0, 1.0, alpha, beside=beside)
+            low = interval[0]
+            if level != alpha:
+                low = cluster_interval(drop, clusters, -1.0, 1.0, level, beside=beside)[0]
         else:
-            decision = replace(
-                decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True, reasons=("baseline",)
-            )
-        # A population may have lost more than these few samples show: its whole interval must be tolerated.
-        if self.terms.scope == "set" or decision.verdict is not Verdict.PASSED or high <= self.tolerance:
-            return decision
-        rule = (
-            f"not shown for the population: a drop of up to {high:.4f} is possible, tolerance={self.tolerance:g} is "
-            f'claimed: give more samples or tolerance, or claim it for this set (scope="set"); {decision.rule}'
-        )
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("baseline",))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeChange:
-    """The change of a baseline's outcomes in one group or part; `name` is "" for all samples.
-
-    Attributes:
-        lost, gained: outcomes that held only before, and only now, of n.
-        p_lost, p_gained: one-sided p-values of "no more losses than gains", and of the reverse.
-        interval: of the drop, two-sided at 1 - 2 alpha.
-        held: samples that held before, which bounds the losses; None if unknown.
-    """
-
-    name: str = ""
-    lost: int
-    gained: int
-    n: int
-    p_lost: float
-    p_gained: float
-    tolerance: float
-    alpha: float
-    interval: Interval
-    held: int | None = None
-    test: str = "McNemar"
-
-    @property
-    def worse(self) -> bool:
-        return (self.lost - self.gained) / self.n > self.tolerance and self.p_lost <= self.alpha
-
-    @property
-    def too_few(self) -> bool:
-        """True if more is lost than tolerated, and no test could show it, even if all that held were lost."""
-        most = self.n if self.held is None else self.held
-        return (self.lost - self.gained) / self.n > self.tolerance and mcnemar(most, 0) > self.alpha
-
-    @property
-    def better(self) -> bool:
-        return (self.gained - self.lost) / self.n > self.tolerance and self.p_gained <= self.alpha
-
-    def details(self) -> dict[str, Any]:
-        return {
-            "lost": self.lost,
-            "gained": self.gained,
-            "p": self.p_lost,
-            "test": self.test,
-            "drop": (self.lost - self.gained) / self.n,
-            "drop_interval": list(self.interval),
-        }
-
-    def __str__(self) -> str:
-        where = f"in {self.name!r} " if self.name else ""
-        counts = f"{self.lost} lost, {self.gained} gained of {self.n}, {self.test} p = {self.p_lost:.2g}"
-        return f"against the baseline {where}{counts}"
+            interval = fall_interval(drop, alpha, beside)
+            low = interval[0] if level == alpha else fall_interval(drop, level, beside)[0]
+            if interval[1] > beside >= low and self.terms.scope != "set":
+                needed = values_needed(drop, beside, alpha if drop.mean() < beside else level)
+        return interval, low, needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +285,7 @@ class BaselineRule(NoWorse):
         columns: columns of outcomes; with several, samples are compared by the number that hold.
         parts: names and columns of parts, none of which may be worse.
         together: True if all columns together must be no worse either; otherwise results show the first part.
-        level: error of each comparison's failure; None means the terms' alpha (one comparison).
+        level: error of each comparison's failure; None divides the terms' alpha by their number (Bonferroni).
     """
 
     groups: tuple[tuple[str, NDArray[np.int64]], ...] = ()
@@ -208,26 +293,6 @@ class BaselineRule(NoWorse):
     parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     together: bool = True
     level: float | None = None
-
-    def _paired(self, decision: Decision, columns: Columns) -> Decision:
-        by_group = self.compare_groups(columns)
-        worse = [found for found in by_group if found.worse]
-        if worse:
-            rule = f"worse: {'; '.join(map(str, worse))}"
-            return replace(decision, verdict=Verdict.FAILED, rule=rule, at_alpha=True, reasons=("baseline",))
-        too_few = [found for found in by_group if found.too_few]
-        if too_few and (not self.has_threshold or decision.verdict is not Verdict.FAILED):
-            rule = f"too few samples to tell a loss from chance: {'; '.join(map(str, too_few))}"
-            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("baseline",))
-        found = f"{self.compare(columns)}"
-        if self.groups or self.parts:
-            kind = "groups" if self.groups else "parts"
-            found = f"{found}, no worse in any of {len(self.groups or self.parts)} {kind}"
-        # A proof of the number is no proof that nothing was lost, unless the proofs themselves are compared. Without
-        # `proven`, the search's health checks count and can keep the comparison from passing.
-        proofs = self.columns == ("proven",)
-        decision = replace(decision, proven=proofs and (decision.proven or not self.has_threshold))
-        return self._no_worse(decision, found, max(one.interval[1] for one in by_group))
 
     @property
     def share_before(self) -> float:
@@ -242,114 +307,80 @@ class BaselineRule(NoWorse):
     def of_model(self, columns: Columns) -> NDArray[np.bool_]:
         return np.stack([columns[name].astype(bool) for name in self.columns], 1)
 
-    def compare(self, columns: Columns) -> OutcomeChange:
-        if not self.together:
-            return self.compare_groups(columns)[0]
-        return self._compare("", *self._pairs(columns))
+    def compare(self, columns: Columns) -> Fall:
+        if not self.together or not self.groups:
+            return self.falls(columns)[0]
+        return self._compare("", *self._pairs(columns), clusters_of(columns, self.terms), self.terms.alpha)
 
-    def compare_groups(self, columns: Columns) -> list[OutcomeChange]:
-        """Return one comparison per group, or one of all samples and one per part."""
+    def falls(self, columns: Columns) -> list[Fall]:
         before, now = self._pairs(columns)
+        clusters, number = clusters_of(columns, self.terms), len(self.groups) or len(self.parts) + self.together
+        level = self.terms.alpha / number
+        if self.level is not None and clusters is None:  # groups that share a cluster depend on each other
+            level = self.level
         if self.groups:
-            # Rows are in the order of evaluation: the inverse permutation finds a sample by its position in the data.
+            # Rows are in the order of evaluation, which bets need: the inverse permutation finds a sample by its
+            # position in the data.
             place = np.argsort(columns["id"])
-            return [self._compare(name, before[place[ids]], now[place[ids]]) for name, ids in self.groups]
-        found = [self._compare("", before, now)] if self.together else []
+            rows = [(name, np.sort(place[ids])) for name, ids in self.groups]
+            return [
+                self._compare(name, before[at], now[at], None if clusters is None else clusters[at], level)
+                for name, at in rows
+            ]
+        found = [self._compare("", before, now, clusters, level)] if self.together else []
         for name, parts in self.parts:
             which = [self.columns.index(column) for column in parts]
-            found.append(self._compare(name, before[:, which], now[:, which]))
+            found.append(self._compare(name, before[:, which], now[:, which], clusters, level))
+        return found
+
+    def proves(self, decision: Decision) -> bool:
+        return self.columns == ("proven",) and (decision.proven or not self.has_threshold)
+
+    def _tolerated(self, columns: Columns, falls: Sequence[Fall]) -> str:
+        found = str(self.compare(columns))
+        if self.groups or self.parts:
+            kind = "groups" if self.groups else "parts"
+            found = f"{found}, no worse in any of {len(self.groups or self.parts)} {kind}"
         return found
 
     def _pairs(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         before = self._rows_before().reshape(-1, len(self.columns))
         return before[columns["id"]], self.of_model(columns)
 
-    def _compare(self, name: str, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> OutcomeChange:
+    def _compare(
+        self,
+        name: str,
+        before: NDArray[np.bool_],
+        now: NDArray[np.bool_],
+        clusters: NDArray[np.int64] | None,
+        level: float,
+    ) -> Fall:
         lost, gained, n = int((before & ~now).sum()), int((now & ~before).sum()), now.size
-        drop, several = before.sum(1).astype(np.int64) - now.sum(1), now.shape[1] > 1
-        if several:  # outcomes of one sample depend on each other: bets on their mean, a sample at a time
-            interval = betting_interval(drop / now.shape[1], MANY, self.terms.alpha)
-        else:
-            interval = drop_bounds(lost, gained, n, self.terms.alpha)
-        return OutcomeChange(
+        alpha, needed = self.terms.alpha, None
+        if clusters is not None and len(np.unique(clusters)) == len(clusters):
+            clusters = None  # single units are independent draws, for which bounds are narrower
+        if clusters is None and now.shape[1] == 1:
+            interval = paired_interval(lost, gained, n, alpha)
+            low = interval[0] if level == alpha else paired_interval(lost, gained, n, level)[0]
+            if interval[1] > self.tolerance >= low and self.terms.scope != "set" and n:
+                within = lost - gained < self.tolerance * n
+                needed = pairs_needed(lost, gained, n, self.tolerance, alpha if within else level)
+        else:  # outcomes of one sample depend on each other: bets on their mean, a sample at a time
+            drop = (before.sum(1).astype(np.int64) - now.sum(1)) / now.shape[1]
+            interval, low, needed = self._bounds(drop, clusters, level)
+        return Fall(
             name=name,
+            fall=(lost - gained) / max(n, 1),
             lost=lost,
             gained=gained,
-            n=max(n, 1),  # a group of copies of other groups' samples is empty once they are left out
-            p_lost=sign_flip(drop) if several else mcnemar(lost, gained),
-            p_gained=sign_flip(-drop) if several else mcnemar(gained, lost),
+            n=n,
             tolerance=self.tolerance,
-            alpha=self.terms.alpha if self.level is None else self.level,
+            kept=lost - gained <= count_at_most(self.tolerance, n),
+            scope=self.terms.scope,
             interval=interval,
-            held=int(before.any(1).sum()),
-            test="sign-flip" if several else "McNemar",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreChange:
-    """The change of a baseline's scores; `of` names their mean.
-
-    Attributes:
-        fall: mean score before minus the mean now.
-        lost, gained: samples whose score is lower now, and higher.
-        p_lost, p_gained: one-sided p-values, by bets, of "the population's mean did not fall", and "did not rise".
-        chance: the share of random swaps of before and now that lose at least as much.
-        most: the p-value by bets if every score had fallen to 0.
-        interval: of the population's drop, two-sided at 1 - 2 alpha.
-    """
-
-    fall: float
-    lost: int
-    gained: int
-    n: int
-    p_lost: float
-    p_gained: float
-    chance: float
-    most: float
-    tolerance: float
-    alpha: float
-    interval: Interval
-    of: str = "mean score"
-
-    @property
-    def beyond(self) -> bool:
-        return self.fall > self.tolerance + _MOVED
-
-    @property
-    def worse(self) -> bool:
-        return self.beyond and self.p_lost <= self.alpha
-
-    @property
-    def too_few(self) -> bool:
-        # Not even the loss of all scores would be shown by bets.
-        return self.beyond and self.most > self.alpha
-
-    @property
-    def unexplained(self) -> bool:
-        """True if the mean fell beyond tolerance and chance, though bets do not show a fall of the population's."""
-        return self.beyond and not self.worse and self.chance <= self.alpha
-
-    @property
-    def better(self) -> bool:
-        return -self.fall > self.tolerance + _MOVED and self.p_gained <= self.alpha
-
-    def details(self) -> dict[str, Any]:
-        return {
-            "lost": self.lost,
-            "gained": self.gained,
-            "p": self.p_lost,
-            "test": "betting",
-            "swapped": self.chance,
-            "drop": self.fall,
-            "drop_interval": list(self.interval),
-            "of": self.of,
-        }
-
-    def __str__(self) -> str:
-        return (
-            f"against the baseline the {self.of} fell by {self.fall:.4f}, {self.lost} lower, {self.gained} higher of "
-            f"{self.n}, betting p = {self.p_lost:.2g}, as much by swaps {self.chance:.2g}"
+            low=low,
+            needed=None if needed is None else needed * now.shape[1],
+            noun=self.noun if now.shape[1] == 1 else "outcomes",
         )
 
 
@@ -357,119 +388,78 @@ class ScoreChange:
 class ScoreBaselineRule(NoWorse):
     """A claim that the mean score of a baseline's samples is no lower now, beside another claim.
 
-    It also passes a drop beyond the tolerance that random swaps often reach. A drop that swaps do not explain and bets
-    do not show is inconclusive.
-
     Attributes:
         before: (n,) float64 scores in 0..1, in the data's order; see `NoWorse`.
-        seed: of the order of the bets, and of the swaps.
-        swapped: (n,) falls to swap, in the order of `before`: each as likely as its opposite if nothing changed. None
-            for before minus now, whose spread must be the same on both sides.
+        seed: of the order of the bets.
+        of: the name of the mean.
     """
 
     seed: int
     column: str = "score"
     of: str = "mean score"
-    swapped: NDArray[np.float64] | None = None
 
     def of_model(self, columns: Columns) -> NDArray[np.float64]:
         return np.asarray(columns[self.column], dtype=np.float64)
 
-    def compare(self, columns: Columns) -> ScoreChange:
+    def falls(self, columns: Columns) -> list[Fall]:
         rows = self._rows_before()
         # Bets need an order that does not depend on the scores; it is the same for any order of the columns.
         order = generator(self.seed).permutation(len(rows))
-        now = np.asarray(columns[self.column], dtype=np.float64)[np.argsort(columns["id"])][order]
+        by_id = np.argsort(columns["id"])
+        now = self.of_model(columns)[by_id][order]
         before = np.asarray(rows, dtype=np.float64)[order]
-        fall = np.where(np.abs(before - now) < _MOVED, 0.0, before - now)
-        return ScoreChange(
-            fall=float(fall.mean()),
-            lost=int((fall > 0).sum()),
-            gained=int((fall < 0).sum()),
-            n=len(fall),
-            p_lost=p_above_zero(fall),
-            p_gained=p_above_zero(-fall),
-            chance=chance_of_swaps(
-                fall if self.swapped is None else self.swapped, alpha=self.terms.alpha, seed=self.seed
-            ),
-            most=p_above_zero(before),
-            tolerance=self.tolerance,
-            alpha=self.terms.alpha,
-            interval=betting_interval(fall, MANY, self.terms.alpha),
-            of=self.of,
-        )
-
-    def _paired(self, decision: Decision, columns: Columns) -> Decision:
-        found = self.compare(columns)
-        if found.worse:
-            return replace(
-                decision, verdict=Verdict.FAILED, rule=f"worse: {found}", at_alpha=True, reasons=("baseline",)
+        drop = np.where(np.abs(before - now) < _MOVED, 0.0, before - now)
+        clusters = None
+        if clusters_of(columns, self.terms) is not None:
+            clusters = np.asarray(columns[CLUSTER])[by_id][order]
+            clusters = None if len(np.unique(clusters)) == len(clusters) else clusters
+        interval, low, needed = self._bounds(drop, clusters, self.terms.alpha)
+        total, most = math.fsum(drop.tolist()), Fraction(repr(float(self.tolerance))) * len(drop)
+        return [
+            Fall(
+                fall=total / max(len(drop), 1),
+                lost=int((drop > 0).sum()),
+                gained=int((drop < 0).sum()),
+                n=len(drop),
+                tolerance=self.tolerance,
+                kept=total <= float(most) + _MOVED * len(drop),
+                scope=self.terms.scope,
+                interval=interval,
+                low=low,
+                needed=needed,
+                of=self.of,
+                noun=self.noun,
             )
-        # Bets must allow for rare large gains that this set happens to lack, so that they are weak against a small
-        # loss of every score. Swaps show such a loss, but of this set only.
-        if (found.too_few or found.unexplained) and not (self.has_threshold and decision.verdict is Verdict.FAILED):
-            why = "too few samples to tell a loss from chance" if found.too_few else "lost, and not by chance alone"
-            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"{why}: {found}", reasons=("baseline",))
-        return self._no_worse(decision, str(found), found.interval[1])
+        ]
 
 
-def sign_flip(change: NDArray[np.int64]) -> float:
-    """Return the one-sided p-value of "whole-numbered changes of samples sum to more than 0 by chance".
+def usable_tolerance(n: int, alpha: float) -> tuple[float, int]:
+    """Return a tolerance that n samples can show for the population, and about how many show half of it.
 
-    Under the null hypothesis each sample's change is as likely as its opposite. For changes of -1, 0 and 1 this is the
-    exact McNemar test.
+    Both hold where 1 sample in 20 changes, as many for the better as for the worse.
 
     Args:
-        change: (n,) outcomes that each sample lost, minus those it gained.
+        n: samples, >= 1.
+        alpha: error of a pass.
     """
-    sizes, counts = np.unique(np.abs(change[change != 0]), return_counts=True)
-    lost, total = int(change[change > 0].sum()), int((sizes * counts).sum())
-    # The lost sum is (total + sum of signed sizes) / 2, and the signed sum has variance sum of squares; - 1 is the
-    # continuity correction.
-    if total > _LARGEST_EXACT:
-        spread = float(np.sqrt((sizes.astype(float) ** 2 * counts).sum()))
-        return float(norm.sf((2 * lost - total - 1) / spread))
-    # The distribution of the sum of losses: a convolution of one scaled binomial for each size of change.
-    sums = np.ones(1)
-    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
-        chances = np.zeros(size * count + 1)
-        chances[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
-        sums = fftconvolve(sums, chances) if len(sums) > 1 else chances
-    return float(min(1.0, max(0.0, sums[lost:].sum())))
+    each = max(1, round(_CHURN / 2 * n)) if n > 1 else 0
+    tolerance = _two_digits(paired_interval(each, each, n, alpha)[1], up=True)
+    needed = pairs_needed(each, each, n, tolerance / 2, alpha)
+    return tolerance, int(_two_digits(n if needed is None else needed, up=True))
 
 
-def chance_of_swaps(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:
-    """Return the share of swaps of before and now, of all or of random ones, that lose as much as `change` does.
-
-    Args:
-        change: (n,) loss of each sample, minus its gain, in -1..1.
-        alpha, seed: see `sign_flip_by_draws`.
-    """
-    # Means of a few runs are whole multiples of one fraction. Their sum has a known distribution, which takes no draws.
-    for parts in range(1, _MOST_PARTS + 1):
-        whole = np.rint(parts * change)
-        if np.abs(parts * change - whole).max(initial=0.0) <= _MOVED:
-            return sign_flip(whole.astype(np.int64))
-    return sign_flip_by_draws(change, alpha=alpha, seed=seed)
+def _beside(value: float, tolerance: float) -> str:
+    """Return a number with as many digits as tell it from the tolerance."""
+    for digits in range(*_DIGITS):
+        text = f"{value:.{digits}f}"
+        if (float(text) > tolerance) == (value > tolerance) and (float(text) < tolerance) == (value < tolerance):
+            return text
+    return f"{value:.{_DIGITS[0]}f}"
 
 
-def sign_flip_by_draws(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:
-    """Return the share of random sign flips of samples' changes whose sum is at least the observed one.
-
-    The share is 0 if no draw reached the sum; to reject by it, add one to both counts first.
-
-    Args:
-        change: (n,) loss of each sample, minus its gain.
-        alpha: the level that the share will be compared with: 100 / alpha draws, 10,000 to 100,000.
-    """
-    size = np.abs(change[change != 0])
-    if not len(size):
-        return 1.0
-    random, draws = generator(seed), int(min(100_000, max(10_000, np.ceil(100 / alpha))))
-    # At most 4 Mi signs at once: draws are made in blocks.
-    reached, at_once = 0, max(1, min(draws, (1 << 22) // len(size)))
-    bar = (float(change.sum()) + float(size.sum())) / 2  # of the losses alone: flips leave the sum of sizes unchanged
-    for start in range(0, draws, at_once):
-        signs = random.integers(0, 2, (min(at_once, draws - start), len(size)), dtype=np.int8)
-        reached += int((signs @ size >= bar - 1e-9 * float(size.sum())).sum())
-    return reached / draws
+def _two_digits(value: float, *, up: bool) -> Any:
+    """Return a positive number of two digits, a whole one if the value is."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    parts = value / step
+    found = (math.ceil(parts - _MOVED) if up else math.floor(parts)) * step
+    return max(1, round(found)) if isinstance(value, int) else round(found, 12)

@@ -1,4 +1,4 @@
-"""Bets: tests and intervals of a mean of values in -1..1, valid at any stopping point."""
+"""Bets: tests and intervals of a mean of values in -1..1, valid at any stopping point, or once all are drawn."""
 
 # To refute "the values of all N sum to D or more" (drawn in random order, without replacement), start with a capital of
 # 1 and bet before each draw. Under the null hypothesis the mean of the values left is at least m_t = (D - sum so far) /
@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, ndtri_exp
 
 from robustest.decisions.rule import Interval
 
 # Stakes lambda. The best one depends on the unknown distance to the null, so that eight share the capital.
 _STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
+
+_LOG_ROOT_2_PI = float(np.log(2 * np.pi)) / 2
 
 # Draws from a set of this size hardly change the mean of the rest: it stands for a population.
 MANY = 1 << 40
@@ -67,16 +70,6 @@ def bets_won(
     return passes, fails
 
 
-def p_above_zero(values: NDArray[Any]) -> float:
-    """Return a one-sided p-value of "the population's mean is at most 0", for any distribution on -1..1.
-
-    Args:
-        values: (n,) draws, n >= 1, in an order that does not depend on them.
-    """
-    # One over the largest capital of the bets is a p-value (Ville, 1939).
-    return float(np.exp(-max(0.0, float(capital(values, MANY, 0.0, above=True).max()))))
-
-
 def betting_interval(values: NDArray[Any], n: int, alpha: float) -> Interval:
     """Return bounds on the mean over the whole set that bets do not rule out, valid at any time, alpha on each side.
 
@@ -117,3 +110,91 @@ def _first_not(ruled_out: Callable[[int], bool], smallest: int, largest: int) ->
         else:
             largest = middle
     return smallest
+
+
+# Where all n draws of a population are read before the verdict, a bet may depend on how many are left and on how much
+# is missing. With a capital of w, the share a w of the target 1 / a is a chance: z = Phi^-1(a w). To reach the target
+# by the last draw with that chance, an investor in a random walk of standard deviation s stakes at the draw i
+#
+#     lambda_i = phi(z) / (Phi(z) s sqrt(n - i)),    at most 1 / (1 - m),
+#
+# on values below m: the capital is multiplied by 1 + lambda_i (m - x_i), which is positive, and at most 1 in
+# expectation if the mean is at least m. So the error is at most a for any distribution in -1..1 (Ville, 1939), while
+# the power is close to that of a z test (target-recalculating bets: Voracek and Orabona, 2025). The spread s is that
+# of the values before, around m, and of one value at a distance of .5. Equal values x reach the target as soon as
+# (1 - (m - x) / (1 - x))^n <= a, before which no valid test can refute a few losses of everything.
+_SPREAD = 0.25
+# Draws are read in at most so many blocks of one stake.
+_BLOCKS = 500
+# Means that are tried at once, and rounds: each narrows the interval's end to one of their gaps.
+_TRIED, _ROUNDS = 24, 5
+
+
+def fall_interval(values: NDArray[Any], alpha: float, beside: float) -> Interval:
+    """Return bounds on a population's mean, alpha on each side, once all draws are read.
+
+    Args:
+        values: (n,) draws in -1..1, n >= 1, in an order that does not depend on them.
+        alpha: the largest probability that the mean lies beyond one given end, in (0, .5).
+        beside: a mean, inside of -1..1, that the interval excludes exactly if its own bet has won.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    return -_largest(-values, alpha, -beside), _largest(values, alpha, beside)
+
+
+def values_needed(values: NDArray[Any], null: float, alpha: float) -> int | None:
+    """Return about how many draws like these would refute a mean of `null`; None if no number of them would.
+
+    Args:
+        values, alpha: as for `fall_interval`.
+    """
+    apart = null - float(np.mean(values))
+    if abs(apart) < 1e-12:
+        return None
+    most = 1 - null if apart > 0 else 1 + null
+    certain = -np.log(alpha) / np.log1p(abs(apart) / max(most, 1e-9))
+    spread = (ndtri(alpha) * float(np.std(values)) / apart) ** 2
+    return max(len(values) + 1, int(np.ceil(min(certain + spread, 1e15))))
+
+
+def _largest(values: NDArray[np.float64], alpha: float, beside: float) -> float:
+    """Return the largest mean that bets on smaller values do not refute."""
+    mean, top = float(values.mean()), 1 - 1e-9
+    if mean >= top:
+        return 1.0
+    # Half a standard error to all there is, in growing steps; then between the last mean that stays and the next.
+    step = max(float(values.std()) / np.sqrt(len(values)), 1e-6) / 2
+    tried = np.minimum(mean + np.append(0.0, np.geomspace(min(step, (top - mean) / 2), top - mean, _TRIED - 1)), top)
+    high = 1.0
+    for _ in range(_ROUNDS):
+        open_ = np.flatnonzero(~_refuted(values, tried, alpha))
+        last = int(open_[-1]) if len(open_) else 0
+        high = float(tried[last + 1]) if last + 1 < len(tried) else high
+        tried = np.linspace(tried[last], high, _TRIED + 2)[:-1]
+    if not mean < beside < top:
+        return high
+    won = bool(_refuted(values, np.array([beside]), alpha)[0])
+    return min(high, beside) if won else max(high, float(np.nextafter(beside, 1.0)))
+
+
+def _refuted(values: NDArray[np.float64], null: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:
+    """Return (k,) bool: True where bets on smaller values refute that the mean is `null` (k,) or more."""
+    n, target = len(values), -np.log(alpha)
+    most = 1 / (1 - null)
+    log, reached = np.zeros(len(null)), np.zeros(len(null), dtype=bool)
+    # Sums of squares around each null, of the values before each draw.
+    first, second = (np.concatenate([[0.0], np.cumsum(one)]) for one in (values, values**2))
+    starts = np.arange(0, n, max(1, -(-n // _BLOCKS)))
+    for start, end in zip(starts, np.append(starts[1:], n), strict=True):
+        spread = np.sqrt((_SPREAD + second[start] - 2 * null * first[start] + start * null**2) / (1 + start))
+        chance = np.minimum(log - target, -1e-12)
+        z = ndtri_exp(np.maximum(chance, -700.0))
+        hazard = np.exp(-z * z / 2 - _LOG_ROOT_2_PI - np.maximum(chance, -700.0))
+        stake = np.minimum(most, hazard / (spread * np.sqrt(n - start)))
+        returns = stake * (null - values[start:end, None])
+        path = log + np.cumsum(np.log1p(np.maximum(returns, -1 + 1e-12)), axis=0)
+        reached |= path.max(axis=0) >= target
+        log = path[-1]
+        if reached.all():
+            break
+    return reached

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.decisions.drop import decide_drop, drop_bounds, mcnemar
+from robustest.decisions.drop import decide_drop, mcnemar
 from robustest.decisions.multiplicity import holm
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.rate import RateRule
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, Terms, judge_interval
 from robustest.decisions.share import ShareRule, clopper_pearson, decide_share
@@ -267,7 +268,7 @@ class CueRule(Rule):
         for k in classes:
             counts = int(pairs.lost[k]), int(pairs.gained[k]), int(pairs.members[k])
             drop = decide_drop(*counts, self.max_recall_drop, scope=scope, alpha=alpha / len(classes), fail_alpha=level)
-            drops[k] = replace(drop, interval=(drop_bounds(*counts, level)[0], drop.interval[1]))
+            drops[k] = replace(drop, interval=(paired_interval(*counts, level)[0], drop.interval[1]))
         return flip, drops, max(classes, key=pairs.recall_drop)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[ShareRule | RateRule, Columns]]:

@@ -20,11 +20,11 @@ from scipy.stats import binom
 
 from robustest.decisions.bets import bets_won, betting_interval, capital
 from robustest.decisions.clusters import cluster_interval, clusters_of, decide_by_cluster, one_by_one
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import (
     Columns,
     Decision,
     EarlyVerdict,
-    Interval,
     Rule,
     Terms,
     ThresholdRule,
@@ -69,7 +69,7 @@ class DropRule(ThresholdRule):
         if scope == "set":
             interval = anytime_interval(lambda t: betting_interval(change[:t], n, alpha), read, early)
         else:
-            interval = drop_bounds(lost, gained, read, alpha)
+            interval = paired_interval(lost, gained, read, alpha)
         return decide_early(self.threshold, interval, read, n, early, at_least=False, terms=self.terms)
 
     def for_part(self, terms: Terms) -> DropRule:
@@ -90,14 +90,6 @@ def mcnemar(lost: int, gained: int) -> float:
     return float(binom.sf(lost - 1, lost + gained, 0.5))
 
 
-def drop_bounds(lost: int, gained: int, n: int, alpha: float) -> Interval:
-    """Return exact bounds on the share lost minus the share gained, of n pairs, alpha on each side."""
-    # Each end joins two bounds, one of each share, at alpha / 2 (Bonferroni): valid for any dependence between them.
-    lost_low, lost_high = clopper_pearson(lost, n, alpha / 2)
-    gained_low, gained_high = clopper_pearson(gained, n, alpha / 2)
-    return lost_low - gained_high, lost_high - gained_low
-
-
 def decide_drop(
     lost: int,
     gained: int,
@@ -108,18 +100,18 @@ def decide_drop(
     alpha: float,
     fail_alpha: float | None = None,
 ) -> Decision:
-    """Return the decision on a drop over n fully evaluated pairs; arguments as for `drop_bounds` and
+    """Return the decision on a drop over n fully evaluated pairs; arguments as for `paired_interval` and
     `decide_share`.
     """
     return decide_whole(
         (lost - gained) / n,
-        drop_bounds(lost, gained, n, alpha),
+        paired_interval(lost, gained, n, alpha),
         max_drop,
         at_least=False,
         scope=scope,
         alpha=alpha,
         holds=lambda claimed: lost - gained <= count_at_most(claimed, n),
-        wider=None if fail_alpha is None else drop_bounds(lost, gained, n, fail_alpha),
+        wider=None if fail_alpha is None else paired_interval(lost, gained, n, fail_alpha),
     )
 
 

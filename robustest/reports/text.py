@@ -43,8 +43,7 @@ def failure_text(result: Result, *, replay: str) -> str:
         source = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
         lines.append(
             f"  baseline  {share} {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: "
-            f"drop {baseline['drop']:.4f} [{low:.4f}, {high:.4f}], {baseline.get('test', 'McNemar')} "
-            f"p = {baseline['p']:.2g}, tolerance {baseline['tolerance']:g} ({source})"
+            f"drop {baseline['drop']:.4f} [{low:.4f}, {high:.4f}], tolerance {baseline['tolerance']:g} ({source})"
         )
     if result.replayed:
         lines.append(f"  replayed  {result.replayed} samples broken by counterexamples of earlier runs")

@@ -98,10 +98,7 @@ def _paired(rule: NoWorse, evidence: Evidence) -> dict[str, Any]:
     columns = {**evidence.columns, "id": evidence.ids}
     about = {**rule.compare(columns).details(), "accuracy": float(rule.share_before)}
     if isinstance(rule, BaselineRule) and (rule.groups or rule.parts):
-        about["groups"] = [
-            {"group": one.name, "n": one.n, "lost": one.lost, "gained": one.gained, "p": one.p_lost}
-            for one in rule.compare_groups(columns)
-        ]
+        about["groups"] = [{"group": one.name, "n": one.n, **one.details()} for one in rule.falls(columns)]
     return about
 
 

@@ -98,7 +98,7 @@ def test_the_worse_of_two_models_fails_and_the_better_passes(name: str) -> None:
     for result in (worse, better):
         about = result.details["baseline"]
         assert about["model"]
-        assert {"lost", "gained", "p", "drop", "drop_interval", "tolerance", "accuracy"} <= set(about)
+        assert {"lost", "gained", "scope", "drop", "drop_interval", "tolerance", "accuracy"} <= set(about)
 
 
 @every_kind

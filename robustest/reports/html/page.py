@@ -425,7 +425,6 @@ def _baseline_comparison(baseline: Mapping[str, Any] | None, quantity: str) -> B
         else Fact("before", f"{before} ({baseline['date']}, commit {baseline['commit']})"),
         Fact("this model" if other else "now", f"{now}{baseline['gained']} gained"),
         Fact("drop", f"{baseline['drop']:.4f} [{low:.4f}, {high:.4f}], tolerated {baseline['tolerance']:g}"),
-        Fact(f"{baseline.get('test', 'McNemar')} p", f"{baseline['p']:.2g}"),
     ]
     if not other:
         facts.append(Fact("entry", f"{baseline['key']} in {baseline['file']}"))

@@ -14,7 +14,7 @@ from scipy.stats import binom, binomtest
 from robustest import Verdict
 from robustest.decisions import BaselineRule, ShareRule, Terms
 from robustest.decisions.baseline import OutcomeChange
-from robustest.decisions.drop import drop_bounds
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import Decision
 
 Bools = NDArray[np.bool_]
@@ -59,7 +59,7 @@ def test_the_numbers_are_those_of_the_exact_test(lost: int, gained: int, rest: i
     for p, more in ((found.p_lost, lost), (found.p_gained, gained)):
         want = binomtest(more, lost + gained, 0.5, alternative="greater").pvalue if lost + gained else 1.0
         assert p == pytest.approx(want, rel=1e-9, abs=1e-300)
-    assert found.interval == drop_bounds(lost, gained, n, 0.01)
+    assert found.interval == paired_interval(lost, gained, n, 0.01)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50), st.randoms(use_true_random=False))
@@ -223,7 +223,7 @@ def test_a_population_may_have_lost_what_few_samples_show(n: int, threshold: flo
     """Nothing was lost: of this set that is a pass, of the population only where the tolerance holds all it may be."""
     terms = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
     before, now = pairs(0, 0, n, right=n)
-    high = drop_bounds(0, 0, n, 0.01)[1]
+    high = paired_interval(0, 0, n, 0.01)[1]
     for tolerance, verdict in (
         (0.0, Verdict.INCONCLUSIVE),
         (high - 0.001, Verdict.INCONCLUSIVE),

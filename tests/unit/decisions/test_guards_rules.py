@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustest import ConfigError, Verdict
 from robustest.decisions import BaselineRule, CertifiedRule, DropRule, ShareRule, Terms, clopper_pearson
 from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column, worst_of
-from robustest.decisions.drop import drop_bounds
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.groups import WorstGroupRule
 from robustest.decisions.multiplicity import group_level
 from robustest.decisions.rule import Decision, EarlyVerdict, decide_early
@@ -492,7 +492,7 @@ def test_what_is_no_worse_than_a_baseline_rests_on_chance(
 @pytest.mark.parametrize("threshold", [0.5, None])
 def test_a_population_is_no_worse_where_the_whole_interval_of_the_fall_is_tolerated(threshold: float | None) -> None:
     """Nothing was lost in this set; of what it was drawn from a few in a hundred may be."""
-    before, high = np.arange(100) < 90, drop_bounds(0, 0, 100, 0.05)[1]
+    before, high = np.arange(100) < 90, paired_interval(0, 0, 100, 0.05)[1]
     assert high > 0
 
     def found(terms: Terms, tolerance: float) -> Decision:

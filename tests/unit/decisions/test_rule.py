@@ -24,7 +24,7 @@ from robustest.decisions import (
     decide_share,
 )
 from robustest.decisions.bets import betting_interval
-from robustest.decisions.drop import drop_bounds
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import Decision, EarlyVerdict
 from robustest.decisions.share import set_share_interval
 from robustest.engine.chunks import partition
@@ -180,7 +180,7 @@ def test_failures_about_a_population_err_with_alpha_however_many_were_read(kind:
         assert clopper_pearson(right, read, 0.05)[1] < 0.5 < clopper_pearson(right, read, 1e-6)[1]
     else:
         claim = DropRule(threshold=0.45, terms=terms)
-        assert drop_bounds(read - right, 0, read, 0.05)[0] > 0.45 > drop_bounds(read - right, 0, read, 1e-6)[0]
+        assert paired_interval(read - right, 0, read, 0.05)[0] > 0.45 > paired_interval(read - right, 0, read, 1e-6)[0]
     assert claim.decide(columns, 200, None).verdict is Verdict.FAILED
 
 

@@ -25,11 +25,11 @@ from robustest.packs import (
     Scores,
     as_groups,
     as_label_sets,
-    drop_bounds,
     frozen,
     group_level,
     in_order,
     mcnemar,
+    paired_interval,
     predicted_sets,
     seed_draws,
 )
@@ -82,7 +82,7 @@ def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
 # Given and new model answer the same samples. For each class are reported:
 #
 # 1. lost (right before, wrong after) and gained (wrong before, right after);
-# 2. the change after - before, with exact bounds at alpha on each side (`drop_bounds`);
+# 2. the change after - before, with exact bounds at alpha on each side (`paired_interval`);
 # 3. McNemar's exact one-sided test that losses outnumber gains, at a level that all classes share (Bonferroni, as
 #    groups may overlap), and so do all groups.
 #
@@ -232,7 +232,7 @@ def _changes(
         if not n:
             continue
         lost, gained = int((before & ~after & members).sum()), int((~before & after & members).sum())
-        low, high = drop_bounds(lost, gained, n, _ALPHA)
+        low, high = paired_interval(lost, gained, n, _ALPHA)
         p = mcnemar(lost, gained)
         rows.append(
             PartChange(

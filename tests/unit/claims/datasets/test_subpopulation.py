@@ -22,7 +22,7 @@ from robustest import (
 from robustest.claims.datasets import measure_subpopulation_shift
 from robustest.data.hierarchies import BreedsSplit, ClassTree, breeds_split, domains
 from robustest.decisions import clopper_pearson
-from robustest.decisions.drop import drop_bounds
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.multiplicity import group_level
 from robustest.decisions.two_set_drop import cluster_difference_interval, fewest_clusters
 
@@ -163,7 +163,7 @@ def test_an_oracle_that_is_given_tells_the_headroom() -> None:
     right, best = (((x[:, 0, 0, 0] >= at) == (y >= 4))[target] for at in (0.4, 0.5))
     more, less = int((best & ~right).sum()), int((right & ~best).sum())
     assert result.details["headroom"] == pytest.approx((more - less) / int(target.sum()))
-    assert result.details["headroom_interval"] == list(drop_bounds(more, less, int(target.sum()), 0.01))
+    assert result.details["headroom_interval"] == list(paired_interval(more, less, int(target.sum()), 0.01))
     assert result.cost.forward > measured(0.4).cost.forward
     assert any("headroom" in note for note in result.notes)
 
