@@ -134,6 +134,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "robust(**settings): a robustness test, run under --robust; settings (seed=, device=, ...) are its own",
     )
     pytest_options.check_ini(config)
+    if CLAIMS in config.stash:
+        config.stash[CLAIMS].worker = _is_worker(config)
     if config.getoption("--robust"):
         from robustest.pytest_plugin.ledger import Ledger
 
