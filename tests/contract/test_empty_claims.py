@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 from empty_claims import EMPTY, SOUND
 
+sys.path.pop(0)
 from robustest import Result, RobustestError, UnknownNameError, Verdict
 
 Claim = Callable[[], Result]

@@ -1,0 +1,399 @@
+"""Calls of every kind of claim, made from signatures, and what makes each of them empty.
+
+A kind's call is put together by the names of its arguments (`VALUES`). Each value knows how it can be empty: as a
+change that changes nothing (`still`), as what it is compared with (`same`), as a model that ignores its input
+(`constant`).
+So a new kind with known arguments is tested without a line, and one with a new argument fails until `VALUES` has it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from small_subjects import (
+    CLASSES,
+    SIDE,
+    Bright,
+    Constant,
+    Data,
+    Nearly,
+    OneClass,
+    copied,
+    dimmed,
+    loaded,
+    moving,
+    pictures,
+    recorded,
+    twin,
+    unmoved,
+    without,
+)
+from torch import Tensor, nn
+
+from robustest import Linf, Result, RobustestError, UnknownNameError, Verdict, strategies
+from robustest.attacks import PGD
+from robustest.cues import FunctionCue, PixelPatch
+from robustest.data import BreedsSplit, Outcomes
+from robustest.kinds import Kind, Quantity
+
+N = 100
+
+
+@dataclass(frozen=True)
+class World:
+    """The models and samples that a call is made of."""
+
+    model: nn.Module = field(default_factory=lambda: Bright().eval())
+    other: nn.Module = field(default_factory=lambda: Nearly().eval())
+    data: Data = field(default_factory=lambda: pictures(N))
+    new: Data = field(default_factory=lambda: pictures(N, 1))
+    scores: tuple[bool, ...] = tuple(without(N, range(4)))
+    prompts: tuple[str, ...] = tuple(f"{i} + 1" for i in range(N))
+
+
+Made = Callable[[World], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """An argument by its name.
+
+    Attributes:
+        sound: with which a claim tests something.
+        still: with which it changes no sample, for a change.
+        same: each is what the argument is compared with, for a second model or a second set.
+        constant: gives one answer to every input, for a model.
+    """
+
+    sound: Made
+    still: Made | None = None
+    same: tuple[Made, ...] = ()
+    constant: tuple[Made, ...] = ()
+
+
+def around(model: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return another function that only calls this one."""
+
+    def call(x: Any) -> Any:
+        return model(x)
+
+    return call
+
+
+class Pairs(nn.Module):
+    """Classes 0 and 2 are one, 1 and 3 another."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.model(x)
+        return torch.stack([scores[:, [0, 2]].amax(1), scores[:, [1, 3]].amax(1)], 1)
+
+
+def mixed(data: Data) -> Data:
+    order = torch.randperm(len(data[1]), generator=torch.Generator().manual_seed(5))
+    return data[0][order], data[1][order]
+
+
+def one_twice(data: Data) -> Data:
+    """The samples of two classes, and again as those of the two others."""
+    x, y = data
+    return torch.cat([x[y < 2], x[y < 2]]), torch.cat([y[y < 2], y[y < 2] + 2])
+
+
+def outcomes(world: World) -> Any:
+    return recorded(world.scores, prompt=world.prompts, group=[f"group {i % 2}" for i in range(len(world.scores))])
+
+
+def another(world: World) -> Any:
+    """Outcomes of which one more is lost, and two are gained."""
+    scores = [held or i < 2 for i, held in enumerate(world.scores)]
+    scores[-1] = False
+    return recorded(scores, prompt=world.prompts)
+
+
+def runs(world: World) -> Any:
+    """Three runs of each item, of which one differs now and then."""
+    return Outcomes.of(
+        [
+            {"item": f"q{i}", "run": str(k), "score": held and (i + k) % 40 > 0, "prompt": world.prompts[i]}
+            for i, held in enumerate(world.scores)
+            for k in range(3)
+        ]
+    )
+
+
+MODELS: tuple[Made, ...] = (lambda w: Constant().eval(), lambda w: OneClass().eval())  # noqa: ARG005
+ITSELF: tuple[Made, ...] = (
+    lambda w: w.model,
+    lambda w: around(w.model),
+    lambda w: twin(w.model),
+    lambda w: loaded(w.model) if isinstance(w.model, Bright) else w.model,
+)
+SPLIT = BreedsSplit(superclasses=("even", "odd"), source=((0,), (1,)), target=((2,), (3,)), names={})
+NOTHING_ON: Any = FunctionCue("nothing", on=lambda x: x.clone())
+
+VALUES: dict[str, Value] = {
+    "model": Value(sound=lambda w: w.model, constant=MODELS),
+    "data": Value(sound=lambda w: w.data),
+    "stable_under_perturbations.data": Value(
+        sound=lambda w: moving(w.data), still=lambda w: moving(w.data, still=True)
+    ),
+    "threat": Value(sound=lambda w: Linf(0.02), still=lambda w: Linf(0.0)),  # noqa: ARG005
+    "shift": Value(sound=lambda w: dimmed, still=lambda w: unmoved),  # noqa: ARG005
+    "strategy": Value(
+        sound=lambda w: strategies.shifts(["gaussian_noise"], max_severity=1),  # noqa: ARG005
+        still=lambda w: st.just(unmoved),  # noqa: ARG005
+    ),
+    "cue": Value(
+        sound=lambda w: PixelPatch(top=SIDE - 1, left=0, height=1, width=2),  # noqa: ARG005
+        still=lambda w: NOTHING_ON,  # noqa: ARG005
+    ),
+    "corruptions": Value(sound=lambda w: ["gaussian_noise"], still=lambda w: [unmoved]),  # noqa: ARG005
+    "norm": Value(sound=lambda w: "l2"),  # noqa: ARG005
+    "groups": Value(
+        sound=lambda w: [i // CLASSES % 2 for i in range(len(w.data[1]))],
+        same=(lambda w: ["all"] * len(w.data[1]),),
+    ),
+    "split": Value(sound=lambda w: SPLIT),  # noqa: ARG005
+    "subpopulation_shift.model": Value(
+        sound=lambda w: Pairs(w.model),
+        constant=(lambda w: Constant(0, 2).eval(),),  # noqa: ARG005
+    ),
+    "subpopulation_shift.data": Value(sound=lambda w: w.data, same=(lambda w: one_twice(w.data),)),
+    "new_data": Value(
+        sound=lambda w: w.new,
+        same=(lambda w: w.data, lambda w: mixed(w.data), lambda w: (w.data[0][:50].clone(), w.data[1][:50])),
+    ),
+    "outside": Value(sound=lambda w: 0.4 * w.new[0], same=(lambda w: w.data[0], lambda w: mixed(w.data)[0])),
+    "outcomes": Value(sound=outcomes),
+    "consistent_runs.outcomes": Value(sound=runs),
+    "judge": Value(sound=lambda w: w.other, same=ITSELF, constant=MODELS),
+    "eps": Value(sound=lambda w: 1.0, still=lambda w: 0.0),  # noqa: ARG005
+    "task": Value(sound=lambda w: "classification"),  # noqa: ARG005
+    "coverage": Value(sound=lambda w: 0.9),  # noqa: ARG005
+    "max_features_per_class": Value(sound=lambda w: 5),  # noqa: ARG005
+    "by": Value(sound=lambda w: 0.9, still=lambda w: 1.0),  # noqa: ARG005
+    "reference": Value(sound=lambda w: Bright(scale=-10.0).eval(), same=ITSELF),  # noqa: ARG005
+    "no_worse_than": Value(sound=lambda w: w.other, same=ITSELF),
+    "rate.no_worse_than": Value(sound=another, same=(outcomes, lambda w: recorded(w.scores, prompt=w.prompts))),
+}
+"""Arguments by name; those of one kind alone by its name and theirs."""
+
+NEEDED: dict[str, tuple[str, ...]] = {"min_gain": ("reference",), "max_mce": ("corruption_robustness.reference",)}
+"""Arguments that a threshold needs."""
+VALUES["corruption_robustness.reference"] = Value(sound=lambda w: {"gaussian_noise": [0.5] * 5})  # noqa: ARG005
+
+EFFORT: dict[str, Any] = {
+    "iterations": 5,
+    "max_examples": 3,
+    "min_driven": 1,
+    "min_group_size": 5,
+    "min_per_class": 5,
+    "n_lambdas": 8,
+    "patch_sizes": [1, 3],
+    "permutations": 19,
+    "severities": [1],
+    "subsamples": 0,
+}
+"""Smaller searches, for kinds that take these arguments."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "": {},
+    "fgsm": {"attack": "fgsm"},
+    "pgd": {"attack": PGD(steps=3)},
+    "proven": {"certify": "auto"},
+    "as a task": {"task": "classification"},
+    "exact": {"exact": True},
+}
+"""Options, for kinds that take these arguments."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A claim of one kind: its measurement, the threshold or comparison that it claims, and its arguments."""
+
+    kind: Kind
+    measure: Callable[..., Result]
+    claims: str
+    arguments: Mapping[str, Any]
+    values: Mapping[str, Value]
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind.name}: {self.claims}, {self.title}"
+
+    def of(self, title: str, **arguments: Any) -> Call:
+        return replace(self, arguments={**self.arguments, **arguments}, title=title)
+
+
+def value_of(values: Mapping[str, Value], kind: Kind, name: str) -> Value:
+    """Return the entry of an argument. Raises AssertionError, which says what to add, if there is none."""
+    found = values.get(f"{kind.name}.{name}", values.get(name))
+    assert found is not None, (
+        f"{kind.name} requires {name}=, of which VALUES has no entry: add {name!r} to VALUES in "
+        "tests/contract/empty_calls.py, with a sound value, and with still=, same= or constant= where it can be empty"
+    )
+    return found
+
+
+def parameters(measure: Callable[..., Result]) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(measure).parameters)
+
+
+def calls_of(
+    kind: Kind,
+    assertion: Callable[..., Result],
+    world: World,
+    values: Mapping[str, Value] = VALUES,
+    **more: Any,
+) -> Iterator[Call]:
+    """Yield a call for each threshold of a kind, and for each further argument that claims something."""
+    measure: Callable[..., Result] = assertion.__wrapped__  # type: ignore[attr-defined]
+    known = parameters(measure)
+    thresholds = {one.threshold for one in kind.quantities}
+    varied = [
+        name
+        for name, one in known.items()
+        if name not in {*thresholds, *kind.further_claims}
+        and one.kind is not one.VAR_KEYWORD
+        and one.default is one.empty
+    ]
+    if kind.name == "corruption_robustness":
+        varied.append("corruptions")
+    required = [name for name, one in parameters(assertion).items() if one.default is one.empty and name not in varied]
+    required = [
+        name for name in required if name not in thresholds and parameters(assertion)[name].kind is not one_kind
+    ]
+    given = {name: value_of(values, kind, name).sound(world) for name in (*varied, *required)}
+    given |= {name: effort for name, effort in EFFORT.items() if name in known}
+    for claims in dict.fromkeys((*(one.threshold for one in kind.quantities), *kind.further_claims)):
+        if claims in given:
+            continue
+        needed = {one.rpartition(".")[2]: values[one].sound(world) for one in NEEDED.get(claims, ())}
+        yield Call(kind=kind, measure=measure, claims=claims, arguments={**given, **needed, **more}, values=values)
+
+
+def options_of(call: Call) -> Iterator[Call]:
+    """Yield a call with each option that its kind takes."""
+    known = parameters(call.measure)
+    for title, options in OPTIONS.items():
+        if all(name in known or name == "exact" for name in options) and not set(options) & set(call.arguments):
+            yield call.of(f"{call.title} {title}".strip(), **options)
+
+
+def still(call: Call, world: World) -> Iterator[Call]:
+    """Yield the call with each of its changes as one that changes nothing."""
+    found = False
+    for name in parameters(call.measure):
+        value = call.values.get(f"{call.kind.name}.{name}", call.values.get(name))
+        if value is not None and value.still is not None:
+            found = True
+            yield call.of(f"{name} that changes nothing", **{name: value.still(world)})
+    assert found or call.kind.varies != "inputs", (
+        f"{call.kind.name} varies inputs, and no argument of it has still= in VALUES of tests/contract/empty_calls.py"
+    )
+
+
+def beside_itself(call: Call, world: World) -> Iterator[Call]:
+    """Yield the call with each second model, or second set, as the first."""
+    found = False
+    for name in call.arguments | ({call.claims: None} if call.claims in call.kind.further_claims else {}):
+        for place, same in enumerate(value_of(call.values, call.kind, name).same if name not in SETTINGS else ()):
+            found = True
+            yield call.of(f"{name} the same ({place})", **{name: same(world)})
+    assert found or call.kind.varies != "sets", (
+        f"{call.kind.name} varies sets, and no argument of it has same= in VALUES of tests/contract/empty_calls.py"
+    )
+
+
+def constant(call: Call, world: World) -> Iterator[Call]:
+    """Yield the call with each model as one that gives one answer to every input."""
+    for name in call.arguments:
+        if name not in SETTINGS:
+            for place, made in enumerate(value_of(call.values, call.kind, name).constant):
+                yield call.of(f"constant {name} ({place})", **{name: made(world)})
+
+
+SETTINGS = {*EFFORT, "scope", "cluster", "attack", "certify", "exact", "alpha"}
+
+
+def loosest(quantity: Quantity) -> float:
+    """Return a threshold next to one that any model keeps."""
+    if quantity.comparison == ">=":
+        return 0.001 if quantity.trivial in {None, 0} else float(quantity.trivial or 0) + 0.001
+    return 50.0 if quantity.trivial is None else float(quantity.trivial) - 0.001
+
+
+def verdicts(call: Call, world: World, *, slack: float) -> Iterator[tuple[str, Result]]:
+    """Measure a call, and claim what it measured; yield each result. A refusal yields none.
+
+    Args:
+        slack: between the measured value and the threshold claimed.
+    """
+    if call.claims in call.kind.further_claims:
+        beside = call.arguments.get(call.claims)
+        beside = value_of(call.values, call.kind, call.claims).sound(world) if beside is None else beside
+        words = {call.claims: beside, "tolerance": slack}
+        if (result := measured(call, **words)) is not None:
+            yield f"{call.claims}, tolerance={slack}", result
+        return
+    for quantity in call.kind.quantities:
+        if quantity.threshold != call.claims:
+            continue
+        first = measured(call, **{call.claims: loosest(quantity)})
+        if first is None:
+            return
+        yield f"{call.claims}={loosest(quantity)}", first
+        whole = measured(call, **{call.claims: loosest(quantity), "exact": True}) if first.estimate is None else first
+        if whole is None or whole.estimate is None:
+            return
+        value = whole.estimate - slack if quantity.comparison == ">=" else whole.estimate + slack
+        if quantity.trivial is not None:
+            value = max(value, loosest(quantity)) if quantity.comparison == ">=" else min(value, loosest(quantity))
+        if quantity.comparison == ">=" and quantity.trivial is None:
+            value = max(value, 0.001)
+        claimed = measured(call, **{call.claims: round(value, 6)})
+        if claimed is not None:
+            yield f"{call.claims}={value:.4f}", claimed
+        return
+
+
+def measured(call: Call, **words: Any) -> Result | None:
+    """Return the result of a call, or None if it is refused; a misspelt keyword is no refusal."""
+    try:
+        return call.measure(**{**call.arguments, **words})
+    except UnknownNameError:
+        raise
+    except RobustestError:
+        return None
+
+
+def greens(call: Call, world: World, *, slack: float) -> list[str]:
+    """Return what passed of a call."""
+    return [
+        f"{call.name}: {claimed} passed, {result.rule}"
+        for claimed, result in verdicts(call, world, slack=slack)
+        if result.verdict is Verdict.PASSED
+    ]
+
+
+def few_draws(world: World) -> World:
+    """Five samples, or items, many times."""
+    x, y = world.data
+    again, new = copied((x[:5], y[:5]), N // 5), copied((world.new[0][:5], world.new[1][:5]), N // 5)
+    return replace(world, data=again, new=new, prompts=tuple(f"{i % 5} + 1" for i in range(N)))
+
+
+def one_class(world: World) -> World:
+    """Samples of one class alone."""
+    parts = [(x[y == 0], y[y == 0]) for x, y in (pictures(4 * N), pictures(4 * N, 1))]
+    return replace(world, data=parts[0], new=parts[1])
