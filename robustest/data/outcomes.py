@@ -295,8 +295,11 @@ class Outcomes:
                     _CLUSTER_MEND,
                 )
             )
-        numbers = numbered(given, len(self.item), "row")
-        return replace(self, cluster=numbers.astype(str))._checked()
+        numbered(given, len(self.item), "row")
+        # By their texts, so that outcomes which are compared have the same names of clusters.
+        return replace(
+            self, cluster=_names([str(one) for one in given], f"a cluster without NUL in {self.source}")
+        )._checked()
 
     def rows(self, keep: NDArray[np.int64]) -> Outcomes:
         return replace(

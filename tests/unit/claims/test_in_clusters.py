@@ -201,3 +201,21 @@ def test_sounds_have_clusters() -> None:
     waves = Waveforms((x.flatten(1), y), 8000)
     found = measure_accuracy(Bright().eval(), waves, at_least=0.75, cluster=IDS, **SCOPE)
     assert found.details["clusters"] == "60 clusters of 10 units"
+
+
+class Brighter(Bright):
+    """Another model, with the answers of the first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.9 * super().forward(x)
+
+
+def test_a_comparison_with_another_model_counts_clusters() -> None:
+    how: dict[str, Any] = {"at_least": None, "no_worse_than": Brighter().eval(), "suppress": ("same_model",)}
+    assert accuracy(tolerance=0.02, cluster=None, **how).verdict is Verdict.PASSED
+    found = accuracy(tolerance=0.02, **how)
+    assert (found.verdict, found.details["clusters"]) == (Verdict.INCONCLUSIVE, "60 clusters of 10 units")
+    wide = accuracy(tolerance=0.2, **how)
+    assert wide.verdict is Verdict.PASSED
+    assert "by 60 clusters of 10 units" in wide.rule
+    assert accuracy(tolerance=0.2, **{**how, "cluster": IDS // 30}).verdict is Verdict.INCONCLUSIVE
