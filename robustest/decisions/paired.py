@@ -76,7 +76,10 @@ def pairs_needed(lost: int, gained: int, n: int, fall: float, alpha: float) -> i
     statistic = abs(float(_statistic(np.array(lost), np.array(gained), n, fall)))
     if statistic < _TIE:
         return None
-    return max(n + 1, math.ceil(n * min((float(ndtri(alpha)) / statistic) ** 2, 1e12)))
+    needed = n * min((float(ndtri(alpha)) / statistic) ** 2, 1e12)
+    if (lost - gained) / n < fall and fall > 0:
+        needed = max(needed, math.log(alpha) / math.log1p(-min(fall, 0.999)))  # if no pair changes
+    return max(n + 1, math.ceil(needed))
 
 
 @lru_cache(maxsize=1 << 14)
