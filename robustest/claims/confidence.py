@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, ClassVar, Unpack
@@ -228,6 +229,15 @@ def changed_by(evidence: Evidence, shift: Shift | None, *, worst: float) -> list
     return [Changed(by=f"the shift {shift}", moved=moved, cut=cut, worst=worst)]
 
 
+def answers_of(columns: Mapping[str, NDArray[Any]], score: str = "msp") -> NDArray[Any]:
+    """Return (n,) numbers, equal for samples that the model gave one answer with the same score.
+
+    A model that says one class of every sample, and is not equally sure of each, does not ignore its input.
+    """
+    pairs = np.stack([columns[ANSWER], columns[score]])
+    return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+
+
 def shift_words(shift: Shift | None) -> str:
     """Return a shift in the words of a claim."""
     return "" if shift is None else f" under {shift}"
@@ -344,6 +354,7 @@ def measure_calibrated(
         scope="population" if claim.by_error else None,
         changed=changed_by(evidence, chosen, worst=claim.worst(evidence)),
         constant=None if claim.by_error else _brier_of_shares(setup.samples),
+        answers=answers_of(evidence.columns),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
     )
 
@@ -494,6 +505,7 @@ def measure_selective_accuracy(
         method=f"the surest {coverage:g} answered",
         details=details,
         changed=changed_by(evidence, chosen, worst=worst),
+        answers=answers_of(columns),
     )
 
 
@@ -596,7 +608,9 @@ def measure_ood_rejected(
         },
         caveats=few(own.n, " inside"),
         changed=[Changed(by="the outside set", moved=new_samples(own, other), verb="brings")],
-        answers=own.columns[ANSWER],
+        answers=answers_of(own.columns, score),
+        # A score at random accepts as many outside as inside.
+        constant=TPR,
     )
 
 

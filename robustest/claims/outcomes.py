@@ -39,7 +39,7 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
 from robustest.run.driver import counted_once
-from robustest.run.evidence import Evidence, Tally
+from robustest.run.evidence import Evidence, OtherModel, Tally
 from robustest.run.finish import result_of
 from robustest.run.measurement import assertion, measurement, require_clusters
 from robustest.run.plan import Options, apply, terms_of
@@ -149,7 +149,7 @@ def measure_rate(
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     if scored.single:
         details["right"] = int(columns["held"].sum())
-    caveats = _unscored(dropped, missing, replies)
+    caveats, same = _unscored(dropped, missing, replies), ""
     if no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED):
         if live is not None and callable(no_worse_than):
             every = _Part(range(len(live.items)), None, terms)
@@ -158,6 +158,7 @@ def measure_rate(
             caveats += [f"of the other function {what}" for what in _caveats_of(theirs)]
         else:
             theirs, reference = None, as_outcomes(no_worse_than)
+        same = _same_system(found, reference, asked=theirs is not None)
         every_pair = pairs = _Pairs.of(found, reference, missing, scored)
         rule = _comparison(pairs, tolerance, terms, settings.seed)
         compared = rule.decide(pairs.columns, len(pairs.now), None)
@@ -213,7 +214,28 @@ def measure_rate(
         scope=terms.scope,
         details=details,
         caveats=caveats,
+        same=same,
     )
+
+
+def _same_system(found: Outcomes, reference: Outcomes, *, asked: bool) -> str:
+    """Return why two sets of outcomes are those of one system; "" if they are not, or may be those of two.
+
+    Two files may well be equal: of a system that answers alike each time, and has not changed.
+    """
+    remedy = "Give the outcomes of the system that this one is to replace"
+    if found is reference:
+        return f"no_worse_than= has the outcomes themselves, so that nothing can be lost. {remedy}"
+    arrays = all(
+        np.array_equal(getattr(found, name), getattr(reference, name), equal_nan=name == "score")
+        for name in ("item", "run", "score")
+    )
+    answers = [list(one.texts.get("answer", ())) for one in (found, reference)]
+    if not arrays or answers[0] != answers[1] or not (asked or found.source == reference.source):
+        return ""
+    if asked and not any(answers[0]):
+        return ""
+    return f"no_worse_than= gave equal answers to every item. {remedy}"
 
 
 @assertion(measure_rate)
@@ -991,6 +1013,17 @@ def _no_tolerance(n: int, alpha: float) -> ConfigError:
     return ConfigError(expected("a tolerance above 0 of a comparison about the population", 0.0, mend))
 
 
+def _answers(scored: _Scored, kind: Kind) -> dict[str, Any]:
+    """Return the argument `answers` of a result: a number for each different answer; {} where none are known."""
+    texts = scored.source.texts.get("answer")
+    # A system that is never right, as one whose calls all fail, is consistent.
+    lowest = np.nan_to_num(scored.source.score, nan=scored.source.low) == scored.source.low
+    if kind is CONSISTENT_RUNS and bool(lowest.all()):
+        return {"answers": np.zeros(scored.n)}
+    given = [texts[row] for row in scored.first.tolist()] if texts else []
+    return {"answers": np.unique(given, return_inverse=True)[1]} if any(given) else {}
+
+
 def _excerpt(text: str) -> str:
     """Return a text in quotes; of a long one, such as a transcript, the beginning."""
     if len(text) <= _LONGEST:
@@ -1020,7 +1053,9 @@ def _result(
     scope: str,
     details: dict[str, Any],
     caveats: Sequence[str],
+    same: str = "",
 ) -> Result:
+    """Return the result of outcomes; `same` as `_same_system` returns it."""
     replies = scored.replies
     # By the items' names `robustest compare` knows that two runs may be paired.
     names = digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
@@ -1042,6 +1077,8 @@ def _result(
         of_groups = "" if kind is WORST_GROUP_RATE else likely_clusters.by_groups(scored.group.tolist())
         likely = of_groups or likely_clusters.by_names(scored.name.tolist(), units="items")
         caveats = [*caveats, likely] if likely else caveats
+    if same:
+        evidence = replace(evidence, beside=OtherModel(model="", outcomes=None, counts={}, same=same))
     result = result_of(
         evidence,
         decision,
@@ -1054,6 +1091,7 @@ def _result(
         details=details,
         caveats=caveats,
         pairing=Pairing() if kind is RATE and scored.single else NOT_PAIRED,
+        **_answers(scored, kind),
         scope=scope,
     )
     # Clusters may be a column of the outcomes, without the option.

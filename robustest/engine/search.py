@@ -231,10 +231,9 @@ def search(
 
             if final:
                 margins[rows.position] = rows.margin
-                if (
-                    not probe and not lanes and threat.radius > 0 and not is_discrete(threat)
-                ):  # moves may take the last change back
-                    still = (z == threat.origin(problem.region)).flatten(1).all(1)
+                # A grid of poses may end with the one that changes nothing, and moves may take the last change back.
+                if z.shape == inputs.shape and not probe and threat.radius > 0 and not is_discrete(threat):
+                    still = (z == problem.region["x"]).flatten(1).all(1)
                     evaluator.count("idle_search", failed=still.sum(), tried=len(still))
             else:
                 rows.state = searcher.tell(problem, state, Evaluation(z, logits, gradient))

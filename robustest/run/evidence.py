@@ -27,6 +27,7 @@ Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
 CLASS = "class"  # column of the samples' labels, for tasks of one class
 TARGET = "target"  # column of numbers of the samples' targets, for other tasks
+CONSTANT = "constant"  # column of the outcome, or score, of the best answer that ignores its input
 # Scores that fall by less have not become worse.
 _ROUNDING = 1e-4
 

@@ -35,7 +35,7 @@ from robustest.errors import ConfigError
 from robustest.health import HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.results import Verdict
-from robustest.run.evidence import CLASS, Evidence
+from robustest.run.evidence import CLASS, CONSTANT, Evidence
 from robustest.threats import Threat
 
 MOVED = "moved"
@@ -283,11 +283,11 @@ def _constant(
         return
     if threshold is None:
         return
-    if constant is None and quantity.constant and len(evidence.columns["held"]):
-        constant = share_of_largest_class(evidence.columns)
+    if constant is None and quantity.constant and (n := len(evidence.columns["held"])):
+        said = evidence.columns.get(CONSTANT)
+        constant = share_of_largest_class(evidence.columns) if said is None else float(said.mean())
         if not evidence.whole:  # the share among all samples may be less
-            n = len(evidence.columns["held"])
-            constant = clopper_pearson(round(constant * n), n, alpha)[0]
+            constant = clopper_pearson(math.floor(constant * n), n, alpha)[0]
     if constant is not None and keeps(constant, threshold, at_least=quantity.comparison == ">="):
         yield (
             "constant_answer",

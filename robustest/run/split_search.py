@@ -17,6 +17,7 @@ from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, DataError
+from robustest.identity.fingerprint import fingerprint
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.results import Result
 from robustest.run.evidence import Evidence, Tally
@@ -131,11 +132,12 @@ def beside(model: object, first: Classifier, settings: Settings, options: Option
         name: the argument that gave the model.
 
     Raises:
-        ConfigError: it is the first model, or no model.
+        ConfigError: it is the first model, or has its weights and code, or is no model.
     """
     second = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
     same = second.call is first.call or (second.module is not None and second.module is first.module)
-    if same:
+    digests = [fingerprint(one.call, one.module, one.preprocessing).digest for one in (first, second)]
+    if same or (digests[0] is not None and digests[0] == digests[1]):
         raise ConfigError(f"Expected {name}= to be another model but got the one that is measured.")
     if second.bounds != first.bounds:
         raise ConfigError(

@@ -25,20 +25,20 @@ from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, r
 from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
-from robustest.engine.shown import Shown
+from robustest.engine.shown import ANSWER, Shown
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest, fingerprint
 from robustest.models import Classifier, Needs, frozen
 from robustest.models.shipping import Shipped, ship
-from robustest.run.evidence import CLASS, TARGET, Exhibit, Look, Observation, Tally
+from robustest.run.evidence import CLASS, CONSTANT, TARGET, Exhibit, Look, Observation, Tally
 from robustest.run.memory import ENDPOINT, FULL, WATCHED, Answered, Memory, Notes, listen
 from robustest.run.reading import Reader
 from robustest.run.replay import Replay
 from robustest.run.workers import Job, Mapper, Station, check_versions, versions
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
-from robustest.tasks import CLASSIFICATION, Stratified, Task
+from robustest.tasks import CLASSIFICATION, Constant, Stratified, Task
 
 # Units: the things that a claim counts, their identity, and the measurement of a chunk of them.
 
@@ -48,6 +48,8 @@ from robustest.tasks import CLASSIFICATION, Stratified, Task
 
 # Bytes of a unit's digest.
 WHOLE = 32
+# Scores are sums of fractions: one this much below a floor has reached it.
+_ROUNDING = 1e-9
 # Samples of the first chunk, and of later ones, with gradients compared with the model's change.
 _ROWS, _ROWS_LATER = 8, 4
 
@@ -628,11 +630,16 @@ def with_labels(observation: Observation, task: Task, chunk: Chunk, shown: Shown
     """
     # All rows of a run must have the same columns, also those of replayed counterexamples.
     columns: dict[str, Any] = (shown or Shown(chunk, changed=torch.ones(len(chunk.ids), dtype=torch.bool))).columns()
+    if ANSWER in observation.columns:  # a look whose passes are of one sample each says itself what was answered
+        del columns[ANSWER]
     if task.one_class and chunk.y.ndim == 1:
         columns[CLASS] = chunk.y
     elif not task.one_class:  # equal targets have one number: what a model reaches that says one thing of every sample
         rows = chunk.y.cpu().contiguous().numpy()
         columns[TARGET] = np.array([int.from_bytes(sha256(row.tobytes()).digest()[:7]) for row in rows])
+    if isinstance(task, Constant):
+        said, floor = task.graded(task.constant(chunk.y), chunk.y), task.floor
+        columns[CONSTANT] = said if floor is None or "score" in observation.columns else said >= floor - _ROUNDING
     if isinstance(task, Stratified):
         columns[STRATUM] = task.strata(chunk.y)
     return replace(observation, columns={**observation.columns, **columns}) if columns else observation

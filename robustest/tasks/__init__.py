@@ -13,6 +13,7 @@ from robustest.tasks.detection import AdaptedModule as AdaptedModule
 from robustest.tasks.detection import Detection as Detection
 from robustest.tasks.detection import MaiteDetector as MaiteDetector
 from robustest.tasks.detection import TorchvisionDetector as TorchvisionDetector
+from robustest.tasks.protocol import Constant as Constant
 from robustest.tasks.protocol import Counting as Counting
 from robustest.tasks.protocol import Loss as Loss
 from robustest.tasks.protocol import Sided as Sided

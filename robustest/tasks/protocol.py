@@ -135,6 +135,19 @@ class Sided(Protocol):
 
 
 @runtime_checkable
+class Constant(Protocol):
+    """A task that knows the best answer that ignores its input: no claim passes that this answer would keep."""
+
+    floor: float | None
+
+    def constant(self, y: Tensor) -> Tensor:
+        """Return one answer for all of these targets (B, *T), in their form."""
+
+    def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
+        """Return (B,) float64 scores of answers in the form of targets."""
+
+
+@runtime_checkable
 class Stratified(Protocol):
     """A task whose samples differ in the number of things to get right, which a mean over all may hide.
 

@@ -155,6 +155,11 @@ class Segmentation(Scored):
     def score(self, output: Tensor, y: Tensor) -> Tensor:
         return by_row(lambda rows, masks: self.graded(self.predictions(rows), masks), output, y, 3)
 
+    def constant(self, y: Tensor) -> Tensor:
+        """Return the answer (B, H, W) that says the commonest class of masks y (B, H, W) everywhere."""
+        counting = y[self.counting(y)]
+        return torch.full_like(y, int(counting.mode().values) if len(counting) else 0)
+
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
         """Return (B,) float64 scores of predicted masks (B, H, W); 0 if no pixel counts."""
         _same_size(predictions, y)

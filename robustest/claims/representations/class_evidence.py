@@ -112,6 +112,8 @@ def measure_class_evidence(
             "judge_before": evidence.share(columns["judge before"]),
             "judge_accuracy": evidence.share(columns["judge right"]),
         },
+        # A judge that answers at random agrees with one class in so many.
+        constant=1 / evidence.tally.classes,
         caveats=caveats,
     )
 

@@ -163,6 +163,9 @@ def measure_gradient_alignment(
         setting="differences of class means" if aim.masks is None else "masks",
         method="gradients of the logit of the class less the runner-up's",
         details=details,
+        # Gradients that point anywhere are aligned by chance with masks, and not at all with differences.
+        constant=details.get("by_chance", 0.0)
+        - (0.0 if quantity.threshold == "at_least" else details["reference_alignment"]),
         notes=notes,
     )
     return result if halves is None else halves.whole(result)

@@ -47,7 +47,7 @@ _LOWERED = 1e-9
 ROBUST_SCORE = Kind(
     name="robust_score",
     varies="inputs",
-    quantities=(Quantity.at_least("at_least", "mean worst score", "mean {} under {}, {}"),),
+    quantities=(Quantity.at_least("at_least", "mean worst score", "mean {} under {}, {}", constant=True),),
     further_claims=("no_worse_than",),
     captions=Captions(setting="threat", after="adversarial", searched="after attack", names=SIZE_NAMES),
     lines=no_lines,

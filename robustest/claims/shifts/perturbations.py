@@ -21,6 +21,7 @@ from robustest.decisions import checked_not_both
 from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.shown import ANSWER
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
@@ -159,11 +160,11 @@ class Flickering:
     weights: Mapping[str, float]
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        columns: dict[str, np.ndarray[Any, Any]] = {}
+        columns: dict[str, np.ndarray[Any, Any]] = {ANSWER: np.full(len(chunk.ids), np.nan)}
         low, high = chunk.bounds
         for name, frames in self.sequences:
             flips, distances, moved = [], [], []
-            for at in chunk.ids.tolist():
+            for row, at in enumerate(chunk.ids.tolist()):
                 x = frames[at].to(evaluator.device) * (high - low) + low
                 if len(x) < 2 or not bool(((x >= low) & (x <= high)).all()):
                     raise DataError(
@@ -173,7 +174,9 @@ class Flickering:
                 # Identical frames test nothing (see `finish`).
                 moved.append(bool(moved_rows(x[:1].expand_as(x), x).any()))
                 logits = evaluator.logits(x)
-                flips.append(flip_probability(evaluator.task.predictions(logits), noise="noise" in name))
+                predicted = evaluator.task.predictions(logits)
+                columns[ANSWER][row] = predicted[0]
+                flips.append(flip_probability(predicted, noise="noise" in name))
                 distances.append(top5_distance(logits, noise="noise" in name))
             columns[f"fp/{name}"], columns[f"t5d/{name}"] = np.array(flips), np.array(distances) / LARGEST
             columns[f"moved/{name}"] = np.array(moved)
