@@ -203,14 +203,32 @@ def test_all_reports_show_the_same_rows(
 
 
 def test_nothing_of_it_stays_in_the_store(outside: Any, run: Any, project: Any) -> None:
-    outside(conftest=CONFTESTS["modifyitems"])
+    passes = "from swallowing import *\ndef test_passes(robust): assert swallowed()\n"
+    outside(conftest=CONFTESTS["modifyitems"], passes=passes)
     run("--robust", "--lf")
+    assert list((project.path / ".robustest" / "results").rglob("*.json"))
     (project.path / "conftest.py").write_text("", encoding="utf-8")
     done = run("--robust", "--lf")
     assert done.ret == 0
     done.stdout.no_fnmatch_line("*rerun previous*")
     stored = [path.read_text() for path in (project.path / ".robustest").rglob("*.json")]
     assert not [text for text in stored if "swallowing.py" in text]
+
+
+def test_each_shard_reports_it_and_their_merge_is_complete(
+    outside: Any, run: Any, project: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from robustest.cli import main
+
+    outside(conftest=CONFTESTS["modifyitems"], passes=PASSES + PASSES.replace("passes", "too"))
+    for shard in (1, 2):
+        assert run("--robust", f"--robust-shard={shard}/2", f"--robust-json={shard}.json").ret == 1
+    capsys.readouterr()
+    assert main(["merge", "1.json", "2.json"]) == 1
+    printed = "".join(capsys.readouterr())
+    assert "swallowing.py:11" in printed
+    assert "which was not collected" not in printed
+    assert "reported by two shards" not in printed
 
 
 @pytest.mark.parametrize("options", [("--robust",), ()], ids=["robust", "plain"])
