@@ -3,7 +3,8 @@
 For each seed a small net is trained on clusters that overlap, and made into int8 in two ways: with scales fitted to
 other samples, which changes next to nothing, and with weights of two bits, which loses accuracy. A gate must fail the
 coarse copy against the float net, and pass the other three pairs: the good copy both ways round, and the float net
-against the coarse copy. Then the same model on both sides, which must pass, for many seeds of data, order and attack.
+against the coarse copy. Then a model against one of the same answers, with scores half as large again, which must pass
+for many seeds of data, order and attack.
 
     python benchmarks/quantised.py               # int8 by torch; some minutes on one core
     python benchmarks/quantised.py --onnx        # int8 by onnxruntime; needs robustest-onnx
@@ -18,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,14 +174,19 @@ def sweep(
     return right
 
 
+def twin(model: Any) -> Any:
+    """A model of the same answers, and other scores: against itself nothing could be lost, and nothing passes."""
+    return replace(model, call=lambda x: 1.5 * model.call(x))
+
+
 def same(make: Callable[[int, Path], dict[str, Any]], claim: Callable[..., Result], runs: int = SAME) -> Iterator[bool]:
-    """Whether a model passes against itself, quantised or not, on other samples and with other draws each time."""
+    """Whether a model passes against its twin, quantised or not, on other samples and with other draws each time."""
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(runs):
             if seed % 10 == 0:
                 models = make(seed // 10, Path(folder))
             model = list(models.values())[seed % 3]
-            yield claim(model, model, samples(30_000 + seed, 100), seed=seed, alpha=0.01).verdict == "passed"
+            yield claim(model, twin(model), samples(30_000 + seed, 100), seed=seed, alpha=0.01).verdict == "passed"
 
 
 def main() -> None:
@@ -192,7 +199,9 @@ def main() -> None:
         print(f"{way}, {name}: {right} ({time.process_time() - started:.0f} CPU s)", flush=True)
         started = time.process_time()
         passed = sum(same(make, claim))
-        print(f"{way}, {name}: the same model passed {passed} of {SAME} ({time.process_time() - started:.0f} CPU s)")
+        print(
+            f"{way}, {name}: a model of the same answers passed {passed} of {SAME} ({time.process_time() - started:.0f} CPU s)"
+        )
 
 
 if __name__ == "__main__":

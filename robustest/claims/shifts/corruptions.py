@@ -193,6 +193,9 @@ def measure_corruption_robustness(
             Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
             for cell in grid.cells
         ]
+    else:
+        # Without the clean images nothing tells what a corruption changed: its files are taken at their word.
+        changed = [Changed(by=", ".join(grid.names), moved=np.ones(evidence.n, dtype=bool))]
     return finish(
         plan,
         evidence,
@@ -491,6 +494,8 @@ class Corrupting:
             else:
                 changed, moved = cell.shifted(chunk), chunk.y
             after = changed.x
+            if not self.beside_clean and torch.equal(after, chunk.x):
+                after = chunk.x  # the data are one of the cells
             if self.beside_clean:
                 columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
             judgement = evaluator.judge(after, moved)

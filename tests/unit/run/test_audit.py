@@ -82,7 +82,7 @@ def test_all_that_held_are_audited_where_few_do_not_settle_it(seed: int) -> None
 
 def test_a_pass_with_room_for_what_the_audit_shows_needs_no_more_of_it() -> None:
     """Of 19 some break, and the claim would pass if twice as many did everywhere."""
-    found = measured(0.2, 0.3, exact=True, suppress=("loss_does_not_rise", "weak_attack"))
+    found = measured(0.2, 0.55, exact=True, suppress=("loss_does_not_rise", "weak_attack"))
     assert found.verdict is Verdict.PASSED
     assert 0 < found.details["stages"]["audit"] <= FEW
 
@@ -105,7 +105,7 @@ def test_an_audit_that_finds_nothing_looks_at_few() -> None:
     found = measured(0.0, 0.9, exact=True)
     assert (found.verdict, found.estimate) == (Verdict.PASSED, 1.0)
     assert found.details["audit"] == {"audited": FEW, "broken": 0}
-    assert measured(0.0, 0.3, exact=True).details["audit"]["audited"] < FEW, "more room needs fewer"
+    assert measured(0.0, 0.51, exact=True).details["audit"]["audited"] < FEW, "more room needs fewer"
     assert "audit" not in measured(0.0, 0.9, weak(audit=()), exact=True).details
 
 
@@ -157,7 +157,7 @@ def test_the_default_attack_has_an_audit_for_every_ball(attack: str) -> None:
             assert {stage.searcher.needs for stage in stages} >= {Needs.GRADIENT, Needs.SCORES}, threat
 
 
-@pytest.mark.parametrize("at_least", [None, 0.3])
+@pytest.mark.parametrize("at_least", [None, 0.51])
 def test_an_audit_calls_the_same_model_no_worse_than_its_baseline(at_least: float | None, tmp_path: Path) -> None:
     """The baseline holds what the attack left: an audit now, and none then, must not count as a loss."""
     again = against_itself(0.4, at_least, tmp_path)

@@ -25,7 +25,7 @@ N = 1000
 Toys = Callable[..., Any]
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
-    "attack": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(0.0), attack="fgsm", at_least=o.pop("share"), **o),
+    "attack": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(1e-6), attack="fgsm", at_least=o.pop("share"), **o),
     "shift": lambda m, d, **o: measure_shift_accuracy(m, d, paler, at_least=o.pop("share"), **o),
     "drop": lambda m, d, **o: drop(m, d, o.pop("share"), **o),
     "cue": lambda m, d, **o: measure_no_spurious_feature(
@@ -36,13 +36,16 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     ),
     "median": lambda m, d, **o: median(m, d, o.pop("share"), **o),
 }
-"""Each claims that a share of the samples holds, 0 for a claim that is clearly true and 1 for one that is not."""
+"""Each claims that a share of the samples holds: small for a claim that is clearly true, 1 for one that is not.
+
+One answer for every sample is right on a sixth of them, which claims nothing.
+"""
 
 
 def drop(model: Any, data: Any, share: float, **options: Any) -> Any:
     """For a small share all samples are right, and darker ones as well; for a large one black ones lose what was right.
 
-    A model that is right on half of the samples of three classes, of which one makes a third, has less than .4 to lose.
+    A model that is right on half of the samples of twelve classes, of which one makes a tenth, has .4 to lose.
     """
     x, y = data
     y, change = (model(x).argmax(1), darkened) if share < 0.5 else (y, blackened)
@@ -76,16 +79,16 @@ def blackened(x: Any, severity: int, key: Any) -> Any:
 @pytest.fixture(scope="module")
 def half(toys: Toys) -> Any:
     """A thousand samples of which every other has a wrong label."""
-    toy = toys(N)
-    return toy._replace(y=torch.where(torch.arange(N) % 2 == 0, toy.y, (toy.y + 1) % 3))
+    toy = toys(N, classes=12)
+    return toy._replace(y=torch.where(torch.arange(N) % 2 == 0, toy.y, (toy.y + 1) % 12))
 
 
 def attacked(model: Any, data: Any, **options: Any) -> Any:
-    return measure_robust_accuracy(model, data, Linf(0.0), attack="fgsm", **options)
+    return measure_robust_accuracy(model, data, Linf(1e-6), attack="fgsm", **options)
 
 
 @every_measurement
-@pytest.mark.parametrize("share", [0.02, 0.98])
+@pytest.mark.parametrize("share", [0.2, 0.98])
 def test_a_clear_claim_stops_early_and_an_exact_one_agrees_with_it(
     measure: Callable[..., Any], share: float, half: Any
 ) -> None:
@@ -129,12 +132,12 @@ def test_batches_change_neither_the_point_nor_the_verdict(size: int, half: Any) 
 
 def test_broken_samples_do_not_come_first_because_they_are_done_first(toys: Toys) -> None:
     """Broken ones leave the attack's batches long before the others; what is read is whole chunks all the same."""
-    toy = toys(N)
-    exact = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.04), attack=PGD(steps=5), exact=True)
+    toy = toys(N, classes=12)
+    exact = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.02), attack=PGD(steps=5), exact=True)
     share = exact.estimate
     for at_least in (share - 0.15, share + 0.15):
         options: dict[str, Any] = {"attack": PGD(steps=5), "at_least": round(at_least, 3)}
-        early = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.04), batch_size=16, **options)
+        early = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.02), batch_size=16, **options)
         assert early.n < N
         assert early.verdict is (Verdict.PASSED if at_least < share else Verdict.FAILED)
         assert early.interval[0] <= share <= early.interval[1]
@@ -148,11 +151,11 @@ def test_a_claim_at_its_threshold_is_looked_at_to_the_end(half: Any) -> None:
     assert (just.n, just.verdict, just.estimate) == (N, Verdict.FAILED, 0.5)
 
 
-@pytest.mark.parametrize("at_least", [0.01, 1.0])
+@pytest.mark.parametrize("at_least", [0.2, 1.0])
 def test_claims_of_little_and_of_everything_take_one_chunk(at_least: float, half: Any) -> None:
     result = attacked(half.model, (half.x, half.y), at_least=at_least)
     assert result.n == 64
-    assert result.verdict is (Verdict.PASSED if at_least == 0.01 else Verdict.FAILED)
+    assert result.verdict is (Verdict.PASSED if at_least == 0.2 else Verdict.FAILED)
     assert result.rule.startswith("certain after " if at_least == 1 else "alpha = 0.01 after ")
 
 
@@ -246,8 +249,8 @@ def test_where_many_claims_share_the_error_failing_takes_more_evidence_and_passi
 def test_settings_may_ask_for_exact_verdicts_and_a_call_for_others(half: Any) -> None:
     data = (half.x, half.y)
     with running(Context(settings=Settings(exact=True), test="t")):
-        assert attacked(half.model, data, at_least=0.1).n == N
-        assert attacked(half.model, data, at_least=0.1, exact=False).n < N
+        assert attacked(half.model, data, at_least=0.2).n == N
+        assert attacked(half.model, data, at_least=0.2, exact=False).n < N
 
 
 def test_adversarial_examples_are_made_of_every_sample_whatever_the_budget(toys: Toys) -> None:

@@ -463,7 +463,7 @@ def shades(x: Tensor) -> Tensor:
 
 
 def of_files(name: str, by: float) -> CorruptedBenchmark:
-    cells = {(name, severity): as_samples((SHADES * by, DARK)) for severity in range(1, 6)}
+    cells = {(name, severity): as_samples((SHADES * by**severity, DARK)) for severity in range(1, 6)}
     return CorruptedBenchmark(name="own", cells=cells, clean=None, classes=("a", "b"), published=60)
 
 

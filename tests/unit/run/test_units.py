@@ -175,14 +175,17 @@ def test_equal_rows_and_texts_may_be_draws_and_equal_images_and_sounds_are_copie
 
 def test_the_classes_of_samples_are_a_column_or_numbers_of_equal_targets() -> None:
     found = Observation({"held": np.ones(6, bool)}, [])
-    chunk: Any = SimpleNamespace(y=Y)
+
+    def of(y: Tensor) -> Any:
+        return SimpleNamespace(x=X, y=y, ids=torch.arange(6))
+
+    chunk = of(Y)
     columns = with_labels(found, CLASSIFICATION, chunk).columns
     assert columns[CLASS].tolist() == Y.tolist()
     assert columns["held"] is found.columns["held"]
-    many: Any = SimpleNamespace(y=Y.reshape(6, 1))
-    assert with_labels(found, CLASSIFICATION, many) is found
+    assert CLASS not in with_labels(found, CLASSIFICATION, of(Y.reshape(6, 1))).columns
     other: Any = SimpleNamespace(one_class=False)
-    masks: Any = SimpleNamespace(y=torch.stack([Y, 2 * Y], 1))
+    masks = of(torch.stack([Y, 2 * Y], 1))
     columns = with_labels(found, other, masks).columns
     assert CLASS not in columns
     assert np.array_equal(columns[TARGET][:, None] == columns[TARGET], (Y[:, None] == Y).numpy())

@@ -52,7 +52,9 @@ def test_brier_is_the_mean_squared_distance_of_all_probabilities() -> None:
     assert (result.verdict, result.quantity) == (Verdict.PASSED, "Brier score")
     assert result.estimate == pytest.approx(by_hand)
     assert measure_calibrated(model, (x, y), max_brier=by_hand - 0.001, exact=True).verdict is Verdict.FAILED
-    early = measure_calibrated(model, (x, y), max_brier=1.0)
+    # A class said with the shares of the classes reaches 0.375.
+    assert measure_calibrated(model, (x, y), max_brier=0.38, exact=True).rule == "health check: constant_answer"
+    early = measure_calibrated(model, (x, y), max_brier=0.37)
     assert (early.verdict, early.estimate) == (Verdict.PASSED, None)
     assert early.n < N
     low, high = measure_calibrated(model, (x, y), max_brier=0.9, scope="population").interval
@@ -164,14 +166,36 @@ def test_selective_accuracy_is_that_of_the_surest() -> None:
 
 
 def test_ties_at_the_edge_pass_only_where_any_choice_would() -> None:
-    """Half of the samples are as sure as each other, half of them right: which are answered decides."""
+    """All samples are as sure as each other, a fifth of them wrong: which are answered decides."""
     x = torch.full((100, 2), 0.7)
-    y = (torch.arange(100) % 2).long()
-    tied = measure_selective_accuracy(model, (x, y), coverage=0.5, at_least=0.5)
+    said = torch.arange(100) % 2
+    x[said == 1] = 0.3  # 0.7 for the other class
+    y = torch.where(torch.arange(100) < 20, 1 - said, said)
+    tied = measure_selective_accuracy(model, (x, y), coverage=0.5, at_least=0.8)
     assert tied.verdict is Verdict.INCONCLUSIVE
-    assert "0 to 50 of 50 right" in tied.rule
-    assert measure_selective_accuracy(model, (x, y), coverage=0.9, at_least=0.4).verdict is Verdict.PASSED
-    assert measure_selective_accuracy(model, (x, y), coverage=0.9, at_least=0.6).verdict is Verdict.FAILED
+    assert "30 to 50 of 50 right" in tied.rule
+    assert measure_selective_accuracy(model, (x, y), coverage=0.9, at_least=0.75).verdict is Verdict.PASSED
+    assert measure_selective_accuracy(model, (x, y), coverage=0.9, at_least=0.9).verdict is Verdict.FAILED
+
+
+def test_one_answer_is_constant_only_if_it_is_as_sure_of_every_sample() -> None:
+    """Of two classes the model names one; what it knows is how sure it may be."""
+
+    def same(x: Tensor) -> Tensor:
+        return model(torch.full_like(x, 0.75))
+
+    data = samples()
+    for measure, claim in (
+        (measure_calibrated, {"max_ece": 0.07}),
+        (measure_calibrated, {"max_brier": 0.37}),
+        (measure_selective_accuracy, {"coverage": 0.25, "at_least": 0.8}),
+        (measure_ood_rejected, {"outside": 0.5 + 1e-3 * data[0][:500], "max_fpr": 0.3}),
+    ):
+        assert measure(model, data, **claim).verdict is Verdict.PASSED, claim  # type: ignore[operator]
+    for claim in ({"max_ece": 0.07}, {"max_brier": 0.4}):
+        assert measure_calibrated(same, data, **claim).rule == "health check: constant_answer", claim
+    with_room = measure_selective_accuracy(same, data, coverage=1.0, at_least=0.5)
+    assert with_room.rule == "health check: constant_answer"
 
 
 def test_confidence_that_saturates_still_has_an_order() -> None:

@@ -147,10 +147,11 @@ def test_an_audit_does_and_costs_the_same_wherever_the_chunks_were_measured(case
 
 
 def test_a_factory_of_a_module_in_train_mode_builds_the_same_model_everywhere(tmp_path: Path) -> None:
-    model = Factory("torch.nn:Linear", in_features=4, out_features=3)
-    data = torch.rand(70, 4), torch.zeros(70, dtype=torch.int64)
+    model = Factory("torch.nn:LayerNorm", normalized_shape=3)
+    x = torch.rand(70, 3)
+    data = x, x.argmax(1)
     with running(Context(settings=Settings(workers=2, store=str(tmp_path)), test="test")):
-        assert measure_robust_accuracy(model, data, Linf(0.001), at_least=0.01, attack="fgsm").verdict is Verdict.PASSED
+        assert measure_robust_accuracy(model, data, Linf(0.001), at_least=0.8, attack="fgsm").verdict is Verdict.PASSED
 
 
 def test_what_cannot_travel_is_named(case: Any) -> None:
