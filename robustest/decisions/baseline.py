@@ -96,8 +96,12 @@ class Fall:
             **named,
         }
 
-    def open_words(self) -> str:
-        """Return what would decide a comparison that is inconclusive."""
+    def open_words(self, alpha: float | None = None) -> str:
+        """Return what would decide a comparison that is inconclusive.
+
+        Args:
+            alpha: error of a pass, to name a tolerance that so many samples can show; None if they are not draws.
+        """
         if self.fall == self.tolerance:
             words = "more of them would decide nothing, as the fall equals the tolerance"
         elif self.needed is None:
@@ -107,7 +111,8 @@ class Fall:
             side = "within" if self.fall < self.tolerance else "beyond"
             words = f"about {more:,} more {self.noun} like these would show that the fall is {side} the tolerance"
         if not self.tolerance:
-            words += "; tolerance=0 passes only where a gain is shown: tolerate a small fall"
+            small = "a small fall" if alpha is None else f"{usable_tolerance(self.n, alpha)[0]:g}, say"
+            words += f"; tolerance=0 passes only where a gain is shown: tolerate {small}"
         return words
 
     def __str__(self) -> str:
@@ -217,10 +222,12 @@ class NoWorse(Rule, ABC):
         # A proof of the number is no proof that nothing was lost, unless the proofs themselves are compared. Without
         # `proven`, the search's health checks count and can keep the comparison from passing.
         decision = replace(decision, proven=self.proves(decision))
-        if self.has_threshold and decision.verdict is Verdict.FAILED:
-            return decision
         if undecided:
-            rule = f"not decided: {'; '.join(f'{one}: {one.open_words()}' for one in undecided)}"
+            if self.has_threshold and decision.verdict is Verdict.FAILED:
+                return decision
+            alone = clusters_of(columns, self.terms) is None
+            words = (f"{one}: {one.open_words(self.terms.alpha if alone else None)}" for one in undecided)
+            rule = f"not decided: {'; '.join(words)}"
             rule = f"{rule}; {decision.rule}" if self.has_threshold else rule
             found = replace(
                 decision, verdict=Verdict.INCONCLUSIVE, rule=rule, at_alpha=of_population, reasons=("baseline",)

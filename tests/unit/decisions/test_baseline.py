@@ -1,4 +1,4 @@
-"""A baseline's samples against the same samples now: the exact test, and what becomes of the claim beside it."""
+"""A baseline's samples against the same samples now: the fall and its tolerance, and the claim beside it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest
+from scipy.stats import multinomial
 
 from robustest import Verdict
 from robustest.decisions import BaselineRule, ShareRule, Terms
-from robustest.decisions.baseline import OutcomeChange
+from robustest.decisions.baseline import Fall, usable_tolerance
 from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import Decision
 
 Bools = NDArray[np.bool_]
 SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
+POPULATION = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
+P, F, Q = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
 
 
 def claim_on(
@@ -46,20 +48,19 @@ def columns(now: Bools, order: NDArray[np.int64] | None = None) -> dict[str, NDA
     return {"held": now[ids], "id": ids}
 
 
-def compared(lost: int, gained: int, n: int, **changes: object) -> OutcomeChange:
+def compared(lost: int, gained: int, n: int, **changes: object) -> Fall:
     before, now = pairs(lost, gained, n)
     return claim_on(before, **changes).compare(columns(now))  # type: ignore[arg-type]
 
 
-@given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 100))
-def test_the_numbers_are_those_of_the_exact_test(lost: int, gained: int, rest: int) -> None:
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_the_numbers_are_those_of_the_pairs(lost: int, gained: int, rest: int) -> None:
     n = max(1, lost + gained + rest)
     found = compared(lost, gained, n)
-    assert (found.lost, found.gained, found.n) == (lost, gained, n)
-    for p, more in ((found.p_lost, lost), (found.p_gained, gained)):
-        want = binomtest(more, lost + gained, 0.5, alternative="greater").pvalue if lost + gained else 1.0
-        assert p == pytest.approx(want, rel=1e-9, abs=1e-300)
+    assert (found.lost, found.gained, found.n, found.fall) == (lost, gained, n, (lost - gained) / n)
     assert found.interval == paired_interval(lost, gained, n, 0.01)
+    assert found.low == found.interval[0]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50), st.randoms(use_true_random=False))
@@ -74,70 +75,143 @@ def test_samples_are_paired_by_their_place_in_the_data_in_whatever_order_they_co
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained", "tolerance", "worse", "better"),
+    ("lost", "gained", "n", "tolerance", "verdict"),
     [
-        (0, 0, 0.0, False, False),
-        (7, 0, 0.0, True, False),  # 2 ** -7 is less than a hundredth
-        (6, 0, 0.0, False, False),  # 2 ** -6 is more
-        (0, 7, 0.0, False, True),
-        (0, 6, 0.0, False, False),
-        (20, 0, 0.1, False, False),  # exactly a tenth of 200
-        (21, 0, 0.1, True, False),
-        (58, 0, 0.29, False, False),  # 0.29 * 200 is 57.99999999999999 in floating point
-        (0, 20, 0.1, False, False),
-        (0, 21, 0.1, False, True),
-        (60, 50, 0.01, False, False),  # five points lost, by chance perhaps
+        (0, 0, 200, 0.0, P),
+        (1, 0, 200, 0.0, F),
+        (6, 0, 20, 0.0, F),  # of 20 samples 6 lost
+        (24, 10, 100, 0.0, F),  # the set itself fell by 14 points
+        (24, 24, 100, 0.0, P),
+        (10, 24, 100, 0.0, P),
+        (20, 0, 200, 0.1, P),  # exactly a tenth
+        (21, 0, 200, 0.1, F),
+        (58, 0, 200, 0.29, P),  # 0.29 * 200 is 57.99999999999999 in floating point
+        (59, 0, 200, 0.29, F),
+        (60, 50, 200, 0.05, P),
+        (60, 49, 200, 0.05, F),
+        (1, 0, 3, 1 / 3, P),
     ],
 )
-def test_worse_is_more_than_the_tolerance_and_more_than_chance(
-    lost: int, gained: int, tolerance: float, worse: bool, better: bool
+def test_the_fall_of_a_set_is_a_number(lost: int, gained: int, n: int, tolerance: float, verdict: Verdict) -> None:
+    """Alpha plays no part, and rounding decides nothing."""
+    before, now = pairs(lost, gained, n, right=n - lost - gained)
+    for alpha in (0.001, 0.2):
+        terms = Terms(scope="set", alpha=alpha, fail_alpha=alpha)
+        found = decided(claim_on(before, tolerance=tolerance, terms=terms), now)
+        assert found.verdict is verdict
+        assert not found.at_alpha
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "n", "tolerance", "verdict"),
+    [
+        (6, 0, 20, 0.0, F),
+        (4, 0, 20, 0.0, Q),
+        (24, 10, 100, 0.0, Q),
+        (34, 10, 100, 0.0, F),
+        (0, 10, 100, 0.0, P),  # a gain is shown
+        (0, 0, 100, 0.0, Q),
+        (0, 0, 100, 0.05, P),
+        (0, 0, 100, 0.04, Q),
+        (15, 0, 1000, 0.02, Q),
+        (15, 0, 1000, 0.03, P),
+        (40, 0, 1000, 0.02, F),
+    ],
+)
+def test_of_a_population_the_interval_lies_within_the_tolerance_or_beyond_it(
+    lost: int, gained: int, n: int, tolerance: float, verdict: Verdict
 ) -> None:
-    found = compared(lost, gained, 200, tolerance=tolerance)
-    assert (found.worse, found.better) == (worse, better)
+    before, now = pairs(lost, gained, n, right=n - lost - gained)
+    found = decided(claim_on(before, tolerance=tolerance, terms=POPULATION), now)
+    assert found.verdict is verdict
+    assert found.at_alpha
+    assert found.reasons == ("baseline",)
+    low, high = paired_interval(lost, gained, n, 0.01)
+    assert verdict is (P if high <= tolerance else F if low > tolerance else Q)
 
 
-@pytest.mark.parametrize("fail_alpha", [0.01, 0.003, 1e-9])
-def test_a_loss_is_judged_at_alpha_whatever_an_early_failure_may_spend(fail_alpha: float) -> None:
-    """8 lost: p = .0039. A comparison waits for every sample: what it does not call worse has no second chance."""
-    before, now = pairs(8, 0, 200)
-    for alpha, worse in ((0.01, True), (0.003, False)):
-        terms = Terms(scope="set", alpha=alpha, fail_alpha=fail_alpha)
-        assert claim_on(before, terms=terms).compare(columns(now)).worse is worse
-
-
-def test_a_comparison_in_words_has_both_counts_and_the_p_value() -> None:
-    assert str(compared(7, 2, 200)) == "against the baseline 7 lost, 2 gained of 200, McNemar p = 0.09"
-
-
+@pytest.mark.parametrize(
+    ("n", "p_lost", "p_gained", "tolerance"),
+    [
+        (40, 0.10, 0.0, 0.0),  # before, "not worse" was said in all draws
+        (40, 0.12, 0.02, 0.1),
+        (100, 0.04, 0.04, 0.0),
+        (100, 0.05, 0.03, 0.02),
+        (60, 0.13, 0.06, 0.05),
+    ],
+)
 @pytest.mark.parametrize("alpha", [0.01, 0.05])
-def test_what_only_chance_moved_is_called_worse_no_oftener_than_alpha(alpha: float) -> None:
-    """Summed over all ways that changes which might as well have gone the other way can fall: exact."""
-    terms = Terms(scope="set", alpha=alpha, fail_alpha=alpha)
-    largest = 0.0
-    for moved in range(41):
-        worse = [compared(lost, moved - lost, 50, terms=terms).worse for lost in range(moved + 1)]
-        size = float(binom.pmf(np.flatnonzero(worse), moved, 0.5).sum())
-        assert size <= alpha
-        largest = max(largest, size)
-    assert largest > alpha / 2  # and it is not so careful that it would see nothing
+def test_a_wrong_verdict_is_no_more_probable_than_alpha(
+    n: int, p_lost: float, p_gained: float, tolerance: float, alpha: float
+) -> None:
+    """Exact: summed over all outcomes of a population whose fall lies at the tolerance, or beyond it."""
+    terms = Terms(scope="population", alpha=alpha, fail_alpha=alpha)
+    fall, wrong = p_lost - p_gained, {P: 0.0, F: 0.0}
+    shares = multinomial(n, [p_lost, p_gained, 1 - p_lost - p_gained])
+    for lost in range(n + 1):
+        for gained in range(n + 1 - lost):
+            chance = shares.pmf([lost, gained, n - lost - gained])
+            if chance > 1e-7:
+                verdict = compared(lost, gained, n, tolerance=tolerance, terms=terms).verdict
+                wrong[verdict] = wrong.get(verdict, 0.0) + chance
+    if fall >= tolerance - 1e-12:
+        assert wrong[P] <= alpha
+    if fall <= tolerance + 1e-12:
+        assert wrong[F] <= alpha
 
 
-def test_a_point_lost_is_seen_where_two_accuracies_far_apart_would_drown_it() -> None:
-    """2 % of 2000 samples change sides, three of four of them for the worse: the accuracy falls by one point."""
-    generator = np.random.default_rng(0)
-    runs, caught, alarms = 400, 0, 0
-    for _ in range(runs):
-        for p_lost, fell in ((0.015, True), (0.01, False)):
-            draws = generator.random(2000)
-            before = generator.random(2000) < 0.8
-            now = before.copy()
-            lost, gained = draws < p_lost, (draws >= p_lost) & (draws < 0.02)
-            before[lost], now[lost], before[gained], now[gained] = True, False, False, True
-            decision = decided(claim_on(before), now)
-            caught += fell and decision.verdict is Verdict.FAILED
-            alarms += not fell and decision.verdict is Verdict.FAILED
-    assert caught >= 0.75 * runs
-    assert alarms <= binom.ppf(1 - 1e-4, runs, 0.01)
+def test_an_open_comparison_names_the_samples_that_would_decide_it() -> None:
+    words = {
+        (6, 5, 100, 0.05): "more samples like these would show that the fall is within the tolerance",
+        (16, 5, 100, 0.05): "more samples like these would show that the fall is beyond the tolerance",
+        (5, 0, 100, 0.05): "more of them would decide nothing, as the fall equals the tolerance",
+        (0, 0, 100, 0.0): "tolerance=0 passes only where a gain is shown: tolerate a small fall",
+    }
+    for (lost, gained, n, tolerance), text in words.items():
+        before, now = pairs(lost, gained, n, right=n - lost - gained)
+        found = decided(claim_on(before, tolerance=tolerance, terms=POPULATION), now)
+        assert found.verdict is Q
+        assert text in found.rule
+        assert found.rule.startswith("not decided: fell by ")
+
+
+@pytest.mark.parametrize("n", [1, 20, 100, 2000])
+@pytest.mark.parametrize("alpha", [0.01, 0.05])
+def test_a_usable_tolerance_is_shown_where_one_sample_in_twenty_changes(n: int, alpha: float) -> None:
+    tolerance, more = usable_tolerance(n, alpha)
+    each = round(0.025 * n)
+    assert paired_interval(each, each, n, alpha)[1] <= tolerance
+    assert n < more <= 20 * n
+    if n >= 100:
+        for samples, shown in ((1.4 * more, True), (0.7 * more, False)):
+            some = round(0.025 * samples)
+            assert (paired_interval(some, some, round(samples), alpha)[1] <= tolerance / 2) is shown
+
+
+def test_better_is_a_gain_beyond_the_tolerance_that_the_interval_shows() -> None:
+    assert compared(0, 7, 100).better
+    assert not compared(0, 3, 100).better  # 3 of 100 may be chance
+    assert not compared(0, 7, 100, tolerance=0.07).better
+    assert compared(0, 8, 100, tolerance=0.07).better
+    assert not compared(7, 0, 100).better
+
+
+@pytest.mark.parametrize(
+    ("terms", "text"),
+    [
+        (SET, "fell by 0.0250 on this set, tolerance 0.02 (7 lost, 2 gained of 200)"),
+        (POPULATION, "fell by 0.0250 [-0.0128, 0.0696], tolerance 0.02 (population; 7 lost, 2 gained of 200)"),
+    ],
+)
+def test_a_comparison_in_words_has_its_scope_its_fall_and_both_counts(terms: Terms, text: str) -> None:
+    assert str(compared(7, 2, 200, tolerance=0.02, terms=terms)) == text
+
+
+def test_a_fall_in_words_is_on_the_same_side_of_the_tolerance_as_it_is() -> None:
+    equal = compared(2, 0, 100, tolerance=0.02)
+    assert str(equal).startswith("fell by 0.0200 on this set, tolerance 0.02 ")
+    assert str(replace(equal, fall=0.0200004)).startswith("fell by 0.0200004 on this set, tolerance 0.02 ")
+    assert str(replace(equal, fall=0.0199996)).startswith("fell by 0.0199996 on this set, tolerance 0.02 ")
 
 
 def decided(claim: BaselineRule, now: Bools) -> Decision:
@@ -147,14 +221,14 @@ def decided(claim: BaselineRule, now: Bools) -> Decision:
 
 def test_alone_it_passes_unless_it_is_worse() -> None:
     before, now = pairs(3, 1, 200, right=100)
-    decision = decided(claim_on(before), now)
-    assert decision.verdict is Verdict.PASSED
-    assert decision.rule == "no worse: against the baseline 3 lost, 1 gained of 200, McNemar p = 0.31"
+    decision = decided(claim_on(before, tolerance=0.01), now)
+    assert decision.verdict is P
+    assert decision.rule == "no worse: fell by 0.0100 on this set, tolerance 0.01 (3 lost, 1 gained of 200)"
     assert decision.estimate == now.mean()
     before, now = pairs(20, 1, 200, right=100)
     decision = decided(claim_on(before), now)
-    assert decision.verdict is Verdict.FAILED
-    assert decision.rule.startswith("worse: against the baseline 20 lost, 1 gained of 200")
+    assert decision.verdict is F
+    assert decision.rule == "worse: fell by 0.0950 on this set, tolerance 0 (20 lost, 1 gained of 200)"
 
 
 @pytest.mark.parametrize(
@@ -221,29 +295,39 @@ def test_a_population_that_failed_already_has_failed_whatever_the_baseline_says(
 @pytest.mark.parametrize("n", [60, 500])
 def test_a_population_may_have_lost_what_few_samples_show(n: int, threshold: float | None) -> None:
     """Nothing was lost: of this set that is a pass, of the population only where the tolerance holds all it may be."""
-    terms = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
     before, now = pairs(0, 0, n, right=n)
     high = paired_interval(0, 0, n, 0.01)[1]
-    for tolerance, verdict in (
-        (0.0, Verdict.INCONCLUSIVE),
-        (high - 0.001, Verdict.INCONCLUSIVE),
-        (high, Verdict.PASSED),
-    ):
-        claim = claim_on(before, threshold=threshold, tolerance=tolerance, terms=terms)
+    for tolerance, verdict in ((0.0, Q), (high - 0.001, Q), (high, P)):
+        claim = claim_on(before, threshold=threshold, tolerance=tolerance, terms=POPULATION)
         found = decided(claim, now)
         assert found.verdict is verdict
-        assert (f"a drop of up to {high:.4f} is possible" in found.rule) == (verdict is Verdict.INCONCLUSIVE)
+        assert f", {high:.4f}], tolerance {tolerance:g} (population" in found.rule or tolerance in {high}
         of_these = claim_on(before, threshold=threshold, tolerance=tolerance)
-        assert decided(of_these, now).verdict is Verdict.PASSED
+        assert decided(of_these, now).verdict is P
+
+
+@pytest.mark.parametrize(
+    ("number", "lost", "verdict"),
+    [(0.5, 3, Q), (0.5, 60, F), (0.9999, 3, F), (0.9, 3, Q), (0.9999, 30, F), (0.9999, 12, F), (0.5, 0, P)],
+)
+def test_an_open_comparison_beside_a_number_leaves_its_failure_and_opens_its_pass(
+    number: float, lost: int, verdict: Verdict
+) -> None:
+    before, now = pairs(lost, 0, 300, right=300 - lost)
+    found = decided(claim_on(before, threshold=number, tolerance=0.02, terms=POPULATION), now)
+    assert found.verdict is verdict
+    assert found.rule.startswith("not decided") is (verdict is Q)
 
 
 def test_a_group_that_may_have_lost_more_is_open_however_many_the_others_are() -> None:
-    terms = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
     before, now = pairs(0, 0, 1000, right=1000)
-    claim = claim_on(before, tolerance=0.05, terms=terms)
+    claim = claim_on(before, tolerance=0.05, terms=POPULATION)
     groups = (("many", np.arange(980)), ("few", np.arange(980, 1000)))
-    assert decided(claim, now).verdict is Verdict.PASSED
-    assert decided(replace(claim, groups=groups), now).verdict is Verdict.INCONCLUSIVE
+    assert decided(claim, now).verdict is P
+    found = decided(replace(claim, groups=groups), now)
+    assert found.verdict is Q
+    assert "in 'few'" in found.rule
+    assert "in 'many'" not in found.rule
 
 
 @pytest.mark.parametrize(
@@ -275,41 +359,36 @@ def test_what_one_group_lost_is_not_made_up_for_by_another() -> None:
     before[:10] = True  # land loses ten
     now[100:130] = True  # water gains thirty
     shuffled = np.random.default_rng(0).permutation(200).astype(np.int64)
-    plain = replace(claim_on(before), groups=())
-    grouped = replace(claim_on(before), groups=GROUPS, level=0.005)
-    assert decided(plain, now).verdict is Verdict.PASSED
-    decision = grouped.decide(columns(now, shuffled), 200, None)
-    assert decision.verdict is Verdict.FAILED
-    assert decision.rule == "worse: against the baseline in 'land' 10 lost, 0 gained of 100, McNemar p = 0.00098"
-    assert [(one.name, one.lost, one.gained) for one in grouped.compare_groups(columns(now, shuffled))] == [
-        ("land", 10, 0),
-        ("water", 0, 30),
-    ]
-    kept = grouped.decide(columns(np.where(np.arange(200) < 100, before, now), shuffled), 200, None)
-    assert kept.verdict is Verdict.PASSED
+    for terms, words in ((SET, "0.1000 on this set in 'land'"), (POPULATION, "0.1000 [0.0378, 0.1913] in 'land'")):
+        plain = claim_on(before, terms=terms)
+        grouped = replace(plain, groups=GROUPS)
+        assert decided(plain, now).verdict is P
+        decision = grouped.decide(columns(now, shuffled), 200, None)
+        assert decision.verdict is F
+        assert decision.rule.startswith(f"worse: fell by {words}, tolerance 0 (")
+        assert [(one.name, one.lost, one.gained) for one in grouped.falls(columns(now, shuffled))] == [
+            ("land", 10, 0),
+            ("water", 0, 30),
+        ]
+    kept = replace(claim_on(before), groups=GROUPS).decide(
+        columns(np.where(np.arange(200) < 100, before, now), shuffled), 200, None
+    )
+    assert kept.verdict is P
     assert kept.rule.endswith("no worse in any of 2 groups")
 
 
-def test_each_group_has_its_share_of_the_error() -> None:
-    """Seven lost of seven changed have a chance of 2 ** -7 = .0078: enough at .01, not at half of it."""
-    before, now = np.arange(200) < 20, (np.arange(200) < 20) & (np.arange(200) >= 7)
-    for level, verdict in ((0.01, Verdict.FAILED), (0.005, Verdict.PASSED)):
-        claim = replace(claim_on(before), groups=GROUPS, level=level)
+def test_a_group_passes_at_alpha_and_fails_at_its_part_of_it() -> None:
+    """Each must pass (an intersection-union test), while any of them may fail."""
+    high, low = paired_interval(1, 0, 100, 0.01)[1], paired_interval(8, 0, 100, 0.01)[0]
+    shared = paired_interval(8, 0, 100, 0.005)[0]
+    assert shared < low
+    for lost, tolerance, verdict in ((1, high, P), (8, low - 1e-6, Q), (8, shared - 1e-6, F)):
+        before = np.ones(200, dtype=bool)
+        now = np.arange(200) >= lost
+        claim = replace(claim_on(before, tolerance=tolerance, terms=POPULATION), groups=GROUPS)
         assert decided(claim, now).verdict is verdict
-
-
-@pytest.mark.parametrize(
-    ("held", "lost", "verdict"),
-    [(6, 6, Verdict.INCONCLUSIVE), (6, 1, Verdict.INCONCLUSIVE), (6, 0, Verdict.PASSED), (7, 7, Verdict.FAILED),
-     (7, 6, Verdict.PASSED)],
-)  # fmt: skip
-def test_a_loss_that_could_only_be_chance_does_not_pass(held: int, lost: int, verdict: Verdict) -> None:
-    """Six lost of six have a chance of 2 ** -6 > .01: nothing that becomes of them could be called worse."""
-    before = np.arange(200) < held
-    now = before & (np.arange(200) >= lost)
-    decision = decided(claim_on(before), now)
-    assert decision.verdict is verdict
-    assert decision.rule.startswith("too few samples to tell a loss from chance") is (verdict is Verdict.INCONCLUSIVE)
+    stricter = replace(claim, tolerance=shared - 1e-6, level=0.001)
+    assert decided(stricter, now).verdict is Q
 
 
 def test_the_first_of_two_ends_speaks_for_a_fall() -> None:

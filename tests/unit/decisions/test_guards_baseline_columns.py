@@ -2,69 +2,30 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm
 
-from robustest.decisions import BaselineRule, ShareRule, Terms, baseline
-from robustest.decisions.baseline import OutcomeChange, ScoreChange, chance_of_swaps, mcnemar, sign_flip
+from robustest import Verdict
+from robustest.decisions import BaselineRule, ScoreBaselineRule, ShareRule, Terms
+from robustest.decisions.baseline import Fall
+from robustest.decisions.bets import fall_interval
+from robustest.decisions.clusters import CLUSTER, FEWEST
+from robustest.decisions.mean import ScoreRule
+from robustest.decisions.paired import paired_interval
 
 TERMS = Terms(scope="set", alpha=0.02, fail_alpha=0.01)
+POPULATION = Terms(scope="population", alpha=0.02, fail_alpha=0.01)
 CELLS = ("fog/1", "fog/2", "snow/1", "snow/2")
 PARTS = (("fog", CELLS[:2]), ("snow", CELLS[2:]))
 
 
-def flips(change: NDArray[Any]) -> float:
-    """The share of all signs of the changes whose sum is as large."""
-    signs = np.array(list(product((1, -1), repeat=len(change))))
-    return float((signs @ np.abs(change) >= change.sum()).mean())
-
-
-@pytest.mark.parametrize("largest", [17, 18, 19])
-def test_the_sum_of_many_changes_is_about_normal(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    change = np.array([1] * 6 + [-1] * 3 + [3] * 2 + [-3] + [0] * 2)
-    monkeypatch.setattr(baseline, "_LARGEST_EXACT", largest)
-    # Of 18 in all, 12 are lost. The sum of the signed sizes has the variance 9 * 1 + 3 * 9 = 36.
-    expected = norm.sf((2 * 12 - 18 - 1) / 6) if largest < 18 else flips(change[change != 0])
-    assert sign_flip(change) == pytest.approx(expected, rel=1e-12)
-    assert sign_flip(-change) == pytest.approx(
-        norm.sf((2 * 6 - 18 - 1) / 6) if largest < 18 else flips(-change[change != 0]), rel=1e-12
-    )
-
-
-@pytest.mark.parametrize("parts", range(1, 15))
-def test_means_of_a_few_runs_take_no_draws(parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[float, int]] = []
-
-    def draws(_: object, *, alpha: float, seed: int) -> float:
-        asked.append((alpha, seed))
-        return 2.0
-
-    monkeypatch.setattr(baseline, "sign_flip_by_draws", draws)
-    change = np.array([1, 1, -1, 0]) / parts
-    found = chance_of_swaps(change, alpha=0.03, seed=4)
-    # Of the eight signs of three equal changes, four sum to one or more.
-    assert found == pytest.approx(0.5 if parts <= 12 else 2.0, rel=1e-12)
-    assert asked == ([] if parts <= 12 else [(0.03, 4)])
-    assert chance_of_swaps(change + np.array([3e-10 / parts, 0, 0, 0]), alpha=0.03, seed=4) == found
-    assert chance_of_swaps(np.array([0.5 + 1e-6, -0.25]), alpha=0.03, seed=4) == 2.0
-    assert chance_of_swaps(np.zeros(0), alpha=0.03, seed=4) == 1.0
-
-
 def rule(before: NDArray[np.bool_], **fields: Any) -> BaselineRule:
-    given: dict[str, Any] = {"columns": CELLS, "parts": PARTS, **fields}
-    return BaselineRule(
-        other=ShareRule(threshold=None, at_least=True, terms=TERMS),
-        has_threshold=False,
-        before=before,
-        tolerance=0.0,
-        terms=TERMS,
-        **given,
-    )
+    given: dict[str, Any] = {"columns": CELLS, "parts": PARTS, "terms": TERMS, "tolerance": 0.0, **fields}
+    other = ShareRule(threshold=None, at_least=True, terms=given["terms"])
+    return BaselineRule(other=other, has_threshold=False, before=before, **given)
 
 
 def of(now: NDArray[np.bool_], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -79,17 +40,16 @@ def test_parts_are_compared_alone_and_all_together_if_asked(together: bool, rave
     order = random.permutation(9)
     one = rule(before.ravel() if ravelled else before, together=together, level=0.005)
     assert one.share_before == pytest.approx(before.mean() if together else before[:, :2].mean())
-    found = one.compare_groups(of(now, order))
+    found = one.falls(of(now, order))
     named = {"": slice(0, 4), "fog": slice(0, 2), "snow": slice(2, 4)}
     assert [each.name for each in found] == [name for name in named if name or together]
     for each in found:
         was, is_now = before[:, named[each.name]], now[:, named[each.name]]
         assert (each.lost, each.gained, each.n) == ((was & ~is_now).sum(), (is_now & ~was).sum(), was.size)
-        drop = was.sum(1).astype(int) - is_now.sum(1)
-        assert each.p_lost == pytest.approx(flips(drop))
-        assert each.p_gained == pytest.approx(flips(-drop))
-        assert (each.held, each.test, each.alpha) == (was.any(1).sum(), "sign-flip", 0.005)
-        assert each.interval[0] <= drop.mean() / was.shape[1] <= each.interval[1]
+        drop = (was.sum(1).astype(int) - is_now.sum(1))[order] / was.shape[1]
+        assert each.fall == pytest.approx(drop.mean())
+        assert each.interval == fall_interval(drop, 0.02, 0.0)
+        assert each.low == fall_interval(drop, 0.005, 0.0)[0]
     assert one.compare(of(now, order)) == found[0]
 
 
@@ -101,90 +61,135 @@ def test_groups_are_compared_alone_and_a_result_shows_all(level: float | None) -
     one = rule(before, columns=("held",), parts=(), groups=groups, level=level)
     order = np.array([3, 0, 5, 1, 4, 2])
     columns = {"id": order, "held": now[order]}
-    first, second = one.compare_groups(columns)
+    first, second = one.falls(columns)
     whole = one.compare(columns)
-    counts = [(each.name, each.lost, each.gained, each.n, each.held) for each in (first, second, whole)]
-    assert counts == [("a", 2, 0, 3, 3), ("b", 0, 1, 3, 1), ("", 2, 1, 6, 4)]
+    counts = [(each.name, each.lost, each.gained, each.n) for each in (first, second, whole)]
+    assert counts == [("a", 2, 0, 3), ("b", 0, 1, 3), ("", 2, 1, 6)]
     for each in (first, second, whole):
-        assert (each.p_lost, each.p_gained) == (mcnemar(each.lost, each.gained), mcnemar(each.gained, each.lost))
-        assert (each.test, each.alpha) == ("McNemar", 0.02 if level is None else level)
+        assert each.interval == paired_interval(each.lost, each.gained, each.n, 0.02)
+    for each in (first, second):
+        shared = 0.01 if level is None else level
+        assert each.low == paired_interval(each.lost, each.gained, each.n, shared)[0]
+    assert whole.low == whole.interval[0]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_failure_may_spend_its_part_of_alpha(number: int) -> None:
+    """Of one comparison all of it; of two parts beside all columns together a third."""
+    before, now = np.ones((2, 40, 4), dtype=bool)
+    now[:9, 0] = False
+    parts = (("fog", CELLS[:1]), ("snow", CELLS[1:2]))[: number - 1]
+    found = rule(before, parts=parts, terms=POPULATION).falls(of(now, np.arange(40)))
+    assert len(found) == number
+    drop = (before.sum(1).astype(int) - now.sum(1)) / 4
+    assert found[0].low == fall_interval(drop, 0.02 / number, 0.0)[0]
+    if number > 1:
+        assert found[1].low == paired_interval(9, 0, 40, 0.02 / number)[0]
+        assert found[1].interval == paired_interval(9, 0, 40, 0.02)
+
+
+# Clusters
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_samples_of_one_cluster_are_one_draw(scores: bool) -> None:
+    """Of 40 samples in 4 clusters nothing is lost: as 40 draws they show the tolerance, as four they do not."""
+    before = np.ones(40, dtype=bool)
+    clusters = np.repeat(np.arange(4), 10)
+    for each, verdict in ((np.arange(40), Verdict.PASSED), (clusters, Verdict.INCONCLUSIVE)):
+        one = rule(before, columns=("held",), parts=(), terms=POPULATION, tolerance=0.1)
+        if scores:
+            one = of_scores(before.astype(float), POPULATION, 0.1)
+        columns = {"id": np.arange(40), "held": before, "score": before.astype(float), CLUSTER: each}
+        found = one.decide(columns, 40, None)
+        assert found.verdict is verdict
+        assert found.clusters == ("40 clusters of 1 unit" if verdict is Verdict.PASSED else "4 clusters of 10 units")
+    alone = {name: column for name, column in columns.items() if name != CLUSTER}
+    assert not one.decide(alone, 40, None).clusters
+
+
+def of_scores(before: NDArray[np.float64], terms: Terms, tolerance: float) -> ScoreBaselineRule:
+    other = ScoreRule(threshold=None, terms=terms)
+    return ScoreBaselineRule(other=other, has_threshold=False, before=before, tolerance=tolerance, terms=terms, seed=0)
+
+
+def test_a_comparison_of_a_model_with_its_like_in_clusters_fails_no_oftener_than_alpha() -> None:
+    """Each cluster falls or rises as a whole: as single draws, most comparisons would fail or pass."""
+    random = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(30), 10)
+    verdicts = []
+    for _ in range(60):
+        kind = random.choice([-1, 0, 1], 30, p=[0.25, 0.5, 0.25])[clusters]
+        before, now = kind >= 0, kind <= 0
+        one = rule(before, columns=("held",), parts=(), terms=POPULATION)
+        columns = {"id": np.arange(300), "held": now, CLUSTER: clusters}
+        verdicts.append(one.decide(columns, 300, None).verdict)
+    assert verdicts.count(Verdict.FAILED) <= 5
+    assert verdicts.count(Verdict.PASSED) <= 5
+
+
+def test_fewer_clusters_than_a_claim_needs_pass_nothing() -> None:
+    before = np.ones(40, dtype=bool)
+    few = np.repeat(np.arange(FEWEST - 1), 20)
+    one = rule(before, columns=("held",), parts=(), terms=POPULATION, tolerance=0.9)
+    columns = {"id": np.arange(40), "held": before, CLUSTER: few}
+    found = one.decide(columns, 40, None)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    set_alone = rule(before, columns=("held",), parts=(), tolerance=0.9).decide(columns, 40, None)
+    assert set_alone.verdict is Verdict.PASSED
 
 
 # Borders
 
 
+def fall(**fields: Any) -> Fall:
+    values: dict[str, Any] = {
+        "fall": 0.1, "lost": 5, "gained": 1, "n": 40, "tolerance": 0.1, "kept": True, "scope": "population",
+        "interval": (0.0, 0.2), "low": 0.0,
+    }  # fmt: skip
+    return Fall(**{**values, **fields})
+
+
 @pytest.mark.parametrize(
-    ("lost", "gained", "p", "tolerance", "worse"),
+    ("fields", "verdict"),
     [
-        (5, 0, 0.01, 0.0, True),
-        (5, 0, 0.02, 0.0, True),  # at alpha
-        (5, 0, 0.021, 0.0, False),
-        (5, 0, 0.01, 0.25, False),  # at the tolerance
-        (5, 0, 0.01, 0.24, True),
-        (6, 1, 0.01, 0.25, False),
-        (0, 5, 0.01, 0.0, False),
-        (0, 0, 0.01, 0.0, False),
+        ({"interval": (0.0, 0.1)}, Verdict.PASSED),  # at the tolerance
+        ({"interval": (0.0, 0.1 + 1e-9)}, Verdict.INCONCLUSIVE),
+        ({"low": 0.1}, Verdict.INCONCLUSIVE),
+        ({"low": 0.1 + 1e-9}, Verdict.FAILED),
+        ({"interval": (0.2, 0.3), "low": 0.05}, Verdict.INCONCLUSIVE),  # beyond at alpha, and not at its part of it
+        ({"scope": "set"}, Verdict.PASSED),
+        ({"scope": "set", "kept": False}, Verdict.FAILED),
+        ({"scope": "set", "kept": False, "interval": (0.0, 0.1)}, Verdict.FAILED),
+        ({"scope": "set", "low": 0.5}, Verdict.PASSED),
     ],
 )
-def test_a_loss_is_beyond_the_tolerance_and_no_chance(
-    lost: int, gained: int, p: float, tolerance: float, worse: bool
-) -> None:
-    fields: dict[str, Any] = {"n": 20, "tolerance": tolerance, "alpha": 0.02, "interval": (0.0, 1.0)}
-    one = OutcomeChange(lost=lost, gained=gained, p_lost=p, p_gained=1.0, **fields)
-    other = OutcomeChange(lost=gained, gained=lost, p_lost=1.0, p_gained=p, **fields)
-    assert (one.worse, one.better, other.worse, other.better) == (worse, False, False, worse)
-    assert (one.details()["drop"], other.details()["drop"]) == ((lost - gained) / 20, (gained - lost) / 20)
+def test_a_verdict_is_of_its_scope_alone(fields: dict[str, Any], verdict: Verdict) -> None:
+    assert fall(**fields).verdict is verdict
 
 
-@pytest.mark.parametrize("n", [3, 5, 6, 20])
-@pytest.mark.parametrize("held", [None, 0, 4, 5, 6])
-@pytest.mark.parametrize("lost", [0, 1])
-def test_too_few_held_for_any_loss_to_be_shown(lost: int, held: int | None, n: int) -> None:
-    one = OutcomeChange(
-        lost=lost, gained=0, n=n, p_lost=0.5, p_gained=1.0, tolerance=0.0, alpha=1 / 32, interval=(0.0, 1.0), held=held
+def test_a_gain_is_better_where_the_population_gained() -> None:
+    assert fall(fall=-0.2, interval=(-0.3, -0.01)).better
+    assert not fall(fall=-0.2, interval=(-0.3, 0.0)).better
+    assert not fall(fall=-0.1, interval=(-0.3, -0.01)).better
+    assert not fall(fall=0.2, interval=(0.1, 0.3)).better
+
+
+def test_details_hold_what_reports_show() -> None:
+    common = {"lost": 5, "gained": 1, "drop": 0.1, "drop_interval": [0.0, 0.2], "scope": "population"}
+    assert fall().details() == common
+    assert fall(of="mean score").details() == {**common, "of": "mean score"}
+
+
+def test_words_name_group_mean_and_samples() -> None:
+    assert str(fall(name="a")) == (
+        "fell by 0.1000 [0.0000, 0.2000] in 'a', tolerance 0.1 (population; 5 lost, 1 gained of 40)"
     )
-    # The chance of five losses out of five is 1 / 32.
-    assert one.too_few is (lost > 0 and (n if held is None else held) < 5)
-
-
-MOVED = 1e-9
-
-
-@pytest.mark.parametrize(
-    ("fall", "tolerance", "p", "chance", "most", "said"),
-    [
-        # beyond, worse, too_few, unexplained
-        (0.5, 0.25, 0.02, 1.0, 0.0, (True, True, False, False)),
-        (0.5, 0.25, 0.03, 1.0, 0.0, (True, False, False, False)),
-        (0.5, 0.25, 0.03, 0.02, 0.0, (True, False, False, True)),
-        (0.5, 0.25, 0.03, 0.03, 0.0, (True, False, False, False)),
-        (0.5, 0.25, 0.02, 0.02, 0.0, (True, True, False, False)),
-        (0.5, 0.25, 0.03, 1.0, 0.02, (True, False, False, False)),
-        (0.5, 0.25, 0.03, 1.0, 0.03, (True, False, True, False)),
-        (MOVED, 0.0, 0.0, 0.0, 1.0, (False, False, False, False)),
-        (2 * MOVED, 0.0, 0.0, 0.0, 1.0, (True, True, True, False)),
-        (0.25 + MOVED, 0.25, 0.0, 0.0, 1.0, (False, False, False, False)),
-        (-0.5, 0.25, 0.0, 0.0, 1.0, (False, False, False, False)),
-    ],
-)
-def test_a_fall_of_scores_is_beyond_the_tolerance_and_no_chance(  # noqa: PLR0917
-    fall: float, tolerance: float, p: float, chance: float, most: float, said: tuple[bool, ...]
-) -> None:
-    def change(sign: int) -> ScoreChange:
-        return ScoreChange(
-            fall=sign * fall,
-            lost=1,
-            gained=1,
-            n=4,
-            p_lost=p if sign > 0 else 1.0,
-            p_gained=p if sign < 0 else 1.0,
-            chance=chance,
-            most=most,
-            tolerance=tolerance,
-            alpha=0.02,
-            interval=(0.0, 1.0),
-        )
-
-    one = change(1)
-    assert (one.beyond, one.worse, one.too_few, one.unexplained) == said
-    assert (one.better, change(-1).better) == (False, said[1])
+    assert str(fall(of="rate", scope="set")) == (
+        "the rate fell by 0.1000 on this set, tolerance 0.1 (5 lower, 1 higher of 40)"
+    )
+    open_ = fall(fall=0.05, needed=1297, noun="items").open_words()
+    assert open_ == "about 1,300 more items like these would show that the fall is within the tolerance"
+    assert fall(fall=0.15, needed=41).open_words().startswith("about 1 more samples like these")
+    assert "beyond" in fall(fall=0.15, needed=41).open_words()
+    assert fall(fall=0.15).open_words() == "more of them could decide it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,14 @@ from numpy.typing import NDArray
 from scipy.stats import beta, binom
 
 from robustest import Verdict
-from robustest.decisions import BaselineRule, MeanRule, ScoreBaselineRule, Terms, clopper_pearson, mcnemar
-from robustest.decisions.baseline import OutcomeChange, ScoreChange, chance_of_swaps, sign_flip, sign_flip_by_draws
-from robustest.decisions.bets import MANY, bets_won, betting_interval
+from robustest.decisions import BaselineRule, MeanRule, ScoreBaselineRule, Terms, clopper_pearson
+from robustest.decisions.bets import MANY, bets_won, betting_interval, fall_interval
 from robustest.decisions.confidence import likely, share_accepted, share_among_first
 from robustest.decisions.cues import CLASSES, CuePairs, CueRule, off_column, on_column
 from robustest.decisions.drop import AboveChanceRule, DropRule, doubt_of_start
 from robustest.decisions.mean import DrawsRule
 from robustest.decisions.mean_iou import bootstrap_interval
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, approximate, generator
 from robustest.decisions.share import anytime_share_interval, evidence, settle_share
 from robustest.decisions.strata import STRATUM, StrataRule
@@ -170,54 +169,6 @@ def test_outside_data_accepted_are_counted_at_both_likely_places_of_the_edge() -
 # Baselines
 
 
-def outcome(lost: int, gained: int, **more: Any) -> OutcomeChange:
-    values = {"n": 100, "tolerance": 0.05, "alpha": 0.05, "interval": (0.0, 1.0), "p_lost": 0.05, "p_gained": 0.05}
-    return OutcomeChange(**{**values, "lost": lost, "gained": gained, **more})
-
-
-def test_an_outcome_is_worse_or_better_beyond_the_tolerance_and_at_alpha() -> None:
-    assert outcome(16, 10).worse
-    assert not outcome(15, 10).worse
-    assert not outcome(16, 10, p_lost=0.0501).worse
-    assert not outcome(10, 16).worse
-    assert outcome(10, 16).better
-    assert not outcome(10, 15).better
-    assert not outcome(10, 16, p_gained=0.0501).better
-
-
-def test_losses_are_too_few_where_all_that_held_could_not_show_one() -> None:
-    """Four losses have p = 1/16, five 1/32."""
-    assert outcome(3, 0, n=5, held=4).too_few
-    assert not outcome(3, 0, n=5, held=5).too_few
-    assert not outcome(3, 0, n=5).too_few
-    assert outcome(3, 0, n=4).too_few
-    assert outcome(3, 0, n=5, alpha=1 / 32 - 1e-9).too_few
-    assert not outcome(3, 0, n=5, alpha=1 / 32).too_few
-    assert not outcome(1, 1, n=4).too_few
-    assert not outcome(1, 0, n=4, tolerance=0.25).too_few
-
-
-def score(fall: float, **more: Any) -> ScoreChange:
-    values = {
-        "lost": 1, "gained": 1, "n": 9, "p_lost": 0.05, "p_gained": 0.05, "chance": 0.05, "most": 0.05,
-        "tolerance": 0.1, "alpha": 0.05, "interval": (0.0, 1.0),
-    }  # fmt: skip
-    return ScoreChange(**{**values, "fall": fall, **more})
-
-
-def test_a_score_fell_beyond_the_tolerance_and_its_rounding() -> None:
-    for fall, beyond in ((0.1, False), (0.1 + 5e-10, False), (0.1 + 5e-9, True), (-0.2, False)):
-        assert score(fall).beyond is score(fall).worse is beyond
-        assert score(-fall).better is beyond
-        assert score(fall, most=0.051).too_few is beyond
-        assert score(fall, p_lost=0.051).unexplained is beyond
-    assert not score(0.2, p_lost=0.051).worse
-    assert not score(-0.2, p_gained=0.051).better
-    assert not score(0.2).too_few
-    assert not score(0.2).unexplained
-    assert not score(0.2, p_lost=0.051, chance=0.051).unexplained
-
-
 class Known(Rule):
     """A claim on a number, decided elsewhere."""
 
@@ -245,20 +196,35 @@ def against(
     ("lost", "number", "verdict"),
     [
         (0, None, P), (0, P, P), (0, F, F), (0, Q, Q),
-        (3, None, Q), (3, P, Q), (3, F, F), (3, Q, Q),
-        (4, None, Q), (4, P, Q), (4, F, F),
+        (1, None, F), (1, P, F), (1, F, F), (1, Q, F),
     ],
 )  # fmt: skip
-def test_of_four_samples_no_loss_can_be_shown(lost: int, number: Verdict | None, verdict: Verdict) -> None:
+def test_the_fall_of_a_set_of_four_is_a_number(lost: int, number: Verdict | None, verdict: Verdict) -> None:
     found = against(np.ones(4, dtype=bool), np.arange(4) >= lost, number)
     assert found.verdict is verdict
-    assert found.rule.startswith("too few") is (lost > 0 and number is not F)
+    assert not found.at_alpha
+
+
+@pytest.mark.parametrize(
+    ("lost", "number", "verdict"),
+    [
+        (0, None, Q), (0, P, Q), (0, F, F), (0, Q, Q),
+        (3, None, Q), (3, P, Q), (3, F, F), (3, Q, Q),
+        (4, None, F), (4, P, F), (4, F, F), (4, Q, F),
+    ],
+)  # fmt: skip
+def test_a_population_of_which_five_were_drawn(lost: int, number: Verdict | None, verdict: Verdict) -> None:
+    """Four or five lost and none gained have a chance of .039 at most where as many are lost as gained."""
+    found = against(np.ones(5, dtype=bool), np.arange(5) >= lost, number, terms=POPULATION)
+    assert found.verdict is verdict
+    assert found.rule.startswith("not decided") is (verdict is Q)
 
 
 @pytest.mark.parametrize("number", [None, P, F, Q])
-def test_a_loss_that_is_shown_fails_beside_any_number(number: Verdict | None) -> None:
-    found = against(np.ones(40, dtype=bool), np.arange(40) >= 10, number)
-    assert (found.verdict, found.reasons, found.at_alpha) == (F, ("baseline",), True)
+@pytest.mark.parametrize("terms", [SET, POPULATION])
+def test_a_loss_that_is_shown_fails_beside_any_number(number: Verdict | None, terms: Terms) -> None:
+    found = against(np.ones(40, dtype=bool), np.arange(40) >= 10, number, terms=terms)
+    assert (found.verdict, found.reasons, found.at_alpha) == (F, ("baseline",), terms is POPULATION)
 
 
 def test_a_population_is_no_worse_where_its_whole_interval_is_tolerated() -> None:
@@ -279,38 +245,13 @@ def test_several_outcomes_a_sample_are_one_draw_each() -> None:
         parts=(("first", names[:1]), ("rest", names[1:])), level=0.01,
     )  # fmt: skip
     columns = {name: now[:, at] for at, name in enumerate(names)} | {"id": np.arange(60), "held": now[:, 0]}
-    whole, first, rest = rule.compare_groups(columns)
+    whole, first, rest = rule.falls(columns)
     fall = before.sum(1).astype(int) - now.sum(1)
-    assert whole.interval == pytest.approx(betting_interval(fall / 4, MANY, 0.05))
-    assert (whole.p_lost, whole.p_gained) == (sign_flip(fall), sign_flip(-fall))
+    assert whole.interval == fall_interval(fall / 4, 0.05, 0.0)
     assert (whole.n, whole.lost, whole.gained) == (240, int((before & ~now).sum()), int((now & ~before).sum()))
-    assert (whole.test, first.test, rest.test) == ("sign-flip", "McNemar", "sign-flip")
-    assert (first.p_lost, first.p_gained) == (mcnemar(first.lost, first.gained), mcnemar(first.gained, first.lost))
-    assert (whole.held, first.held) == (int(before.any(1).sum()), int(before[:, 0].sum()))
-    assert {one.alpha for one in (whole, first, rest)} == {0.01}
-
-
-@pytest.mark.parametrize("parts", [1, 2, 5, 12, 13])
-def test_swaps_of_twelfths_are_counted_and_of_finer_parts_drawn(parts: int) -> None:
-    change = np.random.default_rng(parts).integers(-parts, parts + 1, 30) / parts
-    change[0] = 1 / parts
-    found = chance_of_swaps(change, alpha=0.05, seed=3)
-    counted, drawn = sign_flip(np.rint(change * parts).astype(int)), sign_flip_by_draws(change, alpha=0.05, seed=3)
-    assert counted != drawn
-    assert found == (counted if parts <= 12 else drawn)
-    assert drawn == pytest.approx(counted, abs=0.02)
-
-
-def test_swaps_that_are_drawn_reach_the_share_of_all_swaps() -> None:
-    change = np.array([0.31, 0.17, -0.09, 0.23, 0.0, -0.11])
-    sums = [float(np.dot(signs, np.abs(change))) for signs in product((1, -1), repeat=6)]
-    every = np.mean([total >= change.sum() - 1e-12 for total in sums])
-    assert sign_flip_by_draws(change, alpha=0.05, seed=0) == pytest.approx(every, abs=0.02)
-    assert sign_flip_by_draws(np.zeros(4), alpha=0.05, seed=0) == 1.0
-    # A hundred draws to a level of alpha, and ten thousand at least: shares are multiples of one draw.
-    for alpha, draws in ((0.05, 10_000), (0.004, 25_000), (1e-6, 100_000)):
-        share = sign_flip_by_draws(change, alpha=alpha, seed=0)
-        assert share * draws == pytest.approx(round(share * draws), abs=1e-6)
+    assert first.interval == paired_interval(first.lost, first.gained, 60, 0.05)
+    assert first.low == paired_interval(first.lost, first.gained, 60, 0.01)[0]
+    assert rest.n == 180
 
 
 # Drops
@@ -388,8 +329,6 @@ def test_the_worst_value_of_a_target_without_samples_is_of_flips_alone() -> None
 
 @pytest.mark.parametrize("seed", [-5, 0, 7, 2**63])
 def test_a_seed_is_any_whole_number(seed: int) -> None:
-    change = np.array([0.31, 0.17, -0.09, 0.23, 0.0, -0.11])
-    assert sign_flip_by_draws(change, alpha=0.05, seed=seed) == pytest.approx(0.1, abs=0.1)
     assert 0 <= bootstrap_interval(np.array([[3, 4], [1, 4]]), alpha=0.3, seed=seed)[0] <= 1
     assert generator(seed).random() == generator(seed).random() != generator(seed + 1).random()
     scores = ScoreBaselineRule(
