@@ -452,16 +452,33 @@ def test_each_group_is_asked_until_it_is_settled() -> None:
 
 
 def test_two_functions_are_compared_on_the_same_items() -> None:
-    found = rate(worse, at_least=None, no_worse_than=adder)
+    common: dict[str, Any] = {"at_least": None, "tolerance": 0.05}
+    found = rate(worse, no_worse_than=adder, **common)
     assert found.verdict is Verdict.FAILED
+    assert found.scope == "population"
     assert found.details["baseline"]["pairs"] == 200
-    assert rate(adder, at_least=None, no_worse_than=worse).verdict is Verdict.PASSED
-    assert rate(worse, at_least=None, no_worse_than=recorded()).verdict is Verdict.FAILED
-    assert rate(adder, at_least=None, no_worse_than=recorded(worse)).verdict is Verdict.PASSED
-    few = rate(worse, at_least=None, no_worse_than=adder, calls=Calls(budget=50))
+    assert rate(adder, no_worse_than=worse, **common).verdict is Verdict.PASSED
+    assert rate(worse, no_worse_than=recorded(), **common).verdict is Verdict.FAILED
+    assert rate(adder, no_worse_than=recorded(worse), **common).verdict is Verdict.PASSED
+    few = rate(worse, no_worse_than=adder, calls=Calls(budget=50), **common)
     assert few.verdict is Verdict.INCONCLUSIVE
     assert "the comparison needs every item" in few.rule
-    assert rate(adder, at_least=0.8, no_worse_than=worse, max_samples=60).verdict is Verdict.INCONCLUSIVE
+    part = rate(adder, at_least=0.8, no_worse_than=worse, max_samples=60, tolerance=0.05)
+    assert part.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_tolerance_that_cannot_be_shown_is_refused_before_anything_is_spent() -> None:
+    asked = []
+
+    def system(item: dict[str, str]) -> object:
+        asked.append(item)
+        return solved(item)
+
+    with pytest.raises(ConfigError, match=r"200 items can show tolerance=0\.0\d+, and about"):
+        rate(system, at_least=None, no_worse_than=adder)
+    assert not asked
+    assert rate(system, at_least=None, no_worse_than=worse, scope="set").verdict is Verdict.PASSED
+    assert len(asked) == len(ITEMS)
 
 
 def test_a_function_that_has_failed_is_compared_with_no_other() -> None:
@@ -471,10 +488,10 @@ def test_a_function_that_has_failed_is_compared_with_no_other() -> None:
         asked.append(item)
         return solved(item)
 
-    found = rate(worse, at_least=0.95, no_worse_than=other)
+    found = rate(worse, at_least=0.95, no_worse_than=other, tolerance=0.01)
     assert found.verdict is Verdict.FAILED
     assert not asked
-    assert rate(adder, no_worse_than=other).verdict is Verdict.FAILED
+    assert rate(adder, no_worse_than=other, tolerance=0.01).verdict is Verdict.FAILED
     assert len(asked) == len(ITEMS)
 
 
