@@ -21,6 +21,7 @@ from small_subjects import (
     Bright,
     Constant,
     Data,
+    Idle,
     Nearly,
     OneClass,
     copied,
@@ -41,7 +42,7 @@ from robustest.cues import FunctionCue, PixelPatch
 from robustest.data import BreedsSplit, Outcomes
 from robustest.kinds import Kind, Quantity
 
-N = 100
+N = 60
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,27 @@ def runs(world: World) -> Any:
     )
 
 
+def asked(world: World) -> list[dict[str, Any]]:
+    """Items of sums, of which most are 2."""
+    return [
+        {"item": f"q{i}", "prompt": prompt, "expected": 2 if i % 10 else i, "group": f"group {i % 2}"}
+        for i, prompt in enumerate(world.prompts)
+    ]
+
+
+def adds(item: Mapping[str, Any]) -> int:
+    number = int(item["item"][1:])
+    return 2 if number % 10 else number
+
+
+def always_two(item: Mapping[str, Any]) -> int:
+    return 2
+
+
+def right(answer: int, item: Mapping[str, Any]) -> bool:
+    return answer == int(item["expected"])
+
+
 MODELS: tuple[Made, ...] = (lambda w: Constant().eval(), lambda w: OneClass().eval())  # noqa: ARG005
 ITSELF: tuple[Made, ...] = (
     lambda w: w.model,
@@ -170,20 +192,33 @@ VALUES: dict[str, Value] = {
     "subpopulation_shift.data": Value(sound=lambda w: w.data, same=(lambda w: one_twice(w.data),)),
     "new_data": Value(
         sound=lambda w: w.new,
-        same=(lambda w: w.data, lambda w: mixed(w.data), lambda w: (w.data[0][:50].clone(), w.data[1][:50])),
+        same=(lambda w: w.data, lambda w: mixed(w.data), lambda w: (w.data[0][:30].clone(), w.data[1][:30])),
     ),
     "outside": Value(sound=lambda w: 0.4 * w.new[0], same=(lambda w: w.data[0], lambda w: mixed(w.data)[0])),
-    "outcomes": Value(sound=outcomes),
-    "consistent_runs.outcomes": Value(sound=runs),
+    "outcomes": Value(sound=outcomes, constant=(lambda w: always_two,)),  # noqa: ARG005
+    "consistent_runs.outcomes": Value(sound=runs, constant=(lambda w: always_two,)),  # noqa: ARG005
+    "items": Value(sound=asked),
+    "score": Value(sound=lambda w: right),  # noqa: ARG005
     "judge": Value(sound=lambda w: w.other, same=ITSELF, constant=MODELS),
     "eps": Value(sound=lambda w: 1.0, still=lambda w: 0.0),  # noqa: ARG005
     "task": Value(sound=lambda w: "classification"),  # noqa: ARG005
     "coverage": Value(sound=lambda w: 0.9),  # noqa: ARG005
     "max_features_per_class": Value(sound=lambda w: 5),  # noqa: ARG005
+    # A search that searches nothing; where it is a proof that counts, it may.
+    "attack": Value(sound=lambda w: "fgsm", still=lambda w: Idle()),  # noqa: ARG005
+    "certified_accuracy.attack": Value(sound=lambda w: "fgsm"),  # noqa: ARG005
     "by": Value(sound=lambda w: 0.9, still=lambda w: 1.0),  # noqa: ARG005
     "reference": Value(sound=lambda w: Bright(scale=-10.0).eval(), same=ITSELF),  # noqa: ARG005
     "no_worse_than": Value(sound=lambda w: w.other, same=ITSELF),
-    "rate.no_worse_than": Value(sound=another, same=(outcomes, lambda w: recorded(w.scores, prompt=w.prompts))),
+    "rate.no_worse_than": Value(
+        sound=another,
+        same=(
+            outcomes,
+            lambda w: recorded(w.scores, prompt=w.prompts),
+            lambda w: adds,  # noqa: ARG005
+            lambda w: around(adds),  # noqa: ARG005
+        ),
+    ),
 }
 """Arguments by name; those of one kind alone by its name and theirs."""
 
@@ -193,21 +228,22 @@ VALUES["corruption_robustness.reference"] = Value(sound=lambda w: {"gaussian_noi
 
 EFFORT: dict[str, Any] = {
     "iterations": 5,
+    "invertible_features.iterations": 300,
+    "attack": "fgsm",
+    "min_perturbation.attack": "fmn",
     "max_examples": 3,
     "min_driven": 1,
     "min_group_size": 5,
     "min_per_class": 5,
     "n_lambdas": 8,
     "patch_sizes": [1, 3],
-    "permutations": 19,
     "severities": [1],
     "subsamples": 0,
 }
-"""Smaller searches, for kinds that take these arguments."""
+"""Smaller searches, for kinds that take these arguments; of one kind alone by its name and theirs."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "": {},
-    "fgsm": {"attack": "fgsm"},
     "pgd": {"attack": PGD(steps=3)},
     "proven": {"certify": "auto"},
     "as a task": {"task": "classification"},
@@ -218,7 +254,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A claim of one kind: its measurement, the threshold or comparison that it claims, and its arguments."""
+    """A claim of one kind: its measurement, the threshold or comparison that it claims, and its arguments.
+
+    Attributes:
+        title: what was made of it, in words.
+        empty: the arguments that were made empty.
+    """
 
     kind: Kind
     measure: Callable[..., Result]
@@ -226,13 +267,19 @@ class Call:
     arguments: Mapping[str, Any]
     values: Mapping[str, Value]
     title: str = ""
+    empty: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
-        return f"{self.kind.name}: {self.claims}, {self.title}"
+        return f"{self.kind.name}: {self.claims}{', ' * bool(self.title)}{self.title}"
 
     def of(self, title: str, **arguments: Any) -> Call:
+        """Return the call with other arguments."""
         return replace(self, arguments={**self.arguments, **arguments}, title=title)
+
+    def emptied(self, title: str, **arguments: Any) -> Call:
+        """Return the call with these arguments as empty ones."""
+        return replace(self.of(title, **arguments), empty=frozenset(arguments))
 
 
 def value_of(values: Mapping[str, Value], kind: Kind, name: str) -> Value:
@@ -269,24 +316,36 @@ def calls_of(
     ]
     if kind.name == "corruption_robustness":
         varied.append("corruptions")
-    required = [name for name, one in parameters(assertion).items() if one.default is one.empty and name not in varied]
+    asserted = parameters(assertion)  # which may require an argument that only a claim needs
     required = [
-        name for name in required if name not in thresholds and parameters(assertion)[name].kind is not one_kind
+        name
+        for name, one in asserted.items()
+        if one.default is one.empty and one.kind is not one.VAR_KEYWORD and name not in {*varied, *thresholds}
     ]
     given = {name: value_of(values, kind, name).sound(world) for name in (*varied, *required)}
-    given |= {name: effort for name, effort in EFFORT.items() if name in known}
+    given |= {name: EFFORT.get(f"{kind.name}.{name}", EFFORT[name]) for name in known if name in EFFORT}
     for claims in dict.fromkeys((*(one.threshold for one in kind.quantities), *kind.further_claims)):
         if claims in given:
             continue
         needed = {one.rpartition(".")[2]: values[one].sound(world) for one in NEEDED.get(claims, ())}
-        yield Call(kind=kind, measure=measure, claims=claims, arguments={**given, **needed, **more}, values=values)
+        call = Call(kind=kind, measure=measure, claims=claims, arguments={**given, **needed, **more}, values=values)
+        yield call
+        if "items" in known:
+            ways = {name: value_of(values, kind, name).sound(world) for name in ("items", "score")}
+            yield call.of("asked", outcomes=adds, **ways)
 
 
 def options_of(call: Call) -> Iterator[Call]:
     """Yield a call with each option that its kind takes."""
     known = parameters(call.measure)
     for title, options in OPTIONS.items():
-        if all(name in known or name == "exact" for name in options) and not set(options) & set(call.arguments):
+        if (
+            all(name in known or name == "exact" for name in options)
+            and not set(options) & call.empty
+            and not (
+                "certify" in options and "attack" in call.empty  # a proof needs no attack
+            )
+        ):
             yield call.of(f"{call.title} {title}".strip(), **options)
 
 
@@ -297,8 +356,8 @@ def still(call: Call, world: World) -> Iterator[Call]:
         value = call.values.get(f"{call.kind.name}.{name}", call.values.get(name))
         if value is not None and value.still is not None:
             found = True
-            yield call.of(f"{name} that changes nothing", **{name: value.still(world)})
-    assert found or call.kind.varies != "inputs", (
+            yield call.emptied(f"{call.title} {name} that changes nothing".strip(), **{name: value.still(world)})
+    assert found or call.kind.varies != "inputs" or call.kind.name in SEARCHES, (
         f"{call.kind.name} varies inputs, and no argument of it has still= in VALUES of tests/contract/empty_calls.py"
     )
 
@@ -309,7 +368,7 @@ def beside_itself(call: Call, world: World) -> Iterator[Call]:
     for name in call.arguments | ({call.claims: None} if call.claims in call.kind.further_claims else {}):
         for place, same in enumerate(value_of(call.values, call.kind, name).same if name not in SETTINGS else ()):
             found = True
-            yield call.of(f"{name} the same ({place})", **{name: same(world)})
+            yield call.emptied(f"{call.title} {name} the same ({place})".strip(), **{name: same(world)})
     assert found or call.kind.varies != "sets", (
         f"{call.kind.name} varies sets, and no argument of it has same= in VALUES of tests/contract/empty_calls.py"
     )
@@ -320,17 +379,22 @@ def constant(call: Call, world: World) -> Iterator[Call]:
     for name in call.arguments:
         if name not in SETTINGS:
             for place, made in enumerate(value_of(call.values, call.kind, name).constant):
-                yield call.of(f"constant {name} ({place})", **{name: made(world)})
+                yield call.emptied(f"{call.title} constant {name} ({place})".strip(), **{name: made(world)})
 
 
+SEARCHES = {
+    "invertible_features": "it searches for images with the features of others",
+    "no_backdoor_trigger": "it searches for patches, of which each changes every sample",
+}
+"""Kinds that vary inputs by no argument, and how."""
 SETTINGS = {*EFFORT, "scope", "cluster", "attack", "certify", "exact", "alpha"}
 
 
-def loosest(quantity: Quantity) -> float:
-    """Return a threshold next to one that any model keeps."""
+def loosest(quantity: Quantity) -> tuple[float, ...]:
+    """Return thresholds next to such as any model keeps; the first that is no error is the loosest."""
     if quantity.comparison == ">=":
-        return 0.001 if quantity.trivial in {None, 0} else float(quantity.trivial or 0) + 0.001
-    return 50.0 if quantity.trivial is None else float(quantity.trivial) - 0.001
+        return (0.001,) if quantity.trivial in {None, 0} else (float(quantity.trivial or 0) + 0.001, 0.001)
+    return (50.0, 1.9, 0.999) if quantity.trivial is None else (float(quantity.trivial) - 0.001,)
 
 
 def verdicts(call: Call, world: World, *, slack: float) -> Iterator[tuple[str, Result]]:
@@ -346,25 +410,22 @@ def verdicts(call: Call, world: World, *, slack: float) -> Iterator[tuple[str, R
         if (result := measured(call, **words)) is not None:
             yield f"{call.claims}, tolerance={slack}", result
         return
-    for quantity in call.kind.quantities:
-        if quantity.threshold != call.claims:
-            continue
-        first = measured(call, **{call.claims: loosest(quantity)})
-        if first is None:
-            return
-        yield f"{call.claims}={loosest(quantity)}", first
-        whole = measured(call, **{call.claims: loosest(quantity), "exact": True}) if first.estimate is None else first
-        if whole is None or whole.estimate is None:
-            return
-        value = whole.estimate - slack if quantity.comparison == ">=" else whole.estimate + slack
-        if quantity.trivial is not None:
-            value = max(value, loosest(quantity)) if quantity.comparison == ">=" else min(value, loosest(quantity))
-        if quantity.comparison == ">=" and quantity.trivial is None:
-            value = max(value, 0.001)
-        claimed = measured(call, **{call.claims: round(value, 6)})
-        if claimed is not None:
-            yield f"{call.claims}={value:.4f}", claimed
+    quantity = call.kind.quantity_of(call.claims)
+    for limit in loosest(quantity):
+        first = measured(call, **{call.claims: limit})
+        if first is not None:
+            break
+    else:
         return
+    yield f"{call.claims}={limit}", first
+    whole = measured(call, **{call.claims: limit, "exact": True}) if first.estimate is None else first
+    if whole is None or whole.estimate is None:
+        return
+    high = quantity.comparison == ">="
+    value = max(whole.estimate - slack, limit) if high else min(whole.estimate + slack, limit)
+    claimed = measured(call, **{call.claims: round(value, 6)})
+    if claimed is not None:
+        yield f"{call.claims}={value:.4f}", claimed
 
 
 def measured(call: Call, **words: Any) -> Result | None:
@@ -377,12 +438,18 @@ def measured(call: Call, **words: Any) -> Result | None:
         return None
 
 
-def greens(call: Call, world: World, *, slack: float) -> list[str]:
-    """Return what passed of a call."""
+def greens(call: Call, world: World, *, slack: float, drawn: bool = False) -> list[str]:
+    """Return what passed of a call.
+
+    Args:
+        slack: as for `verdicts`.
+        drawn: what passes of the population alone, at the value that was measured: few draws may show the loosest.
+    """
+    found = list(verdicts(call, world, slack=slack))
+    if drawn:
+        found = [(claimed, result) for claimed, result in found[-1:] if result.scope == "population"]
     return [
-        f"{call.name}: {claimed} passed, {result.rule}"
-        for claimed, result in verdicts(call, world, slack=slack)
-        if result.verdict is Verdict.PASSED
+        f"{call.name}: {claimed} passed, {result.rule}" for claimed, result in found if result.verdict is Verdict.PASSED
     ]
 
 
