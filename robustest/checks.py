@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+EVERY_WHOLE = 2.0**24
+"""Up to here float32 holds every whole number."""
+
+
 def require(
     holds: object, what: str, got: object, mend: str = "", *, error: type[RobustestError] = ConfigError
 ) -> None:

@@ -179,7 +179,7 @@ def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any
         codes = codes[codes > MISSING / 2]
         number = column.kind in {"number", "whole"} and len(codes) > 0
         unit = _unit(codes) if number else 0.0
-        if column.kind == "whole" and len(set(codes.tolist())) > _FLAGS:
+        if column.whole and len(set(codes.tolist())) > _FLAGS:
             unit = max(1.0, unit)
         units.append(unit)
         named = next(name for name in frame.columns if str(name) == column.name)
@@ -194,7 +194,7 @@ def _of_frame(model: Any, data: Any, coding: Frames, x: Tensor) -> dict[str, Any
         "columns": list(coding.names),
         # Frames of polars have no `assign`.
         "units": units if pandas else [0.0] * len(units),
-        "whole": [column.kind == "whole" for column in coding.columns],
+        "whole": [column.whole for column in coding.columns],
         "usual": ["" if one is None else one for one in usual],
         "n": len(frame),
     }

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.checks import is_frame
+from robustest.checks import EVERY_WHOLE, is_frame
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Changes
 from robustest.words import UNSEEN
@@ -72,6 +72,16 @@ class FrameColumn:
     def beyond(self) -> tuple[str, ...]:
         """The word that stands for all words absent from the data; empty for other kinds."""
         return (UNSEEN,) if self.kind == "word" else ()
+
+    @property
+    def whole(self) -> bool:
+        """True for whole numbers: by the column's type, or because every value that is there is one.
+
+        pandas holds whole numbers as floats as soon as one is missing. Above 2^24 the codes, in float32, skip some.
+        """
+        if self.kind != "number" or not len(self.exact):
+            return self.kind == "whole"
+        return bool((self.exact == np.round(self.exact)).all()) and float(np.abs(self.exact).max()) <= EVERY_WHOLE
 
     def encode(self, raw: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the codes (N,) float32 of plain values (N,); raise DataError for a value that the column lacks."""
@@ -286,7 +296,10 @@ class Frames:
 
     def whole_in(self, column: int) -> bool:
         one = self.columns[column]
-        return one.kind == "whole" or (one.kind == "date" and not len(one.codes[one.codes % 1 != 0]))
+        return one.whole or (one.kind == "date" and not len(one.codes[one.codes % 1 != 0]))
+
+    def holds_fractions(self, column: int) -> bool:
+        return self.columns[column].kind == "number"
 
     def shown(self, column: int, code: float) -> str:
         return self.columns[column].shown(code)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from robustest import devices, rng
-from robustest.checks import checked_real, checked_whole, require
+from robustest.checks import EVERY_WHOLE, checked_real, checked_whole, require
 from robustest.errors import ConfigError, expected
 from robustest.threats.threat import Bounds, Rows, clip
 from robustest.words import as_written
@@ -52,31 +52,44 @@ _ROUNDS = 4
 # The rules of a column
 
 
+# The words for a rule's `whole`.
+_WHOLE = {None: "", True: " whole", False: " with fractions"}
+
+
 @dataclass(frozen=True, slots=True)
 class Within:
-    """A number that may fall by at most `-below` and rise by at most `above`, in the column's unit."""
+    """A number that may fall by at most `-below` and rise by at most `above`, in the column's unit.
+
+    Args:
+        whole: False lets whole numbers of a frame become fractions; None keeps them whole where all values of the
+            column are.
+    """
 
     below: float
     above: float
+    whole: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_span(self.below, self.above)
+        _check_whole(self.whole)
 
     def __str__(self) -> str:
-        return f"{as_written(self.below)}..+{as_written(self.above)}"
+        return f"{as_written(self.below)}..+{as_written(self.above)}{_WHOLE[self.whole]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Relative:
-    """A number that may move by at most this share of itself, >= 0, either way."""
+    """A number that may move by at most this share of itself, >= 0, either way; `whole` as for `Within`."""
 
     share: float
+    whole: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         require(_real("share", self.share) >= 0, "share >= 0", self.share)
+        _check_whole(self.whole)
 
     def __str__(self) -> str:
-        return f"±{as_written(100 * self.share)} %"
+        return f"±{as_written(100 * self.share)} %{_WHOLE[self.whole]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +139,32 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Increase:
-    """A number that may only rise, by at most `most`."""
+    """A number that may only rise, by at most `most`; `whole` as for `Within`."""
 
     most: float
+    whole: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_span(0, self.most)
+        _check_whole(self.whole)
 
     def __str__(self) -> str:
-        return f"0..+{as_written(self.most)}"
+        return f"0..+{as_written(self.most)}{_WHOLE[self.whole]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Decrease:
-    """A number that may only fall, by at most `most`."""
+    """A number that may only fall, by at most `most`; `whole` as for `Within`."""
 
     most: float
+    whole: bool | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         _check_span(0, self.most)
+        _check_whole(self.whole)
 
     def __str__(self) -> str:
-        return f"-{as_written(self.most)}..0"
+        return f"-{as_written(self.most)}..0{_WHOLE[self.whole]}"
 
 
 ColumnRule = Within | Relative | Whole | AnyOf | Fixed | Increase | Decrease
@@ -162,6 +179,10 @@ def _real(name: str, value: object) -> float:
 
 def _check_span(below: object, above: object) -> None:
     require(_real("below", below) <= 0 <= _real("above", above), "a range with below <= 0 <= above", (below, above))
+
+
+def _check_whole(whole: object) -> None:
+    require(whole is None or type(whole) is bool, "whole to be True, False or None", whole)
 
 
 def _allows_change(rule: object) -> bool:
@@ -254,7 +275,10 @@ class TableCoding(Protocol):
         """Return the numbers (N,) float64 that codes (N,) of a column of numbers stand for; missing ones stay."""
 
     def whole_in(self, column: int) -> bool:
-        """Return True for columns of whole numbers."""
+        """Return True for columns of whole numbers, by their type or by their values."""
+
+    def holds_fractions(self, column: int) -> bool:
+        """Return True for columns of floats."""
 
     def shown(self, column: int, code: float) -> str:
         """Return a code of a column in words."""
@@ -391,8 +415,9 @@ class Columns:
     def from_frame(cls, frame: Any, *, eps: float, max_changed: int | None = None) -> Columns:
         """Return a threat for a frame of pandas or polars, as a first proposal to be read and edited.
 
-        Numbers and dates may move by `eps` times their range, whole numbers by whole steps, at least one; booleans,
-        categories and words of at most 50 values may become any other. Columns of one value stay.
+        Numbers and dates may move by `eps` times their range, whole numbers, also in a column of floats, by whole
+        steps, at least one; booleans, categories and words of at most 50 values may become any other. Columns of one
+        value stay.
 
         Args:
             eps: share of each column's range, > 0.
@@ -405,13 +430,14 @@ class Columns:
         for name in frame.columns:
             column = frame[name]
             values = set(column.dropna().tolist() if hasattr(column, "dropna") else column.drop_nulls().to_list())
+            values = {value for value in values if value == value}  # noqa: PLR0124 - polars keeps NaN
             kinds = {type(value) for value in values}
             if len(values) < 2:
                 continue
             if kinds <= {bool, str} or str(column.dtype).lower().startswith(("category", "categorical", "enum")):
                 if len(values) <= _WORDS:
                     rules[str(name)] = AnyOf()
-            elif kinds <= {int}:
+            elif kinds <= {int} or (kinds <= {int, float} and all(map(_is_whole, values))):
                 rules[str(name)] = Whole(max(1, round(eps * (max(values) - min(values)))))
             elif kinds <= {int, float}:
                 room = eps * (max(values) - min(values))
@@ -431,7 +457,9 @@ class Columns:
         for at in (((table.used == 0) | table.cells) & ~table.block).nonzero().squeeze(1).tolist():
             column, ends = int(table.spots[at, 0]), (float(table.low[at]), float(table.high[at]))
             shown = [as_written(end) if self.coding is None else self.coding.shown(column, end) for end in ends]
-            words[table.names[at]] = " to ".join(shown)
+            # A column of whole numbers by type needs no word.
+            by_values = self.coding is not None and self.coding.holds_fractions(column) and bool(table.whole[at])
+            words[table.names[at]] = " to ".join(shown) + " whole" * by_values
         return words
 
     @property
@@ -490,7 +518,7 @@ class Columns:
             if isinstance(rule, Fixed):
                 continue
             at = group[0]
-            whole = isinstance(rule, Whole) or (coding is not None and coding.whole_in(at))
+            whole = _stays_whole(name, rule, at, coding)
             low, high = ranges.get(at) or (coding.range_of(at) if coding is not None else bounds)
             if at in ranges and coding is not None:
                 least, most = coding.limits_of(at)
@@ -967,6 +995,30 @@ def _padded(rows: Sequence[Sequence[float]]) -> Tensor:
 
 def _label(name: Name) -> str:
     return "/".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
+def _is_whole(value: float) -> bool:
+    return float(value).is_integer() and abs(value) <= EVERY_WHOLE
+
+
+def _stays_whole(name: Name, rule: ColumnRule, at: int, coding: TableCoding | None) -> bool:
+    """Return True if a rule keeps a column whole: by itself, or by the values of the frame's column.
+
+    Raises:
+        ConfigError: the rule asks for fractions that the column's type cannot hold, or leaves no room for a whole step.
+    """
+    asked = True if isinstance(rule, Whole) else getattr(rule, "whole", None)
+    if coding is None or asked is True or not coding.whole_in(at):
+        return asked is True
+    if asked is False:
+        if not coding.holds_fractions(at):
+            raise ConfigError(expected(f"a column of floats for fractions of {name!r}", rule, "Convert the column."))
+        return False
+    below, above, relative = _span(rule)
+    if coding.holds_fractions(at) and not relative and _allows_change(rule) and below > -1 and above < 1:
+        what = f"room for a whole step in the column {name!r}, whose values are all whole"
+        raise ConfigError(expected(what, str(rule), "Write Whole(1), or whole=False in the rule to allow fractions."))
+    return True
 
 
 def _span(rule: ColumnRule) -> tuple[float, float, bool]:

@@ -781,3 +781,91 @@ def test_rules_and_relations_in_words(rule: Any, words: str) -> None:
 def test_more_mistakes_are_named(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+# Whole numbers that a column of floats holds, because one is missing
+
+
+def households(n: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Children as pandas holds them beside a gap, and an income."""
+    random = np.random.default_rng(seed)
+    children = random.integers(0, 6, n).astype(float)
+    children[7] = np.nan
+    return pd.DataFrame({"children": children, "income": random.normal(50, 10, n)})
+
+
+def counts_children(frame: Any) -> Tensor:
+    """Two classes that part between two and three children; no model answers for a third of a child."""
+    held = frame["children"].to_list()  # of pandas and of polars
+    children = torch.tensor([0.0 if one is None or pd.isna(one) else float(one) for one in held])
+    odd = children != children.round()
+    many = (children > 2.5) ^ odd
+    return torch.stack([(~many).float(), many.float()], 1)
+
+
+def of_children(frame: Any, rules: dict[Any, Any]) -> Any:
+    labels = counts_children(frame).argmax(1).numpy()
+    return measure_robust_accuracy(counts_children, (frame, labels), Columns(rules), exact=True)
+
+
+def test_no_household_has_a_third_of_a_child() -> None:
+    frame = households()
+    children = frame["children"].fillna(0.0)
+    # One more or one less, inside 0 to 5: 2 and 3 are on the border. A gap stays one.
+    truth = float((~children.isin([2.0, 3.0])).mean())
+    assert of_children(frame, {"children": Within(-1, 1)}).estimate == pytest.approx(truth)
+    assert of_children(frame, {"children": Relative(0.9)}).details["ranges"] == {"children": "0 to 5 whole"}
+    whole = frame.assign(children=pd.array(frame["children"], dtype="Int64"))
+    assert of_children(whole, {"children": Within(-1, 1)}).estimate == pytest.approx(truth)
+
+
+def test_fractions_are_shown_where_a_rule_asks_for_them() -> None:
+    frame = households()
+    assert of_children(frame, {"children": Within(-1, 1, whole=False)}).estimate < 0.1
+    assert of_children(frame.assign(children=frame["children"] / 2), {"children": Within(-1, 1)}).estimate < 0.1
+    large = frame.assign(children=frame["children"] + 2.0**25)  # float32 lacks some of these
+    assert not Frames.of(large).whole_in(0)
+
+
+def test_a_column_of_polars_is_whole_by_its_values() -> None:
+    polars = pytest.importorskip("polars")
+    frame = households()
+    truth = of_children(frame, {"children": Within(-1, 1)}).estimate
+    for column in (
+        polars.Series("children", [None if np.isnan(one) else one for one in frame["children"]]),
+        polars.Series("children", frame["children"].to_numpy()),
+    ):
+        other = polars.DataFrame({"children": column, "income": frame["income"].to_numpy()})
+        assert of_children(other, {"children": Within(-1, 1)}).estimate == pytest.approx(truth)
+        assert Columns.from_frame(other, eps=0.2).changes[0] == ("children", Whole(1))
+
+
+def test_a_proposal_for_whole_values_is_of_whole_steps() -> None:
+    frame = households()
+    assert dict(Columns.from_frame(frame, eps=0.2).changes)["children"] == Whole(1)
+    assert isinstance(dict(Columns.from_frame(frame / 2, eps=0.2).changes)["children"], Within)
+
+
+def test_arrays_are_whole_by_their_rules_alone() -> None:
+    x = torch.arange(12).view(6, 2).float()
+    for rule, whole in ((Within(-1, 1), False), (Whole(1), True), (Within(-1, 1, whole=True), True)):
+        layout = Columns({0: rule}).resolved(2, (0.0, 20.0)).layout
+        assert layout is not None
+        assert layout.whole.tolist() == [whole]
+    region = Columns({0: Within(-1, 1)}).resolved(2, (0.0, 20.0)).region(x, (0.0, 20.0))
+    assert region is not None
+
+
+def test_a_rule_without_room_for_a_whole_step_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"room for a whole step.*whole=False"):
+        of_children(households(), {"children": Within(-0.5, 0.5)})
+    whole = households().assign(children=np.arange(60))
+    with pytest.raises(ConfigError, match="a column of floats for fractions of 'children'"):
+        of_children(whole, {"children": Within(-1, 1, whole=False)})
+    for make in (lambda: Within(-1, 1, whole=1), lambda: Relative(0.1, whole="no"), lambda: Increase(1, whole=0)):
+        with pytest.raises(ConfigError, match="whole to be True, False or None"):
+            make()
+    assert [str(one) for one in (Within(-1, 1, whole=False), Increase(2, whole=True))] == [
+        "-1..+1 with fractions",
+        "0..+2 whole",
+    ]
