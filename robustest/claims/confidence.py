@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from robustest import decisions
 from robustest.checks import checked_whole
+from robustest.claims.shifts.shift_accuracy import shortfall
 from robustest.data import Samples, as_samples
 from robustest.data.samples import labels_of
 from robustest.decisions.confidence import (
@@ -113,6 +114,8 @@ class Answering:
             "moved": changed.moved,
             "cut": changed.cut,
         }
+        if changed.size is not None:
+            columns["size that arrives"] = changed.size
         columns["score"] = 1 - columns["brier"]  # as a baseline compares it: more is better
         exhibits = exhibits_of(
             evaluator,
@@ -353,6 +356,7 @@ def measure_calibrated(
         details=details,
         scope="population" if claim.by_error else None,
         changed=changed_by(evidence, chosen, worst=claim.worst(evidence)),
+        caveats=shortfall(chosen, evidence),
         constant=None if claim.by_error else _brier_of_shares(setup.samples),
         answers=answers_of(evidence.columns),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
@@ -506,6 +510,7 @@ def measure_selective_accuracy(
         details=details,
         changed=changed_by(evidence, chosen, worst=worst),
         answers=answers_of(columns),
+        caveats=shortfall(chosen, evidence),
     )
 
 

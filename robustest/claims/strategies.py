@@ -132,6 +132,8 @@ def measure_robust_to(
         caveats += [f"{', '.join(names)} changed no sample"] if names else []
         if 2 * still > len(trials.by_change):
             caveats.append(f"{still} of {len(trials.by_change)} examples changed no sample")
+    if short := [trial.shortfall for trial in trials.by_change.values() if trial.shortfall]:
+        caveats.append(f"in {len(short)} of {len(trials.by_change)} examples {short[0]}")
     result = result_of(
         replace(with_search(evidence, trials.tally, settings), cached=""),
         _decide(ended, trials, evidence, at_least),
@@ -292,12 +294,14 @@ class Trial:
     Attributes:
         moved, cut: (n,) bool, as in `ShiftedInputs`, in the order of `Trials.ids`.
         margin: of the sample that decides, negative if the claim breaks; the mean if nothing is claimed.
+        shortfall: how far the change's promised size is from what arrives inside the bounds; "" if it arrives.
     """
 
     right: int
     margin: float
     moved: NDArray[np.bool_]
     cut: NDArray[np.bool_]
+    shortfall: str = ""
 
     def harms_more_than(self, other: Trial) -> bool:
         # Fewer right samples, or equally many by a smaller margin.
@@ -404,7 +408,10 @@ class Trials:
         self._evaluator.settle()
         margin = torch.cat(found)
         moved, cut = (torch.cat([getattr(one, name) for one in changed]).cpu().numpy() for name in ("moved", "cut"))
-        trial = partial(Trial, right, moved=moved, cut=cut)
+        sizes = [one.size for one in changed if one.size is not None]
+        signal = change.signal_change if sizes else None
+        shortfall = "" if signal is None else signal.shortfall(torch.cat(sizes).cpu().numpy())
+        trial = partial(Trial, right, moved=moved, cut=cut, shortfall=shortfall)
         if self._evaluator.model.gives is Needs.LABELS:  # its margins say only right or wrong: count
             return trial(margin=right / self.n if self.least is None else float(right - self.least))
         if self.least is None:

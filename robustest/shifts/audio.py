@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,11 +33,15 @@ def _power(x: Tensor) -> Tensor:
 class Noise(SignalChange):
     """White Gaussian noise at a signal-to-noise ratio (audiomentations: AddGaussianSNR).
 
-    The ratio is 10 log10(sum x^2 / sum n^2) over all of a sample. Silence has none, and stays silent.
+    The ratio is 10 log10(sum x^2 / sum n^2) over all of a sample, n what arrives after clipping to the bounds. Silence
+    has none, and stays silent.
 
     Args:
         snr: dB.
     """
+
+    promise: ClassVar[str] = "snr"
+    added: ClassVar[bool] = True
 
     snr: float = field(metadata=real() | {"unit": "dB"})
 
@@ -55,6 +59,8 @@ class Gain(SignalChange):
     Args:
         gain: dB; 0 changes nothing.
     """
+
+    promise: ClassVar[str] = "gain"
 
     gain: float = field(metadata=real(high=300) | {"unit": "dB"})
 
@@ -92,6 +98,9 @@ class Reverberation(SignalChange):
         rt60: seconds in which the reverberation decays by 60 dB, > 0.
         drr: direct-to-reverberant ratio in dB.
     """
+
+    promise: ClassVar[str] = "drr"
+    added: ClassVar[bool] = True
 
     rt60: float = field(metadata=real(0) | {"unit": "s"})
     drr: float = field(default=0.0, metadata=real() | {"unit": "dB"})

@@ -81,11 +81,13 @@ class ShiftedInputs(NamedTuple):
         x: (N, *S); of data that are no tensors, in a shape that may differ from that of the samples.
         moved: (N,) bool, True where a sample changed by more than rounding.
         cut: (N,) bool, True where clipping to the bounds left nothing of the change; usually its units were wrong.
+        size: (N,) float64 sizes that arrive inside the bounds, of a change of signals that promises one; else None.
     """
 
     x: Tensor
     moved: Tensor
     cut: Tensor
+    size: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,21 +162,22 @@ class Shift:
         """
         if coding is not None:
             return self._coded(x, key, coding)
-        after, beyond = self._applied(x, key, bounds, sample_rate)
+        after, beyond, size = self._applied(x, key, bounds, sample_rate)
         moved = moved_rows(x, after)
         if beyond is None:
-            return ShiftedInputs(after, moved, torch.zeros_like(moved))
+            return ShiftedInputs(after, moved, torch.zeros_like(moved), size)
         # Nothing is left of a change whose elements were all beyond the bounds.
         flat = after.flatten(1)
         gone = (beyond | (flat == x.flatten(1))).all(1)
         # A function made for [0, 1] turns decibels into 0, their upper bound, without ever leaving the bounds.
         blank = ((flat == bounds[0]).all(1) | (flat == bounds[1]).all(1)) & (flat.shape[1] > 1)
-        return ShiftedInputs(after, moved, moved & (gone | blank))
+        return ShiftedInputs(after, moved, moved & (gone | blank), size)
 
     def _applied(
         self, x: Tensor, key: Tensor, bounds: tuple[float, float], sample_rate: int | None
-    ) -> tuple[Tensor, Tensor | None]:
-        # Shifted inputs, and (N, D) bool: elements that a user's function left outside the bounds.
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        # Shifted inputs; (N, D) bool, elements that a function other than of `SHIFTS` left outside the bounds; the size
+        # that arrives, (N,), of a change of signals that promises one.
         function = self.function or _function_by_name(self.name)
         args, kwargs = _arguments(function, self._values(key, bounds, sample_rate))
         low, high = bounds
@@ -187,21 +190,33 @@ class Shift:
             raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape), mend))
         else:
             unit = x if bounds == (0.0, 1.0) else (x - low) / (high - low)
-        shifted: object = function(unit, *args, **kwargs)
+        change, size = self.signal_change, None
+        shifted: object
+        if change is None:
+            shifted = function(unit, *args, **kwargs)
+        else:
+            shifted, size = change.after(x, key, sample_rate, bounds)
         if not isinstance(shifted, Tensor) or shifted.shape != x.shape:
             got = f"shape {tuple(shifted.shape)}" if isinstance(shifted, Tensor) else type(shifted).__name__
         elif builtin:
             inside = shifted if bounds == (0.0, 1.0) else (shifted * (high - low) + low).to(x.dtype).clamp_(low, high)
-            return inside, None
+            return inside, None, None
         elif not bool(torch.isfinite(shifted).all()):
             got = "NaN or infinite values"
         else:
             made = shifted.to(x.dtype)
-            return made.clamp(low, high), ((made < low) | (made > high)).flatten(1)
+            return made.clamp(low, high), ((made < low) | (made > high)).flatten(1), size
         raise ModelError(
             f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}. "
             "Return a tensor of floats in the units and the shape that the function gets."
         )
+
+    @property
+    def signal_change(self) -> SignalChange | None:
+        """The change of signals that this shift is; None for other shifts."""
+        function = self.function or _function_by_name(self.name)
+        change = function.at(self.severity) if isinstance(function, SignalFamily) else function
+        return change if isinstance(change, SignalChange) else None
 
     def of_values(self, values: Any, key: Tensor) -> Any:
         """Return shifted samples that are no tensors, in their own format, such as a list of texts.

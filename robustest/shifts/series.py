@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -43,6 +44,10 @@ class Drift(SignalChange):
         n_drift_points: points after the start, >= 1.
     """
 
+    promise: ClassVar[str] = "max_drift"
+    added: ClassVar[bool] = True
+    measure: ClassVar[Literal["energy", "deviation", "peak"]] = "peak"
+
     max_drift: float = field(metadata=real(0) | {"unit": "of the range"})
     n_drift_points: int = field(default=3, metadata=whole(1) | {"unit": "points"})
 
@@ -64,6 +69,10 @@ class Jitter(SignalChange):
     Args:
         scale: standard deviation, as a share of the channel's range, >= 0.
     """
+
+    promise: ClassVar[str] = "scale"
+    added: ClassVar[bool] = True
+    measure: ClassVar[Literal["energy", "deviation", "peak"]] = "deviation"
 
     scale: float = field(metadata=real(0) | {"unit": "of the range"})
 

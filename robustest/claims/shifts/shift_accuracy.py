@@ -18,7 +18,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Observation, exhibits_of
+from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import fall_from, finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
@@ -129,6 +129,7 @@ def measure_shift_accuracy(
         },
         pairing=Pairing(under=under) if max_drop is None else fall_from(evidence, "clean", under=under),
         changed=[Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=worst)],
+        caveats=shortfall(chosen, evidence),
     )
 
 
@@ -166,6 +167,8 @@ class Shifting:
         )
         # For `finish`: a shift that changes too few samples tests nothing.
         columns |= {"moved": changed.moved, "cut": changed.cut}
+        if changed.size is not None:
+            columns["size that arrives"] = changed.size
         if task.one_class:
             columns["label"] = chunk.y
         return Observation(columns, exhibits)
@@ -178,6 +181,14 @@ class Shifting:
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
         return columns["clean"] & ~columns["held"]
+
+
+def shortfall(shift: Shift | None, evidence: Evidence) -> list[str]:
+    """Return the caveat of a change of signals whose promised size did not arrive inside the bounds."""
+    sizes = evidence.columns.get("size that arrives")
+    change = None if shift is None else shift.signal_change
+    words = "" if sizes is None or change is None else change.shortfall(sizes)
+    return [words] if words else []
 
 
 CONSISTENCY = Kind(
@@ -247,6 +258,7 @@ def measure_consistency(
         changed=[
             Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=float(moved.mean()))
         ],
+        caveats=shortfall(chosen, evidence),
     )
 
 

@@ -29,6 +29,7 @@ from robustest.shifts import (
     Reverberation,
     TimeStretch,
     TimeWarp,
+    corrupt,
 )
 from robustest.strategies import changes
 
@@ -346,3 +347,83 @@ def test_silence_before_a_sound_is_the_same_in_any_batch(
     among = shift(x, key, 16_000)
     for row in range(3):
         assert torch.equal(shift(x[row : row + 1], key[row : row + 1], 16_000)[0], among[row])
+
+
+# What arrives after clipping to the bounds
+
+
+def loud(*shape: int, peak: float = 0.9) -> Tensor:
+    """Sounds near their peak for most of the time, as tones are."""
+    x = tones(*shape)
+    return peak * torch.tanh(x / x.flatten(1).std(1).view(-1, *[1] * (len(shape) - 1)))
+
+
+UNIT = (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(6, 4000), (6, 2, 999)])
+@pytest.mark.parametrize("snr", [10, 0, -3])
+def test_noise_has_its_ratio_after_clipping(shape: tuple[int, ...], snr: float) -> None:
+    x = loud(*shape)
+    x[1] = 0
+    unclipped = Noise(snr)(x, KEY).clamp(-1, 1)
+    if snr <= 0:
+        assert float((decibels(x, unclipped)[[0, 2]] - snr).min()) > 0.05  # the case is one
+    y = Noise(snr)(x, KEY, bounds=UNIT)
+    assert float(y.abs().max()) <= 1
+    assert bool((y[1] == 0).all())
+    kept = [0, 2, 3, 4, 5]
+    assert decibels(x[kept], y[kept]).numpy() == pytest.approx(snr, abs=0.002)
+    for row in kept:  # in any batch
+        assert torch.equal(Noise(snr)(x[row : row + 1], KEY[row : row + 1], bounds=UNIT)[0], y[row])
+
+
+def test_a_change_inside_the_bounds_is_the_same_to_the_bit() -> None:
+    x = tones(6, 2, 400) / 20
+    for change in (Noise(20), Drift(0.2), Jitter(0.05), Reverberation(0.3), Gain(3)):
+        assert torch.equal(change(x, KEY, RATE, UNIT), change(x, KEY, RATE))
+
+
+def test_drift_and_jitter_go_as_far_as_they_say_after_clipping() -> None:
+    x = loud(6, 3, 500, peak=0.95)
+    wide = (x.amax(2) - x.amin(2)).double()
+    drift = (Drift(0.2)(x, KEY, bounds=UNIT) - x).double()
+    assert (drift.abs().amax(2) / wide).numpy() == pytest.approx(0.2, abs=1e-4)
+    free, kept = (Jitter(0.2)(x, KEY, bounds=bounds).double() - x for bounds in (None, UNIT))
+    assert kept.square().mean(2).numpy() == pytest.approx(free.square().mean(2).numpy(), rel=1e-3)
+
+
+def square_waves(n: int = 40, level: float = 0.9) -> tuple[Tensor, Waveforms]:
+    y = torch.arange(n) % 2
+    x = level * torch.sign(torch.sin(torch.arange(800) / 5.0)).repeat(n, 1)
+    x[y == 1] *= -1
+    return x, Waveforms((x, y), RATE)
+
+
+def test_a_size_that_does_not_arrive_stands_in_the_result() -> None:
+    x, data = square_waves()
+
+    def first(x: Tensor) -> Tensor:
+        return torch.stack([x[:, 1:7].sum(1), -x[:, 1:7].sum(1)], 1)
+
+    # Noise may take from a square wave of .9 at most 1.9 at each reading, and add .1: -3.5 dB, but not -20.
+    result = measure_shift_accuracy(first, data, Noise(-20), at_least=0.1)
+    words = next(line for line in result.caveats if "less room" in line)
+    reached = float(words.partition(": snr ")[2].partition(" dB")[0])
+    key = rng.keys(0, torch.arange(40))
+    truth = decibels(x, Noise(-20)(x, key, bounds=UNIT)).median()
+    assert reached == pytest.approx(float(truth), abs=0.2)
+    assert "in 40 of 40 samples" in words
+    quiet = measure_shift_accuracy(first, data, Noise(20), at_least=0.1)
+    assert not any("less room" in line for line in quiet.caveats)
+    louder = measure_consistency(first, data, Gain(6), max_flip_rate=0.5)
+    words = next(line for line in louder.caveats if "less room" in line)
+    assert float(words.partition(": gain ")[2].partition(" dB")[0]) == pytest.approx(20 * math.log10(1 / 0.9), abs=0.01)
+    searched = measure_robust_to(first, data, changes(Gain, gain=(0, 12)), at_least=0.1, max_examples=5)
+    assert any("examples the bounds leave less room than Gain" in line for line in searched.caveats)
+
+
+def test_the_named_shift_has_its_ratio() -> None:
+    x = loud(6, 4000)
+    y = corrupt(x, "noise", 5, bounds=UNIT, sample_rate=RATE)
+    assert decibels(x, y).numpy() == pytest.approx(0, abs=0.002)
