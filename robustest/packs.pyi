@@ -8,6 +8,12 @@ from robustest.claims.robustness.attacking import attack_of_call as attack_of_ca
 from robustest.claims.robustness.attacking import check_threat as check_threat
 from robustest.claims.robustness.attacking import draws_in as draws_in
 from robustest.claims.strategies import hunt as hunt
+from robustest.claims.training_controls import CONTROLS as CONTROLS
+from robustest.claims.training_controls import ControlAnswers as ControlAnswers
+from robustest.claims.training_controls import ControlData as ControlData
+from robustest.claims.training_controls import doubt_of_controls as doubt_of_controls
+from robustest.claims.training_controls import doubt_of_null as doubt_of_null
+from robustest.claims.training_controls import rows_of as rows_of
 from robustest.cli.questions import Facts as Facts
 from robustest.cli.questions import PLACE as PLACE
 from robustest.cli.questions import Probe as Probe
@@ -23,6 +29,10 @@ from robustest.data.groups import Scores as Scores
 from robustest.data.groups import as_groups as as_groups
 from robustest.data.groups import as_label_sets as as_label_sets
 from robustest.data.groups import predicted_sets as predicted_sets
+from robustest.data.near_copies import Neighbours as Neighbours
+from robustest.data.near_copies import leaked_copies as leaked_copies
+from robustest.data.near_copies import near_copies as near_copies
+from robustest.data.near_copies import neighbours as neighbours
 from robustest.decisions import Decision as Decision
 from robustest.decisions import DrawsRule as DrawsRule
 from robustest.decisions import Rule as Rule

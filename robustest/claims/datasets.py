@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Unpack, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import devices
+from robustest import devices, rng
 from robustest.checks import checked_whole, require
+from robustest.claims.training_controls import ControlAnswers, ControlData, doubt_of_controls, rows_of
 from robustest.data import as_samples
 from robustest.data.benchmarks import Benchmark
 from robustest.data.groups import as_groups
 from robustest.data.hierarchies import BreedsSplit, Domain, domains
+from robustest.data.near_copies import leaked_copies, near_copies
 from robustest.data.samples import labels_of
 from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, optional_threshold
 from robustest.decisions.drop import share_of_largest_class
@@ -37,7 +40,7 @@ from robustest.decisions.two_set_drop import (
 )
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.errors import ConfigError
+from robustest.errors import ConfigError, DataError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
@@ -50,6 +53,9 @@ from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup, apply, deciding, of_task
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.tasks import Task, WorstScore
+
+# Samples to test on that are compared with the training samples.
+_LOOKED_AT = 512
 
 # Lowest score of a sample with outcome True, for claims on scores.
 _HALF = 0.5
@@ -528,7 +534,10 @@ def measure_subpopulation_shift(
     max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     require(isinstance(split, BreedsSplit), "a split such as breeds_split(tree, level=2) gives", split)
     source, target = domains(data, split)
-    model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
+    seed = apply(lambda x: x, options)[1].seed
+    model, oracle = _trained(model, train, train_data, oracle, split=split, seed=seed)
+    if train is not None:
+        _check_not_leaked(train_data, data)
     setup = Setup.of(model, source.samples(), options)
     on_source = accuracy_of(setup, "accuracy on the source's subclasses")
     on_target = accuracy_of(setup.on(target.samples()), "accuracy on the target's subclasses")
@@ -544,6 +553,12 @@ def measure_subpopulation_shift(
     decision = _decide(*halves, max_drop, setup.terms)
     before = on_source if setup.terms.scope == "set" else on_source.once
     decision = fallible(decision, before, max_drop, alpha=setup.terms.alpha)
+    controls: list[ControlAnswers] = []
+    if train is not None and max_drop is not None and decision.verdict is Verdict.PASSED:
+        controls = _controls(train, domains(train_data, split)[0], target, options, seed=seed)
+        taught = float(on_source.columns["held"].mean())
+        if doubt := doubt_of_controls(controls, taught=taught, allowed=max_drop):
+            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt)
     # Exhibits are numbered within the domain; users know positions in their data.
     shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in on_target.exhibits]
     result = result_of(
@@ -561,6 +576,7 @@ def measure_subpopulation_shift(
             **_headroom(on_target, best, setup.terms),
             "drop_interval": list(decision.interval),
             "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
+            **rows_of(controls),
         },
         caveats=few(on_source.n, " of the source"),
         changed=[Changed(by="the target", moved=new_samples(on_source, on_target), verb="brings")],
@@ -650,6 +666,46 @@ def _trained(
     of_source, of_target = source.arrays(), target.arrays()
     with devices.users_default():
         return train(*of_source, seed), train(*of_target, seed)
+
+
+def _check_not_leaked(train_data: object, data: object) -> None:
+    """Raise DataError for samples to test on that are copies of those to train on, but for small changes."""
+    train, test = as_samples(train_data), as_samples(data)
+    x = train.take(torch.arange(len(train)))[0]
+    looked = rng.permutation(0, len(test))[:_LOOKED_AT]
+    shown = test.take(looked)[0]
+    if x.shape[1:] != shown.shape[1:] or not x.is_floating_point():
+        return
+    if leaked := near_copies(shown, x) or leaked_copies(shown, x):
+        raise DataError(
+            f"Expected samples to test on that are not trained on but {len(leaked)} of {len(shown)} are copies of "
+            f"training samples, perhaps changed a little: sample {int(looked[leaked[0][0]])} of data is sample "
+            f"{leaked[0][1]} of train_data. Take them out of either set."
+        )
+
+
+def _controls(train: TrainFn, source: Domain, target: Domain, options: Options, *, seed: int) -> list[ControlAnswers]:
+    """Train on data that teach nothing, and return the answers about the target and about training samples left out."""
+    x, y = source.arrays()
+    data = ControlData.of(x, y, judged=len(target.ids), seed=seed)
+    beside = (x[data.held_out], y[data.held_out])
+    found = []
+    for name in data.names:
+        right, other = [], []
+        for one in data.sets:
+            if one.name != name:
+                continue
+            with devices.users_default():
+                model = train(one.x.clone(), one.y.clone(), one.seed)
+            setup = Setup.of(model, target.samples(), options).but(exact=True, max_samples=None).unpictured()
+            right.append(accuracy_of(setup, "the control's accuracy on the target").columns["held"])
+            if len(beside[1]):
+                held_out = setup.on(Setup.of(model, beside, options).samples)
+                other.append(accuracy_of(held_out, "the control's accuracy on other samples").columns["held"])
+        test = np.stack(right).astype(bool)
+        held = np.stack(other).astype(bool) if other else np.zeros((len(test), 0), bool)
+        found.append(ControlAnswers(name=name, size=data.size, held=test, right=test, held_out=held))
+    return found
 
 
 def _decide(source: _DomainShares, target: _DomainShares, max_drop: float | None, terms: Terms) -> Decision:

@@ -566,10 +566,16 @@ class Run:
         """Return reasons why the nets have not learned, so that their landscapes mean nothing."""
         told = []
         for name, trace in (("net", self.net), ("reference", self.reference)):
+            start = float(trace.column("loss")[0])  # before the first step
             off = float((trace.column("loss") <= _PLATEAU * self.constant).double().mean())
             if trace.final > _LEARNED * self.constant:
                 told.append(
                     f"the {name} ends at a loss of {trace.final:.3g}, a constant answer has {self.constant:.3g}"
+                )
+            elif start <= _LEARNED * self.constant:
+                told.append(
+                    f"the {name} starts at a loss of {start:.3g}, where a constant answer has {self.constant:.3g}: it "
+                    "knew the samples before it was trained"
                 )
             elif off <= 0.5:
                 told.append(f"the {name} is no better than a constant answer at {1 - off:.0%} of the probes")

@@ -150,7 +150,8 @@ def samples_for(
         seed: of the curves drawn for the interval.
 
     Raises:
-        ConfigError: the result has no curve, one of a single size or seed, or an argument is out of range.
+        ConfigError: the result has no curve, one of a single size or seed, or an argument is out of range; or a control
+            of its trainings shows that they learned from something else than their samples.
     """
     target = checked_threshold("target", target, trivial=0)
     if of not in ("robust", "clean"):
@@ -174,6 +175,8 @@ def _curve(result: object, of: str) -> tuple[Curve, int]:
     rows = details.get("curve") if isinstance(result, Result) else None
     if not rows or "robust_test_errors" not in rows[0]:
         raise ConfigError(expected("the result of measure_robust_generalization", result))
+    if doubt := details.get("taught_nothing"):
+        raise ConfigError(f"Expected accuracies that follow from the training samples but {doubt}.")
     if len(rows) < 2 or details["seeds"] < 2:
         raise ConfigError(
             f"Expected a curve of two sizes and two seeds or more but got {len(rows)} and {details['seeds']}. Measure "

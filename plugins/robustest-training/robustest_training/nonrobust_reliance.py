@@ -46,6 +46,7 @@ from robustest.packs import (
     checked_threshold,
     checked_whole,
     digest,
+    doubt_of_null,
     exhibits_of,
     measurement,
     observe,
@@ -332,11 +333,8 @@ def _doubt(found: LearnerAnswers, max_transfer: float | None, min_reached: float
     if fitted < _FITTED:
         return f"the learner of one seed answers only {fitted:.3f} of the samples that it was trained on as labelled"
     null = found.right["labels permuted"]
-    if seeded_share_interval(null, alpha)[0] > found.chance:
-        return (
-            f"a learner of permuted labels recognises {null.mean():.3f} of the test samples, more than the commonest "
-            f"class's {found.chance:.3f}: it knew the classes before"
-        )
+    if doubt := doubt_of_null(float(null.mean()), seeded_share_interval(null, alpha)[0], found.chance):
+        return doubt
     control = found.right["unchanged"]
     if max_transfer is not None and seeded_share_interval(control, alpha)[0] <= max_transfer:
         return (

@@ -20,9 +20,14 @@ from robustest import context, rng
 from robustest.attacks import Cascade, Searcher
 from robustest.errors import ConfigError, expected
 from robustest.packs import (
+    CONTROLS,
     Attacking,
     Captions,
+    Chunk,
+    ControlAnswers,
+    ControlData,
     Decision,
+    Evaluator,
     Evidence,
     Fact,
     Kind,
@@ -34,6 +39,7 @@ from robustest.packs import (
     Tally,
     Terms,
     TrainFn,
+    Verdict,
     apply,
     assertion,
     attack_of_call,
@@ -42,12 +48,14 @@ from robustest.packs import (
     checked_threshold,
     checked_whole,
     digest,
+    doubt_of_controls,
     draws_in,
     few,
     measurement,
     optional_threshold,
     radius_of,
     result_of,
+    rows_of,
     terms_of,
 )
 from robustest.threats import Threat
@@ -115,6 +123,35 @@ class Study:
         seen, tally = trainings.measured(sets.x[chosen], sets.y[chosen], seed, ("attacked", len(own)), measure)
         return replace(seen, columns={**seen.columns, "train id": own.numpy()}), tally
 
+    def controls(self, trainings: Trainings) -> list[ControlAnswers]:
+        """Train on data that teach nothing, and attack the models on test samples."""
+        sets, judged = self.sets, self.judged
+        data = ControlData.of(sets.x, sets.y, judged=len(judged), seed=self.settings.seed, size=self.sizes[-1])
+        test, other = (sets.test_x[judged], sets.test_y[judged]), (sets.x[data.held_out], sets.y[data.held_out])
+
+        def measure(model: object) -> tuple[Observation, Tally]:
+            on_test = self._attacked(model, *test)
+            columns = {name: on_test.columns[name] for name in ("held", "clean")}
+            if not len(other[1]):
+                return Observation(columns | {"held out": np.zeros(0, bool)}, []), on_test.tally
+            beside = seen_whole(
+                model, *other, Right(), statement=self.statement, options=self.options, suppress=("softmax_outputs",)
+            )
+            return Observation(columns | {"held out": beside.columns["held"]}, []), on_test.tally.plus(beside.tally)
+
+        found = []
+        for name in data.names:
+            rows: list[Observation] = []
+            for one in data.sets:
+                if one.name == name:
+                    announced(f"{self.statement}, controls", len(rows), len(data.sets))
+                    rows.append(trainings.measured(one.x, one.y, one.seed, ("control", other), measure)[0])
+            held, right, beside = (
+                np.stack([row.columns[key] for row in rows]).astype(bool) for key in ("held", "clean", "held out")
+            )
+            found.append(ControlAnswers(name=name, size=data.size, held=held, right=right, held_out=beside))
+        return found
+
     @property
     def judged(self) -> Tensor:
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
@@ -124,6 +161,14 @@ class Study:
         # An attack that averages draws is meant for random models: their noise is no finding.
         suppress = ("random_forward",) if draws_in(self.cascade) > 1 else ()
         return seen_whole(model, x, y, look, statement=self.statement, options=self.options, suppress=suppress)
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Records the samples of a chunk that a model has right."""
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        return Observation({"held": evaluator.task.holds(evaluator.logits(chunk.x), chunk.y)}, [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -198,7 +243,12 @@ ROBUST_GENERALIZATION = Kind(
     ),
     captions=Captions(
         setting="threat",
-        names={"curve": "by training samples", "seeds": "seeds", "robust_training": "robust accuracy in training"},
+        names={
+            "curve": "by training samples",
+            "controls": CONTROLS,
+            "seeds": "seeds",
+            "robust_training": "robust accuracy in training",
+        },
     ),
     lines=_lines,
     hidden=frozenset({"robust_training"}),
@@ -321,6 +371,14 @@ def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> R
     curve, trainings = study.measured()
     last, settings = curve[-1], study.settings
     decision = _decided(last, max_gap, min_train_accuracy, study.sets.majority, terms_of(settings))
+    controls: list[ControlAnswers] = []
+    doubt = ""
+    if decision.verdict is Verdict.PASSED or max_gap is None:
+        controls = study.controls(trainings)
+        taught = float(last.train_held.mean())
+        doubt = doubt_of_controls(controls, taught=taught, allowed=0.0 if max_gap is None else max_gap)
+        if doubt:
+            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt)
     judged = study.judged.numpy()
     evidence = Evidence(
         decision=decision,
@@ -349,6 +407,8 @@ def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> R
             "robust_training": float(last.train_held.mean()),
             "least_training": float(last.train_held.mean(1).min()),
             "commonest_class": study.sets.majority,
+            **rows_of(controls),
+            **({"taught_nothing": doubt} if doubt else {}),
         },
         changed=[radius_of(study.threat, len(judged))],
         caveats=few(last.samples, " to train on"),

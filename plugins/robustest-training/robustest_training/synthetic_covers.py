@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -28,32 +28,38 @@ from torch import Tensor
 from robustest import as_classifier, context
 from robustest.errors import ConfigError
 from robustest.packs import (
+    CONTROLS,
     Captions,
+    ControlAnswers,
     Decision,
     Evidence,
     Exhibit,
     Fact,
     Kind,
+    Neighbours,
     Options,
     Quantity,
     Result,
     Settings,
     Tally,
     TrainFn,
+    Verdict,
     apply,
     assertion,
     check_train,
     checked_whole,
     digest,
+    doubt_of_controls,
     few,
     measurement,
+    neighbours,
     optional_threshold,
     result_of,
+    rows_of,
     save_sheet,
     shown_path,
     terms_of,
 )
-from robustest_training.near_copies import Neighbours, neighbours
 from robustest_training.synthetic_rule import UNUSUAL, CoversRule, Part, chance_variation, share_below
 from robustest_training.synthetic_sets import (
     DrawLearners,
@@ -238,7 +244,7 @@ SYNTHETIC_COVERS = Kind(
         after="nearest real",
         answered="label of the nearest",
         worst="Synthetic samples that are copies of training samples",
-        names={"by_class": "recall by class", "label_shift_by_chance": "label shift by chance"},
+        names={"by_class": "recall by class", "label_shift_by_chance": "label shift by chance", "controls": CONTROLS},
     ),
     lines=_lines,
     hidden=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
@@ -304,8 +310,17 @@ def measure_synthetic_covers(
     fits = _fits(chosen, sets, settings, draws.trainings)
     rule = CoversRule(parts=limits.claimed, terms=terms_of(settings), seed=settings.seed)
     found = _all_parts(rule, limits, inputs, mapped, learned(fits, sets, draws))
-    evidence = _evidence(found, rule.decide(found.parts), fits, classifier.bounds, passes=draws.trainings)
-    return _result(found, evidence, limits, fits, method=f"{draws.trainings} trainings, {splits} splits of each set")
+    decision, controls = rule.decide(found.parts), []
+    if decision.verdict is Verdict.PASSED and train is not None and limits.gap is not None:
+        controls = fits.controls(sets)
+        taught = found.learned.real.accuracy
+        if doubt := doubt_of_controls(controls, taught=taught, allowed=limits.gap):
+            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt)
+    evidence = _evidence(found, decision, fits, classifier.bounds, passes=draws.trainings)
+    method = f"{draws.trainings} trainings, {splits} splits of each set"
+    if controls:
+        method += f", {sum(len(one.held) for one in controls)} controls"
+    return _result(found, evidence, limits, fits, method=method, controls=controls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -386,7 +401,15 @@ def _evidence(found: Found, decision: Decision, fits: Fits, bounds: tuple[float,
     )
 
 
-def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, method: str) -> Result:
+def _result(
+    found: Found,
+    evidence: Evidence,
+    limits: Limits,
+    fits: Fits,
+    *,
+    method: str,
+    controls: Sequence[ControlAnswers],
+) -> Result:
     settings, sets = fits.settings, found.sets
     result = result_of(
         evidence,
@@ -397,7 +420,10 @@ def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, met
         threshold=limits.gap,
         setting=f"{sets.n} samples of either kind, {fits.learner.name}",
         method=method,
-        details=details_of(found) | pictures_of(found, settings, evidence.bounds) | {"scope_of_parts": settings.scope},
+        details=details_of(found)
+        | pictures_of(found, settings, evidence.bounds)
+        | {"scope_of_parts": settings.scope}
+        | rows_of(controls),
         caveats=few(len(sets.test.y), " to judge by"),
     )
     return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))

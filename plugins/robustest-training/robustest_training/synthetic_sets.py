@@ -20,6 +20,8 @@ from robustest.clock import check as check_clock
 from robustest.data import as_samples
 from robustest.errors import DataError, ModelError, StoreError, expected
 from robustest.packs import (
+    ControlAnswers,
+    ControlData,
     Entry,
     Evaluator,
     Key,
@@ -31,11 +33,12 @@ from robustest.packs import (
     digest,
     frozen,
     key_of,
+    near_copies,
     seed_draws,
 )
 from robustest.packs import when as date_and_commit
-from robustest_training.near_copies import near_copies
 from robustest_training.synthetic_rule import Trained, halves_variance
+from robustest_training.trainings import check_not_leaked
 
 # Learners of a training set: a logistic regression, or the user's training function.
 
@@ -204,6 +207,32 @@ class Fits:
                 self._store = Store.of(self.settings)
         except Unhashable as error:
             self.why_not = f"not remembered: {error}"
+
+    def controls(self, sets: Sets) -> list[ControlAnswers]:
+        """Train the learner on data that teach nothing, and return its answers; the time counts as this one's."""
+        data = ControlData.of(sets.train.x, sets.train.y, judged=len(self.test.y), seed=self.settings.seed, size=sets.n)
+        other, judged = data.held_out, len(self.test.y)
+        beside = Source(
+            x=torch.cat([self.test.x, sets.train.x[other]]), y=torch.cat([self.test.y, sets.train.y[other]])
+        )
+        fits = Fits(
+            learner=self.learner,
+            own=self.own,
+            test=beside,
+            classes=self.classes,
+            settings=self.settings,
+            tell=self.tell,
+        )
+        found = []
+        for name in data.names:
+            right = np.stack(
+                [fits.right(Source(x=one.x, y=one.y), torch.arange(data.size)) for one in data.sets if one.name == name]
+            )
+            test = right[:, :judged]
+            found.append(ControlAnswers(name=name, size=data.size, held=test, right=test, held_out=right[:, judged:]))
+        self.trained, self.seconds = self.trained + fits.trained, self.seconds + fits.seconds
+        self._dates.extend(fits._dates)
+        return found
 
     @property
     def cached(self) -> str:
@@ -407,6 +436,7 @@ def _check_apart(sets: Sets) -> None:
                 f"{name} ones but for rounding, the first of them test sample {near[0][0]}. Take them out of one of "
                 "the two."
             )
+        check_not_leaked(source.x, sets.test.x, f"the {name} set")
     if sorted(synthetic) == sorted(train):
         raise DataError(
             "Expected synthetic samples but got the training samples themselves: they would stand in for real data "

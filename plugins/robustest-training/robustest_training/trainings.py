@@ -41,12 +41,13 @@ from robustest.packs import (
     frozen,
     judge_interval,
     key_of,
+    leaked_copies,
+    near_copies,
     observe,
     outcomes_in,
     seed_draws,
 )
 from robustest.packs import load as load_chunk
-from robustest_training.near_copies import near_copies
 
 # Training and test samples, read whole and checked: a training needs them as tensors.
 
@@ -125,6 +126,17 @@ def _check_apart(x: Tensor, test: Tensor) -> None:
         raise DataError(
             f"Expected test samples that are not trained on but {len(near)} of those looked at are, but for rounding: "
             f"test sample {near[0][0]} is sample {near[0][1]} of the data. Take them out of either set."
+        )
+    check_not_leaked(x, test, "the data")
+
+
+def check_not_leaked(x: Tensor, test: Tensor, name: str) -> None:
+    """Raise DataError for test samples that are changed copies of those that are trained on."""
+    if leaked := leaked_copies(test, x):
+        raise DataError(
+            f"Expected test samples that are not trained on but {len(leaked)} of those looked at are copies of samples "
+            f"of {name}, changed a little (8 bits, JPEG, noise, a shift by a pixel, a flip): test sample "
+            f"{leaked[0][0]} is sample {leaked[0][1]}. Take them out of either set."
         )
 
 

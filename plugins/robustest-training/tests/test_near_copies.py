@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from robustest_training import measure_synthetic_covers
-from robustest_training.near_copies import near_copies
 from robustest_training.trainings import TrainingSets
 from torch import Tensor
 
 from robustest import DataError
+from robustest.data.near_copies import near_copies
 
 
 def drawn(n: int, features: int, seed: int) -> Tensor:
