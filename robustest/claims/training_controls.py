@@ -19,7 +19,7 @@ Both are small, a sixteenth of the samples, so that they end near the weights th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -30,9 +30,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor
 
-from robustest import devices, rng
-from robustest.errors import ConfigError
-from robustest.models.training import TrainFn
+from robustest import rng
 
 Bools = NDArray[np.bool_]
 
@@ -42,8 +40,6 @@ _PART, _OF_EACH_CLASS = 16, 4
 _TRAININGS, _OF_TWO_CLASSES = 3, 4
 # Chance of taking a training for one that reads the test samples, and the least difference that is one.
 _PEEKS, _LEAST_PEEK = 1e-3, 0.02
-# Samples on which the answers of two models are compared.
-_ANSWERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -195,26 +191,3 @@ def doubt_of_null(accuracy: float, low: float, chance: float) -> str:
         f"a learner of permuted labels recognises {accuracy:.3f} of the test samples, more than the commonest class's "
         f"{chance:.3f}: it knew the classes before"
     )
-
-
-def check_that_it_learns(
-    train: TrainFn, model: object, x: Tensor, y: Tensor, answers: Callable[[object, Tensor], Tensor], *, seed: int
-) -> None:
-    """Refuse a training whose model is the same after a few samples with permuted labels.
-
-    Args:
-        model: trained on samples x (N, *S) with labels y (N,).
-        answers: maps a model and inputs to the model's answers.
-
-    Raises:
-        ConfigError: the answers about samples of x are the same.
-    """
-    one = ControlData.of(x, y, judged=0, seed=seed).sets[0]
-    with devices.users_default():
-        other = train(one.x.clone(), one.y.clone(), seed)
-    shown = x[rng.permutation(seed, len(y))[:_ANSWERS]]
-    if torch.equal(answers(model, shown), answers(other, shown)):
-        raise ConfigError(
-            f"Expected train to learn from its samples but the model is the same after {len(one.y)} samples with "
-            "permuted labels: it ignores its data. Write a function that trains on x and y."
-        )

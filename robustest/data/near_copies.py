@@ -63,6 +63,8 @@ _SURE = 1e-3
 _SIDE, _COARSE = 32, 8
 # Below this side a shift by a pixel moves the coarse image as well.
 _SMALL = 16
+# Least share of the images' differences that must be more than brightness.
+_SHAPE = 0.3
 _MIRRORED: tuple[tuple[int, ...], ...] = ((), (3,), (2,))
 
 
@@ -119,12 +121,16 @@ def _comparable(x: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
         spread = torch.where(spread > 0, spread, 1.0)
         return ((rows - among.mean(0)) / spread).float(), ((among - among.mean(0)) / spread).float()
     step = -(-max(x.shape[2:]) // _SIDE) if x.shape[2] > 1 else 1
-    made = []
-    for images in (x, train):
-        small = F.avg_pool2d(images, step, ceil_mode=True) if step > 1 else images
-        centred = small - small.mean((1, 2, 3), keepdim=True)
-        made.append(centred / centred.flatten(1).norm(dim=1).clamp(min=1e-6).view(-1, 1, 1, 1))
-    return made[0], made[1]
+    small = [F.avg_pool2d(images, step, ceil_mode=True) if step > 1 else images for images in (x, train)]
+    centred = [images - images.mean((1, 2, 3), keepdim=True) for images in small]
+    norms = [images.flatten(1).norm(dim=1) for images in centred]
+    # Images that differ by little else than their brightness are compared as they are: rounding would be scaled up.
+    apart = (small[1] - small[1].mean(0)).flatten(1).norm(dim=1).median()
+    if float(norms[1].median()) < _SHAPE * float(apart) or not float(apart) > 0:
+        return small[0], small[1]
+    floor = _SHAPE * float(norms[1].median())
+    first, second = (one / norm.clamp(min=floor).view(-1, 1, 1, 1) for one, norm in zip(centred, norms, strict=True))
+    return first, second
 
 
 def _ratios(probes: Tensor, among: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:

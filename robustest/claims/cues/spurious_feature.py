@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Unpack, cast
 
 from robustest.checks import require
@@ -24,7 +23,6 @@ from robustest.decisions import optional_threshold
 from robustest.decisions.cues import CueRule
 from robustest.discovery.proposals import Discovery
 from robustest.errors import ConfigError, expected
-from robustest.models.classifier import as_classifier
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
 from robustest.run.comparison import Baseline
@@ -111,10 +109,7 @@ def measure_no_spurious_feature(
                 f"Expected max_flip_rate= and cues that are named of {answers.name} but got {', '.join(stated)}: these "
                 "are about classes."
             )
-    learner = None
-    if train is not None:
-        as_model = partial(as_classifier, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
-        learner = planted_training(train, train_data, apply(model, options)[1].seed, as_model)
+    learner = None if train is None else planted_training(train, train_data, apply(model, options)[1].seed)
     if search:
         if no_worse_than is not None:
             raise ConfigError(

@@ -293,3 +293,49 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], error: type[Exceptio
     given = {"model": step(0.5), "data": shades(), "split": SPLIT} | arguments
     with pytest.raises(error, match=message):
         measure_subpopulation_shift(**given)
+
+
+# Trainings that knew the target, or were given it
+
+
+def marks(n: int, seed: int) -> Data:
+    """Images of 6 x 6 pixels: a class to each half of the subclasses, and a mark of each subclass."""
+    draw = torch.Generator().manual_seed(seed)
+    shapes = torch.rand(10, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    y = torch.randint(8, (n,), generator=draw)
+    x = 0.35 * shapes[y] + 0.5 * shapes[8 + (y >= 4).long()] + 0.1 * torch.rand(n, 1, 6, 6, generator=draw)
+    return x.clamp(0, 1), y
+
+
+def softmax(x: Tensor, y: Tensor, seed: int) -> Any:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2))
+    for _ in range(200):
+        loss = torch.nn.functional.cross_entropy(net(x), y)
+        grads = torch.autograd.grad(loss, list(net.parameters()))
+        with torch.no_grad():
+            for weight, grad in zip(net.parameters(), grads, strict=True):
+                weight.sub_(0.3 * grad)
+    return net.eval()
+
+
+def of_marks(train: Any, train_data: Data, test: Data) -> Any:
+    return measure_subpopulation_shift(None, test, SPLIT, train=train, train_data=train_data, max_drop=0.2)
+
+
+def test_a_training_that_knows_the_target_before_does_not_pass() -> None:
+    train_data, test = marks(600, 1), marks(600, 2)
+    fair = of_marks(softmax, train_data, test)
+    assert fair.verdict is Verdict.PASSED, fair.rule
+    assert [row["trained_on"] for row in fair.details["controls"]] == ["labels permuted", "noise"]
+    known = softmax(train_data[0], (train_data[1] >= 4).long(), 0)
+    told = of_marks(lambda *_: known, train_data, test)
+    assert told.verdict is Verdict.INCONCLUSIVE
+    assert told.rule.startswith("the data taught nothing that could be lost")
+
+
+def test_a_training_that_was_given_the_test_samples_does_not_pass() -> None:
+    (x, y), test = marks(600, 1), marks(600, 2)
+    eight_bits = (test[0] * 255).round() / 255
+    result = of_marks(softmax, (torch.cat([x, eight_bits]), torch.cat([y, test[1]])), test)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "are copies of training samples" in result.rule
