@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from robustest.attacks.alma import ALMA
 from robustest.attacks.apgd import APGD
+from robustest.attacks.coherent import CoherentMoves, CoherentStarts
 from robustest.attacks.ddn import DDN
 from robustest.attacks.each_way import EachWay
 from robustest.attacks.fab import FAB
@@ -37,6 +38,7 @@ from robustest.threats import L0, L1, Append, Discrete, Edits, Euclidean, Insert
 
 _QUICK = ODIMargin(start_steps=1, steps_after=7)
 _BACK = ODIMargin(start_steps=0, steps_after=8, leave_flats=True)
+_FROM_MOVES = replace(_BACK, coherent=0.5)
 _FACES = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15, euclidean=True)
 _SMALL = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15)
 _WIDE = ODIMargin(start_steps=4, steps_after=20)
@@ -109,14 +111,17 @@ def _rest(effort: int) -> tuple[Stage, ...]:
 # For a threat of a user's own, with a region, a projection and a size: steps along gradients, and draws.
 _ANY = (Stage(searcher=PGD(steps=20), rounds=3), Stage(searcher=RandomDraws(queries=200, at_once=50)))
 
+# What no search above sees: another branch behind a gate, a mask or a router.
+_COHERENT = Stage(searcher=CoherentStarts(), only=Needs.GRADIENT)
+
 FAST = Cascade(
     name="fast",
     otherwise=_ANY,
     stages=(
         *_by_moves(1),
         Stage(searcher=_QUICK),
-        Stage(searcher=_BACK, on=(Linf,)),
-        Stage(searcher=_QUICK, on=(Euclidean,)),
+        Stage(searcher=_FROM_MOVES, on=(Linf,)),
+        Stage(searcher=ODIMargin(start_steps=0, steps_after=8, coherent=0.5), on=(Euclidean,)),
         Stage(searcher=EachWay(ways=4, steps_each=3)),
         Stage(searcher=_INWARD, rounds=2, on=(Euclidean,)),
         Stage(searcher=FAB(steps=10), smallest=0.04, on=(Linf,)),
@@ -138,7 +143,8 @@ FAST = Cascade(
         Stage(searcher=RandomMoves(queries=1000), on=(Discrete,)),
         Stage(searcher=replace(_BACK, start_steps=1, steps_after=12, step_scale=0.5), on=(Linf,)),
         Stage(searcher=_INWARD, on=(Euclidean,)),
-        Stage(searcher=Square(queries=100, at_once=4), only=Needs.GRADIENT, on=(Linf, Euclidean)),
+        Stage(searcher=Square(queries=60, at_once=4), only=Needs.GRADIENT, on=(Linf, Euclidean)),
+        _COHERENT,
         Stage(searcher=SparseRS(queries=400, at_once=4), only=Needs.GRADIENT, on=(L0, L1)),
         Stage(searcher=SigmaZero(steps=40), on=(L0,)),
         Stage(searcher=APGD(steps=20, loss="margin"), on=(L1,)),
@@ -157,7 +163,7 @@ STANDARD = Cascade(
         *_by_moves(3),
         Stage(searcher=Enumeration(queries=100_000), on=(Discrete,)),
         Stage(searcher=_QUICK, on=(Linf,)),
-        Stage(searcher=_BACK, on=(Linf,)),
+        Stage(searcher=_FROM_MOVES, on=(Linf,)),
         Stage(searcher=_QUICK, rounds=3, on=(Euclidean,)),
         # For answers that are no single class.
         Stage(searcher=EachWay(steps_each=6)),
@@ -191,6 +197,7 @@ STANDARD = Cascade(
         *_few_features(1),
         *_rest(2),
     ),
+    audit=(_COHERENT,),
 )
 """The reference: at least AutoAttack's strength."""
 

@@ -13,6 +13,10 @@
 # element goes halfway to where it last had a gradient, so that it finds the edge of the flat part by bisection and
 # stays within reach of the gradient; one that never had any goes to the corners of the ball in turn. Where a maximum
 # over neighbours makes all but one of them flat, that leads astray: take a round without it too.
+#
+# `coherent` starts at a move of all elements together (`coherent.py`) in place of a random point, which has the
+# sample's mean: a gate that reads the mean is passed at no cost. Half of these starts stay random, as in a model
+# without gates they cover the ball better.
 
 from __future__ import annotations
 
@@ -23,10 +27,15 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.coherent import moved
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
-from robustest.checks import POSITIVE, check_ranges, whole
+from robustest.checks import POSITIVE, check_ranges, real, whole
 from robustest.tasks import Sided, Task, class_losses
 from robustest.threats import Euclidean, Linf, Rows, Threat, length, per_row
+
+
+# Moves among which `coherent` draws: up, down, flat, rising and falling.
+_MOVES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,7 @@ class ODIMargin(AtPoint):
         euclidean: in an L-inf ball, steps along the gradient itself, scaled to the ball's diagonal: they follow the
             ball's faces, where signs only know its corners.
         leave_flats: in an L-inf ball, move elements whose gradient is zero back to where it was not.
+        coherent: share of the samples that start at a coherent move, in 0..1; the others start at a random point.
     """
 
     start_steps: int = field(default=2, metadata=whole(0))
@@ -49,6 +59,7 @@ class ODIMargin(AtPoint):
     target_rank: int = field(default=0, metadata=whole(0))
     euclidean: bool = False
     leave_flats: bool = False
+    coherent: float = field(default=0.0, metadata=real(0, 1))
 
     needs = Needs.GRADIENT
 
@@ -71,6 +82,10 @@ class ODIMargin(AtPoint):
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.threat.start(problem.region, rng.fold(key, "start"))
+        if self.coherent:
+            u = rng.uniform(rng.fold(key, "coherent"), (2,))
+            number = (u[:, 1] * _MOVES).long()
+            z = torch.where(per_row(u[:, 0] < self.coherent, z), moved(problem, number, key), z)
         leaving = self.leave_flats and isinstance(problem.threat, Linf)
         return {
             "z": z,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.coherent import direction
 from robustest.checks import checked_whole, require
 from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.chunks import Chunk, load
@@ -35,7 +36,10 @@ from robustest.threats import L2, Linf
 # With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
 #
 # 1. Starts: no perturbation; random corners of the ball; and, where an answer is a class, no perturbation again with
-#    the ten likeliest classes as targets. Each start runs `steps` // 10 steps, at least one: starts end at very
+#    the ten likeliest classes as targets. Then the five that fool most of 200 samples among perturbations that need no
+#    gradient, as a part of the model may have none anywhere near the samples: moves of all elements together
+#    (`attacks.coherent`), and the differences between the means of the samples of two answers, which are where a
+#    network that knows little else looks. Each start runs `steps` // 10 steps, at least one: starts end at very
 #    different rates, and fewer steps do not tell them apart.
 # 2. A step climbs the mean over a mini-batch of sigmoid(l(x + delta) / w), so that samples that are fooled already, or
 #    far from it, have little weight. w falls from 1 to 0.3 usual leads, so that the scale of the logits does not
@@ -53,6 +57,8 @@ _SHORT = 10
 # Starts at random, and towards the classes that are likeliest on average.
 _RANDOM = 10
 _CLASSES = 10
+# Moves of all elements together, and differences of means, that are compared, on so many samples; starts among them.
+_COHERENT, _MEANS, _COMPARED, _BEST = 40, 20, 200, 5
 # Starts that are refined further.
 _GO_ON = 4
 _MOMENTUM = 0.9
@@ -90,6 +96,10 @@ def learn(evaluator: Evaluator, batches: Batches, few: Chunk, threat: Linf | L2,
     if task.one_class:
         near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
         starts += [(nothing, label) for label in near.tolist()]
+    # Compared with their climbs' results, too: steps by gradients may lead away from what has none.
+    for start in _without_gradients(evaluator, few, answers, threat):
+        starts.append((start, None))
+        keep(start)
     for delta, target in starts:
         climbed = _climb(
             evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target, alive=alive
@@ -107,6 +117,31 @@ def learn(evaluator: Evaluator, batches: Batches, few: Chunk, threat: Linf | L2,
         part = replace(few.rows(left), y=answers[left])
         count_unreached(evaluator, part, threat, alive.expand(len(left), *alive.shape[1:]))
     return best_of_all
+
+
+def _without_gradients(evaluator: Evaluator, few: Chunk, answers: Tensor, threat: Linf | L2) -> list[Tensor]:
+    """Return the perturbations (1, *S) that change most answers, of coherent moves and of differences of means.
+
+    Args:
+        answers: (N, *T) the model's answers on `few`.
+    """
+    task, first, zero = evaluator.task, few.rows(torch.arange(min(_COMPARED, len(few.x)))), torch.zeros_like(few.x[:1])
+    ball, n = _ball(threat, zero, few), _COHERENT
+    number = torch.arange(n, device=zero.device)
+    ways = list(direction(few.x.mean(0, keepdim=True).expand(n, *zero.shape[1:]), number, few.key[:1].expand(n)))
+    if task.one_class:
+        # The answers with most samples first.
+        labels, counts = answers.unique(return_counts=True)
+        means = [few.x[answers == label].mean(0) for label in labels[counts.argsort(descending=True, stable=True)]]
+        pairs = [means[last] - means[place] for last in range(len(means)) for place in range(last)]
+        ways += [sign * pair for pair in pairs[: _MEANS // 2] for sign in (1.0, -1.0)]
+    made = [threat.project(threat.stride(ball) * threat.ascent(way.unsqueeze(0)), ball) for way in ways]
+    region = threat.region(first.x, first.bounds)
+    own = answers[: len(first.x)]
+    held = [task.holds(evaluator.logits(threat.project(first.x + delta, region)), own) for delta in made]
+    rates = [-float(one.double().mean()) for one in held]
+    order = sorted(range(len(made)), key=lambda place: -rates[place])[:_BEST]
+    return [made[place] for place in order]
 
 
 def _climb(
