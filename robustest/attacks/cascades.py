@@ -32,6 +32,7 @@ from robustest.attacks.random_draws import RandomDraws
 from robustest.attacks.sigma_zero import SigmaZero
 from robustest.attacks.sparse_rs import SparseRS
 from robustest.attacks.spatial import SpatialGradient, SpatialGrid
+from robustest.attacks.spread import SpreadDraws
 from robustest.attacks.square import Square
 from robustest.models.classifier import Needs
 from robustest.threats import L0, L1, Append, Discrete, Edits, Euclidean, Insert, Linf, Patch, Spatial, Unbounded
@@ -109,14 +110,24 @@ def _rest(effort: int) -> tuple[Stage, ...]:
 
 
 # For a threat of a user's own, with a region, a projection and a size: steps along gradients, and draws.
-_ANY = (Stage(searcher=PGD(steps=20), rounds=3), Stage(searcher=RandomDraws(queries=200, at_once=50)))
+# Its proposals may be few points in a row of numbers, along which rounding leaves no gradient.
+def _any(effort: int) -> tuple[Stage, ...]:
+    return (
+        Stage(searcher=PGD(steps=20), rounds=1 + effort),
+        Stage(searcher=CoherentMoves(queries=8, at_once=8)),
+        Stage(searcher=SpreadDraws(queries=900 * effort), only=Needs.GRADIENT),
+        Stage(searcher=SpreadDraws(queries=900 * effort), only=Needs.SCORES),
+        Stage(searcher=RandomDraws(queries=200 * effort, at_once=50)),
+    )
+
+
 
 # What no search above sees: another branch behind a gate, a mask or a router.
 _COHERENT = Stage(searcher=CoherentStarts(), only=Needs.GRADIENT)
 
 FAST = Cascade(
     name="fast",
-    otherwise=_ANY,
+    otherwise=_any(1),
     stages=(
         *_by_moves(1),
         Stage(searcher=_QUICK),
@@ -158,7 +169,7 @@ FAST = Cascade(
 
 STANDARD = Cascade(
     name="standard",
-    otherwise=_ANY,
+    otherwise=_any(3),
     stages=(
         *_by_moves(3),
         Stage(searcher=Enumeration(queries=100_000), on=(Discrete,)),
@@ -197,7 +208,7 @@ STANDARD = Cascade(
         *_few_features(1),
         *_rest(2),
     ),
-    audit=(_COHERENT,),
+    audit=(replace(_COHERENT, searcher=CoherentStarts(starts=7)),),
 )
 """The reference: at least AutoAttack's strength."""
 
