@@ -105,6 +105,10 @@ def _rest(effort: int) -> tuple[Stage, ...]:
         Stage(searcher=SparseRS(queries=1000 * effort), only=Needs.SCORES, on=(L0, L1)),
         Stage(searcher=PatchRS(queries=1000 * effort), only=Needs.SCORES, on=(Patch,)),
         Stage(searcher=HopSkipJump(queries=1000 * effort), only=Needs.LABELS),
+        *(
+            Stage(searcher=CoherentMoves(queries=16, at_once=16), on=(Linf, Euclidean, L1), only=gives)
+            for gives in (Needs.SCORES, Needs.LABELS)
+        ),
         *(Stage(searcher=_COVER, features=_FEW, on=(Linf, Euclidean, L1, L0), only=gives) for gives in few),
     )
 
@@ -119,7 +123,6 @@ def _any(effort: int) -> tuple[Stage, ...]:
         Stage(searcher=SpreadDraws(queries=900 * effort), only=Needs.SCORES),
         Stage(searcher=RandomDraws(queries=200 * effort, at_once=50)),
     )
-
 
 
 # What no search above sees: another branch behind a gate, a mask or a router.

@@ -18,7 +18,8 @@
 #     z_0 = move;   z_(t+1) = project(z_t + stride * s_t * ascent(low(gradient of the margin at z_t)))
 #
 # with s_t from `step_scale` along half a cosine, short enough to stay in a branch that only the move reaches. `low` is
-# the mean over neighbours for every other start: a detector of noise sends steps by signs to its own branch.
+# the mean over neighbours for every other of the later starts: a detector of noise sends steps by signs to its own
+# branch.
 
 from __future__ import annotations
 
@@ -35,6 +36,8 @@ from robustest.attacks.queries import InRounds
 from robustest.checks import POSITIVE, check_ranges, whole
 from robustest.threats import Rows, Threat, is_discrete, per_row
 
+# The first starts, whose gradients are followed as they are.
+_FINE = 5
 # Waves of a random move, and the most half periods of each along an axis.
 _WAVES, _PERIODS = 3, 3
 
@@ -108,7 +111,7 @@ class CoherentStarts(Climbing):
         threat, region, step = problem.threat, problem.region, state["step"]
         start, turn = step // self.steps_each, step % self.steps_each
         share = 0.5 * self.step_scale * (1 + torch.cos(math.pi * turn.to(evaluation.z.dtype) / self.steps_each))
-        low = per_row(start % 2 == 1, evaluation.z)
+        low = per_row((start >= _FINE) & (start % 2 == 1), evaluation.z)
         gradient = torch.where(low, blurred(evaluation.gradient), evaluation.gradient)
         z = torch.addcmul(evaluation.z, threat.ascent(gradient), per_row(threat.stride(region) * share, evaluation.z))
         # The last step of all ends in the proposal that is evaluated without a gradient.
@@ -161,18 +164,22 @@ Move = Callable[[Tensor, Tensor], Tensor]
 
 
 def up(x: Tensor, key: Tensor) -> Tensor:
+    """Return one everywhere."""
     return torch.ones_like(x)
 
 
 def down(x: Tensor, key: Tensor) -> Tensor:
+    """Return minus one everywhere."""
     return -torch.ones_like(x)
 
 
 def flat(x: Tensor, key: Tensor) -> Tensor:
+    """Return the way to the sample's mean: less contrast."""
     return per_row(x.double().flatten(1).mean(1).to(x.dtype), x) - x
 
 
 def steep(x: Tensor, key: Tensor) -> Tensor:
+    """Return the way from the sample's mean: more contrast."""
     return -flat(x, key)
 
 
@@ -183,10 +190,11 @@ def rising(x: Tensor, key: Tensor) -> Tensor:
         line = torch.linspace(-1, 1, x.shape[axis], dtype=x.dtype, device=x.device)
         lines.append(line.view(-1, *[1] * (x.ndim - 1 - axis)).expand_as(x))
     first = rng.uniform(rng.fold(key, "line"), (1,)).squeeze(1) < 0.5
-    return torch.where(per_row(first, x), *lines)
+    return torch.where(per_row(first, x), lines[0], lines[1])
 
 
 def falling(x: Tensor, key: Tensor) -> Tensor:
+    """Return the opposite of a rising line."""
     return -rising(x, key)
 
 
@@ -210,10 +218,12 @@ def halves(x: Tensor, key: Tensor) -> Tensor:
 
 
 def blur(x: Tensor, key: Tensor) -> Tensor:
+    """Return the way to the means of neighbours."""
     return blurred(x) - x
 
 
 def sharp(x: Tensor, key: Tensor) -> Tensor:
+    """Return the way from the means of neighbours."""
     return x - blurred(x)
 
 
@@ -264,7 +274,7 @@ _OF_FIELDS: tuple[Move, ...] = (
     shift,
     sharp,
 )
-_OF_ROWS: tuple[Move, ...] = (up, down, flat, halves, steep, groups, halves, groups, halves)
+_OF_ROWS: tuple[Move, ...] = (up, down, flat, halves, steep, groups, halves, halves, groups, halves)
 
 
 def blurred(x: Tensor) -> Tensor:
@@ -277,6 +287,7 @@ def blurred(x: Tensor) -> Tensor:
     for axis in range(2, x.ndim):
         size = x.shape[axis]
         at = torch.arange(size, device=x.device)
-        before, after = out.index_select(axis, (at - 1).clamp(min=0)), out.index_select(axis, (at + 1).clamp(max=size - 1))
+        before = out.index_select(axis, (at - 1).clamp(min=0))
+        after = out.index_select(axis, (at + 1).clamp(max=size - 1))
         out = (before + out + after) / 3
     return out

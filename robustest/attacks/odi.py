@@ -33,7 +33,6 @@ from robustest.checks import POSITIVE, check_ranges, real, whole
 from robustest.tasks import Sided, Task, class_losses
 from robustest.threats import Euclidean, Linf, Rows, Threat, length, per_row
 
-
 # Moves among which `coherent` draws: up, down, flat, rising and falling.
 _MOVES = 5
 

@@ -3,9 +3,9 @@
 # The first `share` of the queries covers the region, the others go on from the best point z.
 #
 # 1. A proposal of few elements between "low" and "high" is a point of a box. Where both ends are whole numbers and the
-#    box holds few whole points, all of these are asked, in turn: shifts, places and numbers of a list are such. Else the
-#    points are those of a Kronecker sequence, frac(u + i a), a_j = g^-j with g^(d + 1) = g + 1 for d elements, which
-#    leaves smaller gaps than random draws do. Proposals of more elements are draws.
+#    box holds few whole points, all of these are asked, in turn: shifts, places and numbers of a list are such. Else
+#    the points are those of a Kronecker sequence, frac(u + i a), a_j = g^-j with g^(d + 1) = g + 1 for d elements,
+#    which leaves smaller gaps than random draws do. Proposals of more elements are draws.
 # 2. Draw f from the region, choose elements at random, one at least, and put z_j + r (f_j - z_j) in their place, with
 #    r = 1 for half of the proposals and r uniform for the others. Keep the result where its loss is not smaller.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robustest import context
 from robustest.data.samples import class_names, labels_of
-from robustest.decisions import Decision, Rule
+from robustest.decisions import Decision, Rule, clopper_pearson
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
 from robustest.engine.answer_checks import radius_caveat
 from robustest.health import BEYOND_SEARCH, HealthFinding
@@ -184,6 +184,10 @@ def result_of(
     # Before the comparison is added: its rule gives reasons itself.
     claimed = threshold is not None or bool(details.get("baseline"))
     notes = (*evidence.tally.notes, *(finding.message for finding in findings))
+    if audited:
+        most = clopper_pearson(broken, audited, 0.05)[1]
+        shown = f"{broken} of {audited} samples that the attack left broke; of the others at most {most:.0%} (95%)"
+        notes = (*notes, f"audit by other means: {shown}")
     if compared is not None:
         details["baseline"] = compared[0]
 

@@ -131,8 +131,9 @@ def _without_gradients(evaluator: Evaluator, few: Chunk, answers: Tensor, threat
     ways = list(direction(few.x.mean(0, keepdim=True).expand(n, *zero.shape[1:]), number, few.key[:1].expand(n)))
     if task.one_class:
         # The answers with most samples first.
-        labels, counts = answers.unique(return_counts=True)
-        means = [few.x[answers == label].mean(0) for label in labels[counts.argsort(descending=True, stable=True)]]
+        counts = answers.bincount()
+        labels = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
+        means = [few.x[answers == label].mean(0) for label in labels.tolist()]
         pairs = [means[last] - means[place] for last in range(len(means)) for place in range(last)]
         ways += [sign * pair for pair in pairs[: _MEANS // 2] for sign in (1.0, -1.0)]
     made = [threat.project(threat.stride(ball) * threat.ascent(way.unsqueeze(0)), ball) for way in ways]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +75,8 @@ def series() -> tuple[nn.Module, Tensor, Tensor]:
     for _ in range(300):
         rows = torch.randint(200, 1200, (128,), generator=draw)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+        loss: Any = nn.functional.cross_entropy(net(x[rows]), y[rows])
+        loss.backward()
         optimizer.step()
     return net.eval(), x[:200], y[:200]
 

@@ -1,0 +1,156 @@
+"""Branches behind gates, which only a move of all elements together reaches, are found by the default attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import L0, L1, L2, Linf, Patch, Snr, Verdict, scores_model
+from robustest.attacks import Problem
+from robustest.attacks.coherent import CoherentMoves, CoherentStarts, direction, moved
+from robustest.measure import measure_robust_accuracy
+from robustest.threats import Spatial, Unbounded, within
+
+N, EPS = 60, 0.1
+SHAPES = {"images": (1, 8, 8), "series": (1, 48), "table": (12,)}
+Quantity = Callable[[Tensor], Tensor]
+
+
+def line(x: Tensor) -> Tensor:
+    return (x * torch.linspace(-1, 1, x.shape[-1])).flatten(1).mean(1)
+
+
+QUANTITIES: dict[str, tuple[Quantity, float]] = {  # and the share of what a coherent move changes that passes the gate
+    "dark": (lambda x: -x.flatten(1).mean(1), 0.4),
+    "bright": (lambda x: x.flatten(1).mean(1), 0.4),
+    "contrast": (lambda x: x.flatten(1).std(1), 0.4),
+    "little contrast": (lambda x: -x.flatten(1).std(1), 0.4),
+    "first half": (lambda x: x[..., : x.shape[-1] // 2].flatten(1).mean(1), 0.4),
+    "rising": (line, 0.4),
+    "falling": (lambda x: -line(x), 0.4),
+}
+CASES = [(kind, name) for kind in SHAPES for name in QUANTITIES if kind != "table" or "ing" not in name]
+
+
+class Gated(nn.Module):
+    """Class 1 where one element is above a half, by far; behind the gate eps / 10 along a fine pattern turns that."""
+
+    def __init__(self, quantity: Quantity, edge: float, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.quantity, self.edge = quantity, edge
+        self.fine = nn.Buffer(torch.randn(shape, generator=torch.Generator().manual_seed(1)).sign())
+
+    def forward(self, x: Tensor) -> Tensor:
+        sure = x.flatten(1)[:, 0] - 0.5
+        weak = 0.1 * EPS * sure.sign() + (self.fine * (x - x.mean())).flatten(1).mean(1)
+        lead = self.scale * torch.where(self.quantity(x) > self.edge, weak, sure)
+        return torch.stack([-lead, lead], 1)
+
+
+def gated(kind: str, name: str) -> tuple[Gated, Tensor, Tensor]:
+    """Samples all of which stay before the gate where random signs move them, and pass it where a move is coherent."""
+    quantity, share = QUANTITIES[name]
+    draw = torch.Generator().manual_seed(0)
+    x = 0.35 + 0.3 * torch.rand(N, *SHAPES[kind], generator=draw)
+    y = torch.arange(N) % 2
+    x.flatten(1)[:, 0] = 0.2 + 0.6 * y
+    # The steepest move of the quantity, by its gradient.
+    point = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(quantity(point).sum(), point)
+    reach = (quantity(x + EPS * slope.sign()) - quantity(x)).min()
+    x = x[quantity(x).argsort()][-N // 2 :]  # nearly equal values
+    y = (x.flatten(1)[:, 0] > 0.5).long()
+    model = Gated(quantity, float(quantity(x).max() + share * reach), SHAPES[kind])
+    model.eval()
+    return model, x, y
+
+
+def measured(kind: str, name: str, attack: str = "fast", **options: Any) -> Any:
+    model, x, y = gated(kind, name)
+    # With so few samples the larger class is near the claim.
+    options["suppress"] = ("constant_answer",)
+    return measure_robust_accuracy(model, (x, y), Linf(EPS), attack=attack, at_least=0.6, cache=False, **options)
+
+
+def few_a_day() -> list[Any]:
+    """Each case with each attack; all but a few of them are slow."""
+    return [
+        pytest.param(kind, name, attack, marks=() if kept else pytest.mark.slow)
+        for place, (kind, name) in enumerate(CASES)
+        for attack in ("fast", "standard")
+        for kept in (place % 3 == 0 and (attack == "fast" or place == 0),)
+    ]
+
+
+@pytest.mark.parametrize(("kind", "name", "attack"), few_a_day())
+def test_no_claim_on_a_gated_model_passes(kind: str, name: str, attack: str) -> None:
+    found = measured(kind, name, attack, exact=True)
+    assert found.verdict is not Verdict.PASSED, (found.estimate, found.details.get("audit"))
+
+
+def test_a_model_without_a_gate_passes() -> None:
+    model, x, y = gated("images", "dark")
+    model.edge = 1e9
+    for attack in ("fast", "standard"):
+        found = measure_robust_accuracy(model, (x, y), Linf(EPS), attack=attack, at_least=0.9, cache=False, exact=True)
+        assert found.verdict is Verdict.PASSED
+        assert found.details["audit"]["broken"] == 0
+        assert any("of the others at most" in note for note in found.notes)
+
+
+def test_coherent_moves_need_labels_alone() -> None:
+    """Where the branch itself is wrong no gradient is needed; a model that gives scores is searched by them too."""
+    model, x, y = gated("series", "rising")
+
+    def wrong_behind(z: Any) -> Any:
+        z = torch.as_tensor(z)
+        with torch.no_grad():
+            sure = z.flatten(1)[:, 0] - 0.5
+            lead = torch.where(model.quantity(z) > model.edge, -sure, sure)
+            return torch.stack([-lead, lead], 1)
+
+    found = measure_robust_accuracy(
+        scores_model(wrong_behind), (x, y), Linf(EPS), attack=CoherentMoves(), cache=False, exact=True
+    )
+    assert found.estimate is not None
+    assert found.estimate < 0.2
+
+
+THREATS = [Linf(0.1), L2(0.5), L1(2.0), L0(3), Snr(20), Patch(3, 3), Unbounded(), Spatial(rotation=10.0)]
+
+
+@pytest.mark.parametrize("threat", THREATS, ids=str)
+def test_moves_are_inside_the_threat_and_change_the_sample(threat: Any) -> None:
+    x = 0.1 + 0.8 * torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    key = torch.arange(4)
+    region = threat.region(x, (0.0, 1.0))
+    problem = Problem(threat, region, torch.zeros(4, dtype=torch.int64), 2, (0.0, 1.0))
+    for number in range(16):
+        z = moved(problem, torch.full((4,), number), key)
+        assert within(threat.size(z, region), threat).all()
+        assert (threat.render(z, region) != x).flatten(1).any(1).all(), number
+
+
+@pytest.mark.parametrize("shape", [(12,), (1, 48), (3, 8, 8), (3, 2, 6, 6)])
+def test_a_direction_does_not_depend_on_its_neighbours(shape: tuple[int, ...]) -> None:
+    x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(0))
+    number, key = torch.tensor([0, 3, 5, 9, 20]), torch.arange(5)
+    together = direction(x, number, key)
+    for row in range(5):
+        part = slice(row, row + 1)
+        assert torch.equal(direction(x[part], number[part], key[part]), together[part])
+
+
+def test_starts_evaluate_each_move_first() -> None:
+    attack = CoherentStarts(starts=3, steps_each=2)
+    assert attack.steps == 6
+    x = torch.full((2, 1, 4, 4), 0.5)
+    region = Linf(0.1).region(x, (0.0, 1.0))
+    problem = Problem(Linf(0.1), region, torch.tensor([0, 1]), 2, (0.0, 1.0))
+    state = attack.init(problem, torch.arange(2))
+    assert torch.allclose(state["z"], torch.tensor(0.6)), "all up"
