@@ -269,15 +269,16 @@ def test_no_false_claim_about_one_perturbation_for_all_passes(kind: str, name: s
 def test_no_false_claim_about_one_perturbation_passes_for_ten_trainings(kind: str, place: int) -> None:
     """Another release of torch, or another seed, trains another network."""
     case, parts, threats = MODALITIES[kind]
+    threat: Any = threats[place]
     wrong = []
     for name in parts:
         for seed in range(1, 11):
-            rate = fooled_straight(kind, name, threats[place], seed)
+            rate = fooled_straight(kind, name, threat, seed)
             if rate < 0.1:
                 continue
             model, x, y = case(name, seed)
             found = measure_no_universal_perturbation(
-                model, (x[:600], y[:600]), threats[place], max_fooling_rate=0.5 * rate, exact=True, cache=False
+                model, (x[:600], y[:600]), threat, max_fooling_rate=0.5 * rate, exact=True, cache=False
             )
             if found.verdict is Verdict.PASSED:
                 wrong.append((name, seed, found.estimate, rate))

@@ -252,7 +252,7 @@ def measure_no_universal_perturbation(
         data: as for `measure_robust_accuracy`; at least two samples.
         threat: contains the perturbation, `Linf(eps)` or `L2(eps)` in input units.
         max_fooling_rate: largest fooling rate claimed, in 0..1.
-        iterations: mini-batches of 64 samples, >= 1; each of up to 21 starts uses `iterations // 10` more.
+        iterations: mini-batches of 64 samples, >= 1; each of up to 26 starts uses `iterations // 10` more.
         task: as for `measure_robust_accuracy`; the target is the prediction on the unchanged sample.
         **options: see `robustest.run.plan.Options`.
 

@@ -44,6 +44,30 @@ def chunk(n: int, seed: int = 0, size: int = 4) -> Chunk:
     return Chunk(ids, x, torch.zeros(n, dtype=torch.int64), rng.keys(seed, ids), BOUNDS)
 
 
+@pytest.fixture
+def gradients_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the starts that need no gradient, so that those by gradients are counted alone."""
+    monkeypatch.setattr(universal, "_without_gradients", lambda *_: [])
+
+
+def test_starts_without_gradients_are_the_best_of_many() -> None:
+    """A model that reads the mean alone is fooled by moving all elements, and not by most other moves."""
+    few = chunk(50)
+    model = linear(torch.tensor([[1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, -1.0, -1.0]]), torch.tensor([-2.0, 2.0]))
+    evaluator, threat = evaluator_of(model), Linf(0.2)
+    answers = evaluator.task.predictions(evaluator.logits(few.x))
+    starts = universal._without_gradients(evaluator, few, answers, threat)
+    assert len(starts) == 5
+    region = threat.region(few.x, few.bounds)
+    fooled = [
+        float((evaluator.logits(threat.project(few.x + one, region)).argmax(1) != answers).double().mean())
+        for one in starts
+    ]
+    assert fooled == sorted(fooled, reverse=True)
+    assert starts[0].abs().amax() <= 0.2 + 1e-6
+    assert abs(float(starts[0].sum())) == pytest.approx(0.8)
+
+
 def slow_climb(
     batches: list[Chunk], threat: Any, delta: Floats, *, share: float, target: int | None
 ) -> tuple[Floats, NDArray[np.bool_]]:
@@ -180,6 +204,7 @@ def learned(
     return float(found), climbs, unreached
 
 
+@pytest.mark.usefixtures("gradients_alone")
 @pytest.mark.parametrize(("steps", "short", "own"), [(203, 20, [53, 50, 50, 50]), (3, 1, [3]), (4, 1, [1] * 4)])
 def test_starts_are_climbed_shortly_and_four_share_the_steps(
     steps: int, short: int, own: list[int], monkeypatch: pytest.MonkeyPatch
@@ -197,11 +222,13 @@ def test_starts_are_climbed_shortly_and_four_share_the_steps(
     assert {(one[3], one[4]) for one in refined} == {(0.1, None)}
 
 
+@pytest.mark.usefixtures("gradients_alone")
 def test_starts_go_towards_the_ten_likeliest_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     _, climbs, _ = learned(monkeypatch, [0.0], 3, classes=14)
     assert [one[4] for one in climbs[11:-1]] == list(range(10))
 
 
+@pytest.mark.usefixtures("gradients_alone")
 def test_where_an_answer_is_no_class_no_start_goes_towards_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The k-th sample is fooled where its answer moves by more than .1, as it does from a change of .1 on."""
     climbs: list[tuple[Any, ...]] = []
@@ -225,6 +252,7 @@ def test_where_an_answer_is_no_class_no_start_goes_towards_one(monkeypatch: pyte
     assert float(found) == pytest.approx(0.12), "of equals the first"
 
 
+@pytest.mark.usefixtures("gradients_alone")
 def test_the_best_four_are_refined_and_the_best_of_all_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     starts = [0.0, 0.03, 0.3, 0.11, 0.07, 0.19, 0.0, 0.23, *[0.0] * 5]
     found, climbs, unreached = learned(monkeypatch, [*starts, 0.1, 0.24, 0.1, 0.1], 8)
@@ -240,6 +268,7 @@ def test_the_best_four_are_refined_and_the_best_of_all_returned(monkeypatch: pyt
     assert (threat, alive.tolist()) == (Linf(0.3), [[True]] * 3)
 
 
+@pytest.mark.usefixtures("gradients_alone")
 def test_where_all_are_fooled_nothing_is_left_to_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     found, _, unreached = learned(monkeypatch, [0.45], 8, eps=0.5)
     assert found == pytest.approx(0.45)
