@@ -208,8 +208,8 @@ def test_a_counterexample_names_the_users_own_sample(toy: Any) -> None:
 def test_it_takes_the_steps_it_was_given(lopsided: Any, watched: Callable[..., Any]) -> None:
     """Of 100 samples to learn from, a lap is a batch of 64 and one of 36.
 
-    The best start has all three steps; each of 18 starts (nothing, ten at random, two classes, five that no gradient found) has one. Seven
-    for each of eight samples are the question whether gradients tell the truth.
+    The best start has all three steps; each of 18 starts (nothing, ten at random, two classes, five that no gradient
+    found) has one before. Seven for each of eight samples are the question whether gradients tell the truth.
     """
     model, x, _, _ = lopsided
     counted = watched(model)
