@@ -45,6 +45,7 @@ from robustest.engine.shown import ANSWER
 from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, Needs
+from robustest.models.classifier import confident
 from robustest.results import Captions, Result, Verdict
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe, without_copies
@@ -173,6 +174,10 @@ def check_confidence(model: Classifier) -> None:
 def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
     """Return the setup of a claim on confidence; ConfigError for a model with labels alone."""
     check_confidence(setup.model)
+    # Scores of an estimator lead searches; its confidence is what `predict_proba` says.
+    before = setup.classifier_of
+    of_others = None if before is None else lambda one: confident(before(one))
+    setup = replace(setup, model=confident(setup.model), classifier_of=of_others)
     if not probabilities:
         return setup
     # Declared probabilities are no finding of the health check.

@@ -22,6 +22,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import search
 from robustest.errors import ModelError
 from robustest.models import Classifier
+from robustest.models.estimators import Differentiable
 from robustest.threats import Columns, Discrete, Threat, is_discrete
 
 # Proofs for a batch: backward linear bounds, then better slopes for samples that they nearly prove.
@@ -139,8 +140,9 @@ def nothing_shown(y: Tensor) -> Proof:
 # 2. Bound the clearest sample alone, then the other 7 of the pilot. Where the clearest sample's bound lies hopelessly
 #    far below zero, or none of the pilot is proven, give up: comparing costs more than bounds that cannot help are
 #    worth.
-# 3. Before the first proof counts: the graph must give the model's logits to the last bit at 64 random inputs, and must
-#    be affine between its nonlinearities, which names of operations only suggest.
+# 3. Before the first proof counts: the graph must give the model's logits to the last bit at 64 random inputs (the graph
+#    of an estimator, which computes in float64, nearly so), and must be affine between its nonlinearities, which names
+#    of operations only suggest.
 # 4. Bound the other survivors, and a few samples that the attack broke: were one of them proven, no proof could be
 #    trusted, and a `ModelError` says so.
 #
@@ -151,6 +153,8 @@ def nothing_shown(y: Tensor) -> Proof:
 
 # Inputs at which the graph must give the model's logits, to the last bit.
 _POINTS = 64
+# Share of the largest logit by which the graph of an estimator may differ from its scores.
+_OFF = 1e-3
 # Inputs at which the maps between two nonlinearities must be affine.
 _AFFINE_POINTS = 8
 
@@ -170,7 +174,7 @@ class Reading:
         model = evaluator.model
         if not evaluator.task.one_class:
             self.refuse(f"no bound: {evaluator.task.name} is another task than classification")
-        elif model.module is None or model.dtype != torch.float32:
+        elif _behind(model) is None or model.dtype != torch.float32:
             self.refuse("no bound: the model is no torch module that computes in float32")
         elif evaluator.rounds_factors():  # the bounds allow for the rounding of float32
             self.refuse(f"no bound: {evaluator.device} rounds the factors of float32 products")
@@ -190,7 +194,9 @@ class Reading:
         """Return True if the graph gives the model's logits to the last bit, and is affine where it should be."""
         if self.network is not None and not self._confirmed:
             try:
-                if not _agrees(self.network, evaluator, chunk):
+                # An estimator computes in float64, and the graph in float32: the bounds allow for that.
+                off = 0.0 if evaluator.model.module is not None else _OFF
+                if not _agrees(self.network, evaluator, chunk, off):
                     self.refuse("no bound: the graph read from the model does not answer as the model does")
                 elif not _keeps_to_its_lines(self.network, evaluator, chunk):
                     self.refuse("no bound: what the graph computes between its nonlinearities is not affine")
@@ -198,6 +204,13 @@ class Reading:
                 self.refuse(str(why))
             self._confirmed = True
         return self.network is not None
+
+
+def _behind(model: Classifier) -> nn.Module | None:
+    """Return the module that a model computes: its own, or the graph of an estimator of scikit-learn in float32."""
+    if model.module is None and isinstance(model.call, Differentiable):
+        return model.call.network.in_float32()
+    return model.module
 
 
 _READINGS: WeakKeyDictionary[Evaluator, Reading] = WeakKeyDictionary()
@@ -213,7 +226,7 @@ def reading_of(evaluator: Evaluator, chunk: Chunk) -> Reading:
 class _Whole(nn.Module):
     def __init__(self, model: Classifier, axes: int) -> None:
         super().__init__()
-        self.inner = model.module
+        self.inner = _behind(model)
         self.preprocessing = model.preprocessing if callable(model.preprocessing) else None
         self.mean: Tensor | None = None
         self.std: Tensor | None = None
@@ -249,7 +262,8 @@ def _keeps_to_its_lines(network: Network, evaluator: Evaluator, chunk: Chunk) ->
         return network.is_affine_between(_points(evaluator, chunk, 0, _AFFINE_POINTS))
 
 
-def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk) -> bool:
+def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk, off: float) -> bool:
+    """Return True if a graph gives the model's logits, but for this share of the largest one."""
     most = min(_POINTS, evaluator.batch_size)
     for start in range(0, _POINTS, most):
         x = _points(evaluator, chunk, start, min(start + most, _POINTS))
@@ -258,7 +272,10 @@ def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk) -> bool:
                 found = network(x)
         except Exception as error:  # anything that operations raise where the graph has the shapes wrong
             raise NoBound(f"no bound: its graph cannot be run ({str(error).splitlines()[0][:120]})") from error
-        if found.shape != (len(x), evaluator.classes) or not torch.equal(found, evaluator.logits(x)):
+        if found.shape != (len(x), evaluator.classes):
+            return False
+        logits = evaluator.logits(x)
+        if not torch.equal(found, logits) and not bool((found - logits).abs().max() <= off * logits.abs().max()):
             return False
     return True
 
@@ -301,6 +318,8 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
         bounded = Proven(torch.zeros_like(held))
         if isinstance(threat, Columns) and evaluator.model.estimator is not None:
             bounded = _of_columns(evaluator, chunk, threat, held)
+            if bounded.note and chunk.coding is None and isinstance(evaluator.model.call, Differentiable):
+                bounded = _in_balls(evaluator, chunk, threat, held, margin)  # a perceptron, say
         elif isinstance(threat, Columns) and chunk.coding is None:
             bounded = _in_balls(evaluator, chunk, threat, held, margin)
         every = _enumerated(evaluator, chunk, threat, held & ~bounded.rows)

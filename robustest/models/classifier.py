@@ -27,6 +27,7 @@ from robustest import devices
 from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, DeviceError, ModelError, expected
 from robustest.factory import Factory
+from robustest.models.estimators import Differentiable, Estimator
 
 
 class Needs(IntEnum):
@@ -40,87 +41,6 @@ class Needs(IntEnum):
 def is_estimator(model: object) -> bool:
     """Return True for a model with scikit-learn's methods of classifiers."""
     return not callable(model) and callable(getattr(model, "predict", None)) and hasattr(model, "fit")
-
-
-# Methods `predict` that return the first of the largest probabilities: asking for both would take twice the time.
-_FORESTS = frozenset({"RandomForestClassifier", "ExtraTreesClassifier"})
-_FOLLOWING = frozenset({"ForestClassifier.predict"})
-
-
-class Estimator:
-    """A fitted classifier or pipeline as a function from an array (B, D) to scores (B, K) or labels (B,)."""
-
-    def __init__(self, model: Any) -> None:
-        classes = _classes(model)
-        self.model = model
-        self.classes = tuple(classes.tolist())
-        self._score = next((name for name in ("predict_proba", "decision_function") if _has(model, name)), "")
-        last = model.steps[-1][1] if hasattr(model, "steps") else model
-        self._forest = type(model).__name__ in _FORESTS and type(model).__module__ == "sklearn.ensemble._forest"
-        self._follows = getattr(type(last).predict, "__qualname__", "") in _FOLLOWING and not np.ndim(classes[0])
-        self.gives = Needs.SCORES if self._score else Needs.LABELS
-
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
-        # Texts and frames are passed on as they are.
-        rows: Any = x.reshape(len(x), -1) if isinstance(x, np.ndarray) else x
-        if self._forest and isinstance(x, np.ndarray):
-            # The forest's own sum, to the bit, without its pool of threads, which takes longer than a small batch.
-            total = np.zeros((len(rows), len(self.classes)))
-            for one in self.model.estimators_:
-                total += one.tree_.predict(np.ascontiguousarray(rows))[:, : len(self.classes)]
-            return cast("NDArray[Any]", np.log((total / len(self.model.estimators_)).clip(1e-12)))
-        names = getattr(self.model, "feature_names_in_", None) if isinstance(x, np.ndarray) else None
-        # A model fitted on a frame warns, or fails, without the names of its columns.
-        if names is not None:
-            pandas = import_module("pandas")  # installed, since the model was fitted on a frame
-            rows = pandas.DataFrame(rows, columns=list(names))
-        if self._follows:
-            return cast("NDArray[Any]", np.log(np.asarray(self.model.predict_proba(rows), np.float64).clip(1e-12)))
-        place = {label: index for index, label in enumerate(self.classes)}
-        answer = np.array(
-            [place[label] for label in np.asarray(self.model.predict(rows)).ravel().tolist()], dtype=np.int64
-        )
-        if not self._score:
-            return answer
-        scores = np.asarray(getattr(self.model, self._score)(rows), dtype=np.float64)
-        if scores.ndim == 1:  # a margin of two classes
-            scores = np.stack([-scores, scores], 1)
-        if self._score == "predict_proba":
-            # Logits, as attacks and margins expect: log p, with p = 0 clipped.
-            scores = np.log(scores.clip(1e-12))
-        # An estimator's `predict` need not follow its scores (SVC with probabilities, thresholds): the score of its
-        # answer is lifted just above the others.
-        every = np.arange(len(scores))
-        others = scores.copy()
-        others[every, answer] = -np.inf
-        best = others.max(1)
-        behind = scores[every, answer] <= best
-        scores[every[behind], answer[behind]] = np.nextafter(best[behind].astype(np.float32), np.float32(np.inf))
-        return scores
-
-
-def _classes(model: Any) -> NDArray[Any]:
-    name = type(model).__name__
-    kind = getattr(model, "_estimator_type", None) or None
-    if kind is None:
-        with suppress(Exception):  # an estimator of an older protocol; classes_ then decide
-            kind = getattr(model.__sklearn_tags__(), "estimator_type", None)
-    if kind not in (None, "classifier"):
-        mend = "robustest judges which class is predicted: bin the target, or claim it with task=."
-        raise ConfigError(expected("a classifier", f"{name}, a {kind}", mend))
-    try:
-        classes = np.asarray(model.classes_)
-    except AttributeError:
-        raise ConfigError(expected("a fitted classifier with classes_", name, "Call fit(x, y) first.")) from None
-    require(classes.ndim == 1 and len(classes) >= 2, "a classifier of one label a sample and two classes or more", name)
-    return classes
-
-
-def _has(model: Any, name: str) -> bool:
-    try:
-        return callable(getattr(model, name, None))
-    except AttributeError:  # a pipeline raises if its last step lacks the method
-        return False
 
 
 # The distance of a masked class below the sample's lowest logit: its probability is 0 in float32.
@@ -526,9 +446,20 @@ def estimator_model(model: object) -> Classifier:
         ConfigError: not fitted, or not a classifier of two classes or more.
     """
     fn = Estimator(model)
-    made = scores_model(fn) if fn.gives is Needs.SCORES else labels_model(fn, classes=len(fn.classes))
+    made = scores_model(fn) if fn.scored else labels_model(fn, classes=len(fn.classes))
     names = tuple(map(str, fn.classes)) if any(isinstance(label, str) for label in fn.classes) else ()
-    return replace(made, classes=names, labels=fn.classes, estimator=model)
+    made = replace(made, classes=names, labels=fn.classes, estimator=model)
+    if fn.network is None:
+        return made
+    return replace(made, call=Differentiable(made.call, fn.network), gives=Needs.GRADIENT)
+
+
+def confident(model: Classifier) -> Classifier:
+    """Return a classifier whose softmax is its estimator's `predict_proba`, if it has one; else the classifier."""
+    if not callable(getattr(model.estimator, "predict_proba", None)):
+        return model
+    asked = scores_model(Estimator(model.estimator, probable=True))
+    return replace(model, call=asked.call, gives=Needs.SCORES)
 
 
 def _check(fn: object, max_queries: object) -> None:

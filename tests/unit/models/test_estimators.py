@@ -65,7 +65,7 @@ def test_what_scores_say_otherwise_is_overruled_by_predict() -> None:
 def test_a_claim_is_made_of_it_directly_and_can_fail() -> None:
     x, words = X[:24], WORDS[:24]
     model = make_pipeline(StandardScaler(), linear_model.LogisticRegression(C=100.0)).fit(X, WORDS)
-    assert as_classifier(model).gives is Needs.SCORES
+    assert as_classifier(model).gives is Needs.GRADIENT
     same = measure_shift_accuracy(model, (x, words), lambda x: x, at_least=0.5, exact=True)
     assert same.estimate == pytest.approx(model.score(x, words))
     assert same.details["class_names"] == ["low", "mid", "top"]
