@@ -201,6 +201,15 @@ CHECKS = (
         about="search",
     ),
     HealthCheck(
+        name="blind_scores",
+        found="most queries changed no bit of the scores, which are rounded, saturated or remembered: the search was "
+        "blind",
+        remedy="Give logits or logarithms of probabilities at full resolution, without rounding or a cache; or the "
+        "module itself",
+        share=0.02,
+        about="search",
+    ),
+    HealthCheck(
         name="no_room",
         found="the threat allows some samples no change, as they are silent",
         remedy="Leave silence out of the data, or claim accuracy of it",
@@ -306,7 +315,8 @@ class Health:
 
     def without_survivors(self) -> Health:
         """Return the counts without those of survivors and their searches."""
-        failed, tried = ({k: v for k, v in one.items() if k != "weak_search"} for one in (self.failed, self.tried))
+        of_searches = {"weak_search", "blind_scores"}
+        failed, tried = ({k: v for k, v in one.items() if k not in of_searches} for one in (self.failed, self.tried))
         return Health(failed=failed, tried=tried)
 
     def findings(self, suppress: Collection[str]) -> tuple[HealthFinding, ...]:

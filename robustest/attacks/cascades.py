@@ -164,6 +164,8 @@ FAST = Cascade(
         Stage(searcher=APGD(steps=20, loss="margin"), on=(L1,)),
         Stage(searcher=PatchRS(queries=400, at_once=4), only=Needs.GRADIENT, on=(Patch,)),
         Stage(searcher=PatchGradient(places=32, kept=3), on=(Patch,)),
+        # By labels, which do not share the blind spots of scores; short, as it stands beside 1000 queries of a sample.
+        Stage(searcher=HopSkipJump(queries=150), only=Needs.SCORES, on=(Linf, Euclidean)),
         Stage(searcher=_FACES, rounds=2, features=_FEW, only=Needs.GRADIENT),
         Stage(searcher=RandomDraws(queries=400, at_once=50), features=_FEW, only=Needs.GRADIENT),
     ),

@@ -27,7 +27,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.planted import draws
 from robustest.errors import ModelError
 from robustest.identity.packages import home, home_of_class
-from robustest.models import Classifier
+from robustest.models import Classifier, Needs
 from robustest.threats import Bounds, Linf, Threat, is_discrete
 
 # Samples that the checks of the forward pass twice, and once more among other neighbours.
@@ -192,8 +192,8 @@ def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
 def probe_history(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = None) -> EarlyAnswers | None:
     """Compare a copy of the module that got a nearby query before with one that did not.
 
-    Torch modules are tested, and functions and objects of the user's code that read texts; state in other objects or
-    files escapes. Models that adapt or answer at random are not tested.
+    Torch modules are tested, and functions and objects of the user's code that give scores or labels; state in other
+    objects or files escapes. Models that adapt or answer at random are not tested.
 
     Returns:
         Answers for `ask_again`; None for a model that is not tested.
@@ -207,17 +207,18 @@ def probe_history(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = No
         _compare_copies(evaluator, model.call, first, second, share=_SAME)
     if model.whole or model.decode is not None:
         return None
+    asked = model.gives is not Needs.GRADIENT and model.estimator is None and model.max_queries is None
+    if asked and model.module is None and not is_discrete(threat):
+        # The same function of the same arrays: a cache gives the answer to an earlier input nearby.
+        first, second = _near_places(chunk)
+        _compare_copies(evaluator, model.call, first, second, share=_SAME)
     if model.module is None or model.call is not model.module:
         return None
-    low, high = chunk.bounds
     if is_discrete(threat):
         part = chunk.rows(torch.arange(min(len(_STEPS), len(chunk.x)), device=chunk.x.device))
         first, second, later = draws(threat, part, 3).unbind(1)
     else:
-        first, later = _places(chunk, "between"), _places(chunk, "later")
-        away = (high - low) * first.new_tensor(_STEPS[: len(first)]).view(-1, *[1] * (first.ndim - 1))
-        key = rng.fold(chunk.key[: len(first)], "near")
-        second = (first + away * rng.signs(key, first.shape[1:])).clamp(low, high)
+        (first, second), later = _near_places(chunk), _places(chunk, "later")
     _compare_copies(evaluator, model.module, first, second)
     later = later[:_LATER]
     logits = _answers(model, later)
@@ -270,6 +271,14 @@ def ask_again(evaluator: Evaluator, early: EarlyAnswers | None) -> None:
     evaluator.forward += len(early.x)
     changed = len(early.x) if again is None else int(moved(evaluator, early.logits, again, early.usual).sum())
     evaluator.health.count("history_dependence", failed=changed, tried=len(early.x))
+
+
+def _near_places(chunk: Chunk) -> tuple[Tensor, Tensor]:
+    """Return inputs (n, *S) between samples, and others near them, by each of `_STEPS`."""
+    first, (low, high) = _places(chunk, "between"), chunk.bounds
+    away = (high - low) * first.new_tensor(_STEPS[: len(first)]).view(-1, *[1] * (first.ndim - 1))
+    key = rng.fold(chunk.key[: len(first)], "near")
+    return first, (first + away * rng.signs(key, first.shape[1:])).clamp(low, high)
 
 
 def _places(chunk: Chunk, use: str) -> Tensor:

@@ -11,6 +11,8 @@
 # 4. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
 #    (`weak_search`). Where scores say no more than labels, only searches by labels count.
 #
+# 5. Survivors of searches whose queries changed no score are searched by labels (`engine.blind_scores`).
+#
 # With gradients in bfloat16 "alone" (`Evaluator.low_precision`), the gradient stages run again in float32 on two kinds
 # of survivors: all that came near the boundary, where rounding decides what a search takes for a success; and, as a
 # check, a few others, drawn by their keys. If float32 breaks one of these, the claim is measured anew in float32
@@ -45,11 +47,12 @@ from robustest.attacks import (
     supports,
 )
 from robustest.attacks.protocol import affordable
+from robustest.engine.blind_scores import search_blind
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.gradient_checks import FIRST, count_unreached, on_scale, probe_gradient, probe_precision
+from robustest.engine.gradient_checks import FIRST, count_unreached, probe_gradient, probe_precision
 from robustest.engine.planted import draws, plant
-from robustest.engine.search import SearchOutcome, pick_problem, search
+from robustest.engine.search import SearchOutcome, Still, on_scale, pick_problem, search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Discrete, Snr, Threat, is_discrete, rendered
@@ -143,6 +146,7 @@ def run_cascade(
     ratio: dict[str, float] = {}  # by searcher: its smallest margins over those of all others, in its last stage
     alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)  # elements that had a gradient
     any_gradient = False
+    still = Still.none(len(chunk.x), chunk.x.device)
     way = evaluator.low_precision if draws and threat.radius > 0 and not discrete else ""
     if way == "alone" and attempts:  # the check is of what breaks, not of how far a search came
         way = ""
@@ -199,6 +203,8 @@ def run_cascade(
                     if part.alive is not None:
                         any_gradient = True
                         alive.index_put_((each[:followed],), part.alive, accumulate=True)
+                    if part.still is not None:
+                        still.add(each, part.still)
                     if len(uses) > 1:  # of each sample the first success, or else the smallest margin
                         margin = part.margin.view(-1, len(uses))
                         lane = torch.where(part.broken.view(-1, len(uses)), -torch.inf, margin).argmin(1)
@@ -232,6 +238,11 @@ def run_cascade(
                 early = int(broken.sum()) if early is None else early
     if way == "alone":
         evaluator.health.count("reduced_precision", failed=int((broken & drawn).sum()), tried=int((~left_out).sum()))
+    if control and threat.radius > 0:  # an audit leaves this to the attack that it audits
+        by_labels = search_blind(evaluator, threat, chunk, found, still, decided)
+        if by_labels:
+            outcome.stages["hop-skip-jump"] = outcome.stages.get("hop-skip-jump", 0) + by_labels
+            broken |= found.broken.cpu()
     coverage.count(evaluator, ~broken, stages)
     rows = (~broken[: len(alive)]).nonzero().squeeze(1).to(chunk.x.device)
     if any_gradient and len(rows):

@@ -23,7 +23,7 @@ from robustest import devices, rng
 from robustest.attacks import EOT, Cascade, Needs, ODIMargin, Problem, Searcher, draws_of
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
-from robustest.engine.search import SearchOutcome, join, search
+from robustest.engine.search import TINY, SearchOutcome, join, search, shares
 from robustest.errors import ModelError
 from robustest.health import unlikely
 from robustest.tasks import Task
@@ -53,7 +53,6 @@ _OFF = 0.5
 _OFF_USUAL = 0.1
 # Changes below this share of the largest score are rounding in float32.
 _ROUNDING = 1e-5
-_TINY = 1e-30
 
 
 def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, searched: bool = True) -> bool:
@@ -190,13 +189,13 @@ class _Pair:
         return scores.topk(2, 1).indices
 
     def value(self, scores: Tensor, pair: Tensor) -> Tensor:
-        both = (scores.clamp(min=_TINY).log() if _shares(scores) else scores).gather(1, pair)
+        both = (scores.clamp(min=TINY).log() if shares(scores) else scores).gather(1, pair)
         return both[:, 0] - both[:, 1]
 
     def resolution(self, scores: Tensor, pair: Tensor) -> Tensor:
         """Return (n,) float64: the size of rounding, in the format that scores were computed in."""
-        if _shares(scores):  # relative rounding of the smaller share, and absolute of the larger ones
-            smallest = scores.topk(2, 1).values[:, 1].double().clamp(min=_TINY)
+        if shares(scores):  # relative rounding of the smaller share, and absolute of the larger ones
+            smallest = scores.topk(2, 1).values[:, 1].double().clamp(min=TINY)
             return _ROUNDING + 4 * torch.finfo(torch.float32).eps / smallest
         return _unit(scores) * scores.abs().amax(1).double()
 
@@ -256,16 +255,6 @@ def windowed(weights: Tensor, key: Tensor) -> Tensor:
     kept = torch.where(inside, weights, 0)
     empty = (kept == 0).flatten(1).all(1)
     return torch.where(per_row(empty, weights), weights, kept)
-
-
-def on_scale(scores: Tensor) -> Tensor:
-    """Return scores (n, K) on a log scale where they look like probabilities, whose leads saturate."""
-    return scores.clamp(min=_TINY).log() if _shares(scores) else scores
-
-
-def _shares(scores: Tensor) -> bool:
-    scores = scores.detach()
-    return bool((scores >= 0).all() & ((scores.sum(1) - 1).abs() < 1e-3).all())
 
 
 def _unit(scores: Tensor) -> float:

@@ -140,8 +140,8 @@ def nothing_shown(y: Tensor) -> Proof:
 # 2. Bound the clearest sample alone, then the other 7 of the pilot. Where the clearest sample's bound lies hopelessly
 #    far below zero, or none of the pilot is proven, give up: comparing costs more than bounds that cannot help are
 #    worth.
-# 3. Before the first proof counts: the graph must give the model's logits to the last bit at 64 random inputs (the graph
-#    of an estimator, which computes in float64, nearly so), and must be affine between its nonlinearities, which names
+# 3. Before the first proof counts: the graph must give the model's logits to the last bit at 64 random inputs (that of
+#    an estimator, which computes in float64, nearly so), and must be affine between its nonlinearities, which names
 #    of operations only suggest.
 # 4. Bound the other survivors, and a few samples that the attack broke: were one of them proven, no proof could be
 #    trusted, and a `ModelError` says so.

@@ -32,6 +32,45 @@ _LOOK = 5
 _LIGHT = 2**18
 
 
+# The least probability whose logarithm is taken.
+TINY = 1e-30
+
+
+def on_scale(scores: Tensor) -> Tensor:
+    """Return scores (n, K) on a log scale where they look like probabilities, whose leads saturate."""
+    return scores.clamp(min=TINY).log() if shares(scores) else scores
+
+
+def shares(scores: Tensor) -> bool:
+    """Return True for scores (n, K) that look like probabilities."""
+    scores = scores.detach()
+    return bool((scores >= 0).all() & ((scores.sum(1) - 1).abs() < 1e-3).all())
+
+
+@dataclass(slots=True)
+class Still:
+    """The queries of N samples whose scores were to the bit those of another input, the one before.
+
+    Attributes:
+        asked: (N,) queries of an input that differs from the one before.
+        flat: (N,) those of them that changed no score.
+        change: (N,) the sum over the others of the largest change of a score.
+    """
+
+    asked: Tensor
+    flat: Tensor
+    change: Tensor
+
+    @classmethod
+    def none(cls, n: int, device: torch.device) -> Still:
+        return cls(*(torch.zeros(n, dtype=torch.float64, device=device) for _ in range(3)))
+
+    def add(self, at: Tensor, other: Still) -> None:
+        """Add the queries of rows `at` (m,), with repetitions."""
+        for own, more in ((self.asked, other.asked), (self.flat, other.flat), (self.change, other.change)):
+            own.index_add_(0, at, more)
+
+
 @dataclass(slots=True)
 class SearchOutcome:
     """The outcome of a search on N samples.
@@ -44,6 +83,7 @@ class SearchOutcome:
         margin: (N,) float32, the task's smallest margin on the way.
         alive: (followed, *S) bool: elements that had a gradient at some point of the search. None where the search
             follows no gradient, or where its proposals are no inputs.
+        still: how often scores alone stayed as they were; None for searches that follow no scores.
     """
 
     broken: Tensor
@@ -52,6 +92,7 @@ class SearchOutcome:
     predicted: Tensor
     margin: Tensor
     alive: Tensor | None = None
+    still: Still | None = None
 
     def merge(self, part: SearchOutcome, rows: Tensor, better: Tensor) -> None:
         """Add the outcome of a later search on rows (m,) int64; those at `better` (k,) int64 have better inputs."""
@@ -122,6 +163,10 @@ def search(
             alive[rows.position[: len(rows.followed)].clamp(max=followed)] |= rows.followed
             rows.followed = None
 
+    # Only where scores are all that a search sees.
+    only_scores = evaluator.model.gives is Needs.SCORES and searcher.needs is Needs.SCORES and task.one_class
+    still = Still.none(n, x.device) if only_scores else None
+
     batch, admitted, round_ = None, 0, 0
     while True:
         # 1. Admit. All proposals that rows make at once should fill a batch, or be few elements: the evaluator passes
@@ -186,6 +231,11 @@ def search(
                 else:
                     logits = torch.stack(list(map(evaluator.logits, [inputs] * draws))).mean(0)
                 shown = [(z, logits)]
+                if still is not None:
+                    # A probability near 1 has lost in float32 what the logarithms of the others still show.
+                    logits = on_scale(logits)
+                    rows.listen(still, inputs, logits)
+                    shown = [(z, logits)]
                 if lanes:
                     z, logits = z.view(-1, lanes, *z.shape[1:]), logits.view(-1, lanes, *logits.shape[1:])
                     if smallest or not always_inside:  # the smallest success need not have the smallest margin
@@ -275,7 +325,7 @@ def search(
         if not probe and not evaluator.reduced:
             evaluator.count("unconfirmed_success", failed=judgement.holds.sum(), tried=len(at))
     reached = None if alive is None else alive[:-1]
-    return SearchOutcome(wrong & within(size, threat), found, size, predicted, margins, reached)
+    return SearchOutcome(wrong & within(size, threat), found, size, predicted, margins, reached, still)
 
 
 @dataclass(slots=True)
@@ -297,6 +347,7 @@ class Batch:
     _wide: Rows | None = None
     followed: Tensor | None = None  # (first rows, *S) bool: elements that had a gradient since rows went
     every: bool = False  # the host knows that all of `followed` are True, as they mostly are after one step
+    heard: tuple[Tensor, Tensor] | None = None  # inputs and scores of the last queries; forgotten where rows change
 
     def __post_init__(self) -> None:
         self.oldest, self.newest = int(self.born.min()), int(self.born.max())
@@ -316,6 +367,22 @@ class Batch:
             self.followed, self.every = moves, look and bool(moves.all())
         else:
             self.followed.logical_or_(moves)
+
+    def listen(self, still: Still, x: Tensor, scores: Tensor) -> None:
+        """Compare the scores of inputs x (b * lanes, *S) with those of the inputs before them."""
+        before, self.heard = self.heard, (x, scores)
+        if before is None or before[0].shape != x.shape:
+            return
+        change = (scores - before[1]).abs().amax(1).double()
+        flat = change == 0
+        same = flat.clone()  # the same input again says nothing
+        at = flat.nonzero().squeeze(1)
+        if len(at):
+            same[at] = (x[at] == before[0][at]).flatten(1).all(1)
+        lanes = len(x) // len(self.position)
+        live = self.alive.repeat_interleave(lanes)
+        counts = (live & ~same, live & flat & ~same, torch.where(live, change, 0.0))
+        still.add(self.position.repeat_interleave(lanes), Still(*(one.double() for one in counts)))
 
     def joined(self, other: Batch) -> Batch:
         region = join(self.problem.region, other.problem.region)

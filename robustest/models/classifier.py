@@ -13,10 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
-from importlib import import_module
 from pathlib import PurePath
 from types import FunctionType, MethodType, ModuleType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from robustest import devices
 from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, DeviceError, ModelError, expected
 from robustest.factory import Factory
-from robustest.models.estimators import Differentiable, Estimator
+from robustest.models.estimators import Differentiable, Estimator, piecewise_constant
 
 
 class Needs(IntEnum):
@@ -378,6 +377,39 @@ def _held(call: object) -> torch.device | None:
             slots = getattr(type(one), "__slots__", ())
             todo += [getattr(one, name) for name in slots if hasattr(one, name)] if isinstance(slots, tuple) else []
     return None
+
+
+def constant_by_nature(model: Classifier) -> bool:
+    """Return True for trees, their ensembles and nearest neighbours, also behind a function that refers to nothing else
+    that classifies.
+    """
+    if model.estimator is not None:
+        return piecewise_constant(model.estimator)
+    todo, seen, found = deque[Any]([model.call]), set[int](), False
+    while todo and len(seen) < _LOOKED_AT:
+        one = todo.popleft()
+        if id(one) in seen or isinstance(one, (type, ModuleType)):
+            continue
+        seen.add(id(one))
+        if isinstance(one, nn.Module):
+            return False
+        if piecewise_constant(one):
+            found = True
+        elif is_estimator(one) and callable(getattr(one, "predict", None)) and hasattr(one, "classes_"):
+            return False
+        elif isinstance(one, FunctionType):
+            with suppress(ValueError):  # of a variable that is not set yet
+                todo += [cell.cell_contents for cell in one.__closure__ or ()]
+            todo += [one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__]
+        elif isinstance(one, MethodType):
+            todo += [one.__func__, one.__self__]
+        elif isinstance(one, partial):
+            todo += [one.func, *one.args, *one.keywords.values()]
+        elif isinstance(one, (list, tuple)):
+            todo += one
+        elif type(one).__module__.partition(".")[0] not in {"numpy", "torch", "builtins"}:
+            todo += getattr(one, "__dict__", {}).values()
+    return found
 
 
 Predict = Callable[[NDArray[np.float32]], Any]

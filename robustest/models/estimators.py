@@ -12,7 +12,7 @@
 # release may keep other attributes under the same names.
 #
 # The softmax of a graph's outputs is `predict_proba` wherever the estimator defines that by such a softmax. Probability
-# 1 - 1e-20 is 1 in float64, and its logarithm -1e-20 beside the -46 of the other class: differences of outputs keep what
+# 1 - 1e-20 is 1 in float64, beside a logarithm of -46 of the other class: differences of outputs keep what
 # probabilities lose, which is why a graph ends before the softmax.
 
 from __future__ import annotations

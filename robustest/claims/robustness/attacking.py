@@ -218,6 +218,8 @@ def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chun
     stages = Cascade(name=f"{cascade.name} audit", stages=cascade.audit).serving(
         threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task
     )
+    if evaluator.model.max_queries is not None:  # the attack has taken what a sample may be asked
+        stages = tuple(stage for stage in stages if is_discrete(threat))
     return Cascade(name=f"{cascade.name} audit", stages=stages) if stages and threat.radius > 0 else None
 
 

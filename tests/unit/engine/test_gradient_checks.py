@@ -13,16 +13,15 @@ from robustest import L2, Linf, Snr, rng
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import (
-    _shares,
     _unit,
     count_unreached,
-    on_scale,
     probe_gradient,
     probe_inputs,
     probe_precision,
     two_balls,
     windowed,
 )
+from robustest.engine.search import on_scale, shares
 from robustest.health import unlikely
 from robustest.models import as_classifier
 
@@ -196,12 +195,12 @@ def test_a_window_keeps_half_of_each_side() -> None:
 
 
 def test_scores_that_are_shares_are_put_on_a_log_scale() -> None:
-    shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
-    assert on_scale(shares).tolist() == [pytest.approx([np.log(0.25), np.log(0.75)]), pytest.approx([0, np.log(1e-30)])]
+    given = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    assert on_scale(given).tolist() == [pytest.approx([np.log(0.25), np.log(0.75)]), pytest.approx([0, np.log(1e-30)])]
     for scores in (torch.tensor([[0.25, 0.7489]]), torch.tensor([[1.1, -0.1]]), torch.tensor([[2.0, -1.0]])):
         assert on_scale(scores) is scores
-        assert not _shares(scores)
-    assert _shares(torch.tensor([[0.25, 0.7491]]))
+        assert not shares(scores)
+    assert shares(torch.tensor([[0.25, 0.7491]]))
     assert _unit(torch.tensor([[0.1, 0.2]])) == 1e-5
     assert _unit(torch.tensor([[0.1, 0.2]]).half().float()) == 2 * torch.finfo(torch.float16).eps
     assert _unit(torch.tensor([[0.1, 0.2]]).bfloat16().float()) == 2 * torch.finfo(torch.bfloat16).eps

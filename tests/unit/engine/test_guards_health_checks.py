@@ -71,12 +71,11 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import (
     climbers,
     count_unreached,
-    on_scale,
     probe_gradient,
     probe_inputs,
     probe_survivors,
 )
-from robustest.engine.search import SearchOutcome
+from robustest.engine.search import SearchOutcome, on_scale
 from robustest.health import Health, HealthFinding, unlikely
 
 CPU = torch.device("cpu")
