@@ -208,7 +208,7 @@ def probe_history(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = No
     if model.whole or model.decode is not None:
         return None
     asked = model.gives is not Needs.GRADIENT and model.estimator is None and model.max_queries is None
-    if asked and model.module is None and not is_discrete(threat):
+    if asked and model.module is None and chunk.coding is None and not is_discrete(threat):
         # The same function of the same arrays: a cache gives the answer to an earlier input nearby.
         first, second = _near_places(chunk)
         _compare_copies(evaluator, model.call, first, second, share=_SAME)

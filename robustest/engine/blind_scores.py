@@ -43,7 +43,7 @@ _BY_LABELS = HopSkipJump(queries=1000)
 
 
 def search_blind(
-    evaluator: Evaluator, threat: Threat, chunk: Chunk, found: SearchOutcome, still: Still, decided: Tensor
+    evaluator: Evaluator, threat: Threat, chunk: Chunk, found: SearchOutcome, *, still: Still, decided: Tensor
 ) -> int:
     """Search samples by labels that a search by blind scores left, and count those that this does not settle.
 

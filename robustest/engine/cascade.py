@@ -239,7 +239,7 @@ def run_cascade(
     if way == "alone":
         evaluator.health.count("reduced_precision", failed=int((broken & drawn).sum()), tried=int((~left_out).sum()))
     if control and threat.radius > 0:  # an audit leaves this to the attack that it audits
-        by_labels = search_blind(evaluator, threat, chunk, found, still, decided)
+        by_labels = search_blind(evaluator, threat, chunk, found, still=still, decided=decided)
         if by_labels:
             outcome.stages["hop-skip-jump"] = outcome.stages.get("hop-skip-jump", 0) + by_labels
             broken |= found.broken.cpu()

@@ -262,7 +262,7 @@ def _keeps_to_its_lines(network: Network, evaluator: Evaluator, chunk: Chunk) ->
         return network.is_affine_between(_points(evaluator, chunk, 0, _AFFINE_POINTS))
 
 
-def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk, off: float) -> bool:
+def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk, off: float = 0.0) -> bool:
     """Return True if a graph gives the model's logits, but for this share of the largest one."""
     most = min(_POINTS, evaluator.batch_size)
     for start in range(0, _POINTS, most):

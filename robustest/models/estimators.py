@@ -405,7 +405,7 @@ def _leads_agree(model: Any, x: NDArray[np.float32], scores: NDArray[np.float64]
     given, lead = named(model, x), scores - scores[:, :1]
     if len(model.classes_) == 2 and _has(model, "decision_function"):
         own = np.asarray(model.decision_function(given), dtype=np.float64).reshape(-1)
-        ratio = float((own @ lead[:, 1]) / max(own @ own, 1e-300))
+        ratio = float((own @ lead[:, 1]) / max(float(own @ own), 1e-300))
         return ratio > 0 and bool((np.abs(ratio * own - lead[:, 1]) <= 1e-3 * np.abs(lead[:, 1]).max() + 1e-9).all())
     if not _has(model, "predict_log_proba") or _has(model, "decision_function"):
         return True
@@ -507,7 +507,11 @@ def _robust(model: Any) -> Layers:
 
 def _between(model: Any) -> Layers:
     layers: Layers = [_Scaled(model.scale_, model.min_)]
-    return [*layers, nn.Hardtanh(*map(float, model.feature_range))] if model.clip else layers
+    return (
+        [*layers, nn.Hardtanh(min_val=float(model.feature_range[0]), max_val=float(model.feature_range[1]))]
+        if model.clip
+        else layers
+    )
 
 
 def _imputer(model: Any) -> Layers | None:
