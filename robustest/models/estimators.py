@@ -412,7 +412,7 @@ def _leads_agree(model: Any, x: NDArray[np.float32], scores: NDArray[np.float64]
     with np.errstate(divide="ignore"):
         logs = np.asarray(model.predict_log_proba(given), dtype=np.float64)
     seen = (logs > -8).all(1)  # one minus a probability in float32 says little of smaller ones
-    off = np.abs(logs - logs[:, :1] - lead)[seen]
+    off = np.abs(logs[seen] - logs[seen, :1] - lead[seen])
     return bool((off <= 1e-3 * np.abs(lead[seen]) + 1e-3).all()) if seen.any() else True
 
 
