@@ -109,7 +109,8 @@ class Estimator:
             dense = np.asarray(made.toarray() if hasattr(made, "toarray") else made, dtype=np.float64)
             with torch.no_grad():
                 return cast("NDArray[Any]", self._behind(torch.from_numpy(dense)).numpy())
-        scores = np.array(getattr(self.model, self._score)(given), dtype=np.float64)
+        with np.errstate(divide="ignore"):  # the logarithm of a probability of 0
+            scores = np.array(getattr(self.model, self._score)(given), dtype=np.float64)
         if scores.ndim == 1:  # a margin of two classes
             scores = np.stack([-scores, scores], 1)
         if self._score == "predict_proba":
