@@ -10,8 +10,8 @@ changed.
 # 1. It is suspect if s / q is at least `_STILL`.
 # 2. A score may also stay because the model does not read what a query changed: few weights of many, words out of a
 #    vocabulary. Where inputs are numbers, every element is moved a little, at once, which changes any smooth score; the
-#    sample is blind if one of a few such moves changes none. Elsewhere all scores must lie on a grid of decimals, and the
-#    changes that occurred be a few steps of that grid.
+#    sample is blind if one of a few such moves changes none. Elsewhere all scores must lie on a grid of decimals, and
+#    the changes that occurred be a few steps of that grid.
 # 3. Trees, their ensembles and nearest neighbours are constant in regions by nature. Their steps are the model, not a
 #    rounding in front of it, and are searched as before.
 #
