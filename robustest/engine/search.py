@@ -283,8 +283,8 @@ def search(
                 margins[rows.position] = rows.margin
                 # A grid of poses may end with the one that changes nothing, and moves may take the last change back.
                 if z.shape == inputs.shape and not probe and threat.radius > 0 and not is_discrete(threat):
-                    still = (z == problem.region["x"]).flatten(1).all(1)
-                    evaluator.count("idle_search", failed=still.sum(), tried=len(still))
+                    unmoved = (z == problem.region["x"]).flatten(1).all(1)
+                    evaluator.count("idle_search", failed=unmoved.sum(), tried=len(unmoved))
             else:
                 rows.state = searcher.tell(problem, state, Evaluation(z, logits, gradient))
         if batch is None:

@@ -19,11 +19,11 @@ from robustest.health import Health, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.run.evidence import CLASS, REPLAYED, Evidence, Exhibit, Tally
+from robustest.run.finish import apply_findings as after_findings
 from robustest.run.finish import fall_from, fallible, few, result_of
 from robustest.run.grounds import Changed, keeps, require_changes
-from robustest.run.finish import apply_findings as after_findings
 from robustest.settings import Settings
-from robustest.threats import L2, Linf, Snr
+from robustest.threats import Snr
 
 UP = Quantity.at_least("at_least", "accuracy", "accuracy")
 DOWN = Quantity.at_most("at_most", "error", "error")

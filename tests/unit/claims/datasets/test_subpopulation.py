@@ -22,8 +22,8 @@ from robustest import (
 from robustest.claims.datasets import measure_subpopulation_shift
 from robustest.data.hierarchies import BreedsSplit, ClassTree, breeds_split, domains
 from robustest.decisions import clopper_pearson
-from robustest.decisions.paired import paired_interval
 from robustest.decisions.multiplicity import group_level
+from robustest.decisions.paired import paired_interval
 from robustest.decisions.two_set_drop import cluster_difference_interval, fewest_clusters
 
 TREE = ClassTree.from_dict(
