@@ -26,7 +26,6 @@ from torch.nn import functional as F
 
 from robustest import decisions
 from robustest.checks import checked_whole
-from robustest.claims.shifts.shift_accuracy import shortfall
 from robustest.data import Samples, as_samples
 from robustest.data.samples import labels_of
 from robustest.decisions.confidence import (
@@ -51,7 +50,7 @@ from robustest.run.comparison import Baseline
 from robustest.run.driver import observe, without_copies
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish
-from robustest.run.grounds import Changed, new_samples
+from robustest.run.grounds import Changed, new_samples, shortfall
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.units import ModelUnits

@@ -36,6 +36,7 @@ from robustest.health import HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.results import Verdict
 from robustest.run.evidence import CLASS, CONSTANT, Evidence
+from robustest.shifts import Shift
 from robustest.threats import Threat
 
 MOVED = "moved"
@@ -220,6 +221,14 @@ def change_caveats(changed: Sequence[Changed]) -> list[str]:
     cut = [one for one in changed if one.count and 2 * one.lost >= one.count]
     lines += [f"{one.by} is cut off at the bounds in {one.lost} of {one.count} samples: check its units" for one in cut]
     return lines
+
+
+def shortfall(shift: Shift | None, evidence: Evidence) -> list[str]:
+    """Return the caveat of a change of signals whose promised size did not arrive inside the bounds."""
+    sizes = evidence.columns.get("size that arrives")
+    change = None if shift is None else shift.signal_change
+    words = "" if sizes is None or change is None else change.shortfall(sizes)
+    return [words] if words else []
 
 
 def _names(changes: Sequence[Changed]) -> str:

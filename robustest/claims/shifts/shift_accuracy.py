@@ -20,7 +20,7 @@ from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import fall_from, finish
-from robustest.run.grounds import Changed
+from robustest.run.grounds import Changed, shortfall
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
@@ -181,14 +181,6 @@ class Shifting:
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
         return columns["clean"] & ~columns["held"]
-
-
-def shortfall(shift: Shift | None, evidence: Evidence) -> list[str]:
-    """Return the caveat of a change of signals whose promised size did not arrive inside the bounds."""
-    sizes = evidence.columns.get("size that arrives")
-    change = None if shift is None else shift.signal_change
-    words = "" if sizes is None or change is None else change.shortfall(sizes)
-    return [words] if words else []
 
 
 CONSISTENCY = Kind(
