@@ -33,8 +33,10 @@ from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, 
 from robustest.decisions.thresholds import count_at_most
 from robustest.results import Verdict
 
-# Scores are sums of fractions, so that a difference this small is rounding.
-_MOVED = 1e-9
+# Scores are made of float32 numbers, so that a difference this small is rounding.
+_MOVED = 1e-6
+# Slack of a number that is rounded up to two digits.
+_ROUNDED = 1e-9
 # Digits of a fall in words: as many as show on which side of the tolerance it lies, within these.
 _DIGITS = (4, 9)
 # Share of samples that change, half of them for the worse, for which a usable tolerance is named.
@@ -468,5 +470,5 @@ def _two_digits(value: float, *, up: bool) -> Any:
     """Return a positive number of two digits, a whole one if the value is."""
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     parts = value / step
-    found = (math.ceil(parts - _MOVED) if up else math.floor(parts)) * step
+    found = (math.ceil(parts - _ROUNDED) if up else math.floor(parts)) * step
     return max(1, round(found)) if isinstance(value, int) else round(found, 12)

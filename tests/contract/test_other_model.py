@@ -1,4 +1,4 @@
-"""Every claim that takes a baseline takes another model: the worse fails, the better passes, a model equals itself."""
+"""Every claim that takes a baseline takes another model: the worse fails, the better and one as good pass."""
 
 from __future__ import annotations
 
@@ -70,13 +70,21 @@ MODELS: dict[str, Any] = {
 every_kind = pytest.mark.parametrize("name", MODELS)
 
 
-def compared(name: str, *, good: bool, other: bool, **options: Any) -> Result:
+def twin(model: nn.Module) -> nn.Module:
+    """A model of the same answers, a little surer of each."""
+    for parameter in model.parameters():
+        parameter.data *= 1.0001
+    return model
+
+
+def compared(name: str, *, good: bool, other: bool | nn.Module, **options: Any) -> Result:
+    beside = other if isinstance(other, nn.Module) else MODELS[name](good=other)
     if name == "consistency":
         model, data = restless(good=good), samples(0)
-        return measure_consistency(
-            model, data, "gaussian_noise", **NOISE, no_worse_than=restless(good=other), **options
-        )
-    return KINDS[name].measure(good, 0, no_worse_than=MODELS[name](good=other), **options)
+        return measure_consistency(model, data, "gaussian_noise", **NOISE, no_worse_than=beside, **options)
+    if name == "worst group":  # of each group: the bad model leans to class 0, and has more of that one right
+        options = {"tolerance": 0.1, **options}
+    return KINDS[name].measure(good, 0, no_worse_than=beside, **options)
 
 
 def test_the_table_has_every_kind_that_takes_a_baseline() -> None:
@@ -93,7 +101,9 @@ def test_the_table_has_every_kind_that_takes_a_baseline() -> None:
 
 @every_kind
 def test_the_worse_of_two_models_fails_and_the_better_passes(name: str) -> None:
-    worse, better = compared(name, good=False, other=True), compared(name, good=True, other=False)
+    # Of some kinds the better model loses a few samples that the other one has by chance, in a group or a part.
+    tolerance = {"worst group": 0.1}.get(name, 0.0)
+    worse, better = (compared(name, good=good, other=not good, tolerance=tolerance) for good in (False, True))
     assert (worse.verdict, better.verdict) == (Verdict.FAILED, Verdict.PASSED), (worse.rule, better.rule)
     for result in (worse, better):
         about = result.details["baseline"]
@@ -102,10 +112,20 @@ def test_the_worse_of_two_models_fails_and_the_better_passes(name: str) -> None:
 
 
 @every_kind
-def test_a_model_is_no_worse_than_itself(name: str) -> None:
-    found = compared(name, good=True, other=True)
+def test_a_model_is_no_worse_than_one_of_its_answers(name: str) -> None:
+    found = compared(name, good=True, other=twin(MODELS[name](good=True)))
     assert found.verdict is Verdict.PASSED, found.rule
+    # Brier scores of a model that is less sure fall by parts of a million.
+    assert found.details["baseline"]["drop"] == pytest.approx(0, abs=1e-6)
+
+
+@every_kind
+def test_against_itself_a_model_shows_nothing(name: str) -> None:
+    found = compared(name, good=True, other=True)
+    assert (found.verdict, found.rule) == (Verdict.INCONCLUSIVE, "health check: same_model")
     assert found.details["baseline"]["lost"] == found.details["baseline"]["gained"] == 0
+    if name in ("accuracy", "robust score"):  # a user who means it may say so
+        assert compared(name, good=True, other=True, suppress=("same_model",)).verdict is Verdict.PASSED
 
 
 @every_kind
@@ -113,7 +133,7 @@ def test_a_threshold_stands_beside_the_other_model(name: str) -> None:
     kind = KINDS[name]
     hard = compared(name, good=True, other=True, **{kind.argument: kind.hard})
     assert hard.verdict is Verdict.FAILED
-    easy = compared(name, good=True, other=True, **{kind.argument: kind.easy})
+    easy = compared(name, good=True, other=twin(MODELS[name](good=True)), **{kind.argument: kind.easy})
     assert easy.verdict is Verdict.PASSED, easy.rule
 
 

@@ -48,7 +48,7 @@ def test_the_same_model_is_no_worse(write, run, project, rows_of) -> None:
     (entry,) = content["entries"].values()
     assert entry["n"] == 200
     assert rows_of("--robust-no-cache")["test_claim"]["result"]["rule"].startswith(
-        "no worse: against the baseline 0 lost, 0 gained of 200"
+        "no worse: fell by 0.0000 on this set, tolerance 0 (0 lost, 0 gained of 200)"
     )
 
 
@@ -60,7 +60,7 @@ def test_lost_samples_beyond_chance_fail_and_are_counted(write, run, shift_bound
     result = rows_of()["test_claim"]["result"]
     assert result["verdict"] == "failed"
     assert (result["details"]["baseline"]["lost"], result["details"]["baseline"]["gained"]) == (50, 0)
-    assert result["rule"].startswith("worse: against the baseline 50 lost, 0 gained of 200")
+    assert result["rule"].startswith("worse: fell by 0.2500 on this set, tolerance 0 (50 lost, 0 gained of 200)")
 
 
 def test_what_is_within_the_tolerance_is_no_matter(write, run, shift_boundary) -> None:

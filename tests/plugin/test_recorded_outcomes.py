@@ -24,14 +24,14 @@ def test_rate():
 
 
 def test_worse():
-    assert_rate("candidate.jsonl", no_worse_than="main.jsonl")
+    assert_rate("candidate.jsonl", no_worse_than="main.jsonl", tolerance=0.01)
 """
 
 
 def test_a_loss_fails_and_hostile_items_are_text(pytester: pytest.Pytester) -> None:
     for name, wrong in (("main", 10), ("candidate", 4)):
         rows = [
-            {"item": f"q{i}{HOSTILE}", "score": i % wrong != 0, "prompt": f"{HOSTILE} {i}", "answer": "::error::no"}
+            {"item": f"q{i}{HOSTILE}", "score": i % wrong != 0, "prompt": f"{HOSTILE} {i}", "answer": f"::error::no {i}"}
             for i in range(300)
         ]
         (pytester.path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -39,7 +39,9 @@ def test_a_loss_fails_and_hostile_items_are_text(pytester: pytest.Pytester) -> N
     result = pytester.runpytest("--robust", "--robust-html=page", "--robust-junit=junit.xml", "--robust-json=run.json")
     result.assert_outcomes(passed=1, failed=1)
     told = " ".join(result.stdout.str().split())  # lines are folded to the terminal's width
-    assert "no worse than the baseline's 0.900 (fell by 0.1500)" in told
+    assert (
+        "no worse than the baseline's 0.900 (fell by 0.1500 [0.0834, 0.2167] of the population, tolerance 0.01)" in told
+    )
     assert "item 'q0<script>alert(1)</script>" in told
     assert "\x1b[31m]" not in result.stdout.str()
     page = (pytester.path / "page" / "index.html").read_text(encoding="utf-8")

@@ -251,7 +251,7 @@ def rich(made: Make, row: Make, run_file: Make) -> dict[str, Any]:
     """A shard with a claim of each ending, baselines and tables."""
     drop = {
         "file": "b.json", "key": "k", "tolerance": 0.0, "drop": 0.1, "drop_interval": [0.0, 0.2], "lost": 2,
-        "gained": 1, "accuracy": 0.9, "p": 0.01, "date": "2026-01-31", "commit": "1a2b3c4",
+        "gained": 1, "accuracy": 0.9, "date": "2026-01-31", "commit": "1a2b3c4",
     }  # fmt: skip
     details = {
         "clean_accuracy": 1.0,

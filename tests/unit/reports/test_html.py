@@ -134,7 +134,6 @@ def test_names_are_text_wherever_they_stand(page_of: Any, made: Any, row: Any, w
                 "drop_interval": [0, 0.2],
                 "lost": 2,
                 "gained": 1,
-                "p": 0.01,
                 "accuracy": 0.5,
                 "date": HOSTILE,
                 "commit": HOSTILE,

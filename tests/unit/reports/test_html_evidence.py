@@ -222,7 +222,6 @@ def test_a_baseline_is_compared_with(page_of: Any, made: Any, row: Any) -> None:
     found = {
         "lost": 12,
         "gained": 2,
-        "p": 0.0065,
         "drop": 0.01,
         "drop_interval": [0.002, 0.018],
         "accuracy": 0.26,
@@ -240,7 +239,6 @@ def test_a_baseline_is_compared_with(page_of: Any, made: Any, row: Any) -> None:
         "accuracy 0.260 (2026-11-01, commit 1a2b3c4)",
         "accuracy 0.250: 12 samples lost, 2 gained",
         "0.0100 [0.0020, 0.0180], tolerated 0.01",
-        "McNemar p 0.0065",
         "Not compared with robust-baseline.json: an early verdict evaluates too few samples.",
         "This run writes the baseline robust-baseline.json; there is nothing to compare with yet.",
     )

@@ -128,7 +128,6 @@ def test_a_baseline_shows_what_was_lost_and_gained() -> None:
         "tolerance": 0.01,
         "lost": 30,
         "gained": 10,
-        "p": 0.0011,
         "drop": 20 / 512,
         "drop_interval": [0.01, 0.07],
         "accuracy": 0.35,
@@ -137,7 +136,7 @@ def test_a_baseline_shows_what_was_lost_and_gained() -> None:
     }
     text = failure_text(result(details={"baseline": baseline}), replay="")
     assert (
-        "  baseline  accuracy 0.350; 30 lost, 10 gained: drop 0.0391 [0.0100, 0.0700], McNemar p = 0.0011, "
+        "  baseline  accuracy 0.350; 30 lost, 10 gained: drop 0.0391 [0.0100, 0.0700], "
         "tolerance 0.01 (2026-11-25, commit 1a2b3c4)"
     ) in text.splitlines()
     assert "lost" not in failure_text(result(details={"baseline": {"update": True}}), replay="")
@@ -157,11 +156,14 @@ def test_what_is_required_has_every_limit() -> None:
 
 def test_what_is_required_has_the_baseline() -> None:
     about = {"file": "b.json", "key": "k", "tolerance": 0.01}
-    compared = {**about, "accuracy": 0.35, "drop": 20 / 512}
+    compared = {**about, "accuracy": 0.35, "drop": 20 / 512, "drop_interval": [0.005, 0.0712], "scope": "set"}
     of = {"details": {"baseline": compared}}
-    told = "no worse than the baseline's 0.350 (fell by 0.0391, tolerated 0.01)"
+    told = "no worse than the baseline's 0.350 (fell by 0.0391 on this set, tolerance 0.01)"
     assert requirement(result(**of)) == f">= 0.40 and {told}"
     assert requirement(result(**of, threshold=None)) == told
+    of_all = result(details={"baseline": {**compared, "scope": "population"}}, threshold=None)
+    told = "no worse than the baseline's 0.350 (fell by 0.0391 [0.0050, 0.0712] of the population, tolerance 0.01)"
+    assert requirement(of_all) == told
     early = result(details={"baseline": about}, threshold=None)
     assert requirement(early) == "no worse than the baseline", "it was settled before all samples were seen"
     making = result(details={"baseline": {**about, "update": True}}, threshold=None)

@@ -98,7 +98,7 @@ def test_a_baseline_compares_both_ends_of_a_fall(measure: Callable[..., Result],
         same = measure(FP32, no_worse_than=path, max_drop=0.3)
         worse = measure(copy, no_worse_than=path, max_drop=0.3)
         assert (same.verdict, worse.verdict) == (Verdict.PASSED, Verdict.FAILED), worse.rule
-        assert worse.rule.startswith("worse: against the baseline in '")
+        assert worse.rule.startswith("worse: fell by 0.")
         assert "100 lost, 0 gained of 400" in worse.rule
         assert measure(copy, max_drop=0.3).verdict is Verdict.PASSED  # without a baseline the words are all there is
 
