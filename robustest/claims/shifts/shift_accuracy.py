@@ -18,7 +18,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import fall_from, finish
 from robustest.run.grounds import Changed, shortfall
 from robustest.run.measurement import assertion, measurement
