@@ -212,15 +212,18 @@ VALUES: dict[str, Value] = {
     "no_worse_than": Value(sound=lambda w: w.other, same=ITSELF),
     "rate.no_worse_than": Value(
         sound=another,
-        same=(
-            outcomes,
-            lambda w: recorded(w.scores, prompt=w.prompts),
-            lambda w: adds,  # noqa: ARG005
-            lambda w: around(adds),  # noqa: ARG005
-        ),
+        same=(outcomes, lambda w: recorded(w.scores, prompt=w.prompts)),
     ),
 }
 """Arguments by name; those of one kind alone by its name and theirs."""
+
+ASKED: dict[str, Value] = {
+    "rate.no_worse_than": Value(
+        sound=another,
+        same=(lambda w: adds, lambda w: around(adds)),  # noqa: ARG005
+    ),
+}
+"""Entries of `VALUES` that differ for a function that is asked."""
 
 NEEDED: dict[str, tuple[str, ...]] = {"min_gain": ("reference",), "max_mce": ("corruption_robustness.reference",)}
 """Arguments that a threshold needs."""
@@ -332,7 +335,7 @@ def calls_of(
         yield call
         if "items" in known:
             ways = {name: value_of(values, kind, name).sound(world) for name in ("items", "score")}
-            yield call.of("asked", outcomes=adds, **ways)
+            yield replace(call.of("asked", outcomes=adds, **ways), values={**values, **ASKED})
 
 
 def options_of(call: Call) -> Iterator[Call]:
