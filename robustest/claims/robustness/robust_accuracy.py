@@ -68,8 +68,8 @@ def measure_robust_accuracy(
         threat: the allowed changes, e.g. `Linf(8 / 255)`; eps in input units.
         at_least: accuracy claimed, in 0..1; without one the verdict is "inconclusive".
         no_worse_than: a baseline file, or another model (as `model`), searched in the same way; each model is also
-            tried at the inputs that broke the other. No more may be lost than `tolerance`, or than chance explains at
-            alpha (exact one-sided McNemar test).
+            tried at the inputs that broke the other. The fall must be at most `tolerance`: on this set, or for a claim
+            about the population by the exact paired interval at alpha.
         tolerance: allowed fall from the baseline's accuracy, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; None: the settings'.
         certify: "auto" or "linear": try to prove the samples that the attack left, for a torch module in L-inf, L2 and
