@@ -368,7 +368,7 @@ def still(call: Call, world: World) -> Iterator[Call]:
 def beside_itself(call: Call, world: World) -> Iterator[Call]:
     """Yield the call with each second model, or second set, as the first."""
     found = False
-    for name in call.arguments | ({call.claims: None} if call.claims in call.kind.further_claims else {}):
+    for name in (*call.arguments, *((call.claims,) if call.claims in call.kind.further_claims else ())):
         for place, same in enumerate(value_of(call.values, call.kind, name).same if name not in SETTINGS else ()):
             found = True
             yield call.emptied(f"{call.title} {name} the same ({place})".strip(), **{name: same(world)})

@@ -86,6 +86,9 @@ class Softmax(nn.Module):
 class Numbered(nn.Module):
     """Answers by the number of the image, and where its first row is dimmed by further answers: see `numbered`."""
 
+    answers: Tensor
+    dimmed: Tensor
+
     def __init__(self, answers: Tensor, dimmed: Tensor | None = None, scale: float = 5.0) -> None:
         super().__init__()
         self.register_buffer("answers", answers)
