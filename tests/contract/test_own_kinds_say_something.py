@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def measure(look: Look, varies: Varies, by: float, model: Any = MODEL, **more: A
     kind = rb.Kind(name=f"dusk_{look.__name__}_{varies}", varies=varies, quantities=(quantity,))
 
     @rb.measurement(kind)
-    def measure_dusk(model: object, data: object, *, at_least: float, **options: Any) -> Result:
+    def measure_dusk(model: object, data: object, *, at_least: float, **options: Unpack[rb.Options]) -> Result:
         setup = rb.Setup.of(model, data, options)
         rule = rb.ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
         plan = setup.plan("kept at dusk", Dusk(look, by), rule, identity=("dusk", look.__name__, by))
@@ -185,7 +185,7 @@ def games(disturbed: float, varies: Varies = "inputs", *, tells: bool = True) ->
     kind = rb.Kind(name="games_won_anyway", varies=varies, quantities=(quantity,))
 
     @rb.measurement(kind)
-    def measure_games(units: object, *, at_least: float, **options: Any) -> Result:
+    def measure_games(units: Games, *, at_least: float, **options: Unpack[rb.Options]) -> Result:
         settings = rb.settings_of(options)
         plan = rb.Plan(
             statement="games won",
