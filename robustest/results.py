@@ -38,6 +38,7 @@ SHOWN_ELSEWHERE = frozenset(
         "changed",
         "class_names",
         "clean_seen",
+        "constant_answer",
         "curves",
         "failures_of_class",
         "largest_class",

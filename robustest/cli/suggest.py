@@ -225,6 +225,10 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     if any(_untested(one, threshold) for one in results):
         why_not = f"so few samples change that no model could fail at {threshold:g}"
         return Suggestion(threshold=None, why_not=why_not)
+    if any(_guessed(one, threshold) for one in results):
+        reached = result.details["constant_answer"]
+        why_not = f"{threshold:g} is no better than one answer for every sample, which reaches {reached:.3f}"
+        return Suggestion(threshold=None, why_not=why_not)
     margin = abs((result.estimate or 0.0) - threshold)
     return Suggestion(threshold=threshold, margin=margin, of_population=not share, seeds=len(results) if moved else 1)
 
@@ -242,6 +246,8 @@ def _why_not(result: Result) -> str:
         return f"only {result.n} of {result.n_total} samples were evaluated"
     health = result.details.get("health") or []
     triggered = [one["name"] for one in health if not (one["suppressed"] or one.get("carried"))]
+    if _guessed(result, result.threshold):  # another threshold may mend it
+        triggered = [name for name in triggered if name != "constant_answer"]
     if triggered:
         return f"health check: {', '.join(triggered)}; the value may not show robustness"
     if "unaudited" in result.reasons:
@@ -260,7 +266,8 @@ def _why_not(result: Result) -> str:
     at_least = result.comparison == ">="
     values = [result.estimate, *(result.left_interval if is_about_population(result) else ())]
     kept = min(values) >= threshold if at_least else max(values) <= threshold
-    if kept and not (_to_lose(result) <= threshold or _untested(result, threshold)):
+    empty = _to_lose(result) <= threshold or _untested(result, threshold) or _guessed(result, threshold)
+    if kept and not empty:
         return f"inconclusive although the value keeps its threshold ({result.rule}): another one would not help"
     return ""
 
@@ -268,6 +275,11 @@ def _why_not(result: Result) -> str:
 def _untested(result: Result, threshold: float) -> bool:
     worst = result.details.get("nothing_fails_at")
     return worst is not None and keeps(worst, threshold, at_least=result.comparison == ">=")
+
+
+def _guessed(result: Result, threshold: float | None) -> bool:
+    constant = result.details.get("constant_answer")
+    return constant is not None and keeps(constant, threshold, at_least=result.comparison == ">=")
 
 
 def _to_lose(result: Result) -> float:

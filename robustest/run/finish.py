@@ -24,7 +24,15 @@ from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.evidence import CLASS, REPLAYED, Evidence
-from robustest.run.grounds import Changed, change_caveats, change_details, changes_of, findings_of, require_changes
+from robustest.run.grounds import (
+    Changed,
+    change_caveats,
+    change_details,
+    changes_of,
+    constant_of,
+    findings_of,
+    require_changes,
+)
 from robustest.run.plan import Plan
 from robustest.settings import Settings
 from robustest.threats import Snr, Threat
@@ -139,9 +147,10 @@ def result_of(
     at_least, bounds = quantity.comparison == ">=", about.get("bounds", "")
     # Every result passes these checks, so that no kind of claim can leave them out.
     changed = changes_of(kind, evidence, about.get("changed", ()), claim, by=about["setting"])
-    constant = about.get("constant")
-    how: dict[str, Any] = {"answers": about.get("answers"), "suppress": settings.suppress, "alpha": settings.alpha}
-    in_claim = findings_of(evidence, quantity, threshold, constant, **how)
+    constant = constant_of(evidence, quantity, about.get("constant"), alpha=settings.alpha)
+    in_claim = findings_of(
+        evidence, quantity, threshold, constant, answers=about.get("answers"), suppress=settings.suppress
+    )
     findings = (*evidence.findings, *in_claim)
     # The first that refuses a pass gives its reason: a search that failed, a change that was none, an empty claim.
     decision = apply_findings(decision, evidence.findings)
@@ -158,6 +167,8 @@ def result_of(
         high = high if widest is None else max(widest, high)
 
     details = {**details, **change_details(changed, at_least=at_least)}
+    if constant is not None:
+        details["constant_answer"] = constant
     if bounds:
         details["left_interval"] = list(decision.interval)
     if decision.clusters:

@@ -239,6 +239,23 @@ def _names(changes: Sequence[Changed]) -> str:
 # Findings
 
 
+def constant_of(evidence: Evidence, quantity: Quantity, constant: float | None, *, alpha: float) -> float | None:
+    """Return the value that the best constant answer reaches; None if it is not known.
+
+    Args:
+        constant: as the kind knows it; None to take it from the evidence, for a share of right answers.
+        alpha: error of finding a class as large, where not every sample was evaluated.
+    """
+    n = len(evidence.columns["held"])
+    if constant is not None or not quantity.constant or not n:
+        return constant
+    said = evidence.columns.get(CONSTANT)
+    constant = share_of_largest_class(evidence.columns) if said is None else float(said.mean())
+    if evidence.whole:
+        return constant
+    return clopper_pearson(math.floor(constant * n), n, alpha)[0]  # the share among all samples may be less
+
+
 def findings_of(
     evidence: Evidence,
     quantity: Quantity,
@@ -247,18 +264,16 @@ def findings_of(
     *,
     answers: NDArray[Any] | None,
     suppress: Collection[str],
-    alpha: float,
 ) -> tuple[HealthFinding, ...]:
     """Return the findings against a pass that lie in the claim itself.
 
     Args:
         threshold: the value claimed; None if only a baseline is compared.
-        constant: the value that the best constant answer reaches, where the kind knows it; else None.
+        constant: the value that the best constant answer reaches; None if it is not known.
         answers: (n,) the model's answers to samples as they are, in numbers; None for those of the evidence.
-        alpha: error of finding a class as large, where not every sample was evaluated.
     """
     found = [
-        *_constant(evidence, quantity, threshold, constant, answers, alpha=alpha),
+        *_constant(evidence, quantity, threshold, constant, answers),
         *([("same_model", evidence.beside.same)] if evidence.beside is not None and evidence.beside.same else []),
     ]
     return tuple(
@@ -277,8 +292,6 @@ def _constant(
     threshold: float | None,
     constant: float | None,
     answers: NDArray[Any] | None,
-    *,
-    alpha: float,
 ) -> Iterator[tuple[str, str]]:
     answers = evidence.columns.get(ANSWER) if answers is None else answers
     if answers is not None and len(answers) > 1 and bool((answers == answers[0]).all()):
@@ -290,14 +303,8 @@ def _constant(
             + ("Look at its output, its preprocessing and its mode" if several else "Give samples of all classes"),
         )
         return
-    if threshold is None:
-        return
-    if constant is None and quantity.constant and (n := len(evidence.columns["held"])):
-        said = evidence.columns.get(CONSTANT)
-        constant = share_of_largest_class(evidence.columns) if said is None else float(said.mean())
-        if not evidence.whole:  # the share among all samples may be less
-            constant = clopper_pearson(math.floor(constant * n), n, alpha)[0]
-    if constant is not None and keeps(constant, threshold, at_least=quantity.comparison == ">="):
+    at_least = quantity.comparison == ">="
+    if threshold is not None and constant is not None and keeps(constant, threshold, at_least=at_least):
         yield (
             "constant_answer",
             f"a model that ignores its input would pass: one answer for every sample reaches {constant:.3f}, and "
