@@ -199,9 +199,8 @@ def main() -> None:
         print(f"{way}, {name}: {right} ({time.process_time() - started:.0f} CPU s)", flush=True)
         started = time.process_time()
         passed = sum(same(make, claim))
-        print(
-            f"{way}, {name}: a model of the same answers passed {passed} of {SAME} ({time.process_time() - started:.0f} CPU s)"
-        )
+        seconds = time.process_time() - started
+        print(f"{way}, {name}: a model of the same answers passed {passed} of {SAME} ({seconds:.0f} CPU s)")
 
 
 if __name__ == "__main__":

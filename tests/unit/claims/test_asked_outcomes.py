@@ -599,7 +599,7 @@ def test_asked_items_of_one_input_are_one_draw_of_the_population(exact: bool) ->
     def rate(inputs: int, times: int, at_least: float, **more: Any) -> Result:
         items = [{"nr": k, "prompt": f"p{k % inputs}"} for k in range(inputs * times)]
         how: dict[str, Any] = {"score": lambda *_: True, "at_least": at_least, "exact": exact, "cache": False, **more}
-        return measure_rate(lambda _: "yes", items, **how)
+        return measure_rate(lambda item: item["prompt"].upper(), items, **how)
 
     few = rate(20, 20, 0.9)
     assert (few.verdict, few.reasons) == (Verdict.INCONCLUSIVE, ("copies",))

@@ -375,7 +375,7 @@ def test_a_run_that_crashed_differs_from_every_other() -> None:
 
 
 def test_a_file_that_was_written_twice_is_not_consistent() -> None:
-    once = [{"item": f"q{i}", "score": i % 2, "answer": "x"} for i in range(300)]
+    once = [{"item": f"q{i}", "score": i % 2, "answer": f"x{i % 3}"} for i in range(300)]
     found = measure_consistent_runs(Outcomes.of(once + once), max_flip_rate=0.1)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "name them, run=" in found.rule

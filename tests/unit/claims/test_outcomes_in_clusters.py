@@ -85,12 +85,13 @@ def ways(path: Path) -> dict[str, Result]:
     }
 
 
-def answer(item: dict[str, Any]) -> bool:
-    return bool(item["score"])
+def answer(item: dict[str, Any]) -> str:
+    """Return an answer of the item's own, and if it is right."""
+    return f"{item['prompt']}: {bool(item['score'])}"
 
 
-def is_right(given: bool, item: dict[str, Any]) -> bool:
-    return given
+def is_right(given: str, item: dict[str, Any]) -> bool:
+    return given.endswith(": True")
 
 
 def test_clusters_are_a_column_ids_or_a_function(tmp_path: Path) -> None:

@@ -25,14 +25,14 @@ N = 1000
 Toys = Callable[..., Any]
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
-    "attack": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(1e-6), attack="fgsm", at_least=o.pop("share"), **o),
+    "attack": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(1e-5), attack="fgsm", at_least=o.pop("share"), **o),
     "shift": lambda m, d, **o: measure_shift_accuracy(m, d, paler, at_least=o.pop("share"), **o),
     "drop": lambda m, d, **o: drop(m, d, o.pop("share"), **o),
     "cue": lambda m, d, **o: measure_no_spurious_feature(
         m, d, PixelPatch(top=0, left=0, height=6, width=6), max_flip_rate=1 - o.pop("share"), **o
     ),
     "universal": lambda m, d, **o: measure_no_universal_perturbation(
-        m, d, Linf(1e-6), iterations=1, max_fooling_rate=1 - o.pop("share"), **o
+        m, d, Linf(1e-5), iterations=1, max_fooling_rate=1 - o.pop("share"), **o
     ),
     "median": lambda m, d, **o: median(m, d, o.pop("share"), **o),
 }
@@ -84,7 +84,7 @@ def half(toys: Toys) -> Any:
 
 
 def attacked(model: Any, data: Any, **options: Any) -> Any:
-    return measure_robust_accuracy(model, data, Linf(1e-6), attack="fgsm", **options)
+    return measure_robust_accuracy(model, data, Linf(1e-5), attack="fgsm", **options)
 
 
 @every_measurement

@@ -14,7 +14,6 @@ from robustest.account import Row
 from robustest.context import Context, running
 from robustest.measure import measure_accuracy, measure_transfer_accuracy
 from robustest.pytest_plugin.reports import update_baselines
-from robustest.reports.text import measured
 from robustest.settings import Settings
 from robustest.words import headline
 
@@ -76,10 +75,27 @@ def test_its_first_line_is_the_accuracy() -> None:
 def test_a_threshold_that_saying_one_class_keeps_is_told() -> None:
     """Nineteen of twenty samples are of one class."""
     y = torch.where(torch.arange(N) % 10 == 0, Y, 0)
+    rare = torch.arange(N) % 10 == 0
+
+    def knows_some(x: Tensor) -> Tensor:
+        """Right on all samples of class 0, and on one other."""
+        logits = torch.tensor([[5.0, 0, 0, 0]]).repeat(len(x), 1)
+        logits[(x == X[10]).flatten(1).all(1), Y[10]] = 9
+        return logits
+
+    assert Y[10] > 0
+    assert rare[10]
+    for at_least, verdict in ((0.9, "inconclusive"), (0.95, "inconclusive"), (0.951, "passed"), (0.952, "failed")):
+        result = measure_accuracy(knows_some, (X, y), at_least=at_least, exact=True)
+        assert (str(result.verdict), result.details["constant_answer"]) == (verdict, 0.95)
+        told = "one answer for every sample reaches 0.950" in " ".join(result.notes)
+        assert told is (verdict == "inconclusive")
+    quiet = measure_accuracy(knows_some, (X, y), at_least=0.9, exact=True, suppress=("constant_answer",))
+    assert quiet.verdict is Verdict.PASSED
     constant = torch.tensor([[5.0, 0, 0, 0]])
-    for at_least, told in ((0.9, True), (0.95, True), (0.951, False)):
-        result = measure_accuracy(lambda x: constant.expand(len(x), 4), (X, y), at_least=at_least, exact=True)
-        assert ("saying one thing of every sample reaches 0.950" in measured(result)) is told
+    said = measure_accuracy(lambda x: constant.expand(len(x), 4), (X, y), at_least=0.9, exact=True)
+    assert said.rule == "health check: constant_answer"
+    assert "the model gives one answer to all of 1000 samples" in " ".join(said.notes)
 
 
 def update(folder: Path, share: float, **options: Any) -> Path:

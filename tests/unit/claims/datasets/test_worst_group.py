@@ -71,8 +71,9 @@ def test_no_group_is_too_small_to_fail(size: int) -> None:
 
 
 def test_about_a_population_a_small_group_passes_only_where_its_interval_does() -> None:
-    data, groups = make(land=(200, 0), water=(5, 0))
-    for at_least, verdict in ((0.5, Verdict.INCONCLUSIVE), (0.3, Verdict.PASSED)):
+    data, groups = make(land=(200, 0), water=(10, 0))
+    # One answer for every sample is right on 0.5 of the worst group.
+    for at_least, verdict in ((0.7, Verdict.INCONCLUSIVE), (0.6, Verdict.PASSED)):
         result = measure_worst_group_accuracy(model, data, groups, at_least=at_least, scope="population")
         assert result.verdict is verdict
 
@@ -119,10 +120,10 @@ def test_a_verdict_may_come_early_and_names_the_group() -> None:
 
 def test_a_pass_needs_every_group() -> None:
     data, groups = make(land=(1500, 0), water=(500, 0))
-    result = measure_worst_group_accuracy(model, data, groups, at_least=0.5)
+    result = measure_worst_group_accuracy(model, data, groups, at_least=0.6)
     assert result.verdict is Verdict.PASSED
     assert result.n < 2000
-    assert result.interval[0] >= 0.5
+    assert result.interval[0] >= 0.6
 
 
 def test_a_population_claim_needs_the_intervals() -> None:

@@ -172,9 +172,15 @@ def test_labels_do_not_matter_for_who_is_fooled(toy: Any) -> None:
 
 
 def test_a_ball_of_nothing_fools_nobody(toy: Any) -> None:
-    result = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.0), max_fooling_rate=0.0, iterations=3)
-    assert result.estimate == 0
-    assert result.verdict is Verdict.PASSED
+    def measure(eps: float) -> Any:
+        how: dict[str, Any] = {"max_fooling_rate": 0.0, "iterations": 3, "exact": True}
+        return measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(eps), **how)
+
+    nothing, little = measure(0.0), measure(1e-5)
+    assert nothing.estimate == little.estimate == 0
+    assert little.verdict is Verdict.PASSED
+    assert (nothing.verdict, nothing.reasons) == (Verdict.INCONCLUSIVE, ("unchanged",))
+    assert nothing.rule.startswith("nothing was tested: Linf(eps=0) changes none of ")
 
 
 def test_batches_do_not_matter_seeds_do_and_nothing_is_left_behind(
