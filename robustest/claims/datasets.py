@@ -740,7 +740,7 @@ def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[st
     if oracle is None or not (model.whole and oracle.whole):
         return {"oracle_accuracy": None, "headroom": None, "headroom_interval": None}
     right, best = model.columns["held"].astype(bool), oracle.columns["held"].astype(bool)
-    # Paired by sample, as McNemar's test: only samples with different outcomes count.
+    # Paired by sample: only samples with different outcomes count.
     more, less = int((best & ~right).sum()), int((right & ~best).sum())
     return {
         "oracle_accuracy": float(best.mean()),

@@ -340,6 +340,7 @@ class Plan:
         together: bool = True,
         level: float | None = None,
         scored: str = "",
+        of_draws: bool = False,
     ) -> Plan:
         """Return this plan compared with a baseline or another model.
 
@@ -349,6 +350,8 @@ class Plan:
             has_threshold: True if the number has a threshold too.
             groups, columns, parts, together, level: as in `robustest.decisions.BaselineRule`.
             scored: name of the mean of the column "score", to compare scores; "" for outcomes.
+            of_draws: True if the units are draws of no set, as episodes are, so that the comparison is about the
+                population for either scope.
 
         Raises:
             ConfigError: an argument is out of range, or the models cannot be compared.
@@ -361,7 +364,7 @@ class Plan:
             "other": self.rule,
             "has_threshold": has_threshold,
             "tolerance": tolerance,
-            "terms": terms_of(self.settings),
+            "terms": terms_of(replace(self.settings, scope="population") if of_draws else self.settings),
         }
         rule: decisions.NoWorse
         if scored:

@@ -75,8 +75,8 @@ def measure_robust_score(
         threat: the allowed changes, e.g. `Linf(4 / 255)`.
         task: defines predictions and their scores, e.g. `Segmentation(19)`.
         at_least: mean claimed, in (0, 1].
-        no_worse_than: as for `measure_robust_accuracy`: the mean score may not fall by more than `tolerance`, unless
-            chance explains it (`robustest.decisions.averages.score_baseline`); not with "miou".
+        no_worse_than: as for `measure_robust_accuracy`: the mean score may not fall by more than `tolerance`, by bets
+            about the population (`robustest.decisions.baseline`); not with "miou".
         tolerance: allowed fall from the baseline's mean score, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", for tasks that count intersections and unions: the mean over
