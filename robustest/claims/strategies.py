@@ -36,6 +36,7 @@ from robustest.decisions.thresholds import count_at_least
 from robustest.engine.answer_checks import ask_again, check_model
 from robustest.engine.chunks import check_data, partition, read
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.shown import SHOWN
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
@@ -134,8 +135,10 @@ def measure_robust_to(
             caveats.append(f"{still} of {len(trials.by_change)} examples changed no sample")
     if short := [trial.shortfall for trial in trials.by_change.values() if trial.shortfall]:
         caveats.append(f"in {len(short)} of {len(trials.by_change)} examples {short[0]}")
+    # The evidence is of one example, which may change nothing where others do; `changed` is of all.
+    columns = {name: column for name, column in evidence.columns.items() if name != SHOWN}
     result = result_of(
-        replace(with_search(evidence, trials.tally, settings), cached=""),
+        replace(with_search(evidence, trials.tally, settings), cached="", columns=columns),
         _decide(ended, trials, evidence, at_least),
         settings,
         kind=ROBUST_TO,

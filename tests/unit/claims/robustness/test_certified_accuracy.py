@@ -66,7 +66,7 @@ def true_share(eps: float) -> float:
 
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.1)], ids=str)
 def test_what_is_proven_and_what_is_broken_meet_at_the_truth(threat: Any) -> None:
-    result = measure_certified_accuracy(Threshold(), data(), threat, at_least=0.5, exact=True)
+    result = measure_certified_accuracy(Threshold(), data(), threat, at_least=0.6, exact=True)
     assert result.verdict is Verdict.PASSED
     assert result.estimate == pytest.approx(true_share(0.1))
     assert result.interval == pytest.approx((true_share(0.1), true_share(0.1)))
@@ -117,19 +117,28 @@ def test_proofs_pass_a_claim_on_robust_accuracy_that_health_checks_would_stop() 
     class Plateau(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first = nn.Linear(4, 2)
+            self.first, self.second, self.last = nn.Linear(4, 1), nn.Linear(1, 1), nn.Linear(1, 2)
             with torch.no_grad():
-                self.first.weight.zero_()
-                self.first.bias.copy_(torch.tensor([1.0, 4.0]))
+                for layer, weight, bias in ((self.first, -20.0, 9.0), (self.second, -1.0, 1.0)):
+                    layer.weight.zero_()
+                    layer.weight[:, 0] = weight
+                    layer.bias.fill_(bias)
+                self.last.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+                self.last.bias.copy_(torch.tensor([0.5, -0.5]))
 
         def forward(self, x: Tensor) -> Tensor:
-            return torch.relu(self.first(x))
+            """Return class 1 where the first feature is above .45, class 0 below .4, and both are flat."""
+            below = torch.relu(self.first(x))
+            above = torch.relu(self.second(below))
+            logits: Tensor = self.last(above)
+            return logits
 
-    x, _ = data()
-    ones = torch.ones(N, dtype=torch.int64)
-    alone = measure_robust_accuracy(Plateau(), (x, ones), Linf(0.1), at_least=0.9, attack="pgd")
+    x, y = data()
+    x[:, 0] = torch.where(y == 1, 0.8, 0.2)
+    alone = measure_robust_accuracy(Plateau(), (x, y), Linf(0.1), at_least=0.9, attack="pgd")
     assert alone.verdict is Verdict.INCONCLUSIVE
-    certified = measure_robust_accuracy(Plateau(), (x, ones), Linf(0.1), at_least=0.9, attack="pgd", certify="auto")
+    assert "zero_gradient" in alone.rule
+    certified = measure_robust_accuracy(Plateau(), (x, y), Linf(0.1), at_least=0.9, attack="pgd", certify="auto")
     assert certified.verdict is Verdict.PASSED
     assert "cannot be broken" in certified.rule
 
@@ -186,9 +195,9 @@ def test_a_population_needs_its_bound_above_the_threshold() -> None:
     share = true_share(0.1)
     barely = measure_certified_accuracy(Threshold(), data(), Linf(0.1), at_least=share, scope="population")
     assert barely.verdict is Verdict.INCONCLUSIVE
-    clear = measure_certified_accuracy(Threshold(), data(), Linf(0.1), at_least=share - 0.2, scope="population")
+    clear = measure_certified_accuracy(Threshold(), data(), Linf(0.1), at_least=share - 0.16, scope="population")
     assert clear.verdict is Verdict.PASSED
-    assert clear.interval[0] >= share - 0.2
+    assert clear.interval[0] >= share - 0.16
 
 
 @pytest.mark.parametrize(
@@ -211,15 +220,17 @@ def test_an_unknown_way_to_certify_is_named() -> None:
 
 def test_a_callable_that_is_no_module_goes_on_by_attack() -> None:
     net = Threshold()
-    result = measure_robust_accuracy(net.forward, data(), Linf(0.1), at_least=0.5, certify="auto")
+    result = measure_robust_accuracy(net.forward, data(), Linf(0.1), at_least=0.6, certify="auto")
     assert result.verdict is Verdict.PASSED
     assert any(note.startswith("no bound:") for note in result.notes)
 
 
 @pytest.mark.parametrize(
-    ("at_least", "verdict"), [(None, Verdict.PASSED), (0.5, Verdict.PASSED), (0.9, Verdict.FAILED)], ids=str
+    ("at_least", "verdict"), [(None, Verdict.PASSED), (0.6, Verdict.PASSED), (0.9, Verdict.FAILED)], ids=str
 )
 def test_beside_another_model_the_threshold_counts_where_there_is_one(at_least: float | None, verdict: Verdict) -> None:
-    """Two thirds are proven, of this model and of the other."""
-    result = measure_certified_accuracy(Threshold(), data(), Linf(0.1), at_least=at_least, no_worse_than=Threshold())
+    """Two thirds are proven, of this model and of the other, whose scores are twice as large."""
+    other = Threshold()
+    other.last.weight.data *= 2
+    result = measure_certified_accuracy(Threshold(), data(), Linf(0.1), at_least=at_least, no_worse_than=other)
     assert result.verdict is verdict

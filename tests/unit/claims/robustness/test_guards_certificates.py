@@ -36,8 +36,15 @@ def at(distance: float, n: int = N) -> tuple[Tensor, Tensor]:
     return x, torch.ones(n, dtype=torch.int64)
 
 
-def smoothed(**options: Any) -> Smoothed:
-    return Smoothed(HalfPlane(), SIGMA, **{"draws": 60, "guesses": 15, **options})
+def both(distance: float, n: int) -> tuple[Tensor, Tensor]:
+    """Samples on either side in turn; on that of class 0 inputs are below 0."""
+    x, y = at(distance, n)
+    x[::2, 0], y[::2] = 0.5 - distance, 0
+    return x, y
+
+
+def smoothed(model: nn.Module | None = None, **options: Any) -> Smoothed:
+    return Smoothed(HalfPlane() if model is None else model, SIGMA, **{"draws": 60, "guesses": 15, **options})
 
 
 def test_of_a_whole_set_not_one_sample_is_proven_beyond_its_radius() -> None:
@@ -78,8 +85,8 @@ def test_each_sample_has_its_part_of_alpha(n: int, monkeypatch: pytest.MonkeyPat
 
 def test_a_radius_counts_from_the_threat_s_own_on() -> None:
     """All draws of a sample far from the border agree: its radius is known, and proves it up to there, not beyond."""
-    data = at(5.0, 8)  # 20 standard deviations
-    settings: dict[str, Any] = {"exact": True, "at_least": 0.5, "bounds": (0.0, 10.0)}
+    data = both(5.0, 8)  # 20 standard deviations
+    settings: dict[str, Any] = {"exact": True, "at_least": 0.6, "bounds": (-10.0, 10.0)}
     loose = measure_certified_accuracy(smoothed(draws=400), data, L2(0.1), **settings)
     assert loose.details["proven"] == 8
     assert loose.verdict is Verdict.PASSED
@@ -139,13 +146,14 @@ def test_proofs_beside_an_attack_move_no_end_but_the_lower() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at_least", "verdict"), [(None, Verdict.PASSED), (0.5, Verdict.PASSED), (0.9, Verdict.FAILED)]
+    ("at_least", "verdict"), [(None, Verdict.PASSED), (0.6, Verdict.PASSED), (0.9, Verdict.FAILED)]
 )
 def test_a_smoothed_model_beside_another_has_its_threshold(at_least: float | None, verdict: Verdict) -> None:
-    """Three quarters are right and proven, of this model and of the other."""
-    x, y = at(5.0, 8)
+    """Three quarters are right and proven, of this model and of the other, whose scores are twice as large."""
+    x, y = both(5.0, 8)
     y[:2] = 1 - y[:2]
-    found = measure_certified_accuracy(
-        smoothed(draws=400), (x, y), L2(0.01), at_least=at_least, no_worse_than=smoothed(draws=400), bounds=(0.0, 10.0)
-    )
+    steep = HalfPlane()
+    steep.scale.data *= 2
+    how: dict[str, Any] = {"at_least": at_least, "no_worse_than": smoothed(steep, draws=400), "bounds": (-10.0, 10.0)}
+    found = measure_certified_accuracy(smoothed(draws=400), (x, y), L2(0.01), **how)
     assert found.verdict is verdict

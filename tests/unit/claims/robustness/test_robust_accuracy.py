@@ -242,16 +242,27 @@ def test_inputs_may_have_any_shape(shape: tuple[int, ...], toys: Callable[..., A
 
 
 def test_one_sample_is_enough(toys: Callable[..., Any]) -> None:
-    toy = toys(1)
-    assert measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.0), at_least=1.0).verdict is Verdict.PASSED
+    """For a measurement; a claim about it needs one of another class, or to say that it is meant."""
+
+    def measure(n: int, eps: float = 1e-5, **options: Any) -> Result:
+        toy = toys(n)
+        return measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(eps), at_least=1.0, **options)
+
+    one = measure(1)
+    assert (one.estimate, one.verdict, one.rule) == (1.0, Verdict.INCONCLUSIVE, "health check: constant_answer")
+    assert measure(1, suppress=("constant_answer",)).verdict is Verdict.PASSED
+    assert measure(4).verdict is Verdict.PASSED
+    for n in (1, 4):
+        nothing = measure(n, eps=0.0, suppress=("constant_answer",))
+        assert (nothing.verdict, nothing.reasons) == (Verdict.INCONCLUSIVE, ("unchanged",))
 
 
 def test_a_result_says_everything(toys: Callable[..., Any]) -> None:
-    toy = toys(100)
-    result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), at_least=0.25, attack="fgsm", seed=4)
+    toy = toys(100, classes=8)
+    result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.03), at_least=0.25, attack="fgsm", seed=4)
     held = result.outcomes.count(True)
-    assert (result.kind, result.method, result.setting) == ("robust_accuracy", "fgsm", "Linf(eps=0.05)")
-    assert result.statement == "robust accuracy under Linf(eps=0.05), fgsm"
+    assert (result.kind, result.method, result.setting) == ("robust_accuracy", "fgsm", "Linf(eps=0.03)")
+    assert result.statement == "robust accuracy under Linf(eps=0.03), fgsm"
     assert (result.quantity, result.comparison, result.threshold) == ("robust accuracy", ">=", 0.25)
     assert (result.seed, result.n, result.n_total) == (4, 100, 100)
     assert result.estimate == held / 100
@@ -259,7 +270,7 @@ def test_a_result_says_everything(toys: Callable[..., Any]) -> None:
     assert result.left_interval[0] < result.estimate < result.interval[1] == result.left_interval[1]
     assert result.verdict is (Verdict.PASSED if held >= 25 else Verdict.FAILED)
     assert result.details["broken_by_attack"] == 100 - held
-    assert 0 < result.details["largest_size"] <= result.details["radius"] == 0.05
+    assert 0 < result.details["largest_size"] <= result.details["radius"] == 0.03
 
 
 def test_without_a_threshold_nothing_is_decided(toy: Any) -> None:

@@ -215,14 +215,16 @@ def test_by_is_one_of_two_words() -> None:
 
 
 class Pixels(nn.Module):
-    """Two classes a pixel; it answers class 0 wherever a mask shows class 1."""
+    """Two classes a pixel; it says the class of most of them for all."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x * 0 + 1, x - 0.5], 1)
+        lead = (x.mean((2, 3), keepdim=True) - 0.5).expand_as(x)
+        return torch.cat([-lead, lead], 1)
 
 
 def test_masks_of_several_classes_are_told_apart_from_those_of_one() -> None:
-    mask = torch.zeros(N, 4, 4, dtype=torch.int64)
+    mask = (torch.arange(N) % 2).view(-1, 1, 1).repeat(1, 4, 4)
+    mask[::5] = 0
     mask[::5, :3] = 1
     x = mask.float().unsqueeze(1) * 0.8 + 0.1
     result = measure_shift_accuracy(
@@ -243,21 +245,25 @@ def test_pixels_and_boxes_that_are_ignored_count_for_no_stratum() -> None:
 
 
 class OneBox(nn.Module):
-    """Finds the first box alone."""
+    """Finds the first box alone, which lies further to the right in bright images."""
 
     score_thresh, detections_per_img = 0.05, 100
 
     def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
-        box = torch.tensor([[1.0, 1.0, 5.0, 5.0]])
-        return [{"boxes": box, "labels": torch.tensor([1]), "scores": 0.9 + 0 * one.mean()[None]} for one in x]
+        right = [float(one.mean() > 0.5) for one in x]
+        boxes = [torch.tensor([[1.0 + at, 1.0, 5.0 + at, 5.0]]) for at in right]
+        scores = [0.9 + 0 * one.mean()[None] for one in x]
+        found = zip(boxes, scores, strict=True)
+        return [{"boxes": box, "labels": torch.tensor([1]), "scores": score} for box, score in found]
 
 
 def test_images_of_several_boxes_are_told_apart_from_those_of_one() -> None:
-    def target(boxes: int) -> dict[str, Tensor]:
+    def target(boxes: int, to_the_right: int) -> dict[str, Tensor]:
         all_boxes = torch.tensor([[1.0, 1.0, 5.0, 5.0], [0.0, 0.0, 2.0, 2.0], [4.0, 4.0, 8.0, 8.0]])
+        all_boxes[0, [0, 2]] += to_the_right
         return {"boxes": all_boxes[:boxes], "labels": torch.ones(boxes, dtype=torch.int64)}
 
-    data = [(torch.full((1, 8, 8), 0.5), target(3 if i % 5 == 0 else 1)) for i in range(100)]
+    data = [(torch.full((1, 8, 8), 0.3 + 0.4 * (i % 2)), target(3 if i % 5 == 0 else 1, i % 2)) for i in range(100)]
     result = measure_shift_accuracy(
         OneBox(), data, dimmer, at_least=0.7, task=Detection(TorchvisionDetector(2), floor=0.9), exact=True
     )

@@ -48,12 +48,14 @@ def model(x: Tensor) -> Tensor:
 
 
 def sequences(bright: float = 0.6) -> SequenceBenchmark:
-    """Of four sequences one goes over the boundary, once of two steps; noise never does."""
+    """Of four sequences one goes over the boundary, once of two steps; another is beyond it. Noise goes over none."""
     level = torch.full((4, 3), 0.4)
+    level[3] = 0.7
     level[0] = torch.tensor([0.4, bright, bright])
     frames = level.view(4, 3, 1, 1, 1).expand(4, 3, 1, 2, 2)
     noisy = torch.full_like(frames, 0.3)
-    noisy[:, 1:] = 0.31
+    noisy[3] = 0.7
+    noisy[:, 1:] += 0.01
     return SequenceBenchmark(name="steps", sequences={"tilt": frames, "shot_noise": noisy}, published=4)
 
 
