@@ -46,7 +46,7 @@ from robustest.decisions.share import ShareRule
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Verdict
 
-SCORE, COUNTS, PIXELS = "score", "counts", "pixels"
+SCORE, COUNTS, PIXELS, CONSTANT_COUNTS = "score", "counts", "pixels", "constant_counts"
 """Columns of scores in 0..1; of pixels in each class's intersection and union; of pixels per sample."""
 
 # Values are sums of fractions, so that a difference this small is rounding.

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from robustest.checks import require
 from robustest.decisions import Rule
-from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
+from robustest.decisions.mean import CONSTANT_COUNTS, COUNTS, PIXELS, ScoreRule
 from robustest.decisions.mean_iou import MeanIoURule
 from robustest.errors import ConfigError
 from robustest.run.comparison import Baseline
 from robustest.run.evidence import Columns
 from robustest.run.plan import Setup
-from robustest.tasks import Counting, Task
+from robustest.tasks import Constant, Counting, Task
 
 Metric = Literal["mean", "miou"]
 """The mean score of a set, or its mean IoU: per class, intersections over unions, each summed over the set."""
@@ -57,9 +57,16 @@ def mean_of(task: Task, metric: str) -> str:
 
 
 def pixel_counts(task: Task, predictions: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Return intersections and unions by class, and pixels, of predictions and targets (B, *T)."""
+    """Return intersections and unions by class, and pixels, of predictions and targets (B, *T).
+
+    Of a task that knows the best constant answer, with the intersections and unions of that one.
+    """
+    counting = cast("Counting", task)
     pixels = torch.full((len(y),), y[0].numel(), dtype=torch.int64, device=y.device)
-    return {COUNTS: cast("Counting", task).counts(predictions, y), PIXELS: pixels}
+    columns = {COUNTS: counting.counts(predictions, y), PIXELS: pixels}
+    if isinstance(task, Constant):
+        columns[CONSTANT_COUNTS] = counting.counts(task.constant(y), y)
+    return columns
 
 
 def iou_by_class(columns: Columns) -> dict[str, Any]:

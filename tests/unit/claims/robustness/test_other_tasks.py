@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -219,6 +220,12 @@ def test_mean_iou_of_unchanged_images_is_that_of_the_confusion_matrix(network: n
     each = table.diag() / (table.sum(0) + table.sum(1) - table.diag())
     assert result.estimate == pytest.approx(float(each.mean()), abs=1e-12)
     assert "bootstrap" in result.rule
+    # The commonest class, said everywhere: its share of the pixels, and nothing of the other classes.
+    counted = y[there].bincount(minlength=shapes.CLASSES).double()
+    constant = float(counted.max() / counted.sum() / (counted > 0).sum())
+    assert result.details["constant_answer"] == pytest.approx(constant)
+    below = measure_robust_score(network, (x, y), Linf(4e-6), **{**how, "at_least": constant - 0.01})
+    assert below.rule == "health check: constant_answer"
     assert result.details["left_interval"][0] < result.estimate < result.details["left_interval"][1]
     with pytest.raises(ConfigError, match="counts intersections"):
         measure_robust_score(network, (x, y[:, 0, 4:5].float()), Linf(0.1), task=Regression(1.0), metric="miou")
