@@ -48,7 +48,7 @@ from robustest.models.classifier import confident
 from robustest.results import Captions, Result, Verdict
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe, without_copies
-from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.evidence import CLASS, Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish
 from robustest.run.grounds import Changed, new_samples, shortfall
 from robustest.run.measurement import assertion, measurement
@@ -362,9 +362,16 @@ def measure_calibrated(
         changed=changed_by(evidence, chosen, worst=claim.worst(evidence)),
         caveats=shortfall(chosen, evidence),
         constant=None if claim.by_error else _brier_of_shares(setup.samples),
-        answers=answers_of(evidence.columns),
+        answers=_answers_to(evidence, claim),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
     )
+
+
+def _answers_to(evidence: Evidence, claim: _CalibrationClaim) -> NDArray[Any]:
+    """Return (n,) numbers of answers; all equal if one answer for every sample would be calibrated as well."""
+    if len(np.unique(evidence.columns[CLASS])) == 1:  # whoever is sure of the one class has no error
+        return np.zeros(evidence.n)
+    return evidence.columns[ANSWER] if claim.by_error else answers_of(evidence.columns)
 
 
 def _brier_of_shares(samples: Samples) -> float | None:

@@ -204,9 +204,7 @@ class Evaluator:
                 parts.append(self._checked(self._outputs(_cut(x, part)), part))
         logits = parts[0] if len(parts) == 1 else torch.cat(parts)
         if self.shown is not None and self.shown.see(x):
-            own = x is self.shown.chunk.x
-            margin = self.task.margin(logits, self.shown.chunk.y) if own else None
-            self.shown.hear(x, self.task.predictions(logits), margin)
+            self.shown.hear(x, self.task.predictions(logits), logits)
         return logits
 
     def judge(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
@@ -294,7 +292,7 @@ class Evaluator:
         logits = all_logits[0] if len(all_logits) == 1 else torch.cat(all_logits)
         gradient = gradients[0] if len(gradients) == 1 else torch.cat(gradients)
         if self.shown is not None and self.shown.answer is None and z is self.shown.chunk.x:
-            self.shown.hear(z, self.task.predictions(logits))
+            self.shown.hear(z, self.task.predictions(logits), logits)
         return logits, gradient
 
     def _cast(self, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@
 # - AGAIN: it was asked a second time, and about nothing else: what was to change the sample left it as it was.
 # - CHANGED: it was asked about other values, beyond rounding.
 # - APART: it was asked about inputs that are not aligned with the samples (frames, crops, joined rows).
+# - PAST: it was not asked at all, or past the evaluator, which then knows nothing.
 #
 # A search shows many inputs, most of them for its own checks. For a look with a threat the question is another one:
 # does the threat's region hold any input but the sample?
@@ -28,6 +29,7 @@ ALONE: Final = 0
 AGAIN: Final = 1
 CHANGED: Final = 2
 APART: Final = 3
+PAST: Final = 4
 
 # Passes of a look that are compared with the samples: one with more is a search, which says itself what it changed.
 _MOST_COMPARED = 8
@@ -44,9 +46,11 @@ class Shown:
         changed: (n,) bool, True for samples that were shown with other values.
         again: the samples were shown once more as they are, as another tensor.
         apart: inputs were shown that are not aligned with the samples.
+        past: the look made no pass.
         answer: (n,) float64, the model's answer to each sample, in one number: to the sample as it is if the look asks
             about that, else as it was shown first; None while it is unknown.
-        lead: (n,) float64, the margin of the answer to the sample as it is; None while it is unknown.
+        lead: (n,) float64, a number of the scores of that answer, which no two models have in common; None while it is
+            unknown.
     """
 
     chunk: Chunk
@@ -54,9 +58,11 @@ class Shown:
     changed: Tensor | None = None
     again: bool = False
     apart: bool = False
+    past: bool = False
     answer: Tensor | None = None
     lead: Tensor | None = None
     _asked: bool = field(default=False, repr=False)
+    _own_heard: bool = field(default=False, repr=False)
     _compared: int = field(default=0, repr=False)
 
     def see(self, x: Tensor) -> bool:
@@ -65,7 +71,7 @@ class Shown:
         if x is own:
             first, self._asked = not self._asked, True
             self.again |= not first
-            return self.lead is None
+            return not self._own_heard
         if self.threat is not None:
             return False
         self._compare(x)
@@ -81,22 +87,21 @@ class Shown:
         moved = moved_rows(own, x) if x.is_floating_point() else (x != own).flatten(1).any(1)
         self.changed = moved if self.changed is None else self.changed | moved
 
-    def hear(self, x: Tensor, predicted: Tensor, margin: Tensor | None = None) -> None:
-        """Note the answers to inputs x (b, *S): predictions (b, *T), and margins (b,) where they are known."""
+    def hear(self, x: Tensor, predicted: Tensor, scores: Tensor) -> None:
+        """Note the answers to inputs x (b, *S): predictions (b, *T), and scores (b, ...): logits or margins."""
         n = len(self.chunk.ids)
         if len(predicted) % n:  # neither one nor several inputs of each sample
             return
-        if x is self.chunk.x and margin is not None:
-            self.lead = margin.detach().double()
-        flat = predicted.reshape(n, -1).double()
-        weights = torch.arange(1, flat.shape[1] + 1, dtype=torch.float64).mul_(_MIXING).frac_().add_(0.5)
-        self.answer = flat.squeeze(1) if flat.shape[1] == 1 else flat @ weights.to(flat.device)
+        self._own_heard |= x is self.chunk.x
+        self.answer, self.lead = (mixed(one.detach().reshape(n, -1)) for one in (predicted, scores))
 
     def columns(self) -> dict[str, Any]:
         """Return the columns "shown", "answer" and "lead" of the chunk; unknown answers are NaN."""
         n, device = len(self.chunk.ids), self.chunk.x.device
         shown = torch.full((n,), AGAIN if self.again else ALONE, dtype=torch.int8, device=device)
-        if self.threat is not None:
+        if self.past:
+            shown = torch.full_like(shown, PAST)
+        elif self.threat is not None:
             shown = torch.where(self._movable(self.threat), CHANGED, AGAIN).to(torch.int8)
         elif self.apart:
             shown = torch.full_like(shown, APART)
@@ -123,9 +128,18 @@ class Shown:
         return moved_rows(chunk.x, x)
 
 
+def mixed(rows: Tensor) -> Tensor:
+    """Return (n,) float64, one number for each of rows (n, k), equal where all numbers of two rows are."""
+    rows = rows.double()
+    if rows.shape[1] == 1:
+        return rows.squeeze(1)
+    weights = torch.arange(1, rows.shape[1] + 1, dtype=torch.float64).mul_(_MIXING).frac_().add_(0.5)
+    return rows @ weights.to(rows.device)
+
+
 SHOWN: Final = "shown"
-"""Column of what the model was shown of each sample: `ALONE`, `AGAIN`, `CHANGED` or `APART`."""
+"""Column of what the model was shown of each sample: `ALONE`, `AGAIN`, `CHANGED`, `APART` or `PAST`."""
 ANSWER: Final = "answer"
 """Column of the model's answer to each sample, in one number; NaN where no look asked for it."""
 LEAD: Final = "lead"
-"""Column of the margins of the answers to samples as they are; NaN where no look asked for them."""
+"""Column of a number of the scores of these answers."""

@@ -29,8 +29,10 @@ from numpy.typing import NDArray
 from robustest.decisions import Decision, Rule, ShareRule, clopper_pearson
 from robustest.decisions.baseline import NoWorse
 from robustest.decisions.drop import share_of_largest_class
+from robustest.decisions.mean import CONSTANT_COUNTS
+from robustest.decisions.mean_iou import mean_iou
 from robustest.decisions.strata import StrataRule
-from robustest.engine.shown import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, SHOWN
+from robustest.engine.shown import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, PAST, SHOWN
 from robustest.errors import ConfigError
 from robustest.health import HealthFinding
 from robustest.kinds import Kind, Quantity
@@ -86,9 +88,15 @@ def changes_of(
 
     Raises:
         ConfigError: the kind varies something, and neither said nor showed what; or it varies nothing, and showed the
-            model other inputs than the samples.
+            model other inputs than the samples; or its look made no pass of the model.
     """
     shown, own = evidence.columns.get(SHOWN), evidence.columns.get(MOVED)
+    if shown is not None and bool((shown == PAST).any()):
+        raise ConfigError(
+            f"Expected the look of the kind {kind.name!r} to ask the model by its evaluator but it made no pass: what "
+            "it showed the model is not known. Call evaluator.logits(x), evaluator.judge(x, y) or "
+            "evaluator.gradient(...)."
+        )
     if given:
         if len(given) == 1 and shown is not None and len(given[0].moved) == len(shown):
             return (replace(given[0], moved=given[0].moved & (shown != AGAIN)),)
@@ -249,8 +257,11 @@ def constant_of(evidence: Evidence, quantity: Quantity, constant: float | None, 
     n = len(evidence.columns["held"])
     if constant is not None or not quantity.constant or not n:
         return constant
-    said = evidence.columns.get(CONSTANT)
-    constant = share_of_largest_class(evidence.columns) if said is None else float(said.mean())
+    said, counts = (evidence.columns.get(name) for name in (CONSTANT, CONSTANT_COUNTS))
+    if counts is not None:  # its mean IoU is far below its share of right pixels
+        constant = float(mean_iou(counts.sum(0)))
+    else:
+        constant = share_of_largest_class(evidence.columns) if said is None else float(said.mean())
     if evidence.whole:
         return constant
     return clopper_pearson(math.floor(constant * n), n, alpha)[0]  # the share among all samples may be less

@@ -25,7 +25,7 @@ from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, r
 from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
-from robustest.engine.shown import ANSWER, Shown
+from robustest.engine.shown import ANSWER, LEAD, Shown
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest, fingerprint
@@ -375,7 +375,7 @@ class ModelUnits(Units):
     def _looked(self, evaluator: Evaluator, chunk: Chunk, *, first: bool) -> Observation:
         evaluator.check_labels(chunk.y)
         evaluator.probed, evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
-        backward, health = evaluator.backward, Health().plus(evaluator.health)
+        forward, backward, health = evaluator.forward, evaluator.backward, Health().plus(evaluator.health)
         evaluator.shown = Shown(chunk, getattr(self.look, "threat", None))
         try:
             found = self.look(evaluator, chunk)
@@ -392,6 +392,7 @@ class ModelUnits(Units):
             with evaluator.in_float32(anew=True):
                 found = self.look(evaluator, chunk)
         shown, evaluator.shown = evaluator.shown, None
+        shown.past = evaluator.forward == forward
         if shown.threat is not None:
             check_radius(evaluator, shown.threat, chunk)
         observation = with_labels(found, evaluator.task, chunk, shown)
@@ -630,8 +631,9 @@ def with_labels(observation: Observation, task: Task, chunk: Chunk, shown: Shown
     """
     # All rows of a run must have the same columns, also those of replayed counterexamples.
     columns: dict[str, Any] = (shown or Shown(chunk, changed=torch.ones(len(chunk.ids), dtype=torch.bool))).columns()
-    if ANSWER in observation.columns:  # a look whose passes are of one sample each says itself what was answered
-        del columns[ANSWER]
+    for name in (ANSWER, LEAD):  # a look whose passes are of one sample each says itself what was answered
+        if name in observation.columns:
+            del columns[name]
     if task.one_class and chunk.y.ndim == 1:
         columns[CLASS] = chunk.y
     elif not task.one_class:  # equal targets have one number: what a model reaches that says one thing of every sample

@@ -182,9 +182,13 @@ VALUES: dict[str, Value] = {
     "norm": Value(sound=lambda w: "l2"),  # noqa: ARG005
     "groups": Value(
         sound=lambda w: [i // CLASSES % 2 for i in range(len(w.data[1]))],
-        same=(lambda w: ["all"] * len(w.data[1]),),
     ),
     "split": Value(sound=lambda w: SPLIT),  # noqa: ARG005
+    # Its claim is about features, which vary where the class does not.
+    "invertible_features.model": Value(
+        sound=lambda w: w.model,
+        constant=(lambda w: Constant(0).eval(),),  # noqa: ARG005
+    ),
     "subpopulation_shift.model": Value(
         sound=lambda w: Pairs(w.model),
         constant=(lambda w: Constant(0, 2).eval(),),  # noqa: ARG005

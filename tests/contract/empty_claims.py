@@ -1141,9 +1141,7 @@ ALONE = {
 OWN_CLUSTERS: dict[str, Any] = {"cluster": [f"video {i}" for i in range(N)]}
 DRAWS: dict[str, Claim] = {
     **titled("drawn alone", of_copies(DATA, POPULATION)),
-    **titled(
-        "each a cluster", {k: v for k, v in of_copies(DATA, POPULATION | OWN_CLUSTERS).items() if k not in ALONE}
-    ),
+    **titled("each a cluster", {k: v for k, v in of_copies(DATA, POPULATION | OWN_CLUSTERS).items() if k not in ALONE}),
     "accuracy, a hundred clusters": lambda: measure.measure_accuracy(
         MODEL, DATA, at_least=0.8, cluster=clustered(N, 2), **POPULATION
     ),

@@ -49,7 +49,11 @@ def claims() -> Iterator[tuple[Kind, Callable[..., Result]]]:
     yield DUSK, assert_dusk
 
 
-WITHOUT_LABELS = {"ood_rejected": "it reads confidences alone", "stable_under_perturbations": "it compares answers"}
+WITHOUT_LABELS = {
+    "invertible_features": "it compares images",
+    "ood_rejected": "it reads confidences alone",
+    "stable_under_perturbations": "it compares answers",
+}
 """Kinds for which samples of one class are as good as any, and why."""
 CALLS = [call for kind, assertion in claims() for call in calls_of(kind, assertion, WORLD)]
 every_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)

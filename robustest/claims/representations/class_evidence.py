@@ -23,7 +23,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.evidence import Evidence, Observation, OtherModel, exhibits_of
 from robustest.run.finish import few, finish
 from robustest.run.measurement import assertion, measurement
 from robustest.run.plan import Options, Setup
@@ -91,6 +91,9 @@ def measure_class_evidence(
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].state(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
     columns = evidence.columns
+    if columns["judge alike"].all():
+        same = "judge= gives the scores of the model on every sample, to the bit. Give a judge of another family"
+        evidence = replace(evidence, beside=OtherModel(model="", outcomes=None, counts={}, same=same))
     driven, own, agreed = (int(columns[name].sum()) for name in ("counts", "own", "agreed"))
     caveats = [*few(driven, " driven")]
     # A transfer of less than half of the samples is that of those easiest to drive.
@@ -141,13 +144,15 @@ class EvidenceMeasurement:
         # Drawn from all classes but the sample's own.
         target = target + (target >= chunk.y)
         made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=self.iterations)
-        before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
+        own = evaluator.logits(chunk.x)
+        before, after = (evaluator.task.predictions(logits) for logits in (own, evaluator.logits(made)))
         there = replace(chunk, x=chunk.x.to(judge.device), y=chunk.y.to(judge.device))
         # At the first chunk: the checks that the engine makes of the model itself.
         if not judge.classes:
             check_forward(judge, there, ("random_forward",) if evaluator.random else ())
             judge.check_labels(there.y)
-        unmoved = judge.task.predictions(judge.logits(there.x)).to(chunk.y)
+        others = judge.logits(there.x).to(own)
+        unmoved = judge.task.predictions(others)
         scores = judge.logits(made.to(judge.device)).to(chunk.x)
         says = judge.task.predictions(scores)
         # A judge that answered the target before has not been convinced by the change.
@@ -170,6 +175,7 @@ class EvidenceMeasurement:
             "own": after == target,
             "judge right": unmoved == chunk.y,
             "judge before": unmoved == target,
+            "judge alike": (others == own).all(1),
             "label": chunk.y,
         }
         return Observation(columns, exhibits)

@@ -21,7 +21,7 @@ from robustest.decisions import checked_not_both
 from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shown import ANSWER
+from robustest.engine.shown import ANSWER, LEAD, mixed
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
@@ -160,7 +160,7 @@ class Flickering:
     weights: Mapping[str, float]
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        columns: dict[str, np.ndarray[Any, Any]] = {ANSWER: np.full(len(chunk.ids), np.nan)}
+        columns: dict[str, np.ndarray[Any, Any]] = {name: np.full(len(chunk.ids), np.nan) for name in (ANSWER, LEAD)}
         low, high = chunk.bounds
         for name, frames in self.sequences:
             flips, distances, moved = [], [], []
@@ -175,7 +175,7 @@ class Flickering:
                 moved.append(bool(moved_rows(x[:1].expand_as(x), x).any()))
                 logits = evaluator.logits(x)
                 predicted = evaluator.task.predictions(logits)
-                columns[ANSWER][row] = predicted[0]
+                columns[ANSWER][row], columns[LEAD][row] = predicted[0], mixed(logits.reshape(1, -1))
                 flips.append(flip_probability(predicted, noise="noise" in name))
                 distances.append(top5_distance(logits, noise="noise" in name))
             columns[f"fp/{name}"], columns[f"t5d/{name}"] = np.array(flips), np.array(distances) / LARGEST
