@@ -23,7 +23,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import moved_rows
 from robustest.engine.chunks import Chunk
-from robustest.threats import Threat, is_discrete, rendered
+from robustest.threats import Columns, Threat, is_discrete, rendered
 
 ALONE: Final = 0
 AGAIN: Final = 1
@@ -121,7 +121,9 @@ class Shown:
             return torch.zeros(len(chunk.ids), dtype=torch.bool, device=chunk.x.device)
         region = threat.region(chunk.x, chunk.bounds)
         if is_discrete(threat):
-            return threat.points(region) > 1
+            other = threat.points(region) > 1
+            # Rows of one cell get one answer from a tree, and count as one point: they are other rows all the same.
+            return other | threat.moves_inside_cells(region) if isinstance(threat, Columns) else other
         # A random input of a continuous region is the sample itself only where there is no other, or none that float32
         # tells apart from it.
         x = rendered(threat, threat.start(region, rng.fold(chunk.key, "movable")), region)

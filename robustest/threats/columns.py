@@ -934,6 +934,11 @@ class Columns:
         deep = (count > 0).sum(1).clamp(max=self.max_changed or count.shape[1]) > _LEVELS
         return torch.where(endless.any(1) | split | deep | (total >= _CAP), torch.inf, total)
 
+    def moves_inside_cells(self, region: Rows) -> Tensor:
+        """Return (N,) bool, True for rows with a number that may change, though `points` may count one cell alone."""
+        cells = self._layout(region["x"]).cells
+        return (cells & (region["most"] > region["least"])).any(1)
+
     def point(self, number: Tensor, region: Rows) -> Tensor:
         table, count = self._layout(region["x"]), region["count"]
         ways = self._ways(count)  # (N, F + 1, K + 1)

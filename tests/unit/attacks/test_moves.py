@@ -40,6 +40,22 @@ X = torch.full((6, 6), 4.0)
 Y = torch.zeros(6, dtype=torch.int64)
 
 
+BOTH = torch.cat([X[:3], X[3:] + torch.eye(6)[5]]), torch.tensor([0, 0, 0, 1, 1, 1])
+
+
+def by_last_column(x: Any) -> Any:
+    """Class 1 where the last column is 5, with scores that say nothing more."""
+    lead = 5.0 - 10.0 * (torch.as_tensor(x)[:, -1] == 5)
+    return torch.stack([lead, -lead], 1).numpy()
+
+
+def and_second(x: Any) -> Any:
+    """The same classes, by a lead that the first two columns move."""
+    t = torch.as_tensor(x)
+    lead = (3 + t[:, 1] + 0.1 * t[:, 0]) * (1 - 2.0 * (t[:, -1] == 5))
+    return torch.stack([lead, -lead], 1).numpy()
+
+
 def broken(fn: Any, attack: Any, threat: Columns, rows: int = 6) -> float:
     options: Any = {"bounds": BOUNDS, "suppress": ("random_forward",)}
     found = find_adversarial(scores_model(fn, bounds=BOUNDS), X[:rows], Y[:rows], threat, attack=attack, **options)
@@ -72,10 +88,10 @@ def test_enumeration_asks_as_many_rounds_as_a_region_has_points() -> None:
 def test_what_is_decided_counts_and_is_not_searched_again() -> None:
     """Labels alone, which no other search of moves can follow: every input is asked, and the claim passes."""
     result = measure_robust_accuracy(
-        scores_model(lambda x: 5.0 * torch.tensor([[1.0, -1.0]]).expand(len(x), -1).numpy(), bounds=BOUNDS),
-        (X, Y),
+        scores_model(by_last_column, bounds=BOUNDS),
+        BOTH,
         Columns({0: Whole(1), 3: Whole(1)}),
-        at_least=0.5,
+        at_least=0.6,
         attack="fast",
         bounds=BOUNDS,
     )
@@ -86,10 +102,10 @@ def test_what_is_decided_counts_and_is_not_searched_again() -> None:
 def test_scores_that_are_labels_do_not_guide_a_search() -> None:
     """With real numbers no search decides, and scores that say no more than labels lead nowhere."""
     result = measure_robust_accuracy(
-        scores_model(lambda x: 5.0 * torch.tensor([[1.0, -1.0]]).expand(len(x), -1).numpy(), bounds=BOUNDS),
-        (X, Y),
+        scores_model(by_last_column, bounds=BOUNDS),
+        BOTH,
         Columns({0: Within(-1, 1)}),
-        at_least=0.5,
+        at_least=0.6,
         attack="fast",
         bounds=BOUNDS,
     )
@@ -115,27 +131,26 @@ class Stuck(Columns):
 
 
 def test_moves_that_do_not_move_miss_the_control() -> None:
-    def fn(x: Any) -> Any:
-        lead = 3 + torch.as_tensor(x)[:, 1]
-        return torch.stack([lead, -lead], 1).numpy()
-
     threat = Stuck({0: Within(-3, 3), 1: Within(-3, 3)})
-    arguments: Any = {"at_least": 0.5, "attack": GreedyMoves(), "bounds": BOUNDS}
-    result = measure_robust_accuracy(scores_model(fn, bounds=BOUNDS), (X, Y), threat, **arguments)
+    arguments: Any = {"at_least": 0.6, "attack": GreedyMoves(), "bounds": BOUNDS}
+    result = measure_robust_accuracy(scores_model(and_second, bounds=BOUNDS), BOTH, threat, **arguments)
     assert result.verdict == "inconclusive"
     assert any("missed_control" in reason for reason in result.reasons)
     sound = Columns({0: Within(-3, 3), 1: Within(-3, 3)})
-    assert measure_robust_accuracy(scores_model(fn, bounds=BOUNDS), (X, Y), sound, **arguments).verdict == "passed"
+    assert (
+        measure_robust_accuracy(scores_model(and_second, bounds=BOUNDS), BOTH, sound, **arguments).verdict == "passed"
+    )
 
 
 def test_a_region_of_one_other_input_has_its_control() -> None:
     def fn(x: Any) -> Any:
-        lead = 3 + torch.as_tensor(x)[:, 1]
+        lead = 3 - torch.as_tensor(x)[:, 1]
         return torch.stack([lead, -lead], 1).numpy()
 
-    x = torch.full((6, 2), 0.0)
+    x, y = torch.full((6, 2), 0.0), torch.arange(6) % 2
+    x[:, 1] = 6.0 * y
     result = measure_robust_accuracy(
-        scores_model(fn, bounds=BOUNDS), (x, Y), Columns({0: AnyOf(9)}), at_least=0.5, attack="fast", bounds=BOUNDS
+        scores_model(fn, bounds=BOUNDS), (x, y), Columns({0: AnyOf(9)}), at_least=0.6, attack="fast", bounds=BOUNDS
     )
     assert result.verdict == "passed"
 

@@ -244,8 +244,9 @@ def test_a_model_of_a_list_gives_scores_and_no_gradient() -> None:
 
 
 def test_a_single_text_and_empty_texts_are_measured() -> None:
-    assert measure_accuracy(good, (["a lovely film"], [1]), at_least=1.0).verdict is Verdict.PASSED
-    assert measure_accuracy(good, (["", "lovely"], [1, 1]), at_least=1.0).verdict is Verdict.PASSED
+    single = measure_accuracy(good, (["a lovely film"], [1]), at_least=1.0)
+    assert (single.estimate, single.rule) == (1.0, "health check: constant_answer")
+    assert measure_accuracy(good, (["", "lovely", WORDS[0]], [1, 1, 0]), at_least=1.0).verdict is Verdict.PASSED
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_what_is_wrong_with_the_data_is_said(data: Any, error: type[Exception], 
 
 def test_confidence_in_texts() -> None:
     logits = scores_model(lambda texts: 3 * good(texts))  # type: ignore[arg-type, operator]
-    calibrated = measure_calibrated(logits, (TEXTS, LABELS), max_brier=0.9)
+    calibrated = measure_calibrated(logits, (TEXTS, LABELS), max_brier=0.4)
     assert calibrated.verdict is Verdict.PASSED
     chosen = measure_selective_accuracy(logits, (TEXTS, LABELS), coverage=0.5, at_least=0.9)
     assert chosen.verdict is Verdict.PASSED

@@ -170,8 +170,9 @@ def test_a_tree_of_real_numbers_is_decided() -> None:
     """Its labels alone lead no search, and a region of real numbers has no end: its cells have."""
     model = DecisionTreeClassifier(max_depth=4, random_state=0).fit(X, Y)
     threat = Columns({0: Within(-0.05, 0.05), 2: Within(-0.1, 0.1)})
-    result = measure_robust_accuracy(model, (X, Y), threat, attack="fast", at_least=0.1, exact=True)
-    assert result.verdict == "passed"
+    result = measure_robust_accuracy(model, (X, Y), threat, attack="fast", at_least=0.6, exact=True)
+    assert result.verdict == "passed", result.rule
+    assert list(result.details["changed"].values()) == [80], "also rows that stay in their cell"
     grid = np.stack(np.meshgrid(np.linspace(-0.05, 0.05, 41), np.linspace(-0.1, 0.1, 41)), -1).reshape(-1, 2)
     rows = np.repeat(X, len(grid), 0)
     rows[:, [0, 2]] = (rows[:, [0, 2]] + np.tile(grid, (len(X), 1)).astype(np.float32)).clip(0, 1)
