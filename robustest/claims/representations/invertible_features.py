@@ -131,8 +131,6 @@ def measure_invertible_features(
             "inverted": int(columns["reached"].sum()),
         },
         bounds="below",
-        # What comes back is the answer here, whichever class the head says of it.
-        answers=columns["image"],
         # An image that is as near to grey as is claimed comes back without a step.
         changed=[Changed(by="the start from grey", moved=columns["start"] > (max_image_error or 0.0))],
         pairing=Pairing(
