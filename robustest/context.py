@@ -39,7 +39,7 @@ from typing import Any, NoReturn
 
 from robustest import ancestors, plain_run
 from robustest.errors import ClaimFailed, ConfigError, NotSearched, OutsideTestError, RobustestError, expected
-from robustest.outside import Refused, exit_in_error, refusal
+from robustest.outside import RefusedClaim, exit_in_error, refusal
 from robustest.reports.inert import inert
 from robustest.reports.progress import notebook_progress
 from robustest.results import Result, Verdict
@@ -329,7 +329,7 @@ def receive(context: Context | None) -> None:
     for line in lines:
         if "refused" in line:
             if (session := plain_run.current_session()) is not None:
-                session.refused.append(Refused(*line["refused"]))
+                session.refused.append(RefusedClaim(*line["refused"]))
             continue
         known = context is not None and line["test"] in ("", context.test)
         if context is None or not known:
@@ -377,7 +377,9 @@ def begin(name: str) -> None:
     context.claims = True
 
 
-def _refuse(name: str, session: plain_run.PytestSession | None, report: Callable[[Refused], object] | None) -> NoReturn:
+def _refuse(
+    name: str, session: plain_run.PytestSession | None, report: Callable[[RefusedClaim], object] | None
+) -> NoReturn:
     """Refuse a claim outside of any test.
 
     Args:

@@ -15,7 +15,7 @@ OUTCOMES: Final = "outcomes"
 """Source of a `Quantity` that is a share of `Result.outcomes`."""
 
 Varied = Literal["inputs", "sets", "nothing"]
-"""What a kind of claim varies: the samples that the model sees, the set that they come from, or nothing."""
+"""The variable of a kind of claim: the samples that the model sees, the set that they come from, or nothing."""
 
 
 class _More(TypedDict, total=False):
@@ -92,7 +92,7 @@ class Kind:
 
     name: str  # `Result.kind`, e.g. "robust_accuracy"
     # "inputs": a pass needs samples that were shown changed; "sets": a second set with samples that the first lacks;
-    # "nothing": the model, or what was recorded, is taken as it is
+    # "nothing": the model, or the records, are taken as they are
     varies: Varied | None = None
     # one for each threshold that asks for another; the first one without a threshold. Two may have the same threshold
     # if something else, such as the task, decides between them.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 _RUNNERS = ("_pytest", "pluggy", "pytest", "xdist", "runpy")
 
 
-class Refused(NamedTuple):
+class RefusedClaim(NamedTuple):
     """A claim that was refused."""
 
     name: str  # function that was called
@@ -39,18 +39,18 @@ def _relative(file: str, start: str) -> str:
     return file.removeprefix(below) if file.startswith(below) else file
 
 
-def refusal(name: str) -> Refused:
+def refusal(name: str) -> RefusedClaim:
     """Return the refusal of a claim that is being made, with the place of the user's call."""
     frames = list(_users_frames(sys._getframe(1)))
     if not frames:
-        return Refused(name, "<unknown>", 0)
+        return RefusedClaim(name, "<unknown>", 0)
     first = frames[0]
     file, line = _file(first), first.f_lineno
     if first.f_code.co_name == "<module>":
-        return Refused(name, file, line)
+        return RefusedClaim(name, file, line)
     # A helper's line alone does not say which module called it while it was imported.
     module = next((one for one in frames if one.f_code.co_name == "<module>"), None)
-    return Refused(name, file, line, "" if module is None else f"{_file(module)}:{module.f_lineno}")
+    return RefusedClaim(name, file, line, "" if module is None else f"{_file(module)}:{module.f_lineno}")
 
 
 def _file(frame: FrameType) -> str:

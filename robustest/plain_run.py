@@ -37,7 +37,7 @@ class PytestSession:
     Attributes:
         home: process that runs it.
         folder: working folder at its beginning; places in messages are relative to it.
-        refused: refusals (`robustest.outside.Refused`) of claims outside of its tests, on no report yet.
+        refused: refusals (`robustest.outside.RefusedClaim`) of claims outside of its tests, on no report yet.
         worker: True in a worker of pytest-xdist, whose controller reports.
         written: True once its reports are written.
         late: True if a claim was refused after that.

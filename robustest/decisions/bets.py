@@ -167,23 +167,29 @@ def _largest(values: NDArray[np.float64], alpha: float, beside: float) -> float:
     tried = np.minimum(mean + np.append(0.0, np.geomspace(min(step, (top - mean) / 2), top - mean, _TRIED - 1)), top)
     high = 1.0
     for _ in range(_ROUNDS):
-        open_ = np.flatnonzero(~_refuted(values, tried, alpha))
+        open_ = np.flatnonzero(~refuted(values, tried, alpha))
         last = int(open_[-1]) if len(open_) else 0
         high = float(tried[last + 1]) if last + 1 < len(tried) else high
         tried = np.linspace(tried[last], high, _TRIED + 2)[:-1]
     if not mean < beside < top:
         return high
-    won = bool(_refuted(values, np.array([beside]), alpha)[0])
+    won = bool(refuted(values, np.array([beside]), alpha)[0])
     return min(high, beside) if won else max(high, float(np.nextafter(beside, 1.0)))
 
 
-def _refuted(values: NDArray[np.float64], null: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:
-    """Return (k,) bool: True where bets on smaller values refute that the mean is `null` (k,) or more."""
+def refuted(values: NDArray[np.float64], null: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:
+    """Return (k,) bool: True where bets on smaller values refute that the mean is `null` (k,) or more.
+
+    Args:
+        values: (n,) draws in -1..1, or (n, k), with a column for each null.
+    """
+    values = values if values.ndim > 1 else values[:, None]
     n, target = len(values), -np.log(alpha)
     most = 1 / (1 - null)
     log, reached = np.zeros(len(null)), np.zeros(len(null), dtype=bool)
     # Sums of squares around each null, of the values before each draw.
-    first, second = (np.concatenate([[0.0], np.cumsum(one)]) for one in (values, values**2))
+    empty = np.zeros((1, values.shape[1]))
+    first, second = (np.concatenate([empty, np.cumsum(one, axis=0)]) for one in (values, values**2))
     starts = np.arange(0, n, max(1, -(-n // _BLOCKS)))
     for start, end in zip(starts, np.append(starts[1:], n), strict=True):
         spread = np.sqrt((_SPREAD + second[start] - 2 * null * first[start] + start * null**2) / (1 + start))
@@ -191,7 +197,7 @@ def _refuted(values: NDArray[np.float64], null: NDArray[np.float64], alpha: floa
         z = ndtri_exp(np.maximum(chance, -700.0))
         hazard = np.exp(-z * z / 2 - _LOG_ROOT_2_PI - np.maximum(chance, -700.0))
         stake = np.minimum(most, hazard / (spread * np.sqrt(n - start)))
-        returns = stake * (null - values[start:end, None])
+        returns = stake * (null - values[start:end])
         path = log + np.cumsum(np.log1p(np.maximum(returns, -1 + 1e-12)), axis=0)
         reached |= path.max(axis=0) >= target
         log = path[-1]

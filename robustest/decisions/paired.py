@@ -1,7 +1,7 @@
 """The exact interval of a fall between two yes-or-no outcomes of the same samples."""
 
 # Of n samples b held before and not now (lost), c hold now and did not before (gained). With the shares p10 and p01 of
-# the population (b, c) is trinomial, and the fall is d = p10 - p01; the share p01 alone is a nuisance.
+# the population (b, c) is trinomial, and the fall is d = p10 - p01; the share that changes, p10 + p01, is a nuisance.
 #
 # 1. Order the outcomes: with q the most likely p01 under a fall of d, let t(b, c; d) be the mean of
 #        the score statistic (Tango, Stat. in Medicine 1998) (b - c - n d) / sqrt(n (2 q + d (1 - d))),
@@ -10,17 +10,20 @@
 #    observed one are R = {(i, j): t(i, j; u) <= t(b, c; u)}; with each outcome R holds those of fewer losses, and of
 #    more gains, so that R = {(i, j): j >= border(i)} with a border that never falls.
 # 2. The upper end is the largest d at which R is not improbable (Buehler, JASA 1957; Lloyd and Moldovan, Statistics in
-#    Medicine 2007 and 2008):
-#        U = sup {d: max over p01 of P(R; p01 + d, p01) > alpha}.
-#    The error is at most alpha for any n, as the nuisance is maximised (Hsueh, Liu and Chen, Biometrics 2001). For a
-#    given p01, P falls as d rises, because R loses by every loss more: each p01 has one root, and U is the largest.
+#    Medicine 2007 and 2008). The share that changes, w = p10 + p01, is maximised over (Hsueh, Liu and Chen, Biometrics
+#    2001), within its exact interval W at 1 - gamma (Berger and Boos, JASA 1994):
+#        U = sup {d: gamma + max over w in W of P(R; (w + d) / 2, (w - d) / 2) > alpha}.
+#    The error is at most alpha for any n: W misses w with probability gamma, and else R has at most alpha - gamma. For
+#    a given w, P falls as d rises, because R loses by every gain that becomes a loss: each w has one root, and U is the
+#    largest.
 # 3. The lower end is minus the upper end with losses and gains exchanged.
 #
 # P(R) is a sum over i of the binomial chance of i losses times the conditional binomial chance of border(i) gains or
 # more, restricted to the losses that have all but a negligible part of the mass, which is added.
 #
 # Any order is valid; the mean gives the shortest intervals. The score alone has a heavy upper tail where few samples
-# change, and the root a heavy lower one: such a nuisance then is the worst for all outcomes.
+# change, and the root a heavy lower one: such a nuisance then is the worst for all outcomes. Without W the worst one is
+# often that of nearly all samples changing, which costs up to a third of the power (`benchmarks/no_worse.py`).
 
 from __future__ import annotations
 
@@ -34,15 +37,18 @@ from scipy.optimize import brentq
 from scipy.special import bdtrc, gammaln, ndtri, xlogy
 
 from robustest.decisions.rule import Interval
+from robustest.decisions.share import clopper_pearson
 
 Numbers = NDArray[np.float64]
 
+# gamma, as a part of alpha.
+_SET_ASIDE = 0.02
 # Parts of alpha: the mass that the sums leave out; and a reserve that is added to every chance, for that mass and for
 # the rest of the way to the top of a peak.
 _LEFT_OUT, _RESERVE = 1e-6, 1e-5
 # Slack of the order, which is computed in floating point.
 _TIE = 1e-9
-# Steps of the grid of the nuisance in standard deviations of a count, up to this many; beyond, in proportion.
+# Steps of the grid of shares in standard deviations of a count, up to this many; beyond, in proportion.
 _STEP, _EVEN, _GROWTH = 0.25, 8.0, 1.06
 # Peaks of the grid that could be the largest after refinement, relative to the largest; rounds of refinement.
 _COULD, _ROUNDS = 0.85, 9
@@ -87,14 +93,14 @@ def _upper(lost: int, gained: int, n: int, alpha: float) -> float:
     if lost == n:
         return 1.0
     region = _Region.of(lost, gained, n, alpha)
-    d = region.limit
+    d, alpha = region.limit, (1 - _SET_ASIDE) * alpha
     # Each round finds the worst nuisance at d, and moves d to its root. Roots of other nuisances are no larger once the
     # worst chance at d is alpha.
     for _ in range(50):
-        nuisance, chance = region.worst(d)
+        changing, chance = region.worst(d)
         if abs(chance - alpha) <= _REACHED * alpha:
             break
-        d = region.root(d, nuisance, above=chance > alpha)
+        d = region.root(d, changing, above=chance > alpha)
     return min(1.0, d + _ROOT)
 
 
@@ -105,8 +111,10 @@ class _Region:
         limit: the approximate upper limit.
     """
 
-    def __init__(self, border: NDArray[np.int64], limit: float, n: int, alpha: float) -> None:
-        self.limit, self._border, self._n, self._alpha = limit, border, n, alpha
+    def __init__(
+        self, border: NDArray[np.int64], limit: float, n: int, alpha: float, changing: tuple[float, float]
+    ) -> None:
+        self.limit, self._border, self._n, self._alpha, self._changing = limit, border, n, alpha, changing
         self._log_factorials = gammaln(np.arange(n + 1) + 1.0)
 
     @classmethod
@@ -131,11 +139,14 @@ class _Region:
         # border never falls.
         border = np.maximum.accumulate(fewest)
         border[: lost + 1] = np.minimum(border[: lost + 1], gained)
-        return cls(border, limit, n, alpha)
+        changing = clopper_pearson(lost + gained, n, _SET_ASIDE * alpha / 2)
+        return cls(border, limit, n, (1 - _SET_ASIDE) * alpha, changing)
 
     def worst(self, d: float) -> tuple[float, float]:
-        """Return the nuisance p01 with the largest chance of the region at a fall d, and that chance."""
-        low, high = max(0.0, -d), (1 - d) / 2
+        """Return the share that changes with the largest chance of the region at a fall d, and that chance."""
+        low, high = max(abs(d), self._changing[0]), self._changing[1]
+        if low >= high:  # no share in W admits a fall, or a gain, as large as this
+            return high, 0.0 if d > 0 else 1.0
         grid = _grid(low, high, self._n)
         chance = self.chance(d, grid)
         best = int(chance.argmax())
@@ -156,8 +167,8 @@ class _Region:
             x, y = _three_around(x, y, vertex, values)
         return found, largest
 
-    def root(self, d: float, nuisance: float, *, above: bool) -> float:
-        """Return the fall at which the chance of the region is alpha, for one nuisance.
+    def root(self, d: float, changing: float, *, above: bool) -> float:
+        """Return the fall at which the chance of the region is alpha, for one share that changes.
 
         Args:
             d: a fall on one side of it.
@@ -165,8 +176,10 @@ class _Region:
         """
 
         def beyond(fall: float) -> float:
-            share = min(max(nuisance, -fall), (1 - fall) / 2)
-            return math.log(max(float(self.chance(fall, np.array([share]))[0]), 1e-300) / self._alpha)
+            # A share that changes admits no larger fall, and no larger gain.
+            if abs(fall) > changing:
+                return -1.0 if fall > 0 else 1.0
+            return math.log(max(float(self.chance(fall, np.array([changing]))[0]), 1e-300) / self._alpha)
 
         step, low, high = 2.0 / self._n, d, d
         while above and beyond(high) > 0:
@@ -175,9 +188,9 @@ class _Region:
             low, high, step = max(-1.0, low - step), low, 2 * step
         return float(brentq(beyond, low, high, xtol=_ROOT)) if low < high else d
 
-    def chance(self, d: float, nuisance: Numbers) -> Numbers:
-        """Return (m,) chances of the region at a fall d and m nuisances p01, in max(0, -d)..(1 - d)/2."""
-        n, share = self._n, np.clip(nuisance + d, 0.0, 1.0)
+    def chance(self, d: float, changing: Numbers) -> Numbers:
+        """Return (m,) chances of the region at a fall d and m shares that change, each at least |d|."""
+        n, share, nuisance = self._n, np.clip((changing + d) / 2, 0.0, 1.0), np.maximum((changing - d) / 2, 0.0)
         # Bernstein's inequality bounds the mass beyond `reach` on each side.
         log = -math.log(self._alpha * _LEFT_OUT / 2)
         reach = log / 3 + np.sqrt((log / 3) ** 2 + 2 * log * n * share * (1 - share))
@@ -200,9 +213,9 @@ class _Region:
 
 
 def _grid(low: float, high: float, n: int) -> Numbers:
-    """Return nuisances in low..high: the chance of a region changes little between two of them."""
-    # A count is told from another by its standard deviation: even steps of the roots of expected counts. Gains are
-    # counted from the low end; from the high end, where every sample changes, those that do not.
+    """Return shares in low..high: the chance of a region changes little between two of them."""
+    # A count is told from another by its standard deviation: even steps of the roots of expected counts, from the low
+    # end, where all that changes changes alike, and from the high end, where every sample changes.
     largest = math.sqrt(n * (high - low))
     more = max(0, math.ceil(math.log(max(largest / _EVEN, 1.0)) / math.log(_GROWTH)))
     roots = np.concatenate([np.arange(0.0, min(largest, _EVEN), _STEP), _EVEN * _GROWTH ** np.arange(more)])

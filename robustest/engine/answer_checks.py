@@ -449,7 +449,7 @@ def check_radius(evaluator: Evaluator, threat: Threat, chunk: Chunk) -> None:
 
 
 def radius_caveat(threat: Threat, bounds: Bounds, shape: Sequence[int]) -> str:
-    """Return what a line must say of a radius that may be meant in other units; "" for nothing."""
+    """Return the caveat of a radius that may be meant in other units; "" for none."""
     width = bounds[1] - bounds[0]
     if not isinstance(threat, Linf) or not radius_mistake(threat, bounds, shape) or threat.eps >= width:
         return ""

@@ -49,7 +49,7 @@ def search_blind(
 
     Args:
         found: the outcome so far, to which the search by labels adds.
-        still: what the queries changed.
+        still: the changes that queries made.
         decided: (N,) bool: samples of which every input was evaluated.
 
     Returns:

@@ -124,7 +124,7 @@ class Evaluator:
             (`robustest.engine.gathering`); None to make each pass alone.
         probed: `gradient_checks.probe_gradient` ran on this chunk.
         probe_rows: samples of a chunk for that probe.
-        shown: follows what the look at this chunk shows the model; None outside of a look.
+        shown: follows the inputs that the look at this chunk shows the model; None outside of a look.
     """
 
     def __init__(

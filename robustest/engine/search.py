@@ -232,7 +232,7 @@ def search(
                     logits = torch.stack(list(map(evaluator.logits, [inputs] * draws))).mean(0)
                 shown = [(z, logits)]
                 if still is not None:
-                    # A probability near 1 has lost in float32 what the logarithms of the others still show.
+                    # A probability near 1 has lost in float32 the digits that the logarithms of the others still show.
                     logits = on_scale(logits)
                     rows.listen(still, inputs, logits)
                     shown = [(z, logits)]

@@ -4,7 +4,7 @@
 # chunk goes through the evaluator, which compares its inputs with the samples, row by row.
 #
 # - ALONE: the model was asked about the sample as it is, once.
-# - AGAIN: it was asked a second time, and about nothing else: what was to change the sample left it as it was.
+# - AGAIN: it was asked a second time, and about nothing else: the change left the sample as it was.
 # - CHANGED: it was asked about other values, beyond rounding.
 # - APART: it was asked about inputs that are not aligned with the samples (frames, crops, joined rows).
 # - PAST: it was not asked at all, or past the evaluator, which then knows nothing.
@@ -31,7 +31,7 @@ CHANGED: Final = 2
 APART: Final = 3
 PAST: Final = 4
 
-# Passes of a look that are compared with the samples: one with more is a search, which says itself what it changed.
+# Passes of a look that are compared with the samples: one with more is a search, which reports its changes itself.
 _MOST_COMPARED = 8
 # Weights that turn an answer of several numbers into one; any fixed ones do.
 _MIXING = 0.6180339887498949
@@ -140,7 +140,7 @@ def mixed(rows: Tensor) -> Tensor:
 
 
 SHOWN: Final = "shown"
-"""Column of what the model was shown of each sample: `ALONE`, `AGAIN`, `CHANGED`, `APART` or `PAST`."""
+"""Column of the inputs that the model was shown of each sample: `ALONE`, `AGAIN`, `CHANGED`, `APART` or `PAST`."""
 ANSWER: Final = "answer"
 """Column of the model's answer to each sample, in one number; NaN where no look asked for it."""
 LEAD: Final = "lead"

@@ -8,8 +8,8 @@
 """
 
 # Each `_READERS` entry makes modules for one class of scikit-learn, by the exact class: a subclass may predict
-# otherwise. What was read must answer as the estimator does at random inputs, or the estimator has no graph: another
-# release may keep other attributes under the same names.
+# otherwise. The graph that was read must answer as the estimator does at random inputs, or the estimator has no graph:
+# another release may keep other attributes under the same names.
 #
 # The softmax of a graph's outputs is `predict_proba` wherever the estimator defines that by such a softmax. Probability
 # 1 - 1e-20 is 1 in float64, beside a logarithm of -46 of the other class: differences of outputs keep what

@@ -489,9 +489,9 @@ def pytest_testnodeready(node: Any) -> None:
 def pytest_testnodedown(node: Any, error: object) -> None:
     output = getattr(node, "workeroutput", None)
     if output is not None and output.get("robustest_outside"):
-        from robustest.outside import Refused
+        from robustest.outside import RefusedClaim
 
-        node.config.stash[CLAIMS].refused += [Refused(*one) for one in output["robustest_outside"]]
+        node.config.stash[CLAIMS].refused += [RefusedClaim(*one) for one in output["robustest_outside"]]
     if output is not None and LEDGER in node.config.stash:
         node.config.stash[LEDGER].add_sent(output.get("robustest_recorded", 0))
         if "robustest_collected" in output:

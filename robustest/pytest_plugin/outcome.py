@@ -19,7 +19,7 @@ import pytest
 
 from robustest.context import Context
 from robustest.errors import AttemptsFailed, ClaimFailed, NoClaimError, NotSearched, RobustestError
-from robustest.outside import Refused
+from robustest.outside import RefusedClaim
 from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Result, Verdict
 from robustest.words import folded
@@ -265,7 +265,7 @@ def _make_short(longrepr: Any, error: BaseException) -> None:
             ]
 
 
-def fail_collection(report: pytest.CollectReport, refused: list[Refused], before: int, start: str) -> None:
+def fail_collection(report: pytest.CollectReport, refused: list[RefusedClaim], before: int, start: str) -> None:
     """Fail the collection of a file in which claims were refused, also if its code caught the errors.
 
     Args:
@@ -284,12 +284,12 @@ def fail_collection(report: pytest.CollectReport, refused: list[Refused], before
     cast("Any", report).robustest_outside = told
 
 
-def _told(refused: Refused, start: str) -> tuple[str, str, str, int]:
+def _told(refused: RefusedClaim, start: str) -> tuple[str, str, str, int]:
     """Return place, sentence, file and line of a refused claim, for a report."""
     return refused.place(start), inert_lines(refused.sentence(start)), refused.file, refused.line
 
 
-def report_outside(session: pytest.Session, refused: Iterable[Refused], start: str) -> None:
+def report_outside(session: pytest.Session, refused: Iterable[RefusedClaim], start: str) -> None:
     """Report refused claims of hooks, threads and other processes, each as an error, and have the run end in error.
 
     Args:

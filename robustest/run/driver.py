@@ -151,7 +151,7 @@ def counted_once(decision: Decision, once: Decision, words: str) -> Decision:
     Args:
         decision: of all units.
         once: of those that are draws of their own.
-        words: what was counted how.
+        words: the copies counted, in words.
     """
     # The value is that of the outcomes shown; where it cannot be the population's, none is.
     low, high = once.interval

@@ -52,8 +52,8 @@ class About(TypedDict, total=False):
         widest: largest possible value, for a value bounded from below; None for no largest.
         trivial: threshold that any model keeps, if not that of the kind.
         scope: None for the settings' scope.
-        changed: the effect of each change, for a kind that varies several things or no samples of a look; else what the
-            evaluator saw counts.
+        changed: the effect of each change, for a kind that varies several things or no samples of a look; else the
+            changes count that the evaluator saw.
         constant: the value that the best constant answer reaches, if the quantity alone does not tell.
         answers: (n,) the model's answers to samples as they are, in numbers, if the evidence is of others.
     """

@@ -1,9 +1,9 @@
-"""Grounds of a pass: what was varied, what was compared, and what a constant answer would have reached."""
+"""Grounds of a pass: changes that were made, models that differ, and values beyond those of a constant answer."""
 
 # A claim may be green only if the data decided it, and only if something could have made it red. This is the one place
 # that knows, for every kind of claim; it refuses a pass, and never turns a verdict red. A pass is refused if
 #
-# 1. nothing was varied. The kind says what it varies (`Kind.varies`); what became of it the evaluator saw in the look's
+# 1. nothing was varied. The kind says what it varies (`Kind.varies`); its effect the evaluator saw in the look's
 #    own passes (`robustest.engine.shown`), or, for changes that come in lists, the look returned it for each. A change
 #    that leaves every sample as it was, or so many that the others suffice for the threshold, tests nothing; nor does a
 #    second set without samples of its own. In a list each change counts separately, since an idle one would stand for
@@ -58,7 +58,7 @@ class Changed:
         moved: (n,) bool, True for samples changed by more than rounding; of a second set, for those that are new.
         cut: (n,) bool, True if nothing of the change is left inside the bounds; None if units are known.
         worst: the claim's value for a model that is wrong on every changed sample; None if nothing bounds it.
-        verb: what it does to a sample, in words.
+        verb: its effect on a sample, in words.
     """
 
     by: str
@@ -79,10 +79,10 @@ class Changed:
 def changes_of(
     kind: Kind, evidence: Evidence, given: Sequence[Changed], rule: Rule | None, *, by: str
 ) -> tuple[Changed, ...]:
-    """Return what a measurement varied.
+    """Return the changes that a measurement made.
 
     Args:
-        given: the changes that the kind reports itself; empty to take what the evaluator saw.
+        given: the changes that the kind reports itself; empty to take those that the evaluator saw.
         rule: decides the claim; None if it is not known.
         by: the change in words.
 
@@ -116,7 +116,7 @@ def changes_of(
             "(n,) bool, True where a sample was changed by more than rounding."
         )
     moved = np.asarray(shown == CHANGED if own is None else own, dtype=bool)
-    if shown is not None:  # what the evaluator saw stay as it was did not move, whatever the look says
+    if shown is not None:  # a sample that the evaluator saw unchanged did not move, whatever the look says
         moved = moved & (shown != AGAIN)
     return (Changed(by=by, moved=moved, worst=_worst(evidence, rule, moved)),)
 
@@ -219,7 +219,7 @@ def change_details(changed: Sequence[Changed], *, at_least: bool) -> dict[str, A
 
 
 def change_caveats(changed: Sequence[Changed]) -> list[str]:
-    """Return what the line of a result must say of its changes."""
+    """Return the caveats of a result about its changes."""
     still = [one for one in changed if not one.count]
     lines = [f"{_names(still)} {still[0].verb} no sample"] if still else []
     partly = [one for one in changed if 0 < one.count < len(one.moved)]

@@ -621,9 +621,9 @@ class ModelJob:
 
 
 def with_labels(observation: Observation, task: Task, chunk: Chunk, shown: Shown | None = None) -> Observation:
-    """Return an observation with the columns of its samples' classes, or targets, strata, and of what was shown.
+    """Return an observation with the columns of its samples' classes, or targets, strata, and of the inputs shown.
 
-    Strata decide (`robustest.decisions.strata`), what was shown may refuse a pass (`robustest.run.grounds`); classes
+    Strata decide (`robustest.decisions.strata`), inputs shown may refuse a pass (`robustest.run.grounds`); classes
     only explain.
 
     Args:

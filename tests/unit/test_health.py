@@ -51,6 +51,7 @@ TURNS = [
     ("train_mode", 50, 1, 0),
     ("radius_units", 40, 1, 0),
     ("idle_search", 40, 36, 35),
+    ("blind_scores", 100, 2, 1),
     ("softmax_outputs", 40, 1, 0),
 ]
 

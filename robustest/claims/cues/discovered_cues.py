@@ -469,7 +469,7 @@ def measure_search(
         details=cue_details(evidence, cues, rule, lead=verdicts.lead)
         | {"discovery": verdicts.details(len(halves.searched), len(halves.unseen))},
         bounds="below",
-        # Its own controls say what it would have found.
+        # Its own controls show which cues it would have found.
         changed=[Changed(by="a search for no kind of cue", moved=np.full(evidence.n, bool(found.looked_at)))],
     )
     return halves.whole(result), verdicts.confirmed

@@ -96,7 +96,7 @@ def learn(evaluator: Evaluator, batches: Batches, few: Chunk, threat: Linf | L2,
     if task.one_class:
         near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
         starts += [(nothing, label) for label in near.tolist()]
-    # Compared with their climbs' results, too: steps by gradients may lead away from what has none.
+    # Compared with their climbs' results, too: steps by gradients may lead away from parts without any.
     for start in _without_gradients(evaluator, few, answers, threat):
         starts.append((start, None))
         keep(start)
