@@ -27,7 +27,6 @@ from torch.nn import functional as F
 from robustest import decisions
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
-from robustest.data.samples import labels_of
 from robustest.decisions.confidence import (
     TPR,
     CalibrationErrorRule,
@@ -361,7 +360,7 @@ def measure_calibrated(
         scope="population" if claim.by_error else None,
         changed=changed_by(evidence, chosen, worst=claim.worst(evidence)),
         caveats=shortfall(chosen, evidence),
-        constant=None if claim.by_error else _brier_of_shares(setup.samples),
+        constant=None if claim.by_error else _brier_of_shares(evidence.labels(setup.samples)),
         answers=_answers_to(evidence, claim),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
     )
@@ -374,9 +373,8 @@ def _answers_to(evidence: Evidence, claim: _CalibrationClaim) -> NDArray[Any]:
     return evidence.columns[ANSWER] if claim.by_error else answers_of(evidence.columns)
 
 
-def _brier_of_shares(samples: Samples) -> float | None:
+def _brier_of_shares(labels: NDArray[Any] | None) -> float | None:
     """Return the Brier score of a model that answers every sample with the shares of the classes; None if not known."""
-    labels = labels_of(samples)
     if labels is None:
         return None
     shares = np.unique(labels, return_counts=True)[1] / len(labels)

@@ -22,7 +22,6 @@ from robustest.data.benchmarks import Benchmark
 from robustest.data.groups import as_groups
 from robustest.data.hierarchies import BreedsSplit, Domain, domains
 from robustest.data.near_copies import leaked_copies, near_copies
-from robustest.data.samples import labels_of
 from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, optional_threshold
 from robustest.decisions.drop import share_of_largest_class
 from robustest.decisions.groups import GroupShare, WorstGroupRule, group_shares
@@ -417,7 +416,7 @@ def measure_worst_group_accuracy(
     )
     evidence = observe(plan)
     shares, whole = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total), evidence.whole
-    labels = labels_of(setup.samples)
+    labels = evidence.labels(setup.samples)
     sizes = dict(zip(known.names, known.sizes, strict=True))
     notes = []
     if whole:

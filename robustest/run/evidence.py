@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest.data.samples import Samples, labels_of
 from robustest.decisions import Decision
 from robustest.decisions.clusters import CLUSTER
 from robustest.engine.chunks import Chunk
@@ -195,6 +196,11 @@ class Evidence:
     def whole(self) -> bool:
         """True if every sample was measured; a share of some samples is not the share of all."""
         return self.n == self.total
+
+    def labels(self, samples: Samples) -> NDArray[Any] | None:
+        """Return the label of every sample (N,): as the data have them, or as they were read; None if some were not."""
+        known = labels_of(samples)
+        return known if known is not None or not self.whole else self.columns.get(CLASS)
 
     def share(self, column: NDArray[np.bool_]) -> float | None:
         """Return the share of True in a column; None if some samples were not measured."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
-from robustest.data.samples import class_names, labels_of
+from robustest.data.samples import class_names
 from robustest.decisions import Decision, Rule, clopper_pearson
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
 from robustest.engine.answer_checks import radius_caveat
@@ -106,7 +106,7 @@ def finish(
     quantity = about.get("quantity") or about["kind"].quantities[0]
     if quantity.constant and about.get("constant") is None and samples is not None:
         # After an early verdict the classes of all samples are known where they take no reading.
-        labels = labels_of(samples)
+        labels = evidence.labels(samples)
         about["constant"] = (
             None if labels is None else float(np.unique(labels, return_counts=True)[1].max() / len(labels))
         )

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from robustest.decisions import Decision, Rule, ShareRule, clopper_pearson
 from robustest.decisions.baseline import NoWorse
-from robustest.decisions.drop import share_of_largest_class
+from robustest.decisions.drop import LABEL, share_of_largest_class
 from robustest.decisions.mean import CONSTANT_COUNTS
 from robustest.decisions.mean_iou import mean_iou
 from robustest.decisions.strata import StrataRule
@@ -261,7 +261,9 @@ def constant_of(evidence: Evidence, quantity: Quantity, constant: float | None, 
     if counts is not None:  # its mean IoU is far below its share of right pixels
         constant = float(mean_iou(counts.sum(0)))
     else:
-        constant = share_of_largest_class(evidence.columns) if said is None else float(said.mean())
+        labels = evidence.columns.get(CLASS)
+        classes = evidence.columns if labels is None else {LABEL: labels}
+        constant = share_of_largest_class(classes) if said is None else float(said.mean())
     if evidence.whole:
         return constant
     return clopper_pearson(math.floor(constant * n), n, alpha)[0]  # the share among all samples may be less

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,43 +16,16 @@ from robustest.decisions import Decision
 from robustest.decisions.drop import LABEL
 from robustest.decisions.rule import Stratum
 from robustest.health import Health, HealthFinding
-from robustest.kinds import Kind, Quantity
-from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
-from robustest.run.evidence import CLASS, REPLAYED, Evidence, Exhibit, Tally
+from robustest.results import Pairing, Verdict
+from robustest.run.evidence import CLASS, REPLAYED, Exhibit, Tally
 from robustest.run.finish import apply_findings as after_findings
-from robustest.run.finish import fall_from, fallible, few, result_of
-from robustest.run.grounds import Changed, keeps, require_changes
-from robustest.settings import Settings
+from robustest.run.finish import fall_from, fallible, few
 from robustest.threats import Snr
 
-UP = Quantity.at_least("at_least", "accuracy", "accuracy")
-DOWN = Quantity.at_most("at_most", "error", "error")
-KIND = Kind(name="made", varies="nothing", quantities=(UP, DOWN))
-PASS = Decision(verdict=Verdict.PASSED, rule="all evaluated", estimate=0.75, interval=(0.6, 0.9))
-FAIL, OPEN = replace(PASS, verdict=Verdict.FAILED), replace(PASS, verdict=Verdict.INCONCLUSIVE)
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from made_results import DOWN, FAIL, OPEN, PASS, evidence, finished
 
-
-def evidence(held: Any = (True, True, True, False) * 5, *, total: int | None = None, **fields: Any) -> Evidence:
-    """Evidence with these outcomes of the first samples; further columns in `columns`."""
-    outcomes = np.asarray(held)
-    columns = {"held": outcomes, **fields.pop("columns", {})}
-    ids, total = np.arange(len(outcomes)), len(outcomes) if total is None else total
-    return Evidence(decision=PASS, columns=columns, ids=ids, total=total, **fields)
-
-
-def finished(
-    found: Evidence | None = None,
-    decision: Decision = PASS,
-    *,
-    threshold: float | None = 0.5,
-    settings: Mapping[str, Any] | None = None,
-    compared: Any = None,
-    **about: Any,
-) -> Result:
-    about = {"kind": KIND, "setting": "here", "method": "by hand", "details": {}, "pairing": NOT_PAIRED, **about}
-    given = Settings().but({"scope": "set", **(settings or {})})
-    found = evidence() if found is None else found
-    return result_of(found, decision, given, statement="it", threshold=threshold, compared=compared, **about)
+sys.path.pop(0)
 
 
 @pytest.mark.parametrize(
@@ -264,106 +237,6 @@ def test_a_health_check_stops_a_pass_and_nothing_else(
     assert result.reasons == found.reasons == tuple(f"health:{name}" for name in stopped)
 
 
-# Changes that could not have failed the claim
-
-
-def change(by: str, moved: int, of: int = 20, *, cut: int | None = None, worst: float | None = None) -> Changed:
-    mask = None if cut is None else np.arange(of) < cut
-    return Changed(by=by, moved=np.arange(of) < moved, cut=mask, worst=worst)
-
-
-@pytest.mark.parametrize(
-    ("worst", "threshold", "at_least", "kept"),
-    [
-        (0.5, 0.5, True, True),
-        (0.5 - 1e-12, 0.5, True, True),
-        (0.5 - 1e-6, 0.5, True, False),
-        (0.6, 0.5, True, True),
-        (0.5, 0.5, False, True),
-        (0.5 + 1e-12, 0.5, False, True),
-        (0.5 + 1e-6, 0.5, False, False),
-        (0.4, 0.5, False, True),
-        (0.5, None, True, False),
-        (0.5, None, False, False),
-    ],
-)
-def test_a_value_keeps_a_threshold_up_to_rounding(
-    worst: float, threshold: float | None, at_least: bool, kept: bool
-) -> None:
-    assert keeps(worst, threshold, at_least=at_least) is kept
-    found = require_changes(PASS, [change("it", 3, worst=worst)], threshold, at_least=at_least)
-    assert found.verdict is (Verdict.INCONCLUSIVE if kept else Verdict.PASSED)
-
-
-@pytest.mark.parametrize(
-    ("changes", "rule"),
-    [
-        ([], ""),
-        ([change("a", 1)], ""),
-        (
-            [change("a", 0)],
-            "nothing was tested: a changes none of 20 samples; leave it out, or check its strength and units",
-        ),
-        ([change("a", 1), change("b", 0), change("c", 0)], "nothing was tested: b; c changes none of 20 samples"),
-        ([change(name, 0) for name in "abc"], "nothing was tested: a; b; c changes none"),
-        ([change(name, 0) for name in "abcd"], "nothing was tested: a; b; c and 1 more changes none"),
-        ([change(name, 0) for name in "abcde"], "nothing was tested: a; b; c and 2 more changes none"),
-        ([change("a", 4, cut=3)], ""),
-        (
-            [change("a", 4, cut=4)],
-            "nothing was tested: a leaves 4 samples with nothing but values cut off at the bounds",
-        ),
-        ([change("a", 4, cut=4), change("b", 0)], "nothing was tested: b changes none of 20 samples"),
-        (
-            [change("a", 4, worst=0.4), change("b", 3, worst=0.8)],
-            "nothing could have failed it: b changes 3 of 20 samples, and the others suffice",
-        ),
-        ([change("a", 4, worst=None), change("b", 3, worst=0.49)], ""),
-    ],
-)
-def test_a_pass_needs_changes_that_could_have_failed_it(changes: list[Changed], rule: str) -> None:
-    result = finished(changed=changes)
-    if not rule:
-        assert result.verdict is Verdict.PASSED
-        return
-    assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.rule.startswith(rule)
-    assert result.reasons == ("unchanged",)
-    for decision in (FAIL, OPEN):
-        assert finished(decision=decision, changed=changes).rule == decision.rule
-
-
-def test_changes_are_details_and_caveats() -> None:
-    ones = [
-        change("a", 20, worst=0.9),
-        change("b", 4, worst=0.2),
-        change("c", 3, worst=0.3),
-        change("d", 5, worst=float("inf")),
-    ]
-    result = finished(changed=ones)
-    assert result.details["changed"] == {"a": 20, "b": 4, "c": 3, "d": 5}
-    assert result.details["nothing_fails_at"] == 0.3
-    assert "nothing_tested" not in result.details
-    assert "c changes 3 of 20 samples" in result.caveats
-    assert not any(one.startswith(("a ", "b ", "d ")) for one in result.caveats)
-    assert finished(changed=ones, quantity=DOWN, threshold=0.1).details["nothing_fails_at"] == 0.2
-    assert "nothing_fails_at" not in finished(changed=[change("a", 20, worst=0.9)]).details
-    assert finished(changed=[change("a", 0)]).details["nothing_tested"].startswith("nothing was tested: a changes none")
-    assert "a changes no sample" in finished(changed=[change("a", 0), change("b", 20)]).caveats
-    assert {"a changes no sample", "b changes 7 of 20 samples"} <= {
-        *finished(changed=[change("a", 0), change("b", 7)]).caveats
-    }
-    assert not {"changed", "nothing_fails_at", "nothing_tested"} & finished().details.keys()
-
-
-@pytest.mark.parametrize(
-    ("moved", "cut", "caveat"), [(8, 3, False), (8, 4, True), (8, 5, True), (0, 0, False), (8, None, False)]
-)
-def test_what_is_cut_off_at_the_bounds_is_a_caveat(moved: int, cut: int | None, caveat: bool) -> None:
-    caveats = finished(decision=FAIL, changed=[change("it", moved, cut=cut)]).caveats
-    assert (f"it is cut off at the bounds in {cut} of {moved} samples: check its units" in caveats) is caveat
-
-
 def test_a_fall_from_next_to_nothing_proves_nothing() -> None:
     labels = np.arange(100) % 2
     good, chance = (evidence(np.arange(100) < n, columns={LABEL: labels}) for n in (95, 50))
@@ -435,10 +308,3 @@ def test_two_claims_share_no_picture(tmp_path: Path) -> None:
     for about in ({}, {"threshold": 0.6}, {"method": "otherwise"}, {"quantity": DOWN}):
         finished(found, FAIL, settings=folder, **about)
     assert len(list(tmp_path.iterdir())) == 4
-
-
-@pytest.mark.parametrize(("cut", "lost"), [(None, 0), ([False, False, False], 0), ([True, False, True], 2)])
-def test_samples_of_which_nothing_is_left_are_counted(cut: list[bool] | None, lost: int) -> None:
-    moved = np.array([True, True, False])
-    one = Changed(by="the shift", moved=moved, cut=None if cut is None else np.array(cut))
-    assert (one.count, one.lost) == (2, lost)
