@@ -75,8 +75,8 @@ def measure_robust_return(
         at_least, min_share, mean: the claimed return, of this share of episodes in 0..1, or of their mean.
         return_range: lowest and highest possible return, for `mean` and `max_drop`.
         max_drop: largest fall of the mean return, > 0; each episode is compared with itself undisturbed.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the population of episodes; an episode holds if
-            it returns `at_least`.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the population of episodes; an episode holds
+            if it returns `at_least`.
         episodes: most episodes played, >= 1.
         attack: "agent-fast", "agent-standard", a single attack or its name; for threats of single steps.
         critic: action values for `robustest_rl.attacks.Lower`.
