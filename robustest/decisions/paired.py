@@ -28,6 +28,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -92,16 +93,19 @@ def pairs_needed(lost: int, gained: int, n: int, fall: float, alpha: float) -> i
 def _upper(lost: int, gained: int, n: int, alpha: float) -> float:
     if lost == n:
         return 1.0
-    region = _Region.of(lost, gained, n, alpha)
-    d, alpha = region.limit, (1 - _SET_ASIDE) * alpha
-    # Each round finds the worst nuisance at d, and moves d to its root. Roots of other nuisances are no larger once the
-    # worst chance at d is alpha.
-    for _ in range(50):
+    region, estimate = _Region.of(lost, gained, n, alpha), (lost - gained) / n
+    d, bound = region.limit, (1 - _SET_ASIDE) * alpha * (1 + _REACHED)
+    changing, chance = region.worst(d)
+    if chance < bound:  # the approximate limit lies above U
+        d = estimate
         changing, chance = region.worst(d)
-        if abs(chance - alpha) <= _REACHED * alpha:
+    # Each round finds the worst share that changes at d, and moves d to where its chance is alpha.
+    for _ in range(50):
+        if chance <= bound:
             break
-        d = region.root(d, changing, above=chance > alpha)
-    return min(1.0, d + _ROOT)
+        d = region.raised(d, changing)
+        changing, chance = region.worst(d)
+    return min(1.0, max(estimate, d + _ROOT))
 
 
 class _Region:
@@ -145,8 +149,8 @@ class _Region:
     def worst(self, d: float) -> tuple[float, float]:
         """Return the share that changes with the largest chance of the region at a fall d, and that chance."""
         low, high = max(abs(d), self._changing[0]), self._changing[1]
-        if low >= high:  # no share in W admits a fall, or a gain, as large as this
-            return high, 0.0 if d > 0 else 1.0
+        if low >= high:  # no share in W admits a larger fall
+            return high, 0.0
         grid = _grid(low, high, self._n)
         chance = self.chance(d, grid)
         best = int(chance.argmax())
@@ -167,26 +171,29 @@ class _Region:
             x, y = _three_around(x, y, vertex, values)
         return found, largest
 
-    def root(self, d: float, changing: float, *, above: bool) -> float:
-        """Return the fall at which the chance of the region is alpha, for one share that changes.
+    def raised(self, d: float, changing: float) -> float:
+        """Return a larger fall at which the chance of the region still is alpha, for one share that changes, or nearby.
 
         Args:
-            d: a fall on one side of it.
-            above: True if the root is above d.
+            d: a fall at which its chance is larger than alpha.
         """
+        gained, most = (changing - d) / 2, self._changing[1]
+        # Either the share that changes stays, up to where all of it is lost, or the share that is gained.
+        ends = self._root(d, changing, lambda _: changing), self._root(d, most - 2 * gained, lambda x: 2 * gained + x)
+        return max(ends)
+
+    def _root(self, d: float, most: float, changing: Callable[[float], float]) -> float:
+        """Return the fall in d..most at which the chance of the region is alpha; `most` if it is larger there."""
 
         def beyond(fall: float) -> float:
-            # A share that changes admits no larger fall, and no larger gain.
-            if abs(fall) > changing:
-                return -1.0 if fall > 0 else 1.0
-            return math.log(max(float(self.chance(fall, np.array([changing]))[0]), 1e-300) / self._alpha)
+            return math.log(max(float(self.chance(fall, np.array([changing(fall)]))[0]), 1e-300) / self._alpha)
 
         step, low, high = 2.0 / self._n, d, d
-        while above and beyond(high) > 0:
-            low, high, step = high, min(1.0, high + step), 2 * step
-        while not above and beyond(low) < 0:
-            low, high, step = max(-1.0, low - step), low, 2 * step
-        return float(brentq(beyond, low, high, xtol=_ROOT)) if low < high else d
+        while high < most:
+            low, high, step = high, min(most, high + step), 2 * step
+            if beyond(high) < 0:
+                return max(d, float(brentq(beyond, low, high, xtol=_ROOT))) if beyond(low) > 0 else low
+        return max(d, high)
 
     def chance(self, d: float, changing: Numbers) -> Numbers:
         """Return (m,) chances of the region at a fall d and m shares that change, each at least |d|."""
