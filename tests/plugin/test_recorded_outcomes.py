@@ -31,7 +31,12 @@ def test_worse():
 def test_a_loss_fails_and_hostile_items_are_text(pytester: pytest.Pytester) -> None:
     for name, wrong in (("main", 10), ("candidate", 4)):
         rows = [
-            {"item": f"q{i}{HOSTILE}", "score": i % wrong != 0, "prompt": f"{HOSTILE} {i}", "answer": f"::error::{i}"}
+            {
+                "item": f"q{i}{HOSTILE}",
+                "score": i % wrong != 0,
+                "prompt": f"{HOSTILE} {i}",
+                "answer": f"::error::no {i}",
+            }
             for i in range(300)
         ]
         (pytester.path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
