@@ -1,8 +1,10 @@
 """A tiny project whose right answers are known in closed form, and runs of pytest on it.
 
-Images are constant, of value 0.25, 0.44, 0.56 and 0.75, eight of each. The model calls an image bright (class 1)
-where its mean exceeds 0.5, and all its answers are right. So under Linf(eps) a sample holds exactly if eps is
-smaller than its distance from 0.5: all 32 at eps 0.01, 16 at eps 0.1, none at eps 0.4.
+Images are constant, of value 0.25, 0.44, 0.56 and 0.75, eight of each, but for three marks of 0 or 1 in the last row.
+The model tells by the mean of the rest whether an image is bright, and its class is that bit with those of the marks:
+sixteen classes, two samples each, and all its answers are right. No radius here moves a mark beyond 0.5. So under
+Linf(eps) a sample holds exactly if eps is smaller than its distance from 0.5: all 32 at eps 0.01, 16 at eps 0.1, none
+at eps 0.4. One answer for every sample is right on two of 32.
 """
 
 from __future__ import annotations
@@ -72,17 +74,26 @@ class Brightness(nn.Module):
         self.scale = nn.Parameter(torch.tensor(10.0))
 
     def forward(self, x):
-        z = self.scale * (x.flatten(1).mean(1) - 0.5)
-        return torch.stack([-z, z], 1)
+        marked = x.shape[-2] > 1
+        rest = x[:, :, :-1] if marked else x
+        leads = self.scale * (rest.flatten(1).mean(1, keepdim=True) - 0.5)
+        if marked:
+            leads = torch.cat([leads, 10 * (x[:, 0, -1, :3] - 0.5)], 1)
+        bits = 2 * (torch.arange(2 ** leads.shape[1]).unsqueeze(1) >> torch.arange(leads.shape[1]) & 1) - 1
+        return (leads.unsqueeze(1) * bits.to(leads)).sum(2)
 
 def data(values=(0.25, 0.44, 0.56, 0.75), times=8, size=4):
     value = torch.tensor(values).repeat(times)
     x = value.view(-1, 1, 1, 1).repeat(1, 1, size, size)
-    if size > 1:  # no image is a copy, and the means are the same
-        own = torch.arange(len(x)) / 2**20
+    y = (value > 0.5).long()
+    if size > 1:
+        own = torch.arange(len(x)) / 2**20  # no image is a copy, and the means are the same
         x[:, 0, 0, 0] += own
         x[:, 0, 0, 1] -= own
-    return x, (value > 0.5).long()
+        marks = (torch.arange(len(x)) // len(values)).unsqueeze(1) >> torch.arange(3) & 1
+        x[:, 0, -1, :3] = marks.float()
+        y += (marks * torch.tensor([2, 4, 8])).sum(1)
+    return x, y
 """
 
 MADE = """
