@@ -74,11 +74,11 @@ class Brightness(nn.Module):
         self.scale = nn.Parameter(torch.tensor(10.0))
 
     def forward(self, x):
-        marked = x.shape[-2] > 1
-        rest = x[:, :, :-1] if marked else x
-        leads = self.scale * (rest.flatten(1).mean(1, keepdim=True) - 0.5)
-        if marked:
-            leads = torch.cat([leads, 10 * (x[:, 0, -1, :3] - 0.5)], 1)
+        x = x.view(len(x), 1, 4, 4) if x.ndim == 2 else x
+        marks = min(3, x.shape[-1] - 1)
+        rest = torch.cat([x[:, :, :-1].flatten(1), x[:, :, -1, marks:].flatten(1)], 1)
+        leads = self.scale * (rest.mean(1, keepdim=True) - 0.5)
+        leads = torch.cat([leads, 10 * (x[:, 0, -1, :marks] - 0.5)], 1)
         bits = 2 * (torch.arange(2 ** leads.shape[1]).unsqueeze(1) >> torch.arange(leads.shape[1]) & 1) - 1
         return (leads.unsqueeze(1) * bits.to(leads)).sum(2)
 
@@ -90,9 +90,9 @@ def data(values=(0.25, 0.44, 0.56, 0.75), times=8, size=4):
         own = torch.arange(len(x)) / 2**20  # no image is a copy, and the means are the same
         x[:, 0, 0, 0] += own
         x[:, 0, 0, 1] -= own
-        marks = (torch.arange(len(x)) // len(values)).unsqueeze(1) >> torch.arange(3) & 1
-        x[:, 0, -1, :3] = marks.float()
-        y += (marks * torch.tensor([2, 4, 8])).sum(1)
+        marks = (torch.arange(len(x)) // 4).unsqueeze(1) >> torch.arange(min(3, size - 1)) & 1
+        x[:, 0, -1, : marks.shape[1]] = marks.float()
+        y += (marks * torch.tensor([2, 4, 8])[: marks.shape[1]]).sum(1)
     return x, y
 """
 

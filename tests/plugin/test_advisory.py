@@ -5,11 +5,17 @@ from __future__ import annotations
 import pytest
 
 TESTS = """
-def test_known(robust_model, robust_data):
-    assert_gradient_alignment(robust_model, robust_data)
+from toy import data
 
-def test_claimed(robust_model, robust_data):
-    assert_gradient_alignment(robust_model, robust_data, at_least=0.9)
+def unmarked():
+    x, y = data(times=80)
+    return x[y < 2], y[y < 2]
+
+def test_known(robust_model):
+    assert_gradient_alignment(robust_model, unmarked())
+
+def test_claimed(robust_model):
+    assert_gradient_alignment(robust_model, unmarked(), at_least=0.9)
 
 def test_refuted(robust_model, robust_data):
     import torch

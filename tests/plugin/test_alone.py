@@ -43,7 +43,7 @@ def mixed(n, wrong, seed):
 LOST = """
     def test_claim(robust_baseline):
         from counted import Threshold, ramp
-        assert_robust_accuracy(Threshold(), ramp(1000), Linf(0.0), attack="fgsm", no_worse_than=robust_baseline)
+        assert_robust_accuracy(Threshold(), ramp(1000), Linf(1e-4), attack="fgsm", no_worse_than=robust_baseline)
 """
 
 
@@ -80,18 +80,18 @@ SUITE = """
         n, wrong, share = CLAIMS[number]
         data = mixed(n, wrong, number)
         for least in (share, share - 0.03):  # the second is asked where the first has passed
-            assert_robust_accuracy(Threshold(), data, Linf(0.0), attack="fgsm", at_least=least)
+            assert_robust_accuracy(Threshold(), data, Linf(1e-4), attack="fgsm", at_least=least)
 
     @pytest.mark.parametrize("n", [400, 700, 1000])
     def test_lost(n, robust_baseline):
         from counted import Threshold, ramp
-        assert_robust_accuracy(Threshold(), ramp(n), Linf(0.0), attack="fgsm", no_worse_than=robust_baseline)
+        assert_robust_accuracy(Threshold(), ramp(n), Linf(1e-4), attack="fgsm", no_worse_than=robust_baseline)
 
     @pytest.mark.robust(scope="population", family_size=7)
     def test_population(shared):
         from counted import Threshold, mixed
         assert shared.n
-        assert_robust_accuracy(Threshold(), mixed(600, 60, 3), Linf(0.0), attack="fgsm", at_least=0.93)
+        assert_robust_accuracy(Threshold(), mixed(600, 60, 3), Linf(1e-4), attack="fgsm", at_least=0.93)
 
     @pytest.mark.robust(seed=5)
     def test_shares_a_fixture(shared, robust):
@@ -104,7 +104,7 @@ def shared():
     from counted import Threshold, mixed
     from robustest import Linf
     from robustest.measure import measure_robust_accuracy
-    return measure_robust_accuracy(Threshold(), mixed(400, 130, 1), Linf(0.0), attack="fgsm", at_least=0.75)
+    return measure_robust_accuracy(Threshold(), mixed(400, 130, 1), Linf(1e-4), attack="fgsm", at_least=0.75)
 """
 
 

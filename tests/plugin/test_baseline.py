@@ -24,7 +24,7 @@ def shift_boundary(project):
     original = (project.path / "toy.py").read_text()
 
     def _shift(at: float) -> None:
-        changed = original.replace("x.flatten(1).mean(1) - 0.5", f"x.flatten(1).mean(1) - {at:.9f}")
+        changed = original.replace("mean(1, keepdim=True) - 0.5", f"mean(1, keepdim=True) - {at:.9f}")
         (project.path / "toy.py").write_text(changed)
         sys.modules.pop("toy", None)
 

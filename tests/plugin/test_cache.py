@@ -94,7 +94,7 @@ def test_another_threshold_takes_the_same_evidence(write, result_of) -> None:
 
 EDITS = {
     "a weight": ("torch.tensor(10.0)", "torch.tensor(10.000001)"),
-    "a line of forward": ("torch.stack([-z, z], 1)", "torch.stack([-z, 1.01 * z], 1)"),
+    "a line of forward": ("bits.to(leads)).sum(2)", "bits.to(leads)).sum(2) * 1.01"),
     "a pixel": (
         "torch.tensor(values).repeat(times)",
         "torch.tensor(values).repeat(times) + (torch.arange(32) == 3) / 256",

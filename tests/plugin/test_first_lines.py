@@ -40,7 +40,7 @@ def test_labels_that_are_mixed_up_do_not_look_like_a_strong_attack(write, run):
         test_a="""
         def test_it(robust_model, robust_data):
             x, y = robust_data
-            claim(robust_model, (x, 1 - y), 0.01, at_least=0.5)
+            claim(robust_model, (x, y ^ 1), 0.01, at_least=0.5)
         """
     )
     run("--robust").stdout.fnmatch_lines(

@@ -14,7 +14,7 @@ CALLS: dict[str, tuple[str, str, str]] = {
     # shapes
     "flat images for a shift": ("shift(m, (x.flatten(1), y))", "E", "images of shape (N, C, H, W)"),
     "one number a sample": ("attack(m, (x[:, 0, 0, 0], y))", "E", "x of shape (N, ...)"),
-    "one-hot labels": ("attack(m, (x, torch.eye(2)[y].long()))", "E", "labels of shape (N,)"),
+    "one-hot labels": ("attack(m, (x, torch.eye(16)[y].long()))", "E", "labels of shape (N,)"),
     "labels in a column": ("attack(m, (x, y[:, None]))", "E", "labels of shape (N,)"),
     "fewer labels": ("attack(m, (x, y[:-1]))", "E", "as many labels as samples"),
     "fewer samples": ("attack(m, (x[:-1], y))", "E", "as many labels as samples"),
@@ -46,8 +46,8 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "normalised inputs": ("attack(m, (x - 0.5, y))", "E", "inside the bounds [0, 1]"),
     "NaN input": ("attack(m, (x * float('nan'), y))", "E", "finite inputs"),
     "infinite input": ("attack(m, (x / 0, y))", "E", "finite inputs"),
-    "labels from one": ("attack(m, (x, y + 1))", "E", "labels in 0..1"),
-    "negative labels": ("attack(m, (x, y - 1))", "E", "labels in 0..1"),
+    "labels from one": ("attack(m, (x, y + 1))", "E", "labels in 0..15"),
+    "negative labels": ("attack(m, (x, y - 1))", "E", "labels in 0..15"),
     # bounds and preprocessing
     "bounds the wrong way round": ("attack(m, (x, y), bounds=(1, 0))", "E", "finite bounds with lowest < highest"),
     "one bound": ("attack(m, (x, y), bounds=1)", "E", "bounds to be (lowest, highest)"),
@@ -108,7 +108,7 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "no gradient": ("attack(lambda v: m(v).detach(), (x, y))", "E", "Expected gradients"),
     "numpy inside": ("attack(lambda v: torch.tensor(m(v).detach().numpy()), (x, y))", "E", "Expected gradients"),
     "dropout left on": (
-        "attack(lambda v: m(v) + torch.randn(len(v), 2), (x, y))",
+        "attack(lambda v: m(v) + torch.randn(len(v), 16), (x, y))",
         "E",
         "random_forward",
     ),
@@ -120,7 +120,7 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "masks": ("attack(lambda v: {'out': v}, (x, y))", "E", "Expected logits"),
     "an unfitted estimator": ("attack(Unfitted(), (x, y))", "E", "a fitted classifier"),
     # mixed up, and measured
-    "permuted labels": ("attack(m, (x, 1 - y), at_least=0.5)", "F", "clean accuracy 0.000"),
+    "permuted labels": ("attack(m, (x, y ^ 1), at_least=0.5)", "F", "clean accuracy 0.000"),
     "the verdict as truth": ("assert measure_robust_accuracy(m, (x, y), Linf(0.4)).verdict", "E", "as a truth value"),
     "the result as truth": ("assert measure_robust_accuracy(m, (x, y), Linf(0.4), at_least=0.9)", "E", "truth value"),
     "nothing claimed": ("m(x)", "E", "Expected a claim in a robustness test"),

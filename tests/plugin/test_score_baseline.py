@@ -16,17 +16,23 @@ TEST = """
 """
 CASES = """
     def test_a(robust_baseline):
-        from toy import Brightness
-        near(Brightness, "a", no_worse_than=robust_baseline, {more})
+        from toy import Contrast
+        near(Contrast, "a", no_worse_than=robust_baseline, {more})
 
     def test_b(robust_baseline):
-        from toy import Brightness
-        near(Brightness, "bb", at_least=0.1, no_worse_than=robust_baseline, {more})
+        from toy import Contrast
+        near(Contrast, "bb", at_least=0.1, no_worse_than=robust_baseline, {more})
 """
 TOY = """
 
+class Contrast(Brightness):  # says how dark and how bright an image is
+    def forward(self, x):
+        z = self.scale * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-z, z], 1)
+
 def answers():  # what it ought to say of images: what it says without a shift, and a little more of some
     x, _ = data(times=20)
+    x[:, 0, -1, :3] = x[:, 0, -1, 3:]  # without marks
     z = 10.0 * (x.flatten(1).mean(1) - 0.5) + 0.02 * torch.arange(len(x))
     return x, torch.stack([-z, z], 1)
 """

@@ -57,7 +57,7 @@ def test_gradients_load_no_more_of_torch(project, run_apart):
             before = "sympy" in sys.modules
             model, x = torch.nn.Linear(2, 2, bias=False), torch.rand(8, 2)
             torch.nn.init.eye_(model.weight)
-            assert_robust_accuracy(model, (x, model(x).argmax(1)), Linf(1e-6), at_least=0.5, exact=True)
+            assert_robust_accuracy(model, (x, model(x).argmax(1)), Linf(1e-4), at_least=0.9, exact=True)
             assert ("sympy" in sys.modules) is before
         """
     )
