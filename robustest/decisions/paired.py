@@ -43,7 +43,7 @@ from robustest.decisions.share import clopper_pearson
 Numbers = NDArray[np.float64]
 
 # gamma, as a part of alpha.
-_SET_ASIDE = 0.02
+_SET_ASIDE = 0.001
 # Parts of alpha: the mass that the sums leave out; and a reserve that is added to every chance, for that mass and for
 # the rest of the way to the top of a peak.
 _LEFT_OUT, _RESERVE = 1e-6, 1e-5

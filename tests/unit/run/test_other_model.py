@@ -270,7 +270,7 @@ def test_a_number_that_fails_needs_no_other_model() -> None:
 def test_of_a_population_the_whole_interval_must_be_tolerated() -> None:
     narrow = measured(net(), net(), scope="population")
     assert narrow.verdict is Verdict.INCONCLUSIVE
-    assert narrow.rule.startswith("not decided: fell by 0.0000 [-0.0378, 0.0378], tolerance 0 (population; ")
+    assert narrow.rule.startswith("not decided: fell by 0.0000 [-0.0377, 0.0377], tolerance 0 (population; ")
     assert measured(net(), twin(net()), scope="population", tolerance=0.1).verdict is Verdict.PASSED
 
 
