@@ -426,7 +426,7 @@ def test_what_waits_for_the_end_is_called_once_the_last_one_first(monkeypatch: p
 def test_a_claim_makes_a_test_a_robustness_test(home: bool) -> None:
     one = of_test() if home else Context(test="t")
     with running(one):
-        context.begin()
+        context.begin("a claim")
     assert (one.claims, one.robust, one.declared) == (True, True, False)
 
 

@@ -29,11 +29,11 @@ DECISION = Decision(verdict=Verdict.FAILED, rule="r", estimate=0.5, interval=(0.
     [
         (Tally, {"forward": 0, "backward": 0, "seconds": 0.0, "classes": 0, "notes": ()}),
         (Cost, {"forward": 0, "backward": 0, "seconds": 0.0}),
-        (Stream, {"chunks": 0}),
+        (Stream, {"chunks": 0, "clusters": None}),
         (
             Evidence,
             {"bounds": (0.0, 1.0), "sample_rate": None, "findings": (), "cached": "", "data": "", "model": ""}
-            | {"beside": None, "copies": None},
+            | {"beside": None, "copies": None, "inputs": (), "may_repeat": True, "likely_clusters": ""},
         ),
         (Observation, {"kept": None}),
         (Work, {"compared": False, "until": None}),
