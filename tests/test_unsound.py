@@ -258,7 +258,8 @@ def test_labels_of_many_features_are_never_searched(bare: Any) -> None:
     net, x, y, _ = bare
     model = labels_model(lambda x: numpy(net)(x).argmax(1), classes=10)
     attack = HopSkipJump(queries=1500)
-    found = measure_robust_accuracy(model, (x[:4], y[:4]), Linf(0.01), attack=attack, at_least=0.05)
+    few = slice(None, None, -(-len(x) // 4))  # of several classes
+    found = measure_robust_accuracy(model, (x[few], y[few]), Linf(0.01), attack=attack, at_least=0.5)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert names(found) == {"weak_search"}
     assert [note for note in found.notes if "of 784 features" in note and "scores (scores_model) or gradients" in note]
@@ -309,7 +310,7 @@ def test_scores_that_say_no_more_than_labels_carry_no_search(case: str, rows: in
 def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
     """Every claim that follows gradients, with a threshold that everything meets."""
     return {
-        "robust_accuracy": lambda: measure_robust_accuracy(model, data, Linf(0.01), attack="pgd", at_least=0.01),
+        "robust_accuracy": lambda: measure_robust_accuracy(model, data, Linf(0.01), attack="pgd", at_least=0.5),
         "certified_accuracy": lambda: robustest.measure.measure_certified_accuracy(
             model, data, Linf(0.01), attack="pgd", at_least=0.01
         ),
@@ -331,7 +332,7 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
         "invertible_features": lambda: robustest.measure.measure_invertible_features(
             model, data, max_image_error=1.4, max_representation_error=10.0, iterations=20
         ),
-        "gradient_alignment": lambda: robustest.measure.measure_gradient_alignment(model, data, at_least=-0.999),
+        "gradient_alignment": lambda: robustest.measure.measure_gradient_alignment(model, data, at_least=0.01),
     }
 
 

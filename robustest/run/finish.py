@@ -148,15 +148,17 @@ def result_of(
     # Every result passes these checks, so that no kind of claim can leave them out.
     changed = changes_of(kind, evidence, about.get("changed", ()), claim, by=about["setting"])
     constant = constant_of(evidence, quantity, about.get("constant"), alpha=settings.alpha)
-    in_claim = findings_of(
-        evidence, quantity, threshold, constant, answers=about.get("answers"), suppress=settings.suppress
-    )
-    findings = (*evidence.findings, *in_claim)
     # The first that refuses a pass gives its reason: a search that failed, a change that was none, an empty claim.
     decision = apply_findings(decision, evidence.findings)
     tolerance = None if compared is None else compared[0].get("tolerance")
     decision = require_changes(decision, changed, threshold, at_least=at_least, tolerance=tolerance)
-    decision = apply_findings(decision, in_claim)
+    # Of a claim that fails, or passes nothing anyway, nobody has to hear that it would be empty.
+    in_claim: tuple[HealthFinding, ...] = ()
+    if decision.verdict is Verdict.PASSED:
+        in_claim = findings_of(
+            evidence, quantity, threshold, constant, answers=about.get("answers"), suppress=settings.suppress
+        )
+    decision, findings = apply_findings(decision, in_claim), (*evidence.findings, *in_claim)
 
     # A value that a search only bounds may be anything beyond it: a stronger search may find more.
     low, high = decision.interval
