@@ -63,10 +63,15 @@ def search_blind(
     if not len(suspect) or constant_by_nature(evaluator.model):
         return 0
     part = chunk.rows(suspect)
-    blind = _on_grid(evaluator, part, still, suspect) if is_discrete(threat) else _unmoved(evaluator, part)
+    limited = evaluator.model.max_queries is not None  # the searches before have taken all queries
+    if limited:
+        blind = still.flat[suspect] >= still.asked[suspect]
+    elif is_discrete(threat):
+        blind = _on_grid(evaluator, part, still, suspect)
+    else:
+        blind = _unmoved(evaluator, part)
     rows = suspect[blind]
     broke = 0
-    limited = evaluator.model.max_queries is not None  # the searches before have taken what there was
     if len(rows) and supports(_BY_LABELS, threat) and not limited:
         key = rng.fold(chunk.key[rows], "boundary by labels")
         again = search(evaluator, _BY_LABELS, threat, chunk.x[rows], chunk.y[rows], key=key, bounds=chunk.bounds)
@@ -90,8 +95,10 @@ def _unmoved(evaluator: Evaluator, part: Chunk) -> Tensor:
     (low, high), own = part.bounds, evaluator.logits(part.x)
     flat = torch.zeros(len(part.x), dtype=torch.int64, device=part.x.device)
     for number, size in enumerate(_MOVES):
-        signs = rng.signs(rng.fold(part.key, f"move {number}"), part.x.shape[1:])
-        moved = evaluator.logits((part.x + size * (high - low) * signs).clamp(low, high))
+        key = rng.fold(part.key, f"move {number}")
+        # Of different lengths: in a model that reads means, as many equal moves up as down cancel out.
+        way = rng.signs(key, part.x.shape[1:]) * rng.uniform(rng.fold(key, "length"), part.x.shape[1:], 0.5, 1.5)
+        moved = evaluator.logits((part.x + size * (high - low) * way).clamp(low, high))
         flat += (moved == own).all(1)
     return flat > 0
 

@@ -202,6 +202,13 @@ class Window(nn.Module):
         return torch.stack([-lead, lead], 1)
 
 
+class WindowOfThree(Window):
+    """A third class where the second value is large, so that one answer for every sample is mostly wrong."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([super().forward(x), 10 * (x[:, 1:2] - 0.5)], 1)
+
+
 @pytest.mark.parametrize("at_least", [0.001, 0.85, 1.0], ids=["passes easily", "fails", "fails at once"])
 @pytest.mark.parametrize("seed", range(2))
 def test_a_suggested_threshold_is_audited_as_a_pass_of_it_would_be(at_least: float, seed: int) -> None:
@@ -209,13 +216,14 @@ def test_a_suggested_threshold_is_audited_as_a_pass_of_it_would_be(at_least: flo
     x = torch.rand(N, 4, generator=torch.Generator().manual_seed(0))
     flat = torch.arange(N) % 4 == 0
     x[:, 0] = torch.where(flat, 0.05, 0.8)
-    y = (~flat).long()
+    x[:, 1] = torch.where(torch.arange(N) % 4 == 1, 0.9, 0.1)
+    y = torch.where(torch.arange(N) % 4 == 1, 2, (~flat).long())
 
     def value(audit_values: bool, at_least: float) -> Any:
         settings = Settings(exact=True, seed=seed, audit_values=audit_values)
         with running(Context(settings=settings)):
             return measure_robust_accuracy(
-                Window(),
+                WindowOfThree(),
                 (x, y),
                 Linf(0.1),
                 attack=weak(audit=(Stage(searcher=RandomDraws(queries=60)),)),
