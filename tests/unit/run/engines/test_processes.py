@@ -146,6 +146,26 @@ def test_an_audit_does_and_costs_the_same_wherever_the_chunks_were_measured(case
     assert (there.cost.forward, there.cost.backward) == (here.cost.forward, here.cost.backward)
 
 
+def test_clusters_are_drawn_and_counted_alike_wherever_they_were_measured(case: Any) -> None:
+    """A chunk ends inside a cluster, and chunks come back in any order: neither may move what is counted."""
+    x, ids = case[1], torch.arange(N) // 5
+    by_brightness = nn.Linear(64, 2)
+    by_brightness.weight.data = torch.tensor([[-1.0], [1.0]]).expand(2, 64).clone()
+    by_brightness.bias.data = torch.tensor([32.0, -32.0])
+    net, y = nn.Sequential(nn.Flatten(), by_brightness).eval(), (x.flatten(1).mean(1) > 0.5).long()
+
+    def counted(**settings: Any) -> Any:
+        with running(Context(settings=Settings(**settings, max_samples=300), test="test")):
+            how: dict[str, Any] = {"scope": "population", "cluster": ids}
+            return measure_robust_accuracy(net, (x, y), Linf(0.001), at_least=0.6, attack="fgsm", **how)
+
+    here, there = counted(), counted(workers=2)
+    assert here.verdict is Verdict.PASSED
+    assert here.details["clusters"] == f"{here.n // 5} clusters of 5 units"
+    for field in ("verdict", "rule", "n", "outcomes", "interval", "details"):
+        assert getattr(there, field) == getattr(here, field), field
+
+
 def test_a_factory_of_a_module_in_train_mode_builds_the_same_model_everywhere(tmp_path: Path) -> None:
     model = Factory("torch.nn:LayerNorm", normalized_shape=3)
     x = torch.rand(70, 3)
