@@ -15,10 +15,13 @@ changed.
 # 3. Trees, their ensembles and nearest neighbours are constant in regions by nature. Their steps are the model, not a
 #    rounding in front of it, and are searched as before.
 #
-# Labels then search the boundary (HopSkipJump). That counts where its queries are enough for the number of features;
-# the other blind samples are failures of the health check `blind_scores`.
+# Labels then search the boundary (HopSkipJump). That counts where its queries are enough for the number of features.
+# Elsewhere labels can only break a sample, and are asked as often as the search asked: the other blind samples are
+# failures of the health check `blind_scores`.
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -63,6 +66,7 @@ def search_blind(
     if not len(suspect) or constant_by_nature(evaluator.model):
         return 0
     part = chunk.rows(suspect)
+    counts = searches(_BY_LABELS, threat, chunk.x[0].numel())
     limited = evaluator.model.max_queries is not None  # the searches before have taken all queries
     if limited:
         blind = still.flat[suspect] >= still.asked[suspect]
@@ -73,13 +77,15 @@ def search_blind(
     rows = suspect[blind]
     broke = 0
     if len(rows) and supports(_BY_LABELS, threat) and not limited:
-        key = rng.fold(chunk.key[rows], "boundary by labels")
-        again = search(evaluator, _BY_LABELS, threat, chunk.x[rows], chunk.y[rows], key=key, bounds=chunk.bounds)
+        key, by_labels = rng.fold(chunk.key[rows], "boundary by labels"), _BY_LABELS
+        if not counts:
+            by_labels = replace(_BY_LABELS, queries=max(1, min(_BY_LABELS.queries, int(still.asked[rows].max()))))
+        again = search(evaluator, by_labels, threat, chunk.x[rows], chunk.y[rows], key=key, bounds=chunk.bounds)
         evaluator.settle()
         found.merge(again, rows, again.broken.nonzero().squeeze(1))
         broke = int(again.broken.sum())
         rows = rows[~again.broken]
-        if searches(_BY_LABELS, threat, chunk.x[0].numel()):
+        if counts:
             return broke
     evaluator.health.count("blind_scores", failed=len(rows), tried=0)
     if len(rows):

@@ -354,8 +354,14 @@ AFTER = {
 }
 
 
-@pytest.mark.parametrize("option", ["--robust", "-q"], ids=["robust", "plain"])
-@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize(
+    ("after", "option"),  # each takes seconds: one of each kind every day
+    [
+        pytest.param(after, option, id=f"{after}-{name}", marks=pytest.mark.slow if (place + at) % 2 else ())
+        for place, after in enumerate(AFTER)
+        for at, (option, name) in enumerate([("--robust", "robust"), ("-q", "plain")])
+    ],
+)
 def test_a_claim_after_the_session_ends_the_process_in_error(
     after: str, option: str, outside: Any, run_apart: Any, project: Any
 ) -> None:

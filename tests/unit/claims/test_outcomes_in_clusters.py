@@ -47,12 +47,12 @@ MOSTLY = np.arange(PASSAGES * QUESTIONS).reshape(PASSAGES, QUESTIONS) % 20 > 0
 
 def test_a_claim_of_082_where_080_is_true_seldom_passes() -> None:
     random, by_item, by_passage = np.random.default_rng(2), 0, 0
-    for _ in range(200):
+    for _ in range(60):
         right = rows(drawn(random))
         by_item += measure_rate(Outcomes.of(right), at_least=0.82).verdict is Verdict.PASSED
         by_passage += measure_rate(Outcomes.of(right, cluster="passage"), at_least=0.82).verdict is Verdict.PASSED
-    assert by_item >= 8, "else the case is none"
-    assert by_passage <= 6
+    assert by_item >= 2, "else the case is none"
+    assert by_passage <= 3, "of 60, more than 3 have a chance below .005 at an error of .01"
 
 
 def write(path: Path) -> Path:
@@ -251,16 +251,17 @@ def test_a_group_is_settled_by_its_clusters() -> None:
     assert measure_worst_group_rate(answer, items, at_least=0.01, **how).verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("draws", [10, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exact", [False, True])
-def test_asking_until_certain_is_seldom_wrong(exact: bool) -> None:
-    random, passes, alone = np.random.default_rng(4), 0, 0
-    for _ in range(30):
+def test_asking_until_certain_is_seldom_wrong(*, exact: bool, draws: int) -> None:
+    random, passes, alone = np.random.default_rng(5), 0, 0
+    for _ in range(draws):
         right = rows(drawn(random))
         how: dict[str, Any] = {"score": is_right, "at_least": 0.82, "exact": exact, "cache": False}
         passes += measure_rate(answer, right, cluster="passage", **how).verdict is Verdict.PASSED
         alone += measure_rate(answer, right, **how).verdict is Verdict.PASSED
     assert alone >= 1, "else the case is none"
-    assert passes <= 2
+    assert passes <= draws // 10, "more have a chance below .005 at an error of .01"
 
 
 def test_items_of_one_input_in_clusters_count_once() -> None:

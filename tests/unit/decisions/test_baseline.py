@@ -141,7 +141,7 @@ def test_of_a_population_the_interval_lies_within_the_tolerance_or_beyond_it(
         (60, 0.13, 0.06, 0.05),
     ],
 )
-@pytest.mark.parametrize("alpha", [0.01, 0.05])
+@pytest.mark.parametrize("alpha", [0.01, pytest.param(0.05, marks=pytest.mark.slow)])
 def test_a_wrong_verdict_is_no_more_probable_than_alpha(
     n: int, p_lost: float, p_gained: float, tolerance: float, alpha: float
 ) -> None:
