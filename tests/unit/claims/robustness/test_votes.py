@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 from scipy.stats import beta, norm
 from torch import Tensor, nn
 
-from robustest import rng
+from robustest import L2, Settings, rng
 from robustest.claims.robustness import certified_accuracy
 from robustest.claims.robustness.certified_accuracy import Smoothed, Smoothing, certified_radius, count_votes
+from robustest.context import Context, running
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.measure import measure_certified_accuracy
 from robustest.models import as_classifier
 
 CPU = torch.device("cpu")
@@ -111,3 +114,21 @@ def test_one_round_guesses_and_the_other_certifies(
     with pytest.raises(ValueError, match="guesses"):
         Smoothed(None, 0.1, guesses=0)
     assert (Smoothed(None, 1e-12).draws, Smoothed(None, 0.1, draws=1, guesses=1).guesses) == (1000, 1)
+
+
+def test_certificates_of_one_error_are_not_recalled_for_a_smaller_one(tmp_path: Path) -> None:
+    """A sample that is certified with an error of .05 may not be at .0001: its votes are the same, its radius is not."""
+    torch.manual_seed(0)
+    x = torch.rand(60, 2)
+    y = (x[:, 0] > 0.5).long()
+    halves = nn.Linear(2, 2)
+    halves.weight.data, halves.bias.data = torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.tensor([0.5, -0.5])
+    model = Smoothed(halves.eval(), sigma=0.2, draws=200, guesses=20)
+
+    def certified(alpha: float) -> Any:
+        with running(Context(settings=Settings(store=str(tmp_path), recheck=0.0, alpha=alpha), test="test")):
+            return measure_certified_accuracy(model, (x, y), L2(0.15), at_least=0.01, scope="population", exact=True)
+
+    first, again, stricter = certified(0.05), certified(0.05), certified(0.0001)
+    assert [bool(one.cached) for one in (first, again, stricter)] == [False, True, False]
+    assert stricter.estimate < first.estimate
