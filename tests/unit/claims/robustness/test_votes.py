@@ -117,7 +117,7 @@ def test_one_round_guesses_and_the_other_certifies(
 
 
 def test_certificates_of_one_error_are_not_recalled_for_a_smaller_one(tmp_path: Path) -> None:
-    """A sample that is certified with an error of .05 may not be at .0001: its votes are the same, its radius is not."""
+    """A sample certified with an error of .05 may not be at .0001: its votes are the same, its radius is smaller."""
     torch.manual_seed(0)
     x = torch.rand(60, 2)
     y = (x[:, 0] > 0.5).long()
