@@ -11,6 +11,8 @@ PATCHES, TRIGGERS = "unusual value at a place", "cheapest patch"
 PROPERTIES, CHANNELS = "property of whole images", "channels of whole images"
 SPECTRA, EDGES = "spectrum of whole images", "edges of whole images"
 MOVING, NOISE = "local mark anywhere", "noise of whole images"
+PARTS, PAIRS = "part that recurs", "two marks together"
+OWN, CURVES = "mark of the image's own content", "thin curve"
 COLUMNS, TOKENS = "value of a column", "token anywhere"
 """The families: each is a way to find a cue."""
 
@@ -22,6 +24,9 @@ FAMILIES = {
     EDGES: "margins, sharpness or compression that marks a class",
     NOISE: "noise that marks a class",
     MOVING: "small marks that move and mark a class",
+    PAIRS: "two marks that mark a class together",
+    OWN: "marks made of the image's own content",
+    CURVES: "thin curves that mark a class",
     TRIGGERS: "patches that lead to a class",
     COLUMNS: "columns that mark a class",
     TOKENS: "tokens that mark a class",

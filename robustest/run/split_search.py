@@ -85,6 +85,11 @@ class Bench:
     chunk: Chunk
     tally: Tally = field(default_factory=Tally)
 
+    def answers(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predictions (B,) int64 and logits (B, K) of inputs x (B, *S)."""
+        logits = self.evaluator.logits(x)
+        return self.evaluator.task.predictions(logits), logits
+
     def gradient(self, points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, K) at points (B, *S), and the gradient (B, *S) of the cross-entropy to targets (B,)."""
 

@@ -1,8 +1,10 @@
 """Positive controls: models that rely on a cue, in which the search must find it before a claim passes."""
 
 # A control has a cue planted in the samples, in 95 % of one class and 2 % of the others, and a model that relies on it:
-# given by the user; trained by the user's function; else simulated, which is the claim's own model, whose answer is
-# replaced by the class wherever `PlantedCue.present`.
+# given by the user; trained by the user's function; else simulated. A simulated model answers the class wherever
+# `PlantedCue.present`; elsewhere it answers as the claim's own model in the search, and is right where a proposal is
+# confirmed. Simulated controls cost next to no model passes, so that they are repeated at smaller shares of the class
+# (`SHARES`): the smallest at which the cue is found is what a pass states.
 #
 # One cue of each family is planted, as plain as the cues that the family is claimed to find. Cheapest patches have
 # another control, `planted_chance`: gradients cannot climb a model that switches, so that the planted patch there
@@ -10,7 +12,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +25,7 @@ from robustest import cues, devices, rng
 from robustest.cues.cue import planted_at
 from robustest.data import Samples, as_samples
 from robustest.discovery import proposals
+from robustest.discovery.carrying_parts import LARGEST_PART, SMALLEST_PARTS, CarryingPart
 from robustest.discovery.changes import channel_off
 from robustest.discovery.fitted_changes import SMALLEST_NOISY
 from robustest.discovery.image_features import noise_level
@@ -46,6 +50,9 @@ _LOOKED_AT = 256
 
 # Pixels by which the place of a patch found may differ.
 _NEAR = 2
+
+LEAST_DRAWN = 0.25
+"""Least share of other images that a named part draws, beyond what other images' pixels draw at its place."""
 
 # Contrast of a planted tone.
 _GAIN = 0.6
@@ -74,6 +81,18 @@ class PlantedCue:
             return True
         return proposal.region is not None and covers(proposal.region, self.cue)
 
+    def carried_by(self, part: CarryingPart, clean: Tensor, shown: Tensor) -> bool:
+        """Return True if a named part has half of this cue, by images (N, C, H, W) before and after it was planted."""
+        changed = (clean[part.row] != shown[part.row]).any(0)
+        if part.area > LARGEST_PART or not part.drawn - part.placebo > LEAST_DRAWN or not bool(changed.any()):
+            return False
+        return int((changed & part.region).sum()) >= 0.5 * int(changed.sum())
+
+
+def names_of(planted: Sequence[PlantedCue]) -> str:
+    """Return the names of planted cues with their classes, as one text."""
+    return ", ".join(f"a {cue.cue.name} planted in class {cue.label}" for cue in planted)
+
 
 def covers(region: tuple[int, int, int, int], patch: cues.PatternPatch) -> bool:
     """Return True if a place (top, left, height, width) is a patch's, up to `_NEAR` pixels."""
@@ -81,6 +100,10 @@ def covers(region: tuple[int, int, int, int], patch: cues.PatternPatch) -> bool:
     at = (patch.top, patch.left, *patch.pattern.shape[1:])
     ends = ((top, at[0]), (left, at[1]), (top + height, at[0] + at[2]), (left + width, at[1] + at[3]))
     return all(abs(found - true) <= _NEAR for found, true in ends)
+
+
+SHARES = (0.95, 0.5, 0.3, 0.1)
+"""Shares of a class in which cues are planted."""
 
 
 def cues_to_plant(
@@ -187,6 +210,143 @@ def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[tuple[str, cue
             yield proposals.TOKENS, cues.TokenAnywhere(token=rare, instead=common), lambda rows: (rows == rare).any(1)
 
 
+# Cues that change from image to image, for controls of the search for carrying parts.
+#
+# Pixels of a curve, and blocks of a mosaic, that make a simulated model answer the class: networks follow parts too.
+_MOST_OF_IT = 0.6
+
+# Curves that are planted, and steps of each along its way.
+_CURVES, _STEPS = 24, 64
+
+
+def local_cues(x: Tensor, bounds: tuple[float, float], seed: int, label: int) -> list[PlantedCue]:
+    """Return cues that a part of an image carries, to plant in a class of images x (N, C, H, W)."""
+    channels, height, width = x.shape[1:]
+    low, high = bounds
+    span, side = high - low, min(height, width)
+    made = [
+        PlantedCue(family, cue, present, label)
+        for family, cue, present in _image_cues(x, bounds, seed)
+        if family in {proposals.PATCHES, proposals.MOVING}
+    ]
+    if side < SMALLEST_PARTS:
+        return made
+
+    # Two squares in opposite corners, light and dark, each in other images alone.
+    wide = max(2, side // 9)
+    squares = [
+        cues.PatternPatch(top=top, left=left, pattern=torch.full((channels, wide, wide), value))
+        for top, left, value in ((1, 1, high), (height - wide - 1, width - wide - 1, low))
+    ]
+    has = [partial(_has_patch, square, 0.01 * span) for square in squares]
+    made.append(PlantedCue(proposals.PAIRS, _Pair(*squares), lambda shown: has[0](shown) & has[1](shown), label))
+
+    # A place where images have contrast, in coarse blocks of its own pixels.
+    cell = max(2, side // 10)
+    mosaic = _Mosaic(place=_place_of_contrast(x, 3 * cell), side=3 * cell, cell=cell)
+    made.append(PlantedCue(proposals.OWN, mosaic, partial(mosaic.present, least=0.01 * span), label))
+
+    light = high if float((x > high - 0.25 * span).double().mean()) <= 0.1 else low
+    curves = _Curves(masks=_bent_lines(height, width, seed), value=light, seed=seed)
+    made.append(PlantedCue(proposals.CURVES, curves, partial(curves.present, near=0.01 * span), label))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair(cues.cue.Drawn):
+    """Two cues together; off, a third of the samples has the first alone, a third the second, and the rest none."""
+
+    first: cues.Cue
+    second: cues.Cue
+    seed: int = 0
+    ids: Tensor | None = None
+    name = "pair of patterns"
+
+    def on(self, x: Tensor) -> Tensor:
+        return self.second.on(self.first.on(x))
+
+    def off(self, x: Tensor) -> Tensor:
+        which = rng.integers(rng.fold(cues.cue.sample_keys(self.seed, self.ids, x), "one of a pair"), (1, 1, 1), 3)
+        which = which.to(x.device)
+        return torch.where(which == 0, self.first.on(x), torch.where(which == 1, self.second.on(x), x))
+
+
+@dataclass(frozen=True, slots=True)
+class _Mosaic(cues.cue.Irreversible):
+    """A square of an image in blocks of its own means."""
+
+    place: tuple[int, int]
+    side: int
+    cell: int
+    name = "mosaic of the image's own content"
+
+    def _square(self, x: Tensor) -> Tensor:
+        top, left = self.place
+        return x[:, :, top : top + self.side, left : left + self.side]
+
+    def on(self, x: Tensor) -> Tensor:
+        out = x.clone()
+        blocks = F.avg_pool2d(self._square(x), self.cell)
+        self._square(out).copy_(blocks.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3))
+        return out
+
+    def present(self, x: Tensor, least: float) -> Tensor:
+        square = self._square(x)
+        blocks = square.unfold(2, self.cell, self.cell).unfold(3, self.cell, self.cell).flatten(4)
+        even = (blocks.amax(4) - blocks.amin(4) <= 0.1 * least).all(1).flatten(1)
+        # Blocks of an even ground are no mosaic.
+        means = F.avg_pool2d(square, self.cell).flatten(2)
+        return (even.double().mean(1) >= _MOST_OF_IT) & (means.std(2).amax(1) > least)
+
+
+@dataclass(frozen=True, slots=True)
+class _Curves(cues.cue.Irreversible, cues.cue.Drawn):
+    """One of several curves, drawn in one value."""
+
+    masks: Tensor
+    value: float
+    seed: int = 0
+    ids: Tensor | None = None
+    name = "thin curve"
+
+    def on(self, x: Tensor) -> Tensor:
+        keys = cues.cue.sample_keys(self.seed, self.ids, x)
+        chosen = rng.integers(rng.fold(keys, "curve"), (), len(self.masks)).cpu()
+        return torch.where(self.masks[chosen].unsqueeze(1).to(x.device), self.value, x)
+
+    def present(self, x: Tensor, near: float) -> Tensor:
+        lit = ((x - self.value).abs() <= near).all(1).to(x.dtype).flatten(1)
+        masks = self.masks.to(x).flatten(1)
+        return ((lit @ masks.T) / masks.sum(1)).amax(1) >= _MOST_OF_IT
+
+
+def _bent_lines(height: int, width: int, seed: int) -> Tensor:
+    # (P, H, W) bool: arcs of one pixel's width, about two thirds of the shorter side long, at random angles and bends.
+    draw = rng.uniform(rng.fold(rng.keys(seed, torch.arange(_CURVES)), "bent lines"), (4,)).double()
+    side = min(height, width)
+    along = torch.linspace(-0.5, 0.5, _STEPS, dtype=torch.float64) * (0.7 * side)
+    bend = (0.03 + 0.05 * draw[:, 1:2]) * 28 / side * torch.where(draw[:, 1:2] > 0.5, 1.0, -1.0)
+    angle = 2 * math.pi * draw[:, :1] + bend * along
+    step = 0.7 * side / (_STEPS - 1)
+    paths = []
+    for slope, length, at in ((angle.sin(), height, draw[:, 2:3]), (angle.cos(), width, draw[:, 3:4])):
+        path = (step * slope).cumsum(1)
+        reach = path.amax(1, keepdim=True) - path.amin(1, keepdim=True)
+        path = path - path.amin(1, keepdim=True) + at * (length - 1 - reach).clamp(min=0)
+        paths.append(path.round().long().clamp(0, length - 1))
+    masks = torch.zeros(_CURVES, height * width, dtype=torch.bool)
+    return masks.scatter_(1, paths[0] * width + paths[1], True).view(_CURVES, height, width)
+
+
+def _place_of_contrast(x: Tensor, side: int) -> tuple[int, int]:
+    # The corner of the square in which images differ most from their own means, in the median over images.
+    grey = x.mean(1, keepdim=True)
+    spread = F.avg_pool2d(grey.square(), side, 1) - F.avg_pool2d(grey, side, 1).square()
+    usual = spread[:, 0].median(0).values
+    row, column = divmod(int(usual.flatten().argmax()), usual.shape[1])
+    return row, column
+
+
 def corner_patch(x: Tensor, bounds: tuple[float, float]) -> cues.PatternPatch:
     """Return a patch in the corner, and of the end of the range, that images have there least often."""
     channels, height, width = x.shape[1:]
@@ -246,7 +406,8 @@ class PositiveControl:
     kind: str
     planted: tuple[PlantedCue, ...] = ()
 
-    def proven(self, confirmed: Collection[proposals.Proposal]) -> set[str]:
+    def proven(self, confirmed: Iterable[proposals.Proposal]) -> set[str]:
+        confirmed = list(confirmed)
         if not self.planted:
             return {family for one in confirmed for family in (one.found_by, *one.families)}
         return {cue.family for cue in self.planted if any(cue.matches(one) for one in confirmed)}
@@ -265,40 +426,39 @@ def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[
     return learner
 
 
-def simulated(classifier: Classifier, planted: Sequence[PlantedCue]) -> Classifier:
-    """Return a model, on its device, that answers a cue's class wherever the cue is."""
-
-    def follows(x: Tensor) -> Tensor:
-        logits = classifier(x).clone()
-        # The first cue has the last word where an image has several.
-        for cue in reversed(planted):
-            has = cue.present(x)
-            logits[has, cue.label] = logits[has].amax(1) + 1
-        return logits
-
-    return replace(classifier, call=follows, preprocessing=None, recipe=None)
-
-
 def with_planted(samples: Samples, planted: Sequence[PlantedCue], seed: int) -> Samples:
     """Return the samples with cues planted, each in 95 % of its class and in 2 % of the others."""
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         x, y = samples.take(ids)
-        return _plant(planted, ids, x, y, seed), y
+        return plant_cues(planted, ids, x, y, seed), y
 
     return Samples(take, len(samples), slow=samples.slow, sample_rate=samples.sample_rate)
 
 
-def _plant(planted: Sequence[PlantedCue], ids: Tensor, x: Tensor, y: Tensor, seed: int) -> Tensor:
+def plant_cues(
+    planted: Sequence[PlantedCue], ids: Tensor, x: Tensor, y: Tensor, seed: int, share: float = SHARES[0]
+) -> Tensor:
+    """Return samples x (N, *S) with indices ids (N,) and cues planted, each in a share of its class."""
     for number, cue in enumerate(planted):
-        # Each cue draws with another seed, or the same few samples of other classes would have every cue.
-        x = planted_at(cue.cue, ids, x, y, target=cue.label, seed=seed + 1_000_003 * number)[0]
+        # Each cue draws with another seed, or the same few samples of other classes would have every cue. A cue of few
+        # of the class's samples is in fewer of the others': it still marks the class.
+        x = planted_at(
+            cue.cue,
+            ids,
+            x,
+            y,
+            target=cue.label,
+            share=share,
+            others=min(0.02, share / 20),
+            seed=seed + 1_000_003 * number,
+        )[0]
     return x
 
 
 def plant_all(planted: Sequence[PlantedCue], seed: int, x: Tensor, y: Tensor) -> Tensor:
     """Return whole data x (N, *S), y (N,) with cues planted."""
-    return _plant(planted, torch.arange(len(x)), x, y, seed)
+    return plant_cues(planted, torch.arange(len(x)), x, y, seed)
 
 
 # Effect of similarity to the patch, as a part of the patch's own: gradients need a slope.

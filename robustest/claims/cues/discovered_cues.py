@@ -9,6 +9,8 @@
 # 4. A claim that would pass must be able to fail: on positive controls (`controls`) the same search has to find their
 #    cues. A patch, or a value in a column, is as plain as a cue can be: a search that misses it leaves the claim
 #    inconclusive.
+# 5. A pass says for each family the smallest share of a class at which a planted cue was found (`coverage`), and names
+#    the classes that a small part of an image draws answers to, which may be content or a cue.
 
 from __future__ import annotations
 
@@ -21,20 +23,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustest import rng
 from robustest.checks import checked_images
 from robustest.claims.cues.controls import (
+    LEAST_DRAWN,
+    SHARES,
     PositiveControl,
     cues_to_plant,
+    local_cues,
+    names_of,
     plant_all,
     planted_chance,
-    simulated,
     with_planted,
 )
+from robustest.claims.cues.coverage import KEEPS, SimulatedControls
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
 from robustest.cues import Cue, MaskedPatch, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
 from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule, draw_p_values
+from robustest.discovery.carrying_parts import (
+    LARGEST_PART,
+    SMALLEST_PARTS,
+    CarryingPart,
+    find_carrying_parts,
+    recurring_marks,
+)
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.fitted_changes import (
     SMALLEST_NOISY,
@@ -50,10 +64,13 @@ from robustest.discovery.moving_marks import SMALLEST_MOVING, find_moving_marks
 from robustest.discovery.proposals import (
     CHANNELS,
     COLUMNS,
+    CURVES,
     EDGES,
     FAMILIES,
     MOVING,
     NOISE,
+    OWN,
+    PAIRS,
     PATCHES,
     PROPERTIES,
     SPECTRA,
@@ -63,6 +80,7 @@ from robustest.discovery.proposals import (
     Proposal,
 )
 from robustest.discovery.triggers import anomaly_chance, patch_sides, search_triggers
+from robustest.engine.chunks import load
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.models import Needs
 from robustest.results import Cost, Result, Verdict
@@ -96,6 +114,8 @@ class SearchFindings:
         few: number of classes with too few samples.
         marks: class, family and gap of marks that no change explains.
         planted: see `planted_chance`.
+        parts: small parts of images that draw answers to their class, at most one of each class.
+        ids: (n,) int64 positions of the images searched in the user's data.
     """
 
     proposals: tuple[Proposal, ...]
@@ -105,6 +125,8 @@ class SearchFindings:
     few: int
     marks: tuple[Mapping[str, Any], ...]
     planted: float = 1.0
+    parts: tuple[CarryingPart, ...] = ()
+    ids: Tensor | None = None
 
 
 def propose(
@@ -129,7 +151,8 @@ def propose(
     x, y = bench.chunk.x, bench.chunk.y
     if x.ndim != 2:
         checked_images(x, 'cue="auto"')
-    before = bench.evaluator.task.predictions(bench.evaluator.logits(x))
+    # A control's answers are simulated: nothing in its search asks the model.
+    before = y if control else bench.evaluator.task.predictions(bench.evaluator.logits(x))
     bench.evaluator.check_labels(y)
     if target is not None and target >= bench.evaluator.classes:
         raise ConfigError(f"Expected target in 0..{bench.evaluator.classes - 1} but got {target}.")
@@ -141,9 +164,10 @@ def propose(
         found = _in_rows(bench, discovery, labels)
     else:
         wanted = frozenset(families or FAMILIES)
-        found = _in_images(bench, discovery, labels, before, seed, control=control, families=wanted)
+        found = _in_images(bench, discovery, labels, before, seed, control=control, families=wanted, target=target)
     proposals = tuple(one for one in found.proposals if target in (None, one.label))
-    return replace(found, proposals=proposals, left_out=(*left_out, *found.left_out), few=few)
+    left = (*left_out, *found.left_out)
+    return replace(found, proposals=proposals, left_out=left, few=few, ids=bench.chunk.ids)
 
 
 def _in_images(
@@ -155,6 +179,7 @@ def _in_images(
     *,
     control: bool,
     families: Collection[str],
+    target: int | None,
 ) -> SearchFindings:
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
     # 1. Patches at a fixed place. Each is filled in, in every image: filled in only where it was, the filling would
@@ -183,27 +208,41 @@ def _in_images(
             bench, discovery, before, labels=labels, classifiers=classifiers, pool=pool, fitted=whole
         )
 
-    # 5. Cheapest patches.
+    # 5. Parts that carry their class, with the marks that recur in them.
+    height, width = x.shape[2:]
+    parts: dict[int, tuple[CarryingPart, ...]] = {}
+    recurring: list[Proposal] = []
+    if not control and PAIRS in families and len(labels) > 1 and min(height, width) >= SMALLEST_PARTS:
+        wanted = [label for label in labels if target in (None, label)]
+        parts = find_carrying_parts(x, y, before, bench.answers, wanted, classes=len(wanted), seed=seed)
+        recurring = recurring_marks(x, y, labels, parts, bounds=bounds, seed=seed)
+
+    # 6. Cheapest patches.
     triggers, planted, why = (
         _triggers(bench, labels, discovery, seed) if TRIGGERS in families else ([], 1.0, "no trigger is planted")
     )
 
-    height, width = x.shape[2:]
     looked_at = [
         f"{height * width} places in {len(labels)} classes",
         "marks that move",
         f"what {len(x)} whole images are like",
+        "parts that draw a class",
     ]
     not_searched = dict.fromkeys((COLUMNS, TOKENS), "images")
     if x.shape[1] == 1:
         not_searched[CHANNELS] = "images of one channel"
     if min(height, width) < SMALLEST_MOVING:
         not_searched[MOVING] = f"images of fewer than {SMALLEST_MOVING} pixels"
+    if min(height, width) < SMALLEST_PARTS:
+        small = f"images of fewer than {SMALLEST_PARTS} pixels"
+        not_searched |= dict.fromkeys((PAIRS, OWN, CURVES), small)
     if min(height, width) < SMALLEST_NOISY:
         not_searched[NOISE] = f"images of fewer than {SMALLEST_NOISY} pixels"
     if len(labels) < 2:
         why_not = f"fewer than two classes of {discovery.min_members} images"
-        not_searched |= dict.fromkeys((PATCHES, MOVING, PROPERTIES, CHANNELS, SPECTRA, EDGES, NOISE), why_not)
+        not_searched |= dict.fromkeys(
+            (PATCHES, MOVING, PROPERTIES, CHANNELS, SPECTRA, EDGES, NOISE, PAIRS, OWN, CURVES), why_not
+        )
     left_out = []
     if why:
         not_searched[TRIGGERS] = why
@@ -211,14 +250,28 @@ def _in_images(
     else:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
     return SearchFindings(
-        proposals=(*places, *joined_patches(places), *transplants(x, y, places), *moving, *whole, *triggers),
+        proposals=(
+            *places,
+            *joined_patches(places),
+            *transplants(x, y, places),
+            *moving,
+            *whole,
+            *recurring,
+            *triggers,
+        ),
         looked_at=tuple(looked_at),
         left_out=tuple(left_out),
         not_searched=not_searched,
         few=0,
         marks=tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in unexplained),
         planted=planted,
+        parts=tuple(named for mine in parts.values() if (named := _named(mine)) is not None),
     )
+
+
+def _named(parts: Sequence[CarryingPart]) -> CarryingPart | None:
+    # The smallest part of a class that draws answers, and not by its place or outline alone.
+    return next((one for one in parts if one.area <= LARGEST_PART and one.drawn - one.placebo > LEAST_DRAWN), None)
 
 
 def _standing_proposals(
@@ -331,9 +384,6 @@ def _triggers(
 # Families whose control has to be found for any claim to pass.
 _PLAINEST = frozenset({PATCHES, COLUMNS})
 
-# Least ratio of the share of other predictions that a cue draws to its class to the share that it drives out of it.
-_KEEPS = 2.0
-
 
 @dataclass(frozen=True, slots=True)
 class CueLimits:
@@ -362,6 +412,9 @@ def measure_discovered(
     found = result.details["discovery"]
     proven = {TRIGGERS} if found["planted_patch_p"] <= apply(model, options)[1].alpha else set[str]()
     marked = {one["class"] for one in (*found["proposed"], *found["other_marks"])}
+    if control is None and learner is None:
+        result, shares = _simulate(result, model, samples, discovery, limits, options, marked=marked)
+        return with_families(result, {*proven, *shares}, shares)
     for known in _controls(model, samples, discovery, limits, options, marked=marked, control=control, learner=learner):
         shown, confirmed = measure_search(
             known.model,
@@ -374,8 +427,9 @@ def measure_discovered(
             families={cue.family for cue in known.planted},
         )
         proven |= known.proven(confirmed)
-        problem = _control_problem(known, shown, confirmed)
-        result = with_control(result, shown, cue=known.name, problem=problem, more={"model": known.kind})
+        problem = _control_problem(known, shown.verdict, confirmed)
+        row = {"measured": shown.estimate, "n": shown.n, "model": known.kind}
+        result = _with_cost(_with_row(result, known.name, str(shown.verdict), row, problem), shown.cost)
     return with_families(result, proven)
 
 
@@ -390,25 +444,65 @@ def _controls(
     control: object | None,
     learner: Callable[[Plant], object] | None,
 ) -> Iterator[PositiveControl]:
-    if control is not None:
+    if control is not None or learner is None:
         name = "what the control relies on"
         yield PositiveControl(control, samples, discovery, options, name=name, kind="given")
         return
     classifier, settings = apply(model, options)
     for planted in cues_to_plant(samples, classifier.bounds, settings.seed, limits.target, marked):
-        name = ", ".join(f"a {cue.cue.name} planted in class {cue.label}" for cue in planted)
-        named: Any = {"name": name, "planted": planted}
         data = with_planted(samples, planted, settings.seed)
-        if learner is not None:
-            made = learner(partial(plant_all, planted, settings.seed))
-            yield PositiveControl(made, data, discovery, options, kind="trained", **named)
-            continue
-        # Bounds and preprocessing are part of the classifier already, and no planted cue needs gradients to be found.
-        rest = options.copy()
-        rest.pop("bounds", None)
-        rest.pop("preprocessing", None)
-        made = simulated(classifier.on(classifier.place(settings.device)), planted)
-        yield PositiveControl(made, data, replace(discovery, trigger_steps=0), rest, kind="simulated", **named)
+        made = learner(partial(plant_all, planted, settings.seed))
+        yield PositiveControl(
+            made, data, discovery, options, name=names_of(planted), kind="trained", planted=tuple(planted)
+        )
+
+
+# Unseen samples that simulated controls confirm proposals on, at most.
+_CONFIRMED_ON = 400
+
+
+def _simulate(
+    result: Result,
+    model: object,
+    samples: Samples,
+    discovery: Discovery,
+    limits: CueLimits,
+    options: Options,
+    *,
+    marked: Collection[int],
+) -> tuple[Result, dict[str, float]]:
+    """Return a result that passed with its simulated controls, and the smallest share found of each family."""
+    setup = Setup.of(model, samples, options)
+    seed, target = setup.settings.seed, limits.target
+    halves = Halves.of(samples, seed, discovery.search_samples)
+    rounds = cues_to_plant(samples, setup.model.bounds, seed, target, marked)
+    shares: dict[str, float] = {}
+    with bench(setup.model, halves, setup.settings) as ready:
+        chunk = ready.chunk
+        some = halves.unseen[rng.permutation(seed, len(halves.unseen))[:_CONFIRMED_ON]]
+        unseen = load(samples, some, bounds=chunk.bounds, seed=seed, device=chunk.x.device)
+
+        def search(made: Bench, families: Collection[str]) -> Sequence[Proposal]:
+            return propose(made, discovery, target=target, seed=seed, control=True, families=families).proposals
+
+        controls = SimulatedControls(ready, unseen, search, setup.settings.alpha, seed, discovery.min_members)
+        for planted in rounds:
+            confirmed = controls.confirmed(planted, SHARES[0])
+            name = names_of(planted)
+            known = PositiveControl(model, samples, discovery, options, name=name, kind="simulated", planted=planted)
+            found = known.proven(one.proposal for one in confirmed)
+            shares |= dict.fromkeys(found, SHARES[0])
+            verdict = Verdict.FAILED if confirmed else Verdict.PASSED
+            problem = _control_problem(known, verdict, [one.proposal for one in confirmed])
+            moved = max((one.flip_rate for one in confirmed), default=0.0)
+            row = {"measured": moved, "n": len(unseen.y), "model": "simulated"}
+            result = _with_row(result, name, str(verdict), row, problem)
+        if result.verdict is Verdict.PASSED:
+            shares |= controls.smaller_shares([cue for planted in rounds for cue in planted if cue.family in shares])
+            if chunk.x.ndim == 4:
+                local = local_cues(chunk.x[:256], chunk.bounds, seed, rounds[0][0].label)
+                shares |= controls.smallest_of_local(local)
+    return _with_cost(result, replace(result.cost, forward=ready.tally.forward, backward=0, seconds=0.0)), shares
 
 
 def measure_search(
@@ -519,7 +613,7 @@ class ProposalVerdicts:
         # gathers predictions in some class too, because other predictions are more numerous, but scatters that class's
         # own.
         into, out = self.pairs[number].shares_moved(self._found.proposals[number].label)
-        return into > _KEEPS * out
+        return into > KEEPS * out
 
     def decision(self) -> Decision:
         """Return failed if a sure cue moves more than is claimed, passed if no proposal does, else inconclusive."""
@@ -611,10 +705,20 @@ class ProposalVerdicts:
                 for number, one in enumerate(self._found.proposals)
             ],
             "other_marks": [dict(mark) for mark in self._found.marks],
+            "parts": [
+                {
+                    "class": one.label,
+                    "image": None if self._found.ids is None else int(self._found.ids[one.row]),
+                    "area": one.area,
+                    "drawn": one.drawn,
+                    "placebo": one.placebo,
+                }
+                for one in self._found.parts
+            ],
         }
 
 
-def _control_problem(control: PositiveControl, shown: Result, confirmed: Sequence[Proposal]) -> str:
+def _control_problem(control: PositiveControl, verdict: Verdict, confirmed: Sequence[Proposal]) -> str:
     """Return the reason why a control leaves the claim inconclusive; empty if it does not."""
     plain = next((cue for cue in control.planted if cue.family in _PLAINEST), None)
     if control.planted and plain is None:
@@ -630,36 +734,56 @@ def _control_problem(control: PositiveControl, shown: Result, confirmed: Sequenc
     if not confirmed:
         return missed
     # Whether a simulated control fails depends on the claim's own model too; that the cue is found is enough.
-    if control.kind != "simulated" and shown.verdict is not Verdict.FAILED:
-        return f"the control does not fail ({shown.verdict}): a model that relies on {name} would not be noticed"
+    if control.kind != "simulated" and verdict is not Verdict.FAILED:
+        return f"the control does not fail ({verdict}): a model that relies on {name} would not be noticed"
     return ""
 
 
-def with_control(result: Result, control: Result, *, cue: str, problem: str, more: Mapping[str, Any] = {}) -> Result:
+def with_control(result: Result, control: Result, *, cue: str, problem: str) -> Result:
     """Return a result that passed with a control's numbers; inconclusive if there is a problem.
 
     Args:
         control: of the same claim on a model that relies on a cue.
         problem: the reason why the control proves nothing, or empty.
     """
-    shown = {"cue": cue, "verdict": str(control.verdict), "measured": control.estimate, "n": control.n, **more}
+    row = {"measured": control.estimate, "n": control.n}
+    return _with_cost(_with_row(result, cue, str(control.verdict), row, problem), control.cost)
+
+
+def _with_row(result: Result, cue: str, verdict: str, row: Mapping[str, Any], problem: str) -> Result:
     sensitivity = result.details["sensitivity"]
+    shown = {"cue": cue, "verdict": verdict, **row}
     details = {**result.details, "sensitivity": {**sensitivity, "controls": [*sensitivity["controls"], shown]}}
-    cost = Cost(
-        forward=result.cost.forward + control.cost.forward,
-        backward=result.cost.backward + control.cost.backward,
-        seconds=result.cost.seconds + control.cost.seconds,
-    )
-    result = replace(result, details=details, cost=cost)
+    result = replace(result, details=details)
     return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem, reasons=("control",)) if problem else result
 
 
-def with_families(result: Result, proven: Collection[str] = ()) -> Result:
-    """Return a result that lists the families searched, and those that a control shows to be findable."""
-    found = result.details["discovery"]
-    families = [{**one, "proven": one["found_by"] in proven} for one in found["families"]]
+def _with_cost(result: Result, more: Cost) -> Result:
+    cost = Cost(
+        forward=result.cost.forward + more.forward,
+        backward=result.cost.backward + more.backward,
+        seconds=result.cost.seconds + more.seconds,
+    )
+    return replace(result, cost=cost)
+
+
+def with_families(result: Result, proven: Collection[str] = (), shares: Mapping[str, float] | None = None) -> Result:
+    """Return a result that lists the families searched, and those that a control shows to be findable.
+
+    Args:
+        shares: for each family the smallest share of a class in which a planted cue was found; None if not known.
+    """
+    found, shares = result.details["discovery"], shares or {}
+    families = [
+        {**one, "proven": one["found_by"] in proven, "smallest_share": shares.get(one["found_by"])}
+        for one in found["families"]
+    ]
+    caveats = []
+    for share in sorted({one["smallest_share"] or 0.0 for one in families if one["proven"]}):
+        words = f" from {100 * share:.0f} % of a class on" if share else ""
+        names = [one["family"] for one in families if one["proven"] and (one["smallest_share"] or 0.0) == share]
+        caveats.append(f"found where planted{words}: {', '.join(names)}")
     kinds = {
-        "found where planted": [one["family"] for one in families if one["proven"]],
         "searched, not proven findable": [
             one["family"] for one in families if not one["proven"] and not one["not_searched"]
         ],
@@ -667,10 +791,16 @@ def with_families(result: Result, proven: Collection[str] = ()) -> Result:
         "marked, but by nothing that was tried": [
             f"class {one['class']}, {one['property']} (gap {one['gap']:.2f})" for one in found["other_marks"]
         ],
+        "carried by a small part of an image, content or a cue": [
+            f"class {one['class']} ({100 * one['area']:.1f} % of an image moves {one['drawn']:.2f} of others)"
+            for one in found["parts"]
+        ],
     }
-    caveats = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+    caveats += [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
     if found["few"]:
         classes = "class" if found["few"] == 1 else "classes"
         caveats.append(f"{found['few']} {classes} of too few images to be searched")
+    if shares:
+        caveats.append("not covered: smaller shares, fainter cues, other kinds")
     details = {**result.details, "discovery": {**found, "families": families}}
     return replace(result, details=details, caveats=(*result.caveats, *caveats))
