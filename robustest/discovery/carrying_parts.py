@@ -20,8 +20,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +86,15 @@ class CarryingPart:
 
 
 def find_carrying_parts(
-    x: Tensor, y: Tensor, predictions: Tensor, answers: Answers, labels: Sequence[int], *, classes: int, seed: int
+    x: Tensor,
+    y: Tensor,
+    predictions: Tensor,
+    answers: Answers,
+    labels: Sequence[int],
+    *,
+    classes: int,
+    seed: int,
+    most: int = _DONORS,
 ) -> dict[int, tuple[CarryingPart, ...]]:
     """Return the smallest parts found of each class's images, the smallest first.
 
@@ -95,31 +103,46 @@ def find_carrying_parts(
         predictions: (N,) int64, the model's answers to x.
         labels: the classes to search.
         classes: number of classes that are searched in all: they share the images evaluated.
+        most: donors of a class, at most.
     """
-    donors = max(_FEWEST, min(_DONORS, _MASKED // (_MASKS * max(1, classes))))
-    return {label: _PartSearch(x, y, predictions, answers, label, donors, seed).parts() for label in labels}
-
-
-class _PartSearch:
-    """The search for parts of one class's images; all its donors are evaluated together."""
-
-    def __init__(
-        self, x: Tensor, y: Tensor, predictions: Tensor, answers: Answers, label: int, donors: int, seed: int
-    ) -> None:
-        self._x, self._answers, self._label = x, answers, label
+    donors = min(most, max(_FEWEST, min(_DONORS, _MASKED // (_MASKS * max(1, classes)))))
+    found = {}
+    for label in labels:
         key = rng.fold(rng.keys(seed, torch.arange(len(x))), f"parts of class {label}")
         order = key.argsort().to(x.device)
         own, other = (y == label) & (predictions == label), (y != label) & (predictions != label)
-        self._donors, self._others = order[own[order]][:donors], order[other[order]]
-        self._key = key[self._donors.cpu()]
-        self._uses = itertools.count()
+        rows = order[own[order]][:donors]
+        search = _PartSearch(
+            x=x, answers=answers, label=label, donors=rows, others=order[other[order]], key=key[rows.cpu()]
+        )
+        found[label] = search.parts()
+    return found
+
+
+@dataclass(slots=True, kw_only=True)
+class _PartSearch:
+    """The search for parts of one class's images; all its donors are evaluated together.
+
+    Attributes:
+        donors, others: (D,) and (R,) int64 rows of x: images of the class, and of other classes answered otherwise.
+        key: (D,) int64.
+        uses: numbers the random draws.
+    """
+
+    x: Tensor
+    answers: Answers
+    label: int
+    donors: Tensor
+    others: Tensor
+    key: Tensor
+    uses: Iterator[int] = field(default_factory=itertools.count)
 
     def parts(self) -> tuple[CarryingPart, ...]:
-        if not len(self._donors) or not len(self._others):
+        if not len(self.donors) or not len(self.others):
             return ()
-        height, width = self._x.shape[2:]
-        pixels, alive = height * width, torch.arange(len(self._donors), device=self._x.device)
-        everything = torch.ones(len(alive), height, width, dtype=torch.bool, device=self._x.device)
+        height, width = self.x.shape[2:]
+        pixels, alive = height * width, torch.arange(len(self.donors), device=self.x.device)
+        everything = torch.ones(len(alive), height, width, dtype=torch.bool, device=self.x.device)
         cell = max(1.0, min(height, width) / _CELLS)
         best: dict[int, Tensor] = {}
         share = _START
@@ -141,7 +164,7 @@ class _PartSearch:
         smallest = sorted(best, key=lambda at: (int(best[at].sum()), at))
         measured = (self._measured(at, best[at]) for at in smallest[:_MEASURED])
         rest = (
-            CarryingPart(self._label, int(self._donors[at]), best[at], float("nan"), float("nan"))
+            CarryingPart(self.label, int(self.donors[at]), best[at], float("nan"), float("nan"))
             for at in smallest[_MEASURED:]
         )
         return (*measured, *rest)
@@ -158,39 +181,39 @@ class _PartSearch:
 
     def _masks(self, rows: Tensor, masks: int, cell: float, shown: float) -> Tensor:
         # (n, masks, H, W) bool: cells at random, on a grid shifted at random.
-        height, width = self._x.shape[2:]
-        key = rng.fold(self._key[rows.cpu()], f"masks {next(self._uses)}")
+        height, width = self.x.shape[2:]
+        key = rng.fold(self.key[rows.cpu()], f"masks {next(self.uses)}")
         down, across = int(height / cell) + 2, int(width / cell) + 2
         on = rng.uniform(key, (masks, down, across)) < shown
         shift = rng.uniform(rng.fold(key, "shift"), (masks, 2, 1))
         at = [((torch.arange(length) / cell) + shift[:, :, axis]).long() for axis, length in ((0, height), (1, width))]
         flat = (at[0].unsqueeze(3) * across + at[1].unsqueeze(2)).flatten(2)
-        return on.flatten(2).gather(2, flat).view(len(key), masks, height, width).to(self._x.device)
+        return on.flatten(2).gather(2, flat).view(len(key), masks, height, width).to(self.x.device)
 
     def _scores(self, rows: Tensor, masks: Tensor, donors: Tensor | None = None) -> Tensor:
         # (2, n, m): the probability of the class, and 1 where it is the answer, for masks (n, m, H, W) of donors.
         n, m = masks.shape[:2]
-        key = rng.fold(self._key[rows.cpu()], f"receivers {next(self._uses)}")
-        receivers = self._others[rng.integers(key, (m,), len(self._others)).to(self._others.device)]
-        donors = self._donors[rows].unsqueeze(1).expand(-1, m) if donors is None else donors
+        key = rng.fold(self.key[rows.cpu()], f"receivers {next(self.uses)}")
+        receivers = self.others[rng.integers(key, (m,), len(self.others)).to(self.others.device)]
+        donors = self.donors[rows].unsqueeze(1).expand(-1, m) if donors is None else donors
         found = []
-        for part in torch.split(torch.arange(n * m, device=self._x.device), _AT_A_TIME):
+        for part in torch.split(torch.arange(n * m, device=self.x.device), _AT_A_TIME):
             row, column = part // m, part % m
             mask = masks[row, column].unsqueeze(1)
-            mixed = torch.where(mask, self._x[donors[row, column]], self._x[receivers[row, column]])
-            predictions, logits = self._answers(mixed)
-            probability = logits.float().softmax(1)[:, self._label]
-            found.append(torch.stack([probability, (predictions == self._label).to(probability.dtype)]))
+            mixed = torch.where(mask, self.x[donors[row, column]], self.x[receivers[row, column]])
+            predictions, logits = self.answers(mixed)
+            probability = logits.float().softmax(1)[:, self.label]
+            found.append(torch.stack([probability, (predictions == self.label).to(probability.dtype)]))
         return torch.cat(found, 1).view(2, n, m)
 
     def _measured(self, at: int, region: Tensor) -> CarryingPart:
-        rows = torch.tensor([at], device=self._x.device)
+        rows = torch.tensor([at], device=self.x.device)
         masks = region.expand(1, _RECEIVERS, -1, -1)
         drawn = float(self._scores(rows, masks)[1].mean())
-        key = rng.fold(self._key[rows.cpu()], f"placebo {next(self._uses)}")
-        others = self._others[rng.integers(key, (_RECEIVERS,), len(self._others)).to(self._others.device)]
+        key = rng.fold(self.key[rows.cpu()], f"placebo {next(self.uses)}")
+        others = self.others[rng.integers(key, (_RECEIVERS,), len(self.others)).to(self.others.device)]
         placebo = float(self._scores(rows, masks, others)[1].mean())
-        return CarryingPart(self._label, int(self._donors[at]), region, drawn, placebo)
+        return CarryingPart(self.label, int(self.donors[at]), region, drawn, placebo)
 
 
 def _strongest(values: Tensor, inside: Tensor, count: int) -> Tensor:
@@ -205,14 +228,14 @@ def _strongest(values: Tensor, inside: Tensor, count: int) -> Tensor:
 # share that any other class's images may have.
 _RECURS, _FEWEST_IMAGES, _ELSEWHERE = 0.06, 4, 0.25
 
-# Heights and widths of windows, with the windows of each that are looked up per part: a line of one pixel has no square.
-_WINDOWS = {(3, 3): 12, (1, 5): 5, (5, 1): 5}
+# Heights and widths of windows, and how many of each are looked up per part: a line of one pixel has no square.
+_WINDOWS = {(3, 3): 10, (1, 5): 4, (5, 1): 4}
 
 # The root mean squared difference of two copies, as a part of the range.
 _EQUAL = 0.02
 
-# Parts whose windows are looked up, and images cut from.
-_LOOKED_UP, _POOL = 8, 32
+# Parts whose windows are looked up, images of each other class that they are looked up in, and images cut from.
+_LOOKED_UP, _OTHERS, _POOL = 8, 48, 32
 
 # Part of the best window's images that another one shares to belong to the same mark.
 _TOGETHER = 0.8
@@ -229,7 +252,7 @@ def recurring_marks(
 ) -> list[Proposal]:
     """Return marks, or two marks together, that recur in images of a class and not in others, from its parts."""
     found = (
-        _recurring(x, y, labels, label, mine[:_LOOKED_UP], bounds, seed)
+        _recurring(x, y, labels, mine[:_LOOKED_UP], bounds=bounds, seed=seed)
         for label, mine in parts.items()
         if label in labels and mine
     )
@@ -251,13 +274,21 @@ def _recurring(
     x: Tensor,
     y: Tensor,
     labels: Sequence[int],
-    label: int,
     parts: Sequence[CarryingPart],
+    *,
     bounds: tuple[float, float],
     seed: int,
 ) -> Proposal | None:
+    label = parts[0].label
+    # All images of the class, and some of each other one.
+    number = torch.zeros_like(y)
+    for k in labels:
+        mine = y == k
+        number[mine] = torch.arange(int(mine.sum()), device=y.device)
+    kept = (y == label) | (number < _OTHERS)
     equal = (_EQUAL * (bounds[1] - bounds[0])) ** 2
     groups = [_windows(x, parts, shape, most) for shape, most in _WINDOWS.items()]
+    x, y = x[kept], y[kept]
     weights = [torch.ones(1, *shape, dtype=x.dtype, device=x.device) for shape in _WINDOWS]
     apart = [least_distances(x, some, weight) for some, weight in zip(groups, weights, strict=True)]
     present = (torch.cat(apart, 1) <= equal).double()

@@ -186,6 +186,10 @@ _ODD = 0.25
 # largest share of another class's images that may have it. Natural properties are about as common in other classes.
 _FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
 
+# Least gap of a mark that a frequency band explains: a ring has more power in a band than a disc, by nature. A smaller
+# mark is named as one that nothing explains.
+_BAND_MARK = 0.5
+
 # Classes that changes are fitted for, at most: those of the largest gaps.
 _CLASSES = 5
 
@@ -432,6 +436,8 @@ class _ClassTrial:
         """Return the changes that explain mark number `at` best, no stronger than the class's images show them."""
         one, mark = self._views[at]
         column = self._cues[one.family]
+        if mark.gap < _BAND_MARK:
+            column = [cue for cue in column if not isinstance(cue, FrequencyBand)]
         first = self._explained(at, column, _SCREENED_ON)
         likely = [column[number] for number in sorted(range(len(column)), key=lambda number: -first[number])[:_LIKELY]]
         having = one.likely_marked(self._pool, mark)
@@ -492,6 +498,8 @@ def explaining_proposal(
     if not views:
         return None
     first, mark = max(views, key=lambda view: view[1].gap)
+    if isinstance(cue, FrequencyBand) and mark.gap < _BAND_MARK:
+        return None
     weak = pool.limited(cue, label, first.likely_marked(pool, mark))
     if weak is None:
         return None

@@ -39,7 +39,6 @@ from robustest.discovery.triggers import (
     anomaly_chance,
     with_anomalies,
 )
-from robustest.models import Classifier
 from robustest.models.training import TrainFn
 from robustest.run.plan import Options
 from robustest.run.split_search import Bench
@@ -234,20 +233,20 @@ def local_cues(x: Tensor, bounds: tuple[float, float], seed: int, label: int) ->
 
     # Two squares in opposite corners, light and dark, each in other images alone.
     wide = max(2, side // 9)
-    squares = [
+    light, dark = (
         cues.PatternPatch(top=top, left=left, pattern=torch.full((channels, wide, wide), value))
         for top, left, value in ((1, 1, high), (height - wide - 1, width - wide - 1, low))
-    ]
-    has = [partial(_has_patch, square, 0.01 * span) for square in squares]
-    made.append(PlantedCue(proposals.PAIRS, _Pair(*squares), lambda shown: has[0](shown) & has[1](shown), label))
+    )
+    has = [partial(_has_patch, square, 0.01 * span) for square in (light, dark)]
+    made.append(PlantedCue(proposals.PAIRS, _Pair(light, dark), lambda shown: has[0](shown) & has[1](shown), label))
 
     # A place where images have contrast, in coarse blocks of its own pixels.
     cell = max(2, side // 10)
     mosaic = _Mosaic(place=_place_of_contrast(x, 3 * cell), side=3 * cell, cell=cell)
     made.append(PlantedCue(proposals.OWN, mosaic, partial(mosaic.present, least=0.01 * span), label))
 
-    light = high if float((x > high - 0.25 * span).double().mean()) <= 0.1 else low
-    curves = _Curves(masks=_bent_lines(height, width, seed), value=light, seed=seed)
+    value = high if float((x > high - 0.25 * span).double().mean()) <= 0.1 else low
+    curves = _Curves(masks=_bent_lines(height, width, seed), value=value, seed=seed)
     made.append(PlantedCue(proposals.CURVES, curves, partial(curves.present, near=0.01 * span), label))
     return made
 
@@ -431,13 +430,13 @@ def with_planted(samples: Samples, planted: Sequence[PlantedCue], seed: int) -> 
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         x, y = samples.take(ids)
-        return plant_cues(planted, ids, x, y, seed), y
+        return plant_cues(planted, ids, x, y, seed=seed), y
 
     return Samples(take, len(samples), slow=samples.slow, sample_rate=samples.sample_rate)
 
 
 def plant_cues(
-    planted: Sequence[PlantedCue], ids: Tensor, x: Tensor, y: Tensor, seed: int, share: float = SHARES[0]
+    planted: Sequence[PlantedCue], ids: Tensor, x: Tensor, y: Tensor, *, seed: int, share: float = SHARES[0]
 ) -> Tensor:
     """Return samples x (N, *S) with indices ids (N,) and cues planted, each in a share of its class."""
     for number, cue in enumerate(planted):
@@ -458,7 +457,7 @@ def plant_cues(
 
 def plant_all(planted: Sequence[PlantedCue], seed: int, x: Tensor, y: Tensor) -> Tensor:
     """Return whole data x (N, *S), y (N,) with cues planted."""
-    return plant_cues(planted, torch.arange(len(x)), x, y, seed)
+    return plant_cues(planted, torch.arange(len(x)), x, y, seed=seed)
 
 
 # Effect of similarity to the patch, as a part of the patch's own: gradients need a slope.

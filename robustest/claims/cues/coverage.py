@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,8 +26,15 @@ from robustest.run.split_search import Bench
 KEEPS = 2.0
 """Least ratio of the share of other predictions that a cue draws to its class to the share that it drives out of it."""
 
+# Images that controls of whole images and of fixed places are searched on, in all and of each class at least. Fewer
+# than the claim has: what is found here would be found there.
+_SEARCHED_ON, _OF_EACH_CLASS = 720, 60
+
 FOLLOWED = 0.6
 """Share of images in which a simulated model follows a cue that a part of an image carries: networks miss some."""
+
+# Expected donors with a planted cue.
+_DONORS_WITH_IT = 6
 
 # Least flip rate of a recurring mark, as a part of it.
 _WHOLE = 0.7
@@ -60,41 +68,56 @@ class SimulatedControls:
 
     def confirmed(self, planted: Sequence[PlantedCue], share: float) -> list[ConfirmedProposal]:
         """Return the confirmed proposals of the search where cues are planted in a share of their classes."""
-        chunk = self.ready.chunk
-        shown = plant_cues(planted, chunk.ids, chunk.x, chunk.y, self.seed, share)
+        chunk = self._fewer()
+        shown = plant_cues(planted, chunk.ids, chunk.x, chunk.y, seed=self.seed, share=share)
         found = self.search(Bench(self.ready.evaluator, replace(chunk, x=shown)), {cue.family for cue in planted})
         return self._confirm(found, planted, share)
 
-    def smaller_shares(self, planted: Sequence[PlantedCue]) -> dict[str, float]:
-        """Return the smallest share below the first at which the search finds each cue, for those that it finds."""
-        # Cues of one class are planted one after the other; those of several classes together, as in the claim.
+    def _fewer(self) -> Chunk:
+        chunk = self.ready.chunk
+        counts = torch.bincount(chunk.y)
+        most = max(_OF_EACH_CLASS, math.ceil(_SEARCHED_ON / int((counts > 0).sum())))
+        kept = torch.cat([(chunk.y == k).nonzero().squeeze(1)[:most] for k in range(len(counts))])
+        return chunk.rows(kept.sort().values)
+
+    def smaller_shares(self, planted: Sequence[PlantedCue], least: float) -> dict[str, float]:
+        """Return the smallest share below the first at which the search finds each cue, for those that it finds.
+
+        Args:
+            least: smaller shares are not tried: no gap of the search is as small.
+        """
         left, shares = list(planted), dict[str, float]()
         for share in SHARES[1:]:
+            if share < least or not left:
+                break
+            # Each round has a cue in each class, as in the claim's first controls.
             rounds: list[list[PlantedCue]] = []
             for cue in left:
                 group = next((one for one in rounds if cue.label not in {other.label for other in one}), None)
-                rounds.append([cue]) if group is None else group.append(cue)
-            found = [
-                cue
-                for group in rounds
-                for proposals in [[one.proposal for one in self.confirmed(group, share)]]
-                for cue in group
-                if any(cue.matches(one) for one in proposals)
-            ]
-            shares |= {cue.family: share for cue in found}
-            left = found
-            if not left:
-                break
+                if group is None:
+                    rounds.append([cue])
+                else:
+                    group.append(cue)
+            left = [cue for group in rounds for cue in self._found(group, share)]
+            shares |= {cue.family: share for cue in left}
         return shares
 
     def smallest_of_local(self, planted: Sequence[PlantedCue]) -> dict[str, float]:
         """Return the smallest share at which the search for carrying parts finds each cue, for those that it finds."""
         shares = {}
         for cue in planted:
-            share = next((share for share in reversed(SHARES) if self._carried(cue, share)), None)
-            if share is not None:
+            # From the second smallest on, down if the cue is found and else up: three searches at most.
+            *larger, middle, smallest = SHARES
+            order = [smallest] if self._carried(cue, middle) else [*reversed(larger)]
+            if order == [smallest]:
+                shares[cue.family] = smallest if self._carried(cue, smallest) else middle
+            elif (share := next((share for share in order if self._carried(cue, share)), None)) is not None:
                 shares[cue.family] = share
         return shares
+
+    def _found(self, planted: Sequence[PlantedCue], share: float) -> list[PlantedCue]:
+        proposals = [one.proposal for one in self.confirmed(planted, share)]
+        return [cue for cue in planted if any(cue.matches(one) for one in proposals)]
 
     def _carried(self, cue: PlantedCue, share: float) -> bool:
         chunk = self.ready.chunk
@@ -102,7 +125,7 @@ class SimulatedControls:
         labels = [k for k, n in enumerate(counts.tolist()) if n >= self.least]
         if cue.label not in labels or len(labels) < 2:
             return False
-        shown = plant_cues([cue], chunk.ids, chunk.x, chunk.y, self.seed, share)
+        shown = plant_cues([cue], chunk.ids, chunk.x, chunk.y, seed=self.seed, share=share)
 
         def answers(x: Tensor) -> tuple[Tensor, Tensor]:
             predictions, logits = self.ready.answers(x)
@@ -112,8 +135,16 @@ class SimulatedControls:
             return predictions, logits
 
         predictions, _ = answers(shown)
+        # With enough donors for a few to have the cue; the claim has as many or more.
         parts = find_carrying_parts(
-            shown, chunk.y, predictions, answers, [cue.label], classes=len(labels), seed=self.seed
+            shown,
+            chunk.y,
+            predictions,
+            answers,
+            [cue.label],
+            classes=len(labels),
+            seed=self.seed,
+            most=math.ceil(_DONORS_WITH_IT / share),
         )
         named = [one for one in parts[cue.label] if cue.carried_by(one, chunk.x, shown)]
         if named:
@@ -127,7 +158,7 @@ class SimulatedControls:
         if not proposals:
             return []
         chunk = self.unseen
-        x = plant_cues(planted, chunk.ids, chunk.x, chunk.y, self.seed, share)
+        x = plant_cues(planted, chunk.ids, chunk.x, chunk.y, seed=self.seed, share=share)
 
         def answer(shown: Tensor) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
             found = chunk.y.clone()
