@@ -58,8 +58,8 @@ LARGEST_PART = 0.1
 # Parts of a class that are measured, and receivers of each.
 _MEASURED, _RECEIVERS = 3, 48
 
-# Masked images evaluated together.
-_AT_A_TIME = 512
+# Masked images evaluated together, and numbers in the masks of donors that are averaged together.
+_AT_A_TIME, _NUMBERS = 512, 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class _PartSearch:
         regions = _strongest(
             self._saliency(alive, everything, cell, _MASKS, _SHOWN), everything, max(1, round(share * pixels))
         )
-        while share >= min(_LEAST, 1 / pixels * 2):
+        while True:
             drawn = self._scores(alive, regions.unsqueeze(1).expand(-1, _TRIALS, -1, -1))[1].mean(1)
             kept = drawn >= _DRAWS
             alive, regions = alive[kept], regions[kept]
@@ -173,11 +173,15 @@ class _PartSearch:
         # (n, H, W): the slope of the score on each pixel's presence.
         drawn = self._masks(rows, masks, cell, shown) & inside.unsqueeze(1)
         score = self._scores(rows, drawn).mean(0)
-        mask = drawn.to(score.dtype)
-        apart = mask - mask.mean(1, keepdim=True)
-        slope = torch.einsum("nm,nmhw->nhw", score - score.mean(1, keepdim=True), apart)
-        slope = slope / (apart.square().sum(1) + 1e-3)
-        return F.avg_pool2d(slope.unsqueeze(1), 3, 1, 1)[:, 0]
+        score = score - score.mean(1, keepdim=True)
+        # A few donors at a time: masks of large images as numbers take much memory.
+        few = max(1, _NUMBERS // drawn[0].numel())
+        slopes = []
+        for part, mask in zip(torch.split(score, few), torch.split(drawn, few), strict=True):
+            apart = mask.to(score.dtype)
+            apart = apart - apart.mean(1, keepdim=True)
+            slopes.append(torch.einsum("nm,nmhw->nhw", part, apart) / (apart.square().sum(1) + 1e-3))
+        return F.avg_pool2d(torch.cat(slopes).unsqueeze(1), 3, 1, 1)[:, 0]
 
     def _masks(self, rows: Tensor, masks: int, cell: float, shown: float) -> Tensor:
         # (n, masks, H, W) bool: cells at random, on a grid shifted at random.
