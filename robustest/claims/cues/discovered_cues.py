@@ -801,7 +801,7 @@ def with_families(result: Result, proven: Collection[str] = (), shares: Mapping[
     ]
     caveats = []
     for share in sorted({one["smallest_share"] or 0.0 for one in families if one["proven"]}):
-        words = f" from {100 * share:.0f} % of a class on" if share else ""
+        words = f" in {100 * share:.0f} % of a class or more" if share else ""
         names = [one["family"] for one in families if one["proven"] and (one["smallest_share"] or 0.0) == share]
         caveats.append(f"found where planted{words}: {', '.join(names)}")
     kinds = {

@@ -118,13 +118,13 @@ def test_a_pass_is_proved_on_a_simulated_model(sound: Result) -> None:
 
 def test_every_line_says_what_was_searched_and_from_which_share_on(sound: Result, relying: Result) -> None:
     families = {one["found_by"]: one for one in sound.details["discovery"]["families"]}
-    found = [part for part in sound.caveats if part.startswith("found where planted from ")]
-    assert found[0].startswith("found where planted from 10 % of a class on: patches that mark a class")
+    found = [part for part in sound.caveats if part.startswith("found where planted in ")]
+    assert found[0].startswith("found where planted in 10 % of a class or more: patches that mark a class")
     for family, one in families.items():
         share = one["smallest_share"]
         assert one["proven"] == (share is not None), family
         if share is not None:
-            line = next(part for part in found if f"from {100 * share:.0f} % of a class on" in part)
+            line = next(part for part in found if f"in {100 * share:.0f} % of a class or more" in part)
             assert one["family"] in line
     assert families[PATCHES]["smallest_share"] == 0.1
     assert families[PROPERTIES]["smallest_share"] >= 0.5
@@ -445,7 +445,7 @@ def test_a_pass_says_that_planted_marks_that_move_would_be_found(sound: Result) 
     assert families[MOVING]["proven"]
     assert families[MOVING]["smallest_share"] <= 0.5
     words = "small marks that move and mark a class"
-    assert any(words in part for part in sound.caveats if part.startswith("found where planted from "))
+    assert any(words in part for part in sound.caveats if part.startswith("found where planted in "))
 
 
 def test_a_control_is_not_planted_in_a_class_that_is_marked_already(
