@@ -7,7 +7,7 @@ two marks together each is alone in a third of the other images. The twin is tra
 put in without regard to the class. A row tells the share of other classes' images that the mark, put in, moves to the
 class; the verdict under `max_flip_rate=.1`; whether the verdict names the class as carried by a part of an image, or
 marked by nothing that was tried; and CPU seconds of one thread. A pass of a net that the mark moves is *unnamed* if
-neither names the class and the verdict says that cues of this family and share would have been found.
+neither names the class and the verdict covers its family and share, and marks that move as many images.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustest import Result
+from robustest.claims.cues.coverage import FOLLOWED
 from robustest.discovery.proposals import (
     CURVES,
     EDGES,
@@ -291,12 +292,13 @@ class Outcome:
 
     @property
     def named(self) -> bool:
-        """True if the verdict names the class as carried by a part or marked, or does not cover family and share."""
+        """True if the verdict names the class as carried by a part or marked, or does not cover such a mark."""
         found = self.result.details["discovery"]
         if LABEL in {one["class"] for one in (*found["parts"], *found["other_marks"])}:
             return True
         (family,) = (one for one in found["families"] if one["found_by"] == self.design.family)
-        return not family["proven"] or self.design.share < family["smallest_share"]
+        covered = family["proven"] and self.design.share >= family["smallest_share"] and self.moved >= FOLLOWED
+        return not covered
 
     @property
     def accused(self) -> bool:

@@ -36,7 +36,7 @@ from robustest.claims.cues.controls import (
     planted_chance,
     with_planted,
 )
-from robustest.claims.cues.coverage import KEEPS, SimulatedControls
+from robustest.claims.cues.coverage import FOLLOWED, KEEPS, SimulatedControls
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
 from robustest.cues import Cue, FrequencyBand, MaskedPatch, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
@@ -822,6 +822,7 @@ def with_families(result: Result, proven: Collection[str] = (), shares: Mapping[
         classes = "class" if found["few"] == 1 else "classes"
         caveats.append(f"{found['few']} {classes} of too few images to be searched")
     if shares:
-        caveats.append("not covered: smaller shares, fainter cues, other kinds")
+        weak = f"cues that move less than {FOLLOWED:g} of other images"
+        caveats.append(f"not covered: smaller shares, fainter cues, {weak}, other kinds")
     details = {**result.details, "discovery": {**found, "families": families}}
     return replace(result, details=details, caveats=(*result.caveats, *caveats))
