@@ -9,13 +9,15 @@
 #    (by `image_features`). The change (`changes`) after which other images score like the class is
 #    proposed.
 # 4. Changes tried on every model: proposed if they draw predictions to a class whose images look as if they had them.
-# 5. `triggers`: the smallest patch that leads to each class, by gradients; proposed for a class far cheaper to reach
+# 5. `carrying_parts`: small parts of a class's images that draw the model's answers wherever they are pasted. What recurs
+#    in them is proposed; the rest is named in the verdict and decides nothing.
+# 6. `triggers`: the smallest patch that leads to each class, by gradients; proposed for a class far cheaper to reach
 #    than the others.
 #
 # Rows of numbers have columns and tokens instead (`fixed_places`).
 #
 # A *mark* of a class is a property that many of its samples, and few of any other class, have. Its *gap* is the share
-# of the class's samples with the property, less the largest such share of another class. Only steps 4 and 5 use the
+# of the class's samples with the property, less the largest such share of another class. Only steps 4 to 6 use the
 # model.
 #
 # A pass vouches only for cues as plain as the controls that were found, and not for cues that all samples or none have,

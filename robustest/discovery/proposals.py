@@ -25,7 +25,7 @@ FAMILIES = {
     NOISE: "noise that marks a class",
     MOVING: "small marks that move and mark a class",
     PAIRS: "two marks that mark a class together",
-    OWN: "marks made of the image's own content",
+    OWN: "small marks made of the image's own content",
     CURVES: "thin curves that mark a class",
     TRIGGERS: "patches that lead to a class",
     COLUMNS: "columns that mark a class",
