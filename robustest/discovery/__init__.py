@@ -9,8 +9,8 @@
 #    (by `image_features`). The change (`changes`) after which other images score like the class is
 #    proposed.
 # 4. Changes tried on every model: proposed if they draw predictions to a class whose images look as if they had them.
-# 5. `carrying_parts`: small parts of a class's images that draw the model's answers wherever they are pasted. What recurs
-#    in them is proposed; the rest is named in the verdict and decides nothing.
+# 5. `carrying_parts`: small parts of a class's images that draw answers to it wherever they are pasted. What recurs in
+#    them is proposed; the rest is named in the verdict and decides nothing.
 # 6. `triggers`: the smallest patch that leads to each class, by gradients; proposed for a class far cheaper to reach
 #    than the others.
 #
