@@ -229,8 +229,10 @@ ASKED: dict[str, Value] = {
 }
 """Entries of `VALUES` that differ for a function that is asked."""
 
+WHERE = "VALUES of tests/contract/empty_calls.py, or of the pack's table"
+
 NEEDED: dict[str, tuple[str, ...]] = {"min_gain": ("reference",), "max_mce": ("corruption_robustness.reference",)}
-"""Arguments that a threshold needs."""
+"""Arguments that a threshold needs; of one kind alone by its name and the threshold's."""
 VALUES["corruption_robustness.reference"] = Value(sound=lambda w: {"gaussian_noise": [0.5] * 5})  # noqa: ARG005
 
 EFFORT: dict[str, Any] = {
@@ -289,12 +291,17 @@ class Call:
         return replace(self.of(title, **arguments), empty=frozenset(arguments))
 
 
+def entry(values: Mapping[str, Value], kind: Kind, name: str) -> Value | None:
+    """Return the entry of an argument, or None."""
+    return values.get(f"{kind.name}.{name}", values.get(name))
+
+
 def value_of(values: Mapping[str, Value], kind: Kind, name: str) -> Value:
     """Return the entry of an argument. Raises AssertionError, which says what to add, if there is none."""
-    found = values.get(f"{kind.name}.{name}", values.get(name))
+    found = entry(values, kind, name)
     assert found is not None, (
-        f"{kind.name} requires {name}=, of which VALUES has no entry: add {name!r} to VALUES in "
-        "tests/contract/empty_calls.py, with a sound value, and with still=, same= or constant= where it can be empty"
+        f"{kind.name} requires {name}=, of which VALUES has no entry: add {name!r} to {WHERE}, with a sound value, and "
+        "with still=, same= or constant= where it can be empty"
     )
     return found
 
@@ -308,9 +315,18 @@ def calls_of(
     assertion: Callable[..., Result],
     world: World,
     values: Mapping[str, Value] = VALUES,
+    *,
+    effort: Mapping[str, Any] = EFFORT,
+    needed: Mapping[str, tuple[str, ...]] = NEEDED,
     **more: Any,
 ) -> Iterator[Call]:
-    """Yield a call for each threshold of a kind, and for each further argument that claims something."""
+    """Yield a call for each threshold of a kind, and for each further argument that claims something.
+
+    Args:
+        effort: smaller searches, as `EFFORT` has them.
+        needed: entries of `values` that a threshold needs, as `NEEDED` has them.
+        **more: further arguments of every call.
+    """
     measure: Callable[..., Result] = assertion.__wrapped__  # type: ignore[attr-defined]
     known = parameters(measure)
     thresholds = {one.threshold for one in kind.quantities}
@@ -330,12 +346,13 @@ def calls_of(
         if one.default is one.empty and one.kind is not one.VAR_KEYWORD and name not in {*varied, *thresholds}
     ]
     given = {name: value_of(values, kind, name).sound(world) for name in (*varied, *required)}
-    given |= {name: EFFORT.get(f"{kind.name}.{name}", EFFORT[name]) for name in known if name in EFFORT}
+    given |= {name: effort.get(f"{kind.name}.{name}", effort[name]) for name in known if name in effort}
     for claims in dict.fromkeys((*(one.threshold for one in kind.quantities), *kind.further_claims)):
         if claims in given:
             continue
-        needed = {one.rpartition(".")[2]: values[one].sound(world) for one in NEEDED.get(claims, ())}
-        call = Call(kind=kind, measure=measure, claims=claims, arguments={**given, **needed, **more}, values=values)
+        names = needed.get(f"{kind.name}.{claims}", needed.get(claims, ()))
+        beside = {one.rpartition(".")[2]: values[one].sound(world) for one in names}
+        call = Call(kind=kind, measure=measure, claims=claims, arguments={**given, **beside, **more}, values=values)
         yield call
         if "items" in known:
             ways = {name: value_of(values, kind, name).sound(world) for name in ("items", "score")}
@@ -360,12 +377,12 @@ def still(call: Call, world: World) -> Iterator[Call]:
     """Yield the call with each of its changes as one that changes nothing."""
     found = False
     for name in parameters(call.measure):
-        value = call.values.get(f"{call.kind.name}.{name}", call.values.get(name))
+        value = entry(call.values, call.kind, name)
         if value is not None and value.still is not None:
             found = True
             yield call.emptied(f"{call.title} {name} that changes nothing".strip(), **{name: value.still(world)})
     assert found or call.kind.varies != "inputs" or call.kind.name in SEARCHES, (
-        f"{call.kind.name} varies inputs, and no argument of it has still= in VALUES of tests/contract/empty_calls.py"
+        f"{call.kind.name} varies inputs, and no argument of it has still= in {WHERE}"
     )
 
 
@@ -373,20 +390,21 @@ def beside_itself(call: Call, world: World) -> Iterator[Call]:
     """Yield the call with each second model, or second set, as the first."""
     found = False
     for name in (*call.arguments, *((call.claims,) if call.claims in call.kind.further_claims else ())):
-        for place, same in enumerate(value_of(call.values, call.kind, name).same if name not in SETTINGS else ()):
+        value = entry(call.values, call.kind, name)
+        for place, same in enumerate(() if value is None else value.same):
             found = True
             yield call.emptied(f"{call.title} {name} the same ({place})".strip(), **{name: same(world)})
     assert found or call.kind.varies != "sets", (
-        f"{call.kind.name} varies sets, and no argument of it has same= in VALUES of tests/contract/empty_calls.py"
+        f"{call.kind.name} varies sets, and no argument of it has same= in {WHERE}"
     )
 
 
 def constant(call: Call, world: World) -> Iterator[Call]:
     """Yield the call with each model as one that gives one answer to every input."""
     for name in call.arguments:
-        if name not in SETTINGS:
-            for place, made in enumerate(value_of(call.values, call.kind, name).constant):
-                yield call.emptied(f"{call.title} constant {name} ({place})".strip(), **{name: made(world)})
+        value = entry(call.values, call.kind, name)
+        for place, made in enumerate(() if value is None else value.constant):
+            yield call.emptied(f"{call.title} constant {name} ({place})".strip(), **{name: made(world)})
 
 
 SEARCHES = {
@@ -394,7 +412,6 @@ SEARCHES = {
     "no_backdoor_trigger": "it searches for patches, of which each changes every sample",
 }
 """Kinds that vary inputs by no argument, and how."""
-SETTINGS = {*EFFORT, "scope", "cluster", "attack", "certify", "exact", "alpha"}
 
 
 def loosest(quantity: Quantity) -> tuple[float, ...]:
