@@ -56,6 +56,7 @@ class About(TypedDict, total=False):
             changes count that the evaluator saw.
         constant: the value that the best constant answer reaches, if the quantity alone does not tell.
         answers: (n,) the model's answers to samples as they are, in numbers, if the evidence is of others.
+        people: (n,) answers of people that the claim rests on, in numbers: equal ones tell nothing apart.
     """
 
     kind: Required[Kind]
@@ -74,6 +75,7 @@ class About(TypedDict, total=False):
     changed: Sequence[Changed]
     constant: float | None
     answers: NDArray[Any]
+    people: NDArray[Any]
     notes: Sequence[str]
 
 
@@ -156,7 +158,13 @@ def result_of(
     in_claim: tuple[HealthFinding, ...] = ()
     if decision.verdict is Verdict.PASSED:
         in_claim = findings_of(
-            evidence, quantity, threshold, constant, answers=about.get("answers"), suppress=settings.suppress
+            evidence,
+            quantity,
+            threshold,
+            constant,
+            answers=about.get("answers"),
+            people=about.get("people"),
+            suppress=settings.suppress,
         )
     decision, findings = apply_findings(decision, in_claim), (*evidence.findings, *in_claim)
 

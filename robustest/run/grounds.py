@@ -10,8 +10,8 @@
 #    robustness. Of a user's own function nothing counts that was cut off at the bounds, most likely because of other
 #    units.
 # 2. the two models of a comparison are one (`same_model`).
-# 3. a constant answer would have passed (`constant_answer`): the model gives one to every sample, or one class said of
-#    every sample reaches the threshold.
+# 3. a constant answer would have passed (`constant_answer`): the model, or the people that a claim rests on, give one
+#    to every sample, or one class said of every sample reaches the threshold.
 #
 # The first has no suppression: nothing was measured. The others are findings of health checks, which a user who means
 # it may suppress by name.
@@ -276,6 +276,7 @@ def findings_of(
     constant: float | None,
     *,
     answers: NDArray[Any] | None,
+    people: NDArray[Any] | None = None,
     suppress: Collection[str],
 ) -> tuple[HealthFinding, ...]:
     """Return the findings against a pass that lie in the claim itself.
@@ -284,9 +285,11 @@ def findings_of(
         threshold: the value claimed; None if only a baseline is compared.
         constant: the value that the best constant answer reaches; None if it is not known.
         answers: (n,) the model's answers to samples as they are, in numbers; None for those of the evidence.
+        people: (n,) answers of people that the claim rests on, in numbers; None without any.
     """
+    said = [] if people is None else list(_said_of_all(people))
     found = [
-        *_constant(evidence, quantity, threshold, constant, answers),
+        *(said or _constant(evidence, quantity, threshold, constant, answers)),
         *([("same_model", evidence.beside.same)] if evidence.beside is not None and evidence.beside.same else []),
     ]
     return tuple(
@@ -297,6 +300,15 @@ def findings_of(
         )
         for name, message in found
     )
+
+
+def _said_of_all(people: NDArray[Any]) -> Iterator[tuple[str, str]]:
+    if len(people) > 1 and bool((people == people[0]).all()):
+        yield (
+            "constant_answer",
+            f"people give one answer to all of {len(people)} questions: people who ignore the question would, too. Ask "
+            "also about samples and classes of which the answer is another one",
+        )
 
 
 def _constant(

@@ -134,6 +134,8 @@ def measure_label_agreement(
         method="predictions beside what annotators select",
         details=details,
         caveats=_few_answers(evidence),
+        constant=_by_saying_one_class(responses, asked),
+        people=responses.answer,
         pairing=Pairing(under=f"answers {responses.digest[:12]}"),
         notes=_notes(details),
     )
@@ -225,6 +227,19 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
         ),
         identity=("label agreement", asked.threshold, answers.digest),
     )
+
+
+def _by_saying_one_class(responses: Responses, asked: Quantity) -> float:
+    """Return the claimed share that the best class reaches, said of every sample."""
+    selected, shown = responses.counts()
+    share = np.divide(selected, shown, out=np.zeros(selected.shape), where=shown > 0)
+    most = share.max(1, keepdims=True)
+    if asked.threshold == "max_unsupported":
+        return float((share == 0).mean(0).min())
+    if asked.threshold == "min_main":
+        alone = (share == most).sum(1, keepdims=True) == 1
+        return float(((share == most) & alone & (share > 0)).mean(0).max())
+    return float(((2 * share >= most) & (share > 0)).mean(0).max())
 
 
 def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:

@@ -30,10 +30,12 @@ from robustest.packs import (
     assertion,
     clopper_pearson,
     count_at_most,
+    may_repeat,
     measurement,
     no_lines,
     optional_threshold,
     result_of,
+    without_copies,
 )
 from robustest_people.label_agreement import FEWEST_ANSWERS
 from robustest_people.responses import Responses
@@ -103,6 +105,12 @@ def measure_label_quality(
     sign = uniformity_of(looked.items, labels, _marks(suspects), settings.seed)
     chosen = chosen_sample(sign, n, total)
     decision = decide_wrong(wrong, tied, n, total, most, scope=settings.scope, alpha=settings.alpha, chosen=chosen)
+    if decision.verdict is Verdict.PASSED and settings.scope == "population":
+        own = ~_copies(data, looked.items)
+        counts = int(looked.wrong[own].sum()), int(looked.tied[own].sum()), int(own.sum())
+        once = decide_wrong(*counts, total, most, scope=settings.scope, alpha=settings.alpha, chosen=chosen)
+        if once.verdict is not Verdict.PASSED:
+            decision = without_copies(decision, ~own)
     exhibits = _exhibits(data, looked, labels, settings)
     result = result_of(
         _evidence(looked, decision, total, exhibits, bounds=options.get("bounds", (0.0, 1.0))),
@@ -116,6 +124,8 @@ def measure_label_quality(
         details=_details(looked, labels, suspects, responses) | uniformity_details(sign),
         caveats=_caveats(looked, total, chosen=bool(chosen)),
         pairing=NOT_PAIRED,
+        constant=_by_choosing_one_class(labels[looked.items]) if responses.chosen else None,
+        people=responses.answer,
     )
     return replace(result, notes=(*result.notes, *_notes(looked, suspects, total)))
 
@@ -192,6 +202,27 @@ def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
         preferred=preferred,
         ahead=other - given,
     )
+
+
+def _by_choosing_one_class(label: NDArray[np.int64]) -> float:
+    """Return the share of labels (n,) that are wrong by people who choose the most frequent class every time."""
+    return 1 - float(np.bincount(label).max() / len(label))
+
+
+def _copies(data: object, items: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (n,) bool, True for looked-at samples that are equal to the bit to an earlier one."""
+    copies = np.zeros(len(items), dtype=bool)
+    if isinstance(data, np.ndarray | torch.Tensor) or (isinstance(data, list) and data and isinstance(data[0], int)):
+        return copies  # labels alone
+    samples, known = as_samples(data), set()
+    for place, item in enumerate(items.tolist()):
+        (x, _) = samples.take(torch.tensor([item]))
+        if may_repeat(x, None):
+            return copies
+        mark = x.cpu().numpy().tobytes()
+        copies[place] = mark in known
+        known.add(mark)
+    return copies
 
 
 def _evidence(

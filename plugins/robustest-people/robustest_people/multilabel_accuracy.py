@@ -129,6 +129,7 @@ def measure_multilabel_accuracy(
             if threshold is not None and blind >= threshold
             else []
         ),
+        constant=blind,
         pairing=Pairing(under=f"{metric} of {digest(given.sets)[:12]}"),
     )
 

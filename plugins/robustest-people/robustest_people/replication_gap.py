@@ -100,7 +100,7 @@ def measure_replication_gap(
     at_most = optional_threshold("at_most", at_most, trivial=1)
     draws = _draws(correction, resamples)
     first_says, second_says = _checked(annotations)
-    first, second, settings = _outcomes(model, data, new_data, (len(first_says), len(second_says)), options)
+    first, second, settings = _outcomes(model, data, new_data, annotations, options)
     items = _Items.of(first_says, first), _Items.of(second_says, second)
     terms = terms_of(settings)
     gaps = replication_gaps(items[0].cells, items[1].cells, correction, resamples=draws, seed=settings.seed)
@@ -182,7 +182,7 @@ def _checked(annotations: object) -> tuple[Annotations, Annotations]:
 
 
 def _outcomes(
-    model: object, data: object, new_data: object, sizes: tuple[int, int], options: Options
+    model: object, data: object, new_data: object, annotations: tuple[Annotations, Annotations], options: Options
 ) -> tuple[Evidence, Evidence, Settings]:
     given = isinstance(model, tuple | list)
     if given and (data is not None or new_data is not None):
@@ -192,14 +192,14 @@ def _outcomes(
         pair = cast("tuple[object, ...]", model)
         if len(pair) != 2:
             raise ConfigError(expected("a pair of outcomes, of data and of new_data", model))
-        evidence = [_evidence_of(outcomes) for outcomes in pair]
+        evidence = [_evidence_of(outcomes, says) for outcomes, says in zip(pair, annotations, strict=True)]
         counts = [side.total for side in evidence]
     else:
         samples = [as_samples(data), as_samples(new_data)]
         counts = [len(side) for side in samples]
-    for name, items, n in zip(("data", "new_data"), counts, sizes, strict=True):
-        if items != n:
-            raise DataError(f"Expected annotations of each of the {items} items of {name} but got {n}.")
+    for name, items, says in zip(("data", "new_data"), counts, annotations, strict=True):
+        if items != len(says):
+            raise DataError(f"Expected annotations of each of the {items} items of {name} but got {len(says)}.")
     if not given:
         evidence = [
             accuracy_of(Setup(classifier, side, settings), f"accuracy on {name}")
@@ -208,7 +208,8 @@ def _outcomes(
     return evidence[0], evidence[1], settings
 
 
-def _evidence_of(outcomes: object) -> Evidence:
+def _evidence_of(outcomes: object, says: Annotations) -> Evidence:
+    """Return outcomes as evidence; an item is known by its outcome and its annotations, as no inputs are."""
     held: NDArray[Any] = outcomes.detach().cpu().numpy() if isinstance(outcomes, Tensor) else np.asarray(outcomes)
     if held.ndim != 1 or held.dtype != bool or not len(held):
         raise DataError(expected("outcomes as a bool array, (N,)", outcomes))
@@ -218,6 +219,10 @@ def _evidence_of(outcomes: object) -> Evidence:
         columns={"held": held, "id": ids},
         ids=ids,
         total=len(held),
+        inputs=tuple(
+            f"{right} {selected} of {shown}".encode()
+            for right, selected, shown in zip(held, says.selected, says.shown, strict=False)
+        ),
     )
 
 

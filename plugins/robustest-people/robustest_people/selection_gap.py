@@ -107,6 +107,7 @@ def measure_selection_gap(
         method="two one-sided tests, variance by image and by annotator",
         details=_details(found, disagreements, setup.terms.alpha, responses),
         caveats=few(disagreements, " of disagreement"),
+        people=responses.answer,
         notes=()
         if found is None
         else (
