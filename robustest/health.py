@@ -231,6 +231,7 @@ CHECKS = (
     ),
     HealthCheck(name="same_model", found="the model in no_worse_than= is the model itself", about="claim"),
     HealthCheck(name="constant_answer", found="one answer for every sample would pass", about="claim"),
+    HealthCheck(name="one_episode", found="all episodes are one: the environment draws nothing", about="claim"),
     HealthCheck(
         name="missed_control",
         found="the search did not find an input that was planted in the region which it searches",

@@ -268,6 +268,7 @@ class Call:
     Attributes:
         title: what was made of it, in words.
         empty: the arguments that were made empty.
+        unit: of the claimed value, 1 for a share.
     """
 
     kind: Kind
@@ -277,6 +278,7 @@ class Call:
     values: Mapping[str, Value]
     title: str = ""
     empty: frozenset[str] = frozenset()
+    unit: float = 1.0
 
     @property
     def name(self) -> str:
@@ -359,10 +361,10 @@ def calls_of(
             yield replace(call.of("asked", outcomes=adds, **ways), values={**values, **ASKED})
 
 
-def options_of(call: Call) -> Iterator[Call]:
+def options_of(call: Call, every: Mapping[str, dict[str, Any]] = OPTIONS) -> Iterator[Call]:
     """Yield a call with each option that its kind takes."""
     known = parameters(call.measure)
-    for title, options in OPTIONS.items():
+    for title, options in every.items():
         if (
             all(name in known or name == "exact" for name in options)
             and not set(options) & call.empty
@@ -414,18 +416,18 @@ SEARCHES = {
 """Kinds that vary inputs by no argument, and how."""
 
 
-def loosest(quantity: Quantity) -> tuple[float, ...]:
+def loosest(quantity: Quantity, unit: float = 1.0) -> tuple[float, ...]:
     """Return thresholds next to such as any model keeps; the first that is no error is the loosest."""
     if quantity.comparison == ">=":
         return (0.001,) if quantity.trivial in {None, 0} else (float(quantity.trivial or 0) + 0.001, 0.001)
-    return (50.0, 1.9, 0.999) if quantity.trivial is None else (float(quantity.trivial) - 0.001,)
+    return (50.0 * unit, 1.9 * unit, 0.999 * unit) if quantity.trivial is None else (float(quantity.trivial) - 0.001,)
 
 
 def verdicts(call: Call, world: World, *, slack: float) -> Iterator[tuple[str, Result]]:
     """Measure a call, and claim what it measured; yield each result. A refusal yields none.
 
     Args:
-        slack: between the measured value and the threshold claimed.
+        slack: between the measured value and the threshold claimed, in the call's unit.
     """
     if call.claims in call.kind.further_claims:
         beside = call.arguments.get(call.claims)
@@ -435,7 +437,7 @@ def verdicts(call: Call, world: World, *, slack: float) -> Iterator[tuple[str, R
             yield f"{call.claims}, tolerance={slack}", result
         return
     quantity = call.kind.quantity_of(call.claims)
-    for limit in loosest(quantity):
+    for limit in loosest(quantity, call.unit):
         first = measured(call, **{call.claims: limit})
         if first is not None:
             break
@@ -446,7 +448,8 @@ def verdicts(call: Call, world: World, *, slack: float) -> Iterator[tuple[str, R
     if whole is None or whole.estimate is None:
         return
     high = quantity.comparison == ">="
-    value = max(whole.estimate - slack, limit) if high else min(whole.estimate + slack, limit)
+    apart = slack * call.unit
+    value = max(whole.estimate - apart, limit) if high else min(whole.estimate + apart, limit)
     claimed = measured(call, **{call.claims: round(value, 6)})
     if claimed is not None:
         yield f"{call.claims}={value:.4f}", claimed

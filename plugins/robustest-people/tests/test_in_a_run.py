@@ -37,7 +37,7 @@ def test_a_run_with_what_people_said(project, write, run, rows_of):
         from robustest_people import assert_label_agreement, assert_label_quality
 
         def test_contained(robust_model, robust_data, robust_responses):
-            assert_label_agreement(robust_model, robust_data, robust_responses, min_contained=0.7)
+            assert_label_agreement(robust_model, robust_data, robust_responses, min_contained=0.8)
 
         def test_main(robust_model, robust_data, robust_responses):
             assert_label_agreement(robust_model, robust_data, robust_responses, min_main=0.99, exact=True)

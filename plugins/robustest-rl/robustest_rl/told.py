@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from robustest.packs import Changed, Decision, Evidence, HealthFinding, Plan, Result, Settings, Verdict, finish
 from robustest_rl.asking import FALL, ROBUST_RETURN, Asked, words_of
 from robustest_rl.chosen import Tuned
+from robustest_rl.heedless import signs
 from robustest_rl.judged import Episodes
 from robustest_rl.mildest import mildest_dynamics
 from robustest_rl.pictures import film_strips
@@ -31,8 +33,10 @@ def told(
     """Return the result, with all attacks tried, the worst episodes, and the mildest dynamics that fail."""
     settings = plan.settings
     details = _details(counted, evidence, tuned, settings.examples)
-    if tuned is not None:
-        evidence = replace(evidence, findings=_findings(tuned, settings))
+    found = {} if tuned is None else tuned.signs
+    if evidence.decision.verdict is Verdict.PASSED:
+        found = {**found, **dict(signs(counted, evidence, asked, threat))}
+    evidence = replace(evidence, findings=_findings(found, settings))
     failed = evidence.decision.verdict.value == "failed"
     if tuned is not None and isinstance(tuned.adversary.threat, Dynamics) and failed and asked.threshold is not None:
         found = mildest_dynamics(counted, tuned.adversary.threat, plan.rule, evidence.columns, settings.seed)
@@ -108,13 +112,17 @@ def _returns(evidence: Evidence) -> dict[str, list[Any]]:
     }
 
 
-def _findings(tuned: Tuned, settings: Settings) -> tuple[HealthFinding, ...]:
-    mend = "Try agent-standard, or more steps"
+def _findings(found: Mapping[str, str], settings: Settings) -> tuple[HealthFinding, ...]:
+    weak = "Try agent-standard, or more steps"
+    mend = {
+        "constant_answer": "Claim more, or of an environment in which actions count",
+        "one_episode": "Draw the start, or the steps, from the seed of reset()",
+    }
     return tuple(
         HealthFinding(
             name=name,
-            message=f'{name}: {seen}. {mend}. If this is known and meant: suppress=("{name}",).',
+            message=f'{name}: {seen}. {mend.get(name, weak)}. If this is known and meant: suppress=("{name}",).',
             suppressed=name in settings.suppress,
         )
-        for name, seen in tuned.signs.items()
+        for name, seen in found.items()
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
+from torch import nn
 
 
 class Line(gymnasium.Env[Any, Any]):
@@ -48,3 +50,29 @@ def linear(*weights: float) -> Callable[[Any], Any]:
         return (seen @ np.array(weights, np.float32) > 0).astype(np.int64)
 
     return policy
+
+
+class Steered(Line):
+    """A walk of twenty steps that returns 1 for each step within 1 of 0: which a policy sees, and can stay."""
+
+    reach = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 20
+
+    def step(self, action: Any) -> Any:
+        seen, _, *rest = super().step(action)
+        return seen, float(abs(self.at) <= self.reach), *rest
+
+
+back = linear(-1, 0)
+"""Goes back to 0 from either side."""
+
+
+def net() -> nn.Module:
+    """Return a module that goes back to 0 from either side."""
+    layer = nn.Linear(2, 2)
+    layer.weight.data = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    layer.bias.data.zero_()
+    return layer.eval().requires_grad_(False)

@@ -29,6 +29,7 @@ from robustest import Factory, rng
 from robustest.errors import ConfigError, DataError, ModelError, StoreError, expected
 from robustest.packs import (
     NOT_PAIRED,
+    Changed,
     Decision,
     Entry,
     Evidence,
@@ -544,6 +545,14 @@ def _result(
         setting=f"{course.steps} steps of {course.learning_rate:g}, relative steps of {list(course.etas)}",
         method=f"probes every {course.every} steps, {len(runs)} runs of each net",
         details=_details(runs),
+        # A factory may build the same net as another one.
+        changed=[
+            Changed(
+                by="the reference",
+                moved=np.full(len(runs), any(run.ratio != 1 for run in runs)),
+                verb="differs from the net in",
+            )
+        ],
         pairing=NOT_PAIRED,
     )
 
