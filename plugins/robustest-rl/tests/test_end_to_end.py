@@ -17,7 +17,7 @@ from walks import Line, right
 
 @pytest.mark.robust
 def test_walk():
-    assert_robust_return(right, Line, ActionNoise(0.1), at_least=2, min_share=0.5, episodes=70)
+    assert_robust_return(right, Line, ActionNoise(0.1), at_least=4, min_share=0.5, episodes=70)
 """
 
 

@@ -73,6 +73,13 @@ def batches(world: Taught) -> Any:
 
 
 SMOOTH, STEEP = _built(False), _built(True)
+
+
+def another_factory() -> nn.Module:
+    """Builds the smooth net, too."""
+    return SMOOTH()
+
+
 VALUES: dict[str, Value] = {
     "data": Value(sound=lambda w: w.data),
     "test_data": Value(sound=lambda w: w.new, same=(lambda w: w.data, lambda w: mixed(w.data))),
@@ -97,7 +104,7 @@ VALUES: dict[str, Value] = {
     "loss": Value(sound=lambda w: nn.functional.cross_entropy),  # noqa: ARG005
     "reference": Value(
         sound=lambda w: STEEP,  # noqa: ARG005
-        same=(lambda w: SMOOTH, lambda w: lambda: SMOOTH(), lambda w: _built(False)),  # noqa: ARG005
+        same=(lambda w: SMOOTH, lambda w: another_factory, lambda w: _built(False)),  # noqa: ARG005
         constant=(lambda w: untrained(True),),  # noqa: ARG005
     ),
 }
