@@ -33,10 +33,10 @@ def told(
     """Return the result, with all attacks tried, the worst episodes, and the mildest dynamics that fail."""
     settings = plan.settings
     details = _details(counted, evidence, tuned, settings.examples)
-    found = {} if tuned is None else tuned.signs
+    doubts = {} if tuned is None else dict(tuned.signs)
     if evidence.decision.verdict is Verdict.PASSED:
-        found = {**found, **dict(signs(counted, evidence, asked, threat))}
-    evidence = replace(evidence, findings=_findings(found, settings))
+        doubts.update(signs(counted, evidence, asked, threat))
+    evidence = replace(evidence, findings=_findings(doubts, settings))
     failed = evidence.decision.verdict.value == "failed"
     if tuned is not None and isinstance(tuned.adversary.threat, Dynamics) and failed and asked.threshold is not None:
         found = mildest_dynamics(counted, tuned.adversary.threat, plan.rule, evidence.columns, settings.seed)

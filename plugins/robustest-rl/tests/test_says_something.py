@@ -11,16 +11,18 @@ from typing import Any
 import gymnasium
 import robustest_rl as rl
 import torch
-from robustest_rl import Observation
+from robustest_rl import ActionNoise, Observation
 from robustest_rl.pack import robustest_kinds
 from torch import nn
-from walks import Steered, net
+from walks import Line, Steered, net, right
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "contract"))
 from empty_calls import N, Value, World
 from says_something import SaysSomething, Table
 
 sys.path.pop(0)
+from robustest import Verdict
+
 SCALE = (1.0, 0.0)
 
 
@@ -100,3 +102,22 @@ class TestUnderAThreat(SaysSomething):
 
 class TestUntouched(SaysSomething):
     table = table(None, max_drop="nothing falls where nothing disturbs")
+
+
+def verdict(policy: Any, env: Any, at_least: float, threat: Any = None, **more: Any) -> Any:
+    words: dict[str, Any] = {"min_share": 0.5, "episodes": N, "attack": "noise", "cache": False, **more}
+    return rl.measure_robust_return(policy, env, threat, at_least=at_least, **words).verdict
+
+
+def test_an_agent_that_never_looks_holds_under_no_change_of_what_it_sees() -> None:
+    """It would pass whatever the threat was: on this line one goes right."""
+    slight = Observation(0.01, scale=SCALE)
+    assert verdict(right, Line, 4) is Verdict.PASSED
+    assert verdict(right, Line, 4, slight) is Verdict.INCONCLUSIVE
+    assert verdict(right, Line, 4, slight, suppress=("constant_answer",)) is Verdict.PASSED
+    assert verdict(right, Line, 4, ActionNoise(0.1)) is Verdict.PASSED
+
+
+def test_an_agent_that_acts_at_random_reaches_no_claim() -> None:
+    assert verdict(net(), Steered, 3) is Verdict.INCONCLUSIVE
+    assert verdict(net(), Steered, 19) is Verdict.PASSED

@@ -12,14 +12,19 @@ import pytest
 import robustest_people as people
 from core_tests import TESTS
 from robustest_people import Annotations, Responses
-from robustest_people.measure import measure_label_agreement, measure_multilabel_accuracy, measure_replication_gap
+from robustest_people.measure import (
+    measure_label_agreement,
+    measure_multilabel_accuracy,
+    measure_replication_gap,
+    measure_selection_gap,
+)
 from robustest_people.pack import robustest_kinds
 from torch import Tensor, nn
 
 sys.path.insert(0, str(TESTS / "contract"))
 from empty_calls import VALUES, Value, World, few_draws
 from says_something import SaysSomething, Table
-from small_subjects import CLASSES, Constant
+from small_subjects import CLASSES, Constant, pictures
 
 sys.path.pop(0)
 from robustest import Result, Verdict
@@ -187,3 +192,10 @@ def test_a_threshold_that_one_class_said_of_every_sample_reaches(claims: str, me
 
     assert verdict(0.2) is Verdict.INCONCLUSIVE
     assert verdict(0.5) is Verdict.PASSED
+
+
+def test_people_who_answer_one_thing_do_not_show_that_labels_and_predictions_are_alike() -> None:
+    world = replace(TestKindsOfPeople.table.world, data=pictures(400))
+    model = NextClass(world.model).eval()
+    assert measure_selection_gap(model, world.data, one_thing(world), at_most=0.3).verdict is Verdict.INCONCLUSIVE
+    assert measure_selection_gap(model, world.data, chosen(world, 0.5), at_most=0.3).verdict is Verdict.PASSED
