@@ -86,6 +86,7 @@ def how(stage: Stage) -> str:
         f"{stage.smallest:.3g} first" if stage.smallest < 1 else "",
         f"on at {stage.go_on:g}" if stage.go_on != Stage.__dataclass_fields__["go_on"].default else "",
         "if earned" if stage.earned else "",
+        "if paid" if stage.paid else "",
         f"if {stage.near:g} times near" if stage.near is not None else "",
     )
     return ", ".join(way for way in ways if way)

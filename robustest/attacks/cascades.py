@@ -127,6 +127,19 @@ def _any(effort: int) -> tuple[Stage, ...]:
 
 # What no search above sees: another branch behind a gate, a mask or a router.
 _COHERENT = Stage(searcher=CoherentStarts(), only=Needs.GRADIENT)
+# Where such a branch shows, all of it is looked for.
+_BRANCHES = Stage(searcher=CoherentStarts(starts=23, kept=6, steps_each=16), only=Needs.GRADIENT, earned=True)
+# A few moves of every sample, and all of them where these break any.
+_SOME = Stage(searcher=CoherentMoves(queries=4, at_once=4, drawn=True), only=Needs.GRADIENT, on=(Linf, Euclidean))
+_ALL = replace(_SOME, searcher=CoherentMoves(queries=24, at_once=24), paid=True)
+# A branch in which a sample is hardly right still is one that a move has reached.
+_REACHED = Stage(
+    searcher=CoherentStarts(kept=2, steps_each=8),
+    smallest=0.03,
+    go_on=0.2,
+    only=Needs.GRADIENT,
+    on=(Linf, Euclidean),
+)
 
 FAST = Cascade(
     name="fast",
@@ -136,6 +149,9 @@ FAST = Cascade(
         Stage(searcher=_QUICK),
         Stage(searcher=_FROM_MOVES, on=(Linf,)),
         Stage(searcher=ODIMargin(start_steps=0, steps_after=8, coherent=0.5), on=(Euclidean,)),
+        _SOME,
+        _ALL,
+        _REACHED,
         Stage(searcher=EachWay(ways=4, steps_each=3)),
         Stage(searcher=_INWARD, rounds=2, on=(Euclidean,)),
         Stage(searcher=FAB(steps=10), smallest=0.04, on=(Linf,)),
@@ -159,6 +175,7 @@ FAST = Cascade(
         Stage(searcher=_INWARD, on=(Euclidean,)),
         Stage(searcher=Square(queries=60, at_once=4), only=Needs.GRADIENT, on=(Linf, Euclidean)),
         _COHERENT,
+        _BRANCHES,
         Stage(searcher=SparseRS(queries=400, at_once=4), only=Needs.GRADIENT, on=(L0, L1)),
         Stage(searcher=SigmaZero(steps=40), on=(L0,)),
         Stage(searcher=APGD(steps=20, loss="margin"), on=(L1,)),
@@ -181,6 +198,9 @@ STANDARD = Cascade(
         Stage(searcher=_QUICK, on=(Linf,)),
         Stage(searcher=_FROM_MOVES, on=(Linf,)),
         Stage(searcher=_QUICK, rounds=3, on=(Euclidean,)),
+        _SOME,
+        _ALL,
+        _REACHED,
         # For answers that are no single class.
         Stage(searcher=EachWay(steps_each=6)),
         Stage(searcher=APGD(steps=60, loss="segpgd"), on=(Linf, Euclidean)),
@@ -213,7 +233,11 @@ STANDARD = Cascade(
         *_few_features(1),
         *_rest(2),
     ),
-    audit=(replace(_COHERENT, searcher=CoherentStarts(starts=7)),),
+    audit=(
+        Stage(searcher=CoherentMoves(queries=1), only=Needs.GRADIENT),
+        replace(_COHERENT, searcher=CoherentStarts(kept=2, steps_each=8)),
+        _BRANCHES,
+    ),
 )
 """The reference: at least AutoAttack's strength."""
 

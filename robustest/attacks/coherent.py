@@ -7,19 +7,25 @@
 # A move is a direction m(x) of the shape of x:
 #
 #     up  1,  down  -1,  flat  mean(x) - x,  steep  x - mean(x),  rising and falling  a line from -1 to 1 along an axis,
-#     halves  +-1 on either side of a cut,  blur  b(x) - x,  sharp  x - b(x),  shift  roll(x) - x,
-#     waves  sum of cosines of few periods
+#     halves  +-1 on either side of a cut,  blur  b(x) - x,  sharp  x - b(x),  shift  roll(x) - x,  middle and rim  the
+#     inner part against the outer,  channel  one against the others,  waves  sum of cosines of few periods
 #
-# and the proposal is project(x + c m(x) / max |m(x)|), as far as the region goes. For a sample of one axis, whose
-# neighbours mean nothing, the moves of neighbours are random groups.
+# Flat, blur and shift end where they lead to, project(x + m(x)). The others have no end, and go as far as the region
+# does: project(x + c m(x)), and in an L-inf ball x + eps sign(m(x)), which changes a mean with the weights m most. For
+# a sample of one axis, whose neighbours mean nothing, the moves of neighbours are random groups.
 #
-# `CoherentMoves` evaluates such proposals. `CoherentStarts` follows each of them by steps along gradients:
+# `CoherentMoves` evaluates such proposals. `CoherentStarts` evaluates the first `starts` moves with their gradients g,
+# and then follows, for `steps_each` steps, the `kept` of them that promise most, by the loss l(z) + max <g, d> over
+# the region's steps d. Behind a gate only a part of the region is of use: the part that the move m still dominates.
 #
-#     z_0 = move;   z_(t+1) = project(z_t + stride * s_t * ascent(low(gradient of the margin at z_t)))
+#     z_0 = the move;  w = 1;  a = 1
+#     s = project(x + stride * ascent(g(z_t) / |g(z_t)|_1 + w m / |m|_1)),  z' = z_t + a (s - z_t)
+#     if cos(g(z'), g(z_t)) is large:  z_(t+1) = z',  w = w / f,  a = 1        (the same branch)
+#     else:                            z_(t+1) = z_t,  w = w f,  a = .7 a      (another one)
 #
-# with s_t from `step_scale` along half a cosine, short enough to stay in a branch that only the move reaches. `low` is
-# the mean over neighbours for every other of the later starts: a detector of noise sends steps by signs to its own
-# branch.
+# After a step into another branch the next one stays closer to the move. f falls, so that w ends at the edge. In an
+# L-inf ball a move is followed by signs and then by a step that is not all corners. One more start is the sample
+# itself, with the mean of g over neighbours in place of g: a detector of noise sends steps by signs to its own branch.
 
 from __future__ import annotations
 
@@ -33,11 +39,19 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
 from robustest.attacks.queries import InRounds
-from robustest.checks import POSITIVE, check_ranges, whole
-from robustest.threats import Rows, Threat, is_discrete, per_row
+from robustest.checks import check_ranges, require, whole
+from robustest.threats import Linf, Rows, Threat, is_discrete, length, per_row
 
-# The first starts, whose gradients are followed as they are.
-_FINE = 5
+# Moves among which some are drawn, a prime; all that there are, and some waves or groups.
+_DRAWN = 23
+# Gradients of one branch have at least this cosine.
+_ALIKE = 0.8
+# In an L-inf ball, the slope of a step by its direction, up to the ball's faces.
+_SOFT = 2.0
+# The fall of f - 1 from step to step.
+_FALL = 0.7
+# The next step from the same point over the one before.
+_SHORTER = 0.7
 # Waves of a random move, and the most half periods of each along an axis.
 _WAVES, _PERIODS = 3, 3
 
@@ -49,10 +63,12 @@ class CoherentMoves(InRounds):
     Args:
         queries: proposals per sample, >= 1.
         at_once: proposals of a sample in one round, in 1..queries.
+        drawn: moves at random in place of the first ones.
     """
 
     queries: int = 16
     at_once: int = 1
+    drawn: bool = False
 
     name = "coherent-moves"
     needs = Needs.LABELS
@@ -67,9 +83,12 @@ class CoherentMoves(InRounds):
         return {"key": key, "step": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        numbers = self.numbers(state["step"])
-        made = [moved(problem, numbers[:, lane], state["key"]) for lane in range(self.at_once)]
-        return torch.stack(made, 1)
+        numbers, key = self.numbers(state["step"]), state["key"]
+        if self.drawn:  # in an order of each sample's own, without repetition as their number is a prime
+            u = rng.uniform(rng.fold(key, "order"), (2,)).double()
+            first, stride = (u[:, 0] * _DRAWN).long(), 1 + (u[:, 1] * (_DRAWN - 1)).long()
+            numbers = (first.unsqueeze(1) + numbers * stride.unsqueeze(1)) % _DRAWN
+        return torch.stack([moved(problem, numbers[:, lane], key) for lane in range(self.at_once)], 1)
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         return {"key": state["key"], "step": state["step"] + 1}
@@ -77,47 +96,117 @@ class CoherentMoves(InRounds):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoherentStarts(Climbing):
-    """Gradient steps from coherent moves, one move after the other.
+    """Steps along gradients from the coherent moves that promise most, inside the branches that these reach.
 
     Args:
-        starts: moves to start from, >= 1.
-        steps_each: gradient steps from each, >= 1.
-        step_scale: length of the first step from each, as a share of the way across the region.
+        starts: moves that are evaluated, >= 1.
+        kept: ways followed, in 1..starts, two of each move; the sample itself is followed beside them.
+        steps_each: evaluations on the way from each, >= 2.
     """
 
-    starts: int = field(default=10, metadata=whole(1))
-    steps_each: int = field(default=4, metadata=whole(1))
-    step_scale: float = field(default=0.5, metadata=POSITIVE)
+    starts: int = field(default=18, metadata=whole(1))
+    kept: int = field(default=3, metadata=whole(1))
+    steps_each: int = field(default=9, metadata=whole(2))
 
     name = "coherent-starts"
     needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        require(self.kept <= self.starts, f"kept to be at most starts, {self.starts}", self.kept)
 
     def supports(self, threat: Threat) -> bool:
         return not is_discrete(threat)
 
     @property
     def steps(self) -> int:
-        return self.starts * self.steps_each
+        # The last step of all is the proposal that is evaluated without a gradient.
+        return self.starts + (self.kept + 1) * self.steps_each - 1
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         step = torch.zeros_like(key)
-        return {"z": moved(problem, step, key), "key": key, "step": step}
+        z = moved(problem, step, key)
+        one = torch.ones(key.shape, dtype=z.dtype, device=z.device)
+        return {
+            "z": z,
+            "key": key,
+            "step": step,
+            "promise": torch.full((len(key), self.starts), -torch.inf, dtype=z.dtype, device=z.device),
+            "base": z,
+            "slope": torch.zeros_like(z),
+            "weight": one,
+            "pace": one,
+        }
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None
-        threat, region, step = problem.threat, problem.region, state["step"]
-        start, turn = step // self.steps_each, step % self.steps_each
-        share = 0.5 * self.step_scale * (1 + torch.cos(math.pi * turn.to(evaluation.z.dtype) / self.steps_each))
-        low = per_row((start >= _FINE) & (start % 2 == 1), evaluation.z)
-        gradient = torch.where(low, blurred(evaluation.gradient), evaluation.gradient)
-        z = torch.addcmul(evaluation.z, threat.ascent(gradient), per_row(threat.stride(region) * share, evaluation.z))
-        # The last step of all ends in the proposal that is evaluated without a gradient.
-        over = (turn + 1 == self.steps_each) & (step + 1 < self.steps)
-        z = torch.where(per_row(over, z), moved(problem, start + 1, state["key"]), z)
-        return {"z": z, "key": state["key"], "step": step + 1}
+        threat, region, step, key = problem.threat, problem.region, state["step"], state["key"]
+        origin, z, gradient = threat.origin(region), evaluation.z, evaluation.gradient
+        value = problem.task.losses["margin"](evaluation.logits, problem.y).to(z.dtype)
+        stride = per_row(threat.stride(region), z)
+        # The promise of each move: its loss, and what the longest step along its gradient adds.
+        rise = (gradient * threat.ascent(gradient) * stride).flatten(1).sum(1)
+        at = torch.arange(self.starts, device=z.device) == step.unsqueeze(1)
+        promise = torch.where(at, (value + rise).nan_to_num(nan=-torch.inf).unsqueeze(1), state["promise"])
+        # The place on the way: of which start, and how far.
+        after = step + 1 - self.starts
+        turn = after.clamp(min=0) % self.steps_each
+        start = after.clamp(min=0) // self.steps_each
+        best = _different(promise)
+        move = best.gather(1, (start.clamp(max=self.kept - 1) // 2).unsqueeze(1)).squeeze(1)
+        stays = start >= self.kept
+        number = torch.where(after < 0, step + 1, move)  # moves first
+        begin = torch.where(per_row(stays, z), origin, moved(problem, number, key))
+        # A step that kept its promise is the new base.
+        base, slope = state["base"], torch.where(per_row(stays, z), blurred(gradient), gradient)
+        alike = (_whole(state["slope"]) * _whole(slope)).flatten(1).sum(1)
+        first = turn == 1
+        kept = first | (alike >= _ALIKE)
+        base = torch.where(per_row(kept, z), z, base)
+        slope = torch.where(per_row(kept, z), slope, state["slope"])
+        factor = 1 + _FALL ** (turn - 2).clamp(min=0).to(z.dtype)
+        weight = state["weight"] * torch.where(first, 1.0, torch.where(kept, 1 / factor, factor))
+        pace = torch.where(kept, 1.0, _SHORTER * state["pace"]).to(z.dtype)
+        way = _unit(slope) + per_row(weight, z) * _unit(begin - origin)
+        ascent = threat.ascent(way)
+        if isinstance(threat, Linf):
+            # By signs, either the gradient or the move decides everywhere if the gradient's elements are of one size.
+            ascent = torch.where(per_row(start % 2 == 1, z), (_SOFT * way).clamp(-1, 1), ascent)
+        end = threat.project(origin + stride * ascent, region)
+        proposal = threat.project(base + per_row(pace, z) * (end - base), region)
+        fresh = turn == 0
+        z = torch.where(per_row(fresh, z), begin, proposal)
+        return {
+            "z": z,
+            "key": key,
+            "step": step + 1,
+            "promise": promise,
+            "base": base,
+            "slope": slope,
+            "weight": torch.where(fresh, 1.0, weight).to(z.dtype),
+            "pace": torch.where(fresh, 1.0, pace).to(z.dtype),
+        }
+
+
+def _different(promise: Tensor) -> Tensor:
+    """Return (B, N) the places of promises (B, N), the largest first; those equal to a larger one, of moves that are
+    the same for a sample, come last.
+    """
+    order = promise.argsort(dim=1, descending=True, stable=True)
+    ranked = promise.gather(1, order)
+    again = torch.zeros_like(ranked, dtype=torch.bool)
+    again[:, 1:] = ranked[:, :-1] - ranked[:, 1:] <= 1e-5 * ranked[:, 1:].abs()
+    return order.gather(1, again.to(torch.int8).argsort(dim=1, stable=True))
+
+
+def _unit(way: Tensor) -> Tensor:
+    """Return directions (B, *Z) of mean size one; zeros stay."""
+    return way / per_row(way.abs().flatten(1).mean(1).clamp(min=torch.finfo(way.dtype).tiny), way)
+
+
+def _whole(way: Tensor) -> Tensor:
+    """Return directions (B, *Z) of Euclidean length one; zeros stay."""
+    return way / per_row(length(way).clamp(min=torch.finfo(way.dtype).tiny), way)
 
 
 def moved(problem: Problem, number: Tensor, key: Tensor) -> Tensor:
@@ -131,9 +220,15 @@ def moved(problem: Problem, number: Tensor, key: Tensor) -> Tensor:
         start = threat.start(region, rng.fold(rng.fold(key, "move"), number))
         return threat.project(_between(z, region, number, start), region)
     way = direction(x, number, key)
-    largest = way.abs().flatten(1).amax(1).clamp(min=torch.finfo(x.dtype).tiny)
+    size = way.abs()
+    largest = size.flatten(1).amax(1).clamp(min=torch.finfo(x.dtype).tiny)
     span = region["span"] if "span" in region else x.new_full((len(x),), problem.bounds[1] - problem.bounds[0])
-    return threat.project(z + per_row(span / largest, x) * way, region)
+    far = per_row(span / largest, x) * way
+    if isinstance(threat, Linf):  # all the way, but where the move says next to nothing
+        far = per_row(span, x) * torch.where(size > 1e-4 * per_row(largest, x), way.sign(), 0.0)
+    kinds = _OF_ROWS if x.ndim == 2 else _OF_FIELDS
+    ends = torch.tensor([kind in _ENDING for kind in (*kinds, groups)], device=x.device)
+    return threat.project(x + torch.where(per_row(ends[number.clamp(max=len(kinds))], x), way, far), region)
 
 
 def direction(x: Tensor, number: Tensor, key: Tensor) -> Tensor:
@@ -255,6 +350,31 @@ def waves(x: Tensor, key: Tensor) -> Tensor:
     return way
 
 
+def middle(x: Tensor, key: Tensor) -> Tensor:
+    """Return one in the middle half of each axis of space or time, and minus one around it."""
+    inner = torch.ones_like(x[0], dtype=torch.bool)
+    for axis in range(1 if x.ndim > 2 else 0, x.ndim - 1):
+        size = x.shape[axis + 1]
+        at = (torch.arange(size, device=x.device) + 0.5) / size
+        inner = inner & ((at > 0.25) & (at < 0.75)).view(-1, *[1] * (x.ndim - 2 - axis))
+    return torch.where(inner, 1.0, -1.0).to(x.dtype).expand_as(x)
+
+
+def rim(x: Tensor, key: Tensor) -> Tensor:
+    """Return the opposite of the middle."""
+    return -middle(x, key)
+
+
+def channel(x: Tensor, key: Tensor) -> Tensor:
+    """Return a random sign for one channel, and the opposite for the others; waves where there is one channel."""
+    if x.ndim < 3 or x.shape[1] < 2:
+        return waves(x, key)
+    u = rng.uniform(rng.fold(key, "channel"), (2,))
+    chosen = (u[:, :1] * x.shape[1]).long() == torch.arange(x.shape[1], device=x.device)
+    sign = torch.where(chosen == (u[:, 1:] < 0.5), 1.0, -1.0).to(x.dtype)
+    return sign.view(*sign.shape, *[1] * (x.ndim - 2)).expand_as(x)
+
+
 def groups(x: Tensor, key: Tensor) -> Tensor:
     """Return up, down or no move for each element at random."""
     u = rng.uniform(rng.fold(key, "groups"), x.shape[1:])
@@ -273,8 +393,17 @@ _OF_FIELDS: tuple[Move, ...] = (
     halves,
     shift,
     sharp,
+    channel,
+    rising,
+    falling,
+    middle,
+    rim,
+    channel,
+    halves,
 )
 _OF_ROWS: tuple[Move, ...] = (up, down, flat, halves, steep, groups, halves, halves, groups, halves)
+# Moves that lead somewhere.
+_ENDING: frozenset[Move] = frozenset({flat, blur, shift})
 
 
 def blurred(x: Tensor) -> Tensor:

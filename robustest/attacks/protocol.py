@@ -235,6 +235,7 @@ class Stage:
         on: kinds of threat; None for all that the searcher supports.
         features: most elements of a sample; None for any number.
         earned: only where anything after the cascade's first round broke a sample of the chunk.
+        paid: only where the stage before it broke a sample of the chunk.
         near: only where the last stage with this searcher's name left a sample with a margin of at most `near` times
             the smallest found before it.
     """
@@ -248,6 +249,7 @@ class Stage:
     on: tuple[type, ...] | None = None
     features: int | None = None
     earned: bool = False
+    paid: bool = False
     near: float | None = None
 
     def serves(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> bool:

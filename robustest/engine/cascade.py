@@ -6,8 +6,8 @@
 #    queries. Where gradients mislead, the stages without gradients get every survivor and more queries.
 # 2. For each stage and round: attack the survivors, those of smallest margin first. Where the stage breaks enough of
 #    them (`Stage.go_on`), the next ones get it too: a stage that fits the model is worth its price.
-# 3. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `near` ones where
-#    an earlier run of the same searcher stayed far off everywhere.
+# 3. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `paid` ones where
+#    the stage before did not, `near` ones where an earlier run of the same searcher stayed far off everywhere.
 # 4. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
 #    (`weak_search`). Where scores say no more than labels, only searches by labels count.
 #
@@ -46,6 +46,7 @@ from robustest.attacks import (
     suits,
     supports,
 )
+from robustest.attacks.coherent import CoherentMoves
 from robustest.attacks.protocol import affordable
 from robustest.engine.blind_scores import search_blind
 from robustest.engine.chunks import Chunk
@@ -143,6 +144,7 @@ def run_cascade(
     at_start = clean_margin.cpu()
     broken, margins = torch.zeros(len(chunk.x), dtype=torch.bool), torch.full((len(chunk.x),), torch.inf)
     early: int | None = None  # samples that the first round broke
+    paid = False  # the stage before broke a sample
     ratio: dict[str, float] = {}  # by searcher: its smallest margins over those of all others, in its last stage
     alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)  # elements that had a gradient
     any_gradient = False
@@ -169,10 +171,11 @@ def run_cascade(
                 # Searches without gradients run once: after those in bfloat16, or beside them.
                 (not climbs and (low if way == "first" else way == "alone" and not low))
                 or (stage.earned and early == int(broken.sum()))
+                or (stage.paid and not paid)
                 or (stage.near is not None and ratio.get(name, 0.0) > stage.near)
             ):
                 continue
-            ratio[name] = math.inf
+            ratio[name], before = math.inf, int(broken.sum())
             after_gradients = any(one.searcher.needs is Needs.GRADIENT for one in stages[:place])
             for number in range(1 if stage.together else stage.rounds):
                 uses = [f"{name}/{place}/{each}" for each in (range(stage.rounds) if stage.together else (number,))]
@@ -236,6 +239,7 @@ def run_cascade(
                 broke = int(broken.sum()) - broken_before
                 outcome.stages[label] = outcome.stages.get(label, 0) + broke
                 early = int(broken.sum()) if early is None else early
+            paid = int(broken.sum()) > before
     if way == "alone":
         evaluator.health.count("reduced_precision", failed=int((broken & drawn).sum()), tried=int((~left_out).sum()))
     if control and threat.radius > 0:  # an audit leaves this to the attack that it audits
@@ -339,6 +343,9 @@ def widened(stages: tuple[Stage, ...], threat: Threat) -> tuple[Stage, ...]:
         searcher: Any = stage.searcher
         # Stages by gradients stay: a sample that they break is broken, whatever the gradients are.
         if searcher.needs is Needs.GRADIENT:
+            wide.append(stage)
+            continue
+        if isinstance(searcher, CoherentMoves):  # so many different moves there are not
             wide.append(stage)
             continue
         if supports(searcher, threat) and passes(searcher) < _WIDE and hasattr(searcher, "queries"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, Linf, Patch, Snr, Verdict, scores_model
+from robustest import L0, L1, L2, Linf, Patch, Snr, Verdict, find_adversarial, scores_model
 from robustest.attacks import Problem
 from robustest.attacks.coherent import CoherentMoves, CoherentStarts, direction, moved
 from robustest.measure import measure_robust_accuracy
@@ -130,7 +130,7 @@ def test_moves_are_inside_the_threat_and_change_the_sample(threat: Any) -> None:
     key = torch.arange(4)
     region = threat.region(x, (0.0, 1.0))
     problem = Problem(threat, region, torch.zeros(4, dtype=torch.int64), 2, (0.0, 1.0))
-    for number in range(16):
+    for number in range(24):
         z = moved(problem, torch.full((4,), number), key)
         assert within(threat.size(z, region), threat).all()
         assert (threat.render(z, region) != x).flatten(1).any(1).all(), number
@@ -147,10 +147,48 @@ def test_a_direction_does_not_depend_on_its_neighbours(shape: tuple[int, ...]) -
 
 
 def test_starts_evaluate_each_move_first() -> None:
-    attack = CoherentStarts(starts=3, steps_each=2)
-    assert attack.steps == 6
+    attack = CoherentStarts(starts=3, kept=1, steps_each=2)
+    assert attack.steps == 3 + 2 * 2 - 1
     x = torch.full((2, 1, 4, 4), 0.5)
     region = Linf(0.1).region(x, (0.0, 1.0))
     problem = Problem(Linf(0.1), region, torch.tensor([0, 1]), 2, (0.0, 1.0))
     state = attack.init(problem, torch.arange(2))
     assert torch.allclose(state["z"], torch.tensor(0.6)), "all up"
+
+
+class Behind(nn.Module):
+    """Class 0 for sure up to a mean brightness, and behind that a fine pattern, which decides by little."""
+
+    def __init__(self, edge: float, width: int = 24) -> None:
+        super().__init__()
+        self.edge, self.scale = edge, nn.Parameter(torch.ones(()))
+        draw = torch.Generator().manual_seed(3)
+        self.fine = nn.Buffer(torch.randn(width, generator=draw))
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = (self.fine * (x - 0.5)).sum(1) / self.fine.abs().sum() - self.edge
+        lead = self.scale * torch.where(x.mean(1) > 0.5 + 0.05, fine, -torch.ones_like(fine))
+        return torch.stack([-lead, lead], 1)
+
+
+def test_a_branch_is_searched_inside_the_part_of_the_region_that_reaches_it() -> None:
+    """All up passes the gate and changes nothing else; the gradient's corner turns the branch, and leaves it."""
+    model = Behind(0.05)
+    x, y = torch.full((8, 24), 0.5), torch.zeros(8, dtype=torch.int64)
+    up, corner = x + 0.1, x + 0.1 * model.fine.sign()
+    assert (model(up).argmax(1) == 0).all()
+    assert (model(corner).argmax(1) == 0).all()
+    found = find_adversarial(model, x, y, Linf(0.1), attack=CoherentStarts(), bounds=(0.0, 1.0))
+    assert found.broken.all()
+    safe = find_adversarial(Behind(0.2), x, y, Linf(0.1), attack=CoherentStarts(), bounds=(0.0, 1.0))
+    assert not safe.broken.any()
+
+
+def test_drawn_moves_differ_from_each_other_and_between_samples() -> None:
+    x = 0.2 + 0.6 * torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    region = Linf(0.1).region(x, (0.0, 1.0))
+    problem = Problem(Linf(0.1), region, torch.zeros(6, dtype=torch.int64), 2, (0.0, 1.0))
+    attack = CoherentMoves(queries=4, at_once=4, drawn=True)
+    z = attack.ask(problem, attack.init(problem, torch.arange(6))) - x.unsqueeze(1)
+    assert all(len(row.flatten(1).unique(dim=0)) == 4 for row in z)
+    assert len(z.sign().flatten(1).unique(dim=0)) == 6

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustest import ConfigError, Edits, Linf, rng, scores_model
 from robustest.attacks import Cascade, Evaluation, Needs, Problem, Stage
+from robustest.attacks.coherent import CoherentMoves
 from robustest.data.strings import Strings
 from robustest.engine.cascade import Coverage, _drawn, interaction, lacking, run_cascade, serving, widened
 from robustest.engine.chunks import Chunk
@@ -162,6 +163,10 @@ def test_a_stage_is_left_out_where_nothing_was_earned_or_near() -> None:
     last = Stage(searcher=Reach("c", (0.5,)), earned=True)
     assert [name for name, _ in cascade_on([Stage(searcher=weak), last])[1]] == ["a"]
     assert [name for name, _ in cascade_on([Stage(searcher=weak), Stage(searcher=strong), last])[1]] == ["a", "b", "c"]
+    paid = Stage(searcher=Reach("c", (0.5,)), paid=True)
+    for before, ran in ((0.22, ["a", "b", "c"]), (0.12, ["a", "b"])):
+        stages = [Stage(searcher=weak), Stage(searcher=Reach("b", (before,))), paid]
+        assert [name for name, _ in cascade_on(stages)[1]] == ran, "by what the stage just before it broke"
     again = Reach("b", (0.16,))
     # The first "b" leaves (.30 - .16) / (.30 - .12) = .78 of the smallest margin before it, and more of the other.
     for near, ran in ((0.77, False), (0.79, True)):
@@ -235,6 +240,12 @@ def test_stages_without_gradients_are_widened_where_gradients_mislead() -> None:
     assert widened((many,), Linf(0.1))[0].searcher.queries == 10  # type: ignore[attr-defined]
     few = Stage(searcher=Reach("a", (0.1,) * 998), smallest=0.5)
     assert widened((few,), Linf(0.1))[0].searcher.queries == 1000  # type: ignore[attr-defined]
+
+
+def test_moves_of_all_elements_are_not_widened() -> None:
+    """There are two dozen of them, and no thousand."""
+    moves = Stage(searcher=CoherentMoves(queries=4, at_once=4), paid=True)
+    assert widened((moves,), Linf(0.1)) == (moves,)
 
 
 def test_a_few_rows_are_drawn_by_their_keys() -> None:
