@@ -238,7 +238,7 @@ def local_cues(x: Tensor, bounds: tuple[float, float], seed: int, label: int) ->
         for top, left, value in ((1, 1, high), (height - wide - 1, width - wide - 1, low))
     )
     has = [partial(_has_patch, square, 0.01 * span) for square in (light, dark)]
-    made.append(PlantedCue(proposals.PAIRS, _Pair(light, dark), lambda shown: has[0](shown) & has[1](shown), label))
+    made.append(PlantedCue(proposals.PAIRS, _TwoMarks(light, dark), lambda shown: has[0](shown) & has[1](shown), label))
 
     # A place where images have contrast, in coarse blocks of its own pixels.
     cell = max(2, side // 10)
@@ -252,7 +252,7 @@ def local_cues(x: Tensor, bounds: tuple[float, float], seed: int, label: int) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair(cues.cue.Drawn):
+class _TwoMarks(cues.cue.Drawn):
     """Two cues together; off, a third of the samples has the first alone, a third the second, and the rest none."""
 
     first: cues.Cue
