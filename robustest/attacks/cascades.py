@@ -129,8 +129,14 @@ def _any(effort: int) -> tuple[Stage, ...]:
 _COHERENT = Stage(searcher=CoherentStarts(), only=Needs.GRADIENT)
 # Where such a branch shows, all of it is looked for.
 _BRANCHES = Stage(searcher=CoherentStarts(starts=23, kept=6, steps_each=16), only=Needs.GRADIENT, earned=True)
-# A few moves of every sample, and all of them where these break any.
-_SOME = Stage(searcher=CoherentMoves(queries=4, at_once=4, drawn=True), only=Needs.GRADIENT, on=(Linf, Euclidean))
+# A few moves of every sample, and all of them where these break any. Masks and several labels are searched by pixel or
+# label: there moves are left to the audit.
+_SOME = Stage(
+    searcher=CoherentMoves(queries=4, at_once=4, drawn=True),
+    only=Needs.GRADIENT,
+    on=(Linf, Euclidean),
+    one_class=True,
+)
 _ALL = replace(_SOME, searcher=CoherentMoves(queries=24, at_once=24), paid=True)
 # A branch in which a sample is hardly right still is one that a move has reached.
 _REACHED = Stage(
@@ -139,6 +145,7 @@ _REACHED = Stage(
     go_on=0.2,
     only=Needs.GRADIENT,
     on=(Linf, Euclidean),
+    one_class=True,
 )
 
 FAST = Cascade(

@@ -53,7 +53,7 @@ from robustest.tasks import CLASSIFICATION
 
 # 1. Draw a few of the samples that held (`_LOOKS`, at first 5) with the claim's seed, and attack them by the stages of
 #    the cascade's audit. A sample that the audit breaks is broken, and the claim is decided again.
-# 2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 99 %), and take twice the bound if
+# 2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %), and take twice the bound if
 #    the audit broke any: it finds but a part. The claim passes if it passes even when that share of the other samples
 #    does not hold,
 # 3. or if the audit broke none of `FEW` samples: with .15 left wrongly, all 19 hold with a chance of .85^19 = .046.
@@ -65,7 +65,7 @@ FEW = 19
 # Samples audited by the first looks; each further look doubles them.
 _LOOKS = (5, 10, FEW)
 # Error of the bound on the share that the attack left wrongly.
-_ALPHA = 0.01
+_ALPHA = 0.05
 
 
 @dataclass(slots=True)
