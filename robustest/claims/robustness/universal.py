@@ -36,11 +36,12 @@ from robustest.threats import L2, Linf
 # With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
 #
 # 1. Starts: no perturbation; random corners of the ball; and, where an answer is a class, no perturbation again with
-#    the ten likeliest classes as targets. Then the five that fool most of 200 samples among perturbations that need no
-#    gradient, as a part of the model may have none anywhere near the samples: moves of all elements together
-#    (`attacks.coherent`), and the differences between the means of the samples of two answers, which are where a
-#    network that knows little else looks. Each start runs `steps` // 10 steps, at least one: starts end at very
-#    different rates, and fewer steps do not tell them apart.
+#    the ten likeliest classes as targets, in which the random corners take turns: what leads one answer away leads
+#    another one back, and without a target such steps cancel out. Then the five that fool most of 200 samples among
+#    perturbations that need no gradient, as a part of the model may have none anywhere near the samples: moves of all
+#    elements together (`attacks.coherent`), and the differences between the means of the samples of two answers,
+#    which are where a network that knows little else looks. Each start runs `steps` // 10 steps, at least one: starts
+#    end at very different rates, and fewer steps do not tell them apart.
 # 2. A step climbs the mean over a mini-batch of sigmoid(l(x + delta) / w), so that samples that are fooled already, or
 #    far from it, have little weight. w falls from 1 to 0.3 usual leads, so that the scale of the logits does not
 #    matter.
@@ -92,10 +93,13 @@ def learn(evaluator: Evaluator, batches: Batches, few: Chunk, threat: Linf | L2,
     ball = _ball(threat, nothing, few)
     keys = [rng.fold(few.key[:1], f"universal start {number}") for number in range(_RANDOM)]
     random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
-    starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
+    targets: list[int | None] = []
     if task.one_class:
         near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
-        starts += [(nothing, label) for label in near.tolist()]
+        targets += near.tolist()
+    turns = targets or [None]
+    starts = [(nothing, None), *((threat.project(d, ball), turns[n % len(turns)]) for n, d in enumerate(random))]
+    starts += [(nothing, target) for target in targets]
     # Compared with their climbs' results, too: steps by gradients may lead away from parts without any.
     for start in _without_gradients(evaluator, few, answers, threat):
         starts.append((start, None))
