@@ -18,7 +18,7 @@ from robustest.context import Context, running
 from robustest.health import HEALTH_CHECKS
 from robustest.measure import measure_robust_accuracy, measure_robust_score
 from robustest.pytest_plugin.reports import update_baselines
-from robustest.run.driver import FEW
+from robustest.run.audit import FEW
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
 

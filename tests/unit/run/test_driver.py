@@ -21,7 +21,8 @@ from robustest.engine.chunks import partition
 from robustest.health import Health
 from robustest.results import Verdict
 from robustest.run import driver
-from robustest.run.driver import _AT_START, Audit, _Begun, _Run, observe
+from robustest.run.audit import Audit
+from robustest.run.driver import _AT_START, _Begun, _Run, observe
 from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observation, Stream, Tally
 from robustest.run.plan import Plan, terms_of
 from robustest.run.units import OwnUnits, Part, Units
