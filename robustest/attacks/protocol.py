@@ -281,13 +281,10 @@ class Cascade:
     otherwise: tuple[Stage, ...] = ()
 
     def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
-        serving = []
-        for stage in self.stages:
-            if stage.serves(threat, gives, elements, task):
-                serving.append(stage)  # a comprehension is one call deeper
-        if not serving and self.otherwise:
-            serving = [stage for stage in self.otherwise if stage.serves(threat, gives, elements, task)]
-        return tuple(serving)
+        def those(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+            return tuple(stage for stage in stages if stage.serves(threat, gives, elements, task))
+
+        return those(self.stages) or those(self.otherwise)
 
 
 def affordable(stages: tuple[Stage, ...], queries: int) -> tuple[Stage, ...]:

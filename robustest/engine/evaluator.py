@@ -323,7 +323,7 @@ class Evaluator:
             each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
             checked: list[Tensor] = []
             climbed: list[Tensor] = []
-            for one, out in zip(requests, each, strict=True):  # a comprehension is one call deeper
+            for one, out in zip(requests, each, strict=True):
                 checked.append(one.check(out))
                 value = one.objective(checked[-1], one.part)
                 # Weights behind a plain callable may ask for gradients where the input gets none.

@@ -81,8 +81,6 @@ def measure_robust_return(
         attack: "agent-fast", "agent-standard", a single attack or its name; for threats of single steps.
         critic: action values for `robustest_rl.attacks.Lower`.
         cost: a key of `info`; the return is then minus its sum.
-        threat: as measured. An
-    The interval is a jackknife over
         stochastic: draw actions from the policy.
         max_steps: steps after which an episode without an end is an error, >= 1.
         lanes: episodes at once, >= 1; no outcome depends on it.
