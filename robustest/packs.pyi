@@ -103,7 +103,7 @@ from robustest.results import Result as Result
 from robustest.results import Verdict as Verdict
 from robustest.run.comparison import Baseline as Baseline
 from robustest.run.driver import observe as observe
-from robustest.run.driver import without_copies as without_copies
+from robustest.run.copies import without_copies as without_copies
 from robustest.run.evidence import Evidence as Evidence
 from robustest.run.evidence import Exhibit as Exhibit
 from robustest.run.evidence import Look as Look

@@ -46,7 +46,8 @@ from robustest.models import Classifier, Needs
 from robustest.models.classifier import confident
 from robustest.results import Captions, Result, Verdict
 from robustest.run.comparison import Baseline
-from robustest.run.driver import observe, without_copies
+from robustest.run.copies import without_copies
+from robustest.run.driver import observe
 from robustest.run.evidence import CLASS, Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish
 from robustest.run.grounds import Changed, new_samples, shortfall

@@ -44,7 +44,8 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.run.comparison import Baseline
-from robustest.run.driver import observe, without_copies
+from robustest.run.copies import without_copies
+from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
 from robustest.run.finish import fall_from, fallible, few, finish, result_of
 from robustest.run.grounds import Changed, new_samples

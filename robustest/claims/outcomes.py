@@ -38,7 +38,7 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
-from robustest.run.driver import counted_once
+from robustest.run.copies import counted_once
 from robustest.run.evidence import Evidence, OtherModel, Tally
 from robustest.run.finish import result_of
 from robustest.run.measurement import assertion, measurement, require_clusters

@@ -278,7 +278,7 @@ def test_what_bfloat16_takes_for_a_success_is_searched_on(monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("accelerator")
 def test_what_bfloat16_misses_is_no_pass_without_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check stops the claim by itself."""
-    monkeypatch.setattr(driver._Run, "doubts_precision", lambda _: False)
+    monkeypatch.setattr(driver.Measurement, "doubts_precision", lambda _: False)
     got = measured("away turned", at_least=0.01)[1]
     assert "reduced_precision" in [one["name"] for one in got.details["health"]]
     assert got.verdict is Verdict.INCONCLUSIVE
