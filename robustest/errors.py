@@ -178,7 +178,9 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
         name: the given name.
         known: the names that exist.
     """
-    names = sorted(known)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    names, given = sorted(known), str(name).lower()
+    # A part of a name, as "jpeg", is nearer to the whole than any name that merely looks like it.
+    within = [one for one in names if given and (given in one.split("_") or given in one.split("-"))]
+    near = within[:3] or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     return UnknownNameError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(names)}.")
