@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,24 @@ def _shown(value: object) -> str:
 def not_installed(what: str, extra: str) -> ConfigError:
     """Return an error for a package, and its use in words, that an extra of robustest installs."""
     return ConfigError(f"Expected {what} but it is not installed: pip install 'robustest[{extra}]'")
+
+
+@contextmanager
+def needing_torch(what: str) -> Iterator[None]:
+    """Raise ConfigError, which says what to install, if torch is missing where the block imports it.
+
+    Args:
+        what: what needs torch, in words.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in ("torch", "torchvision"):
+            raise
+        raise ConfigError(
+            f"Expected torch for {what} but it is not installed: pip install robustest. The package robustest-base "
+            "alone has recorded outcomes, and asking a function or a model behind a network."
+        ) from missing
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from robustest import decisions
 from robustest.checks import checked_whole
+from robustest.columns import ANSWER
 from robustest.data import Samples, as_samples
 from robustest.decisions.confidence import (
     TPR,
@@ -39,7 +40,6 @@ from robustest.decisions.mean import MeanRule
 from robustest.engine.answer_checks import check_beside
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shown import ANSWER
 from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, Needs

@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from robustest import clock, context, rng
 from robustest.checks import checked_whole, require
 from robustest.claims.shifts.shift_accuracy import Shifting
+from robustest.columns import SHOWN
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
 from robustest.engine.answer_checks import ask_again, check_model
 from robustest.engine.chunks import check_data, partition, read
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shown import SHOWN
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen

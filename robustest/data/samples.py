@@ -223,6 +223,18 @@ class Samples:
             )
         return as_samples, (self.source, self.task)
 
+    @property
+    def labels(self) -> NDArray[Any] | None:
+        """The label of every sample, (N,), where that takes no reading of samples; else None."""
+        source = self.source
+        given = (
+            source[1] if isinstance(source, (tuple, list)) and len(source) == 2 else getattr(source, "targets", None)
+        )
+        if given is None or not self.task.one_class:
+            return None
+        labels = np.asarray(given)
+        return labels if labels.shape == (len(self),) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Waveforms:
@@ -637,13 +649,3 @@ def _label(y: object) -> int:
         mend = "Number the classes from 0, in the order of the model's logits."
         raise DataError(expected("an integer class label", y, mend))
     return int(y)
-
-
-def labels_of(samples: Samples) -> NDArray[Any] | None:
-    """Return the label of every sample, (N,), where that takes no reading of samples; else None."""
-    source = samples.source
-    given = source[1] if isinstance(source, (tuple, list)) and len(source) == 2 else getattr(source, "targets", None)
-    if given is None or not samples.task.one_class:
-        return None
-    labels = np.asarray(given)
-    return labels if labels.shape == (len(samples),) else None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.decisions import Decision, EarlyVerdict, Rule
+from robustest.decisions.clusters import counted_once
 from robustest.results import Verdict
 
 
@@ -59,17 +60,3 @@ def without_copies(decision: Decision, *copies: NDArray[np.bool_] | None) -> Dec
     counted = f"{more} of {n} samples are copies of others, to the bit"
     why = f"{counted}, and no draws from the population: not shown by the other {n - more}"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))
-
-
-def counted_once(decision: Decision, once: Decision, words: str) -> Decision:
-    """Return the decision of units that are independent draws, with the value of all units.
-
-    Args:
-        decision: of all units.
-        once: of those that are draws of their own.
-        words: the copies counted, in words.
-    """
-    # The value is that of the outcomes shown; where it cannot be the population's, none is.
-    low, high = once.interval
-    value = decision.estimate if decision.estimate is not None and low <= decision.estimate <= high else None
-    return replace(once, rule=f"{once.rule}, {words}", estimate=value)

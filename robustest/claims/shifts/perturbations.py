@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from robustest.checks import moved_rows, require
+from robustest.columns import ANSWER, LEAD
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.benchmarks.corrupted import SequenceFrames
 from robustest.decisions import checked_not_both
 from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shown import ANSWER, LEAD, mixed
+from robustest.engine.shown import mixed
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
