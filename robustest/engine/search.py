@@ -102,6 +102,13 @@ class SearchOutcome:
         self.broken[rows] |= part.broken
         self.margin[rows] = torch.minimum(self.margin[rows], part.margin)
 
+    def best_of(self, rounds: int) -> SearchOutcome:
+        """Return the outcome of N / rounds samples with `rounds` rows each: the first success, or the least margin."""
+        margin = self.margin.view(-1, rounds)
+        lane = torch.where(self.broken.view(-1, rounds), -torch.inf, margin).argmin(1)
+        at = torch.arange(len(lane), device=lane.device) * rounds + lane
+        return SearchOutcome(self.broken[at], self.x[at], self.size[at], self.predicted[at], margin.amin(1))
+
 
 def search(
     evaluator: Evaluator,
@@ -273,16 +280,11 @@ class Batch:
             candidates = self._candidates(z, logits, problem.y)
         for point, output in candidates:
             self.keep(rows, point, output)
-        if not final:
+        if final:
+            self._leave(rows, z)
+        else:
             rows.state = self.searcher.tell(problem, state, Evaluation(z, logits, gradient))
             self.round += 1
-            return
-        self.margin[rows.position] = rows.margin
-        # A grid of poses may end with the one that changes nothing, and moves may take the last change back.
-        moves = self.threat.radius > 0 and not is_discrete(self.threat)
-        if moves and not self.probe and self.lanes <= 1 and z.shape == problem.x.shape:
-            unmoved = (z == problem.x).flatten(1).all(1)
-            self.evaluator.count("idle_search", failed=unmoved.sum(), tried=len(unmoved))
 
     def _slope(self, rows: InFlight, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and gradients at proposals z (b, *Z); note the elements that have none."""
@@ -362,6 +364,16 @@ class Batch:
             self.best[position[at]] = z[at]
         else:  # the same without asking the device how many there are
             self.best[position] = torch.where(per_row(which, z), z, self.best[position])
+
+    def _leave(self, rows: InFlight, z: Tensor) -> None:
+        """Note the margins of rows that leave, and count those whose last proposals z (b, *Z) are where they began."""
+        self.margin[rows.position] = rows.margin
+        x = rows.problem.x
+        # A grid of poses may end with the one that changes nothing, and moves may take the last change back.
+        moves = self.threat.radius > 0 and not is_discrete(self.threat)
+        if moves and not self.probe and self.lanes <= 1 and z.shape == x.shape:
+            unmoved = (z == x).flatten(1).all(1)
+            self.evaluator.count("idle_search", failed=unmoved.sum(), tried=len(unmoved))
 
     def compact(self) -> None:
         """Drop broken rows where they are many, or all."""
