@@ -22,10 +22,11 @@ from robustest.data import Samples, decoded, likely_clusters
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model, check_radius
 from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, read
-from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
+from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
 from robustest.engine.shown import Shown
+from robustest.engine.tuning import choose_batch, choose_precision
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest, fingerprint

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from robustest import Linf, ModelError, devices
 from robustest.attacks import PGD
 from robustest.claims.robustness import attacking
-from robustest.engine import cascade
-from robustest.engine import evaluator as evaluators
+from robustest.engine import cascade, tuning
 from robustest.measure import measure_robust_accuracy
 from robustest.results import Verdict
 from robustest.run import driver
@@ -64,7 +63,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, *, contiguous: float, last: float) ->
     def seconds(evaluator: Any, x: Tensor, y: Tensor) -> float:
         return last if evaluator.channels_last else contiguous
 
-    monkeypatch.setattr(evaluators, "_seconds", seconds)
+    monkeypatch.setattr(tuning, "_seconds", seconds)
 
 
 def test_what_only_bfloat16_gets_wrong_is_not_broken(toy: Any) -> None:
