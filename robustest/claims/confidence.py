@@ -52,7 +52,8 @@ from robustest.run.evidence import CLASS, Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish
 from robustest.run.grounds import Changed, new_samples, shortfall
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Plan, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup
 from robustest.run.units import ModelUnits
 from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, requested_shift
 

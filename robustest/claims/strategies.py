@@ -46,7 +46,8 @@ from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.run.split_search import with_search
 from robustest.settings import Settings
 from robustest.shifts import Shift, ShiftedInputs, follow_targets

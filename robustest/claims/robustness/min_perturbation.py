@@ -43,7 +43,8 @@ from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.tasks import Task
 from robustest.threats import L1, L2, Linf, Threat, per_row
 

@@ -32,7 +32,8 @@ from robustest.run.evidence import Observation
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 
 _TOP = 5
 # Top-5 distance if all five classes leave the first five places.

@@ -25,7 +25,8 @@ from robustest.run.audit import Audit
 from robustest.run.driver import Measurement, observe
 from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observation, Stream, Tally
 from robustest.run.measured_chunks import AT_START, MeasuredChunks, _Begun
-from robustest.run.plan import Plan, terms_of
+from robustest.run.options import terms_of
+from robustest.run.plan import Plan
 from robustest.run.units import OwnUnits, Part, Units
 from robustest.run.workers import ChunkResult, Work
 
