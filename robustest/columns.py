@@ -1,4 +1,4 @@
-"""Names of the columns that say what the model was shown, and the kinds of inputs that they hold."""
+"""Names of the columns of the inputs that a model was shown, and the kinds of inputs that they hold."""
 
 # - ALONE: the model was asked about the sample as it is, once.
 # - AGAIN: it was asked a second time, and about nothing else: the change left the sample as it was.

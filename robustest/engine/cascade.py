@@ -150,7 +150,7 @@ def _drawn(evaluator: Evaluator, chunk: Chunk, left: Tensor) -> Tensor:
 
 @dataclass(slots=True)
 class CascadeState:
-    """The samples of a chunk between two rounds, and what the stages did so far.
+    """The samples of a chunk between two rounds, and the results of the stages so far.
 
     The host decides on its own copies of `broken` and `margins`, which `Evaluator.read` brings up to date: it waits for
     the device once after each search.
@@ -208,7 +208,7 @@ class CascadeState:
         return int(self.broken.sum())
 
     def pays(self, stage: Stage) -> bool:
-        """Return False for a stage that can break nothing, by what the stages before it did."""
+        """Return False for a stage that can break nothing, by the results of the stages before it."""
         if stage.earned and self.first == self.n_broken:
             return False
         if stage.paid and not self.paid:
@@ -309,7 +309,7 @@ class StageSchedule:
         """Attack the survivors, those of smallest margin first, as long as that breaks enough of them.
 
         Args:
-            uses: what the keys of the samples are folded with, one for each of the rounds that run together.
+            uses: the words that the keys of the samples are folded with, one for each of the rounds that run together.
             first: the first round of the cascade.
         """
         stage, state = self.stages[place], self.state

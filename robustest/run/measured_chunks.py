@@ -28,7 +28,7 @@ from robustest.run.known import KnownCounterexamples
 from robustest.run.memory import Memory
 from robustest.run.reading import Reader
 from robustest.run.units import Units
-from robustest.run.workers import ChunkResult, Engine, InProcess, Work
+from robustest.run.workers import ChunkResult, Engine, InProcess, Mapper, Work
 from robustest.settings import Settings
 
 # Samples that count as measured before the first ones that share their passes.
@@ -123,8 +123,12 @@ class MeasuredChunks:
             if self.known.broken:
                 self._sent = None  # a job that was sent earlier knows of no counterexamples
         if self._sent is None:
-            self._sent = self.engine.put(self.units.job()) if self.engine.remote else self
+            self._sent = self.engine.put(self.units.job() if self.engine.remote else self)
         return self._sent
+
+    def start(self, device: str) -> Mapper:
+        """Return the function that measures one chunk in this process."""
+        return lambda work: next(self.measure_each([work]))
 
     def measure_each(self, tasks: Iterable[Work]) -> Iterator[ChunkResult]:
         """Yield the results of chunks in their order; where a chunk does not fill the device, several at a time."""

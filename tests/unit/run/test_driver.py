@@ -471,8 +471,7 @@ def test_a_run_of_replays_alone_refutes_or_has_not_searched() -> None:
 def test_replays_come_before_the_first_chunk_that_is_measured_and_not_compared(remote: bool) -> None:
     units = Told({1, 2, 3, 4})
     one = read_in(units, remote=remote)
-    # This process is handed no job.
-    first, second = ("reference 1", "reference 2") if remote else (one, one)
+    first, second = "reference 1", "reference 2"
     assert one.begin(Work(0, IDS, compared=True)) == first
     assert one.known.broken == 0
     assert one.begin(Work(1, IDS, compared=True)) == first
@@ -480,9 +479,10 @@ def test_replays_come_before_the_first_chunk_that_is_measured_and_not_compared(r
     assert one.known.broken == 4
     units.broken = {1, 2, 3, 4, 5}
     assert one.begin(Work(3, IDS)) == second, "replayed once"
-    assert one.engine.jobs == (["job", "job"] if remote else [])  # type: ignore[attr-defined]
+    # An engine of this process is handed the chunks themselves.
+    assert one.engine.jobs == (["job", "job"] if remote else [one, one])  # type: ignore[attr-defined]
     other = read_in(Told(), remote=remote)
-    assert [other.begin(Work(place, IDS)) for place in (0, 1)] == ["reference 1" if remote else other] * 2
+    assert [other.begin(Work(place, IDS)) for place in (0, 1)] == ["reference 1"] * 2
     refuted = read_in(Told({1, 2, 3, 4, 5}), remote=remote)
     assert refuted.begin(Work(0, IDS)) is None
     assert refuted.known.refuted is not None
