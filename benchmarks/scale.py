@@ -31,7 +31,7 @@ import torch
 from robustest import Factory, Linf, Result, Settings, context
 from robustest.engine.chunks import partition
 from robustest.measure import measure_robust_accuracy
-from robustest.run.driver import in_order
+from robustest.run.schedule import in_order
 from robustest.run.workers import Work
 
 PER_SAMPLE = 0.02

@@ -29,7 +29,7 @@ from robustest.decisions import BaselineRule, ShareRule, clopper_pearson, count_
 from robustest.decisions.rule import EarlyVerdict
 from robustest.decisions.share import settle_share
 from robustest.measure import measure_robust_accuracy
-from robustest.run.plan import terms_of
+from robustest.run.options import terms_of
 
 ALPHA = 0.01
 WORST_RUNS = 5000

@@ -80,7 +80,7 @@ from robustest.decisions.corruption_error import ErrorRates
 from robustest.models.training import TrainFn
 from robustest.run.asking import Score
 from robustest.run.comparison import Baseline
-from robustest.run.plan import Options
+from robustest.run.options import Options
 from robustest.run.scores import Metric
 from robustest.shifts import ShiftFunction
 from robustest.tasks import Task

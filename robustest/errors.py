@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,24 @@ def not_installed(what: str, extra: str) -> ConfigError:
     return ConfigError(f"Expected {what} but it is not installed: pip install 'robustest[{extra}]'")
 
 
+@contextmanager
+def needing_torch(what: str) -> Iterator[None]:
+    """Raise ConfigError, which says what to install, if torch is missing where the block imports it.
+
+    Args:
+        what: what needs torch, in words.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in ("torch", "torchvision"):
+            raise
+        raise ConfigError(
+            f"Expected torch for {what} but it is not installed: pip install robustest. The package robustest-base "
+            "alone has recorded outcomes, and asking a function or a model behind a network."
+        ) from missing
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """Return an error for a name that does not exist, with the nearest known one.
 
@@ -178,7 +197,9 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
         name: the given name.
         known: the names that exist.
     """
-    names = sorted(known)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    names, given = sorted(known), str(name).lower()
+    # A part of a name, as "jpeg", is nearer to the whole than any name that merely looks like it.
+    within = [one for one in names if given and (given in one.split("_") or given in one.split("-"))]
+    near = within[:3] or difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     return UnknownNameError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(names)}.")

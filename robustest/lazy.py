@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 
+from robustest.errors import needing_torch
+
 
 def lazy_names(
     module: str, homes: Mapping[str, tuple[str, ...]], submodules: Collection[str] = ()
@@ -15,16 +17,17 @@ def lazy_names(
     Args:
         module: name of the module.
         homes: names by defining module, e.g. {"errors": ("ConfigError",)} for `robustest.errors`.
-        submodules: modules of robustest that load in the same way.
+        submodules: modules below it, if it is a package, that load in the same way.
     """
     module_of = {name: f"robustest.{home}" for home, names in homes.items() for name in names}
 
     def load(name: str) -> object:
-        if name in submodules:
-            return import_module(f"robustest.{name}")
-        if name not in module_of:
+        if name not in submodules and name not in module_of:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        value = getattr(import_module(module_of[name]), name)
+        with needing_torch(f"{module}.{name}"):
+            if name in submodules:
+                return import_module(f"{module}.{name}")
+            value = getattr(import_module(module_of[name]), name)
         # The next use finds the value without `__getattr__`.
         setattr(sys.modules[module], name, value)
         return value

@@ -102,8 +102,8 @@ from robustest.results import Pairing as Pairing
 from robustest.results import Result as Result
 from robustest.results import Verdict as Verdict
 from robustest.run.comparison import Baseline as Baseline
+from robustest.run.copies import without_copies as without_copies
 from robustest.run.driver import observe as observe
-from robustest.run.driver import without_copies as without_copies
 from robustest.run.evidence import Evidence as Evidence
 from robustest.run.evidence import Exhibit as Exhibit
 from robustest.run.evidence import Look as Look
@@ -123,12 +123,12 @@ from robustest.run.measurement import assertion as assertion
 from robustest.run.measurement import measurement as measurement
 from robustest.run.memory import entry_of as entry_of
 from robustest.run.memory import outcomes_in as outcomes_in
-from robustest.run.plan import Options as Options
+from robustest.run.options import Options as Options
+from robustest.run.options import settings_of as settings_of
+from robustest.run.options import terms_of as terms_of
 from robustest.run.plan import Plan as Plan
 from robustest.run.plan import Setup as Setup
 from robustest.run.plan import apply as apply
-from robustest.run.plan import settings_of as settings_of
-from robustest.run.plan import terms_of as terms_of
 from robustest.run.units import OwnUnits as OwnUnits
 from robustest.run.units import Part as Part
 from robustest.run.workers import Engine as Engine

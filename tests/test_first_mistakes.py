@@ -1,4 +1,4 @@
-"""Ninety-five mistakes of a first day: each is an error or a failure that names the remedy, in few lines.
+"""A hundred and ten mistakes of a first day: each is an error or a failure that names the remedy, in few lines.
 
 A row has the call, with a sound model `m` and samples `x`, `y` at hand, and words of the remedy; empty if the message
 names none.
@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision.transforms import Compose, ToTensor
 
 import robustest
 from robustest import (
@@ -175,6 +176,13 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a model without weights": ("attack(Bright().to('meta'), (x, y))", "load_state_dict(weights)"),
     "a trainer": ("attack(object(), (x, y))", "Pass its module"),
     "a file of answers": ("attack('runs/answers.csv', (x, y))", "assert_rate(Outcomes.read(path)"),
+    "what load_state_dict returns": (
+        "attack(m.load_state_dict(m.state_dict()), (x, y))",
+        "call it on a line of its own",
+    ),
+    "eval without its call": ("attack(m.eval, (x, y))", "give the module, model.eval()"),
+    "cpu without its call": ("attack(m.cpu, (x, y))", "give the module, model.cpu()"),
+    "predict of an estimator": ("attack(estimator.predict, (rows, target))", "give the estimator itself"),
     # what the model answers
     "labels": ("attack(lambda v: m(v).argmax(1), (x, y))", "labels_model(f, classes=K)"),
     "labels as an array": ("attack(lambda v: m(v).argmax(1).numpy(), (x, y))", "labels_model(f, classes=K)"),
@@ -201,6 +209,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
     ),
     "NaN": ("attack(lambda v: m(v) * float('nan'), (x, y))", "look for 0/0"),
     "every class masked": ("attack(lambda v: m(v) - float('inf'), (x, y))", "look for 0/0"),
+    "a function around a net in train mode": (
+        "attack(lambda v: nn.functional.dropout(m(v), 0.5), (x, y))",
+        "inside a function by its eval()",
+    ),
     "dropout left on": ("attack(lambda v: m(v) + torch.randn(len(v), 2), (x, y))", "Switch off dropout"),
     "no gradient": ("attack(torch.no_grad()(m.forward), (x, y))", "Remove torch.no_grad()"),
     "numpy inside": ("attack(lambda v: torch.tensor(m(v).detach().numpy()), (x, y))", "Remove torch.no_grad()"),
@@ -222,7 +234,11 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "no labels": ("attack(m, x)", "Add its labels: (x, y)"),
     "three parts": ("attack(m, (x, y, y))", "(x, y)"),
     "lists": ("attack(m, (x.tolist(), y.tolist()))", "np.asarray(x, np.float32)"),
-    "a dict": ("attack(m, {'image': x, 'label': y})", "(data[samples], data[labels])"),
+    "a dict": ("attack(m, {'image': x, 'label': y})", "(data['image'], data['label'])"),
+    "a list of tensors": ("attack(m, (list(x), y))", "(torch.stack(x), y)"),
+    "lists of tensors and of labels": ("attack(m, (list(x), y.tolist()))", "(torch.stack(x), y)"),
+    "a list of arrays": ("attack(m, (list(x.numpy()), y.numpy()))", "(np.stack(x), y)"),
+    "the class of a data set": ("attack(m, TensorDataset)", "make an instance"),
     "a generator": ("attack(m, (pair for pair in zip(x, y)))", "collect it into (x, y)"),
     "an iterator of a loader": (
         "attack(m, iter(DataLoader(TensorDataset(x, y), batch_size=8)))",
@@ -267,6 +283,10 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "one-hot labels": ("attack(m, (x, torch.eye(2)[y]))", "y.argmax(1)"),
     "whole one-hot labels": ("attack(m, (x, torch.eye(2)[y].long()))", "y.argmax(1)"),
     "labels in a column": ("attack(m, (x, y[:, None]))", "y[:, 0]"),
+    "labels with NaN": (
+        "attack(m, (x, torch.where(torch.arange(24) < 2, float('nan'), y.float())))",
+        "2 of 24 are NaN: leave out samples without a label",
+    ),
     "float labels": ("attack(m, (x, y.float()))", "y.long()"),
     "targets of a regression": ("attack(m, (x, value * 37.5))", "task=Regression(tolerance=...)"),
     "words as labels": ("attack(m, (x, ['cat'] * 24))", "Number the classes from 0"),
@@ -318,6 +338,19 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "Write assert_ood_rejected(model, data, outside,",
     ),
     "a baseline that is not there": ("attack(m, (x, y), no_worse_than='no.json')", "--robust-update-baseline"),
+    "statistics of 0..255": (
+        "attack(m, (x, y), preprocessing=((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)))",
+        "divide both by 255",
+    ),
+    "transforms of pictures": (
+        "attack(m, (x, y), preprocessing=Compose([ToTensor()]))",
+        "the (mean, std) of Normalize",
+    ),
+    "a transform of pictures": ("attack(m, (x, y), preprocessing=ToTensor())", "the (mean, std) of Normalize"),
+    "a task by name": ("attack(m, (x, y), task='segmentation')", "task=Segmentation(classes=19"),
+    "another task by name": ("attack(m, (x, y), task='Regression')", "task=Regression(tolerance="),
+    "part of a shift's name": ("assert_shift_accuracy(m, (x, y), 'jpeg', at_least=0.5)", "'jpeg_compression'"),
+    "part of several names": ("assert_shift_accuracy(m, (x, y), 'blur', at_least=0.5)", "'gaussian_blur' or"),
     "statistics by name": ("attack(m, (x, y), preprocessing='imagenet')", "[0.485, 0.456, 0.406]"),
     "an unknown device": ("attack(m, (x, y), device='gpu')", "auto, cpu, cuda"),
     "the result as truth": (

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from robustest import decisions
 from robustest.checks import checked_whole
+from robustest.columns import ANSWER
 from robustest.data import Samples, as_samples
 from robustest.decisions.confidence import (
     TPR,
@@ -39,19 +40,20 @@ from robustest.decisions.mean import MeanRule
 from robustest.engine.answer_checks import check_beside
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shown import ANSWER
 from robustest.errors import ConfigError, DataError, ModelError, expected, unknown
 from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, Needs
 from robustest.models.classifier import confident
 from robustest.results import Captions, Result, Verdict
 from robustest.run.comparison import Baseline
-from robustest.run.driver import observe, without_copies
+from robustest.run.copies import without_copies
+from robustest.run.driver import observe
 from robustest.run.evidence import CLASS, Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish
 from robustest.run.grounds import Changed, new_samples, shortfall
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Plan, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup
 from robustest.run.units import ModelUnits
 from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, requested_shift
 

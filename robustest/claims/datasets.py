@@ -44,12 +44,14 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.run.comparison import Baseline
-from robustest.run.driver import observe, without_copies
+from robustest.run.copies import without_copies
+from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
 from robustest.run.finish import fall_from, fallible, few, finish, result_of
 from robustest.run.grounds import Changed, new_samples
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Plan, Setup, apply, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup, apply, deciding, of_task
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.tasks import Task, WorstScore
 

@@ -27,22 +27,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.checks import require
-from robustest.data import likely_clusters
+from robustest.data import likely_names
 from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule, usable_tolerance
-from robustest.decisions.clusters import CLUSTER, drawn
+from robustest.decisions.clusters import CLUSTER, counted_once, drawn
 from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rule import Terms, generator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
-from robustest.run.driver import counted_once
 from robustest.run.evidence import Evidence, OtherModel, Tally
 from robustest.run.finish import result_of
 from robustest.run.measurement import assertion, measurement, require_clusters
-from robustest.run.plan import Options, apply, terms_of
+from robustest.run.options import MODEL_KEYS, Options, options_on, terms_of
 from robustest.settings import Settings
 
 # Largest length in characters of a text that a report quotes.
@@ -1037,7 +1036,7 @@ def _count(items: int) -> str:
 
 def _terms(options: Options, missing: str = "fail") -> tuple[Settings, str | None, Terms]:
     require(missing in ("fail", "drop"), 'missing="fail" or missing="drop"', missing)
-    _, settings = apply(lambda x: x, options)
+    settings = options_on(options, MODEL_KEYS)
     given = options.get("scope")
     return settings, given, terms_of(replace(settings, scope=given or "population"))
 
@@ -1074,8 +1073,8 @@ def _result(
         alike = len(inputs) - len(set(inputs))
         caveats = [*caveats, f"{_count(alike)} with the input of another"] if alike else caveats
     if scope == "population" and scored.clusters is None:
-        of_groups = "" if kind is WORST_GROUP_RATE else likely_clusters.by_groups(scored.group.tolist())
-        likely = of_groups or likely_clusters.by_names(scored.name.tolist(), units="items")
+        of_groups = "" if kind is WORST_GROUP_RATE else likely_names.by_groups(scored.group.tolist())
+        likely = of_groups or likely_names.by_names(scored.name.tolist(), units="items")
         caveats = [*caveats, likely] if likely else caveats
     if same:
         evidence = replace(evidence, beside=OtherModel(model="", outcomes=None, counts={}, same=same))

@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from robustest import clock, context, rng
 from robustest.checks import checked_whole, require
 from robustest.claims.shifts.shift_accuracy import Shifting
+from robustest.columns import SHOWN
 from robustest.decisions import Decision, ShareRule, optional_threshold
 from robustest.decisions.thresholds import count_at_least
 from robustest.engine.answer_checks import ask_again, check_model
 from robustest.engine.chunks import check_data, partition, read
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shown import SHOWN
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
@@ -46,7 +46,8 @@ from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.run.split_search import with_search
 from robustest.settings import Settings
 from robustest.shifts import Shift, ShiftedInputs, follow_targets

@@ -11,7 +11,7 @@ from typing import Any
 
 from robustest import extensions
 from robustest.cli.screen import Exit, Refused, Screen
-from robustest.errors import RobustestError, StoreError
+from robustest.errors import RobustestError, StoreError, needing_torch
 from robustest.version import VERSION
 
 VERBS = (
@@ -77,11 +77,12 @@ def _print_error(error: Exception) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # Its module is imported now, since some load torch or scipy.
     module, _, name = arguments.verb.partition(".")
-    verb = getattr(import_module(f"robustest.cli.{module}"), name)
     given = {key: value for key, value in vars(arguments).items() if key not in ("command", "action", "run", "verb")}
-    return int(verb(**given))
+    with needing_torch(f"robustest {arguments.command}"):
+        # Its module is imported now, since some load torch or scipy.
+        verb = getattr(import_module(f"robustest.cli.{module}"), name)
+        return int(verb(**given))
 
 
 def _add(commands: Any, name: str, text: str, verb: str = "", *, rest: bool = False) -> argparse.ArgumentParser:

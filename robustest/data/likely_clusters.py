@@ -3,16 +3,12 @@
 # Three cheap signs, each of which many small groups must show, and more of them than there are classes: as many are
 # what classes look like.
 #
-# - Names: two numbers, as in video12_frame3.png. Without the last one, names of one video are equal.
-# - Groups: labels of them with digits, as ids have, and few units each.
+# - Names and groups: see `robustest.data.likely_names`.
 # - Inputs: images or sounds that differ by little more than two frames of one film do. Independent images are rarely
 #   nearer to each other than a third of their usual distance.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -22,12 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from robustest.data.likely_names import MOST_NAMES, by_names
 from robustest.data.samples import Samples, Waveforms
 
-# Fewest groups, most units of a group on average, and the least share of units that are in a group with others.
-_GROUPS, _UNITS, _SHARE = 10, 60, 0.5
-# Most names that are looked at; of a longer list the beginning.
-_NAMES = 20_000
 # Pairs of neighbours that are compared, and values of each input.
 _PAIRS, _VALUES = 64, 4096
 # Fewer values, as of a row of a table, are often near each other by chance.
@@ -35,29 +28,6 @@ _FEWEST_VALUES = 64
 # Inputs nearer than this share of the distance that a fifth of the pairs keep are alike; so many of them, and in so
 # many groups, are a sign.
 _NEAR, _USUAL, _ALIKE, _FAMILIES = 0.2, 0.2, 0.2, 5
-
-
-def by_names(names: Sequence[str], classes: int = 1, *, units: str = "samples") -> str:
-    """Return what names of files or items say of clusters, in words; "" if nothing.
-
-    Args:
-        classes: number of classes, which names of files often tell as well.
-        units: the units, in words.
-    """
-    counts = Counter(_without_number(name) for name in names[:_NAMES])
-    digits = sum(count for name, count in counts.items() if re.search(r"\d", PurePath(name).name))
-    folders = len({str(PurePath(name).parent) for name in counts})
-    if 2 * digits < counts.total() and folders <= 2 * classes:
-        return ""
-    return _words(counts, classes, units, "names")
-
-
-def by_groups(labels: Iterable[str], *, units: str = "items") -> str:
-    """Return what labels of groups say of clusters, in words; "" if nothing; an empty label is no group."""
-    counts = Counter(label for label in labels if label)
-    if not counts or 2 * sum(bool(re.search(r"\d", name)) for name in counts) < len(counts):
-        return ""
-    return _words(counts, 1, units, "groups")
 
 
 def by_inputs(x: Tensor, classes: int = 1) -> str:
@@ -110,26 +80,8 @@ def names_of(data: Any) -> list[str]:
     files = getattr(data, "samples", None)
     if not isinstance(files, (list, tuple)) or not files:
         return []
-    paths = [one[0] if isinstance(one, (tuple, list)) and one else one for one in files[:_NAMES]]
+    paths = [one[0] if isinstance(one, (tuple, list)) and one else one for one in files[:MOST_NAMES]]
     return [str(path) for path in paths] if all(isinstance(path, (str, PurePath)) for path in paths) else []
-
-
-def _without_number(name: str) -> str:
-    folder, slash, file = name.replace("\\", "/").rpartition("/")
-    left = re.sub(r"\d+(?=\D*$)", "", re.sub(r"\.[A-Za-z]\w{0,4}$", "", file), count=1)
-    # The same video or patient may be in the folders of several classes.
-    return left if re.search(r"\d", left) else f"{folder}{slash}{left or '#'}"
-
-
-def _words(counts: Counter[str], classes: int, units: str, what: str) -> str:
-    total, shared = counts.total(), sum(count for count in counts.values() if count > 1)
-    groups = sum(count > 1 for count in counts.values())
-    if groups < max(_GROUPS, 2 * classes + 1) or shared < _SHARE * total or shared > _UNITS * groups:
-        return ""
-    return (
-        f"the {what} of {units} look like {groups} clusters of about {round(shared / groups)}: if {units} were drawn "
-        "together, say so with cluster="
-    )
 
 
 def _families(near: NDArray[np.bool_]) -> int:

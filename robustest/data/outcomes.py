@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from robustest import extensions
 from robustest.checks import require
-from robustest.data.clusters import ids_of, numbered
+from robustest.data.ids import ids_of, numbered
 from robustest.errors import ConfigError, DataError, PackError, expected, not_installed, unknown
 
 TEXTS = ("prompt", "answer", "expected")

@@ -223,6 +223,18 @@ class Samples:
             )
         return as_samples, (self.source, self.task)
 
+    @property
+    def labels(self) -> NDArray[Any] | None:
+        """The label of every sample, (N,), where that takes no reading of samples; else None."""
+        source = self.source
+        given = (
+            source[1] if isinstance(source, (tuple, list)) and len(source) == 2 else getattr(source, "targets", None)
+        )
+        if given is None or not self.task.one_class:
+            return None
+        labels = np.asarray(given)
+        return labels if labels.shape == (len(self),) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Waveforms:
@@ -497,6 +509,15 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
     if isinstance(data, (str, PurePath)):
         mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
         raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    if isinstance(data, type):
+        mend = "This is a class: make an instance of it."
+        raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+    first = data[0] if isinstance(data, tuple) and len(data) == 2 else None
+    # A list of two may be one item, its image and its label.
+    if isinstance(first, list) and len(first) > 2 and all(map(_is_array, first)):
+        stack = "torch.stack(x)" if isinstance(first[0], Tensor) else "np.stack(x)"
+        given = f"a list of {len(first)} {type(first[0]).__name__}s"
+        raise DataError(f"Expected x as one tensor or array (N, ...) but got {given}. Stack them: ({stack}, y).")
     listed = (
         isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list) and not any(map(_is_array, data[0]))
     )
@@ -514,6 +535,8 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
         if isinstance(data, Mapping):
             mend = "Pass its samples and labels: (data[samples], data[labels])."
+            if len(data) == 2 and all(isinstance(name, str) for name in data):
+                mend = f"Pass its samples and labels: ({', '.join(f'data[{name!r}]' for name in data)})."
         elif not (isinstance(data, IterableDataset) or hasattr(data, "__iter__")):
             mend = "Give tensors or arrays: (x, y)."
         raise DataError(expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend))
@@ -626,13 +649,3 @@ def _label(y: object) -> int:
         mend = "Number the classes from 0, in the order of the model's logits."
         raise DataError(expected("an integer class label", y, mend))
     return int(y)
-
-
-def labels_of(samples: Samples) -> NDArray[Any] | None:
-    """Return the label of every sample, (N,), where that takes no reading of samples; else None."""
-    source = samples.source
-    given = source[1] if isinstance(source, (tuple, list)) and len(source) == 2 else getattr(source, "targets", None)
-    if given is None or not samples.task.one_class:
-        return None
-    labels = np.asarray(given)
-    return labels if labels.shape == (len(samples),) else None

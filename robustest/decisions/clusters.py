@@ -243,6 +243,20 @@ def one_by_one(columns: Columns, clusters: Ints, decide: Callable[[Columns], Dec
     return count_clusters(decide({name: one for name, one in columns.items() if name != CLUSTER}), clusters)
 
 
+def counted_once(decision: Decision, once: Decision, words: str) -> Decision:
+    """Return the decision of units that are independent draws, with the value of all units.
+
+    Args:
+        decision: of all units.
+        once: of those that are draws of their own.
+        words: the copies counted, in words.
+    """
+    # The value is that of the outcomes shown; where it cannot be the population's, none is.
+    low, high = once.interval
+    value = decision.estimate if decision.estimate is not None and low <= decision.estimate <= high else None
+    return replace(once, rule=f"{once.rule}, {words}", estimate=value)
+
+
 def whole_clusters(clusters: Ints, most: int) -> NDArray[np.bool_]:
     """Return (n,) bool: True for the units of the clusters drawn first that have at most `most` units together.
 

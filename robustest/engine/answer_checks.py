@@ -121,8 +121,9 @@ def check_forward(
         apart = float((first - second).abs().max())
         raise ModelError(
             f"random_forward: expected the same answer twice but logits differ by up to {apart:.3g} in eval mode. "
-            "Switch off dropout or noise in forward; a verdict on one draw could not be repeated. Mark a model that "
-            "adapts to its inputs with robustest.adapting(model)."
+            "Switch off dropout or noise in forward (of a module inside a function by its eval(), before it is given): "
+            "a verdict on one draw could not be repeated. Mark a model that adapts to its inputs with "
+            "robustest.adapting(model)."
         )
     # In the opposite order (a single sample beside its mirror image), then the first and the last sample alone.
     changed, usual = torch.zeros(len(x), dtype=torch.bool, device=x.device), usual_lead(evaluator, first)
@@ -419,6 +420,7 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
                         f"which have {len(torch.unique(y))} labels: are its weights loaded, and its inputs as in "
                         "training?"
                     )
+    found += _channels_last(evaluator, chunk, answers)
     low, high = chunk.bounds
     normalises = isinstance(evaluator.model.preprocessing, tuple) and len(chunk.x) > 0
     if normalises and low < 0 and high - low < _GREY and float(chunk.x.min()) < 0:
@@ -427,6 +429,23 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
             "inputs, or leave preprocessing out"
         )
     return found
+
+
+# Channels of pictures: grey, colours, colours with transparency.
+_CHANNELS = (1, 3, 4)
+
+
+def _channels_last(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
+    # A model without convolutions takes images in any order of their axes, and is wrong on most.
+    shape, task, few = tuple(chunk.x.shape[1:]), evaluator.task, chunk.y[: len(answers)]
+    if len(shape) != 3 or shape[2] not in _CHANNELS or min(shape[:2]) <= max(_CHANNELS) or not task.one_class:
+        return []
+    if float((task.predictions(answers) == few).double().mean()) >= 0.5:
+        return []
+    return [
+        f"hint: samples of shape {shape} look like pictures whose channels come last, and most answers are wrong: give "
+        "x.permute(0, 3, 1, 2) if the model was trained on (N, C, H, W)"
+    ]
 
 
 # L1 and L2 radii of pictures in the literature begin at a tenth of the bounds' width.

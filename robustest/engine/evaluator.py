@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import random
-import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +19,10 @@ from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustest import clock, devices, rng
+from robustest.engine.model_errors import NO_GRADIENT, failed_forward, out_of_memory, quoted
 from robustest.engine.shown import Shown
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.health import Health
@@ -44,15 +44,6 @@ _ESTIMATOR_BATCH = 8192
 _MOST_OUTPUT = 1 << 26
 # Outputs that a `Judgement` keeps.
 _FIRST = 8
-# Numbers of channels of usual images.
-_CHANNELS = (1, 3, 4)
-# Characters of the model's own error that a message quotes.
-_QUOTED = 300
-
-_NO_GRADIENT = (
-    "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
-    "numpy from its forward, or choose an attack that needs scores only."
-)
 
 _NOT_FINITE = (
     "nan_values: expected finite logits and gradients but the model gave NaN or infinite ones. No accuracy can be "
@@ -112,6 +103,7 @@ class Evaluator:
         task: decides if answers are right.
         forward, backward: samples passed so far.
         notes: sentences for the reader of the result.
+        batch_size: most rows of a pass; `batch_chosen` if the user set it.
         classes: number of classes; 0 before the first pass.
         health: counts for the health checks.
         examples: most samples of a chunk that a report may show.
@@ -143,7 +135,7 @@ class Evaluator:
         self.task, self.examples = task, examples
         usual = devices.default_batch(device) if model.estimator is None else _ESTIMATOR_BATCH
         self.batch_size = batch_size or usual
-        self._chosen = batch_size is not None
+        self.batch_chosen = batch_size is not None
         self._rounds: bool | None = None
         self.forward = self.backward = 0
         self.notes = notes
@@ -279,7 +271,7 @@ class Evaluator:
                 for _ in range(draws):
                     logits, gradient = self.slopes([request])[0] if self.joint is None else self.joint(request)
                     if gradient is None:
-                        raise ModelError(_NO_GRADIENT)
+                        raise ModelError(NO_GRADIENT)
                     self.backward += part.stop - part.start
                     self._suspect(gradient.sum())
                     drawn_logits.append(logits)
@@ -329,21 +321,7 @@ class Evaluator:
                 # Weights behind a plain callable may ask for gradients where the input gets none.
                 if value.requires_grad:
                     climbed.append(value)
-            found: Sequence[Tensor | None] = [None] * len(points)
-            if climbed:
-                # Sums, as weights of the rows would have torch import SymPy: half a second of every run.
-                values = [value.sum() for value in climbed]
-                try:
-                    found = torch.autograd.grad(values, points, allow_unused=True)
-                except Exception as error:
-                    if isinstance(error, RobustestError) or out_of_memory(error):
-                        raise
-                    # In bfloat16, or with the channels last, one of its own operations may fail that does not in
-                    # float32.
-                    raise ModelError(
-                        f"Expected a gradient of the model but its backward pass raised {_quoted(error)}. Mend it, or "
-                        "choose an attack that needs scores only."
-                    ) from error
+            found = _gradients(climbed, points)
         return [(out.detach(), gradient) for out, gradient in zip(checked, found, strict=True)]
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -453,6 +431,13 @@ class Evaluator:
         finally:
             self.low_precision = before
 
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Make passes for their cost alone: whether their numbers are finite decides nothing."""
+        bad = self._bad
+        yield
+        self._bad = bad
+
     def _outputs(self, x: Tensor) -> Tensor:
         return self._ask(x) if self.joint is None else cast("Tensor", self.joint(x))
 
@@ -472,12 +457,7 @@ class Evaluator:
         except Exception as error:
             if out_of_memory(error):
                 raise
-            if "numpy() on Tensor that requires grad" in str(error):
-                raise ModelError(_NO_GRADIENT) from error
-            raise ModelError(
-                f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised {_quoted(error)}. "
-                f"{_mend(self.model, x, error)}"
-            ) from error
+            raise ModelError(failed_forward(self.model, x, error)) from error
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:
         self._shaped(logits, part)
@@ -560,64 +540,27 @@ class _Attempt:
         return False
 
 
+def _gradients(climbed: Sequence[Tensor], points: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return the gradient of the summed values `climbed` at each of the points; None where it does not get there."""
+    if not climbed:
+        return [None] * len(points)
+    # Sums, as weights of the rows would have torch import SymPy: half a second of every run.
+    values = [value.sum() for value in climbed]
+    try:
+        return torch.autograd.grad(values, points, allow_unused=True)
+    except Exception as error:
+        if isinstance(error, RobustestError) or out_of_memory(error):
+            raise
+        # In bfloat16, or with the channels last, one of its own operations may fail that does not in float32.
+        raise ModelError(
+            f"Expected a gradient of the model but its backward pass raised {quoted(error)}. Mend it, or choose an "
+            "attack that needs scores only."
+        ) from error
+
+
 def _cut(rows: Tensor, part: slice) -> Tensor:
     """Return a part of rows, without a copy or a new tensor where it is all of them."""
     return rows if part.stop - part.start == rows.shape[0] else rows[part]
-
-
-def _quoted(error: Exception) -> str:
-    """Return the kind and the message of a model's own error, without the full stop."""
-    message = " ".join(str(error).split())[:_QUOTED].rstrip(".")
-    return f"{type(error).__name__}: {message}"
-
-
-def _mend(model: Classifier, x: Tensor, error: Exception) -> str:
-    """Return the remedy for a model that raised an error for a batch (B, *S)."""
-    shape, of = tuple(x.shape), type(model.call).__module__.partition(".")[0]
-    if of in ("keras", "tensorflow", "tf_keras", "jax", "flax"):
-        return (
-            f"A model of {of} takes no tensors of torch: use scores_model(f), where f maps a float32 array to scores."
-        )
-    if model.decode is not None and "must be Tensor" in str(error):
-        return (
-            "It takes tensors: wrap it in a function that makes them of these values, "
-            "lambda texts: model(**tokenizer(list(texts), padding=True, return_tensors='pt')).logits for texts."
-        )
-    if "NaN" in str(error) and isinstance(error, ValueError):
-        return "Fill the missing values in a step of the pipeline (SimpleImputer), or leave such samples out."
-    if getattr(model.call, "__module__", "") == "robustest.models.classifier" and isinstance(
-        error, (TypeError, AttributeError)
-    ):  # that of `scores_model` or `labels_model`
-        return (
-            "Its function gets a float32 array of NumPy: begin with x = torch.from_numpy(x) where it is written for "
-            "tensors, or give the torch module as it is."
-        )
-    if isinstance(error, RuntimeError) and "on the same device" in str(error):
-        return (
-            f"The inputs are on {x.device}, and something of it is not: register its tensors as parameters or buffers, "
-            "move the model there yourself, or name the device where it works, --robust-device=cpu, say."
-        )
-    if isinstance(error, TypeError) and "positional argument" in str(error):
-        return "If it is a function that makes the model, call it; else wrap it in a function of the batch alone."
-    if len(shape) == 4 and shape[3] in _CHANNELS and shape[1] not in _CHANNELS[:2]:
-        return "Its channels come last: give x.permute(0, 3, 1, 2), or wrap the model if it takes them so."
-    if len(shape) == 4 and shape[1] == 1:
-        return "If it takes three channels, repeat the grey one: x.expand(-1, 3, -1, -1)."
-    if isinstance(error, (RuntimeError, ValueError, IndexError)):
-        return "Give samples in the shape that it was trained on, or wrap it in a function that brings them there."
-    return f"Call it by itself, model(torch.rand{shape}), and mend what it says."
-
-
-# What torch's backends say, in lower case, where a pass does not fit; cuBLAS and cuDNN have their own words.
-_NO_MEMORY = ("out of memory", "can't allocate memory", "status_alloc_failed", "out_of_device_memory")
-
-
-def out_of_memory(error: BaseException | None) -> bool:
-    """Return True for torch's errors that say that a pass did not fit into memory."""
-    if not isinstance(error, RuntimeError) or isinstance(error, RobustestError):
-        return False
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in _NO_MEMORY)
 
 
 # Models that answer at random
@@ -651,92 +594,3 @@ def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Te
     missed = draws - votes.gather(1, at).squeeze(1)
     other = votes.scatter(1, at, -1).argmax(1)
     return torch.where(2 * missed > draws, other, y), missed
-
-
-# The batch size of an accelerator
-#
-# Small networks leave most of a card idle at the usual batch, and large ones do not fit into it. So the batch is the
-# largest power of two whose gradients take a quarter of the memory that the card has: not of the memory that is free,
-# since sums are rounded by the size of the batch, and a run must be repeatable. If less is free, batches are halved.
-
-# Samples of the pass that is measured, the share of the memory, and the batches that are chosen from.
-_MEASURED = 32
-_OF_MEMORY = 1 / 4
-_LEAST_BATCH, _MOST_BATCH = 32, 4096
-
-
-def choose_batch(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
-    """Set the batch size by the memory that gradients of the first samples x (N, *S) with targets y (N, *T) take.
-
-    A setting goes before. Draws of a model that answers at random depend on the batch, one that adapts would adapt to
-    these passes, and a function that is no module may be an endpoint, or count its queries.
-    """
-    memory, model = devices.memory(evaluator.device), evaluator.model
-    if memory is None or evaluator._chosen or evaluator.random or not len(x):
-        return
-    if model.module is None or model.reset is not None or model.max_queries is not None:
-        return
-    x = x[:_MEASURED]
-    bad, usual = evaluator._bad, evaluator.batch_size
-    for _ in range(2):  # the first pass keeps what the libraries need for themselves
-        bytes_ = devices.peak(evaluator.device, partial(_pass, evaluator, x, y))
-    evaluator._bad = bad  # a probe decides nothing
-    if evaluator.batch_size < usual:  # these samples did not fit, or their outputs are large
-        return
-    fits = int(memory * _OF_MEMORY * len(x) / max(1, bytes_))
-    evaluator.batch_size = min(_MOST_BATCH, max(_LEAST_BATCH, (1 << fits.bit_length()) // 2))
-
-
-def _pass(evaluator: Evaluator, x: Tensor, y: Tensor) -> None:
-    """Pass samples for nothing but the cost, with a gradient if the model has one."""
-    loss = evaluator.task.losses["ce" if evaluator.task.one_class else "margin"]
-    if evaluator.model.gives is Needs.GRADIENT:
-        with suppress(ModelError):
-            evaluator.gradient(x, lambda z, _: z, lambda logits, part: loss(logits, y[part]))
-            return
-    evaluator.logits(x)
-
-
-# Gradients in bfloat16
-
-
-def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -> None:
-    """Set `low_precision` by the setting "fp32", "bf16" or "auto", and `channels_last`."""
-    # Never the meaning of "broken": inputs found in bfloat16 are predicted again in float32. What bfloat16 leaves is
-    # attacked again in float32: all of it ("bf16"), or a few samples of each chunk ("auto", see `engine.cascade`).
-    if setting == "auto" and devices.reduces(evaluator.device) and not evaluator.random:
-        evaluator.low_precision = "alone"
-        # Convolutions in bfloat16 are fast with the channels last. Not by timing: rounding differs with the layout, and
-        # a default must choose the same one each time.
-        modules = () if evaluator.model.module is None else evaluator.model.module.modules()
-        evaluator.channels_last = x.ndim == 4 and any(isinstance(part, nn.Conv2d) for part in modules)
-        if evaluator.channels_last:
-            try:
-                _seconds(evaluator, x[:2], y)
-            except ModelError:  # `view` needs the usual layout
-                evaluator.channels_last = False
-    if setting != "bf16":
-        return
-    evaluator.low_precision, evaluator.channels_last = "first", False
-    try:
-        usual = _seconds(evaluator, x, y)
-        if x.ndim == 4:  # with the channels last wide convolutions are faster on the host, small ones slower
-            evaluator.channels_last = True
-            evaluator.channels_last = _seconds(evaluator, x, y) < usual
-    except ModelError:  # no gradients, or none in this layout
-        evaluator.channels_last = False
-
-
-def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor) -> float:
-    """Return the least wall-clock time of three gradient passes of 32 samples in bfloat16."""
-    x = x[:32]
-    loss = evaluator.task.losses["ce" if evaluator.task.one_class else "margin"]
-    best, bad = float("inf"), evaluator._bad
-    with evaluator.low(True):
-        for _ in range(3):  # the first pays for set-up
-            started = time.perf_counter()
-            evaluator.gradient(x, lambda z, _: z, lambda logits, part: loss(logits, y[part]))
-            devices.wait(evaluator.device)
-            best = min(best, time.perf_counter() - started)
-    evaluator._bad = bad  # numbers that are not finite in bfloat16 decide nothing
-    return best

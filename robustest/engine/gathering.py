@@ -32,8 +32,9 @@ import torch
 from torch import Tensor
 
 from robustest.engine.answer_checks import moved, usual_lead
-from robustest.engine.evaluator import Evaluator, Request, Slope, out_of_memory
+from robustest.engine.evaluator import Evaluator, Request, Slope
 from robustest.engine.gradient_checks import turned
+from robustest.engine.model_errors import out_of_memory
 
 # Most chunks at once: what a verdict does not need is measured in vain.
 _MOST = 16

@@ -1,15 +1,15 @@
 """One attack on one chunk of samples: continuous batching, with the engine as judge."""
 
-# The algorithm, until no sample is left:
+# The algorithm, each step a method of `Batch`, until no sample is left:
 #
-# 1. Admit: fill the batch up with samples that were not attacked yet, each with its own state from `init`.
-# 2. End: rows that had all their steps have their last proposal evaluated, and leave.
-# 3. Step: `ask` for proposals, project them into the threat's region, evaluate them, keep those that are misclassified,
-#    and `tell` the searcher. PGD, for one, is `z = project(z + step * sign(gradient))`: gradient and projection are
-#    made here, the step in its `tell`.
-# 4. Compact: drop broken rows where they are many, which makes room for 1.
+# 1. `admit`: fill the batch up with samples that were not attacked yet, each with its own state from `init`.
+# 2. `end`: take out the rows that had all their steps; their last proposal is evaluated, and they leave.
+# 3. `step`: `ask` for proposals, project them into the threat's region, evaluate them, `keep` those that are
+#    misclassified, and `tell` the searcher. PGD, for one, is `z = project(z + step * sign(gradient))`: gradient and
+#    projection are made here, the step in its `tell`.
+# 4. `compact`: drop broken rows where they are many, which makes room for 1.
 #
-# Then judge: project and render the best point of each row, and predict it afresh. Nothing but that counts as broken,
+# Then `judge`: project and render the best point of each row, and predict it afresh. Nothing but that counts as broken,
 # so an attack cannot report a success that is outside the threat or that the model does not confirm.
 
 from __future__ import annotations
@@ -102,6 +102,13 @@ class SearchOutcome:
         self.broken[rows] |= part.broken
         self.margin[rows] = torch.minimum(self.margin[rows], part.margin)
 
+    def best_of(self, rounds: int) -> SearchOutcome:
+        """Return the outcome of N / rounds samples with `rounds` rows each: the first success, or the least margin."""
+        margin = self.margin.view(-1, rounds)
+        lane = torch.where(self.broken.view(-1, rounds), -torch.inf, margin).argmin(1)
+        at = torch.arange(len(lane), device=lane.device) * rounds + lane
+        return SearchOutcome(self.broken[at], self.x[at], self.size[at], self.predicted[at], margin.amin(1))
+
 
 def search(
     evaluator: Evaluator,
@@ -128,209 +135,297 @@ def search(
         probe: an experiment beside the claim: its zero gradients do not count for the health checks.
         followed: the number of first samples for `SearchOutcome.alive`.
     """
-    task, n = evaluator.task, len(x)
-    always_inside, draws, lanes = confined(searcher, threat), draws_of(searcher), at_once(searcher)
-    climbs = searcher.needs is Needs.GRADIENT
-    # Reading a number from a CPU tensor costs little, so that every round may look.
-    eager = devices.on_host(evaluator.device)
-    region = threat.region(x, bounds)
-    # The searcher gets its own arrays: one that works in place moves neither the samples nor the judge.
-    own = {name: value.clone() for name, value in region.items()}
-    whole = Problem(threat, own, y.clone(), evaluator.classes, bounds, task)
+    batch = Batch(
+        evaluator,
+        searcher,
+        threat,
+        x,
+        y,
+        key=key,
+        bounds=bounds,
+        smallest=smallest,
+        attempts=attempts,
+        probe=probe,
+        followed=followed,
+    )
+    while batch.admit():
+        ending = batch.end()
+        if ending is not None:
+            batch.step(ending, final=True)
+        if batch.rows is not None:
+            batch.step(batch.rows)
+            batch.compact()
+    return batch.judge()
 
-    best = threat.origin(region).clone()
-    hit = torch.zeros(n, dtype=torch.bool, device=x.device)
-    sizes = torch.full((n,), torch.inf, dtype=torch.float64, device=x.device)
-    margins = torch.full((n,), torch.inf, device=x.device)
-    # The extra row at the end takes the gradients of all samples that are not followed, so that the device never has
-    # to say which rows are.
-    follow = followed and climbs and best.shape == x.shape
-    alive = torch.zeros((followed + 1, *x.shape[1:]), dtype=torch.bool, device=x.device) if follow else None
 
-    def keep(position: Tensor, z: Tensor, which: Tensor) -> None:
-        """Keep the proposals z (B, *Z) at `which` (B,) bool, for the chunk's rows at `position` (B,)."""
-        if eager:
+class Batch:
+    """A search under way: the rows in flight, and the best point that was found for each of N samples.
+
+    Attributes:
+        rows: the rows in flight; None where there are none.
+        admitted: number of samples admitted so far, in their order.
+        round: number of rounds that rows in flight have made.
+        best: (N, *Z) the point kept for each sample; the sample itself at first.
+        hit: (N,) bool: that point was misclassified when it was evaluated.
+        size: (N,) float64, of that point; infinite unless the smallest success is searched for.
+        margin: (N,) float32, the smallest margin on the way, of samples that have left.
+        alive: (followed + 1, *S) bool: elements that had a gradient; None where no gradient is followed.
+        still: how often scores stayed as they were; None where a search sees more, or less, than scores.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        searcher: Searcher,
+        threat: Threat,
+        x: Tensor,
+        y: Tensor,
+        *,
+        key: Tensor,
+        bounds: Bounds,
+        smallest: bool = False,
+        attempts: bool = False,
+        probe: bool = False,
+        followed: int = 0,
+    ) -> None:
+        """Prepare a search; arguments as for `search`."""
+        self.evaluator, self.searcher, self.threat = evaluator, searcher, threat
+        self.key, self.smallest, self.attempts, self.probe, self.followed = key, smallest, attempts, probe, followed
+        self.confined, self.draws, self.lanes = confined(searcher, threat), draws_of(searcher), at_once(searcher)
+        self.climbs = searcher.needs is Needs.GRADIENT
+        # Reading a number from a CPU tensor costs little, so that every round may look.
+        self.eager = devices.on_host(evaluator.device)
+        self.region, self.y = threat.region(x, bounds), y
+        # The searcher gets its own arrays: one that works in place moves neither the samples nor the judge.
+        own = {name: value.clone() for name, value in self.region.items()}
+        self.problem = Problem(threat, own, y.clone(), evaluator.classes, bounds, evaluator.task)
+
+        n = len(x)
+        self.best = threat.origin(self.region).clone()
+        self.hit = torch.zeros(n, dtype=torch.bool, device=x.device)
+        self.size = torch.full((n,), torch.inf, dtype=torch.float64, device=x.device)
+        self.margin = torch.full((n,), torch.inf, device=x.device)
+        # The extra row at the end takes the gradients of all samples that are not followed, so that the device never
+        # has to say which rows are.
+        follows = followed and self.climbs and self.best.shape == x.shape
+        alive = (followed + 1, *x.shape[1:])
+        self.alive = torch.zeros(alive, dtype=torch.bool, device=x.device) if follows else None
+        # Only where scores are all that a search sees.
+        by_scores = evaluator.model.gives is Needs.SCORES and searcher.needs is Needs.SCORES
+        self.still = Still.none(n, x.device) if by_scores and evaluator.task.one_class else None
+        self.rows: InFlight | None = None
+        self.admitted = self.round = 0
+
+    def admit(self) -> bool:
+        """Fill the batch up with samples that were not attacked yet; return False where no row is in flight."""
+        n, device = len(self.y), self.y.device
+        room = self.evaluator.batch_size
+        if self.lanes > 1:
+            # All proposals that rows make at once should fill a batch, or be few elements: the evaluator passes them
+            # in parts, and their state is small.
+            elements = self.region["x"][0].numel()
+            room = max(1, room // self.lanes, _LIGHT // (self.lanes * elements))
+        if self.rows is not None:
+            room -= len(self.rows.position)
+        if self.admitted < n and room > 0:
+            fresh = slice(self.admitted, min(n, self.admitted + room))
+            problem = pick_problem(self.problem, fresh)
+            count = len(problem.y)
+            newcomers = InFlight(
+                problem,
+                self.searcher.init(problem, self.key[fresh]),
+                torch.arange(fresh.start, fresh.stop, device=device),
+                torch.ones(count, dtype=torch.bool, device=device),
+                torch.full((count,), torch.inf, device=device),
+                self.round - self.searcher.steps + _rounds(self.searcher, problem).cpu(),
+                whole=self.eager,
+            )
+            self.rows = newcomers if self.rows is None else self.rows.joined(newcomers)
+            self.admitted = fresh.stop
+        return self.rows is not None
+
+    def end(self) -> InFlight | None:
+        """Take the rows that had all their steps out of the batch, and return them."""
+        rows, last = self.rows, self.round - self.searcher.steps
+        if rows is None or rows.oldest > last:
+            return None
+        self._note_alive(rows)
+        if rows.newest <= last:
+            self.rows = None
+            return rows
+        # By rows that the host knows: a mask would make it wait for the number of rows.
+        over = rows.born <= last
+        self.rows = rows.pick((~over).nonzero().squeeze(1))
+        return rows.pick(over.nonzero().squeeze(1))
+
+    def step(self, rows: InFlight, *, final: bool = False) -> None:
+        """Evaluate the next proposals of rows, keep the best of them, and tell the searcher.
+
+        Args:
+            final: the last proposal of rows: it needs no gradient, and is not reported to the searcher.
+        """
+        problem, state, gradient = rows.problem, rows.state, None
+        z = self.searcher.ask(problem, state)
+        if self.lanes:
+            z = z.flatten(0, 1)
+        region = problem.region if self.lanes <= 1 else rows.wide(self.lanes)
+        z = self.threat.project(z, region) if self.confined else z.clamp(*problem.bounds)
+        if self.climbs and not final:
+            logits, gradient = self._slope(rows, z)
+            candidates = [(z, logits)]
+        else:
+            logits = self._scores(rows, z, region)
+            if self.lanes:
+                z, logits = z.view(-1, self.lanes, *z.shape[1:]), logits.view(-1, self.lanes, *logits.shape[1:])
+            candidates = self._candidates(z, logits, problem.y)
+        for point, output in candidates:
+            self.keep(rows, point, output)
+        if final:
+            self._leave(rows, z)
+        else:
+            rows.state = self.searcher.tell(problem, state, Evaluation(z, logits, gradient))
+            self.round += 1
+
+    def _slope(self, rows: InFlight, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and gradients at proposals z (b, *Z); note the elements that have none."""
+        render, objective = _parts_of(self.searcher, self.threat, rows.problem, rows.state, len(z))
+        logits, gradient = self.evaluator.gradient(z, render, objective, draws=self.draws)
+        if rows.newest == self.round and not self.probe:
+            # Newcomers are the last rows.
+            fresh = int((rows.born == self.round).sum())
+            first = gradient[len(gradient) - fresh :].flatten(1)
+            self.evaluator.count("zero_gradient", failed=(first == 0).all(1).sum(), tried=fresh)
+        if self.alive is not None and not rows.every:
+            rows.follow(gradient[: self.followed], look=self.eager)
+        return logits, gradient
+
+    def _scores(self, rows: InFlight, z: Tensor, region: Rows) -> Tensor:
+        """Return logits at proposals z (b * lanes, *Z), without a gradient."""
+        inputs = rendered(self.threat, z, region)
+        if self.draws == 1:
+            logits = self.evaluator.logits(inputs)
+        else:
+            logits = torch.stack(list(map(self.evaluator.logits, [inputs] * self.draws))).mean(0)
+        if self.still is not None:
+            # A probability near 1 has lost in float32 the digits that the logarithms of the others still show.
+            logits = on_scale(logits)
+            rows.listen(self.still, inputs, logits)
+        return logits
+
+    def _candidates(self, z: Tensor, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the proposals (b, *Z) to be kept if they are good, and their logits: each, or the best of each row."""
+        if not self.lanes:
+            return [(z, logits)]
+        if self.smallest or not self.confined:  # the smallest success need not have the smallest margin
+            return list(zip(z.unbind(1), logits.unbind(1), strict=True))
+        lane = torch.arange(len(z), device=z.device), self.evaluator.task.margin(logits, y).argmin(1)
+        return [(z[lane], logits[lane])]
+
+    def keep(self, rows: InFlight, point: Tensor, output: Tensor) -> None:
+        """Keep new successes, smaller ones and better attempts among points (b, *Z), whose outputs are (b, *O)."""
+        task, problem = self.evaluator.task, rows.problem
+        margin = task.margin(output, problem.y)
+        # No row is misclassified but those that were broken before.
+        quiet = self.eager and (margin if rows.whole else margin.where(rows.alive, torch.inf)).min().item() > 0
+        size = inside = None
+        if not self.confined or self.smallest:
+            if quiet and not bool((margin < rows.margin).any()):
+                return
+            size = self.threat.size(point, problem.region)
+            inside = within(size, self.threat)
+            margin = torch.where(inside, margin, torch.inf)
+        if self.attempts or self.draws > 1:
+            self._put(rows, point, (margin < rows.margin) & ~self.hit[rows.position])
+        # A broken row goes on until the batch is compacted, which depends on its neighbours: its margin must not.
+        least = torch.minimum(rows.margin, margin)
+        rows.margin = least if rows.whole else torch.where(rows.alive, least, rows.margin)
+        # No success on some draws ends a search: the judge looks at the best point, on fresh ones.
+        if quiet or self.draws > 1:
+            return
+        wrong = rows.alive & ~task.holds(output, problem.y)
+        if inside is not None:
+            wrong = wrong & inside
+        if self.eager and not bool(wrong.any()):
+            return
+        if self.smallest and size is not None:
+            wrong = wrong & (size < self.size[rows.position])
+            self.size[rows.position] = torch.where(wrong, size, self.size[rows.position])
+        else:
+            rows.alive = rows.alive & ~wrong
+            rows.whole, rows.changed = False, True
+        self._put(rows, point, wrong)
+        self.hit[rows.position] |= wrong
+
+    def _put(self, rows: InFlight, z: Tensor, which: Tensor) -> None:
+        """Put points z (b, *Z) at `which` (b,) bool in the place of those kept before."""
+        position = rows.position
+        if self.eager:
             at = which.nonzero().squeeze(1)
-            best[position[at]] = z[at]
+            self.best[position[at]] = z[at]
         else:  # the same without asking the device how many there are
-            best[position] = torch.where(per_row(which, z), z, best[position])
+            self.best[position] = torch.where(per_row(which, z), z, self.best[position])
 
-    def settle(rows: Batch) -> None:
+    def _leave(self, rows: InFlight, z: Tensor) -> None:
+        """Note the margins of rows that leave, and count those whose last proposals z (b, *Z) are where they began."""
+        self.margin[rows.position] = rows.margin
+        x = rows.problem.x
+        # A grid of poses may end with the one that changes nothing, and moves may take the last change back.
+        moves = self.threat.radius > 0 and not is_discrete(self.threat)
+        if moves and not self.probe and self.lanes <= 1 and z.shape == x.shape:
+            unmoved = (z == x).flatten(1).all(1)
+            self.evaluator.count("idle_search", failed=unmoved.sum(), tried=len(unmoved))
+
+    def compact(self) -> None:
+        """Drop broken rows where they are many, or all."""
+        rows = self.rows
+        # An accelerator is waited for in every fifth round only.
+        if rows is None or not (rows.changed if self.eager else self.round % _LOOK == 0):
+            return
+        rows.changed = False
+        left = int(rows.alive.sum())
+        # To repeat shapes, the first of the broken rows fill up the bucket.
+        kept = left if self.eager or left == 0 else bucket(left)
+        if left > 0 and kept > _KEEP * len(rows.alive):
+            return
+        self._note_alive(rows)
+        self.margin[rows.position] = rows.margin
+        self.rows = None
+        if left > 0:
+            self.rows = rows.pick(rows.alive.logical_not().to(torch.int8).argsort(stable=True)[:kept])
+            self.rows.whole = self.eager
+
+    def _note_alive(self, rows: InFlight) -> None:
         """Note the elements that had a gradient, before rows go; others come only after some have gone."""
-        if alive is not None and rows.followed is not None:
+        if self.alive is not None and rows.followed is not None:
             # Rows of later samples than those followed have the place of the extra row. The others come first: rows
             # are in the order of the samples.
-            alive[rows.position[: len(rows.followed)].clamp(max=followed)] |= rows.followed
+            self.alive[rows.position[: len(rows.followed)].clamp(max=self.followed)] |= rows.followed
             rows.followed = None
 
-    # Only where scores are all that a search sees.
-    only_scores = evaluator.model.gives is Needs.SCORES and searcher.needs is Needs.SCORES and task.one_class
-    still = Still.none(n, x.device) if only_scores else None
-
-    batch, admitted, round_ = None, 0, 0
-    while True:
-        # 1. Admit. All proposals that rows make at once should fill a batch, or be few elements: the evaluator passes
-        # them in parts, and their state is small.
-        room = evaluator.batch_size
-        if lanes > 1:
-            room = max(1, evaluator.batch_size // lanes, _LIGHT // (lanes * x[0].numel()))
-        if batch is not None:
-            room -= len(batch.position)
-        if admitted < n and room > 0:
-            fresh = slice(admitted, min(n, admitted + room))
-            problem = pick_problem(whole, fresh)
-            n_fresh = len(problem.y)
-            newcomers = Batch(
-                problem,
-                searcher.init(problem, key[fresh]),
-                torch.arange(fresh.start, fresh.stop, device=x.device),
-                torch.ones(n_fresh, dtype=torch.bool, device=x.device),
-                torch.full((n_fresh,), torch.inf, device=x.device),
-                round_ - searcher.steps + _rounds(searcher, problem).cpu(),
-                whole=eager,
-            )
-            batch = newcomers if batch is None else batch.joined(newcomers)
-            admitted = fresh.stop
-        if batch is None:
-            break
-
-        # 2. End.
-        last, ending = round_ - searcher.steps, None
-        if batch.oldest <= last:
-            settle(batch)
-            over = batch.born <= last
-            # By rows that the host knows: a mask would make it wait for the number of rows.
-            ending = batch if batch.newest <= last else batch.pick(over.nonzero().squeeze(1))
-            batch = None if ending is batch else batch.pick((~over).nonzero().squeeze(1))
-
-        # 3. Step. A last proposal needs no gradient, and is not reported to the searcher.
-        for rows, final in ((ending, True), (batch, False)):
-            if rows is None:
-                continue
-            problem, state, gradient = rows.problem, rows.state, None
-            z = searcher.ask(problem, state)
-            if lanes:
-                z = z.flatten(0, 1)
-            wide = problem.region if lanes <= 1 else rows.wide(lanes)
-            z = threat.project(z, wide) if always_inside else z.clamp(*bounds)
-            if climbs and not final:
-                render, objective = _parts_of(searcher, threat, problem, state, len(z))
-                logits, gradient = evaluator.gradient(z, render, objective, draws=draws)
-                if rows.newest == round_ and not probe:
-                    # Newcomers are the last rows.
-                    fresh_rows = int((rows.born == round_).sum())
-                    first = gradient[len(gradient) - fresh_rows :].flatten(1)
-                    evaluator.count("zero_gradient", failed=(first == 0).all(1).sum(), tried=fresh_rows)
-                if alive is not None and not rows.every:
-                    rows.follow(gradient[:followed], look=eager)
-                shown = [(z, logits)]
-            else:
-                inputs = rendered(threat, z, wide)
-                if draws == 1:
-                    logits = evaluator.logits(inputs)
-                else:
-                    logits = torch.stack(list(map(evaluator.logits, [inputs] * draws))).mean(0)
-                shown = [(z, logits)]
-                if still is not None:
-                    # A probability near 1 has lost in float32 the digits that the logarithms of the others still show.
-                    logits = on_scale(logits)
-                    rows.listen(still, inputs, logits)
-                    shown = [(z, logits)]
-                if lanes:
-                    z, logits = z.view(-1, lanes, *z.shape[1:]), logits.view(-1, lanes, *logits.shape[1:])
-                    if smallest or not always_inside:  # the smallest success need not have the smallest margin
-                        shown = list(zip(z.unbind(1), logits.unbind(1), strict=True))
-                    else:
-                        lane = torch.arange(len(z), device=z.device), task.margin(logits, problem.y).argmin(1)
-                        shown = [(z[lane], logits[lane])]
-
-            # Keep the results of the evaluations: new successes, smaller ones, better attempts.
-            for point, output in shown:
-                margin = task.margin(output, problem.y)
-                # No row is misclassified but those that were broken before.
-                quiet = eager and (margin if rows.whole else margin.where(rows.alive, torch.inf)).min().item() > 0
-                size = inside = None
-                if not always_inside or smallest:
-                    if quiet and not bool((margin < rows.margin).any()):
-                        continue
-                    size = threat.size(point, problem.region)
-                    inside = within(size, threat)
-                    margin = torch.where(inside, margin, torch.inf)
-                if attempts or draws > 1:
-                    keep(rows.position, point, (margin < rows.margin) & ~hit[rows.position])
-                # A broken row goes on until the batch is compacted, which depends on its neighbours: its margin must
-                # not.
-                least = torch.minimum(rows.margin, margin)
-                rows.margin = least if rows.whole else torch.where(rows.alive, least, rows.margin)
-                # No success on some draws ends a search: the judge looks at the best point, on fresh ones.
-                if quiet or draws > 1:
-                    continue
-                wrong = rows.alive & ~task.holds(output, problem.y)
-                if inside is not None:
-                    wrong = wrong & inside
-                if eager and not bool(wrong.any()):
-                    continue
-                if smallest and size is not None:
-                    wrong = wrong & (size < sizes[rows.position])
-                    sizes[rows.position] = torch.where(wrong, size, sizes[rows.position])
-                else:
-                    rows.alive = rows.alive & ~wrong
-                    rows.whole, rows.changed = False, True
-                keep(rows.position, point, wrong)
-                hit[rows.position] |= wrong
-
-            if final:
-                margins[rows.position] = rows.margin
-                # A grid of poses may end with the one that changes nothing, and moves may take the last change back.
-                if z.shape == inputs.shape and not probe and threat.radius > 0 and not is_discrete(threat):
-                    unmoved = (z == problem.region["x"]).flatten(1).all(1)
-                    evaluator.count("idle_search", failed=unmoved.sum(), tried=len(unmoved))
-            else:
-                rows.state = searcher.tell(problem, state, Evaluation(z, logits, gradient))
-        if batch is None:
-            continue
-        round_ += 1
-
-        # 4. Compact.
-        if not batch.changed if eager else round_ % _LOOK != 0:
-            continue
-        batch.changed = False
-        left = int(batch.alive.sum())
-        if left == 0:
-            settle(batch)
-            margins[batch.position] = batch.margin
-            batch = None
-            continue
-        kept = left if eager else bucket(left)
-        if kept <= _KEEP * len(batch.alive):
-            settle(batch)
-            margins[batch.position] = batch.margin
-            # To repeat shapes, the first of the broken rows fill up the bucket.
-            batch = batch.pick(batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:kept])
-            batch.whole = eager
-
-    # Judge: predict again, on the very arrays that are kept.
-    z = threat.project(best, region)
-    found = rendered(threat, z, region)
-    size = threat.size(z, region)
-    predicted, wrong = y.clone(), torch.zeros_like(hit)
-    at = hit.nonzero().squeeze(1)
-    if draws > 1:
-        predicted, missed = majority(evaluator, found, y, draws)
-        wrong = 2 * missed > draws
-    elif len(at):
-        judgement = evaluator.judge(found[at], y[at])
-        predicted[at], wrong[at] = judgement.predicted.to(predicted), ~judgement.holds
-        # Such a sample holds, though its search ended early. In bfloat16 that is usual, and the cascade sees to it.
-        if not probe and not evaluator.reduced:
-            evaluator.count("unconfirmed_success", failed=judgement.holds.sum(), tried=len(at))
-    reached = None if alive is None else alive[:-1]
-    return SearchOutcome(wrong & within(size, threat), found, size, predicted, margins, reached, still)
+    def judge(self) -> SearchOutcome:
+        """Predict the best points again, on the very arrays that are kept: nothing else counts as broken."""
+        evaluator, y = self.evaluator, self.y
+        z = self.threat.project(self.best, self.region)
+        found = rendered(self.threat, z, self.region)
+        size = self.threat.size(z, self.region)
+        predicted, wrong = y.clone(), torch.zeros_like(self.hit)
+        at = self.hit.nonzero().squeeze(1)
+        if self.draws > 1:
+            predicted, missed = majority(evaluator, found, y, self.draws)
+            wrong = 2 * missed > self.draws
+        elif len(at):
+            judgement = evaluator.judge(found[at], y[at])
+            predicted[at], wrong[at] = judgement.predicted.to(predicted), ~judgement.holds
+            # Such a sample holds, though its search ended early. In bfloat16 that is usual, and the cascade sees to it.
+            if not self.probe and not evaluator.reduced:
+                evaluator.count("unconfirmed_success", failed=judgement.holds.sum(), tried=len(at))
+        alive = None if self.alive is None else self.alive[:-1]
+        return SearchOutcome(wrong & within(size, self.threat), found, size, predicted, self.margin, alive, self.still)
 
 
 @dataclass(slots=True)
-class Batch:
-    """Rows of a search that step together."""
+class InFlight:
+    """Rows of a search that step together, as many as fit into a batch."""
 
     problem: Problem
     state: Rows
@@ -384,9 +479,9 @@ class Batch:
         counts = (live & ~same, live & flat & ~same, torch.where(live, change, 0.0))
         still.add(self.position.repeat_interleave(lanes), Still(*(one.double() for one in counts)))
 
-    def joined(self, other: Batch) -> Batch:
+    def joined(self, other: InFlight) -> InFlight:
         region = join(self.problem.region, other.problem.region)
-        return Batch(
+        return InFlight(
             replace(self.problem, region=region, y=torch.cat([self.problem.y, other.problem.y])),
             join(self.state, other.state),
             torch.cat([self.position, other.position]),
@@ -396,10 +491,10 @@ class Batch:
             whole=self.whole and other.whole,
         )
 
-    def pick(self, rows: Tensor) -> Batch:
+    def pick(self, rows: Tensor) -> InFlight:
         here = rows.to(self.position.device)
         same = self.oldest == self.newest  # all were admitted at once
-        return Batch(
+        return InFlight(
             pick_problem(self.problem, here),
             pick(self.state, here),
             self.position[here],

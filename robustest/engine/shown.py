@@ -2,12 +2,7 @@
 
 # A claim about a change says nothing unless the model saw the change. A look need not report that: every pass of a
 # chunk goes through the evaluator, which compares its inputs with the samples, row by row.
-#
-# - ALONE: the model was asked about the sample as it is, once.
-# - AGAIN: it was asked a second time, and about nothing else: the change left the sample as it was.
-# - CHANGED: it was asked about other values, beyond rounding.
-# - APART: it was asked about inputs that are not aligned with the samples (frames, crops, joined rows).
-# - PAST: it was not asked at all, or past the evaluator, which then knows nothing.
+# `robustest.columns` names what it may find.
 #
 # A search shows many inputs, most of them for its own checks. For a look with a threat the question is another one:
 # does the threat's region hold any input but the sample?
@@ -15,21 +10,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustest import rng
 from robustest.checks import moved_rows
+from robustest.columns import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, PAST, SHOWN
 from robustest.engine.chunks import Chunk
 from robustest.threats import Columns, Threat, is_discrete, rendered
-
-ALONE: Final = 0
-AGAIN: Final = 1
-CHANGED: Final = 2
-APART: Final = 3
-PAST: Final = 4
 
 # Passes of a look that are compared with the samples: one with more is a search, which reports its changes itself.
 _MOST_COMPARED = 8
@@ -137,11 +127,3 @@ def mixed(rows: Tensor) -> Tensor:
         return rows.squeeze(1)
     weights = torch.arange(1, rows.shape[1] + 1, dtype=torch.float64).mul_(_MIXING).frac_().add_(0.5)
     return rows @ weights.to(rows.device)
-
-
-SHOWN: Final = "shown"
-"""Column of the inputs that the model was shown of each sample: `ALONE`, `AGAIN`, `CHANGED`, `APART` or `PAST`."""
-ANSWER: Final = "answer"
-"""Column of the model's answer to each sample, in one number; NaN where no look asked for it."""
-LEAD: Final = "lead"
-"""Column of a number of the scores of these answers."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from robustest.exporting import exported
 from robustest.identity.plain import Unhashable as Unhashable
 from robustest.identity.plain import joined, part
 from robustest.identity.walk import Walk, replaced_in_torch
+from robustest.loaded import loaded, torch_version
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+else:
+    from robustest.loaded import torch
 
 _HOOKS_OF_ALL = (
     "_global_forward_pre_hooks",
@@ -72,7 +75,7 @@ def fingerprint(
     """
     try:
         walk = Walk()
-        hooks = [vars(nn.modules.module).get(name) for name in _HOOKS_OF_ALL]
+        hooks = [getattr(loaded("torch.nn.modules.module"), name, None) for name in _HOOKS_OF_ALL]
         parts = [
             walk.value(call, "the model"),
             walk.value(module, "the model"),
@@ -95,10 +98,12 @@ def fingerprint(
 
 
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
+    from robustest.exporting import exported
+
     batch = example[:1].expand(2, *example.shape[1:]).clone()  # torch.export specialises on batches of one
     program = exported(module, batch, torch.export.Dim("batch"))
     walk = Walk()
-    constants = {name: held for name, held in program.constants.items() if isinstance(held, Tensor)}
+    constants = {name: held for name, held in program.constants.items() if isinstance(held, torch.Tensor)}
     parts = [
         part("graph", program.graph_module.code.encode()),
         walk.value(dict(program.state_dict), "the model"),
@@ -110,5 +115,6 @@ def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
 
 
 def _versions() -> list[bytes]:
-    versions = (platform.python_implementation(), platform.python_version(), torch.__version__)
-    return [part("versions", " ".join(versions).encode()), part("dtype", str(torch.get_default_dtype()).encode())]
+    versions = (platform.python_implementation(), platform.python_version(), torch_version())
+    dtype = "torch.float32" if loaded("torch") is None else str(torch.get_default_dtype())
+    return [part("versions", " ".join(versions).encode()), part("dtype", dtype.encode())]

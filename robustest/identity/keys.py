@@ -20,16 +20,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
-from typing import final
-
-import torch
+from typing import TYPE_CHECKING, final
 
 from robustest import devices
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import Unhashable as Unhashable
 from robustest.identity.fingerprint import digest as digest
 from robustest.identity.packages import own_code, replaced_anywhere
+from robustest.loaded import loaded, torch_version, with_torch
 from robustest.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+else:
+    from robustest.loaded import torch
 
 # Part of every key, so that entries of older versions without stamps are never found.
 _FORMAT = "entries hold stamps of what was read from outside"
@@ -95,7 +99,7 @@ def key_of(
         "format": _FORMAT,
         "kind": kind,
         "code": own_code(),
-        "torch": torch.__version__,
+        "torch": torch_version(),
         "python": (platform.python_implementation(), platform.python_version()),
     }
     if settings is not None:
@@ -111,20 +115,21 @@ def key_of(
 
 
 def _surroundings() -> dict[str, object]:
+    machine: dict[str, object] = {"processor": (platform.machine(), _processor()), "packages": _installed()}
+    if loaded("torch") is None:  # what does not use it does not depend on its flags
+        return machine
     flags = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecation warnings of old flags, once per process
-        for name, read in _FLAGS.items():
+        for name, read in _flags().items():
             try:
                 flags[name] = str(read())
             except Exception as error:  # a flag that this version has not, or that another interface has set
                 flags[name] = type(error).__name__
-    return {
+    return machine | {
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "flags": flags,
-        "processor": (platform.machine(), _processor()),
         "devices": devices.present(),
-        "packages": _installed(),
     }
 
 
@@ -145,49 +150,52 @@ def _backend(path: str) -> Callable[[], object]:
 
 
 # Some flags exist in some versions of torch only, and some raise once another was set (see `_state`).
-_FLAGS: dict[str, Callable[[], object]] = {
-    "dtype": torch.get_default_dtype,
-    "device": devices.default_of_user,
-    "deterministic": torch.are_deterministic_algorithms_enabled,
-    "warned only": torch.is_deterministic_algorithms_warn_only_enabled,
-    "fill": lambda: attrgetter("fill_uninitialized_memory")(torch.utils.deterministic),
-    "matmul": torch.get_float32_matmul_precision,
-    "denormals": lambda: float(torch.tensor(1e-310, dtype=torch.float64) * 1.0),
-    "anomalies": torch.is_anomaly_enabled,
-    "autocast": lambda: [torch.is_autocast_enabled(kind) for kind in devices.kinds()],
-    **{
-        path: _backend(path)
-        for path in (
-            "fp32_precision",
-            "cuda.matmul.allow_tf32",
-            "cuda.matmul.fp32_precision",
-            "cuda.matmul.allow_fp16_reduced_precision_reduction",
-            "cuda.matmul.allow_bf16_reduced_precision_reduction",
-            "cudnn.enabled",
-            "cudnn.allow_tf32",
-            "cudnn.fp32_precision",
-            "cudnn.conv.fp32_precision",
-            "cudnn.rnn.fp32_precision",
-            "cudnn.benchmark",
-            "cudnn.deterministic",
-            "mkldnn.enabled",
-            "mkldnn.fp32_precision",
-            "mkldnn.matmul.fp32_precision",
-            "mkldnn.conv.fp32_precision",
-            "mkldnn.rnn.fp32_precision",
-        )
-    },
-}
+_flags: Callable[[], dict[str, Callable[[], object]]] = with_torch(
+    lambda: {
+        "dtype": torch.get_default_dtype,
+        "device": devices.default_of_user,
+        "deterministic": torch.are_deterministic_algorithms_enabled,
+        "warned only": torch.is_deterministic_algorithms_warn_only_enabled,
+        "fill": lambda: attrgetter("fill_uninitialized_memory")(torch.utils.deterministic),
+        "matmul": torch.get_float32_matmul_precision,
+        "denormals": lambda: float(torch.tensor(1e-310, dtype=torch.float64) * 1.0),
+        "anomalies": torch.is_anomaly_enabled,
+        "autocast": lambda: [torch.is_autocast_enabled(kind) for kind in devices.kinds()],
+        **{
+            path: _backend(path)
+            for path in (
+                "fp32_precision",
+                "cuda.matmul.allow_tf32",
+                "cuda.matmul.fp32_precision",
+                "cuda.matmul.allow_fp16_reduced_precision_reduction",
+                "cuda.matmul.allow_bf16_reduced_precision_reduction",
+                "cudnn.enabled",
+                "cudnn.allow_tf32",
+                "cudnn.fp32_precision",
+                "cudnn.conv.fp32_precision",
+                "cudnn.rnn.fp32_precision",
+                "cudnn.benchmark",
+                "cudnn.deterministic",
+                "mkldnn.enabled",
+                "mkldnn.fp32_precision",
+                "mkldnn.matmul.fp32_precision",
+                "mkldnn.conv.fp32_precision",
+                "mkldnn.rnn.fp32_precision",
+            )
+        },
+    }
+)
 
 
 def _processor() -> str:
+    able = "" if loaded("torch") is None else torch.backends.cpu.get_cpu_capability()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return torch.backends.cpu.get_cpu_capability()
+        return able
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     # Kinds of processors round differently, and training amplifies the differences.
-    return f"{names[0] if names else ''} {torch.backends.cpu.get_cpu_capability()}"
+    return f"{names[0] if names else ''} {able}"
 
 
 def _installed() -> list[str]:

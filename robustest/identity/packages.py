@@ -20,16 +20,20 @@ import site
 import sys
 import sysconfig
 import types
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import torch
-import torch.nn.functional as F
+from typing import TYPE_CHECKING, Any
 
 from robustest.identity.plain import Unhashable, joined, part, words
+from robustest.loaded import loaded, with_torch
+
+if TYPE_CHECKING:
+    import torch
+else:
+    from robustest.loaded import torch
 
 # Distributions that a version number identifies.
 _RELEASED = frozenset({"numpy", "scipy", "torch", "torchaudio", "torchvision"})
@@ -214,7 +218,16 @@ def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tu
 
 
 # Places in which torch's own code looks up the functions that it calls.
-PLACES = (torch, F, torch.Tensor, torch._C._nn, torch.linalg, torch.special, torch.fft)
+places: Callable[[], tuple[Any, ...]] = with_torch(
+    lambda: (
+        (
+            *(loaded("torch"), torch.nn.functional, torch.Tensor, torch._C._nn),
+            *(torch.linalg, torch.special, torch.fft),
+        )
+        if loaded("torch") is not None
+        else ()
+    )
+)
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType)
 _SCANNED = frozenset({"numpy", "random", "torch", "torchvision"})
@@ -248,7 +261,7 @@ _without_replacements: dict[Any, tuple[tuple[Any, ...], list[tuple[str, str]]]] 
 def replaced_anywhere() -> dict[str, Any]:
     """Return the user's functions and mocks inside numerical packages and their classes, by place."""
     # This takes a tenth of a second: every name of every loaded module is read.
-    found: dict[str, Any] = {"aliases": [replacements(place)[1] for place in PLACES]}
+    found: dict[str, Any] = {"aliases": [replacements(place)[1] for place in places()]}
     for name, module in sorted(sys.modules.items()):
         if name.partition(".")[0] not in _SCANNED or name.startswith(_UNSCANNED) or module is None:
             continue
@@ -257,7 +270,7 @@ def replaced_anywhere() -> dict[str, Any]:
                 found[f"{name}.{at}"] = held
             elif isinstance(held, type) and held.__module__ == name:
                 found |= {f"{name}.{at}.{inner}": one for inner, one in list(vars(held).items()) if _may_be_own(one)}
-    for place in PLACES:
+    for place in places():
         found |= {f"{place.__name__}.{at}": one for at, one in replacements(place)[0]}
     return found
 

@@ -7,13 +7,18 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from robustest.errors import RobustestError
+from robustest.loaded import with_torch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    from robustest.loaded import torch
 
 
 class Unhashable(RobustestError, TypeError):
@@ -47,7 +52,7 @@ def joined(tag: str, parts: Iterable[bytes]) -> bytes:
 
 def simple(value: object) -> bytes | None:
     """Return the bytes of a value; None for containers and unknown types."""
-    encode = _SIMPLE.get(type(value))
+    encode = _SIMPLE.get(type(value)) or _of_torch().get(type(value))
     if encode is not None:
         return encode(value)
     if isinstance(value, PurePath):
@@ -56,8 +61,6 @@ def simple(value: object) -> bytes | None:
         return _numpy(value)
     if type(value) in (np.ndarray, np.memmap) and value.dtype.kind != "O":  # type: ignore[attr-defined]
         return _array(value)  # type: ignore[arg-type]
-    if type(value) in _TENSORS:
-        return _tensor(value)  # type: ignore[arg-type]
     return None
 
 
@@ -69,7 +72,7 @@ def is_plain(value: object) -> bool:
         return all(is_plain(k) and is_plain(v) for k, v in value.items())
     if isinstance(value, np.ndarray):
         return bool(value.dtype.kind != "O")
-    return type(value) in _SIMPLE or type(value) in _TENSORS or isinstance(value, (np.generic, enum.Enum))
+    return type(value) in _SIMPLE or type(value) in _of_torch() or isinstance(value, (np.generic, enum.Enum))
 
 
 def _float(value: float) -> bytes:
@@ -121,8 +124,6 @@ def _tensor(value: Tensor) -> bytes:
     return joined("tensor", [*about, hashlib.sha256(content).digest()])
 
 
-_TENSORS = frozenset({Tensor, torch.nn.Parameter})
-
 _SIMPLE: dict[type, Callable[[Any], bytes]] = {
     type(None): _nothing("none"),
     type(Ellipsis): _nothing("ellipsis"),
@@ -135,11 +136,18 @@ _SIMPLE: dict[type, Callable[[Any], bytes]] = {
     bytes: lambda v: part("bytes", v),
     bytearray: lambda v: part("bytearray", bytes(v)),
     range: lambda v: part("range", repr(v).encode()),
-    torch.dtype: _text("torch.dtype"),
-    torch.device: _text("torch.device"),
-    torch.layout: _text("torch.layout"),
-    torch.memory_format: _text("torch.memory_format"),
-    torch.Size: lambda v: part("torch.Size", repr(tuple(v)).encode()),
-    torch.finfo: _text("torch.finfo"),
-    torch.iinfo: _text("torch.iinfo"),
 }
+
+_of_torch: Callable[[], dict[type, Callable[[Any], bytes]]] = with_torch(
+    lambda: {
+        torch.Tensor: _tensor,
+        torch.nn.Parameter: _tensor,
+        torch.dtype: _text("torch.dtype"),
+        torch.device: _text("torch.device"),
+        torch.layout: _text("torch.layout"),
+        torch.memory_format: _text("torch.memory_format"),
+        torch.Size: lambda v: part("torch.Size", repr(tuple(v)).encode()),
+        torch.finfo: _text("torch.finfo"),
+        torch.iinfo: _text("torch.iinfo"),
+    }
+)

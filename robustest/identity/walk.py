@@ -43,18 +43,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from types import CodeType, MappingProxyType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor, fx, nn
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from robustest.errors import RobustestError, expected
-from robustest.identity.packages import PLACES, REMEDY, home, home_of, home_of_class, replacements, source
+from robustest.identity.packages import REMEDY, home, home_of, home_of_class, places, replacements, source
 from robustest.identity.plain import Unhashable, is_plain, joined, part, simple, words
+from robustest.loaded import Absent, loaded, with_torch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, fx, nn
+else:
+    from robustest.loaded import torch
 
 DECLARES = "robustest_fingerprint"
 """Name of the method by which an object declares its identity, e.g. the version of a model behind a network."""
@@ -118,7 +121,7 @@ class Walk:
             raise Unhashable(f"{where} is {error.reason}", placed=True) from None
 
     def _value(self, value: Any, where: str) -> bytes:
-        if isinstance(value, Tensor):
+        if isinstance(value, torch.Tensor):
             return self._tensor(value, where)
         encoded = simple(value)
         if encoded is not None:
@@ -131,7 +134,7 @@ class Walk:
         ):
             self.declared = True
             return part("declared", _declared_digest(value).encode())
-        for kinds, handler in _HANDLERS:
+        for kinds, handler in _handlers():
             if isinstance(value, kinds):
                 return handler(self, value, where)
         raise Unhashable(f"a {type(value).__qualname__}")
@@ -216,10 +219,10 @@ class Walk:
         return encoded
 
     def _inside(self, value: Any, where: str) -> bytes:
-        if is_traceable_wrapper_subclass(value):  # around other tensors
+        if torch.utils._python_dispatch.is_traceable_wrapper_subclass(value):  # around other tensors
             names, how = value.__tensor_flatten__()
             return self.value([how, {name: getattr(value, name) for name in names}], where)
-        plain = value.detach().as_subclass(Tensor)
+        plain = value.detach().as_subclass(torch.Tensor)
         if plain.numel() and not plain.untyped_storage().data_ptr():
             raise Unhashable("a tensor without bytes of its own")
         return simple(plain) or b""
@@ -290,14 +293,18 @@ _CONTAINERS: dict[type, Handler] = {
 _SEEKING = (getattr, vars, dir, operator.attrgetter, operator.methodcaller)
 
 # Functions that reach things outside the model's code and state; those of the second group are noticed by a watch.
-_BEYOND = (
-    *(compile, eval, exec, globals, __import__, input, importlib.import_module),
-    *(os.popen, os.system, torch.jit.load),
+_beyond: Callable[[], tuple[Any, ...]] = with_torch(
+    lambda: (
+        *(compile, eval, exec, globals, __import__, input, importlib.import_module),
+        *(os.popen, os.system, torch.jit.load),
+    )
 )
-_WATCHABLE = (
-    *(open, io.open, os.getenv, np.fromfile, np.load, np.loadtxt),
-    *(safetensors.safe_open, safetensors.torch.load_file, torch.load),
-)
+
+
+def _watchable() -> tuple[Any, ...]:
+    reader = getattr(loaded("safetensors.torch"), "load_file", Absent)
+    return (open, io.open, os.getenv, np.fromfile, np.load, np.loadtxt, safetensors.safe_open, reader, torch.load)
+
 
 _FILES = frozenset({"read_bytes", "read_text"})
 # Builtin functions that ask for a path and raise no audit event.
@@ -400,7 +407,7 @@ def _function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
 def _seek(walk: Walk, value: Any) -> None:
     """Note a function that reads attributes by computed names, e.g. `getattr(self, name)`."""
     walk.everything = walk.everything or any(value is one for one in _SEEKING)
-    if any(value is one for one in (_BEYOND if walk.watched else (*_BEYOND, *_WATCHABLE))):
+    if any(value is one for one in (_beyond() if walk.watched else (*_beyond(), *_watchable()))):
         raise Unhashable(f"{value.__qualname__}(), which reaches beyond the model's code and state. {REMEDY}")
 
 
@@ -450,7 +457,7 @@ def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str)
     waiting = [(value, name)]
     while waiting:
         module, dotted = waiting.pop()
-        if isinstance(module, _ON_DEMAND):
+        if isinstance(module, _on_demand()):
             registered = {op.partition(".")[0] for op in torch._C._dispatch_get_all_op_names()}
             used = [op for op in sorted(registered) if names.issuperset(op.split("::"))]
             parts.append(joined("operators", [_operator_part(op.replace("::", ".")) for op in used]))
@@ -466,15 +473,15 @@ def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str)
                     waiting.append((held, at))
             # A user's file does not show the values that its names have now. A package's version stands for its
             # state, but not for the functions that the user may have replaced.
-            elif package is None or isinstance(held, _REPLACEABLE) or is_plain(held):
+            elif package is None or isinstance(held, _replaceable()) or is_plain(held):
                 parts.append(part("name", at.encode()) + walk.value(held, f"{at} (read by {reader})"))
     return joined("module", parts)
 
 
 # Modules that create their attributes, torch's operators, on access.
-_ON_DEMAND = (type(torch.ops), type(torch.ops.aten))
+_on_demand = with_torch(lambda: (type(torch.ops), type(torch.ops.aten)))
 
-_REPLACEABLE = (types.FunctionType, types.BuiltinFunctionType, type, Tensor, type(os.environ))
+_replaceable = with_torch(lambda: (types.FunctionType, types.BuiltinFunctionType, type, torch.Tensor, type(os.environ)))
 
 
 # Namespaces of operators that a version of torch or torchvision identifies.
@@ -579,7 +586,7 @@ NO_MATTER = words(
 )
 
 # The process's generators of random numbers: their state belongs to no model.
-_SHARED = (vars(random)["_inst"], vars(np.random.mtrand)["_rand"], torch.default_generator)
+_shared = with_torch(lambda: (vars(random)["_inst"], vars(np.random.mtrand)["_rand"], torch.default_generator))
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
@@ -587,7 +594,7 @@ LOCKS = (type(threading.Lock()), type(threading.RLock()))
 def _class(walk: Walk, value: type, where: str) -> bytes:
     _seek(walk, value)
     found = class_of(walk, value, where)
-    if not issubclass(value, nn.Module):
+    if not issubclass(value, torch.nn.Module):
         return found
     made = [
         walk.value(vars(base)[name], f"{base.__qualname__}.{name}")
@@ -606,7 +613,7 @@ def class_of(walk: Walk, cls: type, where: str) -> bytes:
     if package is None:
         return walk.node(cls, cls.__qualname__, lambda node: _read_class(walk, node))
     label = part("class", f"{package} {name}".encode())
-    if not issubclass(cls, nn.Module):
+    if not issubclass(cls, torch.nn.Module):
         return label
     # A package's version does not show methods that were replaced.
     if cls not in walk.replaced:
@@ -620,7 +627,7 @@ def class_of(walk: Walk, cls: type, where: str) -> bytes:
 def replaced_in_torch(walk: Walk) -> bytes:
     """Return the part of the user's functions in torch's namespaces, and of torch's functions under another's name."""
     parts = []
-    for place in PLACES:
+    for place in places():
         own, aliases = replacements(place)
         parts += [part("alias", str(aliases).encode())]
         parts += [part("name", name.encode()) + walk.value(held, f"{place.__name__}.{name}") for name, held in own]
@@ -628,7 +635,7 @@ def replaced_in_torch(walk: Walk) -> bytes:
 
 
 def _package_names(cls: type) -> frozenset[str]:
-    bases = [base for base in cls.__mro__ if base not in (object, nn.Module) and home_of_class(base) is not None]
+    bases = [base for base in cls.__mro__ if base not in (object, torch.nn.Module) and home_of_class(base) is not None]
     return frozenset(name for base in bases for name in vars(base))
 
 
@@ -645,7 +652,7 @@ def _read_class(walk: Walk, node: Node) -> None:
         for name, held in vars(cls).items()
         if name not in NO_MATTER and not isinstance(held, (types.MemberDescriptorType, types.GetSetDescriptorType))
     }
-    if not issubclass(cls, nn.Module):
+    if not issubclass(cls, torch.nn.Module):
         walk.wait(node, members, now=lambda *_: True)
         return
     overridden = _package_names(cls)
@@ -658,7 +665,7 @@ def _read_class(walk: Walk, node: Node) -> None:
 
 
 def _object(walk: Walk, value: Any, where: str) -> bytes:
-    if any(value is shared for shared in _SHARED):
+    if any(value is shared for shared in _shared()):
         return part("random numbers")
     parameters = vars(type(value)).get("__dataclass_params__")
     if parameters is None or not parameters.frozen:
@@ -777,7 +784,7 @@ def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
         node.facts["training"] = walk.value(value.training, node.where)
         called = [step.target for step in value.graph.nodes if callable(step.target)]
         node.facts["calls"] = joined("calls", [walk.value(target, f"a function in {node.where}") for target in called])
-        tensors = {name: held for name, held in vars(value).items() if isinstance(held, Tensor)}
+        tensors = {name: held for name, held in vars(value).items() if isinstance(held, torch.Tensor)}
         node.facts["constants"] = walk.value(tensors, node.where)
 
     return walk.node(value, where, fill)
@@ -818,40 +825,44 @@ def _steps(graph: Any) -> Iterator[Any]:
             yield from _steps(block)
 
 
-_HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
-    (torch.jit.ScriptModule, _script),
-    (torch.jit.ScriptFunction, _script_text),
-    (fx.GraphModule, _graph),
-    (nn.Module, _torch_module),
-    (types.FunctionType, _function),
-    (types.BuiltinFunctionType, _builtin),
-    (
-        types.MethodType,
-        lambda walk, v, where: joined("method", [walk.value(v.__func__, where), walk.value(v.__self__, where)]),
-    ),
-    (
-        property,
-        lambda walk, v, where: joined("property", [walk.value(v.fget, where), walk.value(v.fset, where)]),
-    ),
-    ((staticmethod, classmethod, functools._lru_cache_wrapper), _wrapped),
-    (
-        (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType),
-        lambda walk, v, where: joined("slot", [part("name", v.__name__.encode()), walk.value(v.__objclass__, where)]),
-    ),
-    ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), lambda _walk, v, _where: _operator_part(str(v))),
-    (ModuleType, _module),
-    (type, _class),
-    (
-        enum.Enum,
-        lambda walk, v, where: joined(
-            "enum",
-            [class_of(walk, type(v), where), part("name", str(v.name).encode()), walk.value(v.value, where)],
+_handlers: Callable[[], tuple[tuple[type | tuple[type, ...], Handler], ...]] = with_torch(
+    lambda: (
+        (torch.jit.ScriptModule, _script),
+        (torch.jit.ScriptFunction, _script_text),
+        (torch.fx.GraphModule, _graph),
+        (torch.nn.Module, _torch_module),
+        (types.FunctionType, _function),
+        (types.BuiltinFunctionType, _builtin),
+        (
+            types.MethodType,
+            lambda walk, v, where: joined("method", [walk.value(v.__func__, where), walk.value(v.__self__, where)]),
         ),
-    ),
-    (weakref.ref, lambda walk, v, where: joined("weak", [walk.value(v(), where)])),
-    (logging.Logger, lambda _walk, v, _where: part("logger", v.name.encode())),
-    (LOCKS, lambda _walk, _v, _where: part("lock")),
-    (torch.ScriptObject, _packed),
-    ((type(os.environ), types.GeneratorType, types.FrameType), _outside),
-    (object, _object),
+        (
+            property,
+            lambda walk, v, where: joined("property", [walk.value(v.fget, where), walk.value(v.fset, where)]),
+        ),
+        ((staticmethod, classmethod, functools._lru_cache_wrapper), _wrapped),
+        (
+            (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType),
+            lambda walk, v, where: joined(
+                "slot", [part("name", v.__name__.encode()), walk.value(v.__objclass__, where)]
+            ),
+        ),
+        ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), lambda _walk, v, _where: _operator_part(str(v))),
+        (ModuleType, _module),
+        (type, _class),
+        (
+            enum.Enum,
+            lambda walk, v, where: joined(
+                "enum",
+                [class_of(walk, type(v), where), part("name", str(v.name).encode()), walk.value(v.value, where)],
+            ),
+        ),
+        (weakref.ref, lambda walk, v, where: joined("weak", [walk.value(v(), where)])),
+        (logging.Logger, lambda _walk, v, _where: part("logger", v.name.encode())),
+        (LOCKS, lambda _walk, _v, _where: part("lock")),
+        (torch.ScriptObject, _packed),
+        ((type(os.environ), types.GeneratorType, types.FrameType), _outside),
+        (object, _object),
+    )
 )

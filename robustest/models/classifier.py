@@ -197,8 +197,10 @@ def as_classifier(
     """
     if bounds is not None:
         bounds = _checked_bounds(bounds)
-    if preprocessing is not None and not callable(preprocessing):
-        preprocessing = _checked_statistics(preprocessing)
+    if callable(preprocessing):
+        _check_takes_tensors(preprocessing)
+    elif preprocessing is not None:
+        preprocessing = _checked_statistics(preprocessing, bounds or (0.0, 1.0))
     recipe = None
     if isinstance(model, Factory):
         recipe, model = model, model.build()
@@ -215,7 +217,7 @@ def as_classifier(
         )
     if is_estimator(model):
         return replace(estimator_model(model), bounds=bounds or (0.0, 1.0), preprocessing=preprocessing)
-    if not callable(model) or isinstance(model, type):
+    if not callable(model) or isinstance(model, type) or _is_half_a_call(model):
         raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, _instead(model)))
     module = model if isinstance(model, nn.Module) else None
     if module is not None and (device := _device(module)) is not None and device.type == "meta":
@@ -232,8 +234,30 @@ def as_classifier(
     )
 
 
+# Methods that give a module back, and are no model themselves: their call was forgotten.
+_GIVE_THE_MODULE = frozenset({"eval", "train", "cpu", "cuda", "to", "float", "half", "double", "requires_grad_"})
+
+
+def _is_half_a_call(model: object) -> bool:
+    """Return True for a method of a model that answers nothing, or that hides the model's scores."""
+    of = getattr(model, "__self__", None)
+    if isinstance(of, nn.Module):
+        return getattr(model, "__name__", "") in _GIVE_THE_MODULE
+    return of is not None and is_estimator(of) and getattr(model, "__name__", "") == "predict"
+
+
 def _instead(model: object) -> str:
     of = f"{type(model).__module__}.{type(model).__name__}"
+    if _is_half_a_call(model):
+        name = getattr(model, "__name__", "")
+        if name == "predict":
+            return "This is a method of an estimator: give the estimator itself, which has scores too."
+        return f"This is the method {name} of a module, without its call: give the module, model.{name}()."
+    if type(model).__name__ == "_IncompatibleKeys":
+        return (
+            "load_state_dict returns no model: call it on a line of its own, model.load_state_dict(weights), and give "
+            "the model."
+        )
     if isinstance(model, (str, PurePath)):
         name = str(model)
         if name.endswith(".onnx"):
@@ -276,7 +300,22 @@ def _checked_bounds(bounds: object) -> tuple[float, float]:
     return low, high
 
 
-def _checked_statistics(preprocessing: object) -> tuple[list[float], list[float]]:
+# Transforms of torchvision that take pictures, and no tensors.
+_OF_PICTURES = frozenset({"ToTensor", "PILToTensor"})
+
+
+def _check_takes_tensors(preprocessing: object) -> None:
+    steps = getattr(preprocessing, "transforms", None)
+    kinds = [type(one) for one in (steps if isinstance(steps, (list, tuple)) else [preprocessing])]
+    wrong = [one.__name__ for one in kinds if one.__name__ in _OF_PICTURES and one.__module__.startswith("torchvision")]
+    if wrong:
+        raise ConfigError(
+            f"Expected preprocessing of a batch of tensors (N, C, H, W) but got {wrong[0]}, which takes pictures. The "
+            "data's transform makes tensors of them; give what follows it: the (mean, std) of Normalize."
+        )
+
+
+def _checked_statistics(preprocessing: object, bounds: tuple[float, float]) -> tuple[list[float], list[float]]:
     try:
         mean, std = (np.atleast_1d(np.asarray(v, dtype=float)).tolist() for v in preprocessing)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
@@ -284,6 +323,12 @@ def _checked_statistics(preprocessing: object) -> tuple[list[float], list[float]
         raise ConfigError(expected("preprocessing to be (mean, std) or a function", preprocessing, mend)) from None
     if len(mean) != len(std) or not all(s > 0 and math.isfinite(s) for s in std) or not all(map(math.isfinite, mean)):
         raise ConfigError(expected("one mean and one std > 0 per channel", preprocessing))
+    low, high = bounds
+    if max(map(abs, mean)) > 4 * max(abs(low), abs(high)):  # no input inside the bounds has such a mean
+        mend = f"They are of the inputs as the model is given them, inside [{low:g}, {high:g}]"
+        if (low, high) == (0.0, 1.0) and max(map(abs, mean)) <= 255:
+            mend = f"{mend}: divide both by 255"
+        raise ConfigError(expected("mean and std in the units of the inputs", preprocessing, f"{mend}."))
     return mean, std
 
 

@@ -16,9 +16,6 @@ disagree. So `_Precision.now` reads in two steps, and restores everything:
 
 from __future__ import annotations
 
-import os
-import random
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,26 +24,14 @@ from functools import partial
 from types import CodeType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from robustest import devices
+from robustest import devices, process
 from robustest.clock import check as check_clock
 from robustest.clock import left
-
-_lock = threading.RLock()
-
-
-def _in_a_child() -> None:
-    global _lock  # noqa: PLW0603 - a lock held by a thread of the parent would never be released
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_a_child)
 
 
 @contextmanager
@@ -56,11 +41,7 @@ def unchanged_process() -> Iterator[None]:
     This covers precision, determinism, autocast, threads, default dtype and device, gradient mode, random states of
     torch, NumPy and Python, warning filters, and NumPy's errors.
     """
-    # The state belongs to the process: of two threads at once, the second would take the first one's settings for the
-    # user's.
-    with _lock, ExitStack() as stack:
-        for read in (_precision, _flags, _random_states, _warning_filters):
-            stack.callback(read())
+    with process.unchanged(_precision, _flags, _random_states):
         yield
 
 
@@ -210,8 +191,6 @@ def _flags() -> Callable[[], None]:
         (torch.is_grad_enabled, torch._C._set_grad_enabled),
         (torch.is_anomaly_enabled, torch.set_anomaly_enabled),
         (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
-        (np.geterr, lambda how: np.seterr(**how)),
-        (np.geterrcall, np.seterrcall),
     ]
     for kind in devices.kinds():
         pairs += [
@@ -253,27 +232,11 @@ def _has(of: object, name: str) -> bool:
 
 
 def _random_states() -> Callable[[], None]:
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    accelerators = devices.random_states()
+    cpu, accelerators = torch.get_rng_state(), devices.random_states()
 
     def restore() -> None:
-        random.setstate(python)
-        np.random.set_state(numpy)
         torch.set_rng_state(cpu)
         accelerators()
-
-    return restore
-
-
-def _warning_filters() -> Callable[[], None]:
-    held: Any = warnings.filters
-    filters, show = list(held), warnings.showwarning
-
-    def restore() -> None:
-        warnings.showwarning = show
-        if list(warnings.filters) != filters:
-            warnings.resetwarnings()  # the only public call that makes Python forget earlier warnings
-            held[:] = filters
 
     return restore
 

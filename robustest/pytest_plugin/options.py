@@ -327,10 +327,11 @@ def check_attack(config: pytest.Config, settings: Settings) -> None:
 
     if settings.attack in ("fast", "thorough") or settings.attack in {p.get("attack") for p in PROFILES.values()}:
         return  # these exist; looking others up loads torch
-    from robustest.attacks import as_attack
-    from robustest.errors import ConfigError
+    from robustest.errors import ConfigError, needing_torch
 
     try:
+        with needing_torch(f"the attack {settings.attack!r}"):
+            from robustest.attacks import as_attack
         as_attack(settings.attack)
     except ConfigError as error:
         raise pytest.UsageError(f"{_in_file(config)}attack: {error}") from error

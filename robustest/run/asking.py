@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from robustest import clock, context
 from robustest.checks import require
-from robustest.data.clusters import ids_of, numbered
+from robustest.data.ids import ids_of, numbered
 from robustest.data.outcomes import Outcomes, digest_of, records
 from robustest.decisions.clusters import whole_clusters
 from robustest.decisions.rule import generator

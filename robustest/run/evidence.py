@@ -7,22 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from robustest.data.samples import Samples, labels_of
 from robustest.decisions import Decision
 from robustest.decisions.clusters import CLUSTER
-from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
 from robustest.health import Health, HealthFinding
 from robustest.results import Changes, Cost
-from robustest.store.corpus import Kept
-from robustest.tasks import Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from robustest.data.samples import Samples
+    from robustest.engine.chunks import Chunk
+    from robustest.engine.evaluator import Evaluator
+    from robustest.store.corpus import Kept
+    from robustest.tasks import Task
+else:
+    from robustest.loaded import torch
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
@@ -79,11 +84,13 @@ class Observation:
     kept: Kept | None = None
 
     def __post_init__(self) -> None:
-        arrays = {name: c.detach().cpu().numpy() if isinstance(c, Tensor) else c for name, c in self.columns.items()}
+        arrays = {
+            name: c.detach().cpu().numpy() if isinstance(c, torch.Tensor) else c for name, c in self.columns.items()
+        }
         object.__setattr__(self, "columns", arrays)
 
 
-Look = Callable[[Evaluator, Chunk], Observation]
+Look = Callable[["Evaluator", "Chunk"], Observation]
 """Measures a chunk. A look without gradients may set `whole_inputs = True`, for integer samples (tokens)."""
 
 
@@ -199,7 +206,7 @@ class Evidence:
 
     def labels(self, samples: Samples) -> NDArray[Any] | None:
         """Return the label of every sample (N,): as the data have them, or as they were read; None if some were not."""
-        known = labels_of(samples)
+        known = samples.labels
         return known if known is not None or not self.whole else self.columns.get(CLASS)
 
     def share(self, column: NDArray[np.bool_]) -> float | None:
@@ -333,7 +340,7 @@ def exhibits_of(
         Exhibit(
             index=int(chunk.ids[row]),
             **answers_of(task, chunk.y[row], clean[row], predicted[row], None if moved is None else moved[row]),
-            size=float(size[row]) if isinstance(size, Tensor) else size,
+            size=float(size[row]) if isinstance(size, torch.Tensor) else size,
             before=before[row].cpu(),
             after=after[row].cpu(),
             badness=float(badness[row]),

@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Required, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
-from robustest.data.samples import class_names
 from robustest.decisions import Decision, Rule, clopper_pearson
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
-from robustest.engine.answer_checks import radius_caveat
 from robustest.health import BEYOND_SEARCH, HealthFinding
 from robustest.kinds import Kind, Quantity
+from robustest.loaded import of_class
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.evidence import CLASS, REPLAYED, Evidence
@@ -33,10 +32,12 @@ from robustest.run.grounds import (
     findings_of,
     require_changes,
 )
-from robustest.run.plan import Plan
 from robustest.settings import Settings
-from robustest.threats import Snr, Threat
 from robustest.typed import to_plain
+
+if TYPE_CHECKING:
+    from robustest.run.plan import Plan
+    from robustest.threats import Snr, Threat
 
 # Fewer samples are a caveat.
 _FEW = 10
@@ -97,6 +98,10 @@ def finish(
     Raises:
         StoreError: the plan's baseline is of other samples.
     """
+    # Here, as only plans of a model and samples need them: recorded outcomes load no torch.
+    from robustest.data.samples import class_names
+    from robustest.engine.answer_checks import radius_caveat
+
     # Names of classes: of the call, of the model, or of the data set.
     model, samples = getattr(plan.units, "model", None), getattr(plan.units, "samples", None)
     names = getattr(model, "classes", ()) or class_names(getattr(samples, "source", None))
@@ -291,8 +296,8 @@ def _counterexamples(
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)
         size, unit = exhibit.size, ""
-        if isinstance(threat, Snr) and size is not None:
-            size, unit = (threat.ratio(size), "dB") if size > 0 else (None, "")
+        if size is not None and of_class(threat, "robustest.threats.threat", "Snr"):
+            size, unit = (cast("Snr", threat).ratio(size), "dB") if size > 0 else (None, "")
         found.append(
             Counterexample(
                 index=exhibit.index,

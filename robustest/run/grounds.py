@@ -21,25 +21,27 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.columns import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, PAST, SHOWN
 from robustest.decisions import Decision, Rule, ShareRule, clopper_pearson
 from robustest.decisions.baseline import NoWorse
 from robustest.decisions.drop import LABEL, share_of_largest_class
 from robustest.decisions.mean import CONSTANT_COUNTS
 from robustest.decisions.mean_iou import mean_iou
 from robustest.decisions.strata import StrataRule
-from robustest.engine.shown import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, PAST, SHOWN
 from robustest.errors import ConfigError
 from robustest.health import HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.results import Verdict
 from robustest.run.evidence import CLASS, CONSTANT, Evidence
-from robustest.shifts import Shift
-from robustest.threats import Threat
+
+if TYPE_CHECKING:
+    from robustest.shifts import Shift
+    from robustest.threats import Threat
 
 MOVED = "moved"
 """Column of a look that says itself which samples it changed, (n,) bool."""

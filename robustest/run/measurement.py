@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from robustest import clock, context, devices, extensions
+from robustest import clock, context, devices, extensions, process
 from robustest.context import claiming
-from robustest.data import decoded
 from robustest.errors import (
     ClaimFailed,
     ClaimInconclusive,
@@ -25,11 +25,11 @@ from robustest.errors import (
 )
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind
-from robustest.models.frozen import full_float32, unchanged_process
+from robustest.loaded import loaded
 from robustest.reports.text import failure_text
 from robustest.results import Cost, Result, Verdict
 from robustest.run.naming import ClaimName, named
-from robustest.run.plan import Options
+from robustest.run.options import Options
 from robustest.store.files import save_record
 from robustest.store.provenance import when
 
@@ -71,7 +71,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                 context.begin(measure.__name__)
             # Also around the user's functions: precision and default dtype of the process change no outcome and no key.
             cached = bool(kwargs.get("cache", context.current().settings.cache))
-            with unchanged_process(), full_float32(), devices.default_on_host(), decoded.claim(lasts=cached):
+            with _unchanged_process(keeps_samples=cached):
                 if kind is None:
                     return note(measure(*args, **kwargs))
                 check_keywords(measure, kwargs)
@@ -100,6 +100,25 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
         return measured
 
     return decorate
+
+
+@contextmanager
+def _unchanged_process(*, keeps_samples: bool) -> Iterator[None]:
+    """Compute in full float32 inside the block, and leave the process as it was; see `models.frozen`.
+
+    Args:
+        keeps_samples: True if decoded samples may outlast the claim.
+    """
+    # Without torch nothing is computed in it, and recorded outcomes do not load it.
+    if loaded("torch") is None:
+        with process.unchanged():
+            yield
+        return
+    from robustest.data import decoded
+    from robustest.models.frozen import full_float32, unchanged_process
+
+    with unchanged_process(), full_float32(), devices.default_on_host(), decoded.claim(lasts=keeps_samples):
+        yield
 
 
 def require_clusters(result: Result, cluster: object) -> Result:

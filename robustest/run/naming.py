@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,18 +23,19 @@ from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-import torch
 
 from robustest import context
 from robustest.identity.plain import is_plain, simple, words
 from robustest.kinds import Kind
+from robustest.loaded import of_class
 from robustest.results import Limit, Variation
-from robustest.shifts import as_shift
-from robustest.tasks import Task
 from robustest.words import exactly
 
 if TYPE_CHECKING:
+    import torch
     from hypothesis.strategies import SearchStrategy
+else:
+    from robustest.loaded import torch
 
 # Arguments that are samples or annotations: only their names are part of a key, e.g. that of a benchmark.
 _DATA = words(
@@ -88,6 +88,8 @@ class ClaimName:
             several = attack if isinstance(attack, (list, tuple)) else (attack,)
             chosen["attack"] = "+".join(str(getattr(one, "name", one)) for one in several)
         if "severity" in chosen:  # ("fog", severity=5) and Shift("fog", 5) are the same claim
+            from robustest.shifts import as_shift
+
             severity, shift = chosen.pop("severity"), chosen["shift"]
             chosen["shift"] = None if shift is None else as_shift(shift, severity)
         # Defaults are left out, so that an argument that a later version adds does not change old keys.
@@ -166,9 +168,7 @@ def variation_of(value: object) -> Variation:
 
 
 def _is_strategy(value: object) -> TypeGuard[SearchStrategy[Any]]:
-    # Without an import of hypothesis.
-    strategies = sys.modules.get("hypothesis.strategies")
-    return strategies is not None and isinstance(value, strategies.SearchStrategy)
+    return of_class(value, "hypothesis.strategies", "SearchStrategy")
 
 
 def _written(kind: str, parts: Sequence[object]) -> str:
@@ -203,7 +203,7 @@ def _plain(value: object) -> Any:
 
 def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | str]:
     """Return the parts of a key that an argument makes; none if it does not define the claim."""
-    if isinstance(value, Task):
+    if of_class(value, "robustest.tasks", "Task"):
         # Its type, and the score from which on an answer holds; baselines compare its other parameters.
         held = {key: exactly(float(cut)) for key in ("floor", "tolerance") if (cut := getattr(value, key, None))}
         cuts = ", ".join(f"{key}={cut}" for key, cut in held.items())

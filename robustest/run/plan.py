@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,78 +20,30 @@ from robustest import context, decisions
 from robustest.checks import is_frame, require
 from robustest.data import Samples, Waveforms, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
-from robustest.data.clusters import Cluster, Clustered
+from robustest.data.clusters import Clustered
 from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
 from robustest.data.strings import Strings
 from robustest.decisions.strata import StrataRule
-from robustest.errors import ConfigError, StoreError, expected, unknown
+from robustest.errors import ConfigError, StoreError, expected
 from robustest.factory import Factory
 from robustest.identity.plain import Unhashable
 from robustest.identity.walk import DECLARES
 from robustest.models import Classifier, Needs, as_classifier
-from robustest.models.classifier import Preprocessing, logits_of
+from robustest.models.classifier import logits_of
 from robustest.models.trees import cells_of
 from robustest.run.comparison import Baseline, Comparison, entry_in, measured_by
 from robustest.run.evidence import Look
 from robustest.run.naming import current_claim
+from robustest.run.options import MODEL_KEYS, Options, options_on, terms_of
 from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
-from robustest.settings import MARKER_KEYS, Settings, coerce
+from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
 from robustest.threats import Append, Columns, Insert, Spatial, Threat, is_discrete
 
-
-class Options(TypedDict, total=False):
-    """Keyword options of every `assert_` and `measure_` function; the settings give the others.
-
-    Keys:
-        seed: of the order of the samples and every random draw.
-        device: "auto", "cpu", or an accelerator such as "cuda", "cuda:1" or "mps".
-        batch_size: most samples in one model pass.
-        precision: "auto", "fp32" or "bf16", for gradients alone.
-        scope: "set" (this very test set) or "population" (the one that it was drawn from).
-        alpha: error allowed on each side, in (0, 0.5).
-        family_size: claims that share the error of wrong early failures, >= 1.
-        examples: counterexamples kept.
-        suppress: names of health checks that only add notes.
-        exact: True to measure every sample, even if the verdict is decided before.
-        max_samples: most samples to measure.
-        time_budget: seconds after which a claim ends, within a model pass.
-        inconclusive: "fail" or "skip" a test with an inconclusive claim.
-        cache: True to use the stored chunks.
-        recheck: share of stored chunks that is measured again and compared, in 0..1.
-        bounds: smallest and largest input value; (0, 1) unless given.
-        preprocessing: (mean, std) per channel, or a function of a batch, applied before the model.
-        classes: names of the classes, in order; data sets bring theirs.
-        cluster: samples that were drawn together, for claims about the population: an id for each, the name of a
-            column, or a function of a sample (see `robustest.data.clusters.Clustered`).
-    """
-
-    seed: int
-    device: str
-    batch_size: int | None
-    precision: str
-    scope: str
-    alpha: float
-    family_size: int
-    examples: int
-    suppress: tuple[str, ...]
-    exact: bool
-    max_samples: int | None
-    time_budget: float | None
-    inconclusive: str
-    cache: bool
-    recheck: float
-    bounds: tuple[float, float]
-    preprocessing: Preprocessing
-    classes: Sequence[str]
-    cluster: Cluster
-
-
 # Samples in which `Append` and `Insert` look for words.
 _WORDS_OF = 512
-_MODEL_KEYS = ("bounds", "preprocessing", "classes", "cluster")
 
 
 def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
@@ -100,38 +52,13 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
     Raises:
         ConfigError: an option is unknown or out of range.
     """
-    settings = _with_options(options, _MODEL_KEYS)
+    settings = options_on(options, MODEL_KEYS)
     classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
     if (names := options.get("classes")) is not None:
         if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names):
             raise ConfigError(expected("classes to be a list of names", names))
         classifier = replace(classifier, classes=tuple(names))
     return classifier, settings
-
-
-def settings_of(options: Options) -> Settings:
-    """Return the running test's settings with a call's options, without a classifier.
-
-    Raises:
-        ConfigError: an option is unknown, or about a classifier's inputs.
-    """
-    return _with_options(options, ())
-
-
-def _with_options(options: Options, others: tuple[str, ...]) -> Settings:
-    settings = context.current().settings
-    allowed = MARKER_KEYS - {"attack", "attempts"}  # these are of tests, not of calls
-    for key in options:
-        if key not in allowed and key not in others:
-            raise unknown("option", key, [*allowed, *others])
-    changed = {key: value for key, value in options.items() if key not in _MODEL_KEYS}
-    return settings.but(coerce(changed)) if changed else settings
-
-
-def terms_of(settings: Settings) -> decisions.Terms:
-    """Return the scope and the error levels of a claim."""
-    level = decisions.failure_level(settings.alpha, settings.family_size)
-    return decisions.Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=level)
 
 
 @dataclass(frozen=True, slots=True)

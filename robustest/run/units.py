@@ -17,15 +17,16 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.checks import require
+from robustest.columns import ANSWER, LEAD
 from robustest.data import Samples, decoded, likely_clusters
-from robustest.data.samples import labels_of
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model, check_radius
 from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, read
-from robustest.engine.evaluator import Evaluator, choose_batch, choose_precision, seed_draws
+from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
-from robustest.engine.shown import ANSWER, LEAD, Shown
+from robustest.engine.shown import Shown
+from robustest.engine.tuning import choose_batch, choose_precision
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest, fingerprint
@@ -252,7 +253,7 @@ class ModelUnits(Units):
         return self.samples.clusters
 
     def likely_clusters(self, chunk: Chunk) -> str:
-        labels = labels_of(self.samples)
+        labels = self.samples.labels
         if labels is None and self.task.one_class:
             labels = chunk.y.numpy()
         return likely_clusters.of_samples(self.samples, chunk.x, labels)

@@ -11,12 +11,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
+import safetensors.numpy
 
 from robustest.errors import ConfigError, expected
 from robustest.identity.dependencies import outdated
@@ -25,6 +23,12 @@ from robustest.identity.keys import Key
 from robustest.settings import Settings
 from robustest.store.files import Damaged, Folder, StoreError, to_json
 from robustest.store.files import StoreWarning as StoreWarning
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    from robustest.loaded import torch
 
 SCHEMA = 1
 _HEAD = "robustest"
@@ -50,9 +54,10 @@ def pack(kind: str, key: str, arrays: Mapping[str, Tensor], meta: Mapping[str, A
     # Over tensors and JSON, so that a flipped bit in either is found.
     head["checksum"] = _checksum(head, whole)
     try:
-        return safetensors.torch.save(whole, {_HEAD: to_json(head)})
+        data: bytes = _format(bool(whole)).save(whole, {_HEAD: to_json(head)})
     except (KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise ConfigError(f"Expected dense tensors of common types to store but got: {error}") from error
+    return data
 
 
 def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tensor], dict[str, Any]]:
@@ -64,7 +69,8 @@ def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tens
     # The safetensors format: eight bytes of length, then the header in JSON.
     end = 8 + int.from_bytes(data[:8], "little")
     try:
-        head = json.loads(json.loads(data[8:end])["__metadata__"][_HEAD])
+        header = json.loads(data[8:end])
+        head = json.loads(header["__metadata__"][_HEAD])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise Damaged("bytes that are no file of robustest's") from error
     if not isinstance(head, dict):
@@ -74,7 +80,7 @@ def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tens
     if head.get("schema") != SCHEMA:
         raise Damaged(f"schema {head.get('schema')!r} instead of {SCHEMA}")
     try:
-        arrays = safetensors.torch.load(data)
+        arrays = _format(len(header) > 1).load(data)
         intact = head.pop("checksum") == _checksum(head, arrays)
         found, meta = head["key"], head["meta"]
     except (KeyError, TypeError, ValueError, RuntimeError, ConfigError, safetensors.SafetensorError) as error:
@@ -84,6 +90,15 @@ def unpack(kind: str, key: str | None, data: bytes) -> tuple[str, dict[str, Tens
     if key is not None and found != key:
         raise Damaged(f"what belongs under the name {found}")
     return found, arrays, meta
+
+
+def _format(tensors: bool) -> Any:
+    # The bytes are the same; entries without tensors, as answers are, need no torch.
+    if not tensors:
+        return safetensors.numpy
+    from safetensors import torch as of_torch
+
+    return of_torch
 
 
 def _checksum(head: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> str:

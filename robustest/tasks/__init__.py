@@ -26,6 +26,12 @@ from robustest.tasks.several_labels import MultiLabel as MultiLabel
 
 TASKS: dict[str, Callable[[], Task]] = {"classification": Classification, "multilabel": MultiLabel}
 """The tasks of robustest that need no settings, by name."""
+_WITH_SETTINGS = {
+    "segmentation": "Segmentation(classes=19, floor=0.9)",
+    "regression": "Regression(tolerance=0.5)",
+    "detection": "Detection(TorchvisionDetector(), floor=0.9)",
+}
+"""The other tasks, as they are made."""
 
 
 def checked_task(task: object) -> Task:
@@ -36,6 +42,9 @@ def checked_task(task: object) -> Task:
         PackError: a pack is broken.
     """
     if isinstance(task, str):
+        if (example := _WITH_SETTINGS.get(task.lower())) is not None:
+            mend = f"Make it, with its settings: task={example}, from robustest.tasks."
+            raise ConfigError(expected("a task that needs no settings where it is given by name", task, mend))
         made = TASKS[task]() if task in TASKS else extensions.made("robustest_tasks", "task", task, TASKS)
         if isinstance(made, type) or not isinstance(made, Task):
             raise PackError(expected(f"the task {task!r} of a pack to be a value with the members of Task", made))

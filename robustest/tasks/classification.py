@@ -63,6 +63,9 @@ class Classification:
             mend = "Convert them with y.long() if they are classes."
             if labels.ndim == 2 and labels.shape[1] > 1:
                 mend = "One class index per sample: y.argmax(1) of one-hot labels."
+            elif labels.is_floating_point() and bool(labels.isnan().any()):
+                lacking = int(labels.isnan().sum())
+                mend = f"{lacking} of {labels.numel()} are NaN: leave out samples without a label, then y.long()."
             elif labels.is_floating_point() and not bool((labels == labels.round()).all()):
                 mend = "These are numbers, not classes: claim with task=Regression(tolerance=...), or bin them."
             raise DataError(f"Expected integer class labels but got {labels.dtype}. {mend}")

@@ -235,7 +235,7 @@ def test_chunks_together(second: Second, monkeypatch: pytest.MonkeyPatch) -> Non
     generator = torch.Generator().manual_seed(0)
     x, model = torch.rand(300, 12, generator=generator), Head(torch.randn(12, 3, generator=generator), "sound")
     y = model(x).argmax(1)
-    claim: dict[str, Any] = {"attack": "fast", "exact": True}
+    claim: dict[str, Any] = {"attack": PGD(steps=5), "exact": True}
     here = measure_robust_accuracy(model, (x, y), Linf(0.05), device="cpu", **claim)
     there = measure_robust_accuracy(second.put(model), (x, y), Linf(0.05), **claim)
     assert 0 < (here.estimate or 0) < 1

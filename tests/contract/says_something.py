@@ -90,6 +90,14 @@ class SaysSomething:
     """The properties."""
 
     table: ClassVar[Table]
+    twins: ClassVar[frozenset[str]] = frozenset(
+        {
+            "test_a_change_that_changes_nothing_of_a_population",
+            "test_what_is_compared_is_the_same_for_a_population",
+            "test_a_model_that_ignores_its_input_and_a_population",
+        }
+    )
+    """Properties of a set, asked of a population too."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         calls = self.table.calls
@@ -97,7 +105,14 @@ class SaysSomething:
             left_out = self.table.without_labels
             calls = [call for call in calls if "data" in call.arguments and call.kind.name not in left_out]
         name = "labelled" if "labelled" in metafunc.fixturenames else "call"
-        metafunc.parametrize(name, calls, ids=[call.name for call in calls])
+        # Daily one call of each kind, about the set where a property is asked of both.
+        first = {call.kind.name: call for call in reversed(calls)}
+        twin = metafunc.function.__name__ in self.twins
+        params = [
+            pytest.param(one, id=one.name, marks=pytest.mark.slow if twin or one is not first[one.kind.name] else ())
+            for one in calls
+        ]
+        metafunc.parametrize(name, params)
 
     def test_a_call_that_says_something_is_green(self, call: Call) -> None:
         """Else that its empty forms are not green would say nothing."""

@@ -18,8 +18,11 @@ Claim = Callable[[], Result]
 
 
 def params(table: dict[str, dict[str, Claim]]) -> list[object]:
+    """Rows of each group; every third of them daily, the others with the slow tests."""
     return [
-        pytest.param(claim, id=f"{group}: {name}") for group, claims in table.items() for name, claim in claims.items()
+        pytest.param(claim, id=f"{group}: {name}", marks=pytest.mark.slow if place % 3 else ())
+        for group, claims in table.items()
+        for place, (name, claim) in enumerate(claims.items())
     ]
 
 

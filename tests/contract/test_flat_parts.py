@@ -267,6 +267,7 @@ def test_no_false_claim_about_one_perturbation_for_all_passes(kind: str, name: s
         assert found.verdict is not Verdict.PASSED, (seed, found.estimate, rate)
 
 
+@pytest.mark.slow
 def test_no_false_claim_about_one_perturbation_passes_by_the_seed_of_the_search() -> None:
     """Two answers that the same change leads away and back: 5 of 12 seeds passed before starts had targets."""
     threat: Any = MODALITIES["series"][2][0]

@@ -150,7 +150,9 @@ class Checker:
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="workers", marks=pytest.mark.slow)]
+)
 def test_a_deselected_claim_is_found_in_a_helper_of_another_file(
     project: Any, write_light: Any, run: Any, read_json: Any, workers: tuple[str, ...]
 ) -> None:

@@ -117,11 +117,11 @@ def test_batches_are_shared_on_accelerators_that_compile_no_shapes() -> None:
 
 def test_the_users_default_device_is_that_of_the_users_code_alone() -> None:
     there = torch.device("meta")
-    before = keys._FLAGS["device"]()
+    before = keys._flags()["device"]()
     with there, devices.default_on_host():
         assert torch.zeros(1).device == CPU
         assert devices.default_of_user() == there
-        assert keys._FLAGS["device"]() == there != before
+        assert keys._flags()["device"]() == there != before
         with devices.users_default():
             assert torch.zeros(1).device == there
     with devices.users_default():

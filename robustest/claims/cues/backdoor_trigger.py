@@ -25,7 +25,8 @@ from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.split_search import Halves, bench, with_search
 
 # Share of the samples of other classes, not searched on, that a backdoor's trigger must send to its class.

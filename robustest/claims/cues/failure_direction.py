@@ -32,7 +32,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observation
 from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 
 # Failure directions: for each class a direction of an embedding along which a model's errors differ from its hits, the
 # correct answers.

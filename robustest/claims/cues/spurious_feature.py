@@ -30,7 +30,8 @@ from robustest.run.driver import observe
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, apply, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, apply, deciding, of_task
 from robustest.tasks import Task
 
 

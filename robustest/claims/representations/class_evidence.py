@@ -26,7 +26,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, OtherModel, exhibits_of
 from robustest.run.finish import few, finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.split_search import beside, with_second
 from robustest.threats import L2
 

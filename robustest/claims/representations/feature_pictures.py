@@ -24,7 +24,8 @@ from robustest.models import frozen
 from robustest.models.last_layer import LastLayer
 from robustest.reports.pictures import save_sheet
 from robustest.run.finish import shown_path
-from robustest.run.plan import Options, apply
+from robustest.run.options import Options
+from robustest.run.plan import apply
 from robustest.settings import Settings
 
 STEPS = 200

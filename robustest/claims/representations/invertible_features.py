@@ -26,7 +26,8 @@ from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 
 _HALF = 0.5
 

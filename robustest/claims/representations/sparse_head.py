@@ -47,7 +47,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION

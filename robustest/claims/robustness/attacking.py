@@ -29,7 +29,8 @@ from robustest.results import Cost
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Observation, exhibits_of
 from robustest.run.measurement import measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
 from robustest.threats import Snr, Threat, is_discrete, per_row

@@ -38,7 +38,8 @@ from robustest.run.evidence import Observation
 from robustest.run.finish import finish
 from robustest.run.grounds import radius_of
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Plan, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup
 from robustest.run.replay import Replay
 from robustest.threats import L1, L2, Columns, Linf, Threat
 

@@ -28,11 +28,13 @@ from robustest.decisions import (
 )
 from robustest.decisions.rule import Columns, ThresholdRule, decide_early, judge_interval
 from robustest.decisions.share import evidence
-from robustest.engine.cascade import PASSES, Coverage, labels_alone, serving, suspected
 from robustest.engine.chunks import Chunk
+from robustest.engine.coverage import Coverage
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import climbers, count_unreached, probe_gradient, probe_inputs
+from robustest.engine.score_diagnosis import Suspicion
 from robustest.engine.search import search
+from robustest.engine.stages import serving
 from robustest.errors import ConfigError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result, Verdict
@@ -41,7 +43,8 @@ from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.tasks import Task
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
@@ -92,13 +95,13 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     best = Smallest(clean, holds, chunk.x.clone(), size, clean.clone(), torch.zeros_like(holds))
     right = holds.nonzero().squeeze(1)
     part = chunk.rows(right)
-    suspect = suspected(evaluator, evaluator.task.margin(logits[right], part.y), part.y)
-    stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
+    suspicion = Suspicion.of(evaluator, threat, evaluator.task.margin(logits[right], part.y), part.y)
+    stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=suspicion.passes)
     climbing = climbers(cascade, threat, evaluator, chunk)
     probe_inputs(evaluator, chunk, logits, climbing, threat)
     if climbing and len(right) and probe_gradient(evaluator, part) and isinstance(threat, (L2, Linf)):
         stages = (*stages, _BLIND)
-    coverage = Coverage(part.x, threat, labels_alone=suspect and labels_alone(evaluator, part))
+    coverage = Coverage(part.x, threat, suspicion.diagnose(evaluator, part, threat))
     rows = torch.arange(len(right))
     followed = min(evaluator.probe_rows, len(right))
     alive, any_gradient = torch.zeros_like(part.x[:followed], dtype=torch.bool), False

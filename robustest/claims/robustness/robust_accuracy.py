@@ -17,7 +17,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED
 from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.run.replay import Replay
 from robustest.tasks import Task
 from robustest.threats import Columns, Threat

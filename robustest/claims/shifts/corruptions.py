@@ -44,7 +44,8 @@ from robustest.run.evidence import Columns, Evidence, Exhibit, Look, Observation
 from robustest.run.finish import fall_from, finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Plan, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup, deciding, of_task
 from robustest.shifts import (
     COMMON_CORRUPTIONS,
     CORRUPTIONS,

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from robustest.checks import moved_rows, require
+from robustest.columns import ANSWER, LEAD
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.benchmarks.corrupted import SequenceFrames
 from robustest.decisions import checked_not_both
 from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shown import ANSWER, LEAD, mixed
+from robustest.engine.shown import mixed
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
@@ -31,7 +32,8 @@ from robustest.run.evidence import Observation
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 
 _TOP = 5
 # Top-5 distance if all five classes leave the first five places.

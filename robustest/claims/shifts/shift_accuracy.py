@@ -22,7 +22,8 @@ from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import fall_from, finish
 from robustest.run.grounds import Changed, shortfall
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
 from robustest.tasks import Task
 

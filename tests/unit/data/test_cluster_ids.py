@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Subset
 
 from robustest import ConfigError, DataError
 from robustest.data import Waveforms, as_samples
-from robustest.data.clusters import Clustered, numbered
+from robustest.data.clusters import Clustered
+from robustest.data.ids import numbered
 from robustest.errors import UnknownNameError
 from robustest.factory import Factory
 

@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, Subset
 
 from robustest.data import as_samples
-from robustest.data.likely_clusters import by_groups, by_inputs, by_names, names_of, of_samples
+from robustest.data.likely_clusters import by_inputs, names_of, of_samples
+from robustest.data.likely_names import by_groups, by_names
 
 FRAMES = [f"data/cat/video{video}_frame{frame}.png" for video in range(25) for frame in range(20)]
 

@@ -357,3 +357,17 @@ def test_sixteen_samples_are_read_once_more_in_reverse(monkeypatch: pytest.Monke
     assert (len(x), y.tolist()) == (16, list(range(39, 23, -1)))
     monkeypatch.setattr(chunks, "_READ_TWICE", 3)
     assert len(check_data(few, torch.arange(40))[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "right", "hinted"),
+    [((6, 6, 3), False, True), ((6, 6, 3), True, False), ((3, 6, 6), False, False), ((3, 3, 3), False, False)],
+)
+def test_channels_that_come_last_are_hinted_at_where_most_answers_are_wrong(
+    shape: tuple[int, ...], right: bool, hinted: bool
+) -> None:
+    evaluator, chunk = setting(Rows())
+    pictures = replace(chunk, x=torch.zeros(len(chunk.y), *shape))
+    said = chunk.y if right else 1 - chunk.y
+    found = hints(evaluator, pictures, torch.eye(2)[said])
+    assert any("x.permute(0, 3, 1, 2)" in one for one in found) is hinted

@@ -16,10 +16,13 @@ from robustest import ConfigError, Edits, Linf, rng, scores_model
 from robustest.attacks import Cascade, Evaluation, Needs, Problem, Stage
 from robustest.attacks.coherent import CoherentMoves
 from robustest.data.strings import Strings
-from robustest.engine.cascade import Coverage, _drawn, interaction, lacking, run_cascade, serving, widened
+from robustest.engine.cascade import _drawn, run_cascade
 from robustest.engine.chunks import Chunk
+from robustest.engine.coverage import Coverage, lacking
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.score_diagnosis import ScoreDiagnosis, interaction
 from robustest.engine.search import SearchOutcome, bucket, join, pick, search
+from robustest.engine.stages import serving, widened
 from robustest.models import as_classifier
 
 CPU = torch.device("cpu")
@@ -268,7 +271,7 @@ def test_coverage_counts_by_row_what_searched_it() -> None:
         (torch.tensor([True, False, True, False]), 2, 0),
     ):
         for stage, lost in ((scores, after_scores), (labels, after_labels)):
-            coverage, evaluator = Coverage(x, threat, labels_alone=alone), evaluator_of()
+            coverage, evaluator = Coverage(x, threat, ScoreDiagnosis(bare=alone)), evaluator_of()
             coverage.add(stage, every, none)
             coverage.count(evaluator, ~none, (stage,))
             assert evaluator.health.counts("weak_search") == (lost, 4)

@@ -20,7 +20,7 @@ from robustest.attacks import PGD
 from robustest.engine import chunks, gathering
 from robustest.measure import measure_accuracy, measure_robust_accuracy
 from robustest.results import Verdict
-from robustest.run import driver
+from robustest.run import driver, measured_chunks
 
 SIDE, CLASSES = 12, 3
 
@@ -59,10 +59,12 @@ def gathers(monkeypatch: pytest.MonkeyPatch) -> Any:
 def columns(monkeypatch: pytest.MonkeyPatch, model: nn.Module, n: int, **options: Any) -> Any:
     """Measure; return the result and the evidence's columns."""
     kept: list[Any] = []
-    evidence = driver._Run.evidence
-    monkeypatch.setattr(driver._Run, "evidence", lambda run, decision: kept.append(evidence(run, decision)) or kept[-1])
+    evidence = driver.Measurement.evidence
+    monkeypatch.setattr(
+        driver.Measurement, "evidence", lambda run, decision: kept.append(evidence(run, decision)) or kept[-1]
+    )
     result = measure_robust_accuracy(model, data(n), Linf(0.05), **options)
-    monkeypatch.setattr(driver._Run, "evidence", evidence)
+    monkeypatch.setattr(driver.Measurement, "evidence", evidence)
     return result, kept[0]
 
 
@@ -182,8 +184,9 @@ def test_a_model_that_is_another_in_large_batches_is_noticed(gathers: Any, way: 
 def test_an_early_verdict_ends_the_threads(gathers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     gathers(True)
     begun: list[int] = []
-    loaded = driver._Run._loaded
-    monkeypatch.setattr(driver._Run, "_loaded", lambda run, work: begun.append(len(work.ids)) or loaded(run, work))
+    chunks = measured_chunks.MeasuredChunks
+    loaded = chunks._loaded
+    monkeypatch.setattr(chunks, "_loaded", lambda self, work: begun.append(len(work.ids)) or loaded(self, work))
     before = set(threading.enumerate())
     x, y = data(600)
     result = measure_robust_accuracy(Rows(), (x, y), Linf(0.05), attack=PGD(steps=6), at_least=0.99)

@@ -23,66 +23,49 @@ from robustest import (
 )
 from robustest.attacks import PGD, Cascade, GreedyMoves, HopSkipJump, Needs, RandomDraws, RandomMoves, Square, Stage
 from robustest.engine import cascade as cascades
-from robustest.engine.cascade import (
-    _NO_SCORES,
-    _SCATTERED,
-    Coverage,
-    examinable,
-    lacking,
-    run_cascade,
-    serving,
-    suspected,
-)
+from robustest.engine import score_diagnosis as diagnoses
+from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
+from robustest.engine.coverage import Coverage, lacking
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.score_diagnosis import ScoreDiagnosis, Suspicion, examinable, suspected
+from robustest.engine.stages import serving
 from robustest.threats import Within
 
 CPU = torch.device("cpu")
 N = 4
 
 
-class Reached(Exception):
-    """The first stage would begin now."""
+def chunk_of_images() -> Chunk:
+    x, ids = torch.rand(N, 1, 2, 3), torch.arange(N)
+    return Chunk(ids, x, torch.zeros(N, dtype=torch.int64), rng.keys(0, ids), (0.0, 1.0))
 
 
-def examined(monkeypatch: pytest.MonkeyPatch, threat: Any, searcher: Any, **found: Any) -> dict[str, Any]:
-    """What a cascade knows before its first stage, where experiments find what is given."""
-    known: dict[str, Any] = {"asked": []}
+def diagnosed(
+    monkeypatch: pytest.MonkeyPatch, threat: Any, **found: Any
+) -> tuple[list[str], Suspicion, ScoreDiagnosis]:
+    """Return what was asked, the suspicion and the diagnosis of scores in which experiments find what is given."""
+    asked: list[str] = []
 
     def says(name: str, usual: Any) -> None:
-        def answer(*_: Any, **options: Any) -> Any:
-            known["asked"].append(name)
-            known.update(options)
+        def answer(*_: Any) -> Any:
+            asked.append(name)
             return found.get(name, usual)
 
-        monkeypatch.setattr(cascades, name, answer)
+        monkeypatch.setattr(diagnoses, name, answer)
 
-    for name in ("suspected", "examinable", "some_equal", "labels_alone", "unrelated", "probe_gradient"):
+    for name in ("suspected", "examinable", "some_equal", "labels_alone", "unrelated"):
         says(name, False)
     says("values_of_draws", [[3]] * N)
-    says("widened", "wide")
+    evaluator, chunk = evaluator_of(), chunk_of_images()
+    suspicion = Suspicion.of(evaluator, threat, torch.ones(N), chunk.y)
+    assert not {"labels_alone", "unrelated", "values_of_draws"} & set(asked), "suspicion takes no pass of the model"
+    return asked, suspicion, suspicion.diagnose(evaluator, chunk, threat)
 
-    def serves(evaluator: Any, cascade: Any, threat: Any, elements: int, *, beside: int) -> Any:
-        known.update(beside=beside, elements=elements)
-        return cascade.stages
 
-    def covers(x: Tensor, threat: Any, *, labels_alone: Any, unread: Any, why: str) -> None:
-        def listed(rows: Any) -> Any:
-            return rows.tolist() if isinstance(rows, Tensor) else rows
-
-        known.update(alone=listed(labels_alone), unread=listed(unread), why=why)
-        raise Reached
-
-    monkeypatch.setattr(cascades, "serving", serves)
-    monkeypatch.setattr(cascades, "Coverage", covers)
-    x, ids = torch.rand(N, 1, 2, 3), torch.arange(N)
-    chunk = Chunk(ids, x, torch.zeros(N, dtype=torch.int64), rng.keys(0, ids), (0.0, 1.0))
-    evaluator = Evaluator(as_classifier(lambda x: x.flatten(1)[:, :2]), CPU, batch_size=None, suppress=(), notes=[])
-    stages = tuple(Stage(searcher=one) for one in (searcher if isinstance(searcher, list) else [searcher]))
-    with pytest.raises(Reached):
-        run_cascade(evaluator, Cascade(name="c", stages=stages), threat, chunk, clean_margin=torch.ones(N))
-    known["probed"] = evaluator.probed
-    return known
+def by_row(value: Any) -> list[bool]:
+    """Return an answer for all samples as one for each."""
+    return torch.as_tensor(value).expand(N).tolist()
 
 
 class Still(Edits):
@@ -139,18 +122,54 @@ EDITS, COLUMNS = Edits(1, alphabet="xyz"), Columns({0: Within(-0.1, 0.2)}, max_c
 def test_scores_are_examined_where_a_claim_may_rest_on_them(
     threat: Any, found: dict[str, Any], beside: int, alone: Any, *, unread: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = examined(monkeypatch, threat, Square(), **found)
-    assert (known["beside"], known["alone"], known["unread"]) == (beside, alone, unread)
-    assert known["elements"] == 6
+    _, suspicion, diagnosis = diagnosed(monkeypatch, threat, **found)
+    assert suspicion.passes == beside
+    assert (by_row(diagnosis.labels_alone), by_row(diagnosis.unread)) == (by_row(alone), by_row(unread))
+    lost = torch.ones(N, dtype=torch.bool)
     scattered = found.get("unrelated") and threat is EDITS and not found.get("labels_alone")
-    assert known["why"] == (_SCATTERED if scattered else _NO_SCORES)
+    why = "as if the score of each text" if scattered else "no more than its labels" if any(by_row(alone)) else ""
+    assert why in diagnosis.reason(lost, threat)
+    assert bool(diagnosis.reason(lost, threat)) is bool(why)
 
 
 def test_texts_whose_scores_are_all_labels_are_not_asked_for_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = {"suspected": True, "labels_alone": True}
-    assert "unrelated" not in examined(monkeypatch, EDITS, Square(), **alone)["asked"]
-    assert "unrelated" in examined(monkeypatch, EDITS, Square(), examinable=True)["asked"]
-    assert "unrelated" not in examined(monkeypatch, Linf(0.5), Square(), suspected=True)["asked"]
+    assert "unrelated" not in diagnosed(monkeypatch, EDITS, suspected=True, labels_alone=True)[0]
+    assert "unrelated" in diagnosed(monkeypatch, EDITS, examinable=True)[0]
+    assert "unrelated" not in diagnosed(monkeypatch, Linf(0.5), suspected=True)[0]
+
+
+class Reached(Exception):
+    """The first stage would begin now."""
+
+
+@pytest.mark.parametrize("passes", [0, 38])
+def test_a_cascade_pays_for_its_diagnosis_and_counts_by_it(passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made once, of the samples of the chunk, after the stages that it leaves are known."""
+    steps: list[Any] = []
+    found = ScoreDiagnosis(bare=True)
+
+    class Suspect:
+        def __init__(self) -> None:
+            self.passes = passes
+
+        def diagnose(self, evaluator: Any, chunk: Chunk, threat: Any) -> ScoreDiagnosis:
+            steps.append(("diagnose", len(chunk.x), threat))
+            return found
+
+    def serves(evaluator: Any, cascade: Any, threat: Any, elements: int, *, beside: int) -> Any:
+        steps.append(("serving", elements, beside))
+        return cascade.stages
+
+    def covers(x: Tensor, threat: Any, diagnosis: ScoreDiagnosis) -> None:
+        assert diagnosis is found
+        raise Reached
+
+    monkeypatch.setattr(Suspicion, "of", lambda *_: Suspect())
+    monkeypatch.setattr(cascades, "serving", serves)
+    monkeypatch.setattr(cascades, "Coverage", covers)
+    with pytest.raises(Reached):
+        run_cascade(evaluator_of(), cascade_of(Square()), Linf(0.5), chunk_of_images(), clean_margin=torch.ones(N))
+    assert steps == [("serving", 6, passes), ("diagnose", N, Linf(0.5))]
 
 
 @pytest.mark.parametrize(
@@ -167,12 +186,25 @@ def test_texts_whose_scores_are_all_labels_are_not_asked_for_tables(monkeypatch:
 def test_gradients_are_asked_where_a_claim_rests_on_them(
     threat: Any, searchers: list[Any], asked: bool, misleads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = examined(monkeypatch, threat, searchers, probe_gradient=misleads)
-    assert ("probe_gradient" in known["asked"]) is asked
-    assert ("widened" in known["asked"]) is (asked and misleads)
-    assert known["probed"] is not asked, "the probe itself says that it ran"
-    if asked:
-        assert known["draws"] == 1
+    probes, wide = list[dict[str, Any]](), list[Any]()
+
+    def probe(*_: Any, **options: Any) -> bool:
+        probes.append(options)
+        return misleads
+
+    def begins(*_: Any, **__: Any) -> None:
+        raise Reached
+
+    monkeypatch.setattr(cascades, "probe_gradient", probe)
+    monkeypatch.setattr(cascades, "widened", lambda _, threat: wide.append(threat))
+    monkeypatch.setattr(cascades, "StageSchedule", begins)
+    monkeypatch.setattr(diagnoses, "suspected", lambda *_: False)
+    evaluator, cascade = evaluator_of(lambda x: x.flatten(1)[:, :2]), cascade_of(*searchers)
+    with pytest.raises(Reached):
+        run_cascade(evaluator, cascade, threat, chunk_of_images(), clean_margin=torch.ones(N), control=False)
+    assert probes == [{"draws": 1}] * asked
+    assert wide == [threat] * (asked and misleads)
+    assert evaluator.probed is not asked, "the probe itself says that it ran"
 
 
 @pytest.mark.parametrize(("limit", "enough"), [(None, True), (761, True), (760, True), (759, False), (1, False)])
@@ -280,15 +312,17 @@ def test_what_was_decided_counts_as_two_searches() -> None:
 def test_reasons_are_those_of_the_rows_that_were_lost() -> None:
     rows = torch.tensor([True, True, False, False])
     stage, weak = Stage(searcher=Square(queries=100_000)), Stage(searcher=RandomDraws(queries=1))
+    labels = "weak_search: the model's scores say no more than its labels"
     cases = [
-        ({"labels_alone": rows, "unread": rows}, [0, 1, 2, 3], stage, "weak_search: nothing that"),
-        ({"labels_alone": rows, "unread": torch.tensor([True, False, False, False])}, [2, 3], stage, "because"),
-        ({"labels_alone": rows}, [0, 1, 2, 3], stage, "because"),
-        ({"labels_alone": rows}, [0, 1, 2, 3], weak, "because"),
+        ({"bare": rows, "unread": rows}, [0, 1, 2, 3], stage, "weak_search: nothing that"),
+        ({"bare": rows, "unread": torch.tensor([True, False, False, False])}, [2, 3], stage, labels),
+        ({"bare": rows}, [0, 1, 2, 3], stage, labels),
+        ({"bare": rows}, [0, 1, 2, 3], weak, labels),
+        ({"scattered": True}, [0, 1, 2, 3], stage, "weak_search: two edits of a text"),
         ({}, [0, 1, 2, 3], weak, "weak_search: Linf(eps=0.1) of 2 features"),
     ]
     for given, searched, used, reason in cases:
-        coverage, evaluator = Coverage(torch.zeros(4, 2), Linf(0.1), why="because", **given), evaluator_of()
+        coverage, evaluator = Coverage(torch.zeros(4, 2), Linf(0.1), ScoreDiagnosis(**given)), evaluator_of()
         coverage.add(used, torch.tensor(searched), torch.zeros(len(searched), dtype=torch.bool))
         coverage.count(evaluator, torch.ones(4, dtype=torch.bool), (used,))
         assert [note.startswith(reason) for note in evaluator.notes] == [True], (reason, evaluator.notes)

@@ -53,20 +53,8 @@ from robustest.engine.answer_checks import (
     radius_mistake,
     usual_lead,
 )
-from robustest.engine.cascade import (
-    _AFFORDED,
-    PASSES,
-    Coverage,
-    interaction,
-    labels_alone,
-    lacking,
-    some_equal,
-    suspected,
-    unrelated,
-    values_of_draws,
-    widened,
-)
 from robustest.engine.chunks import Chunk
+from robustest.engine.coverage import Coverage, lacking
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import (
     climbers,
@@ -75,7 +63,19 @@ from robustest.engine.gradient_checks import (
     probe_inputs,
     probe_survivors,
 )
+from robustest.engine.score_diagnosis import (
+    _AFFORDED,
+    PASSES,
+    ScoreDiagnosis,
+    interaction,
+    labels_alone,
+    some_equal,
+    suspected,
+    unrelated,
+    values_of_draws,
+)
 from robustest.engine.search import SearchOutcome, on_scale
+from robustest.engine.stages import widened
 from robustest.health import Health, HealthFinding, unlikely
 
 CPU = torch.device("cpu")
@@ -204,7 +204,7 @@ def covered(
     """Return the counts after rounds of stages on rows, none of which broke but those marked."""
     threat = Linf(0.1) if threat is None else threat
     evaluator = evaluator_of(scores_model(by_mean(np.sign)))
-    coverage = Coverage(torch.zeros(n, 4), threat, labels_alone=alone, unread=unread)
+    coverage = Coverage(torch.zeros(n, 4), threat, ScoreDiagnosis(bare=alone, unread=unread))
     left = torch.ones(n, dtype=torch.bool)
     for stage, rows, broken in stages:
         coverage.add(stage, torch.tensor(rows, dtype=torch.int64), torch.tensor(broken, dtype=torch.bool))

@@ -27,15 +27,15 @@ from robustest import (
     scores_model,
 )
 from robustest.engine import evaluator as evaluators
+from robustest.engine import tuning
 from robustest.engine.evaluator import (
     Evaluator,
     Slope,
-    choose_batch,
-    choose_precision,
     majority,
-    out_of_memory,
     seed_draws,
 )
+from robustest.engine.model_errors import out_of_memory, remedy
+from robustest.engine.tuning import choose_batch, choose_precision
 
 CPU = torch.device("cpu")
 X = torch.rand(11, 3, generator=torch.Generator().manual_seed(0))
@@ -325,8 +325,8 @@ def test_a_pass_for_its_cost_climbs_cross_entropy_where_there_is_one_class(
     losses = Losses(evaluator.task.losses)
     monkeypatch.setattr(kind, "losses", property(lambda _: losses))
     y = torch.zeros(11, 4, dtype=torch.int64) if several else Y
-    evaluators._pass(evaluator, X, y)
-    evaluators._seconds(evaluator, X, y)
+    tuning._pass(evaluator, X, y)
+    tuning._seconds(evaluator, X, y)
     assert asked == ["margin" if several else "ce"] * 2
 
 
@@ -565,7 +565,7 @@ def test_an_error_of_the_model_is_answered_by_what_mends_it(
     model = scores_model(lambda x: x) if given.pop("scores", False) else as_classifier(lambda x: x)
     for name, value in given.items():
         object.__setattr__(model, name, value)
-    assert words in evaluators._mend(model, torch.zeros(shape), error)
+    assert words in remedy(model, torch.zeros(shape), error)
 
 
 def test_an_error_of_ours_or_of_gradients_keeps_its_words() -> None:
@@ -688,7 +688,7 @@ def test_a_model_without_gradients_is_measured_all_the_same(monkeypatch: pytest.
     assert chosen(monkeypatch, 32 * 4096, model=Cut()) == (64, [32] * 4), "with a gradient, then without"
     labels = labels_model(lambda x: x.argmax(1), classes=3)
     evaluator = Evaluator(labels, CPU, batch_size=None, suppress=(), notes=[])
-    evaluators._pass(evaluator, X, Y)
+    tuning._pass(evaluator, X, Y)
     assert (evaluator.forward, evaluator.backward) == (11, 0)
 
 
@@ -697,12 +697,12 @@ def test_a_model_without_gradients_is_measured_all_the_same(monkeypatch: pytest.
 
 def test_the_least_time_of_three_passes_of_32_samples_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 9.0, 10.0, 11.0, 20.0, 24.0])
-    monkeypatch.setattr(evaluators, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(tuning, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     model = Net()
     evaluator = made(model)
     reduced: list[bool] = []
     monkeypatch.setattr(devices, "wait", lambda _: reduced.append(evaluator.reduced))
-    assert evaluators._seconds(evaluator, torch.rand(40, 3), torch.arange(40) % 4) == 1.0
+    assert tuning._seconds(evaluator, torch.rand(40, 3), torch.arange(40) % 4) == 1.0
     assert [len(one) for one in model.given] == [32] * 3
     assert (reduced, evaluator.reduced) == ([True] * 3, False)
 
@@ -710,7 +710,7 @@ def test_the_least_time_of_three_passes_of_32_samples_counts(monkeypatch: pytest
 @pytest.mark.usefixtures("far")
 def test_what_overflows_while_the_time_is_taken_decides_nothing() -> None:
     evaluator = made()
-    evaluators._seconds(evaluator, torch.full((4, 3), torch.nan), Y[:4])
+    tuning._seconds(evaluator, torch.full((4, 3), torch.nan), Y[:4])
     evaluator.settle()
 
 

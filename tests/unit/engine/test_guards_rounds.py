@@ -16,6 +16,7 @@ from robustest.engine import cascade as cascades
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.score_diagnosis import Suspicion
 from robustest.engine.search import SearchOutcome
 from robustest.threats import Discrete
 from robustest.threats.threat import OfInputs, Rows
@@ -77,8 +78,8 @@ def run(
     monkeypatch: pytest.MonkeyPatch, script: Script, *stages: Stage, threat: Any = None, rows: int = 8, **options: Any
 ) -> tuple[Any, Evaluator]:
     monkeypatch.setattr(cascades, "search", script)
-    for name in ("probe_gradient", "suspected", "examinable", "some_equal"):
-        monkeypatch.setattr(cascades, name, lambda *_, **__: False)
+    monkeypatch.setattr(cascades, "probe_gradient", lambda *_, **__: False)
+    monkeypatch.setattr(Suspicion, "of", lambda *_: Suspicion())
     evaluator = Evaluator(as_classifier(lambda x: x), torch.device("cpu"), batch_size=None, suppress=(), notes=[])
     evaluator.classes, evaluator.probe_rows = 2, rows
     evaluator.low_precision = options.pop("way", "")

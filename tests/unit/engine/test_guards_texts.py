@@ -15,12 +15,12 @@ from torch import Tensor
 
 from robustest import Append, Edits, Linf, ModelError, MultiLabel, as_classifier, rng, scores_model
 from robustest.data.strings import Strings
-from robustest.engine import answer_checks, cascade
+from robustest.engine import answer_checks, score_diagnosis
 from robustest.engine.answer_checks import _beside_longer, _near_texts, check_forward, probe_history
-from robustest.engine.cascade import interaction, labels_alone, unrelated, values_of_draws
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.planted import draws
+from robustest.engine.score_diagnosis import interaction, labels_alone, unrelated, values_of_draws
 
 CPU = torch.device("cpu")
 
@@ -329,7 +329,7 @@ def test_texts_are_examined_for_scores_that_do_not_add_up(
         rows.append(len(part.x))
         return ratio
 
-    monkeypatch.setattr(cascade, "interaction", noted)
+    monkeypatch.setattr(score_diagnosis, "interaction", noted)
     coding = Strings("str")
     chunk = texts_of([*"abcdefghij"], coding)
     evaluator = evaluator_of(scores_model(lambda x: x[:, :2]))

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from robustest import DataError, DeviceError, ModelError, devices, rng
 from robustest.engine import evaluator as evaluators
-from robustest.engine.evaluator import Evaluator, HealthWarning, _mend, choose_precision, majority, seed_draws
+from robustest.engine import tuning
+from robustest.engine.evaluator import Evaluator, HealthWarning, majority, seed_draws
+from robustest.engine.model_errors import remedy
+from robustest.engine.tuning import choose_precision
 from robustest.models import as_classifier, scores_model
 from robustest.tasks import CLASSIFICATION
 
@@ -193,7 +196,7 @@ def test_a_precision_is_chosen_by_its_setting(
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Flatten(), nn.Linear(8, 2)) if conv else nn.Linear(3, 2)
     evaluator = made(model)
     times = iter([2.0, 1.0])
-    monkeypatch.setattr(evaluators, "_seconds", lambda *_: next(times))
+    monkeypatch.setattr(tuning, "_seconds", lambda *_: next(times))
     x = torch.rand(4, 1, 2, 2) if conv else X[:4]
     choose_precision(evaluator, x, Y[:4], setting)
     assert (evaluator.low_precision, evaluator.channels_last) == expected
@@ -271,7 +274,7 @@ def test_an_error_of_the_model_gets_a_remedy(shape: tuple[int, ...], error: Exce
 
     with pytest.raises(ModelError, match=words):
         made(Broken()).logits(torch.zeros(shape))
-    assert re.search(words, _mend(as_classifier(Broken()), torch.zeros(shape), error))
+    assert re.search(words, remedy(as_classifier(Broken()), torch.zeros(shape), error))
 
 
 def test_the_usual_batch_is_that_of_the_device_and_estimators_get_larger_ones() -> None:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from robustest import Linf, ModelError, devices
 from robustest.attacks import PGD
 from robustest.claims.robustness import attacking
-from robustest.engine import cascade
-from robustest.engine import evaluator as evaluators
+from robustest.engine import cascade, tuning
 from robustest.measure import measure_robust_accuracy
 from robustest.results import Verdict
 from robustest.run import driver
@@ -64,7 +63,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, *, contiguous: float, last: float) ->
     def seconds(evaluator: Any, x: Tensor, y: Tensor) -> float:
         return last if evaluator.channels_last else contiguous
 
-    monkeypatch.setattr(evaluators, "_seconds", seconds)
+    monkeypatch.setattr(tuning, "_seconds", seconds)
 
 
 def test_what_only_bfloat16_gets_wrong_is_not_broken(toy: Any) -> None:
@@ -278,7 +277,7 @@ def test_what_bfloat16_takes_for_a_success_is_searched_on(monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("accelerator")
 def test_what_bfloat16_misses_is_no_pass_without_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check stops the claim by itself."""
-    monkeypatch.setattr(driver._Run, "doubts_precision", lambda _: False)
+    monkeypatch.setattr(driver.Measurement, "doubts_precision", lambda _: False)
     got = measured("away turned", at_least=0.01)[1]
     assert "reduced_precision" in [one["name"] for one in got.details["health"]]
     assert got.verdict is Verdict.INCONCLUSIVE

@@ -17,7 +17,7 @@ from robustest import L2, Linf, RobustestError, find_adversarial
 from robustest.attacks import FGSM, PGD, RandomDraws
 from robustest.engine import search as searches
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import Batch, bucket, search
+from robustest.engine.search import InFlight, bucket, search
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 from robustest.models.classifier import as_classifier
 
@@ -314,9 +314,9 @@ def test_elements_that_all_have_a_gradient_are_followed_for_one_step(
     batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    follow = Batch.follow
+    follow = InFlight.follow
     monkeypatch.setattr(
-        Batch, "follow", lambda self, gradient, look: (looked.append(1), follow(self, gradient, look=look))[1]
+        InFlight, "follow", lambda self, gradient, look: (looked.append(1), follow(self, gradient, look=look))[1]
     )
     x, y = 0.3 + 0.4 * torch.rand(6, 1, 3, 4), torch.ones(6, dtype=torch.int64)
     for closed, steps in ((0.0, 8 * (6 // min(batch_size, 6))), (0.1, 6 // min(batch_size, 6))):

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L2, Columns, Edits, Linf, Patch, Settings, as_classifier, rng
+from robustest.columns import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, PAST, SHOWN
 from robustest.decisions import ShareRule
 from robustest.engine import shown as module
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shown import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, PAST, SHOWN, Shown, mixed
+from robustest.engine.shown import Shown, mixed
 from robustest.measure import measure_robust_accuracy
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation

@@ -10,20 +10,20 @@ import torch
 
 pytest.importorskip("sklearn", reason="scikit-learn brings the estimators")
 
-from sklearn.ensemble import (  # noqa: E402
+from sklearn.ensemble import (
     AdaBoostClassifier,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
-from sklearn.linear_model import LogisticRegression  # noqa: E402
-from sklearn.tree import DecisionTreeClassifier  # noqa: E402
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
-from robustest import L2, Linf, Verdict  # noqa: E402
-from robustest.attacks import Square  # noqa: E402
-from robustest.bounds.operations import NoBound  # noqa: E402
-from robustest.bounds.tables import Ensemble, escapes_of  # noqa: E402
-from robustest.measure import measure_robust_accuracy  # noqa: E402
+from robustest import L2, Linf, Verdict
+from robustest.attacks import Square
+from robustest.bounds.operations import NoBound
+from robustest.bounds.tables import Ensemble, escapes_of
+from robustest.measure import measure_robust_accuracy
 
 MODELS: dict[str, Any] = {
     "tree": DecisionTreeClassifier(max_depth=6, random_state=0),

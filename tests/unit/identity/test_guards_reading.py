@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustest import rng
+from robustest import exporting, rng
 from robustest.errors import ConfigError
 from robustest.identity import dependencies, keys, packages, walk
 from robustest.identity import fingerprint as fingerprints
@@ -285,7 +285,7 @@ def test_a_flag_that_cannot_be_read_is_named_by_its_error(monkeypatch: pytest.Mo
     def broken() -> object:
         raise RuntimeError("set by another interface")
 
-    monkeypatch.setattr(keys, "_FLAGS", {"a": lambda: 3, "b": broken, "c": lambda: None})
+    monkeypatch.setattr(keys, "_flags", lambda: {"a": lambda: 3, "b": broken, "c": lambda: None})
     assert keys._surroundings()["flags"] == {"a": "3", "b": "RuntimeError", "c": "None"}
 
 
@@ -380,10 +380,10 @@ def test_functions_that_read_beyond_the_code_are_refused_and_computed_names_note
         assert one.everything
         walk._seek(one, len)
         assert one.everything, "what another function does not read does not end it"
-    for beyond in walk._BEYOND:
+    for beyond in walk._beyond():
         with pytest.raises(Unhashable, match="which reaches beyond the model's code and state"):
             walk._seek(one, beyond)
-    for file in walk._WATCHABLE:
+    for file in walk._watchable():
         if watched_:
             walk._seek(one, file)
         else:
@@ -489,7 +489,7 @@ def test_a_graph_is_made_of_two_samples_and_counts_with_weights_constants_and_mo
                 constants={"a": torch.tensor(held), "b": object()},
             )
 
-        monkeypatch.setattr(fingerprints, "exported", exported)
+        monkeypatch.setattr(exporting, "exported", exported)
         return fingerprints._exported(torch.nn.Identity().train(training), how, example)
 
     found = [of(), of("d"), of(state=1.0), of(held=1.0), of(training=False), of(how=(0.5, 0.5))]
@@ -684,7 +684,7 @@ def test_what_a_graph_does_not_show_has_no_identity(kind: str, deep: bool) -> No
 # Functions that stand in torch's places
 
 
-@pytest.mark.parametrize("place", range(len(packages.PLACES)))
+@pytest.mark.parametrize("place", range(len(packages.places())))
 def test_a_function_of_the_user_or_another_of_torch_in_any_of_its_places_counts(
     place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -692,7 +692,7 @@ def test_a_function_of_the_user_or_another_of_torch_in_any_of_its_places_counts(
         made = walk.Walk()
         return made.digest(walk.replaced_in_torch(made))
 
-    before, at = of(), packages.PLACES[place]
+    before, at = of(), packages.places()[place]
     assert of() == before
     name = next(
         name for name, held in sorted(vars(at).items()) if isinstance(held, packages.FUNCTIONS) and name[0] != "_"

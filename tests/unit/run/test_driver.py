@@ -20,11 +20,13 @@ from robustest.decisions import BaselineRule, Decision, ShareRule, clopper_pears
 from robustest.engine.chunks import partition
 from robustest.health import Health
 from robustest.results import Verdict
-from robustest.run import driver
+from robustest.run import driver, measured_chunks
 from robustest.run.audit import Audit
-from robustest.run.driver import _AT_START, _Begun, _Run, observe
+from robustest.run.driver import Measurement, observe
 from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observation, Stream, Tally
-from robustest.run.plan import Plan, terms_of
+from robustest.run.measured_chunks import AT_START, MeasuredChunks, _Begun
+from robustest.run.options import terms_of
+from robustest.run.plan import Plan
 from robustest.run.units import OwnUnits, Part, Units
 from robustest.run.workers import ChunkResult, Work
 
@@ -263,14 +265,20 @@ class Rule(ShareRule):
         return broken >= 5
 
 
-def run(units: Told | None = None, *, remote: bool = False, memory: Any = None, **options: Any) -> _Run:
+def run(units: Told | None = None, *, memory: Any = None, **options: Any) -> Measurement:
     settings = Settings(**{"store": None, "corpus": None, **options})
     rule = Rule(threshold=0.5, at_least=True, terms=terms_of(settings))
     units = Told() if units is None else units
     what = Plan(statement="told", units=units, settings=settings, rule=rule)
-    made = _Run(what, memory or Remembering(), Remote(remote=remote), Stream(len(units)))  # type: ignore[arg-type]
-    made.reader = SimpleNamespace(take=lambda _: torch.arange(3))  # type: ignore[assignment]
-    return made
+    return Measurement(what, memory or Remembering(), Remote(), Stream(len(units)))  # type: ignore[arg-type]
+
+
+def read_in(units: Told | None = None, *, remote: bool = False, **how: Any) -> MeasuredChunks:
+    """Return the chunks of a run, of which each is read as three units."""
+    of = run(units, **how)
+    reader: Any = SimpleNamespace(take=lambda _: torch.arange(3))
+    engine: Any = Remote(remote=remote)
+    return MeasuredChunks(of.plan.units, of.plan.settings, of.memory, engine, of.known, of.stream, reader)
 
 
 IDS = torch.tensor([4, 5, 6])
@@ -297,8 +305,8 @@ def test_a_chunk_is_recalled_compared_or_measured(
 ) -> None:
     stored, doubts = recall
     units, memory = Told(), Remembering(STORED if stored else None, doubts=doubts, remembers=remembers)
-    one = run(units, remote=remote, memory=memory)
-    one.broken = broken
+    one = read_in(units, remote=remote, memory=memory)
+    one.known.broken = broken
     read, asked, recalled, compared = expected
     for place in (0, 1):
         found = one.look_up(place, IDS)
@@ -317,10 +325,12 @@ def test_a_chunk_is_recalled_compared_or_measured(
 
 def test_a_chunk_of_replays_is_never_compared() -> None:
     stored = replace(STORED[0], counts={REPLAYED: 1}), STORED[1]
-    assert isinstance(run(memory=Remembering(stored, doubts=True)).look_up(1, IDS), ChunkResult)
+    assert isinstance(read_in(memory=Remembering(stored, doubts=True)).look_up(1, IDS), ChunkResult)
 
 
-def taken(one: _Run, *, remembered: Observation | None = None, marks: Any = (b"a",) * 3, **result: Any) -> ChunkResult:
+def taken(
+    one: MeasuredChunks, *, remembered: Observation | None = None, marks: Any = (b"a",) * 3, **result: Any
+) -> ChunkResult:
     """Take the result of a chunk that was begun with these marks and outcomes."""
     place = result.pop("place", 1)
     one._begun[place] = _Begun(IDS, None if marks is None else list(marks), remembered=remembered)
@@ -341,7 +351,7 @@ def taken(one: _Run, *, remembered: Observation | None = None, marks: Any = (b"a
     ],
 )
 def test_workers_measure_the_samples_that_are_read_here(here: Any, there: list[bytes], refused: bool) -> None:
-    one = run(remote=True)
+    one = read_in(remote=True)
     if refused:
         with pytest.raises(DataError, match="Expected workers to read the samples that are read here"):
             one_taken(one, here, there)
@@ -352,7 +362,7 @@ def test_workers_measure_the_samples_that_are_read_here(here: Any, there: list[b
         assert (key[0], key[1].tolist(), key[2]) == ("chunk", IDS.tolist(), there)
 
 
-def one_taken(one: _Run, here: Any, there: list[bytes]) -> ChunkResult:
+def one_taken(one: MeasuredChunks, here: Any, there: list[bytes]) -> ChunkResult:
     one._begun[1] = _Begun(IDS, here)
     return one.take(ChunkResult(place=1, observation=STORED[0], marks=there))
 
@@ -361,37 +371,37 @@ def one_taken(one: _Run, here: Any, there: list[bytes]) -> ChunkResult:
 def test_the_cost_of_what_came_before_belongs_to_the_first_chunk_of_workers(
     remote: bool, place: int, forward: int
 ) -> None:
-    assert taken(run(remote=remote), place=place).tally.forward == forward
+    assert taken(read_in(remote=remote), place=place).tally.forward == forward
 
 
 def test_what_a_worker_could_not_measure_is_raised_here() -> None:
     with pytest.raises(ModelError, match="no answer"):
-        taken(run(), error=ModelError("no answer"))
+        taken(read_in(), error=ModelError("no answer"))
     with pytest.raises(clock.OutOfTime):
-        taken(run(), over=True)
+        taken(read_in(), over=True)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        taken(run(), warned=((UserWarning, "slow"), (RuntimeWarning, "hot")))
+        taken(read_in(), warned=((UserWarning, "slow"), (RuntimeWarning, "hot")))
     assert [(one.category, str(one.message)) for one in found] == [(UserWarning, "slow"), (RuntimeWarning, "hot")]
 
 
 def test_a_compared_chunk_must_have_the_outcomes_that_it_had() -> None:
     held = STORED[0].columns["held"]
     other = Observation({"held": held, "score": np.array([0.1, 0.2, 0.3])}, [])
-    assert taken(run(), remembered=other), "scores may differ in their last bits"
+    assert taken(read_in(), remembered=other), "scores may differ in their last bits"
     for wrong, count in ((~held, 3), (held & [True, True, False], 1)):
-        one = run()
+        one = read_in()
         with pytest.raises(StoreError, match=rf"{count} of 3 outcomes \(held\) differ"):
             taken(one, remembered=Observation({"held": wrong}, []))
         assert one.memory.kept == []  # type: ignore[attr-defined]
 
 
 def test_a_chunk_measured_in_time_counts_where_the_model_cannot_be_asked_again() -> None:
-    assert taken(run(memory=Remembering(raises=True))).observation is STORED[0]
+    assert taken(read_in(memory=Remembering(raises=True))).observation is STORED[0]
 
 
 def test_a_chunk_is_measured_once() -> None:
-    one = run()
+    one = read_in()
     one.look_up(0, IDS)
     found = next(one.measure_each([Work(0, IDS)]))
     assert (found.place, found.tally.forward, found.tally.backward, found.marks) == (0, 3, 1, [b"a"] * 3)
@@ -428,8 +438,8 @@ def test_known_counterexamples_refute_a_claim_that_cannot_hold_any_more(
         ids, held = torch.tensor([place for place, _ in read]), np.array([held for _, held in read])
         one.stream.add(ids, Observation({"held": held}, []), Tally(), examples=3, marks=[])
     bad, n = sum(not held for _, held in read), len(read)
-    found = one._replay()
-    assert one.broken == len(broken)
+    found = one.known.replay()
+    assert one.known.broken == len(broken)
     if replayed is None:
         assert found is None
         assert one.stream.n == n
@@ -446,8 +456,8 @@ def test_known_counterexamples_refute_a_claim_that_cannot_hold_any_more(
 
 def test_without_a_replay_nothing_is_known() -> None:
     one = run(Told({1, 2, 3, 4, 5}, known=False))
-    assert one._replay() is None
-    assert one.broken == 0
+    assert one.known.replay() is None
+    assert one.known.broken == 0
 
 
 def test_a_run_of_replays_alone_refutes_or_has_not_searched() -> None:
@@ -460,22 +470,22 @@ def test_a_run_of_replays_alone_refutes_or_has_not_searched() -> None:
 @pytest.mark.parametrize("remote", [False, True])
 def test_replays_come_before_the_first_chunk_that_is_measured_and_not_compared(remote: bool) -> None:
     units = Told({1, 2, 3, 4})
-    one = run(units, remote=remote)
+    one = read_in(units, remote=remote)
     first, second = "reference 1", "reference 2"
     assert one.begin(Work(0, IDS, compared=True)) == first
-    assert one.broken == 0
+    assert one.known.broken == 0
     assert one.begin(Work(1, IDS, compared=True)) == first
     assert one.begin(Work(2, IDS)) == second, "what was sent knows of no counterexamples"
-    assert one.broken == 4
+    assert one.known.broken == 4
     units.broken = {1, 2, 3, 4, 5}
     assert one.begin(Work(3, IDS)) == second, "replayed once"
-    # An engine of this process is handed the run itself.
+    # An engine of this process is handed the chunks themselves.
     assert one.engine.jobs == (["job", "job"] if remote else [one, one])  # type: ignore[attr-defined]
-    other = run(Told(), remote=remote)
+    other = read_in(Told(), remote=remote)
     assert [other.begin(Work(place, IDS)) for place in (0, 1)] == ["reference 1"] * 2
-    refuted = run(Told({1, 2, 3, 4, 5}), remote=remote)
+    refuted = read_in(Told({1, 2, 3, 4, 5}), remote=remote)
     assert refuted.begin(Work(0, IDS)) is None
-    assert refuted.refuted is not None
+    assert refuted.known.refuted is not None
     assert refuted.engine.jobs == []  # type: ignore[attr-defined]
 
 
@@ -507,8 +517,8 @@ def test_counterexamples_of_a_failed_claim_are_made_smaller_and_all_are_kept(
     units = Told(smaller=lambda _: (Observation({}, [SMALLER]), Tally(forward=11)))
     one = run(units, memory=Remembering(raises=raises), replay_only=replay_only)
     one.stream.exhibits = [EXHIBIT] if shown else []
-    one.kept.append("kept")  # type: ignore[arg-type]
-    one.shrink_and_keep(decided(verdict))
+    one.known.found.append("kept")  # type: ignore[arg-type]
+    one.known.shrink_and_keep(decided(verdict))
     size, keys = expected
     assert [exhibit.size for exhibit in one.stream.exhibits] == ([] if size is None else [size])
     assert one.stream.tally.forward == (11 if size == 0.5 else 0)
@@ -520,7 +530,7 @@ def test_without_a_replay_nothing_is_made_smaller_or_kept() -> None:
     units = Told(known=False)
     one = run(units)
     one.stream.exhibits = [EXHIBIT]
-    one.shrink_and_keep(decided(Verdict.FAILED))
+    one.known.shrink_and_keep(decided(Verdict.FAILED))
     assert units.remembered == []
 
 
@@ -593,8 +603,8 @@ class Group:
     ("read", "size", "most", "exact", "largest"),
     [
         (0, 32, 99, False, 3),  # up to 64 under way, and then one more
-        (0, _AT_START // 2, 99, False, 2),
-        (0, _AT_START // 2 + 1, 99, False, 1),
+        (0, AT_START // 2, 99, False, 2),
+        (0, AT_START // 2 + 1, 99, False, 1),
         (100, 32, 99, False, 3),
         (256, 32, 99, False, 5),
         (256, 32, 2, False, 2),
@@ -606,7 +616,7 @@ def test_chunks_under_way_are_few_beside_those_that_were_read(
     read: int, size: int, most: int, exact: bool, largest: int
 ) -> None:
     group = Group(most)
-    one = run(Told(gathers=True, group=group), exact=exact)
+    one = read_in(Told(gathers=True, group=group), exact=exact)
     if read:
         held = Observation({"held": np.ones(read, bool)}, [])
         one.stream.add(torch.arange(read), held, Tally(), examples=0, marks=[])
@@ -625,14 +635,14 @@ def test_chunks_under_way_are_few_beside_those_that_were_read(
 
 def test_chunks_are_measured_one_by_one_where_none_are_gathered() -> None:
     group = Group()
-    one = run(Told(group=group))
+    one = read_in(Told(group=group))
     works = [Work(place, IDS) for place in range(3)]
     for work in works:
         one._begun[work.place] = _Begun(work.ids, loaded=work.ids)
     results = one.measure_each(works)
     first = next(results)
     assert (first.place, first.marks, first.tally.backward) == (0, [], 1)
-    one.plan.units.gathers = True  # type: ignore[misc]
+    one.units.gathers = True  # type: ignore[misc]
     assert [found.place for found in results] == [1, 2]
     assert group.largest == 2
 
@@ -676,7 +686,7 @@ def test_a_stopped_claim_is_open_whatever_its_outcomes_say() -> None:
 def test_no_warning_is_given_where_none_was() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        taken(run())
+        taken(read_in())
 
 
 # The audit of what an attack left
@@ -826,8 +836,8 @@ def test_a_compared_chunk_is_read_again_where_an_earlier_claim_had_read_it(
     recalled: bool, again: bytes, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     units, reads = Told(), []
-    one = run(units, memory=Remembering(STORED, doubts=True))
-    monkeypatch.setattr(driver.decoded, "recalled", lambda: recalled)
+    one = read_in(units, memory=Remembering(STORED, doubts=True))
+    monkeypatch.setattr(measured_chunks.decoded, "recalled", lambda: recalled)
     monkeypatch.setattr(units, "load", lambda ids: reads.append(ids) or again)
     marks = {b"a": [b"a"] * 3, b"b": [b"a", b"a", b"b"]}
     monkeypatch.setattr(units, "digests", lambda loaded: marks.get(loaded if isinstance(loaded, bytes) else b"a"))
@@ -1007,7 +1017,7 @@ def test_copies_are_no_draws_from_a_population(
     one.plan.units.may_repeat = repeats
     held = Observation({"held": np.ones(9, bool)}, [])
     one.stream.add(torch.arange(9) + 20, held, Tally(), examples=0, marks=marks)
-    found = one._decide(Count(), one.stream.columns, None)  # type: ignore[arg-type]
+    found = one.decision(Count(), one.stream.columns, None)  # type: ignore[arg-type]
     counted = 9 if first is None else len(first)
     assert asked[-1] == [place + 20 for place in (range(9) if first is None else first)]
     assert (found.verdict, found.interval) == (verdict, (0.0, counted))
@@ -1042,7 +1052,7 @@ def test_an_early_verdict_on_a_population_counts_copies_once() -> None:
     one.plan.units.may_repeat = False
     held = Observation({"held": np.ones(9, bool)}, [])
     one.stream.add(torch.arange(9) + 20, held, Tally(), examples=0, marks=COPIED)
-    found = one._decide(Settles(), one.stream.columns, "first")  # type: ignore[arg-type]
+    found = one.decision(Settles(), one.stream.columns, "first")  # type: ignore[arg-type]
     assert found.rule == "again, copies counted once"
 
 

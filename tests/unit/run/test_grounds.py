@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustest import ConfigError, Linf, Result, Verdict, as_classifier, labels_model, scores_model
+from robustest.columns import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, PAST, SHOWN
 from robustest.decisions import ShareRule, Terms, clopper_pearson
 from robustest.decisions.baseline import BaselineRule
 from robustest.decisions.mean import CONSTANT_COUNTS, ScoreRule
 from robustest.decisions.strata import StrataRule
-from robustest.engine.shown import AGAIN, ALONE, ANSWER, APART, CHANGED, LEAD, PAST, SHOWN
 from robustest.health import HEALTH_CHECKS
 from robustest.kinds import Kind, Quantity
 from robustest.measure import (

@@ -24,7 +24,7 @@ def test_the_worse_fails_and_an_equal_one_passes(seed: int, tmp_path: Path) -> N
         assert found.verdict == verdict, (pair, found.rule)
 
 
-@pytest.mark.parametrize("claim", [by_accuracy, by_attack])
+@pytest.mark.parametrize("claim", [by_accuracy, pytest.param(by_attack, marks=pytest.mark.slow)])
 def test_each_model_is_no_worse_than_one_of_its_answers(claim: Any, tmp_path: Path) -> None:
     for model in in_torch(0, tmp_path).values():
         assert claim(model, quantised.twin(model), samples(0, 100)).verdict == "passed"

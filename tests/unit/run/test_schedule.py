@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustest.run.driver import in_order
+from robustest.run.schedule import in_order
 from robustest.run.workers import Work
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+from pathlib import Path
 from typing import NamedTuple
 
 import hypothesis
@@ -13,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustest import ConfigError, rng
+from robustest import ConfigError, rng, threats
 from robustest.threats import (
     L0,
     L1,
     L2,
     AnyOf,
+    Append,
     Columns,
     Discrete,
     Edits,
@@ -66,6 +69,24 @@ ON_ROWS = [
 ]
 EVERY = [*settings(ANYWHERE, ON_IMAGES), *(Setting(threat, (11,)) for threat in ON_ROWS)]
 named = pytest.mark.parametrize("setting", EVERY, ids=lambda s: f"{s.threat}-{s.shape}")
+
+
+OF_TEXTS = {Append, Edits, Insert}
+"""Threats whose contract is in `test_edits.py`."""
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "threats.md"
+
+
+def test_every_threat_is_in_a_table_here_and_on_its_page() -> None:
+    """A threat that nobody entered would meet no test of what it owes."""
+    public = {one for one in vars(threats).values() if inspect.isclass(one) and hasattr(one, "project")}
+    made = {one for one in public if not inspect.isabstract(one) and one not in (Threat, Discrete)}
+    assert len(made) > 9
+    entered = {type(setting.threat) for setting in EVERY} | OF_TEXTS
+    missing = sorted(one.__name__ for one in made - entered)
+    assert not missing, f"no entry in ANYWHERE, ON_IMAGES, ON_ROWS or OF_TEXTS for {missing}"
+    rows = "".join(line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `"))
+    unnamed = sorted(one.__name__ for one in made if f"`{one.__name__}(" not in rows)
+    assert not unnamed, f"no row in docs/threats.md for {unnamed}"
 
 
 def samples(shape: tuple[int, ...], bounds: tuple[float, float], n: int = 6, seed: int = 0) -> Tensor:

@@ -25,6 +25,7 @@ from robustest.claims.robustness.min_perturbation import (
 from robustest.decisions import Terms
 from robustest.decisions.rule import EarlyVerdict
 from robustest.decisions.share import evidence
+from robustest.engine import score_diagnosis
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import SearchOutcome
@@ -170,19 +171,20 @@ def test_scores_that_say_no_more_than_labels_are_looked_at_where_they_are_simila
         assert given[3] == 1
         return serving(*given, **more)
 
-    def cover(*given: Any, labels_alone: bool) -> Any:
-        covered.append(labels_alone)
-        return coverage(*given, labels_alone=labels_alone)
+    def cover(x: Tensor, threat: Any, diagnosis: score_diagnosis.ScoreDiagnosis) -> Any:
+        covered.append(bool(diagnosis.labels_alone))
+        return coverage(x, threat, diagnosis)
 
     def look(*_: Any) -> bool:
         looked.append(1)
         return labels
 
-    for name, instead in (("suspected", lambda *_: similar), ("labels_alone", look), ("serving", served)):
-        monkeypatch.setattr(min_perturbation, name, instead)
-    monkeypatch.setattr(min_perturbation, "Coverage", cover)
+    for name, instead in (("suspected", lambda *_: similar), ("labels_alone", look)):
+        monkeypatch.setattr(score_diagnosis, name, instead)
+    for name, by in (("serving", served), ("Coverage", cover)):
+        monkeypatch.setattr(min_perturbation, name, by)
     searched(monkeypatch, [[0.5] * 4] * 2)
-    assert beside == [min_perturbation.PASSES if similar else 0]
+    assert beside == [score_diagnosis.PASSES if similar else 0]
     assert covered == [similar and labels]
     assert len(looked) == similar
 
