@@ -4,18 +4,19 @@
 #
 # 1. `serving`: the stages that work on the threat, with the outputs that the model gives and within its budget of
 #    queries. Where gradients mislead, the stages without gradients get every survivor and more queries (`widened`).
-# 2. `sweeps`: the runs over all stages, one as a rule. With gradients in bfloat16 "alone" (`Evaluator.low_precision`),
+# 2. Break or decide the rows of tree ensembles that can be read (`engine.tree_boxes`).
+# 3. `sweeps`: the runs over all stages, one as a rule. With gradients in bfloat16 "alone" (`Evaluator.low_precision`),
 #    the gradient stages run again in float32 on two kinds of survivors: all that came near the boundary, where rounding
 #    decides what a search takes for a success; and, as a check, a few others, drawn by their keys. If float32 breaks
 #    one of these, the claim is measured anew in float32 (`run.driver`).
-# 3. For each stage of a sweep and each of its rounds: attack the survivors, those of smallest margin first. Where the
+# 4. For each stage of a sweep and each of its rounds: attack the survivors, those of smallest margin first. Where the
 #    stage breaks enough of them (`Stage.go_on`), the next ones get it too: a stage that fits the model is worth its
 #    price.
-# 4. `CascadeState.pays`: skip a stage that cannot pay, that is `earned` ones where nothing after the first round broke
+# 5. `CascadeState.pays`: skip a stage that cannot pay, that is `earned` ones where nothing after the first round broke
 #    a sample, `paid` ones where the stage before did not, `near` ones where an earlier run of the same searcher stayed
 #    far off everywhere.
-# 5. Survivors of searches whose queries changed no score are searched by labels (`engine.blind_scores`).
-# 6. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe (`weak_search`). Which
+# 6. Survivors of searches whose queries changed no score are searched by labels (`engine.blind_scores`).
+# 7. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe (`weak_search`). Which
 #    searches count depends on the model's scores (`engine.score_diagnosis`).
 #
 # Every draw has a key folded from the sample's key, the stage and the round, so that it depends neither on the batch
@@ -40,6 +41,8 @@ from robustest.engine.planted import plant
 from robustest.engine.score_diagnosis import Suspicion
 from robustest.engine.search import SearchOutcome, Still, pick_problem, search
 from robustest.engine.stages import serving, widened
+from robustest.engine.tree_boxes import NAME as BY_LEAVES
+from robustest.engine.tree_boxes import search_leaves
 from robustest.threats import Rows, Threat, is_discrete, rendered
 
 # Survivors of a search in bfloat16 that are attacked again in float32: in the first chunk so many that a gap of .15
@@ -95,6 +98,8 @@ def run_cascade(
         plant(evaluator, [stage.searcher for stage in stages], threat, chunk)
 
     schedule = StageSchedule(evaluator, stages, threat, chunk, clean_margin, coverage, attempts=attempts)
+    if len(cascade.stages) > 1:  # one attack that a user chose runs alone
+        schedule.run_by_leaves(breaks=control)
     for sweep in sweeps(evaluator, chunk, attempts=attempts) if rests_on_gradients else (Sweep(),):
         schedule.run(sweep)
     if control and threat.radius > 0:  # an audit leaves this to the attack that it audits
@@ -369,6 +374,22 @@ class StageSchedule:
         elif first and self.threat.radius > 0:
             flat = int((margin >= self.clean_margin[rows]).sum())
             health.count("loss_does_not_rise", failed=flat, tried=len(rows))
+
+    def run_by_leaves(self, *, breaks: bool) -> None:
+        """Break the rows of an ensemble of trees that its leaves break, and decide those that none can.
+
+        Args:
+            breaks: False for an audit, which asks about such rows by other means.
+        """
+        leaves, state = search_leaves(self.evaluator, self.threat, self.chunk), self.state
+        self.coverage.decided(leaves.proven)
+        if not breaks:
+            return
+        state.decided |= leaves.proven
+        if leaves.found is not None:
+            state.found.merge(leaves.found, leaves.rows, leaves.found.broken.nonzero().squeeze(1))
+            state.broken |= state.found.broken.cpu()
+            state.count(BY_LEAVES, state.n_broken)
 
     def run_by_labels(self) -> None:
         """Search survivors by labels whose scores did not change with the queries of the stages."""
