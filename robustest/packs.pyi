@@ -123,12 +123,12 @@ from robustest.run.measurement import assertion as assertion
 from robustest.run.measurement import measurement as measurement
 from robustest.run.memory import entry_of as entry_of
 from robustest.run.memory import outcomes_in as outcomes_in
-from robustest.run.plan import Options as Options
+from robustest.run.options import Options as Options
+from robustest.run.options import settings_of as settings_of
+from robustest.run.options import terms_of as terms_of
 from robustest.run.plan import Plan as Plan
 from robustest.run.plan import Setup as Setup
 from robustest.run.plan import apply as apply
-from robustest.run.plan import settings_of as settings_of
-from robustest.run.plan import terms_of as terms_of
 from robustest.run.units import OwnUnits as OwnUnits
 from robustest.run.units import Part as Part
 from robustest.run.workers import Engine as Engine

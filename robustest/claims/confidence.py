@@ -51,7 +51,8 @@ from robustest.run.evidence import CLASS, Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish
 from robustest.run.grounds import Changed, new_samples, shortfall
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Plan, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup
 from robustest.run.units import ModelUnits
 from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, requested_shift
 
@@ -303,7 +304,7 @@ def measure_calibrated(
         temperature: divisor of the logits, > 0.
         fit_data: samples for the fit of a temperature, none of them in `data`.
         probabilities: True if the model outputs probabilities in place of logits.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         DataError: evaluated samples are in fit_data.
@@ -478,7 +479,7 @@ def measure_selective_accuracy(
         data, shift, severity, probabilities: as for `measure_calibrated`.
         coverage: share of samples that is answered, in (0, 1].
         at_least: accuracy claimed on them, in (0, 1].
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     coverage = decisions.checked_threshold("coverage", coverage, trivial=0)
     at_least = decisions.optional_threshold("at_least", at_least, trivial=0)
@@ -569,7 +570,7 @@ def measure_ood_rejected(
         max_fpr: largest share of accepted outside samples claimed, in [0, 1).
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     most = decisions.optional_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:

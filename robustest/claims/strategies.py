@@ -46,7 +46,8 @@ from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import result_of
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.run.split_search import with_search
 from robustest.settings import Settings
 from robustest.shifts import Shift, ShiftedInputs, follow_targets
@@ -96,7 +97,7 @@ def measure_robust_to(
         strategy: draws changes of `robustest.strategies`, or functions of a batch as for shifts.
         at_least: accuracy claimed under every change, in 0..1.
         max_examples: most examples tried before shrinking; None tries 100.
-        **options: see `robustest.run.plan.Options`. `max_samples` and `time_budget` limit the search, not the
+        **options: see `robustest.run.options.Options`. `max_samples` and `time_budget` limit the search, not the
             measurement of a counterexample. With `cache=False` hypothesis' database is not used.
 
     Returns:
@@ -183,7 +184,7 @@ def accuracy_under(
         change: drawn by a strategy of `robustest.strategies`, or any shift.
         at_least: accuracy that the test requires, in 0..1; the margin is then that of the sample that decides. None:
             the mean margin.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options)

@@ -35,10 +35,7 @@ from robustest.models.trees import cells_of
 from robustest.run.comparison import Baseline, Comparison, entry_in, measured_by
 from robustest.run.evidence import Look
 from robustest.run.naming import current_claim
-from robustest.run.options import MODEL_KEYS, options_on
-from robustest.run.options import Options as Options
-from robustest.run.options import settings_of as settings_of
-from robustest.run.options import terms_of as terms_of
+from robustest.run.options import MODEL_KEYS, Options, options_on, terms_of
 from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import Settings

@@ -21,7 +21,7 @@ from robustest.identity.fingerprint import fingerprint
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.results import Result
 from robustest.run.evidence import Evidence, Tally
-from robustest.run.plan import Options
+from robustest.run.options import Options
 from robustest.settings import Settings
 from robustest.tasks.class_losses import cross_entropy
 

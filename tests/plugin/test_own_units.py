@@ -20,7 +20,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.decisions import ShareRule
 from robustest.run.driver import observe
 from robustest.run.measurement import measurement
-from robustest.run.plan import settings_of, terms_of
+from robustest.run.options import settings_of, terms_of
 from robustest.run.units import OwnUnits, Part
 from robustest.run.plan import Plan
 from robustest.run.finish import finish

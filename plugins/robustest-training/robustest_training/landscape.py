@@ -500,7 +500,7 @@ def measure_smooth_landscape(
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
-        **options: see `robustest.run.plan.Options`. The interval is about further runs, and approximate: no claim about
+        **options: see `robustest.run.options.Options`. The interval is about further runs, and approximate: no claim about
             the population passes by it.
 
     Returns:

@@ -25,7 +25,8 @@ from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.split_search import Halves, bench, with_search
 
 # Share of the samples of other classes, not searched on, that a backdoor's trigger must send to its class.
@@ -80,7 +81,7 @@ def measure_no_backdoor_trigger(
         patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen.
         iterations: steps of the search for each class, of 32 samples each.
         search_samples: most samples searched on, and never more than half.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. `details["triggers"]` has each class's patch; `outcomes` is None for samples searched on.

@@ -40,7 +40,7 @@ from robustest.discovery.triggers import (
     with_anomalies,
 )
 from robustest.models.training import TrainFn
-from robustest.run.plan import Options
+from robustest.run.options import Options
 from robustest.run.split_search import Bench
 from robustest.tasks.class_losses import cross_entropy
 

@@ -88,7 +88,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
-from robustest.run.plan import Options, Setup, apply
+from robustest.run.options import Options
+from robustest.run.plan import Setup, apply
 from robustest.run.split_search import Bench, Halves, bench, with_search
 
 # The search; `robustest.discovery` describes its steps. It fills in the cues that each step found before the next one,

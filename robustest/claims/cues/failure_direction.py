@@ -32,7 +32,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observation
 from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 
 # Failure directions: for each class a direction of an embedding along which a model's errors differ from its hits, the
 # correct answers.
@@ -508,7 +509,7 @@ def measure_no_failure_direction(
         components: most principal components.
         permutations: draws of the errors, at least 2 / alpha - 1 to find anything.
         min_errors: classes with fewer errors, or hits, cannot be decided, >= 5.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result; the estimate is the highest excess of the classes found, else of all classes, at least 0.

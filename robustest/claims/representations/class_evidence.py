@@ -26,7 +26,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, OtherModel, exhibits_of
 from robustest.run.finish import few, finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.split_search import beside, with_second
 from robustest.threats import L2
 
@@ -71,7 +72,7 @@ def measure_class_evidence(
         min_transfer: the transfer claimed at least, in 0..1.
         iterations: gradient steps, >= 1.
         min_driven: with fewer samples that the model was driven on the verdict is "inconclusive", >= 1.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result; the estimate is the transfer. It is inconclusive where the judge is no better than chance.

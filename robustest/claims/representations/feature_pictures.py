@@ -24,7 +24,8 @@ from robustest.models import frozen
 from robustest.models.last_layer import LastLayer
 from robustest.reports.pictures import save_sheet
 from robustest.run.finish import shown_path
-from robustest.run.plan import Options, apply
+from robustest.run.options import Options
+from robustest.run.plan import apply
 from robustest.settings import Settings
 
 STEPS = 200
@@ -123,7 +124,7 @@ def picture_features(
         layer: name of the linear layer; None finds it.
         samples: most samples evaluated.
         top: samples shown for each feature, >= 1.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The picture's path.
@@ -166,7 +167,7 @@ def picture_inversions(
         model, data, folder, layer: as for `picture_features`.
         ids: positions in the data.
         steps, step_size: as for `measure_invertible_features`.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     checked_whole("steps", steps, 1)
     with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):

@@ -29,7 +29,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.split_search import Halves, beside, with_second
 from robustest.settings import Settings
 
@@ -80,7 +81,7 @@ def measure_gradient_alignment(
         min_gain: the claimed difference from the reference's alignment, in -2..2 (-1..1 with masks).
         evidence: "class_means"; or masks (N, *S), or a shape that broadcasts, in 0..1: 1 where the evidence is.
         min_per_class: least number of samples of each class for a mean, >= 1.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result; the estimate is the mean alignment, or the mean gain if that is claimed. A gradient that vanishes

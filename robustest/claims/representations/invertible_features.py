@@ -26,7 +26,8 @@ from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 
 _HALF = 0.5
 
@@ -74,7 +75,7 @@ def measure_invertible_features(
         iterations: gradient steps, >= 1.
         step_size: Euclidean length of the first step, in input units; it falls to 0. None lets the steps span the
             bounds.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result; the estimate is the share of samples that came back. It is inconclusive, not failed, where too few

@@ -47,7 +47,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
@@ -128,7 +129,7 @@ def measure_sparse_head(
         fit_samples: most samples fitted on, and never more than half.
         min_per_class: least number of samples of every class in either half, >= 2.
         listed_features, listed_samples: features listed per class, and samples listed for each, >= 1.
-        **options: see `robustest.run.plan.Options`; every sample of the other half is evaluated.
+        **options: see `robustest.run.options.Options`; every sample of the other half is evaluated.
 
     Returns:
         The result; the estimate is the fall in accuracy, `outcomes` is None for samples fitted on. `details["heads"]`

@@ -29,7 +29,8 @@ from robustest.results import Cost
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Observation, exhibits_of
 from robustest.run.measurement import measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.replay import Replay, counterexamples_at
 from robustest.store.corpus import Kept
 from robustest.threats import Snr, Threat, is_discrete, per_row
@@ -318,7 +319,7 @@ def find_adversarial(
         x: (N, *S) floats inside the bounds, a tensor or an array, like the inputs returned; or a list of texts or of
             bytes.
         y: (N,) integer labels.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     check_threat(threat)
     cascade = as_attack(attack, threat)

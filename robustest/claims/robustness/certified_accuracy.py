@@ -38,7 +38,8 @@ from robustest.run.evidence import Observation
 from robustest.run.finish import finish
 from robustest.run.grounds import radius_of
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Plan, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup
 from robustest.run.replay import Replay
 from robustest.threats import L1, L2, Columns, Linf, Threat
 
@@ -177,7 +178,7 @@ def measure_certified_accuracy(
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about proven samples; a model beside `Smoothed(...)`
             is `Smoothed(...)` too.
         attack: as for `measure_robust_accuracy`; it cannot pass the claim.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ModelError: a sample is both proven and broken.

@@ -41,7 +41,8 @@ from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.tasks import Task
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
@@ -205,7 +206,7 @@ def measure_min_perturbation(
         at_least: median claimed, in input units, > 0.
         attack: as for `measure_robust_accuracy`; every stage searches every sample for the smallest size. None:
             `robustest.attacks.cascades.MINIMUM` for the norm.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. A sample's outcome is True if it needs `at_least`, or more than 0 if that is None.

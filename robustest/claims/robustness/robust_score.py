@@ -35,7 +35,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup
+from robustest.run.options import Options
+from robustest.run.plan import Setup
 from robustest.run.replay import counterexamples_at
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.store.corpus import Kept
@@ -81,7 +82,7 @@ def measure_robust_score(
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", for tasks that count intersections and unions: the mean over
             classes of intersection over union, both summed over the set.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline.

@@ -25,7 +25,8 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Setup, deciding, of_task
 from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.tasks import Task
@@ -258,7 +259,7 @@ def measure_no_universal_perturbation(
         max_fooling_rate: largest fooling rate claimed, in 0..1.
         iterations: mini-batches of 64 samples, >= 1; each of up to 26 starts uses `iterations // 10` more.
         task: as for `measure_robust_accuracy`; the target is the prediction on the unchanged sample.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result, `outcomes` None for the half learned from; the rate is a lower bound.

@@ -44,7 +44,8 @@ from robustest.run.evidence import Columns, Evidence, Exhibit, Look, Observation
 from robustest.run.finish import fall_from, finish
 from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
-from robustest.run.plan import Options, Plan, Setup, deciding, of_task
+from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup, deciding, of_task
 from robustest.shifts import (
     COMMON_CORRUPTIONS,
     CORRUPTIONS,
@@ -154,7 +155,7 @@ def measure_corruption_robustness(
         no_worse_than, tolerance: as for `measure_robust_accuracy`, by the cells in which samples are right, over all
             corruptions and for each, with max_drop on clean samples as well; alpha covers all comparisons.
         task: as for `measure_shift_accuracy`.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. A sample's outcome is True if it is right in at least half of the cells. If every sample was

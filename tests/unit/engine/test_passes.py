@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from robustest import DataError, DeviceError, ModelError, devices, rng
 from robustest.engine import evaluator as evaluators
-from robustest.engine.evaluator import Evaluator, HealthWarning, _mend, choose_precision, majority, seed_draws
+from robustest.engine.evaluator import Evaluator, _mend, choose_precision, majority, seed_draws
+from robustest.health import HealthWarning
 from robustest.models import as_classifier, scores_model
 from robustest.tasks import CLASSIFICATION
 

@@ -24,7 +24,8 @@ from robustest.run import driver
 from robustest.run.audit import Audit
 from robustest.run.driver import _AT_START, _Begun, _Run, observe
 from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observation, Stream, Tally
-from robustest.run.plan import Plan, terms_of
+from robustest.run.options import terms_of
+from robustest.run.plan import Plan
 from robustest.run.units import OwnUnits, Part, Units
 from robustest.run.workers import ChunkResult, Work
 

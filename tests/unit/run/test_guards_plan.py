@@ -17,7 +17,8 @@ from robustest.claims.datasets import Predicting
 from robustest.data import Waveforms, as_samples
 from robustest.decisions import ShareRule
 from robustest.models import Needs, as_classifier
-from robustest.run.plan import Options, Setup, adapt_detector, apply, terms_of
+from robustest.run.options import Options, terms_of
+from robustest.run.plan import Setup, adapt_detector, apply
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Segmentation
 from robustest.threats import Append, Columns, Edits, Spatial, Within
 

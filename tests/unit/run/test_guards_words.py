@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from robustest import ConfigError, Settings
 from robustest.decisions.mean import COUNTS, PIXELS
 from robustest.models import Needs, as_classifier
-from robustest.run.plan import restrict_to, terms_of
+from robustest.run.options import terms_of
+from robustest.run.plan import restrict_to
 from robustest.run.scores import check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.tasks import CLASSIFICATION, Segmentation
 

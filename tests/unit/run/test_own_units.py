@@ -18,7 +18,8 @@ from robustest.identity.fingerprint import Fingerprint
 from robustest.kinds import Kind, Quantity
 from robustest.run.driver import observe
 from robustest.run.finish import finish
-from robustest.run.plan import Plan, settings_of, terms_of
+from robustest.run.options import settings_of, terms_of
+from robustest.run.plan import Plan
 from robustest.run.units import OwnUnits, Part, PartJob
 from robustest.run.workers import Work, versions
 

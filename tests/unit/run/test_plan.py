@@ -26,7 +26,8 @@ from robustest.decisions import ShareRule
 from robustest.identity.fingerprint import digest
 from robustest.models import Needs, as_classifier
 from robustest.run.driver import observe
-from robustest.run.plan import Plan, Setup, apply, deciding, of_task, restrict_to, settings_of, terms_of
+from robustest.run.options import settings_of, terms_of
+from robustest.run.plan import Plan, Setup, apply, deciding, of_task, restrict_to
 from robustest.shifts import as_shift
 from robustest.tasks import CLASSIFICATION
 
