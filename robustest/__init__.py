@@ -22,7 +22,6 @@ _HOME = {
     "data.benchmarks": ("benchmark",),
     "data.samples": ("Waveforms",),
     "discovery.proposals": ("Discovery",),
-    "engine.evaluator": ("HealthWarning",),
     "errors": (
         "ClaimFailed",
         "ClaimInconclusive",
@@ -38,6 +37,7 @@ _HOME = {
         "UnknownNameError",
     ),
     "factory": ("Factory",),
+    "health": ("HealthWarning",),
     "models": (
         "Classifier",
         "adapting",

@@ -14,7 +14,6 @@ from robustest.claims.robustness.certified_accuracy import Smoothed as Smoothed
 from robustest.data.benchmarks import benchmark as benchmark
 from robustest.data.samples import Waveforms as Waveforms
 from robustest.discovery.proposals import Discovery as Discovery
-from robustest.engine.evaluator import HealthWarning as HealthWarning
 from robustest.errors import ClaimFailed as ClaimFailed
 from robustest.errors import ClaimInconclusive as ClaimInconclusive
 from robustest.errors import ConfigError as ConfigError
@@ -28,6 +27,7 @@ from robustest.errors import TruthValueError as TruthValueError
 from robustest.errors import TryAgain as TryAgain
 from robustest.errors import UnknownNameError as UnknownNameError
 from robustest.factory import Factory as Factory
+from robustest.health import HealthWarning as HealthWarning
 from robustest.models import Classifier as Classifier
 from robustest.models import adapting as adapting
 from robustest.models import as_classifier as as_classifier

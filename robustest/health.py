@@ -15,6 +15,10 @@ _CHANCE = 0.01
 _USUAL = 0.1
 
 
+class HealthWarning(UserWarning):
+    """A finding of a health check, whose name begins the message."""
+
+
 def unlikely(failed: int, tried: int) -> bool:
     """Return True if a sound model, of whose cases a tenth fail, has this number of failures at most 1 % of the time.
 

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 
-from robustest.errors import needing_torch
-
 
 def lazy_names(
     module: str, homes: Mapping[str, tuple[str, ...]], submodules: Collection[str] = ()
@@ -24,6 +22,9 @@ def lazy_names(
     def load(name: str) -> object:
         if name not in submodules and name not in module_of:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        # Here, as every run of pytest reads this file.
+        from robustest.errors import needing_torch
+
         with needing_torch(f"{module}.{name}"):
             if name in submodules:
                 return import_module(f"{module}.{name}")

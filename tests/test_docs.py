@@ -231,6 +231,7 @@ def check_pip(arguments: list[str]) -> None:
         found = re.fullmatch(r"(robustest[\w-]*|\.)(?:\[(.*)\])?", word)
         if found:
             folder = ROOT if found[1] in ("robustest", ".") else ROOT / "plugins" / found[1]
+            folder = ROOT / "distributions" / found[1] if found[1] == "robustest-base" else folder
             project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             assert set((found[2] or "").split(",")) - {""} <= set(project.get("optional-dependencies", {})), word
 

@@ -37,9 +37,11 @@ def tree(tmp_path: Path) -> Path:
     """What the checks read of this checkout, and a package of two files for each project, in git."""
     tree = tmp_path / "tree"
     packs = [path.relative_to(ROOT) for path in ROOT.glob("plugins/*/pyproject.toml")]
+    base = [Path("distributions/robustest-base/pyproject.toml")]
     names = [
         *("pyproject.toml", "robustest/version.py", "CITATION.cff", "CHANGELOG.md", "LICENSE", ".ci/publish.txt"),
-        *(".github/workflows/release.yml", *map(str, packs), *(str(path.with_name("LICENSE")) for path in packs)),
+        *(".github/workflows/release.yml", *map(str, base + packs)),
+        *(str(path.with_name("LICENSE")) for path in base + packs),
     ]
     packages = ["robustest", *(str(path.with_name(path.parent.name.replace("-", "_"))) for path in packs)]
     for name in [*names, *(f"{package}/{file}" for package in packages for file in ("py.typed", "data.json"))]:
@@ -129,13 +131,14 @@ def distributions(
     """An sdist and a wheel of each, of nothing but what is looked at."""
     dist.mkdir(exist_ok=True)
     for one in release.projects(tree):
-        stem = f"{one.package}-{one.version}"
+        stem = f"{one.stem}-{one.version}"
+        held = [] if one.code is None else sorted((one.code / one.package).iterdir())
         files = {
             f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.4\nLicense-Expression: {terms}\n\n".encode(),
             f"{stem}.dist-info/licenses/LICENSE": (tree / "LICENSE").read_bytes(),
-            **{f"{one.package}/{path.name}": b"" for path in (one.folder / one.package).iterdir()},
+            **{f"{one.package}/{path.name}": b"" for path in held},
         }
-        if add.startswith(f"{one.package}/"):
+        if held and add.startswith(f"{one.package}/"):
             files[add] = b""
         with zipfile.ZipFile(dist / f"{stem}-py3-none-any.whl", "w") as wheel:
             for name, content in files.items():
@@ -167,7 +170,7 @@ def ran(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         ("robustest_ray-0.1.0.dist-info/licenses/LICENSE", "LICENSE in robustest_ray-0.1.0-py3-none-any.whl"),
         ("robustest_http-0.1.0/LICENSE", "LICENSE in robustest_http-0.1.0.tar.gz"),
         ("robustest_rl/py.typed", "py.typed in robustest_rl-0.1.0-py3-none-any.whl"),
-        ("robustest/data.json", "Expected robustest/data.json in robustest-0.1.0-py3-none-any.whl"),
+        ("robustest/data.json", "Expected robustest/data.json in robustest_base-0.1.0-py3-none-any.whl"),
     ],
 )
 def test_a_missing_license_or_part_of_the_package_is_refused(
@@ -192,6 +195,7 @@ def test_another_license_is_refused(release: ModuleType, tree: Path, ran: dict[s
     ("add", "told"),
     [
         ("robustest_rl/.env", "robustest_rl-0.1.0-py3-none-any.whl to have nothing that git has not, but got"),
+        ("robustest/.env", "robustest_base-0.1.0-py3-none-any.whl to have nothing that git has not, but got"),
         ("robustest-0.1.0/tests/.env", "robustest-0.1.0.tar.gz to have nothing that git has not, but got tests/.env"),
         ("robustest_http-0.1.0/a/b.pyc", "but got a/b.pyc"),
     ],
@@ -266,6 +270,7 @@ def answers(release: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..
             given.append(" ".join(words))
             usual = {
                 "--robust examples/quickstart/failing": (1, "ClaimFailed: no"),
+                "--robust smokes/false_outcomes": (1, "ClaimFailed: no"),
                 "--robust": (0, "6 passed"),
                 "init --example": (0, ""),
                 "uv ": (0, ""),
@@ -295,7 +300,8 @@ def test_every_wheel_is_installed_alone_and_with_the_others(
     assert len(installs) == len(names) + 1
     for name, command in zip(names, installs, strict=False):
         wheels = {Path(word).name.partition("-")[0] for word in command.split() if word.endswith(".whl")}
-        assert wheels == {"robustest", name.replace("-", "_")}
+        core = set() if name == "robustest-base" else {"robustest"}
+        assert wheels == {"robustest_base", name.replace("-", "_")} | core
     assert all(f"{name.replace('-', '_')}-0.1.0" in installs[-1] for name in names)
     # What has passed is not repeated, but with other wheels.
     given.clear()
@@ -327,7 +333,10 @@ def test_what_did_not_pass_is_repeated(release: ModuleType, tree: Path, answers:
 def test_what_does_not_build_is_a_problem(release: ModuleType, tree: Path, ran: dict[str, Any]) -> None:
     assert list(release.build(tree.parent / "dist", tree)) == []
     built = [Path(command[-1]).name for command in ran["commands"]]
-    assert built == [tree.name, *(f"robustest-{one}" for one in ("http", "onnx", "people", "ray", "rl", "training"))]
+    assert built == [
+        tree.name,
+        *(f"robustest-{one}" for one in ("base", "http", "onnx", "people", "ray", "rl", "training")),
+    ]
     ran["fail"] = {sys.executable}
     problems = list(release.build(tree.parent / "dist", tree))
     assert ["does not build" in problem for problem in problems] == [True] * len(built)

@@ -305,7 +305,7 @@ def measure_calibrated(
         temperature: divisor of the logits, > 0.
         fit_data: samples for the fit of a temperature, none of them in `data`.
         probabilities: True if the model outputs probabilities in place of logits.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         DataError: evaluated samples are in fit_data.
@@ -480,7 +480,7 @@ def measure_selective_accuracy(
         data, shift, severity, probabilities: as for `measure_calibrated`.
         coverage: share of samples that is answered, in (0, 1].
         at_least: accuracy claimed on them, in (0, 1].
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     coverage = decisions.checked_threshold("coverage", coverage, trivial=0)
     at_least = decisions.optional_threshold("at_least", at_least, trivial=0)
@@ -571,7 +571,7 @@ def measure_ood_rejected(
         max_fpr: largest share of accepted outside samples claimed, in [0, 1).
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     most = decisions.optional_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:

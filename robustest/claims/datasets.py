@@ -93,7 +93,7 @@ def measure_accuracy(
         no_worse_than, tolerance: as for `measure_robust_accuracy`; for scores as for `measure_robust_score`.
         task: as for `measure_robust_accuracy`; without a floor the mean score is claimed, e.g. `Segmentation(19)`.
         metric: "mean", or "miou", as for `measure_robust_score`.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. A sample's outcome is True if it is right; if scores are claimed, if its score is .5 or more.
@@ -215,7 +215,7 @@ def measure_transfer_accuracy(
         max_drop: largest drop in accuracy claimed, in 0..1; not together with at_least.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples; with max_drop about the
             source's as well; alpha covers all comparisons.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -393,7 +393,7 @@ def measure_worst_group_accuracy(
         at_least: accuracy claimed for every group, in (0, 1].
         min_group_size: smaller groups are listed as small, >= 1; they count all the same.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, for each group; alpha covers all comparisons.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         DataError: the groups do not fit the data.
@@ -525,7 +525,7 @@ def measure_subpopulation_shift(
             domain of `train_data`, in memory.
         train_data: samples to train on, others than `data`; labels are the subclasses.
         oracle: a model trained on the target domain, if `model` is a model; or None.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: train is given with a model or an oracle.

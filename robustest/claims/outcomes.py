@@ -107,7 +107,7 @@ def measure_rate(
         tolerance: the fall of the rate that is allowed, in 0..1; above 0, unless `scope="set"` is given.
         missing: "fail" counts a run without a score, and an item that only the other outcomes have, as 0; "drop" leaves
             it out. Either way the result says how many there are.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. Outcomes are whether an item's mean score is .5 or more, in the order of the items' names.
@@ -266,7 +266,7 @@ def measure_worst_group_rate(
         items, score, runs, calls: for a function, as for `measure_rate`.
         at_least: the rate claimed in every group, in 0..1 of the range of the scores.
         missing: as for `measure_rate`; "drop" leaves out items in no group without a doubt.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or `score` or a cost raised.
@@ -383,7 +383,7 @@ def measure_consistent_runs(
         items, score, calls: for a function, as for `measure_rate`.
         runs: number of times that a function is asked about each item, at least 2; None for twice.
         max_flip_rate: the rate claimed at most, in 0..1.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or `score` or a cost raised.

@@ -97,7 +97,7 @@ def measure_robust_to(
         strategy: draws changes of `robustest.strategies`, or functions of a batch as for shifts.
         at_least: accuracy claimed under every change, in 0..1.
         max_examples: most examples tried before shrinking; None tries 100.
-        **options: see `robustest.run.plan.Options`. `max_samples` and `time_budget` limit the search, not the
+        **options: see `robustest.run.options.Options`. `max_samples` and `time_budget` limit the search, not the
             measurement of a counterexample. With `cache=False` hypothesis' database is not used.
 
     Returns:
@@ -184,7 +184,7 @@ def accuracy_under(
         change: drawn by a strategy of `robustest.strategies`, or any shift.
         at_least: accuracy that the test requires, in 0..1; the margin is then that of the sample that decides. None:
             the mean margin.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options)

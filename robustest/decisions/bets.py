@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, ndtri_exp
 
+from robustest.decisions.distributions import ndtri, ndtri_exp
 from robustest.decisions.rule import Interval
 
 # Stakes lambda. The best one depends on the unknown distance to the null, so that eight share the capital.

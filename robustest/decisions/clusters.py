@@ -31,8 +31,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri_exp
 
+from robustest.decisions.distributions import ndtri_exp
 from robustest.decisions.rule import Columns, Decision, Interval, Terms, decide_early, decide_whole, generator
 from robustest.results import Verdict
 

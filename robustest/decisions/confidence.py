@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, binom
 
+from robustest.decisions.distributions import beta, binom
 from robustest.decisions.rule import (
     Columns,
     Decision,

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from robustest.decisions.bets import bets_won, betting_interval, capital
 from robustest.decisions.clusters import cluster_interval, clusters_of, decide_by_cluster, one_by_one
+from robustest.decisions.distributions import binom
 from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import (
     Columns,

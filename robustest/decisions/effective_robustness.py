@@ -12,10 +12,9 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
 
 from robustest.checks import require
+from robustest.decisions.distributions import norm, student
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.results import Result
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
+from robustest.decisions.distributions import norm
+from robustest.decisions.distributions import student as t
 from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
 from robustest.decisions.rule import (
     Columns,

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
+from robustest.decisions.distributions import norm
 from robustest.errors import DataError
 
 POWER = 0.9

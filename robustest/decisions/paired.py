@@ -34,9 +34,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import bdtrc, gammaln, ndtri, xlogy
 
+from robustest.decisions.distributions import bdtrc, brentq, gammaln, ndtri, xlogy
 from robustest.decisions.rule import Interval
 from robustest.decisions.share import clopper_pearson
 

@@ -7,10 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
-from scipy.stats import beta
 
 from robustest.decisions.clusters import clusters_of, decide_by_cluster, one_by_one
+from robustest.decisions.distributions import beta, gammaln
 from robustest.decisions.rule import (
     Columns,
     Decision,

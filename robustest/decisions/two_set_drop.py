@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc, betaincinv
-from scipy.stats import binom
 
+from robustest.decisions.distributions import betainc, betaincinv, binom
 from robustest.decisions.rule import (
     Columns,
     Decision,

@@ -25,7 +25,7 @@ from robustest import clock, devices, rng
 from robustest.engine.model_errors import NO_GRADIENT, failed_forward, out_of_memory, quoted
 from robustest.engine.shown import Shown
 from robustest.errors import DeviceError, ModelError, RobustestError
-from robustest.health import Health
+from robustest.health import Health, HealthWarning
 from robustest.models import Classifier, Needs
 from robustest.models.frozen import tensor_float32
 from robustest.settings import Settings
@@ -50,10 +50,6 @@ _NOT_FINITE = (
     "trusted: look for 0/0, log(0), sqrt(0) or overflow in its forward."
 )
 _AS_IT_IS = nullcontext()
-
-
-class HealthWarning(UserWarning):
-    """A finding of a health check, whose name begins the message."""
 
 
 @dataclass(frozen=True, slots=True)

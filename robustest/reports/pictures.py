@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
 
 from robustest.safe_files import write_atomic
 
@@ -76,6 +74,8 @@ def save_exhibit(
         below = drawn_answers(tiles[0], tiles[1], drawn, names)
     sheet = _row(tiles)
     if below:
+        from PIL import Image, ImageDraw
+
         width = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(answer)) + 4
         line = Image.new("RGB", (width, 14), "white")
         ImageDraw.Draw(line).text((2, 1), answer, fill=(0, 0, 0))
@@ -116,6 +116,9 @@ def _row(tiles: Sequence[Tile]) -> Tile:
 
 
 def _saved(folder: str, name: str, sheet: Tile, texts: Mapping[str, str] | None = None) -> str:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
     kept = PngInfo()
     for key, text in (texts or {}).items():
         kept.add_text(key, text)
@@ -287,6 +290,8 @@ def _masks(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str
 
 
 def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored: bool = True) -> Tile:
+    from PIL import Image, ImageDraw
+
     sheet = Image.fromarray(image)
     pen = ImageDraw.Draw(sheet)
     for *corners, kind, score in boxes.tolist():
@@ -304,6 +309,8 @@ def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored:
 
 
 def _captioned(tile: Tile, word: str, keys: Sequence[tuple[str, tuple[int, int, int]]] = ()) -> Tile:
+    from PIL import Image, ImageDraw
+
     strip = Image.new("RGB", (tile.shape[1], 2 * _LINE), "white")
     pen = ImageDraw.Draw(strip)
     pen.text((2, 1), word, fill=(0, 0, 0))

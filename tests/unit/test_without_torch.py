@@ -57,6 +57,17 @@ def test_every_module_of_the_half_is_imported_without_torch(tmp_path: Path) -> N
     assert told.strip() == "False"
 
 
+def test_an_import_loads_no_scipy_and_takes_less_than_a_third_of_a_second(tmp_path: Path) -> None:
+    told = run_without_torch(
+        tmp_path,
+        "import time\nbegun = time.process_time()\nimport robustest\nlasted = time.process_time() - begun\n"
+        "import robustest.claims.outcomes\nprint(lasted, 'scipy' in sys.modules)",
+    )
+    lasted, scipy = told.split()
+    assert float(lasted) < 0.3  # of the processor, not of the clock: machines are shared
+    assert scipy == "False"
+
+
 def test_recorded_outcomes_and_asking_need_no_torch_and_answers_are_remembered(tmp_path: Path) -> None:
     code = """
 import json

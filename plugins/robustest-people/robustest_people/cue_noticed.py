@@ -72,7 +72,7 @@ def measure_cue_noticed(
         cue: the name of the cue.
         at_least: the claimed difference in share, in -1..1, to be exceeded.
         null, planted: a cue that nobody should call spurious, and one that everybody should.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. Its outcomes are the answers about the cue: True if it is called spurious.

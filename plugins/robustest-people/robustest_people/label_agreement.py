@@ -111,7 +111,7 @@ def measure_label_agreement(
         max_unsupported: the largest share of unsupported errors, in 0..1.
         min_main: the claimed share of samples whose prediction is the main class, in 0..1. Give one of the three.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the claimed share, or the contained one.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or several thresholds are given.

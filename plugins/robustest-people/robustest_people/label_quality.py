@@ -83,7 +83,7 @@ def measure_label_quality(
         responses: answers about as many items as there are samples. Items with an answer are the sample.
         max_error_rate: the largest share of wrong labels, in 0..1.
         suspects: from `robustest_people.suspects` on the same data, reported, and tested as a sign of a choice.
-        **options: see `robustest.run.plan.Options`; scope="population" is about the source of the data set.
+        **options: see `robustest.run.options.Options`; scope="population" is about the source of the data set.
 
     Returns:
         The result. An outcome is True for a right label, False for a wrong or tied one, None if nobody looked.

@@ -85,7 +85,7 @@ def measure_multilabel_accuracy(
         scores: the predicted classes for "exact-set": "sigmoid", positive logits; "softmax", at least half as probable
             as the most probable one.
         by: "objects", as above; "overall" claims the share of all samples alone.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.

@@ -90,7 +90,7 @@ def measure_replication_gap(
         at_most: the largest corrected gap, in 0..1.
         correction: "jackknife", "beta-mixture", or None to claim the naive gap.
         resamples: bootstrap draws, >= 100; None takes 1000, or 200 for the mixture.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.

@@ -74,7 +74,7 @@ def measure_selection_gap(
         responses: answers of known annotators, about as many items as there are samples: about label and prediction of
             each sample where the two differ.
         at_most: the largest absolute gap, in 0..1.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. Its estimate is the absolute gap; `details["gap"]` is positive if annotators prefer the label.

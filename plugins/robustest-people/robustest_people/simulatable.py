@@ -65,7 +65,7 @@ def measure_simulatable(
         at_least: the claimed share, in 0..1.
         truth: (size,) the model's answer to each item, -1 for none; None takes `study.truth`.
         choices: classes offered for each item, >= 2; None for all. Guessing reaches 1 / choices.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. Its outcomes are those of the answers, in their order.

@@ -84,7 +84,7 @@ def measure_robust_return(
         stochastic: draw actions from the policy.
         max_steps: steps after which an episode without an end is an error, >= 1.
         lanes: episodes at once, >= 1; no outcome depends on it.
-        **options: see `robustest.run.plan.Options`; the scope is always the population of episodes.
+        **options: see `robustest.run.options.Options`; the scope is always the population of episodes.
 
     Raises:
         ConfigError: an argument is out of range, spaces are not supported, or the policy is in train mode.

@@ -500,8 +500,8 @@ def measure_smooth_landscape(
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
-        **options: see `robustest.run.plan.Options`. The interval is about further runs, and approximate: no claim about
-            the population passes by it.
+        **options: see `robustest.run.options.Options`. The interval is about further runs, and approximate: no
+            claim about the population passes by it.
 
     Returns:
         The result. The estimate is the geometric mean over runs of the ratio of median loss ranges; an outcome is True

@@ -280,7 +280,7 @@ def measure_nonrobust_reliance(
         iterations: gradient steps towards the class, >= 1.
         min_reached: share of the moved samples, in 0..1, that the model must take for the next class; of each class,
             half of its samples, or this if less.
-        **options: see `robustest.run.plan.Options`; `max_samples` bounds the test samples.
+        **options: see `robustest.run.options.Options`; `max_samples` bounds the test samples.
 
     Returns:
         The result; an outcome is True if no seed's learner of D_det recognises the test sample. `details["by_set"]` has

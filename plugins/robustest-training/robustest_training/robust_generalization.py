@@ -289,7 +289,7 @@ def measure_robust_generalization(
         min_train_accuracy: robust accuracy in training, in 0..1, that every seed's model must reach at the largest
             size, or its gap means nothing; more than the share of the commonest class.
         attack: as for `measure_robust_accuracy`.
-        **options: see `robustest.run.plan.Options`; `max_samples` bounds the samples attacked in each set.
+        **options: see `robustest.run.options.Options`; `max_samples` bounds the samples attacked in each set.
 
     Returns:
         The result; an outcome is True if a test sample holds in every seed at the largest size. `details["curve"]` has

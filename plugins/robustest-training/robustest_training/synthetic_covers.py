@@ -285,7 +285,7 @@ def measure_synthetic_covers(
             logistic regression on inputs or features.
         embedding: maps inputs (B, *S) to (B, D), for distances and the logistic regression; None takes the inputs.
         splits: random halvings of each training set, to estimate its draws, >= 2.
-        **options: see `robustest.run.plan.Options`. The intervals of gap and factor cover other draws, and are
+        **options: see `robustest.run.options.Options`. The intervals of gap and factor cover other draws, and are
             approximate: no claim about the population passes by them. With `scope="set"` labels and copies pass by
             their measured values.
 

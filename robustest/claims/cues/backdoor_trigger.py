@@ -81,7 +81,7 @@ def measure_no_backdoor_trigger(
         patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen.
         iterations: steps of the search for each class, of 32 samples each.
         search_samples: most samples searched on, and never more than half.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. `details["triggers"]` has each class's patch; `outcomes` is None for samples searched on.

@@ -509,7 +509,7 @@ def measure_no_failure_direction(
         components: most principal components.
         permutations: draws of the errors, at least 2 / alpha - 1 to find anything.
         min_errors: classes with fewer errors, or hits, cannot be decided, >= 5.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result; the estimate is the highest excess of the classes found, else of all classes, at least 0.

@@ -76,7 +76,7 @@ def measure_no_spurious_feature(
             a model. The cue is on in 95 % of the samples of `target_class` (else of class 0, or with "auto" of the
             largest) and in 2 % of the others.
         train_data: samples to train on, others than `data`; held in memory.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. `details["cues"]` has for each cue its size (median over samples, L2 and L-infinity, input units),

@@ -72,7 +72,7 @@ def measure_class_evidence(
         min_transfer: the transfer claimed at least, in 0..1.
         iterations: gradient steps, >= 1.
         min_driven: with fewer samples that the model was driven on the verdict is "inconclusive", >= 1.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result; the estimate is the transfer. It is inconclusive where the judge is no better than chance.

@@ -124,7 +124,7 @@ def picture_features(
         layer: name of the linear layer; None finds it.
         samples: most samples evaluated.
         top: samples shown for each feature, >= 1.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The picture's path.
@@ -167,7 +167,7 @@ def picture_inversions(
         model, data, folder, layer: as for `picture_features`.
         ids: positions in the data.
         steps, step_size: as for `measure_invertible_features`.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     checked_whole("steps", steps, 1)
     with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):

@@ -81,7 +81,7 @@ def measure_gradient_alignment(
         min_gain: the claimed difference from the reference's alignment, in -2..2 (-1..1 with masks).
         evidence: "class_means"; or masks (N, *S), or a shape that broadcasts, in 0..1: 1 where the evidence is.
         min_per_class: least number of samples of each class for a mean, >= 1.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result; the estimate is the mean alignment, or the mean gain if that is claimed. A gradient that vanishes

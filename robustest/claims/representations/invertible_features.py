@@ -75,7 +75,7 @@ def measure_invertible_features(
         iterations: gradient steps, >= 1.
         step_size: Euclidean length of the first step, in input units; it falls to 0. None lets the steps span the
             bounds.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result; the estimate is the share of samples that came back. It is inconclusive, not failed, where too few

@@ -129,7 +129,7 @@ def measure_sparse_head(
         fit_samples: most samples fitted on, and never more than half.
         min_per_class: least number of samples of every class in either half, >= 2.
         listed_features, listed_samples: features listed per class, and samples listed for each, >= 1.
-        **options: see `robustest.run.plan.Options`; every sample of the other half is evaluated.
+        **options: see `robustest.run.options.Options`; every sample of the other half is evaluated.
 
     Returns:
         The result; the estimate is the fall in accuracy, `outcomes` is None for samples fitted on. `details["heads"]`

@@ -319,7 +319,7 @@ def find_adversarial(
         x: (N, *S) floats inside the bounds, a tensor or an array, like the inputs returned; or a list of texts or of
             bytes.
         y: (N,) integer labels.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     check_threat(threat)
     cascade = as_attack(attack, threat)

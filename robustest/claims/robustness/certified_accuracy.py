@@ -178,7 +178,7 @@ def measure_certified_accuracy(
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about proven samples; a model beside `Smoothed(...)`
             is `Smoothed(...)` too.
         attack: as for `measure_robust_accuracy`; it cannot pass the claim.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ModelError: a sample is both proven and broken.

@@ -208,7 +208,7 @@ def measure_min_perturbation(
         at_least: median claimed, in input units, > 0.
         attack: as for `measure_robust_accuracy`; every stage searches every sample for the smallest size. None:
             `robustest.attacks.cascades.MINIMUM` for the norm.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. A sample's outcome is True if it needs `at_least`, or more than 0 if that is None.

@@ -76,7 +76,7 @@ def measure_robust_accuracy(
         certify: "auto" or "linear": try to prove the samples that the attack left, for a torch module in L-inf, L2 and
             L1, and under discrete threats where all inputs can be evaluated; None: the settings'.
         task: defines predictions and when they are right, e.g. `Segmentation(19, floor=0.9)`; None: classification.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or does not fit the others.

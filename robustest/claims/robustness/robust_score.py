@@ -82,7 +82,7 @@ def measure_robust_score(
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", for tasks that count intersections and unions: the mean over
             classes of intersection over union, both summed over the set.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline.

@@ -259,7 +259,7 @@ def measure_no_universal_perturbation(
         max_fooling_rate: largest fooling rate claimed, in 0..1.
         iterations: mini-batches of 64 samples, >= 1; each of up to 26 starts uses `iterations // 10` more.
         task: as for `measure_robust_accuracy`; the target is the prediction on the unchanged sample.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result, `outcomes` None for the half learned from; the rate is a lower bound.

@@ -155,7 +155,7 @@ def measure_corruption_robustness(
         no_worse_than, tolerance: as for `measure_robust_accuracy`, by the cells in which samples are right, over all
             corruptions and for each, with max_drop on clean samples as well; alpha covers all comparisons.
         task: as for `measure_shift_accuracy`.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. A sample's outcome is True if it is right in at least half of the cells. If every sample was

@@ -78,7 +78,7 @@ def measure_stable_under_perturbations(
         max_mt5d: largest mean top-5 distance claimed, > 0; not together with max_mfp.
         reference: `details` of another model's result. Each figure is then a share of that model's: 1 is equal.
         no_worse_than, tolerance: as for `measure_robust_score`, about each sequence's share of the largest figure.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. A sequence's outcome is True if no frame of any perturbation flips. It is inconclusive if a

@@ -81,7 +81,7 @@ def measure_shift_accuracy(
         no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
             well; alpha covers all comparisons.
         task: as for `measure_robust_accuracy`; targets that are places follow the shift.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -219,7 +219,7 @@ def measure_consistency(
         data, shift, severity, task: as for `measure_shift_accuracy`. Labels are used in the details alone.
         max_flip_rate: largest share of flips claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
-        **options: see `robustest.run.plan.Options`.
+        **options: see `robustest.run.options.Options`.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
     chosen = requested_shift(shift, severity)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from robustest import DataError, DeviceError, ModelError, devices, rng
 from robustest.engine import evaluator as evaluators
 from robustest.engine import tuning
-from robustest.engine.evaluator import Evaluator, HealthWarning, majority, seed_draws
+from robustest.engine.evaluator import Evaluator, majority, seed_draws
 from robustest.engine.model_errors import remedy
 from robustest.engine.tuning import choose_precision
+from robustest.health import HealthWarning
 from robustest.models import as_classifier, scores_model
 from robustest.tasks import CLASSIFICATION
 
