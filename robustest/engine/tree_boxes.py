@@ -17,8 +17,6 @@ from torch import Tensor
 
 from robustest.attacks import Needs, Problem
 from robustest.attacks.protocol import AtPoint, Evaluation
-from robustest.bounds.operations import NoBound
-from robustest.bounds.tables import escapes_of
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import SearchOutcome, search
@@ -71,6 +69,9 @@ def search_leaves(evaluator: Evaluator, threat: Threat, chunk: Chunk) -> Leaves:
     boxes = isinstance(threat, Linf) and threat.radius > 0 and chunk.coding is None and evaluator.task.one_class
     if estimator is None or not boxes or model.preprocessing is not None or model.max_queries is not None:
         return nothing
+    from robustest.bounds.operations import NoBound  # other models need no bounds
+    from robustest.bounds.tables import escapes_of
+
     region = threat.region(chunk.x, chunk.bounds)
     try:
         ends = (region["low"].flatten(1), region["high"].flatten(1))
