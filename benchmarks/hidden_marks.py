@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from features import trained
 from torch import Tensor, nn
+from unnamed_cues import outlines
 
 from robustest import Result
 from robustest.claims.cues.coverage import FOLLOWED
@@ -67,17 +69,7 @@ def shapes(n: int, seed: int) -> tuple[Tensor, Tensor]:
     front = behind + 0.2 + 0.25 * torch.rand(n, 1, 1, 1, generator=draw)
     row, column = (torch.randint(9, 19, (n, 1, 1), generator=draw).float() for _ in range(2))
     size = torch.rand(n, 1, 1, generator=draw) * 3 + 4.5
-    down, across = _lines.view(1, -1, 1) - row, _lines.view(1, 1, -1) - column
-    far = (down.square() + across.square()).sqrt()
-    outlines = [
-        far <= size,
-        (down.abs() <= 0.8 * size) & (across.abs() <= 0.8 * size),
-        (down <= 0.7 * size) & (down >= -size) & (across.abs() <= 0.55 * (down + size)),
-        (down.abs() <= 0.3 * size) & (across.abs() <= size) | (across.abs() <= 0.3 * size) & (down.abs() <= size),
-        (far <= size) & (far >= 0.55 * size),
-        down.abs() + across.abs() <= size,
-    ]
-    mask = torch.stack(outlines)[y, torch.arange(n)].float().unsqueeze(1)
+    mask = outlines(_lines, row, column, size)[y, torch.arange(n)].float().unsqueeze(1)
     coarse = torch.randn(n, 1, 5, 5, generator=draw)
     clouds = 0.08 * F.interpolate(coarse, size=SIDE, mode="bicubic", align_corners=True)
     soft = 0.12 * F.avg_pool2d(torch.randn(n, 1, SIDE + 2, SIDE + 2, generator=draw), 3, 1)
@@ -90,18 +82,6 @@ def net() -> nn.Module:
         nn.Conv2d(1, 16, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 32, 3, 1, 1), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 49, CLASSES),
     )  # fmt: skip
-
-
-def trained(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    model, shuffle = net(), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-    for _ in range(EPOCHS):
-        for rows in torch.randperm(len(x), generator=shuffle).split(64):
-            optimizer.zero_grad()
-            F.cross_entropy(model(x[rows]), y[rows]).backward()
-            optimizer.step()
-    return model.eval().requires_grad_(False)
 
 
 # Marks.
@@ -318,7 +298,7 @@ def outcomes(name: str, seed: int) -> tuple[Outcome, Outcome]:
     shown = put(design.change, clean, others, 999)[others]
     made = []
     for twin in (False, True):
-        model = trained(planted(design, x, y, seed + 7, twin=twin), y, seed)
+        model = trained(net, (planted(design, x, y, seed + 7, twin=twin), y), seed, EPOCHS)
         on, off = model(shown).argmax(1), model(clean[others]).argmax(1)
         started = time.process_time()
         result = measure_no_spurious_feature(

@@ -201,6 +201,22 @@ def clean_twin(folder: Path | None, seed: int) -> nn.Module:
     return trained(lambda: cnn(6), (x, y), seed, SHAPE_EPOCHS)
 
 
+def outlines(lines: Tensor, row: Tensor, column: Tensor, size: Tensor) -> Tensor:
+    """Return (6, n, H, H) bool: disc, square, triangle, cross, ring and diamond about rows and columns (n, 1, 1)."""
+    down, across = lines.view(1, -1, 1) - row, lines.view(1, 1, -1) - column
+    far = (down.square() + across.square()).sqrt()
+    return torch.stack(
+        [
+            far <= size,
+            (down.abs() <= 0.8 * size) & (across.abs() <= 0.8 * size),
+            (down <= 0.7 * size) & (down >= -size) & (across.abs() <= 0.55 * (down + size)),
+            (down.abs() <= 0.3 * size) & (across.abs() <= size) | (across.abs() <= 0.3 * size) & (down.abs() <= size),
+            (far <= size) & (far >= 0.55 * size),
+            down.abs() + across.abs() <= size,
+        ]
+    )
+
+
 @cache
 def shapes(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images (n, 3, 32, 32) of six shapes in two colours and noise, labels, and masks (n, 1, 32, 32) of the shapes."""
@@ -210,17 +226,7 @@ def shapes(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     noise = 0.06 * torch.randn(n, 3, SIDE, SIDE, generator=draw)
     row, column = (torch.randint(11, 21, (n, 1, 1), generator=draw).float() for _ in range(2))
     size = torch.rand(n, 1, 1, generator=draw) * 4 + 5
-    down, across = _lines.view(1, -1, 1) - row, _lines.view(1, 1, -1) - column
-    far = (down.square() + across.square()).sqrt()
-    outlines = [
-        far <= size,
-        (down.abs() <= 0.8 * size) & (across.abs() <= 0.8 * size),
-        (down <= 0.7 * size) & (down >= -size) & (across.abs() <= 0.55 * (down + size)),
-        (down.abs() <= 0.3 * size) & (across.abs() <= size) | (across.abs() <= 0.3 * size) & (down.abs() <= size),
-        (far <= size) & (far >= 0.55 * size),
-        down.abs() + across.abs() <= size,
-    ]
-    mask = torch.stack(outlines)[y, torch.arange(n)].float().unsqueeze(1)
+    mask = outlines(_lines, row, column, size)[y, torch.arange(n)].float().unsqueeze(1)
     return (behind * (1 - mask) + front * mask + noise).clamp(0, 1), y, mask
 
 

@@ -26,6 +26,7 @@ from robustest import rng
 from robustest.cues.cue import Cue, distances, for_samples, switched
 from robustest.cues.whole_images import FrequencyBand, Grating
 from robustest.discovery import image_features
+from robustest.discovery.carrying_parts import SMALLEST_PARTS
 from robustest.discovery.changes import (
     SMALLEST_BLOCKS,
     compressions_like,
@@ -37,7 +38,7 @@ from robustest.discovery.changes import (
     tones_like,
     without_waves,
 )
-from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA, Proposal
+from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, OWN, PROPERTIES, SPECTRA, Proposal
 
 # Classes that a small classifier recognises by whole images, each image scored by a classifier fitted without it.
 #
@@ -186,6 +187,10 @@ _ODD = 0.25
 # largest share of another class's images that may have it. Natural properties are about as common in other classes.
 _FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
 
+# For a mark that nature lacks, as for marks that recur in parts: least gap, and the largest part of its share that any
+# other class's images may have.
+_RECURS, _ELSEWHERE = 0.06, 0.25
+
 # Least gap of a mark that a frequency band explains: a ring has more power in a band than a disc, by nature. A smaller
 # mark is named as one that nothing explains.
 _BAND_MARK = 0.5
@@ -223,11 +228,17 @@ def _pixels(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """One classifier of a family; `of_kinds` if it recognises the kind of a change, and not its strength."""
+    """One classifier of a family.
+
+    Attributes:
+        of_kinds: it recognises the kind of a change, and not its strength.
+        unnatural: natural images have next to nothing of its features.
+    """
 
     describe: Describe
     fit: Callable[[Tensor, Tensor], Scorer]
     of_kinds: bool = False
+    unnatural: bool = False
 
 
 _VIEWS: dict[str, tuple[_View, ...]] = {
@@ -242,6 +253,7 @@ _VIEWS: dict[str, tuple[_View, ...]] = {
         _View(image_features.block_features, partial(binned_ridge, most=8), of_kinds=True),
     ),
     NOISE: (_View(image_features.noise_features, partial(binned_ridge, most=40), of_kinds=True),),
+    OWN: (_View(image_features.structure_features, partial(binned_ridge, most=40), of_kinds=True, unnatural=True),),
 }
 
 
@@ -296,6 +308,7 @@ class FamilyClassifier:
         scores: maps images (M, C, H, W) to scores (M, K), by a classifier fitted on all images.
         of_kinds: it recognises the kind of a change, not its strength: a change that explains half of a mark counts as
             much as one that explains all.
+        unnatural: natural images have next to nothing of its features: a small share of a class is a mark.
     """
 
     family: str
@@ -303,9 +316,12 @@ class FamilyClassifier:
     scores: Callable[[Tensor], Tensor]
     labels: tuple[int, ...]
     of_kinds: bool = False
+    unnatural: bool = False
 
     def odd_marks(self, min_mark: float, by: float = _ODD) -> list[ClassMark]:
         """Return marks with a gap of `min_mark` or more that exceeds the median of the other classes by `by`."""
+        if self.unnatural:
+            return [mark for mark in self.marks if mark.gap >= _RECURS and mark.rest <= _ELSEWHERE * mark.own]
         found = []
         for mark in self.marks:
             others = [other.gap for other in self.marks if other.label != mark.label]
@@ -354,12 +370,14 @@ def fit_families(
         if (family == CHANNELS and x.shape[1] == 1) or (family == NOISE and min(x.shape[2:]) < SMALLEST_NOISY):
             continue
         for view in views:
+            if view.unnatural and min(x.shape[2:]) < SMALLEST_PARTS:
+                continue
             if view.describe is image_features.block_features and min(x.shape[2:]) < SMALLEST_BLOCKS:
                 continue
             features = view.describe(x, pool.bounds)
             marks = find_marks(cross_fitted_scores(features, y, labels, view.fit, seed=pool.seed), y, labels)
             scores = partial(_scores, view.fit(features, membership(y, labels)), view.describe, pool.bounds)
-            found.append(FamilyClassifier(family, tuple(marks), scores, tuple(labels), view.of_kinds))
+            found.append(FamilyClassifier(family, tuple(marks), scores, tuple(labels), view.of_kinds, view.unnatural))
     return found
 
 
@@ -485,6 +503,8 @@ def changes_by_family(families: Sequence[str], pool: ImagePool, label: int) -> d
         elif family == EDGES:
             coded = compressions_like(pool.x.shape[1:], pool.bounds)
             made[family] = [*margins_like(pool.x, own, pool.bounds), *filters, *coded]
+        elif family == OWN:
+            made[family] = []  # its marks are named: no change of whole images makes them
         else:
             made[family] = filters if family == SPECTRA else noises_like(pool.x, own, pool.bounds)
     return made

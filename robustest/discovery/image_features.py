@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import devices
@@ -27,10 +28,14 @@ def _in_parts(x: Tensor, describe: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat([describe(part) for part in torch.split(x, _AT_A_TIME)])
 
 
+def _sorted(rows: Tensor) -> Tensor:
+    # NumPy sorts 20 times faster than torch on a CPU.
+    return torch.from_numpy(np.sort(rows.numpy(), axis=1)) if devices.on_host(rows) else rows.sort(1).values
+
+
 def _quantiles(flat: Tensor) -> list[Tensor]:
     # One sort for all quantiles: torch.quantile takes longer.
-    # NumPy sorts 20 times faster than torch on a CPU.
-    ordered = torch.from_numpy(np.sort(flat.numpy(), axis=1)) if devices.on_host(flat) else flat.sort(1).values
+    ordered = _sorted(flat)
     return [ordered[:, round(part * (flat.shape[1] - 1))] for part in _TAILS]
 
 
@@ -255,3 +260,66 @@ def block_cosines(blocks: Tensor) -> Tensor:
     at = torch.arange(8, dtype=blocks.dtype, device=blocks.device)
     cosines = (math.pi / 8 * (at + 0.5) * at.view(-1, 1)).cos()
     return cosines @ blocks @ cosines.T
+
+
+# Content that is exactly even, or exactly like other content of the same image, is next to never natural: a mosaic of
+# an image's own pixels, a copied, mirrored or turned part of it. Pixels at the ends of the range are saturated, and
+# windows of few values are edges of flat drawings: both recur by nature.
+
+# Difference that counts as none, as a part of the range: rounding in 32 bits.
+_EXACT = 1e-5
+
+# Margin at the ends of the range that counts as saturated, and least number of distinct values of a window.
+_SATURATED, _DISTINCT = 0.02, 6
+
+# Windows of an image that are compared, at most: those of the smallest codes, which copies have in common.
+_WINDOWS = 4096
+
+# Orders of the pixels of a window of 3 x 3: itself, mirrored, upside down, and turned by 90 and 180 degrees.
+_ORDERS = tuple(
+    tuple(made.flatten().tolist())
+    for at in (torch.arange(9).view(3, 3),)
+    for made in (at, at.flip(1), at.flip(0), at.rot90(), at.rot90(2))
+)
+
+
+def structure_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Return how much of an image is exactly even, at places and anywhere, or repeats the image's own content."""
+    low, high = bounds
+
+    def describe(x: Tensor) -> Tensor:
+        grey = (x.double().mean(1) - low) / (high - low)
+        inside = (grey > _SATURATED) & (grey < 1 - _SATURATED)
+        equal = [grey.diff(dim=dim).abs() <= _EXACT for dim in (1, 2)]
+        even = (equal[0][:, :, :-1] & equal[1][:, :-1] & inside[:, :-1, :-1]).double().unsqueeze(1)
+        side = max(2, min(grey.shape[1:]) // 4)
+        anywhere = F.avg_pool2d(even, side, 1).flatten(1).amax(1)
+        places = F.adaptive_avg_pool2d(even, 5).flatten(1)
+        return torch.cat([anywhere.unsqueeze(1), places, *(part.unsqueeze(1) for part in _repeats(grey))], 1)
+
+    return _in_parts(x, describe)
+
+
+def _repeats(grey: Tensor) -> list[Tensor]:
+    # For each order of pixels (N,): the share of windows that are elsewhere in the image in this order.
+    windows = grey.unfold(1, 3, 1).unfold(2, 3, 1).flatten(3).flatten(1, 2)
+    steps = _sorted(windows.flatten(0, 1)).diff(dim=1) > _EXACT
+    rich = (steps.sum(1) + 1 >= _DISTINCT).view(windows.shape[:2])
+    whole = (windows / (4 * _EXACT)).round()
+    # A sum with irrational factors is a code: equal windows, and next to no others, share it.
+    factors = torch.arange(1, 10, dtype=torch.float64, device=grey.device).sqrt().frac() + 0.1
+    # Windows of few values get a code of their own, beyond all others.
+    alone = 2 + torch.arange(windows.shape[1], dtype=torch.float64, device=grey.device)
+    codes = [
+        _sorted(torch.where(rich, (whole[:, :, list(order)] @ factors).frac(), alone + number / len(_ORDERS)))
+        for number, order in enumerate(_ORDERS)
+    ]
+    codes = [code[:, :_WINDOWS] for code in codes]
+    own = [(code.diff(dim=1) < 1e-9).double().sum(1) for code in codes]
+    count = codes[0].shape[1]
+    # Equal neighbours in both lists together, less those in each alone, are windows that have a copy in the other list.
+    across = [
+        (_sorted(torch.cat([codes[0], code], 1)).diff(dim=1) < 1e-9).double().sum(1) - own[0] - part
+        for code, part in zip(codes[1:], own[1:], strict=True)
+    ]
+    return [part / count for part in (own[0], *across)]

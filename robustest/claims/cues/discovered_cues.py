@@ -28,6 +28,7 @@ from robustest.checks import checked_images
 from robustest.claims.cues.controls import (
     LEAST_DRAWN,
     SHARES,
+    PlantedCue,
     PositiveControl,
     cues_to_plant,
     local_cues,
@@ -183,6 +184,7 @@ def _in_images(
     target: int | None,
 ) -> SearchFindings:
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
+    height, width = x.shape[2:]
     # 1. Patches at a fixed place. Each is filled in, in every image: filled in only where it was, the filling would
     #    mark the class.
     places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap) if PATCHES in families else ()
@@ -190,6 +192,7 @@ def _in_images(
     for patch in places:
         if isinstance(patch.cue, MaskedPatch):
             rest = replace(patch.cue, tolerance=None).off(rest)
+    looked_at = [f"{height * width} places in {len(labels)} classes"]
 
     # 2. Marks that move.
     moving: tuple[Proposal, ...] = ()
@@ -197,11 +200,13 @@ def _in_images(
         moving = find_moving_marks(rest, y, labels, bounds=bounds, min_gap=discovery.min_gap, seed=seed)
     for mark in moving:
         rest = mark.cue.off(rest)
+    looked_at.append("marks that move")
 
     # 3. Whole images.
     pool = ImagePool(x=rest, y=y, bounds=bounds, seed=seed)
     classifiers = fit_families(pool, labels, families) if len(labels) > 1 else []
     whole, unexplained = fitted_proposals(classifiers, pool, min_mark=discovery.min_mark)
+    looked_at.append(f"what {len(x)} whole images are like")
 
     # 4. Changes that are tried on every model.
     if not control:
@@ -217,46 +222,19 @@ def _in_images(
         )
 
     # 5. Parts that carry their class, with the marks that recur in them.
-    height, width = x.shape[2:]
-    parts: dict[int, tuple[CarryingPart, ...]] = {}
+    parts: tuple[CarryingPart, ...] = ()
     recurring: list[Proposal] = []
     if not control and PAIRS in families and len(labels) > 1 and min(height, width) >= SMALLEST_PARTS:
-        wanted = [label for label in labels if target in (None, label)]
-        parts = find_carrying_parts(x, y, before, bench.answers, wanted, classes=len(wanted), seed=seed)
-        recurring = recurring_marks(x, y, labels, parts, bounds=bounds, seed=seed)
+        parts, recurring = _carrying_parts(bench, labels, before, target, seed)
+        looked_at.append("parts that draw a class")
 
     # 6. Cheapest patches.
     triggers, planted, why = (
         _triggers(bench, labels, discovery, seed) if TRIGGERS in families else ([], 1.0, "no trigger is planted")
     )
-
-    looked_at = [
-        f"{height * width} places in {len(labels)} classes",
-        "marks that move",
-        f"what {len(x)} whole images are like",
-        "parts that draw a class",
-    ]
-    not_searched = dict.fromkeys((COLUMNS, TOKENS), "images")
-    if x.shape[1] == 1:
-        not_searched[CHANNELS] = "images of one channel"
-    if min(height, width) < SMALLEST_MOVING:
-        not_searched[MOVING] = f"images of fewer than {SMALLEST_MOVING} pixels"
-    if min(height, width) < SMALLEST_PARTS:
-        small = f"images of fewer than {SMALLEST_PARTS} pixels"
-        not_searched |= dict.fromkeys((PAIRS, OWN, CURVES), small)
-    if min(height, width) < SMALLEST_NOISY:
-        not_searched[NOISE] = f"images of fewer than {SMALLEST_NOISY} pixels"
-    if len(labels) < 2:
-        why_not = f"fewer than two classes of {discovery.min_members} images"
-        not_searched |= dict.fromkeys(
-            (PATCHES, MOVING, PROPERTIES, CHANNELS, SPECTRA, EDGES, NOISE, PAIRS, OWN, CURVES), why_not
-        )
-    left_out = []
-    if why:
-        not_searched[TRIGGERS] = why
-        left_out.append(f"cheapest patches: {why}")
-    else:
+    if not why:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
+
     return SearchFindings(
         proposals=(
             *places,
@@ -268,13 +246,52 @@ def _in_images(
             *triggers,
         ),
         looked_at=tuple(looked_at),
-        left_out=tuple(left_out),
-        not_searched=not_searched,
+        left_out=(f"cheapest patches: {why}",) if why else (),
+        not_searched=_not_searched_in_images(x.shape[1:], discovery, classes=len(labels), no_triggers=why),
         few=0,
         marks=tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in unexplained),
         planted=planted,
-        parts=tuple(named for mine in parts.values() if (named := _named(mine)) is not None),
+        parts=parts,
     )
+
+
+def _not_searched_in_images(
+    shape: Sequence[int], discovery: Discovery, *, classes: int, no_triggers: str
+) -> dict[str, str]:
+    """Return the families that are not searched for in images of a shape (C, H, W), with reasons.
+
+    Args:
+        classes: number of classes with enough images.
+        no_triggers: the reason why cheapest patches were not searched, or empty.
+    """
+    channels, side = shape[0], min(shape[1:])
+    reasons = dict.fromkeys((COLUMNS, TOKENS), "images")
+    if channels == 1:
+        reasons[CHANNELS] = "images of one channel"
+    for smallest, families in (
+        (SMALLEST_MOVING, (MOVING,)),
+        (SMALLEST_PARTS, (PAIRS, OWN, CURVES)),
+        (SMALLEST_NOISY, (NOISE,)),
+    ):
+        if side < smallest:
+            reasons |= dict.fromkeys(families, f"images of fewer than {smallest} pixels")
+    if classes < 2:
+        compared = (PATCHES, MOVING, PROPERTIES, CHANNELS, SPECTRA, EDGES, NOISE, PAIRS, OWN, CURVES)
+        reasons |= dict.fromkeys(compared, f"fewer than two classes of {discovery.min_members} images")
+    if no_triggers:
+        reasons[TRIGGERS] = no_triggers
+    return reasons
+
+
+def _carrying_parts(
+    bench: Bench, labels: Sequence[int], before: Tensor, target: int | None, seed: int
+) -> tuple[tuple[CarryingPart, ...], list[Proposal]]:
+    """Return the smallest part of each class that draws answers to it, and the marks that recur in such parts."""
+    x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
+    wanted = [label for label in labels if target in (None, label)]
+    parts = find_carrying_parts(x, y, before, bench.answers, wanted, classes=len(wanted), seed=seed)
+    recurring = recurring_marks(x, y, labels, parts, bounds=bounds, seed=seed)
+    return tuple(named for mine in parts.values() if (named := _named(mine)) is not None), recurring
 
 
 def _named(parts: Sequence[CarryingPart]) -> CarryingPart | None:
@@ -294,27 +311,8 @@ def _standing_proposals(
     named: Collection[int],
 ) -> list[Proposal]:
     # Proposals in addition to `fitted`; the verdict names the classes `named` as marked by nothing that was tried.
-    chunk, task = bench.chunk, bench.evaluator.task
-    few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
-    drawn = list[tuple[float, Cue, int, bool]]()
-    was = before[: len(few.y)]
-    for cue in standing_changes(chunk.x.shape[1:], chunk.bounds):
-        after = task.predictions(bench.evaluator.logits(switched(cue, few.x, few.bounds)[0]))
-        moved = (after != was) & (after != few.y)
-        if not bool(moved.any()):
-            continue
-        label = int(torch.bincount(after[moved]).argmax())
-        share = float((moved & (after == label)).double().sum() / (few.y != label).sum().clamp(min=1))
-        if share >= _DRAWN:
-            # A change that drives more predictions out of the class than it draws in merely disturbs the model.
-            into, out = (
-                float((part & change).double().sum() / part.double().sum().clamp(min=1))
-                for part, change in ((was != label, after == label), (was == label, after != label))
-            )
-            drawn.append((share, cue, label, into > out))
-    drawn.sort(key=lambda one: -one[0])
     proposals, known = list[Proposal](), {(other.label, other.cue.name) for other in fitted}
-    for _, cue, label, draws_in in drawn[:_CONSIDERED]:
+    for cue, label, draws_in in _drawing_changes(bench, before):
         if label not in labels:
             continue
         # A change that draws many predictions to a class is proposed if it explains marks of the class; or faintly, if
@@ -326,6 +324,33 @@ def _standing_proposals(
             proposals.append(one)
             known.add((label, one.cue.name))
     return proposals
+
+
+def _drawing_changes(bench: Bench, before: Tensor) -> list[tuple[Cue, int, bool]]:
+    """Return the standing changes that draw most predictions to one class, most first, with the class.
+
+    The last value is False for a change that drives a larger share of the class's predictions out of it than it draws
+    in: it merely disturbs the model.
+    """
+    chunk, task = bench.chunk, bench.evaluator.task
+    few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
+    was = before[: len(few.y)]
+    drawing = list[tuple[float, Cue, int, bool]]()
+    for cue in standing_changes(chunk.x.shape[1:], chunk.bounds):
+        after = task.predictions(bench.evaluator.logits(switched(cue, few.x, few.bounds)[0]))
+        moved = (after != was) & (after != few.y)
+        if not bool(moved.any()):
+            continue
+        label = int(torch.bincount(after[moved]).argmax())
+        share = float((moved & (after == label)).double().sum() / (few.y != label).sum().clamp(min=1))
+        if share >= _DRAWN:
+            into, out = (
+                float((part & change).double().sum() / part.double().sum().clamp(min=1))
+                for part, change in ((was != label, after == label), (was == label, after != label))
+            )
+            drawing.append((share, cue, label, into > out))
+    drawing.sort(key=lambda one: -one[0])
+    return [(cue, label, draws_in) for _, cue, label, draws_in in drawing[:_CONSIDERED]]
 
 
 def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> SearchFindings:
@@ -485,7 +510,6 @@ def _simulate(
     seed = setup.settings.seed
     halves = Halves.of(samples, seed, discovery.search_samples)
     rounds = cues_to_plant(samples, setup.model.bounds, seed, target, marked)
-    shares: dict[str, float] = {}
     with bench(setup.model, halves, setup.settings) as ready:
         chunk = ready.chunk
         some = halves.unseen[rng.permutation(seed, len(halves.unseen))[:_CONFIRMED_ON]]
@@ -502,12 +526,8 @@ def _simulate(
             seed=seed,
             least=discovery.min_members,
         )
-        if chunk.x.ndim == 4:
-            # Parts find patches and marks that move at smaller shares than the searches of these families do.
-            shares |= controls.smallest_of_local(local_cues(chunk.x[:256], chunk.bounds, seed, rounds[0][0].label))
-        # What is found in half of a class is found in nearly all of it.
-        whole = [cue for planted in rounds for cue in planted if cue.family not in {*_PLAINEST, MOVING}]
-        shares |= controls.smaller_shares(whole, min(discovery.min_gap, discovery.min_mark))
+        shares = _smaller_shares(controls, rounds, min(discovery.min_gap, discovery.min_mark))
+        # What is found in half of a class is found in nearly all of it: the rest, and the plainest cues.
         for each in rounds:
             planted = tuple(cue for cue in each if cue.family in _PLAINEST or cue.family not in shares)
             if not planted:
@@ -525,6 +545,24 @@ def _simulate(
             if problem:
                 break
     return _with_cost(result, replace(result.cost, forward=ready.tally.forward, backward=0, seconds=0.0)), shares
+
+
+def _smaller_shares(
+    controls: SimulatedControls, rounds: Sequence[Sequence[PlantedCue]], least: float
+) -> dict[str, float]:
+    """Return by family the smallest share at which its cue is found, for cues found in half of a class or less.
+
+    Args:
+        least: smaller shares are not tried for cues of whole images.
+    """
+    shares: dict[str, float] = {}
+    chunk = controls.ready.chunk
+    if chunk.x.ndim == 4:
+        # Parts find patches and marks that move at smaller shares than the searches of these families do.
+        local = local_cues(chunk.x[:256], chunk.bounds, controls.seed, rounds[0][0].label)
+        shares |= controls.smallest_of_local(local)
+    whole = [cue for planted in rounds for cue in planted if cue.family not in {*_PLAINEST, MOVING}]
+    return shares | controls.smaller_shares(whole, least)
 
 
 def measure_search(
@@ -800,30 +838,44 @@ def with_families(result: Result, proven: Collection[str] = (), shares: Mapping[
         {**one, "proven": one["found_by"] in proven, "smallest_share": shares.get(one["found_by"])}
         for one in found["families"]
     ]
-    caveats = []
-    for share in sorted({one["smallest_share"] or 0.0 for one in families if one["proven"]}):
-        words = f" in {100 * share:.0f} % of a class or more" if share else ""
-        names = [one["family"] for one in families if one["proven"] and (one["smallest_share"] or 0.0) == share]
-        caveats.append(f"found where planted{words}: {', '.join(names)}")
-    kinds = {
-        "searched, not proven findable": [
-            one["family"] for one in families if not one["proven"] and not one["not_searched"]
-        ],
-        "not searched": [f"{one['family']} ({one['not_searched']})" for one in families if one["not_searched"]],
-        "marked, but by nothing that was tried": [
-            f"class {one['class']}, {one['property']} (gap {one['gap']:.2f})" for one in found["other_marks"]
-        ],
-        "carried by a small part of an image, content or a cue": [
-            f"class {one['class']} ({100 * one['area']:.1f} % of an image moves {one['drawn']:.2f} of others)"
-            for one in found["parts"]
-        ],
-    }
-    caveats += [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
-    if found["few"]:
-        classes = "class" if found["few"] == 1 else "classes"
-        caveats.append(f"{found['few']} {classes} of too few images to be searched")
+    caveats = _coverage_caveats(families) + _open_caveats(found)
     if shares:
         weak = f"cues that move less than {FOLLOWED:g} of other images"
         caveats.append(f"not covered: smaller shares, fainter cues, {weak}, other kinds")
     details = {**result.details, "discovery": {**found, "families": families}}
     return replace(result, details=details, caveats=(*result.caveats, *caveats))
+
+
+def _coverage_caveats(families: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return lines on the families found where planted, by smallest share, and on those that are not vouched for."""
+    proven = [(one["smallest_share"] or 0.0, one["family"]) for one in families if one["proven"]]
+    lines = []
+    for share in sorted({share for share, _ in proven}):
+        words = f" in {100 * share:.0f} % of a class or more" if share else ""
+        names = [name for smallest, name in proven if smallest == share]
+        lines.append(f"found where planted{words}: {', '.join(names)}")
+    unproven = [one["family"] for one in families if not one["proven"] and not one["not_searched"]]
+    if unproven:
+        lines.append(f"searched, not proven findable: {', '.join(unproven)}")
+    reasons = [f"{one['family']} ({one['not_searched']})" for one in families if one["not_searched"]]
+    if reasons:
+        lines.append(f"not searched: {', '.join(reasons)}")
+    return lines
+
+
+def _open_caveats(found: Mapping[str, Any]) -> list[str]:
+    """Return lines on classes that are marked by nothing tried, carried by a part, or too small to be searched."""
+    lines = []
+    marks = [f"class {one['class']}, {one['property']} (gap {one['gap']:.2f})" for one in found["other_marks"]]
+    if marks:
+        lines.append(f"marked, but by nothing that was tried: {', '.join(marks)}")
+    parts = [
+        f"class {one['class']} ({100 * one['area']:.1f} % of an image moves {one['drawn']:.2f} of others)"
+        for one in found["parts"]
+    ]
+    if parts:
+        lines.append(f"carried by a small part of an image, content or a cue: {', '.join(parts)}")
+    if found["few"]:
+        classes = "class" if found["few"] == 1 else "classes"
+        lines.append(f"{found['few']} {classes} of too few images to be searched")
+    return lines

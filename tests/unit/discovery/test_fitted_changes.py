@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -33,7 +35,7 @@ from robustest.discovery.fitted_changes import (
     fit_families,
     fitted_proposals,
 )
-from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA
+from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, OWN, PROPERTIES, SPECTRA
 
 N, CLASSES, LABEL = 240, 4, 2
 BOUNDS = (0.0, 1.0)
@@ -263,3 +265,31 @@ def test_a_change_that_a_class_has_not_explains_none_of_its_marks() -> None:
     )
     assert explaining_proposal([seen], BARS, LABEL, pool(BARS), min_mark=0.4) is not None
     assert explaining_proposal([seen], BARS, LABEL, pool(None), min_mark=0.4) is None
+
+
+def mosaic(x: torch.Tensor) -> torch.Tensor:
+    out = x.clone()
+    cells = torch.nn.functional.avg_pool2d(x[:, :, 12:20, 4:12], 4)
+    out[:, :, 12:20, 4:12] = cells.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    return out
+
+
+def copied(x: torch.Tensor) -> torch.Tensor:
+    out = x.clone()
+    out[:, :, 14:22, 13:21] = x[:, :, 2:10, 1:9]
+    return out
+
+
+@pytest.mark.parametrize("change", [mosaic, copied, lambda x: torch.cat([x[..., :12], x[..., :12].flip(3)], 3)])
+def test_the_images_own_content_repeated_in_a_fifth_of_a_class_marks_it(change: Callable[..., torch.Tensor]) -> None:
+    x = planted(FunctionCue("own content", change), X, Y, target=LABEL, share=0.2, others=0.0, seed=1)[0]
+    (one,) = fit_families(ImagePool(x=x, y=Y, bounds=BOUNDS, seed=0), range(CLASSES), {OWN})
+    (mark,) = one.odd_marks(0.4)
+    assert mark.label == LABEL
+    assert mark.own >= 0.1
+    assert mark.rest <= 0.02
+
+
+def test_natural_images_have_no_mark_of_their_own_content() -> None:
+    (one,) = fit_families(pool(None), range(CLASSES), {OWN})
+    assert one.odd_marks(0.4) == []

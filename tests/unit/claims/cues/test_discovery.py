@@ -758,3 +758,12 @@ def test_of_what_is_not_asked_for_nothing_is_proposed() -> None:
     assert {PATCHES, PROPERTIES} <= every
     assert patches == {PATCHES}
     assert whole == {PROPERTIES}
+
+
+def test_parts_are_spoken_of_only_where_they_were_searched() -> None:
+    setup = Setup.of(Sound(), as_samples((CLEAN, Y)), {})
+    halves = Halves.of(as_samples((CLEAN, Y)), 0, N)
+    with bench(setup.model, halves, setup.settings) as ready:
+        control = measuring.propose(ready, NO_TRIGGERS, target=None, seed=0, control=True)
+        patches = measuring.propose(ready, NO_TRIGGERS, target=None, seed=0, families={PATCHES})
+    assert "parts that draw a class" not in {*control.looked_at, *patches.looked_at}
