@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +29,14 @@ from torch import Tensor
 
 from robustest.bounds.operations import NoBound
 from robustest.clock import check as check_clock
+from robustest.models.estimators import named
 from robustest.models.trees import ByColumns, Tree, by_columns, trees_of
 from robustest.threats import Columns, Rows
 
 # Parts that a row's region may be split into.
 _PARTS = 1000
+# Comparisons of leaves' boxes that the search of one box may take: some tenth of a second.
+_WORK = 3 * 10**7
 # Elements of all leaves' boxes.
 _LARGEST = 2**24
 # Variants at which what was read must give the model's scores.
@@ -105,6 +109,44 @@ def prove_columns(
         row is not None and model.holds(row, int(label), base) for row, label in zip(rows, y.tolist(), strict=True)
     ]
     return torch.tensor(proven, dtype=torch.bool, device=x.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Escapes:
+    """Rows (N,) of an ensemble of trees in boxes.
+
+    Attributes:
+        x: (N, D) an input of the box at which another class has the largest score, or the row itself.
+        found: (N,) bool: there is such an input.
+        proven: (N,) bool: there is none.
+    """
+
+    x: Tensor
+    found: Tensor
+    proven: Tensor
+
+
+def escapes_of(estimator: Any, x: Tensor, y: Tensor, low: Tensor, high: Tensor) -> Escapes:
+    """Find the inputs of boxes [low, high] (N, D) at which an ensemble of trees no longer says y (N,), or prove none.
+
+    Raises:
+        NoBound: the model is no ensemble of trees, or does not answer as it was read.
+    """
+    ensemble = Ensemble.of(estimator)
+    if ensemble is None:
+        raise NoBound(f"no bound: {type(estimator).__name__} is no tree ensemble that can be read")
+    rows, least, most = (one.cpu().double().numpy() for one in (x, low, high))
+    between = least + (most - least) * np.random.default_rng(0).random(least.shape)
+    points = np.concatenate([rows, least, most, between])[:: max(1, 4 * len(rows) // _POINTS)].astype(np.float32)
+    base = _constant(ensemble, points.astype(np.float64), ensemble.scores(named(estimator, points)))
+    made, found, proven = rows.copy(), np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+    for at, label in enumerate(y.tolist()):
+        check_clock()
+        with suppress(Unsettled):
+            point = ensemble.escape(rows[at], (least[at], most[at]), int(label), base)
+            found[at], proven[at] = point is not None, point is None
+            made[at] = rows[at] if point is None else point
+    return Escapes(torch.from_numpy(made).to(x), *(torch.from_numpy(one).to(x.device) for one in (found, proven)))
 
 
 def _constant(model: LinearScores | Ensemble, variants: Floats, scores: Floats) -> Floats:
@@ -277,9 +319,55 @@ def linear_of(model: Any) -> LinearScores | None:
 # Trees
 
 
+class Unsettled(Exception):
+    """A region takes more parts than are allowed."""
+
+
+Leaves = tuple[Floats, Floats, Floats]
+"""Boxes (L, E) from `low`, exclusive, to `high`, and what each adds to the scores (L, K)."""
+
+
+def _leaves_of(tree: Tree, width: int) -> Leaves | None:
+    """Return the leaves of a tree; None if it reads other columns than there are."""
+    low, high, value = [], [], []
+    stack = [(0, np.full(width, -np.inf), np.full(width, np.inf))]
+    while stack:
+        node, least, most = stack.pop()
+        at = tree.column[node]
+        if at < 0:
+            low.append(least)
+            high.append(most)
+            value.append(tree.value[node])
+            continue
+        if at >= width:
+            return None
+        left_most, right_least = most.copy(), least.copy()
+        left_most[at] = min(most[at], tree.threshold[node])
+        right_least[at] = max(least[at], tree.threshold[node])
+        stack += [(int(tree.left[node]), least, left_most), (int(tree.right[node]), right_least, most)]
+    return np.array(low), np.array(high), np.array(value)
+
+
+def _summed(several: Sequence[Leaves], column: int) -> Leaves:
+    """Return trees of one and the same column as one tree: their worst leaves never contradict each other.
+
+    Sums of stumps become sums over columns, whose least value in a box is exact.
+    """
+    cuts = np.unique(np.concatenate([high[:, column] for _, high, _ in several]))
+    low, high = (
+        np.full((len(cuts), several[0][0].shape[1]), -np.inf),
+        np.full((len(cuts), several[0][0].shape[1]), np.inf),
+    )
+    low[1:, column], high[:, column] = cuts[:-1], cuts
+    total = np.zeros((len(cuts), several[0][2].shape[1]))
+    for least, most, value in several:
+        total += ((cuts[:, None] > least[:, column]) & (cuts[:, None] <= most[:, column])) @ value
+    return low, high, total
+
+
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """The leaves of T trees as boxes: `low < z <= high`.
+    """The leaves of T trees as boxes: `low < z <= high`; trees of a single column are summed, column by column.
 
     Attributes:
         low, high: (L, E).
@@ -305,28 +393,21 @@ class Ensemble:
         leaves = sum(int((tree.column < 0).sum()) for tree in trees)
         if leaves * width > _LARGEST:
             return None
-        low, high = np.empty((leaves, width)), np.empty((leaves, width))
-        value: list[Floats] = []
-        starts: list[int] = []
-        place = 0
+        boxes: list[Leaves] = []
+        of_column: dict[int, list[Leaves]] = {}
         for tree in trees:
-            starts.append(place)
-            stack = [(0, np.full(width, -np.inf), np.full(width, np.inf))]
-            while stack:
-                node, least, most = stack.pop()
-                at = tree.column[node]
-                if at < 0:
-                    low[place], high[place] = least, most
-                    value.append(tree.value[node])
-                    place += 1
-                    continue
-                if at >= width:
-                    return None
-                left_most, right_least = most.copy(), least.copy()
-                left_most[at] = min(most[at], tree.threshold[node])
-                right_least[at] = max(least[at], tree.threshold[node])
-                stack += [(int(tree.left[node]), least, left_most), (int(tree.right[node]), right_least, most)]
-        return cls(low, high, np.array(value), np.array(starts), trees, scores)
+            made = _leaves_of(tree, width)
+            if made is None:
+                return None
+            read = np.unique(tree.column[tree.column >= 0])
+            if len(read) == 1:
+                of_column.setdefault(int(read[0]), []).append(made)
+            else:
+                boxes.append(made)
+        boxes += [_summed(several, column) for column, several in of_column.items()]
+        low, high, value = (np.concatenate(each) for each in zip(*boxes, strict=True))
+        starts = np.cumsum([0, *(len(one[0]) for one in boxes[:-1])])
+        return cls(low, high, value, starts, trees, scores)
 
     @property
     def magnitude(self) -> float:
@@ -362,6 +443,49 @@ class Ensemble:
             for other in range(self.value.shape[1])
             if other != label
         )
+
+    def escape(self, own: Floats, ends: tuple[Floats, Floats], label: int, base: Floats) -> Floats | None:
+        """Return an input (E,) of float32 numbers in a box at which another class has the largest score.
+
+        Args:
+            own: (E,) the row, inside the box.
+            ends: (E,) the least and the largest float32 numbers of the box.
+
+        Returns:
+            None if the label has the largest score everywhere in the box.
+
+        Raises:
+            Unsettled: neither was found.
+        """
+        (least, most), width = ends, len(own)
+        # Columns that no threshold cuts inside the box, and leaves outside of it, decide nothing.
+        leaves = np.flatnonzero(((least <= self.high) & (most > self.low)).all(1))
+        cut = np.flatnonzero(((self.low[leaves] >= least) | (self.high[leaves] < most)).any(0))
+        fields = [Field(np.array([at]), np.array([[least[at]], [most[at]]]), listed=False) for at in cut]
+        search = _Search.of(self, RowRegion(own, fields, width), leaves)
+        slack = _ROUNDING * (self.magnitude + np.abs(base).sum())
+        parts = min(_PARTS, _WORK // max(1, len(leaves) * len(cut)))
+        if search is None:
+            raise Unsettled
+        for other in range(self.value.shape[1]):
+            if other == label:
+                continue
+            lead = self.value[leaves, label] - self.value[leaves, other]
+            search.parts = 0
+            chosen = search.escape(lead, slack - base[label] + base[other], parts)
+            if chosen is None:
+                continue
+            low, high = self.low[leaves[chosen]].max(0), self.high[leaves[chosen]].min(0)
+            below = np.nextafter(low.astype(np.float32), np.float32(np.inf)).astype(np.float64)
+            near = low.astype(np.float32).astype(np.float64)
+            low = np.maximum(np.where(near > low, near, below), least)
+            near = high.astype(np.float32).astype(np.float64)
+            below = np.nextafter(high.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+            high = np.minimum(np.where(near <= high, near, below), most)
+            if (low > high).any():  # no float32 number lies between two thresholds
+                raise Unsettled
+            return np.asarray(np.clip(own, low, high), dtype=np.float64)
+        return None
 
 
 @dataclass(slots=True)
@@ -434,11 +558,22 @@ class _Search:
 
     def above(self, value: Floats, least: float) -> bool:
         """Return True if the sum of the trees' values (L,) is above `least` everywhere in the region."""
+        try:
+            return self.escape(value, least, _PARTS) is None
+        except Unsettled:
+            return False
+
+    def escape(self, value: Floats, least: float, parts: int) -> NDArray[np.int64] | None:
+        """Return leaves, one of each tree, that meet and whose values (L,) sum up to `least` or less; None if none do.
+
+        Raises:
+            Unsettled: the region has to be split into more parts.
+        """
         stack = [self.root]
         while stack:
             self.parts += 1
-            if self.parts > _PARTS:
-                return False
+            if self.parts > parts:
+                raise Unsettled
             if self.parts % 50 == 0:
                 check_clock()
             part = stack.pop()
@@ -459,9 +594,9 @@ class _Search:
             chosen = hit[np.unique(tree[hit], return_index=True)[1]]
             children = self._split(part, chosen)
             if not children:
-                return False
+                return chosen
             stack += children
-        return True
+        return None
 
     def _split(self, part: _Subregion, chosen: NDArray[np.int64]) -> list[_Subregion]:
         """Return the two parts apart in which chosen leaves contradict each other; none if they have a point."""

@@ -4,14 +4,15 @@
 #
 # 1. `serving`: the stages that work on the threat, with the outputs that the model gives and within its budget of
 #    queries. Where gradients mislead, the stages without gradients get every survivor and more queries.
-# 2. For each stage and round: attack the survivors, those of smallest margin first. Where the stage breaks enough of
+# 2. Break or decide the rows of tree ensembles that can be read (`engine.tree_boxes`).
+# 3. For each stage and round: attack the survivors, those of smallest margin first. Where the stage breaks enough of
 #    them (`Stage.go_on`), the next ones get it too: a stage that fits the model is worth its price.
-# 3. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `paid` ones where
+# 4. Skip a stage that cannot pay: `earned` ones where nothing after the first round broke a sample, `paid` ones where
 #    the stage before did not, `near` ones where an earlier run of the same searcher stayed far off everywhere.
-# 4. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
+# 5. `Coverage`: a survivor without a search that counts for the threat was not shown to be safe
 #    (`weak_search`). Where scores say no more than labels, only searches by labels count.
 #
-# 5. Survivors of searches whose queries changed no score are searched by labels (`engine.blind_scores`).
+# 6. Survivors of searches whose queries changed no score are searched by labels (`engine.blind_scores`).
 #
 # With gradients in bfloat16 "alone" (`Evaluator.low_precision`), the gradient stages run again in float32 on two kinds
 # of survivors: all that came near the boundary, where rounding decides what a search takes for a success; and, as a
@@ -54,6 +55,8 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import FIRST, count_unreached, probe_gradient, probe_precision
 from robustest.engine.planted import draws, plant
 from robustest.engine.search import SearchOutcome, Still, on_scale, pick_problem, search
+from robustest.engine.tree_boxes import NAME as BY_LEAVES
+from robustest.engine.tree_boxes import search_leaves
 from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Discrete, Snr, Threat, is_discrete, rendered
@@ -149,6 +152,15 @@ def run_cascade(
     alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)  # elements that had a gradient
     any_gradient = False
     still = Still.none(len(chunk.x), chunk.x.device)
+    if len(cascade.stages) > 1:  # one attack that a user chose runs alone
+        leaves = search_leaves(evaluator, threat, chunk)
+        coverage.decided(leaves.proven)
+        if control:  # an audit asks about proven rows too, by other means
+            decided |= leaves.proven
+            if leaves.found is not None:
+                found.merge(leaves.found, leaves.rows, leaves.found.broken.nonzero().squeeze(1))
+                broken |= found.broken.cpu()
+                outcome.stages[BY_LEAVES] = int(broken.sum())
     way = evaluator.low_precision if draws and threat.radius > 0 and not discrete else ""
     if way == "alone" and attempts:  # the check is of what breaks, not of how far a search came
         way = ""

@@ -109,7 +109,7 @@ def trees_of(model: object) -> tuple[Sequence[Tree], Callable[[Any], NDArray[np.
     return trees, scores
 
 
-_BOOSTED = frozenset({"GradientBoostingClassifier", "HistGradientBoostingClassifier"})
+_BOOSTED = frozenset({"AdaBoostClassifier", "GradientBoostingClassifier", "HistGradientBoostingClassifier"})
 
 
 def _trees(model: Any) -> list[Tree] | None:
@@ -145,6 +145,8 @@ def _sklearn(model: Any) -> list[Tree] | None:
                     )
                 )
         return found
+    if kind == "AdaBoostClassifier":
+        return _adaboost(model, classes)
     boosted = kind == "GradientBoostingClassifier"
     if hasattr(model, "tree_"):
         fitted = [model]
@@ -166,6 +168,27 @@ def _sklearn(model: Any) -> list[Tree] | None:
             value = tree.value[:, 0] / tree.value[:, 0].sum(1, keepdims=True) / len(fitted)
         left, right = tree.children_left.astype(np.int64), tree.children_right.astype(np.int64)
         column = np.where(left < 0, -1, tree.feature).astype(np.int64)
+        found.append(Tree(column, tree.threshold.astype(np.float64), left, right, value))
+    return found
+
+
+def _adaboost(model: Any, classes: int) -> list[Tree] | None:
+    """Return the trees of AdaBoost by SAMME: a tree of weight w adds w to the class that it predicts.
+
+    The other classes lose w / (K - 1); of two classes, the margin of the second one gains or loses 2 w.
+    """
+    weights = np.asarray(model.estimator_weights_, dtype=np.float64)[: len(model.estimators_)]
+    if getattr(model, "algorithm", "SAMME") == "SAMME.R" or not all(hasattr(one, "tree_") for one in model.estimators_):
+        return None
+    found = []
+    for one, weight in zip(model.estimators_, weights / weights.sum(), strict=True):
+        tree = one.tree_
+        said = np.searchsorted(model.classes_, one.classes_)[tree.value[:, 0].argmax(1)]
+        value = np.where(said[:, None] == np.arange(classes), weight, -weight / (classes - 1))
+        if classes == 2:
+            value = np.stack([np.zeros(len(value)), value[:, 1] - value[:, 0]], 1)
+        column = np.where(tree.children_left < 0, -1, tree.feature).astype(np.int64)
+        left, right = tree.children_left.astype(np.int64), tree.children_right.astype(np.int64)
         found.append(Tree(column, tree.threshold.astype(np.float64), left, right, value))
     return found
 
