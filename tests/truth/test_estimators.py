@@ -200,6 +200,35 @@ def test_no_endpoint_with_coarse_scores_of_images_is_green(coarse: str, seed: in
     never_green(coarse, seed, 64, image=True)
 
 
+def remembered(model: Any, eps: float, digits: int) -> Any:
+    """An endpoint that answers by its input rounded to a grid, as a cache by a rounded key does."""
+    grid = eps / digits
+    return scores_model(lambda rows: model.predict_proba((np.round(rows / grid) * grid).astype(np.float32)))
+
+
+def never_green_by_memory(per_eps: int, seed: int, columns: int) -> None:
+    x, y, test, labels = table(seed, columns)
+    model, test, labels = linear_model.LogisticRegression(C=100.0, max_iter=5000).fit(x, y), test[:FEW], labels[:FEW]
+    grid = EPS / per_eps
+    # The truth: of each column the worst value of the grid that an input inside the box is rounded to.
+    low, high = (np.round(np.clip(test + step, 0, 1) / grid) * grid for step in (-EPS, EPS))
+    sign = np.where(labels == 1, 1, -1)
+    weights, height = line(model, columns)
+    slope = sign[:, None] * weights
+    true = float(((slope * np.where(slope > 0, low, high)).sum(1) + sign * height > 0).mean())
+    claim: Any = {"at_least": min(1.0, true + 0.03), "exact": True, "suppress": ("constant_answer",)}
+    found = measure_robust_accuracy(remembered(model, EPS, per_eps), (test, labels), Linf(EPS), **claim)
+    assert found.verdict is not Verdict.PASSED, (found.estimate, true)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [8, 40])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("per_eps", [1, 2, 5])
+def test_no_endpoint_that_remembers_rounded_inputs_is_green(per_eps: int, seed: int, columns: int) -> None:
+    never_green_by_memory(per_eps, seed, columns)
+
+
 @pytest.mark.parametrize("fit", [RandomForestClassifier(20, random_state=0), KNeighborsClassifier(5)], ids=str)
 def test_models_that_are_constant_by_nature_are_not_blind(fit: Any) -> None:
     x, y, test, _ = table(0, 8)
