@@ -52,7 +52,7 @@ _UNREAD = (
 
 @dataclass(frozen=True, slots=True)
 class ScoreDiagnosis:
-    """What the scores of a chunk's samples are good for, on the host.
+    """The use of the scores of a chunk's samples, on the host.
 
     Attributes:
         bare: (n,) bool: scores that say no more than labels; or one answer for all samples.
