@@ -1,4 +1,4 @@
-"""The diagnosis of a model's scores: what they say beyond its labels, and if a search can follow them."""
+"""The diagnosis of a model's scores: more than its labels or not, and if a search can follow them."""
 
 # A one-hot prediction, a tree with pure leaves, a saturated probability or a score that hides its size is constant
 # within a class and jumps at its edge; a score of noise seeded by its input jumps everywhere. A search that follows
