@@ -192,7 +192,7 @@ class CascadeState:
         n, origin = len(chunk.x), threat.origin(region)
         none = torch.zeros(n, dtype=torch.bool)
         found = SearchOutcome(
-            broken=none.to(chunk.x.device, copy=True),
+            broken=torch.zeros(n, dtype=torch.bool, device=chunk.x.device),
             x=rendered(threat, origin, region).clone(),
             size=threat.size(origin, region),
             predicted=chunk.y.clone(),
@@ -229,10 +229,20 @@ class CascadeState:
         rows = waiting.nonzero().squeeze(1)
         return rows[self.margins[rows].argsort(stable=True)[:most]].sort().values
 
-    def add(self, name: str, rows: Tensor, part: SearchOutcome, host: tuple[Tensor, Tensor], *, attempts: bool) -> None:
+    def add(
+        self,
+        name: str,
+        rows: Tensor,
+        at: Tensor,
+        part: SearchOutcome,
+        host: tuple[Tensor, Tensor],
+        *,
+        attempts: bool,
+    ) -> None:
         """Add a searcher's outcome on rows (m,) int64.
 
         Args:
+            at: the rows on the device, which they went up to once.
             host: `broken` and `margin` of the outcome, read by the host.
             attempts: keep the best attempt on samples that are not broken.
         """
@@ -241,7 +251,6 @@ class CascadeState:
         near = torch.where(broken, 0.0, margin / self.margins[rows].clamp(min=1e-30))
         self.distance[name] = min(self.distance[name], max(0.0, float(near.nan_to_num(nan=1.0).min())))
         better = broken | (margin < self.margins[rows]) if attempts else broken
-        at = rows.to(self.found.x.device)
         self.found.merge(part, at, better.nonzero().squeeze(1).to(at.device))
         self.broken[rows] |= broken
         self.margins[rows] = torch.minimum(self.margins[rows], margin)
@@ -324,21 +333,22 @@ class StageSchedule:
             rows = state.nearest(waiting, most)
             waiting[rows] = False
             at = rows.to(self.chunk.x.device)
-            part = self.searched(stage.searcher, rows, uses, low=low)
+            part = self.searched(stage.searcher, rows, at, uses, low=low)
             every = decides(stage.searcher, pick_problem(self.problem, at))
             broken, margin, over = self.evaluator.read(part.broken, part.margin, every)
             self.check(place, rows, broken, margin, first=first)
-            state.add(stage.searcher.name, rows, part, (broken, margin), attempts=self.attempts)
+            state.add(stage.searcher.name, rows, at, part, (broken, margin), attempts=self.attempts)
             self.coverage.add(stage, rows, broken)
             state.decided[rows] |= over
             self.coverage.decided(state.decided)
             if float(broken.float().mean()) < stage.go_on:
                 break
 
-    def searched(self, searcher: Searcher, rows: Tensor, uses: list[str], *, low: bool) -> SearchOutcome:
-        """Return the outcome of a search on rows (m,) int64: of rounds together, the best of each sample."""
+    def searched(self, searcher: Searcher, rows: Tensor, at: Tensor, uses: list[str], *, low: bool) -> SearchOutcome:
+        """Return the outcome of a search on rows (m,) int64, `at` on the device: of rounds together, the best of each
+        sample.
+        """
         state, chunk, discrete = self.state, self.chunk, is_discrete(self.threat)
-        at = rows.to(chunk.x.device)
         # Rounds that run together are several rows of each sample, each with its own key.
         each = at.repeat_interleave(len(uses))
         keys = torch.stack([rng.fold(chunk.key[at], use) for use in uses], 1).flatten()

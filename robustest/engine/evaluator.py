@@ -288,7 +288,7 @@ class Evaluator:
             return self.model.unmasked(self._ask(x))
 
     def called(self, function: Callable[[], _T]) -> _T:
-        """Return what a function returns that calls the model itself."""
+        """Return the value of a function that calls the model itself."""
         return function() if self.joint is None else cast("_T", self.joint(function))
 
     def slopes(self, requests: Sequence[Slope]) -> list[tuple[Tensor, Tensor | None]]:
@@ -326,7 +326,7 @@ class Evaluator:
             return self._ask(x)
 
     def read(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """Return small tensors of at most 53 bits a number on the host, and settle what is owed: one wait for all.
+        """Return small tensors of at most 53 bits a number on the host, and settle the counts owed: one wait for all.
 
         Raises:
             ModelError: logits or gradients since the last call are NaN or infinite.

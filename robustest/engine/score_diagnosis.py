@@ -1,4 +1,4 @@
-"""The diagnosis of a model's scores: what they say beyond its labels, and if a search can follow them."""
+"""The diagnosis of a model's scores: more than its labels or not, and if a search can follow them."""
 
 # A one-hot prediction, a tree with pure leaves, a saturated probability or a score that hides its size is constant
 # within a class and jumps at its edge; a score of noise seeded by its input jumps everywhere. A search that follows
@@ -52,7 +52,7 @@ _UNREAD = (
 
 @dataclass(frozen=True, slots=True)
 class ScoreDiagnosis:
-    """What the scores of a chunk's samples are good for, on the host.
+    """The use of the scores of a chunk's samples, on the host.
 
     Attributes:
         bare: (n,) bool: scores that say no more than labels; or one answer for all samples.

@@ -105,7 +105,7 @@ def outcome(broken: list[bool], margin: list[float]) -> SearchOutcome:
 def test_an_outcome_is_added_by_row(attempts: bool) -> None:
     state = state_of(margins=torch.tensor([4.0, 4.0, 4.0, 1.0, 1.0]), distance={"pgd": 9.0})
     part, rows = outcome([True, False, False], [-1.0, 2.0, 5.0]), torch.tensor([0, 2, 3])
-    state.add("pgd", rows, part, (part.broken, part.margin), attempts=attempts)
+    state.add("pgd", rows, rows, part, (part.broken, part.margin), attempts=attempts)
     assert state.broken.tolist() == state.found.broken.tolist() == [True, False, False, False, False]
     assert state.margins.tolist() == [-1.0, 4.0, 2.0, 1.0, 1.0]
     better = [True, False, attempts, False, False]
@@ -123,7 +123,7 @@ def test_a_distance_is_a_share_of_the_smallest_margin_known(
     known = 4.0 if margin[0] < 9 else float("inf")
     state = state_of(margins=torch.full((N,), known), distance={"pgd": before})
     part = outcome([False, False], margin)
-    state.add("pgd", torch.tensor([1, 2]), part, (part.broken, part.margin), attempts=False)
+    state.add("pgd", torch.tensor([1, 2]), torch.tensor([1, 2]), part, (part.broken, part.margin), attempts=False)
     assert state.distance["pgd"] == pytest.approx(distance)
 
 
