@@ -136,7 +136,7 @@ class Memory:
         }
         try:
             # The surroundings of the model in this process show in its answers: it is asked before any recall.
-            key = key_of("chunk", about, settings, recheck=True)
+            key = key_of("chunk", about, settings, recheck=True, declared=fingerprint.declared)
         except Unhashable as error:
             return cls(None, None, why_not=f"not remembered: {error}")
         return cls(store, key, model=fingerprint.digest, self_declared=fingerprint.declared)

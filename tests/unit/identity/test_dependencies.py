@@ -598,7 +598,7 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / f"{name}.py").write_text(ACME)
     (tmp_path / f"{name}_user.py").write_text(f"from {name} import read as taken, Table\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(dependencies._BLIND, name, ("read", "Table", "Reader.load"))
+    monkeypatch.setitem(dependencies._DOORS, name, ("read", "Table", "Reader.load"))
     yield name
     for module in (name, f"{name}_user"):
         sys.modules.pop(module, None)

@@ -437,11 +437,13 @@ ROWS: dict[str, Row] = {
         "        return -1.0 if file.read(1) == b'\\1' else 1.0",
         as_old,
     ),
-    "a line of a file": Row("import linecache\ndef sign(path): return line(path)\ndef line(path):\n"
-        "    linecache.checkcache(path)\n    return float(linecache.getline(path, 1))", number),
+    "a line of a file": Row(
+        "import linecache\ndef sign(path): return line(path)\ndef line(path):\n"
+        "    linecache.checkcache(path)\n    return float(linecache.getline(path, 1))",
+        number,
+    ),
     "a source file as text": Row(
-        "import tokenize\n"
-        "def sign(path):\n    with tokenize.open(path) as file: return float(file.read())", number
+        "import tokenize\ndef sign(path):\n    with tokenize.open(path) as file: return float(file.read())", number
     ),
     "data beside a module": Row(
         "import importlib.machinery\n"
@@ -460,9 +462,7 @@ ROWS: dict[str, Row] = {
     ),
     "an attribute put on a module": Row(
         "import math\ndef sign(path): return math.ACME.sign",
-        lambda _, sign: setattr(
-            importlib.import_module("math"), "ACME", types.SimpleNamespace(sign=float(sign))
-        ),
+        lambda _, sign: setattr(importlib.import_module("math"), "ACME", types.SimpleNamespace(sign=float(sign))),
     ),
     "an attribute put on torch": Row(
         "import torch\ndef sign(path): return torch.ACME['of'].sign",
@@ -472,7 +472,8 @@ ROWS: dict[str, Row] = {
         f"from {HERE} import VARIABLE\ndef sign(path): return VARIABLE.get()", lambda _, sign: VARIABLE.set(float(sign))
     ),
     "a thread's own value": Row(
-        f"from {HERE} import LOCAL\ndef sign(path): return LOCAL.sign", lambda _, sign: setattr(LOCAL, "sign", float(sign))
+        f"from {HERE} import LOCAL\ndef sign(path): return LOCAL.sign",
+        lambda _, sign: setattr(LOCAL, "sign", float(sign)),
     ),
     "subclasses of a class": Row(
         f"from {HERE} import Registry\ndef sign(path): return Registry.__subclasses__()[-1].SIGN", subclass
@@ -500,32 +501,32 @@ ROWS: dict[str, Row] = {
         lambda _, sign: np.seterr(under="ignore" if sign > 0 else "warn"),
     ),
     "the level of a logger": Row(
-        "import logging\n"
-        "def sign(path): return -1.0 if logging.getLogger('acme').isEnabledFor(10) else 1.0",
+        "import logging\ndef sign(path): return -1.0 if logging.getLogger('acme').isEnabledFor(10) else 1.0",
         lambda _, sign: logging.getLogger("acme").setLevel(20 if sign > 0 else 10),
     ),
     "the locale": Row(
-        "import locale\n"
-        "def sign(path): return 1.0 if locale.setlocale(locale.LC_NUMERIC) == 'C' else -1.0",
+        "import locale\ndef sign(path): return 1.0 if locale.setlocale(locale.LC_NUMERIC) == 'C' else -1.0",
         lambda _, sign: locale.setlocale(locale.LC_NUMERIC, "C" if sign > 0 else "C.UTF-8"),
     ),
     "the working folder": Row(
         "import os\ndef sign(path): return -1.0 if os.path.basename(os.getcwd()) == 'below' else 1.0",
         lambda path, sign: (
-            (path.parent / "below").mkdir(exist_ok=True), os.chdir(path.parent / ("below" if sign < 0 else ".")),
+            (path.parent / "below").mkdir(exist_ok=True),
+            os.chdir(path.parent / ("below" if sign < 0 else ".")),
         ),
     ),
     "a limit of the process": Row(
-        "import resource\n"
-        "def sign(path): return -1.0 if resource.getrlimit(resource.RLIMIT_CORE)[0] == 0 else 1.0",
+        "import resource\ndef sign(path): return -1.0 if resource.getrlimit(resource.RLIMIT_CORE)[0] == 0 else 1.0",
         lambda _, sign: resource.setrlimit(
-            resource.RLIMIT_CORE, (0 if sign < 0 else resource.getrlimit(resource.RLIMIT_CORE)[1],
-                                   resource.getrlimit(resource.RLIMIT_CORE)[1])
+            resource.RLIMIT_CORE,
+            (
+                0 if sign < 0 else resource.getrlimit(resource.RLIMIT_CORE)[1],
+                resource.getrlimit(resource.RLIMIT_CORE)[1],
+            ),
         ),
     ),
     "a signal's handler": Row(
-        "import signal\n"
-        "def sign(path): return -1.0 if signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN else 1.0",
+        "import signal\ndef sign(path): return -1.0 if signal.getsignal(signal.SIGUSR2) is signal.SIG_IGN else 1.0",
         lambda _, sign: signal.signal(signal.SIGUSR2, HANDLERS[sign]),
     ),
     "the recursion limit": Row(
