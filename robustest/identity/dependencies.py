@@ -528,7 +528,7 @@ _OF_PATHS = {"genericpath", "posixpath", "ntpath", "pathlib", "pathlib._local", 
 def _noting_path(call: Any) -> Any:
     @wraps(call, updated=())
     def wrapper(path: Any = None, *args: Any, **kwargs: Any) -> Any:
-        frame: Any = sys._getframe(1)
+        frame: Any = sys._getframe(0).f_back or sys._getframe(0)  # a thread may begin here
         if frame.f_globals.get("__name__") in _OF_PATHS and frame.f_code.co_name in ("stat", "lstat"):
             frame = frame.f_back or frame
         of_type = frame.f_globals.get("__name__") in _OF_PATHS and frame.f_code.co_name in _OF_TYPE

@@ -17,6 +17,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import logging
 import operator
 import os
 import platform
@@ -181,6 +182,10 @@ def _tops_imported(file: str) -> frozenset[str]:
 def settings_of(libraries: Iterable[str]) -> dict[str, str]:
     """Return the settings of libraries of `COMPUTING`, by their top-level modules, on which results depend."""
     found = {}
+    if "logging" in libraries:
+        loggers = {"": logging.root, **logging.root.manager.loggerDict}
+        levels = {name: one.level for name, one in sorted(loggers.items()) if isinstance(one, logging.Logger)}
+        found["logging"] = repr({name: level for name, level in levels.items() if level})
     for top in sorted(libraries):
         if top in COMPUTING and COMPUTING[top].settings and top in sys.modules:
             with suppress(Exception):  # a release without it

@@ -29,6 +29,7 @@ import hashlib
 import importlib.util
 import inspect
 import io
+import itertools
 import logging
 import operator
 import os
@@ -414,7 +415,7 @@ def _code(code: CodeType) -> Code:
 def _members(steps: list[dis.Instruction]) -> frozenset[tuple[str, str]]:
     found, aliases = set(), {}
     module = ""
-    for step, after in zip(steps, steps[1:], strict=False):
+    for step, after in itertools.pairwise(steps):
         if step.opname == "IMPORT_NAME":
             module = step.argval
             if after.opname.startswith("STORE_"):
@@ -832,6 +833,11 @@ def _read_object(walk: Walk, node: Node) -> None:
     walk.wait(node, attributes, now=lambda *_: True)
 
 
+def _logger(walk: Walk, value: logging.Logger, where: str) -> bytes:
+    walk.reach("logging")  # of whose levels code may ask
+    return part("logger", value.name.encode())
+
+
 def _module_of(value: Any) -> ModuleType | None:
     return sys.modules.get(getattr(value, "__module__", None) or "")
 
@@ -975,7 +981,7 @@ _HANDLERS: tuple[tuple[type | tuple[type, ...], Handler], ...] = (
         ),
     ),
     (weakref.ref, lambda walk, v, where: joined("weak", [walk.value(v(), where)])),
-    (logging.Logger, lambda _walk, v, _where: part("logger", v.name.encode())),
+    (logging.Logger, _logger),
     (LOCKS, lambda _walk, _v, _where: part("lock")),
     (torch.ScriptObject, _packed),
     ((type(os.environ), types.GeneratorType, types.FrameType), _outside),
