@@ -693,8 +693,21 @@ def as_it_was() -> Iterator[None]:
         sys.modules["pandas"].set_option("display.max_rows", 60)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ROWS)
+QUICK = {
+    ("a library in C", "training"),
+    ("a package above the library", "answers"),
+    ("a map below Python", "chunk"),
+    ("size of an entry", "training"),
+    ("a module by its name", "answers"),
+    ("an operator of torch", "chunk"),
+}
+"""Cases that run each time; the others are slow tests."""
+CASES = [
+    pytest.param(name, kind, marks=[] if (name, kind) in QUICK else [pytest.mark.slow]) for name in ROWS for kind in KINDS
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_what_changes_is_not_recalled(
     name: str, kind: str, tmp_path: Path, module: Any, request: pytest.FixtureRequest
 ) -> None:
@@ -714,3 +727,101 @@ def test_what_changes_is_not_recalled(
     changed, fresh = (measure(sign, str(path), tmp_path / name).value for name in ("store", "none"))
     # A thread of its own, as a function that answers has, may have states of its own.
     assert changed == fresh == (-1.0 if kind != "answers" else fresh)
+
+
+WEIGHTS = """
+import torch
+
+def sign(path):
+    return float(torch.load(path, weights_only=True))
+"""
+TENSORS = """
+from safetensors.torch import load_file
+
+def sign(path):
+    return float(load_file(path)["sign"])
+"""
+NETWORK = """
+import logging
+import math
+import os
+import sys
+import time
+from collections import OrderedDict
+from functools import partial
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional as F
+
+log = logging.getLogger(__name__)
+net = torchvision.models.resnet18(weights=None, num_classes=2).eval()
+layers = nn.Sequential(OrderedDict(flat=nn.Flatten(), act=nn.ReLU()))
+
+def sign(path):
+    started = time.time()
+    with torch.no_grad():
+        out = layers(net(torch.ones(1, 3, 32, 32)))
+    log.info("took %s", time.time() - started)
+    print("done", file=sys.stderr)
+    sys.stderr.flush()
+    half = partial(F.softmax, dim=1)
+    return 1.0 if bool(torch.isfinite(half(out)).all()) and np.float64(1.0) == math.cos(0.0) else -1.0
+"""
+ESTIMATOR = """
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+def sign(path):
+    x = np.linspace(-1, 1, 20).reshape(-1, 1)
+    model = LogisticRegression().fit(StandardScaler().fit_transform(x), x[:, 0] > 0)
+    return 1.0 if model.predict([[2.0]])[0] else -1.0
+"""
+FOLDER = """
+import os
+import json
+import random
+import tempfile
+from pathlib import Path
+
+def sign(path):
+    names = sorted(one.name for one in os.scandir(path) if one.is_file())
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(folder) / "copy.json"
+        copied.write_text((Path(path) / names[0]).read_text())
+        random.shuffle(names)
+        return float(json.loads(copied.read_text())) if os.path.exists(copied) else 0.0
+"""
+KEPT_ROWS: dict[str, Row] = {
+    "torch.load": Row(WEIGHTS, lambda path, sign: torch.save(torch.tensor(float(sign)), path)),
+    "safetensors": Row(
+        TENSORS,
+        lambda path, sign: importlib.import_module("safetensors.torch").save_file({"sign": torch.tensor([sign])}, path),
+    ),
+    "a network of torchvision": Row(NETWORK, number),
+    "an estimator of scikit-learn": Row(ESTIMATOR, number, "sklearn"),
+    "a folder of files": Row(FOLDER, in_folder(number)),
+    "a file in Python": Row("def sign(path):\n    with open(path) as file: return float(file.read())", number),
+}
+"""What only reads what is seen, or computes: it stays remembered, also after its files were written again."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", KEPT_ROWS)
+def test_what_is_seen_stays_remembered(name: str, kind: str, tmp_path: Path, module: Any) -> None:
+    row = KEPT_ROWS[name]
+    if row.needs:
+        pytest.importorskip(row.needs)
+    path = tmp_path / "it"
+    row.write(path, 1)
+    sign = module(row.text).sign
+    measure = KINDS[kind]
+    if kind == "chunk" and name == "torch.load":
+        pytest.skip("a model that loads its weights in each call has no identity of its own")
+    first = measure(sign, str(path), tmp_path / "store")
+    row.write(path, 1)
+    again = measure(sign, str(path), tmp_path / "store")
+    assert (first.value, first.cached, again.value, again.cached) == (1.0, False, 1.0, True)
