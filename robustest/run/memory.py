@@ -261,6 +261,8 @@ class Memory:
         # Without answers there is no second part of the key.
         if self._store is None or self._key is None or self._hear is None or not self.remembers:
             return
+        # Before the check: a change during these answers must show in it.
+        entry = self._with_drawn(what, entry_of(observation, tally))
         if self._watched is not None and self._hear(False) != self._watched:
             self._forget("the model's answers to the same samples changed while it was measured")
             return
@@ -268,7 +270,7 @@ class Memory:
             # Written with the first chunk, not before: a run that stores nothing must not hide the last answers.
             self._store.save(self._key.part("answers", self._marks), self._unwritten)
             self._unwritten = None
-        self._store.save(self._key.part(self._answers, what), self._with_drawn(what, entry_of(observation, tally)))
+        self._store.save(self._key.part(self._answers, what), entry)
 
     def _with_drawn(self, what: object, entry: Entry) -> Entry:
         """Add the model's answers to samples of a chunk, drawn at random, to its entry."""
@@ -278,11 +280,9 @@ class Memory:
         drawn = sorted(secrets.SystemRandom().sample(ids, min(_DRAWN, len(ids))))
         with self.listening():
             answers = self._hear_at(torch.tensor(drawn, dtype=torch.int64))
-        return (
-            entry
-            if answers is None
-            else replace(entry, meta={**entry.meta, "drawn": {"ids": drawn, "answers": answers}})
-        )
+        if answers is None:
+            return entry
+        return replace(entry, meta={**entry.meta, "drawn": {"ids": drawn, "answers": answers}})
 
     def once(self, what: object, measure: Callable[[], tuple[Observation, Tally]]) -> tuple[Observation, Tally]:
         found = self.recall(what)

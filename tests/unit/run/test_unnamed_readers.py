@@ -703,7 +703,9 @@ QUICK = {
 }
 """Cases that run each time; the others are slow tests."""
 CASES = [
-    pytest.param(name, kind, marks=[] if (name, kind) in QUICK else [pytest.mark.slow]) for name in ROWS for kind in KINDS
+    pytest.param(name, kind, marks=[] if (name, kind) in QUICK else [pytest.mark.slow])
+    for name in ROWS
+    for kind in KINDS
 ]
 
 
