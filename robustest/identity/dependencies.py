@@ -1,7 +1,9 @@
 """Stamps of everything that a computation reads from outside.
 
 1. An audit hook receives every file opened, every folder listed, every process or connection started. Reads without
-   an audit event are wrapped while a watch is on: `os.stat` and the like, `os.environ`, the C readers of `_BLIND`.
+   an audit event are wrapped while a watch is on: `os.stat` and the like, entries of `os.scandir`, `os.environ`, the
+   doors of `robustest.identity.libraries`. Reads that neither shows are kept out by the identity of the code, which
+   refuses compiled code that is not known (`robustest.identity.packages`), and by `Dependencies.unseen`.
 2. Everything is stamped as it is read, before the computation can change it: a file by contents, a path by status, a
    folder by names, a variable by value. A file that the computation wrote itself is no dependency.
 3. `outdated` compares stamps with the present state. Connections and processes have no stamp
@@ -22,8 +24,10 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from multiprocessing.process import BaseProcess
-from types import CellType
-from typing import Any, BinaryIO
+from types import CellType, FunctionType
+from typing import Any
+
+from robustest.identity.libraries import COMPUTING
 
 _COMPILED = (".pyc", ".pyi", ".so", ".pyd", ".dll")
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
@@ -32,11 +36,14 @@ _MACHINERY = (
     *("importlib", "_frozen_importlib", "linecache", "tokenize", "zipimport", "pkgutil"),
     *("_pytest.", "coverage."),
 )
-# Bytes above which size, date and some parts stand for a file's contents; number of parts, and bytes of each.
-_LARGE = 1 << 26
-_PARTS, _PART = 64, 1 << 16
+# Bytes from which the stamp of a file also holds its place and dates, by which it is compared first.
+_LARGE = 1 << 24
+# Between the two parts of such a stamp.
+_AT = " at "
 # The stamp of what is not there; and between the two stamps of a variable whose default the computation set itself.
 _ABSENT, _OR = "absent", " or "
+# Of a wrapped method that its class has from another one.
+_INHERITED = object()
 # Seconds after a write in which another write may leave size and date unchanged.
 _RACY = 1.0
 
@@ -52,37 +59,8 @@ _OUTWARD = {
 }
 """Audit events that have no stamp."""
 
-# What opens the file of its first argument outside of Python, by its module: no audit event. "Class.method" is of a
-# class in Python.
-_BLIND = {
-    "catboost.core": ("CatBoost.load_model", "Pool.__init__"),
-    "cv2": ("imread", "imreadmulti", "FileStorage", "VideoCapture"),
-    "duckdb": ("connect", "execute", "query", "read_csv", "read_json", "read_parquet", "sql"),
-    "h5py._hl.files": ("File.__init__",),
-    "netCDF4": ("Dataset",),
-    "polars": tuple(
-        f"{how}_{what}"
-        for how in ("read", "scan")
-        for what in (
-            *("avro", "csv", "database", "database_uri", "delta", "excel", "iceberg", "ipc", "ipc_stream", "json"),
-            *("ndjson", "ods", "parquet", "pyarrow_dataset"),
-        )
-    ),
-    "pyarrow": ("OSFile", "input_stream", "memory_map"),
-    "pyarrow.csv": ("open_csv", "read_csv"),
-    "pyarrow.dataset": ("dataset",),
-    "pyarrow.feather": ("read_feather", "read_table"),
-    "pyarrow.json": ("open_json", "read_json"),
-    "pyarrow.orc": ("ORCFile.__init__", "read_table"),
-    "pyarrow.parquet.core": ("ParquetDataset.__init__", "ParquetFile.__init__"),
-    "safetensors": ("safe_open",),
-    "safetensors.numpy": ("safe_open",),
-    "safetensors.torch": ("safe_open",),
-    "soundfile": ("SoundFile.__init__",),
-    "torch": ("from_file",),
-    "torchvision.io.image": ("read_file",),
-    "xgboost.core": ("Booster.load_model", "DMatrix.__init__"),
-}
+# Functions that open the file of their first argument without Python, of libraries that do so nowhere else.
+_DOORS = {module: names for library in COMPUTING.values() for module, names in library.doors.items()}
 _WRITES = {"w", "w-", "x", "wb", "xb", "w+", "w+b"}
 
 
@@ -93,11 +71,13 @@ class Dependencies:
     Attributes:
         stamps: state of each thing when first read, by "<kind> <name>".
         unknowable: the first act without a stamp (a connection, a process), in words; empty if there was none.
+        unseen: the first read that neither has a stamp nor shows in the answers to a few samples, in words.
         computed: True once anything was computed under watch.
     """
 
     stamps: dict[str, str] = field(default_factory=dict)
     unknowable: str = ""
+    unseen: str = ""
     computed: bool = False
     _own: set[str] = field(default_factory=set)
 
@@ -143,8 +123,11 @@ def outdated(stamps: Mapping[str, str]) -> str:
     """Return the first thing that differs from its stamp, in words; empty if none does."""
     for label, held in stamps.items():
         kind, _, name = label.partition(" ")
-        if kind not in _STAMPS or _STAMPS[kind](name) not in (held, *held.split(_OR)):
-            return name if kind != "variable" else f"the environment variable {name}"
+        if kind == "file" and _AT in held:
+            if not _is_content(name, held):
+                return name
+        elif kind not in _STAMPS or _STAMPS[kind](name) not in (held, *held.split(_OR)):
+            return {"variable": f"the environment variable {name}", "cwd": "the working folder"}.get(kind, name)
     return ""
 
 
@@ -153,7 +136,7 @@ def watched(by: Dependencies, *, everywhere: bool = False) -> Iterator[None]:
     """Add to `by` everything that any thread of this process reads from outside inside the block.
 
     Args:
-        everywhere: look for functions of `_BLIND` that other code took by name.
+        everywhere: look for functions of `_DOORS` that other code took by name.
     """
     with _listening(), _everywhere() if everywhere else nullcontext():
         with _lock:
@@ -199,6 +182,7 @@ class _Thread(threading.local):
     """State of a thread: it is making a stamp, its reads are `unwatched`, and watches of its reads alone."""
 
     stamping = False
+    scanning = False
     away = False
     own: tuple[Dependencies, ...] = ()
 
@@ -242,15 +226,47 @@ def _note(kind: str, name: object) -> None:
         return
     if kind != "variable" and (text.startswith(_SYSTEM) or text.endswith(_COMPILED) or _machinery(text)):
         return
+    with _silent():
+        try:
+            for one in watching:
+                one.read(kind, text)
+        except (OSError, ValueError):  # no working folder any more, a null byte
+            for one in watching:
+                one.unknowable = one.unknowable or f"reads {text!r}, which cannot be found again"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Note nothing of what this thread does inside the block."""
+    before = _thread.stamping
     _thread.stamping = True
     try:
-        for one in watching:
-            one.read(kind, text)
-    except (OSError, ValueError):  # no working folder any more, a null byte
-        for one in watching:
-            one.unknowable = one.unknowable or f"reads {text!r}, which cannot be found again"
+        yield
     finally:
-        _thread.stamping = False
+        _thread.stamping = before
+
+
+def _note_unseen(why: str) -> None:
+    for one in [] if _thread.stamping else watches():
+        one.unseen = one.unseen or why
+
+
+def _path_of(descriptor: int, name: Any = "") -> str | None:
+    """Return the path of an open file, or of a name in an open folder; None if it cannot be told."""
+    with _silent():
+        try:
+            return os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), os.fsdecode(name)).rstrip("/")
+        except (OSError, TypeError, ValueError):
+            return None
+
+
+def _note_open(kind: str, descriptor: int, name: Any = "") -> None:
+    """Stamp an open file, or a name in an open folder."""
+    path = _path_of(descriptor, name)
+    if path is None:
+        _note_unseen("asks for an open file whose name cannot be told")
+    elif path.startswith("/"):  # else a pipe or a socket
+        _note(kind, path)
 
 
 def _machinery(path: str) -> bool:
@@ -295,13 +311,41 @@ def _opened(path: Any, mode: Any, flags: Any) -> None:
 
 
 def _made(path: Any, *_: Any) -> None:
-    for one in watches():
-        one.wrote(os.path.abspath(os.fsdecode(path)))
+    with _silent():
+        for one in watches():
+            one.wrote(os.path.abspath(os.fsdecode(path)))
 
 
 def _renamed(source: Any, target: Any, *_: Any) -> None:
-    for one in watches():
-        one.moved(os.path.abspath(os.fsdecode(source)), os.path.abspath(os.fsdecode(target)))
+    with _silent():
+        for one in watches():
+            one.moved(os.path.abspath(os.fsdecode(source)), os.path.abspath(os.fsdecode(target)))
+
+
+def _linked(source: Any, target: Any, *_: Any) -> None:
+    _note("file", source)
+    _made(target)
+
+
+def _listed(path: Any) -> None:
+    if isinstance(path, int):
+        _note_open("folder", path)
+    else:
+        _note("folder", "." if path is None else path)
+
+
+def _scanned(path: Any) -> None:
+    _listed(path)
+    if not _thread.scanning:
+        _note_unseen("asks for the entries of a folder by a function that was taken out of os")
+
+
+def _loaded(name: Any, file: Any = None, *_: Any) -> None:
+    """Note compiled code that is loaded while the computation runs."""
+    top = str(name).partition(".")[0]
+    if file is None or not str(file).endswith(_COMPILED) or top in COMPUTING or top in sys.stdlib_module_names:
+        return
+    _note_unseen(f"loads compiled code of {top}, which may read what nobody sees")
 
 
 def _connected(database: Any) -> None:
@@ -328,8 +372,11 @@ def _unset(name: Any) -> None:
 
 _EVENTS: dict[str, Callable[..., None]] = {
     "open": _opened,
-    "os.listdir": lambda path: _note("folder", "." if path is None else path),
-    "os.scandir": lambda path: _note("folder", "." if path is None else path),
+    "import": _loaded,
+    "os.link": _linked,
+    "os.listdir": _listed,
+    "os.scandir": _scanned,
+    "os.symlink": _linked,
     "os.mkdir": _made,
     "os.rename": _renamed,
     "os.putenv": _set,
@@ -449,13 +496,13 @@ def _content(cell: CellType) -> Any:
 
 
 class _Late:
-    """An import hook: modules of `_BLIND` that are imported while a watch is on."""
+    """An import hook: modules of `_DOORS` that are imported while a watch is on."""
 
     def __init__(self, see: Callable[[str], None]) -> None:
         self._see = see
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name not in _BLIND:
+        if name not in _DOORS:
             return None
         others = (one for one in sys.meta_path if one is not self and not isinstance(one, _Late))
         spec = next(filter(None, (one.find_spec(name, path, target) for one in others)), None)
@@ -470,25 +517,160 @@ class _Late:
         return spec
 
 
+# Functions that ask for the type or the size of a path, which its contents show as well.
+_OF_TYPE = {
+    *("exists", "isfile", "isdir", "islink", "lexists", "ismount", "getsize", "realpath", "_joinrealpath", "resolve"),
+    *("is_file", "is_dir", "is_symlink", "_iterdir", "_isrecursive", "makedirs"),
+}
+_OF_PATHS = {"genericpath", "posixpath", "ntpath", "pathlib", "pathlib._local", "pathlib._abc", "glob", "os"}
+
+
+def _noting_path(call: Any) -> Any:
+    @wraps(call, updated=())
+    def wrapper(path: Any = None, *args: Any, **kwargs: Any) -> Any:
+        frame: Any = sys._getframe(0).f_back or sys._getframe(0)  # a thread may begin here
+        if frame.f_globals.get("__name__") in _OF_PATHS and frame.f_code.co_name in ("stat", "lstat"):
+            frame = frame.f_back or frame
+        of_type = frame.f_globals.get("__name__") in _OF_PATHS and frame.f_code.co_name in _OF_TYPE
+        kind = "path" if of_type or call.__name__ != "stat" else "status"
+        folder = kwargs.get("dir_fd")
+        if isinstance(path, int):
+            _note_open(kind, path)
+        elif folder is not None:
+            _note_open(kind, folder, path)
+        else:
+            _note(kind, path)
+        return call(path, *args, **kwargs)
+
+    return wrapper
+
+
+def _noting_status(call: Any) -> Any:
+    @wraps(call, updated=())
+    def wrapper(descriptor: int) -> Any:
+        _note_open("status", descriptor)
+        return call(descriptor)
+
+    return wrapper
+
+
+def _noting_place(call: Any) -> Any:
+    @wraps(call, updated=())
+    def wrapper() -> Any:
+        _note("cwd", "")
+        return call()
+
+    return wrapper
+
+
+def _noting_name(call: Any) -> Any:
+    @wraps(call, updated=())
+    def wrapper(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if dir_fd is None:
+            return int(call(path, flags, mode))
+        inside = _path_of(dir_fd, path)
+        if inside is None:
+            _note_unseen("opens a file by its name in an open folder")
+        else:
+            _opened(inside, None, flags)
+        with _silent():  # the audit event has the name alone
+            return int(call(path, flags, mode, dir_fd=dir_fd))
+
+    return wrapper
+
+
+class _Entry:
+    """Stands for an entry of a folder while a watch is on."""
+
+    def __init__(self, entry: Any, folder: int | None) -> None:
+        self._entry, self._folder = entry, folder
+        self.name, self.path = entry.name, entry.path
+
+    def _note(self, kind: str) -> None:
+        if self._folder is None:
+            _note(kind, self.path)
+        else:
+            _note_open(kind, self._folder, self.name)
+
+    def stat(self, *, follow_symlinks: bool = True) -> Any:
+        self._note("status")
+        return self._entry.stat(follow_symlinks=follow_symlinks)
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        self._note("type")
+        return bool(self._entry.is_dir(follow_symlinks=follow_symlinks))
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        self._note("type")
+        return bool(self._entry.is_file(follow_symlinks=follow_symlinks))
+
+    def is_symlink(self) -> bool:
+        self._note("type")
+        return bool(self._entry.is_symlink())
+
+    def __getattr__(self, name: str) -> Any:  # inode, is_junction
+        self._note("status")
+        return getattr(self._entry, name)
+
+    def __fspath__(self) -> Any:
+        return self._entry.path
+
+    def __repr__(self) -> str:
+        return repr(self._entry)
+
+
+class _Entries:
+    """Stands for an iterator over a folder."""
+
+    def __init__(self, entries: Any, folder: int | None) -> None:
+        self._entries, self._folder = entries, folder
+
+    def __iter__(self) -> _Entries:
+        return self
+
+    def __next__(self) -> _Entry:
+        return _Entry(next(self._entries), self._folder)
+
+    def __enter__(self) -> _Entries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._entries.close()
+
+    def close(self) -> None:
+        self._entries.close()
+
+
+def _noting_entries(call: Any) -> Any:
+    @wraps(call, updated=())
+    def wrapper(path: Any = None) -> Any:
+        _thread.scanning = True
+        try:
+            found = call() if path is None else call(path)
+        finally:
+            _thread.scanning = False
+        # Without a watch of this thread, entries are what they are without a wrapper.
+        return _Entries(found, path if isinstance(path, int) else None) if watches() else found
+
+    return wrapper
+
+
 @contextmanager
 def _wrappers() -> Iterator[None]:
     replaced: list[tuple[Any, str, Any]] = []
 
     def put(owner: Any, name: str, new: Any) -> None:
-        replaced.append((owner, name, vars(owner)[name]))
+        replaced.append((owner, name, vars(owner).get(name, _INHERITED)))
         setattr(owner, name, new)
-
-    def noting(call: Any, kind: str) -> Any:
-        @wraps(call, updated=())
-        def wrapper(path: Any = None, *args: Any, **kwargs: Any) -> Any:
-            _note(kind, path)
-            return call(path, *args, **kwargs)
-
-        return wrapper
 
     try:
         for name in ("stat", "lstat", "access", "readlink"):
-            put(os, name, noting(getattr(os, name), "path"))
+            put(os, name, _noting_path(getattr(os, name)))
+        for name in ("getcwd", "getcwdb"):
+            put(os, name, _noting_place(getattr(os, name)))
+        put(os, "fstat", _noting_status(os.fstat))
+        put(os, "open", _noting_name(os.open))
+        put(os, "scandir", _noting_entries(os.scandir))
         # By attributes of the two objects, never of their class: a class that was changed a thousand times has no more
         # version tags, and CPython 3.13 then goes on with the `__getitem__` that it specialised on.
         for variables in filter(None, (os.environ, getattr(os, "environb", None))):
@@ -505,19 +687,21 @@ def _wrappers() -> Iterator[None]:
 
         def see(blind: str) -> None:
             """Wrap what a module opens files with."""
-            for name in _BLIND[blind] if blind in sys.modules else ():
+            for name in _DOORS[blind] if blind in sys.modules else ():
                 owner: Any = sys.modules[blind]
                 *classes, attribute = name.split(".")
                 for one in classes:
                     owner = getattr(owner, one, None)
-                call = vars(owner).get(attribute) if owner is not None else None
+                call = getattr(owner, attribute, None)
                 if call is not None:
-                    new = _noting_first(call, method=bool(classes))
-                    put(owner, attribute, new)
+                    # A method that belongs to the class itself, not to an instance, is called without one.
+                    method = bool(classes) and isinstance(vars(owner).get(attribute), FunctionType)
+                    new = _noting_first(call, method=method)
+                    put(owner, attribute, new if method or not classes else staticmethod(new))
                     if not classes:
                         _wrapping[id(call)] = call, new
 
-        for blind in _BLIND:
+        for blind in _DOORS:
             see(blind)
         late = _Late(see)
         sys.meta_path.insert(0, late)
@@ -529,7 +713,10 @@ def _wrappers() -> Iterator[None]:
     finally:
         _wrapping.clear()
         for owner, name, old in reversed(replaced):
-            setattr(owner, name, old)
+            if old is _INHERITED:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, old)
 
 
 def _file(path: str) -> str:
@@ -537,33 +724,41 @@ def _file(path: str) -> str:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return "no regular file"
-        which = (path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        if which not in _hashes:
+        which = _which(status)
+        if (path, which) not in _hashes:
             with open(path, "rb") as file:
-                if status.st_size > _LARGE:
-                    found = f"{status.st_size} {status.st_mtime_ns} {_hash_of_parts(file, status.st_size)}"
-                else:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-            # A file this new may change again without a new date: its hash is not cached.
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            # A file this new may change again without a new date: nothing but its contents stands for it.
             if time.time() - max(status.st_mtime, status.st_ctime) < _RACY:
                 return found
-            _hashes[which] = found
-        return _hashes[which]
+            _hashes[path, which] = found
+        found = _hashes[path, which]
+        return f"{found}{_AT}{which}" if status.st_size >= _LARGE and _DATED else found
     except OSError:
         return _ABSENT
 
 
-def _hash_of_parts(file: BinaryIO, size: int) -> str:
-    """Return a hash of parts spread over a large file, which nearly all differ once it is written anew."""
-    found = hashlib.sha256()
-    for part in range(_PARTS):
-        file.seek(part * (size - _PART) // (_PARTS - 1))
-        found.update(file.read(_PART))
-    return found.hexdigest()
+def _is_content(path: str, held: str) -> bool:
+    """Return True if a large file has the contents of its stamp; read it only if it was touched since."""
+    digest, _, which = held.partition(_AT)
+    try:
+        if _DATED and _which(os.stat(path)) == which:
+            return True
+    except OSError:
+        return False
+    return _file(path).partition(_AT)[0] == digest
+
+
+# No call sets the date of a file's last change of status, which each write renews; on Windows it is another date.
+_DATED = os.name != "nt"
+
+
+def _which(status: os.stat_result) -> str:
+    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 # By path, inode, size and dates: a store of many entries compares the same files again and again.
-_hashes: dict[tuple[Any, ...], str] = {}
+_hashes: dict[tuple[str, str], str] = {}
 
 
 def _path(path: str) -> str:
@@ -575,6 +770,25 @@ def _path(path: str) -> str:
     if stat.S_ISDIR(status.st_mode):
         return "folder"
     return f"{stat.S_IFMT(status.st_mode)} {status.st_size} {status.st_mtime_ns}"
+
+
+def _status(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _ABSENT
+    return f"{stat.S_IFMT(status.st_mode)} {status.st_size} {status.st_mtime_ns}"
+
+
+def _type(path: str) -> str:
+    try:
+        return f"{stat.S_IFMT(os.stat(path).st_mode)}"
+    except OSError:
+        return _ABSENT
+
+
+def _cwd(_: str) -> str:
+    return _hash_of(os.getcwd())
 
 
 def _folder(path: str) -> str:
@@ -598,4 +812,12 @@ def _hash_of(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-_STAMPS: dict[str, Callable[[str], str]] = {"file": _file, "path": _path, "folder": _folder, "variable": _variable}
+_STAMPS: dict[str, Callable[[str], str]] = {
+    "file": _file,
+    "path": _path,
+    "type": _type,
+    "status": _status,
+    "folder": _folder,
+    "cwd": _cwd,
+    "variable": _variable,
+}

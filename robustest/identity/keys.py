@@ -26,7 +26,7 @@ from robustest import devices
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import Unhashable as Unhashable
 from robustest.identity.fingerprint import digest as digest
-from robustest.identity.packages import own_code, replaced_anywhere
+from robustest.identity.packages import overridden, own_code, replaced_anywhere
 from robustest.loaded import loaded, torch_version, with_torch
 from robustest.settings import Settings
 
@@ -50,14 +50,17 @@ class Key:
         dependencies: stamps of this computation and of all its parts so far.
     """
 
-    __slots__ = ("_recheck", "dependencies", "name")
+    __slots__ = ("_declared", "_recheck", "dependencies", "name")
 
-    def __init__(self, name: str, dependencies: Dependencies, *, recheck: bool, maker: object) -> None:
+    def __init__(
+        self, name: str, dependencies: Dependencies, *, recheck: bool, declared: bool = False, maker: object
+    ) -> None:
         if maker is not _MAKER:
             raise TypeError("Expected a key from robustest.identity.keys.key_of, the only place that makes one.")
         self.name = name
         self.dependencies = dependencies
         self._recheck = recheck
+        self._declared = declared
 
     def __init_subclass__(cls) -> None:
         raise TypeError("Expected no class of its own: what passes for a key must be made by key_of.")
@@ -65,9 +68,8 @@ class Key:
     def part(self, *what: object) -> Key:
         """Return the key of a part of this computation, distinguished by `what`."""
         # All parts share their dependencies: the user's code may keep what one part reads for a later one.
-        return Key(
-            digest((self.name, *what), recheck=self._recheck), self.dependencies, recheck=self._recheck, maker=_MAKER
-        )
+        name = digest((self.name, *what), recheck=self._recheck)
+        return Key(name, self.dependencies, recheck=self._recheck, declared=self._declared, maker=_MAKER)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -80,11 +82,19 @@ class Key:
     @property
     def unknowable(self) -> str:
         """Return the reason why the result cannot be checked before it is recalled; empty if it can."""
-        return "" if self._recheck else self.dependencies.unknowable
+        if self._declared:
+            return ""
+        return self.dependencies.unseen or ("" if self._recheck else self.dependencies.unknowable)
 
 
 def key_of(
-    kind: str, about: Mapping[str, object], settings: Settings | None, *, recheck: bool, watched: bool = False
+    kind: str,
+    about: Mapping[str, object],
+    settings: Settings | None,
+    *,
+    recheck: bool,
+    watched: bool = False,
+    declared: bool = False,
 ) -> Key:
     """Return the key of a result that may be stored.
 
@@ -94,6 +104,7 @@ def key_of(
         settings: of the claim, if any.
         recheck: True only if the model is asked again before anything is recalled, or the user declares its version.
         watched: True only if the stamps of what is read during the computation are compared before each recall.
+        declared: True if the user's name for a version stands for everything that is read.
     """
     parts: dict[str, object] = {
         "format": _FORMAT,
@@ -109,9 +120,9 @@ def key_of(
             "random": "random_forward" in settings.suppress,
         }
     if not recheck:
-        parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere()}
+        parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere(), "operators": overridden()}
     name = digest({**parts, "about": dict(about)}, recheck=recheck, watched=watched)
-    return Key(name, Dependencies(), recheck=recheck, maker=_MAKER)
+    return Key(name, Dependencies(), recheck=recheck, declared=declared, maker=_MAKER)
 
 
 def _surroundings() -> dict[str, object]:

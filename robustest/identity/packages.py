@@ -4,7 +4,11 @@
    text identifies. Packages other than NumPy, SciPy and torch also count by the hashes in their RECORD, since tox
    reinstalls a user's package under an unchanged version. An editable install is the user's code.
 2. `source` digests a module's file and, recursively, the user's files that it imports.
-3. `replacements` and `replaced_anywhere` find functions that were replaced at run time, which no version shows.
+3. `replacements`, `replaced_anywhere` and `overridden` find functions and operators that were replaced at run time,
+   which no version shows.
+4. `refuse_opaque` is closed: compiled code, which may open files that no Python code sees, counts only if it belongs to
+   a library that is known to compute (`COMPUTING`), and a module of the standard library only if it is known to keep no
+   state that changes results (`_STANDARD`).
 """
 
 from __future__ import annotations
@@ -13,20 +17,25 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import logging
 import operator
 import os
 import platform
+import re
 import site
 import sys
 import sysconfig
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from robustest.identity.libraries import COMPUTING
 from robustest.identity.plain import Unhashable, joined, part, words
 from robustest.loaded import loaded, with_torch
 
@@ -89,6 +98,140 @@ def _home(top: str, file: str | None) -> str | None:
             return _release(path[len(folder) + 1 :].partition(os.sep)[0])
     standard = os.path.realpath(sysconfig.get_paths()["stdlib"])
     return _PYTHON if path.startswith(standard + os.sep) and top in sys.stdlib_module_names else None
+
+
+# Compiled code that is known
+
+
+# Modules of the standard library without state that changes results, and whose reads Python's audit events show;
+# `os` and `sys` by their members (`walk`).
+_STANDARD = words(
+    "abc argparse array ast atexit base64 binascii bisect blake2 builtins bz2 calendar cmath codecs"
+    " collections colorsys concurrent configparser contextlib contextvars copy copyreg csv dataclasses"
+    " datetime difflib email enum errno fnmatch fractions functools genericpath getopt glob graphlib gzip"
+    " hashlib heapq hmac html io ipaddress itertools json keyword logging lzma marshal math md5 mimetypes"
+    " mmap nt ntpath numbers opcode operator os pathlib pickle platform posix posixpath pprint pydatetime"
+    " pyio queue random re reprlib secrets sha1 sha2 sha256 sha3 sha512 shlex shutil sre stat statistics"
+    " string struct sys tarfile tempfile textwrap thread threading time timeit tomllib traceback types typing"
+    " unicodedata unittest uuid warnings wave weakref weakrefset xml zipfile zlib zoneinfo"
+)
+# Parts of `importlib` that read data which belongs to packages.
+_STANDARD_PARTS = ("importlib.metadata", "importlib.resources")
+# Modules by which code in Python calls functions of any library.
+_FOREIGN = words("_cffi_backend cffi ctypes cppyy")
+
+
+def refuse_opaque(module: str) -> None:
+    """Refuse code of an installed or standard module that may depend on what nobody sees.
+
+    Raises:
+        Unhashable: it is not known that the module, and what it imports, only computes.
+    """
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names or top.lstrip("_") in _STANDARD:
+        if top.lstrip("_") not in _STANDARD and not module.startswith(_STANDARD_PARTS):
+            raise Unhashable(f"{module}, whose state and reads are not known to be seen. {REMEDY}")
+        return
+    loaded = [(name, held) for name, held in list(sys.modules.items()) if name.partition(".")[0] == top]
+    if why := _opaque(top, len(loaded), frozenset()):
+        raise Unhashable(f"{module}, which calls {why}: it may read what nobody sees. {REMEDY}")
+
+
+@cache
+def _opaque(top: str, loaded: int, above: frozenset[str]) -> str:
+    """Return the compiled code that a package reaches and that is not known, in words; empty if there is none.
+
+    Args:
+        loaded: number of its modules in memory, an argument only to renew the cache.
+        above: packages that lead to this one.
+    """
+    if top in COMPUTING or top.lstrip("_").startswith("robustest") or top.lstrip("_") in _STANDARD:
+        return ""
+    if top in _FOREIGN:
+        return f"compiled code by {top}"
+    imported: set[str] = set()
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] != top:
+            continue
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.endswith(tuple(EXTENSION_SUFFIXES)):
+            return f"compiled code of {top}"
+        if isinstance(file, str) and file.endswith(".py"):
+            imported |= _tops_imported(file)
+    for name in sorted(imported - above - {top}):
+        if name in sys.modules and name not in sys.stdlib_module_names - _FOREIGN:
+            count = sum(one.partition(".")[0] == name for one in list(sys.modules))
+            if why := _opaque(name, count, above | {top}):
+                return why
+    return ""
+
+
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+(\w+)[\w.]*[ \t]+import|import[ \t]+([^#\n;]+))", re.MULTILINE)
+
+
+@cache
+def _tops_imported(file: str) -> frozenset[str]:
+    """Return the top-level modules that a file of a package names in its imports, also in those inside functions."""
+    try:
+        text = Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    found = set()
+    for origin, names in _IMPORT.findall(text):
+        found |= {origin} if origin else {name.strip().partition(" ")[0].partition(".")[0] for name in names.split(",")}
+    return frozenset(found - {""})
+
+
+def settings_of(libraries: Iterable[str]) -> dict[str, str]:
+    """Return the settings of libraries of `COMPUTING`, by their top-level modules, on which results depend."""
+    found = {}
+    if "logging" in libraries:
+        loggers = {"": logging.root, **logging.root.manager.loggerDict}
+        levels = {name: one.level for name, one in sorted(loggers.items()) if isinstance(one, logging.Logger)}
+        found["logging"] = repr({name: level for name, level in levels.items() if level})
+    for top in sorted(libraries):
+        if top in COMPUTING and COMPUTING[top].settings and top in sys.modules:
+            with suppress(Exception):  # a release without it
+                read = operator.attrgetter(COMPUTING[top].settings.partition(".")[2])
+                found[top] = repr(read(sys.modules[top])())
+    return found
+
+
+# Kernels that torch registers in Python itself, for shapes and for derivatives.
+_OWN_KERNELS = ("Meta", "Autograd", "Autocast", "Python", "Functionalize", "BackendSelect")
+
+
+def overridden() -> list[str]:
+    """Return the operators of torch and torchvision to which Python code outside of torch gave an implementation."""
+    if loaded("torch") is None:
+        return []
+    known = torch.library._impls
+    return _overridden(len(known), hash(frozenset(known)))
+
+
+@cache
+def _overridden(_count: int, _all: int) -> list[str]:
+    found = []
+    for name in sorted(torch.library._impls):
+        space, _, rest = name.partition("/")
+        operation, _, key = rest.partition("/")
+        if space not in ("aten", "torchvision") or (space == "torchvision" and key.startswith(_OWN_KERNELS)):
+            continue
+        try:
+            lines = torch._C._dispatch_dump(f"{space}::{operation}").splitlines()
+        except RuntimeError:
+            continue
+        where = [
+            line.partition("registered at ")[2] for line in lines if line.partition("[")[0].partition(":")[0] == key
+        ]
+        if any(".py:" in one and (_home_of_path(one) != "torch" or "torch/library.py:" in one) for one in where):
+            found.append(name)
+    return found
+
+
+def _home_of_path(place: str) -> str:
+    path = place.rpartition(".py:")[0] + ".py"
+    return "torch" if os.path.realpath(path).startswith(os.path.realpath(Path(torch.__file__).parent)) else ""
 
 
 @cache

@@ -29,6 +29,7 @@ import hashlib
 import importlib.util
 import inspect
 import io
+import itertools
 import logging
 import operator
 import os
@@ -49,7 +50,18 @@ import numpy as np
 import safetensors
 
 from robustest.errors import RobustestError, expected
-from robustest.identity.packages import REMEDY, home, home_of, home_of_class, places, replacements, source
+from robustest.identity.packages import (
+    REMEDY,
+    home,
+    home_of,
+    home_of_class,
+    overridden,
+    places,
+    refuse_opaque,
+    replacements,
+    settings_of,
+    source,
+)
 from robustest.identity.plain import Unhashable, is_plain, joined, part, simple, words
 from robustest.loaded import Absent, loaded, with_torch
 
@@ -104,6 +116,8 @@ class Walk:
         self.links = 0
         # For each class of a package, the user's functions that replace its methods.
         self.replaced: dict[type, bytes] = {}
+        # Packages that code on the walk reaches, by their top-level modules.
+        self.libraries: set[str] = set()
         self._nodes: list[Node] = []
         self._numbers: dict[int, int] = {}
         self._open: dict[int, int] = {}  # containers being read, and how deep they are in each other
@@ -126,6 +140,8 @@ class Walk:
         encoded = simple(value)
         if encoded is not None:
             return encoded
+        if value is sys.modules:
+            raise Unhashable(f"sys.modules, by which any state of the process can be read. {REMEDY}")
         container = _CONTAINERS.get(type(value))
         if container is not None:
             return self.container(value, lambda: container(self, value, where))
@@ -163,6 +179,11 @@ class Walk:
         if self.links == links:  # no node inside: the same bytes everywhere
             self._keep(value, encoded)
         return encoded
+
+    def reach(self, module: str) -> None:
+        """Note a module of a package that code on the walk reaches; refuse one that may depend on what nobody sees."""
+        refuse_opaque(module)
+        self.libraries.add(module.partition(".")[0])
 
     def source(self, module: ModuleType) -> bytes:
         name = module.__name__
@@ -202,7 +223,8 @@ class Walk:
             for node in self._nodes
             for names in [sorted(node.facts)]
         ]
-        return hashlib.sha256(joined("walk", [root, *parts])).hexdigest()
+        settings = repr(sorted(settings_of(self.libraries).items())).encode()
+        return hashlib.sha256(joined("walk", [root, *parts, part("settings", settings)])).hexdigest()
 
     def _member(self, node: Node, name: str, value: Any) -> None:
         node.facts[f".{name}"] = self.value(value, f"{node.where}.{name}")
@@ -307,8 +329,8 @@ def _watchable() -> tuple[Any, ...]:
 
 
 _FILES = frozenset({"read_bytes", "read_text"})
-# Builtin functions that ask for a path and raise no audit event.
-_UNWATCHED = (os.stat, os.lstat, os.access, os.readlink)
+# Functions of `os` whose answers a watch sees only where they are called as attributes of `os`.
+_UNWATCHED = words("access fstat getcwd getcwdb listdir lstat open readlink scandir stat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,15 +342,46 @@ class Code:
         globals: names looked up in the module or the builtins.
         names: attributes read, and text constants that could name one.
         imports: imported modules, without the dots of relative imports.
+        attributes: attributes read.
+        members: each global or imported module with the attribute that is read of it, "" where it is used otherwise.
+        chained: attributes that are read of globals and imported modules, of their attributes, and so on.
     """
 
     text: bytes
     globals: frozenset[str]
     names: frozenset[str]
     imports: frozenset[str]
+    attributes: frozenset[str]
+    members: frozenset[tuple[str, str]]
+    chained: frozenset[str]
 
+
+# Attributes by which code reaches frames, globals and classes that no name in it shows.
+_LIVE = words(
+    "__subclasses__ __globals__ __loader__ __builtins__ f_back f_builtins f_globals f_locals tb_frame ag_frame"
+    " cr_frame gi_frame"
+)
+# Members of `os` and `sys` that are constants, effects without an answer, or reads that a watch sees.
+_MEMBERS = {
+    "sys": words(
+        "__stderr__ __stdout__ argv byteorder exc_info exit float_info getrefcount getsizeof hexversion"
+        " implementation int_info intern maxsize maxunicode path platform stderr stdout stdlib_module_names version"
+        " version_info"
+    ),
+    "os": words(
+        "F_OK O_APPEND O_CREAT O_EXCL O_RDONLY O_RDWR O_TRUNC O_WRONLY PathLike R_OK SEEK_CUR SEEK_END SEEK_SET W_OK"
+        " X_OK _exit abort access altsep chdir chmod close cpu_count curdir devnull dup dup2 environ environb error"
+        " extsep fdopen fsdecode fsencode fspath fstat fsync ftruncate getcwd getcwdb getenv getenvb getpid getppid"
+        " getrandom get_terminal_size isatty kill linesep link listdir lseek lstat makedirs mkdir name open pardir"
+        " path pathsep pipe popen pread putenv read readlink remove removedirs rename renames replace rmdir"
+        " sched_getaffinity scandir sep stat strerror symlink system truncate umask unlink unsetenv urandom utime walk"
+        " write"
+    ),
+}
 
 _GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_LOCALS = frozenset({"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF"})
+_MEMBER = frozenset({"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR"})
 _SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "RESUME"})
 _RESOLVED = frozenset(dis.hasconst) | frozenset(dis.hasname) | frozenset(dis.hasfree)
 # Flags of nesting and of a docstring (CO_HAS_DOCSTRING, since Python 3.13), which change no result.
@@ -358,7 +411,38 @@ def _code(code: CodeType) -> Code:
         imports=frozenset(step.argval for step in steps if step.opname == "IMPORT_NAME").union(
             *(i.imports for i in inner)
         ),
+        attributes=frozenset(step.argval for step in steps if step.opname in _MEMBER).union(
+            *(i.attributes for i in inner)
+        ),
+        members=_members(steps).union(*(i.members for i in inner)),
+        chained=_chained(steps).union(*(i.chained for i in inner)),
     )
+
+
+def _members(steps: list[dis.Instruction]) -> frozenset[tuple[str, str]]:
+    found, aliases = set(), {}
+    module = ""
+    for step, after in itertools.pairwise(steps):
+        if step.opname == "IMPORT_NAME":
+            module = step.argval
+            if after.opname.startswith("STORE_"):
+                aliases[after.argval] = module
+        elif step.opname == "IMPORT_FROM":
+            found.add((module, step.argval))
+        elif step.opname in _GLOBALS or (step.opname in _LOCALS and step.argval in aliases):
+            name = aliases.get(step.argval, step.argval) if step.opname in _LOCALS else step.argval
+            found.add((name, after.argval if after.opname in _MEMBER else ""))
+    return frozenset(found)
+
+
+def _chained(steps: list[dis.Instruction]) -> frozenset[str]:
+    found, inside = set(), False
+    for step in steps:
+        if step.opname in _MEMBER and inside:
+            found.add(step.argval)
+        else:
+            inside = step.opname in _GLOBALS or step.opname in _LOCALS
+    return frozenset(found)
 
 
 def _constant(value: object) -> bytes:
@@ -392,6 +476,7 @@ def _function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
     package = home(value.__globals__.get("__name__"), value.__globals__.get("__file__"))
     if package is None:
         return walk.node(value, value.__qualname__, lambda node: _read_function(walk, node))
+    walk.reach(str(value.__globals__.get("__name__")))
     # A package's function counts by version and name where the package has it under that name, whatever it was
     # wrapped in; another function of the package's code, by code, defaults and closure.
     at: Any = sys.modules.get(value.__module__ or "")
@@ -417,16 +502,26 @@ def _read_function(walk: Walk, node: Node) -> None:
     reads = _FILES & code.names
     if reads and not walk.watched:
         raise Unhashable(f"{node.where} reads a file with {min(reads)}(). {REMEDY}", placed=True)
+    if live := _LIVE & code.attributes:
+        raise Unhashable(
+            f"{node.where} reads {min(live)}, which any code of the process may change. {REMEDY}", placed=True
+        )
+    for module, attribute in sorted(code.members):
+        held = value.__globals__.get(module, sys.modules.get(module))
+        allowed = _MEMBERS.get(getattr(held, "__name__", "")) if isinstance(held, ModuleType) else None
+        if allowed is not None and attribute not in allowed and hasattr(held, attribute or "__name__"):
+            what = f"{module}.{attribute}" if attribute else f"{module}, passed on"
+            raise Unhashable(f"{node.where} reads {what}, whose state is not seen. {REMEDY}", placed=True)
     walk.names |= code.names
     node.facts["code"] = code.text
     node.facts["bound"] = _bound(walk, value)
     for name in sorted(code.globals):
         found = value.__globals__.get(name, vars(builtins).get(name, _ABSENT))
         node.facts[f"global {name}"] = (
-            part("absent") if found is _ABSENT else _used(walk, found, code.names, name, node.where)
+            part("absent") if found is _ABSENT else _used(walk, found, code, name, node.where)
         )
     for name in sorted(code.imports):
-        node.facts[f"import {name}"] = _imported(walk, value, name, code.names)
+        node.facts[f"import {name}"] = _imported(walk, value, name, code)
     walk.wait(node, {k: v for k, v in vars(value).items() if k != "__wrapped__"}, now=lambda *_: False)
 
 
@@ -434,7 +529,7 @@ _ABSENT = object()
 
 
 def _bound(walk: Walk, value: types.FunctionType) -> bytes:
-    name, names = value.__qualname__, _code(value.__code__).names
+    name, code = value.__qualname__, _code(value.__code__)
     parts = [walk.value(held, f"a default of {name}") for held in (value.__defaults__, value.__kwdefaults__)]
     for free, cell in sorted(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True), key=lambda p: p[0]):
         try:
@@ -444,14 +539,20 @@ def _bound(walk: Walk, value: types.FunctionType) -> bytes:
         if free == "__class__" and isinstance(held, type):  # what super() looks up: no instance is made of it
             encoded = class_of(walk, held, name)
         else:
-            encoded = _used(walk, held, names, free, name)
+            encoded = walk.value(held, name) if _is_guarded(held) else _used(walk, held, code, free, name)
         parts += [part("free", free.encode()), encoded]
     return joined("bound", parts)
 
 
-def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str) -> bytes:
+def _is_guarded(value: object) -> bool:
+    return isinstance(value, ModuleType) and value.__name__ in _MEMBERS
+
+
+def _used(walk: Walk, value: Any, code: Code, name: str, reader: str) -> bytes:
     if not isinstance(value, ModuleType):
         return walk.value(value, f"{name} (read by {reader})")
+    # What is read of a module by a chain of names is more than its functions: an object that was put there, say.
+    names, chained = code.names, code.chained - _STREAMS
     parts: list[bytes] = []
     met = {id(value)}
     waiting = [(value, name)]
@@ -465,6 +566,8 @@ def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str)
         package = home_of(module)
         if package is None:
             parts.append(walk.source(module))
+        else:
+            walk.reach(module.__name__)
         for attribute in sorted(names & vars(module).keys()):
             held, at = vars(module)[attribute], f"{dotted}.{attribute}"
             if isinstance(held, ModuleType):
@@ -473,7 +576,7 @@ def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str)
                     waiting.append((held, at))
             # A user's file does not show the values that its names have now. A package's version stands for its
             # state, but not for the functions that the user may have replaced.
-            elif package is None or isinstance(held, _replaceable()) or is_plain(held):
+            elif package is None or isinstance(held, _replaceable()) or is_plain(held) or attribute in chained:
                 parts.append(part("name", at.encode()) + walk.value(held, f"{at} (read by {reader})"))
     return joined("module", parts)
 
@@ -481,6 +584,8 @@ def _used(walk: Walk, value: Any, names: frozenset[str], name: str, reader: str)
 # Modules that create their attributes, torch's operators, on access.
 _on_demand = with_torch(lambda: (type(torch.ops), type(torch.ops.aten)))
 
+# Attributes of `sys` that are written to.
+_STREAMS = words("stdout stderr __stdout__ __stderr__")
 _replaceable = with_torch(lambda: (types.FunctionType, types.BuiltinFunctionType, type, torch.Tensor, type(os.environ)))
 
 
@@ -494,7 +599,7 @@ def _operator_part(name: str) -> bytes:
     return part("operator", f"{torch.__version__} {name}".encode())
 
 
-def _imported(walk: Walk, by: types.FunctionType, name: str, names: frozenset[str]) -> bytes:
+def _imported(walk: Walk, by: types.FunctionType, name: str, code: Code) -> bytes:
     """Return the part of a module that a function imports when it runs."""
     # The statement may have been relative to any package above.
     above = list(filter(None, (by.__globals__.get("__package__") or "").split(".")))
@@ -510,9 +615,10 @@ def _imported(walk: Walk, by: types.FunctionType, name: str, names: frozenset[st
                 continue
             package = home(one, spec.origin if spec.has_location else None)
         if package is not None:  # the same, whether or not it is loaded by now
+            walk.reach(one)
             parts.append(part("module", f"{package} {one}".encode()))
         elif loaded is not None:
-            parts.append(_used(walk, loaded, names, one, by.__qualname__))
+            parts.append(_used(walk, loaded, code, one, by.__qualname__))
         else:
             parts = []
             break
@@ -535,7 +641,12 @@ def _unloaded(name: str) -> ModuleSpec | None:
 def _module(walk: Walk, value: ModuleType, where: str) -> bytes:
     package = home_of(value)
     if package is not None:
+        walk.reach(value.__name__)
+        if _is_guarded(value):
+            raise Unhashable(f"{value.__name__}, a module of which any state may be read. {REMEDY}")
         return part("module", f"{package} {value.__name__}".encode())
+    if str(getattr(value, "__file__", "")).endswith(tuple(EXTENSION_SUFFIXES)):
+        raise Unhashable(f"{value.__name__}, compiled code that may read what nobody sees. {REMEDY}")
     # A module that is passed on: any attribute may be read from it.
     walk.everything = True
     return walk.source(value)
@@ -544,12 +655,25 @@ def _module(walk: Walk, value: ModuleType, where: str) -> bytes:
 def _builtin(walk: Walk, value: Any, where: str) -> bytes:
     _seek(walk, value)
     # Looked up in `os` as it runs, it is the wrapper that `dependencies` puts there; held by itself, it is not.
-    if not walk.recheck and any(value is one for one in _UNWATCHED) and not where.startswith(("os.", "posix.")):
+    if (
+        not walk.recheck
+        and value.__name__ in _UNWATCHED
+        and value.__module__ in ("posix", "nt")
+        and not where.startswith(("os.", "posix."))
+    ):
         raise Unhashable(
             f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() where "
             "it is called"
         )
     owner = value.__self__
+    if isinstance(owner, ModuleType) and (allowed := _MEMBERS.get({"posix": "os", "nt": "os"}.get(owner.__name__, ""))):
+        if value.__name__ not in allowed:
+            raise Unhashable(f"{value.__name__}(), whose answer is not seen. {REMEDY}")
+        return joined("builtin", [part("name", value.__qualname__.encode())])
+    if isinstance(owner, ModuleType) and _is_guarded(owner):
+        if value.__name__ not in _MEMBERS[owner.__name__]:
+            raise Unhashable(f"{owner.__name__}.{value.__name__}(), whose answer is not seen. {REMEDY}")
+        return joined("builtin", [part("name", value.__qualname__.encode())])
     kind = "builtin" if isinstance(owner, ModuleType) else "builtin of"
     return joined(kind, [part("name", value.__qualname__.encode()), walk.value(owner, where)])
 
@@ -612,6 +736,7 @@ def class_of(walk: Walk, cls: type, where: str) -> bytes:
     name = f"{cls.__module__}.{cls.__qualname__}"
     if package is None:
         return walk.node(cls, cls.__qualname__, lambda node: _read_class(walk, node))
+    walk.reach(cls.__module__)
     label = part("class", f"{package} {name}".encode())
     if not issubclass(cls, torch.nn.Module):
         return label
@@ -626,6 +751,8 @@ def class_of(walk: Walk, cls: type, where: str) -> bytes:
 
 def replaced_in_torch(walk: Walk) -> bytes:
     """Return the part of the user's functions in torch's namespaces, and of torch's functions under another's name."""
+    if own_kernels := overridden():
+        raise Unhashable(f"torch's operator {own_kernels[0]} with an implementation of one's own. {REMEDY}")
     parts = []
     for place in places():
         own, aliases = replacements(place)
@@ -646,7 +773,7 @@ def _read_class(walk: Walk, node: Node) -> None:
     node.facts["kind"] = class_of(walk, type(cls), node.where)
     module = _module_of(cls)
     if str(getattr(module, "__file__", "")).endswith(tuple(EXTENSION_SUFFIXES)):  # methods that are no Python code
-        node.facts["file"] = walk.value(module, node.where)
+        raise Unhashable(f"{cls.__qualname__}, compiled code that may read what nobody sees. {REMEDY}")
     members = {
         name: held
         for name, held in vars(cls).items()
@@ -711,6 +838,11 @@ def _read_object(walk: Walk, node: Node) -> None:
                 except AttributeError:  # not set
                     continue
     walk.wait(node, attributes, now=lambda *_: True)
+
+
+def _logger(walk: Walk, value: logging.Logger, where: str) -> bytes:
+    walk.reach("logging")  # of whose levels code may ask
+    return part("logger", value.name.encode())
 
 
 def _module_of(value: Any) -> ModuleType | None:
@@ -859,7 +991,7 @@ _handlers: Callable[[], tuple[tuple[type | tuple[type, ...], Handler], ...]] = w
             ),
         ),
         (weakref.ref, lambda walk, v, where: joined("weak", [walk.value(v(), where)])),
-        (logging.Logger, lambda _walk, v, _where: part("logger", v.name.encode())),
+        (logging.Logger, _logger),
         (LOCKS, lambda _walk, _v, _where: part("lock")),
         (torch.ScriptObject, _packed),
         ((type(os.environ), types.GeneratorType, types.FrameType), _outside),

@@ -497,7 +497,7 @@ class _Answers:
             self._why_not = f"answers are not remembered: {self._identity[1:]}"
             return
         # A declared version stands for all that is behind a network, so that a connection is no obstacle then.
-        self._key = key_of("answer", {"system": self._identity}, None, recheck=declared)
+        self._key = key_of("answer", {"system": self._identity}, None, recheck=declared, declared=declared)
 
     def recall(self, question: Question, run: int) -> _Reply | None:
         if self._store is None or self._key is None or self.changed:

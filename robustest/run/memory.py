@@ -9,9 +9,12 @@
 # 3. Before anything is measured, the model is asked a second time. Both notes must be equal, up to the first gradient
 #    at least, or nothing is stored.
 # 4. After each measured chunk four samples are asked once more, before the chunk is stored.
+# 5. With each chunk the answers to eight of its samples are stored, drawn at random. The first recalled chunk, and some
+#    later ones, count once the model has answered these as before: a change may leave the claim's first samples alone.
 
 from __future__ import annotations
 
+import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +29,7 @@ from torch import Tensor
 from robustest import devices
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
+from robustest.errors import StoreError
 from robustest.health import Health
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.identity.plain import joined, part, simple
@@ -51,6 +55,10 @@ FULL = ((32, 8), (2, 96))
 ENDPOINT = ((8, 1),)
 # For the check after each chunk.
 WATCHED = ((4, 1),)
+# Samples of each chunk whose answers are stored with it.
+_DRAWN = 8
+# Of n recalled chunks, about 2 + 2 log(n / 2) are asked about their samples: the k-th with probability 2 / k.
+_ASKED = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +109,13 @@ class Memory:
         self._fresh = False  # something was measured now
         self._hear: Callable[[bool], Notes | None] | None = None
         self._costly = False
+        self._hear_at: Callable[[Tensor], str | None] | None = None
+        self._stale = False  # a stored chunk does not count, so that none does
         self._unconfirmed: Notes | None = None  # answers that were not asked for a second time yet
         self._watched: Notes | None = None  # answers that must not change while chunks are measured
         self._marks: list[bytes] = []
         self._answers = ""
+        self._length = 0  # of the notes of which `_answers` is the digest
         self._unwritten: Entry | None = None
         self._changed = ""
 
@@ -136,23 +147,33 @@ class Memory:
         }
         try:
             # The surroundings of the model in this process show in its answers: it is asked before any recall.
-            key = key_of("chunk", about, settings, recheck=True)
+            key = key_of("chunk", about, settings, recheck=True, declared=fingerprint.declared)
         except Unhashable as error:
             return cls(None, None, why_not=f"not remembered: {error}")
         return cls(store, key, model=fingerprint.digest, self_declared=fingerprint.declared)
 
-    def ask(self, hear: Callable[[bool], Notes | None], marks: list[bytes], *, costly: bool = False) -> None:
+    def ask(
+        self,
+        hear: Callable[[bool], Notes | None],
+        marks: list[bytes],
+        *,
+        hear_at: Callable[[Tensor], str | None] | None = None,
+        costly: bool = False,
+    ) -> None:
         """Ask the model, before anything is recalled or stored.
 
         Args:
             hear: asks the model about the first samples: all of them before a recall (True), or the few after each
                 chunk (False). It returns None if the model cannot be asked; the measurement then raises the error.
             marks: digests of these samples.
+            hear_at: asks the model about the samples at positions (n,) int64, and returns a digest of its answers; None
+                if it cannot be asked.
             costly: True if the model must not be asked a second time.
         """
         if not self.remembers or self._store is None or self._key is None:
             return
         self._hear, self._marks, self._costly = hear, marks, costly
+        self._hear_at = None if costly else hear_at
         with self.listening():
             notes = hear(True)
         if notes is None:
@@ -161,8 +182,10 @@ class Memory:
             return
         self._unconfirmed, last = notes, self._load("answers", marks)
         if last is not None:
-            self._answers = notes.digest(last.meta["length"])
+            self._length = last.meta["length"]
+            self._answers = notes.digest(self._length)
             if self._answers == last.meta["answers"]:
+                self._answers += last.meta.get("series", "")
                 return  # it is asked a second time once something has to be measured
             self._changed = (
                 f"the model answers the same samples otherwise than when it was measured ({last.meta['when']}), "
@@ -170,19 +193,51 @@ class Memory:
             )
         confirmed = self._confirm()
         if confirmed is not None:
-            self._answers = confirmed.digest()
-            about = {"answers": self._answers, "length": len(confirmed.digests), "when": when()}
+            self._answers, self._length = confirmed.digest(), len(confirmed.digests)
+            about = {"answers": self._answers, "length": self._length, "when": when()}
             self._unwritten = Entry({}, about)
 
     def recall(self, what: object) -> tuple[Observation, Tally] | None:
         """Return the stored outcomes of `what` (the samples of a chunk, say), or None; call `ask` first."""
-        entry = self._load(self._answers, what) if self.remembers else None
-        if entry is None:
+        entry = self._load(self._answers, what) if self.remembers and not self._stale else None
+        if entry is None or not self._answers_as_stored(entry):
             self._fresh = True
             self._confirm()
             return None
         self._dates.append(entry.meta["when"])
         return outcomes_in(entry)
+
+    def _answers_as_stored(self, entry: Entry) -> bool:
+        """Return True if the model still gives the answers that are stored with a chunk, or is not asked for them.
+
+        Raises:
+            StoreError: it does not, and other chunks were recalled already.
+        """
+        drawn = entry.meta.get("drawn")
+        number = len(self._dates) + 1
+        if drawn is None or self._hear_at is None or secrets.SystemRandom().random() >= _ASKED / number:
+            return True
+        with self.listening():
+            answers = self._hear_at(torch.tensor(drawn["ids"], dtype=torch.int64))
+        if answers == drawn["answers"]:
+            return True
+        # From here on chunks have another name: those of the old series never count again.
+        self._stale = True
+        self._answers = self._answers[:64] + (series := secrets.token_hex(8))
+        about = {"answers": self._answers[:64], "length": self._length, "when": when(), "series": series}
+        self._unwritten = Entry({}, about)
+        self._changed = (
+            f"the model answers {len(drawn['ids'])} samples of a remembered chunk otherwise than when it was measured "
+            f"({entry.meta['when']}), though it answers the claim's first samples as before"
+        )
+        if not self._dates:
+            return False
+        if self._store is not None and self._key is not None:
+            self._store.save(self._key.part("answers", self._marks), self._unwritten)
+        raise StoreError(
+            f"Expected remembered chunks to hold but {self._changed}. Something that the model depends on is not part "
+            "of it. Run again: nothing that was remembered of this claim counts any more."
+        )
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -206,6 +261,8 @@ class Memory:
         # Without answers there is no second part of the key.
         if self._store is None or self._key is None or self._hear is None or not self.remembers:
             return
+        # Before the check: a change during these answers must show in it.
+        entry = self._with_drawn(what, entry_of(observation, tally))
         if self._watched is not None and self._hear(False) != self._watched:
             self._forget("the model's answers to the same samples changed while it was measured")
             return
@@ -213,7 +270,19 @@ class Memory:
             # Written with the first chunk, not before: a run that stores nothing must not hide the last answers.
             self._store.save(self._key.part("answers", self._marks), self._unwritten)
             self._unwritten = None
-        self._store.save(self._key.part(self._answers, what), entry_of(observation, tally))
+        self._store.save(self._key.part(self._answers, what), entry)
+
+    def _with_drawn(self, what: object, entry: Entry) -> Entry:
+        """Add the model's answers to samples of a chunk, drawn at random, to its entry."""
+        if self._hear_at is None or not isinstance(what, tuple) or what[0] != "chunk":
+            return entry
+        ids: list[int] = what[1].tolist()
+        drawn = sorted(secrets.SystemRandom().sample(ids, min(_DRAWN, len(ids))))
+        with self.listening():
+            answers = self._hear_at(torch.tensor(drawn, dtype=torch.int64))
+        if answers is None:
+            return entry
+        return replace(entry, meta={**entry.meta, "drawn": {"ids": drawn, "answers": answers}})
 
     def once(self, what: object, measure: Callable[[], tuple[Observation, Tally]]) -> tuple[Observation, Tally]:
         found = self.recall(what)

@@ -445,7 +445,17 @@ class ModelUnits(Units):
             answered = first if costly else None
             return notes
 
-        memory.ask(hear, marks, costly=costly)
+        def hear_at(ids: Tensor) -> str | None:
+            try:
+                rows = self.load(ids).on(self.evaluator.device)
+            except Exception:  # samples that cannot be read again
+                return None
+            notes, _ = listen(model, look, rows, self._settings, task=self.evaluator.task, plan=((len(ids), 1),))
+            # Gradients need not repeat to the last bit on every device.
+            return None if notes is None else notes.digest(notes.gradient)
+
+        again = not (self.samples.stream or self._draws)
+        memory.ask(hear, marks, hear_at=hear_at if again else None, costly=costly)
         self._answered = answered
         if answered is not None:
             self.evaluator.model = replace(model, call=Answered(model.ask, answered), decode=None)
@@ -797,7 +807,15 @@ class OwnUnits(Units):
             except Exception:  # the measurement raises it again
                 return None
 
-        memory.ask(hear, marks)
+        def hear_at(ids: Tensor) -> str | None:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    return digest(dict(self.glance(self.load(ids))))
+            except Exception:  # the measurement has raised it
+                return None
+
+        memory.ask(hear, marks, hear_at=hear_at)
 
     def job(self) -> PartJob:
         identity = self.fingerprint(self._settings, exported=False).digest or ""

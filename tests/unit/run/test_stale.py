@@ -574,3 +574,41 @@ def test_what_stands_around_the_model_is_asked_too(what: str, tmp_path: Path, me
     write(-1)
     changed = claim()
     assert (changed.verdict, changed.cached) == (Verdict.FAILED, "")
+
+
+class OfLaterFile(Bright):
+    """Needs what nobody sees for images of which none is among the first."""
+
+    def sign(self, x: Tensor) -> Any:
+        marked = x[:, 0, 0, 0] < x.flatten(1).mean(1) - 0.5
+        return torch.where(marked, UNSEEN["sign"](), 1.0)
+
+    def robustest_fingerprint(self) -> str:
+        return "a version that its user forgot to change"
+
+
+UNSEEN: dict[str, Callable[[], float]] = {"sign": lambda: 1.0}
+
+
+def test_a_change_of_later_samples_alone_is_seen_by_samples_drawn_anew(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = images(400)
+    first = set(rng.permutation(0, 400)[:40].tolist())
+    later = torch.tensor([i not in first for i in range(400)])
+    x[later & (y == 1), 0, 0, 0] = 0.0
+    model = OfLaterFile()
+
+    def claim() -> Result:
+        how = {"shift": "brightness", "severity": 1, "at_least": 0.9, "exact": True}
+        return measure(model, (x, y), claim=measure_shift_accuracy, **how)
+
+    assert claim().verdict is Verdict.PASSED
+    assert claim().cached
+    monkeypatch.setitem(UNSEEN, "sign", lambda: -1.0)
+    changed = claim()
+    assert (changed.verdict, changed.cached) == (Verdict.FAILED, "")
+    assert any("samples of a remembered chunk otherwise" in note for note in changed.notes)
+    # What the changed model gave is remembered in its turn.
+    assert claim().cached
+    assert claim().verdict is Verdict.FAILED

@@ -489,7 +489,6 @@ UNMOVED: dict[str, Make] = {
 }
 """State of the process that a claim sets for itself, so that no outcome depends on the user's; see `full_float32`."""
 UNSEEN = {
-    "a reader in C": "a file opened by another library in C",
     "the clock": "the clock",
     "a package's global": "the state of an installed package (a global that it holds)",
 }
