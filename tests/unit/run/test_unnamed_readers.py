@@ -14,7 +14,6 @@ import importlib.util
 import locale
 import logging
 import os
-import random
 import resource
 import shutil
 import signal
@@ -23,7 +22,6 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -120,7 +118,7 @@ def load(path):
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Install two packages: one with a library in C, and one in Python that calls it."""
     compiler = shutil.which("cc") or shutil.which("gcc")
