@@ -43,7 +43,7 @@ from robustest.measure import measure_shift_accuracy
 from robustest.run.asking import ask, questions
 from robustest.store.entries import Entry, Store
 
-# mypy: disable-error-code="func-returns-value,no-untyped-call,arg-type"
+# mypy: disable-error-code="func-returns-value,no-untyped-call,arg-type,return-value"
 # A library of C functions, as any package may hold one: files are opened, mapped and asked about below Python.
 LIBRARY = r"""
 #define PY_SSIZE_T_CLEAN
