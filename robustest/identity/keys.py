@@ -93,7 +93,7 @@ def key_of(
     settings: Settings | None,
     *,
     recheck: bool,
-    watched: bool = False,
+    watched: bool = True,
     declared: bool = False,
 ) -> Key:
     """Return the key of a result that may be stored.

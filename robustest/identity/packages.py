@@ -132,8 +132,7 @@ def refuse_opaque(module: str) -> None:
         if top.lstrip("_") not in _STANDARD and not module.startswith(_STANDARD_PARTS):
             raise Unhashable(f"{module}, whose state and reads are not known to be seen. {REMEDY}")
         return
-    loaded = [(name, held) for name, held in list(sys.modules.items()) if name.partition(".")[0] == top]
-    if why := _opaque(top, len(loaded), frozenset()):
+    if why := _opaque(top, len(sys.modules), frozenset()):
         raise Unhashable(f"{module}, which calls {why}: it may read what nobody sees. {REMEDY}")
 
 
@@ -142,7 +141,7 @@ def _opaque(top: str, loaded: int, above: frozenset[str]) -> str:
     """Return the compiled code that a package reaches and that is not known, in words; empty if there is none.
 
     Args:
-        loaded: number of its modules in memory, an argument only to renew the cache.
+        loaded: number of modules in memory, an argument only to renew the cache.
         above: packages that lead to this one.
     """
     if top in COMPUTING or top.lstrip("_").startswith("robustest") or top.lstrip("_") in _STANDARD:
@@ -159,10 +158,9 @@ def _opaque(top: str, loaded: int, above: frozenset[str]) -> str:
         if isinstance(file, str) and file.endswith(".py"):
             imported |= _tops_imported(file)
     for name in sorted(imported - above - {top}):
-        if name in sys.modules and name not in sys.stdlib_module_names - _FOREIGN:
-            count = sum(one.partition(".")[0] == name for one in list(sys.modules))
-            if why := _opaque(name, count, above | {top}):
-                return why
+        known = name not in sys.modules or name in sys.stdlib_module_names - _FOREIGN
+        if not known and (why := _opaque(name, loaded, above | {top})):
+            return why
     return ""
 
 

@@ -807,15 +807,7 @@ class OwnUnits(Units):
             except Exception:  # the measurement raises it again
                 return None
 
-        def hear_at(ids: Tensor) -> str | None:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    return digest(dict(self.glance(self.load(ids))))
-            except Exception:  # the measurement has raised it
-                return None
-
-        memory.ask(hear, marks, hear_at=hear_at)
+        memory.ask(hear, marks)
 
     def job(self) -> PartJob:
         identity = self.fingerprint(self._settings, exported=False).digest or ""
