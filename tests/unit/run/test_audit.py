@@ -128,6 +128,24 @@ def test_scores_are_audited_too() -> None:
     assert bare.verdict is Verdict.PASSED, "so the audit decides"
     found = measure_robust_score(Line(), data, Linf(0.1), attack=weak(), at_least=0.8, **options)
     assert found.verdict is not Verdict.PASSED
+    many = replace(weak(), audit_of_many=(STRONG,))
+    near_claim = measure_robust_score(Line(), near(0.0), Linf(0.1), attack=many, at_least=0.99, **options)
+    assert near_claim.details["audit"]["audited"] == MANY
+
+
+@pytest.mark.parametrize("attack", ["fast", "standard"])
+def test_audits_of_many_samples_are_cheaper(attack: str) -> None:
+    from robustest import L2
+    from robustest.attacks import CASCADES, Needs
+
+    cascade = CASCADES[attack]
+    for threat in (Linf(0.1), L2(1.0)):
+        few, many = (
+            Cascade(name="audit", stages=stages).serving(threat, Needs.GRADIENT, 784)
+            for stages in (cascade.audit, cascade.audit_of_many)
+        )
+        assert many
+        assert 1.5 * sum(s.searcher.steps for s in many) < sum(getattr(s.searcher, "steps", 1) for s in few)  # type: ignore[attr-defined]
 
 
 def test_an_audit_that_is_interrupted_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
