@@ -131,6 +131,8 @@ def test_scores_are_audited_too() -> None:
     many = replace(weak(), audit_of_many=(STRONG,))
     near_claim = measure_robust_score(Line(), near(0.0), Linf(0.1), attack=many, at_least=0.99, **options)
     assert near_claim.details["audit"]["audited"] == MANY
+    without = measure_robust_score(Line(), near(0.0), Linf(0.1), attack=weak(), at_least=0.99, **options)
+    assert without.details["audit"]["audited"] == FEW
 
 
 @pytest.mark.parametrize("attack", ["fast", "standard"])
