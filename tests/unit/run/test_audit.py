@@ -147,7 +147,7 @@ def test_audits_of_many_samples_are_cheaper(attack: str) -> None:
             for stages in (cascade.audit, cascade.audit_of_many)
         )
         assert many
-        assert 1.5 * sum(s.searcher.steps for s in many) < sum(getattr(s.searcher, "steps", 1) for s in few)  # type: ignore[attr-defined]
+        assert 1.5 * sum(s.searcher.steps for s in many) < sum(getattr(s.searcher, "steps", 1) for s in few)
 
 
 def test_an_audit_that_is_interrupted_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
