@@ -129,6 +129,11 @@ def _any(effort: int) -> tuple[Stage, ...]:
 _COHERENT = Stage(searcher=CoherentStarts(), only=Needs.GRADIENT)
 # Where such a branch shows, all of it is looked for.
 _BRANCHES = Stage(searcher=CoherentStarts(starts=23, kept=6, steps_each=16), only=Needs.GRADIENT, earned=True)
+# At half of the price, for an audit of many samples.
+_SHORT = (
+    Stage(searcher=CoherentStarts(starts=10, kept=1, steps_each=7), only=Needs.GRADIENT, on=(Linf, Euclidean)),
+    Stage(searcher=HopSkipJump(queries=150), only=Needs.SCORES, on=(Linf, Euclidean)),
+)
 # A few moves of every sample, and all of them where these break any. Masks and several labels are searched by pixel or
 # label: there moves are left to the audit.
 _SOME = Stage(
@@ -193,6 +198,7 @@ FAST = Cascade(
         Stage(searcher=_FACES, rounds=2, features=_FEW, only=Needs.GRADIENT),
         Stage(searcher=RandomDraws(queries=400, at_once=50), features=_FEW, only=Needs.GRADIENT),
     ),
+    audit_of_many=_SHORT,
 )
 """For pull requests: a few points weaker than the reference, at a fraction of its cost."""
 
@@ -245,6 +251,7 @@ STANDARD = Cascade(
         replace(_COHERENT, searcher=CoherentStarts(kept=2, steps_each=8)),
         _BRANCHES,
     ),
+    audit_of_many=_SHORT,
 )
 """The reference: at least AutoAttack's strength."""
 

@@ -14,18 +14,22 @@
 # does: project(x + c m(x)), and in an L-inf ball x + eps sign(m(x)), which changes a mean with the weights m most. For
 # a sample of one axis, whose neighbours mean nothing, the moves of neighbours are random groups.
 #
-# `CoherentMoves` evaluates such proposals. `CoherentStarts` evaluates the first `starts` moves with their gradients g,
-# and then follows, for `steps_each` steps, the `kept` of them that promise most, by the loss l(z) + max <g, d> over
-# the region's steps d. Behind a gate only a part of the region is of use: the part that the move m still dominates.
+# `CoherentMoves` evaluates such proposals. `CoherentStarts` evaluates the sample, whose gradient is g_0, and the first
+# `starts` moves with their gradients g. The moves that reach another branch come first, g and g_0 being apart, and of
+# these the ones that promise most, by the loss l(z) + max <g, d> over the region's steps d. The first `kept` are
+# followed for `steps_each` evaluations. Behind a gate only a part of the region is of use: the part that the move m
+# still dominates. A bisection finds the least weight w of m with which a step stays in the branch:
 #
-#     z_0 = the move;  w = 1;  a = 1
-#     s = project(x + stride * ascent(g(z_t) / |g(z_t)|_1 + w m / |m|_1)),  z' = z_t + a (s - z_t)
-#     if cos(g(z'), g(z_t)) is large:  z_(t+1) = z',  w = w / f,  a = 1        (the same branch)
-#     else:                            z_(t+1) = z_t,  w = w f,  a = .7 a      (another one)
+#     z_0 = the move,  g = g(z_0);  w = 1,  low = 0,  high = infinity
+#     z = project(x + stride * ascent(g / |g|_1 + w m / |m|_1))
+#     if g(z) is nearer to g than to g_0:  g = g(z), high = w  else:  low = w
+#     w = sqrt(low high),  or high / 3 and 3 low while the other end is unknown
 #
-# After a step into another branch the next one stays closer to the move. f falls, so that w ends at the edge. In an
-# L-inf ball a move is followed by signs and then by a step that is not all corners. One more start is the sample
-# itself, with the mean of g over neighbours in place of g: a detector of noise sends steps by signs to its own branch.
+# with gradients apart by |a - b| / (|a| + |b|). The sizes of m's elements matter: an element whose weight in a contrast
+# is small is given to the gradient first. Elements of the same size would all change sides at one w, so that m's are
+# multiplied by numbers near one. One more way is that from the sample itself, with the mean of g over neighbours in
+# place of g, as a detector of noise sends steps by signs to its own branch: its length is bisected, for a branch that
+# reaches less far than the region.
 
 from __future__ import annotations
 
@@ -44,14 +48,14 @@ from robustest.threats import Linf, Rows, Threat, is_discrete, length, per_row
 
 # Moves among which some are drawn, a prime; all that there are, and some waves or groups.
 _DRAWN = 23
-# Gradients of one branch have at least this cosine.
-_ALIKE = 0.8
-# In an L-inf ball, the slope of a step by its direction, up to the ball's faces.
-_SOFT = 2.0
-# The fall of f - 1 from step to step.
-_FALL = 0.7
-# The next step from the same point over the one before.
-_SHORTER = 0.7
+# Gradients of one branch are less far apart, by the length of their difference over the sum of their lengths.
+_APART = 0.32
+# Taken from the promise of a move that stays in the sample's own branch: more than any loss.
+_LAST = 1e6
+# The first factors of a weight, until both ends of its bisection are known.
+_FACTOR = 3.0
+# Elements of a move that are of one size are made different by this share.
+_TIES = 0.1
 # Waves of a random move, and the most half periods of each along an axis.
 _WAVES, _PERIODS = 3, 3
 
@@ -100,7 +104,7 @@ class CoherentStarts(Climbing):
 
     Args:
         starts: moves that are evaluated, >= 1.
-        kept: ways followed, in 1..starts, two of each move; the sample itself is followed beside them.
+        kept: moves followed, in 1..starts; the sample itself is followed beside them.
         steps_each: evaluations on the way from each, >= 2.
     """
 
@@ -121,21 +125,21 @@ class CoherentStarts(Climbing):
     @property
     def steps(self) -> int:
         # The last step of all is the proposal that is evaluated without a gradient.
-        return self.starts + (self.kept + 1) * self.steps_each - 1
+        return self.starts + (self.kept + 1) * self.steps_each
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
-        step = torch.zeros_like(key)
-        z = moved(problem, step, key)
+        z = problem.threat.origin(problem.region)
         one = torch.ones(key.shape, dtype=z.dtype, device=z.device)
         return {
             "z": z,
             "key": key,
-            "step": step,
+            "step": torch.zeros_like(key),
             "promise": torch.full((len(key), self.starts), -torch.inf, dtype=z.dtype, device=z.device),
-            "base": z,
+            "own": torch.zeros_like(z),
             "slope": torch.zeros_like(z),
             "weight": one,
-            "pace": one,
+            "low": one,
+            "high": one,
         }
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
@@ -144,47 +148,49 @@ class CoherentStarts(Climbing):
         origin, z, gradient = threat.origin(region), evaluation.z, evaluation.gradient
         value = problem.task.losses["margin"](evaluation.logits, problem.y).to(z.dtype)
         stride = per_row(threat.stride(region), z)
-        # The promise of each move: its loss, and what the longest step along its gradient adds.
+        own = torch.where(per_row(step == 0, z), gradient, state["own"])
+        # The promise of each move: its loss, and what the longest step along its gradient adds. Those that stay in the
+        # sample's own branch, which other searches see, come last.
         rise = (gradient * threat.ascent(gradient) * stride).flatten(1).sum(1)
-        at = torch.arange(self.starts, device=z.device) == step.unsqueeze(1)
-        promise = torch.where(at, (value + rise).nan_to_num(nan=-torch.inf).unsqueeze(1), state["promise"])
+        promised = (value + rise).nan_to_num(nan=-torch.inf)
+        promised = promised - torch.where(_apart(gradient, own) < _APART, _LAST, 0.0)
+        at = torch.arange(self.starts, device=z.device) == (step - 1).unsqueeze(1)
+        promise = torch.where(at, promised.unsqueeze(1), state["promise"])
         # The place on the way: of which start, and how far.
-        after = step + 1 - self.starts
+        after = step - self.starts
         turn = after.clamp(min=0) % self.steps_each
         start = after.clamp(min=0) // self.steps_each
-        best = _different(promise)
-        move = best.gather(1, (start.clamp(max=self.kept - 1) // 2).unsqueeze(1)).squeeze(1)
-        stays = start >= self.kept
-        number = torch.where(after < 0, step + 1, move)  # moves first
+        stays, fresh, first = start >= self.kept, turn == 0, turn == 1
+        followed = _different(promise).gather(1, start.clamp(max=self.kept - 1).unsqueeze(1)).squeeze(1)
+        number = torch.where(after < 0, step, followed)  # all moves first
         begin = torch.where(per_row(stays, z), origin, moved(problem, number, key))
-        # A step that kept its promise is the new base.
-        base, slope = state["base"], torch.where(per_row(stays, z), blurred(gradient), gradient)
-        alike = (_whole(state["slope"]) * _whole(slope)).flatten(1).sum(1)
-        first = turn == 1
-        kept = first | (alike >= _ALIKE)
-        base = torch.where(per_row(kept, z), z, base)
+        # A step inside the branch is a new end of the bisection, and its gradient the branch's.
+        slope = torch.where(per_row(stays, z), blurred(gradient), gradient)
+        kept = first | (_apart(slope, state["slope"]) < torch.where(stays, _APART, _apart(slope, own)))
         slope = torch.where(per_row(kept, z), slope, state["slope"])
-        factor = 1 + _FALL ** (turn - 2).clamp(min=0).to(z.dtype)
-        weight = state["weight"] * torch.where(first, 1.0, torch.where(kept, 1 / factor, factor))
-        pace = torch.where(kept, 1.0, _SHORTER * state["pace"]).to(z.dtype)
-        way = _unit(slope) + per_row(weight, z) * _unit(begin - origin)
-        ascent = threat.ascent(way)
+        low = torch.where(kept, state["low"], state["weight"]).masked_fill(first, 0.0)
+        high = torch.where(kept, state["weight"], state["high"]).masked_fill(first, torch.inf)
+        weight = torch.where(low == 0, high / _FACTOR, (low * high).sqrt())
+        weight = torch.where(high == torch.inf, low * _FACTOR, weight).masked_fill(first, 1.0)
+        move = direction(problem.x, number, key) if z.shape == problem.x.shape else begin - origin
+        move = move * rng.uniform(rng.fold(key, "ties"), z.shape[1:], 1 - _TIES, 1 + _TIES)
+        ascent = threat.ascent(_unit(slope) + per_row(weight, z) * _unit(move))
+        # From the sample itself: as far as its own branch reaches. Each element as its gradient, in an L-inf ball.
         if isinstance(threat, Linf):
-            # By signs, either the gradient or the move decides everywhere if the gradient's elements are of one size.
-            ascent = torch.where(per_row(start % 2 == 1, z), (_SOFT * way).clamp(-1, 1), ascent)
-        end = threat.project(origin + stride * ascent, region)
-        proposal = threat.project(base + per_row(pace, z) * (end - base), region)
-        fresh = turn == 0
-        z = torch.where(per_row(fresh, z), begin, proposal)
+            short = (_unit(slope) / per_row(weight, z)).clamp(-1, 1)
+        else:
+            short = threat.ascent(slope) / per_row(1 + weight, z)
+        proposal = threat.project(origin + stride * torch.where(per_row(stays, z), short, ascent), region)
         return {
-            "z": z,
+            "z": torch.where(per_row(fresh, z), begin, proposal),
             "key": key,
             "step": step + 1,
             "promise": promise,
-            "base": base,
+            "own": own,
             "slope": slope,
-            "weight": torch.where(fresh, 1.0, weight).to(z.dtype),
-            "pace": torch.where(fresh, 1.0, pace).to(z.dtype),
+            "weight": weight,
+            "low": low,
+            "high": high,
         }
 
 
@@ -204,9 +210,9 @@ def _unit(way: Tensor) -> Tensor:
     return way / per_row(way.abs().flatten(1).mean(1).clamp(min=torch.finfo(way.dtype).tiny), way)
 
 
-def _whole(way: Tensor) -> Tensor:
-    """Return directions (B, *Z) of Euclidean length one; zeros stay."""
-    return way / per_row(length(way).clamp(min=torch.finfo(way.dtype).tiny), way)
+def _apart(one: Tensor, other: Tensor) -> Tensor:
+    """Return (B,) the length of the difference of gradients (B, *Z) over the sum of their lengths, in [0, 1]."""
+    return length(one - other) / (length(one) + length(other)).clamp(min=torch.finfo(one.dtype).tiny)
 
 
 def moved(problem: Problem, number: Tensor, key: Tensor) -> Tensor:

@@ -273,11 +273,14 @@ class Cascade:
         otherwise: stages for threats that `stages` have none for.
         audit: stages on a random few of the samples that held, before a claim passes (`robustest.run.driver`); none
             where the stages are strong enough to stand alone.
+        audit_of_many: cheaper stages, on more samples where the audit broke none and the claim has little room; where
+            none serves, no more samples are audited.
     """
 
     name: str
     stages: tuple[Stage, ...]
     audit: tuple[Stage, ...] = ()
+    audit_of_many: tuple[Stage, ...] = ()
     otherwise: tuple[Stage, ...] = ()
 
     def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:

@@ -4,8 +4,10 @@
 #    the cascade's audit. A sample that the audit breaks is broken, and the claim is decided again.
 # 2. Bound the share that the attack left wrongly from above (Clopper and Pearson, 95 %), and take twice the bound if
 #    the audit broke any: it finds but a part. The claim passes if it passes even when that share of the other samples
-#    does not hold,
-# 3. or if the audit broke none of `FEW` samples: with .15 left wrongly, all 19 hold with a chance of .85^19 = .046.
+#    does not hold. A claim far below the estimate has room for the bound of 5 or 10 samples, .45 or .26.
+# 3. Where it broke none of `FEW` samples and the claim has no room for their bound, .15, attack more of them, up to
+#    `MANY`, by the cheaper stages for many: with .05 left wrongly, all 59 hold with a chance of .95^59 = .048. The
+#    claim passes if these hold too, or if no stage for many serves. A smaller share would ask for hundreds of samples.
 # 4. Else draw twice as many. Once every sample that held was audited, the outcomes decide.
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ from robustest.run.memory import Memory
 from robustest.run.units import Units
 from robustest.settings import Settings
 
-# Audited samples that must all hold: a gap of .15 breaks at least one with a chance of 95 %.
-FEW = 19
-# Samples audited by the first looks; each further look doubles them.
+# Audited samples that must all hold: a gap of .15 breaks at least one with a chance of 95 %, and one of .05.
+FEW, MANY = 19, 59
+# Samples audited by the first looks; each further look doubles them. A claim with room for .10 or .07 needs 29 or 41.
 _LOOKS = (5, 10, FEW)
+_LOOKS_AT_MANY = (29, 41, MANY)
 # Error of the bound on the share that the attack left wrongly.
 _ALPHA = 0.05
 
@@ -59,7 +62,7 @@ class Audit:
             order = np.argsort(rng.fold(rng.keys(self.settings.seed, torch.from_numpy(ids)), "audit").numpy())
             left = [row for row in order.tolist() if held[row] and ids[row] not in self.audited]
             audited, broken = len(self.audited), sum(self.audited.values())
-            if not left or (not broken and audited >= FEW):
+            if not left or (not broken and audited >= MANY):
                 return True
             if audited:
                 share = clopper_pearson(broken, audited, _ALPHA)[1]
@@ -72,22 +75,24 @@ class Audit:
                     worst["score"][spoiled] = 0.0
                 if confirmed(worst):
                     return True
-            more = next((look for look in _LOOKS if look > audited), 2 * audited)
+            many = audited >= FEW and not broken
+            looks = _LOOKS_AT_MANY if many else _LOOKS
+            more = next((look for look in looks if look > audited), 2 * audited)
             try:
-                if not self._audit(stream, sorted(left[: more - audited])):
+                if not self._audit(stream, sorted(left[: more - audited]), many=many):
                     return True
             except clock.OutOfTime:
                 return False
         return True
 
-    def _audit(self, stream: Stream, rows: list[int]) -> bool:
+    def _audit(self, stream: Stream, rows: list[int], *, many: bool) -> bool:
         """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit."""
         ids = torch.from_numpy(stream.columns["id"][rows])
-        attack = self.units.audit(ids, first=stream.chunks == 1)
+        attack = self.units.audit(ids, first=stream.chunks == 1, many=many)
         if attack is None:
             return False
         marked = len(stream.marks) == stream.n
-        what = ("audit", ids, [stream.marks[row] for row in rows] if marked else [])
+        what = ("audit of many" if many else "audit", ids, [stream.marks[row] for row in rows] if marked else [])
         observation, tally = self.memory.once(what, attack)
         # Counts of coverage are about the attack that is audited, and must not include the audit's.
         health = tally.health.without_survivors()

@@ -192,7 +192,7 @@ def result_of(
         details["approximate"] = True
     broken, audited = evidence.tally.health.counts("weak_attack")
     if audited:
-        details["audit"] = {"audited": audited, "broken": broken}
+        details["audit"] = {"audited": audited, "broken": broken, "others_at_most": _left_wrongly(broken, audited)}
     if decision.strata:
         details["strata"] = [
             {"part": one.name, "samples": one.n, "value": one.value, "interval": [*one.interval], "beyond": one.beyond}
@@ -211,9 +211,9 @@ def result_of(
     claimed = threshold is not None or bool(details.get("baseline"))
     notes = (*evidence.tally.notes, *(finding.message for finding in findings))
     if audited:
-        most = clopper_pearson(broken, audited, 0.05)[1]
-        shown = f"{broken} of {audited} samples that the attack left broke; of the others at most {most:.0%} (95%)"
-        notes = (*notes, f"audit by other means: {shown}")
+        shown = f"{broken} of {audited} samples that the attack had left broke"
+        most = f"of the others at most {_left_wrongly(broken, audited):.0%} can still be broken in this way"
+        notes = (*notes, f"audit by other means: {shown}; {most} (with 95% confidence)")
     if compared is not None:
         details["baseline"] = compared[0]
 
@@ -266,6 +266,11 @@ def result_of(
         caveats=tuple(caveats),
         pairing=about.get("pairing", NOT_PAIRED),
     )
+
+
+def _left_wrongly(broken: int, audited: int) -> float:
+    """Return the upper bound, at 95%, of the share of samples that an audit would break, of those that were left."""
+    return clopper_pearson(broken, audited, 0.05)[1]
 
 
 def _failures_of_class(label: NDArray[np.int64], held: NDArray[np.bool_]) -> dict[str, int]:

@@ -164,11 +164,12 @@ class Units:
 
     # Searching by other means; None where units are not searched
 
-    def audit(self, ids: Tensor, *, first: bool) -> Callable[[], tuple[Observation, Tally]] | None:
+    def audit(self, ids: Tensor, *, first: bool, many: bool = False) -> Callable[[], tuple[Observation, Tally]] | None:
         """Return a function that attacks the units at positions (n,) int64 by other means.
 
         Args:
             first: True if no chunk but the first one was measured.
+            many: True for the cheaper stages of an audit of many units.
         """
         return None
 
@@ -479,7 +480,7 @@ class ModelUnits(Units):
             answered=self._answered,
         )
 
-    def audit(self, ids: Tensor, *, first: bool) -> Callable[[], tuple[Observation, Tally]] | None:
+    def audit(self, ids: Tensor, *, first: bool, many: bool = False) -> Callable[[], tuple[Observation, Tally]] | None:
         auditor = getattr(self.look, "auditor", None)
         # A model with a budget of queries per sample has none left for an audit.
         if auditor is None or self.model.max_queries is not None:
@@ -489,7 +490,7 @@ class ModelUnits(Units):
         chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
         # As if this evaluator had measured the chunks, which workers may have measured, or the memory known.
         self.evaluator.probe_rows = _ROWS if first else _ROWS_LATER
-        look = auditor(self.evaluator, chunk)
+        look = auditor(self.evaluator, chunk, many=many)
 
         def audited(evaluator: Evaluator) -> Observation:
             with evaluator.in_float32():

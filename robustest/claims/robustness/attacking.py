@@ -182,8 +182,8 @@ class Attacking:
             kept = counterexamples_at(chunk, broken.nonzero().squeeze(1), after, size)
         return Observation(columns, exhibits, counts, kept)
 
-    def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
-        audit = audit_of(self.cascade, self.threat, evaluator, chunk)
+    def auditor(self, evaluator: Evaluator, chunk: Chunk, *, many: bool = False) -> Attacking | None:
+        audit = audit_of(self.cascade, self.threat, evaluator, chunk, many=many)
         return None if audit is None else Attacking(cascade=audit, threat=self.threat, keep=self.keep, probing=False)
 
     def keeping(self) -> Attacking:
@@ -214,9 +214,11 @@ class Attacking:
         return Observation(columns, exhibits)
 
 
-def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> Cascade | None:
-    """Return the stages of a cascade's audit that fit a chunk, or None."""
-    stages = Cascade(name=f"{cascade.name} audit", stages=cascade.audit).serving(
+def audit_of(
+    cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk, *, many: bool = False
+) -> Cascade | None:
+    """Return the stages of a cascade's audit, of a few or of many samples, that fit a chunk, or None."""
+    stages = Cascade(name=f"{cascade.name} audit", stages=cascade.audit_of_many if many else cascade.audit).serving(
         threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task
     )
     if evaluator.model.max_queries is not None:  # the attack has taken what a sample may be asked

@@ -204,8 +204,8 @@ class Worsening:
         kept = counterexamples_at(chunk, lowered, after, size) if self.every and len(lowered) else None
         return Observation(columns, exhibits, stages, kept)
 
-    def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Worsening | None:
-        audit = audit_of(self.cascade, self.threat, evaluator, chunk)
+    def auditor(self, evaluator: Evaluator, chunk: Chunk, *, many: bool = False) -> Worsening | None:
+        audit = audit_of(self.cascade, self.threat, evaluator, chunk, many=many)
         return None if audit is None else replace(self, cascade=audit, every=False)
 
     def keeping(self) -> Worsening:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L0, L1, L2, Linf, Patch, Snr, Verdict, find_adversarial, scores_model
-from robustest.attacks import Problem
+from robustest.attacks import Evaluation, Problem
 from robustest.attacks.coherent import CoherentMoves, CoherentStarts, direction, moved
 from robustest.measure import measure_robust_accuracy
 from robustest.threats import Spatial, Unbounded, within
@@ -146,14 +146,19 @@ def test_a_direction_does_not_depend_on_its_neighbours(shape: tuple[int, ...]) -
         assert torch.equal(direction(x[part], number[part], key[part]), together[part])
 
 
-def test_starts_evaluate_each_move_first() -> None:
+def test_starts_evaluate_the_sample_and_then_each_move() -> None:
     attack = CoherentStarts(starts=3, kept=1, steps_each=2)
-    assert attack.steps == 3 + 2 * 2 - 1
+    assert attack.steps == 3 + 2 * 2
     x = torch.full((2, 1, 4, 4), 0.5)
     region = Linf(0.1).region(x, (0.0, 1.0))
     problem = Problem(Linf(0.1), region, torch.tensor([0, 1]), 2, (0.0, 1.0))
     state = attack.init(problem, torch.arange(2))
+    assert torch.equal(state["z"], x)
+    zeros = torch.zeros_like(x)
+    state = attack.tell(problem, state, Evaluation(x, torch.zeros(2, 2), zeros))
     assert torch.allclose(state["z"], torch.tensor(0.6)), "all up"
+    state = attack.tell(problem, state, Evaluation(state["z"], torch.zeros(2, 2), zeros))
+    assert torch.allclose(state["z"], torch.tensor(0.4)), "all down"
 
 
 class Behind(nn.Module):
@@ -182,6 +187,34 @@ def test_a_branch_is_searched_inside_the_part_of_the_region_that_reaches_it() ->
     assert found.broken.all()
     safe = find_adversarial(Behind(0.2), x, y, Linf(0.1), attack=CoherentStarts(), bounds=(0.0, 1.0))
     assert not safe.broken.any()
+
+
+class BehindNarrowly(nn.Module):
+    """As `Behind`, with a mean that only six sevenths of an L2 ball's radius reach, and a pattern without a mean."""
+
+    def __init__(self, edge: float) -> None:
+        super().__init__()
+        self.edge, self.scale = edge, nn.Parameter(torch.ones(()))
+        fine = torch.randn(24, generator=torch.Generator().manual_seed(3)).abs() * torch.tensor([1.0, -1.0]).repeat(12)
+        self.fine = nn.Buffer((fine - fine.mean()) / (fine - fine.mean()).abs().sum())
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = (self.fine * x).sum(1) - self.edge
+        lead = self.scale * torch.where(x.mean(1) > 0.5 + 0.085, fine, -torch.ones_like(fine))
+        return torch.stack([-lead, lead], 1)
+
+
+def test_the_least_weight_of_a_move_that_stays_in_its_branch_is_found() -> None:
+    """The rest of the radius turns the branch only if the move takes no more of it than the branch asks for."""
+    x, y = torch.full((8, 24), 0.5), torch.zeros(8, dtype=torch.int64)
+    model, threat = BehindNarrowly(0.07), L2(0.5)
+    # The exact edge: a move up by .085, and the rest of the radius along the pattern.
+    rest = (0.5**2 - 24 * 0.085**2) ** 0.5 * float(model.fine.norm())
+    assert 0.07 < rest < 0.07 * 1.1
+    found = find_adversarial(model, x, y, threat, attack=CoherentStarts(), bounds=(0.0, 1.0))
+    assert found.broken.all()
+    beyond = BehindNarrowly(1.01 * rest)
+    assert not find_adversarial(beyond, x, y, threat, attack=CoherentStarts(), bounds=(0.0, 1.0)).broken.any()
 
 
 def test_drawn_moves_differ_from_each_other_and_between_samples() -> None:

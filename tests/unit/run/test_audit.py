@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from robustest.context import Context, running
 from robustest.health import HEALTH_CHECKS
 from robustest.measure import measure_robust_accuracy, measure_robust_score
 from robustest.pytest_plugin.reports import update_baselines
-from robustest.run.audit import FEW
+from robustest.run.audit import FEW, MANY
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
 
@@ -101,10 +102,16 @@ def test_nothing_is_audited_where_the_claim_does_not_pass() -> None:
     assert "audit" not in measured(0.3, None).details["stages"]
 
 
-def test_an_audit_that_finds_nothing_looks_at_few() -> None:
-    found = measured(0.0, 0.9, exact=True)
+def test_an_audit_that_finds_nothing_looks_at_as_many_as_the_room_asks_for() -> None:
+    found = measured(0.0, 0.83, exact=True)
     assert (found.verdict, found.estimate) == (Verdict.PASSED, 1.0)
-    assert found.details["audit"] == {"audited": FEW, "broken": 0}
+    assert found.details["audit"] == {"audited": FEW, "broken": 0, "others_at_most": pytest.approx(0.146, abs=1e-3)}
+    assert measured(0.0, 0.99, exact=True).details["audit"]["audited"] == FEW, "no stages for many"
+    many = replace(weak(), audit_of_many=(STRONG,))
+    assert measured(0.0, 0.83, many, exact=True).details["audit"]["audited"] == FEW
+    near = measured(0.0, 0.99, many, exact=True)
+    assert (near.verdict, near.details["audit"]["audited"]) == (Verdict.PASSED, MANY)
+    assert any("of the others at most 5% can still be broken" in note for note in near.notes)
     assert measured(0.0, 0.51, exact=True).details["audit"]["audited"] < FEW, "more room needs fewer"
     assert "audit" not in measured(0.0, 0.9, weak(audit=()), exact=True).details
 
@@ -121,13 +128,33 @@ def test_scores_are_audited_too() -> None:
     assert bare.verdict is Verdict.PASSED, "so the audit decides"
     found = measure_robust_score(Line(), data, Linf(0.1), attack=weak(), at_least=0.8, **options)
     assert found.verdict is not Verdict.PASSED
+    many = replace(weak(), audit_of_many=(STRONG,))
+    near_claim = measure_robust_score(Line(), near(0.0), Linf(0.1), attack=many, at_least=0.99, **options)
+    assert near_claim.details["audit"]["audited"] == MANY
+    without = measure_robust_score(Line(), near(0.0), Linf(0.1), attack=weak(), at_least=0.99, **options)
+    assert without.details["audit"]["audited"] == FEW
+
+
+@pytest.mark.parametrize("attack", ["fast", "standard"])
+def test_audits_of_many_samples_are_cheaper(attack: str) -> None:
+    from robustest import L2
+    from robustest.attacks import CASCADES, Needs
+
+    cascade = CASCADES[attack]
+    for threat in (Linf(0.1), L2(1.0)):
+        few, many = (
+            Cascade(name="audit", stages=stages).serving(threat, Needs.GRADIENT, 784)
+            for stages in (cascade.audit, cascade.audit_of_many)
+        )
+        assert many
+        assert 1.5 * sum(s.searcher.steps for s in many) < sum(getattr(s.searcher, "steps", 1) for s in few)
 
 
 def test_an_audit_that_is_interrupted_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     from robustest import clock
     from robustest.run.units import ModelUnits
 
-    def late(self: ModelUnits, ids: Tensor, *, first: bool) -> Any:
+    def late(self: ModelUnits, ids: Tensor, *, first: bool, many: bool = False) -> Any:
         raise clock.OutOfTime("late")
 
     monkeypatch.setattr(ModelUnits, "audit", late)
@@ -244,7 +271,7 @@ def test_a_value_whose_audit_is_interrupted_gets_no_threshold(monkeypatch: pytes
     from robustest import clock
     from robustest.run.units import ModelUnits
 
-    def late(self: ModelUnits, ids: Tensor, *, first: bool) -> Any:
+    def late(self: ModelUnits, ids: Tensor, *, first: bool, many: bool = False) -> Any:
         raise clock.OutOfTime("late")
 
     monkeypatch.setattr(ModelUnits, "audit", late)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -700,20 +701,34 @@ class Audited:
     able: bool = True
     late_at: int = 99
     scored: bool = False
+    of_many: bool = True
     tried: list[list[int]] = field(default_factory=list)
+    short: list[bool] = field(default_factory=list)
 
-    def audit(self, ids: torch.Tensor, *, first: bool) -> Callable[[], tuple[Observation, Tally]] | None:
+    def audit(
+        self, ids: torch.Tensor, *, first: bool, many: bool = False
+    ) -> Callable[[], tuple[Observation, Tally]] | None:
         assert first, "one chunk was measured"
+        if many and not self.of_many:
+            return None
         if len(self.tried) == self.late_at:
             raise clock.OutOfTime
         self.tried.append(ids.tolist())
+        self.short += [many]
         held = np.array([one not in self.breaks for one in ids.tolist()])
         columns = {"held": held, "score": held.astype(float)} if self.scored else {"held": held}
         return (lambda: (Observation(columns, []), Tally(forward=len(ids)))) if self.able else None
 
 
 def audit(
-    units: Audited, n: int = 100, *, confirmed: Any = None, passing: Any = None, marks: bool = False, **columns: Any
+    units: Audited,
+    n: int = 100,
+    *,
+    confirmed: Any = None,
+    passing: Any = None,
+    marks: bool = False,
+    seed: int = 0,
+    **columns: Any,
 ) -> tuple[bool, Stream, Audit, list[int]]:
     stream, asked = Stream(n), []
     held = Observation({"held": np.ones(n, bool), **columns}, [])
@@ -723,7 +738,7 @@ def audit(
         asked.append(int((~worst["held"]).sum()))
         return bool(confirmed is not None and confirmed(worst))
 
-    made = Audit(units, Remembering(), Settings(store=None))  # type: ignore[arg-type]
+    made = Audit(units, Remembering(), Settings(store=None, seed=seed))  # type: ignore[arg-type]
     done = made.take(stream, passing or (lambda columns: len(columns["id"])), sure)
     return done, stream, made, asked
 
@@ -732,15 +747,52 @@ def test_an_audit_that_breaks_nothing_looks_at_few_ever_more() -> None:
     units = Audited()
     done, stream, made, asked = audit(units)
     assert done
-    assert [len(ids) for ids in units.tried] == [5, 5, 9]
-    assert len({one for ids in units.tried for one in ids}) == 19 == len(made.audited)
+    assert [len(ids) for ids in units.tried] == [5, 5, 9, 10, 12, 18]
+    assert units.short == [False, False, False, True, True, True], "the cheaper stages for many"
+    assert len({one for ids in units.tried for one in ids}) == 59 == len(made.audited)
     assert not any(made.audited.values())
-    # What may have been overlooked: the upper bounds of 0 of 5 and 0 of 10, of those that are left.
-    shares = [clopper_pearson(0, looked, 0.05)[1] for looked in (5, 10)]
-    assert asked == [math.ceil(share * (100 - looked)) for share, looked in zip(shares, (5, 10), strict=True)]
-    assert stream.tally.health.counts("weak_attack") == (0, 19)
-    assert (stream.counts, stream.tally.forward) == ({"audit": 0}, 19)
+    # What may have been overlooked: the upper bounds of 0 of 5, of 10 and so on, of those that are left.
+    looks = (5, 10, 19, 29, 41)
+    shares = [clopper_pearson(0, looked, 0.05)[1] for looked in looks]
+    assert asked == [math.ceil(share * (100 - looked)) for share, looked in zip(shares, looks, strict=True)]
+    assert clopper_pearson(0, 59, 0.05)[1] < 0.05 < clopper_pearson(0, 58, 0.05)[1]
+    assert stream.tally.health.counts("weak_attack") == (0, 59)
+    assert (stream.counts, stream.tally.forward) == ({"audit": 0}, 59)
     assert stream.columns["held"].all()
+
+
+def test_a_claim_with_room_for_what_19_samples_do_not_show_passes_on_them() -> None:
+    units = Audited()
+    assert audit(units, confirmed=lambda worst: (~worst["held"]).mean() <= 0.15)[0]
+    assert [len(ids) for ids in units.tried] == [5, 5, 9]
+    more = Audited()
+    assert audit(more, confirmed=lambda worst: (~worst["held"]).mean() <= 0.1)[0]
+    assert [len(ids) for ids in more.tried] == [5, 5, 9, 10]
+
+
+def test_a_gap_that_19_samples_do_not_show_is_seen_by_59() -> None:
+    """Where .07 break, all 19 hold with a chance of .93^19 = .25, and all 59 with one of .014."""
+    unseen = dict.fromkeys((False, True), 0)
+    for of_many, seed in itertools.product(unseen, range(60)):
+        _, _, made, _ = audit(Audited(breaks=set(range(28)), of_many=of_many), 400, seed=seed)
+        unseen[of_many] += not any(made.audited.values())
+    assert unseen[False] >= 8
+    assert unseen[True] <= 3
+
+
+def test_without_stages_for_many_19_samples_are_audited() -> None:
+    units = Audited(of_many=False)
+    assert audit(units)[0]
+    assert [len(ids) for ids in units.tried] == [5, 5, 9]
+
+
+def test_a_sample_that_breaks_after_19_held_has_more_audited_by_all_stages() -> None:
+    first = Audited()
+    audit(first)
+    units = Audited(breaks=set(first.tried[3][:1]))
+    audit(units)
+    assert [len(ids) for ids in units.tried] == [5, 5, 9, 10, 29, 42]
+    assert units.short == [False, False, False, True, False, False]
 
 
 def test_an_audit_ends_once_its_pass_is_confirmed() -> None:

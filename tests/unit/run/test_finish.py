@@ -140,9 +140,17 @@ def test_the_audit_and_an_approximate_level_are_details() -> None:
     health = Health()
     assert "audit" not in finished().details
     health.count("weak_attack", failed=0, tried=5)
-    assert finished(evidence(tally=Tally(health=health))).details["audit"] == {"audited": 5, "broken": 0}
+    assert finished(evidence(tally=Tally(health=health))).details["audit"] == {
+        "audited": 5,
+        "broken": 0,
+        "others_at_most": pytest.approx(1 - 0.05 ** (1 / 5)),
+    }
     health.count("weak_attack", failed=2, tried=1)
-    assert finished(evidence(tally=Tally(health=health))).details["audit"] == {"audited": 6, "broken": 2}
+    audited = finished(evidence(tally=Tally(health=health)))
+    assert {**audited.details["audit"], "others_at_most": 0} == {"audited": 6, "broken": 2, "others_at_most": 0}
+    assert audited.details["audit"]["others_at_most"] == pytest.approx(0.729, abs=1e-3)
+    said = "2 of 6 samples that the attack had left broke; of the others at most 73% can still be broken in this way"
+    assert any(said in note for note in audited.notes)
     for approximate, at_alpha in ((True, True), (True, False), (False, True)):
         details = finished(decision=replace(PASS, approximate=approximate, at_alpha=at_alpha)).details
         assert details.get("approximate", False) is (approximate and at_alpha)
