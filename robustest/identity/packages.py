@@ -222,14 +222,15 @@ def _overridden(_count: int, _all: int) -> list[str]:
         where = [
             line.partition("registered at ")[2] for line in lines if line.partition("[")[0].partition(":")[0] == key
         ]
-        if any(".py:" in one and (_home_of_path(one) != "torch" or "torch/library.py:" in one) for one in where):
+        files = [one.rpartition(".py:")[0] + ".py" for one in where if ".py:" in one]
+        if any(not _is_torch(file) or file.endswith("torch/library.py") for file in files):
             found.append(name)
     return found
 
 
-def _home_of_path(place: str) -> str:
-    path = place.rpartition(".py:")[0] + ".py"
-    return "torch" if os.path.realpath(path).startswith(os.path.realpath(Path(torch.__file__).parent)) else ""
+@cache
+def _is_torch(path: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.realpath(Path(torch.__file__).parent) + os.sep)
 
 
 @cache

@@ -57,8 +57,8 @@ ENDPOINT = ((8, 1),)
 WATCHED = ((4, 1),)
 # Samples of each chunk whose answers are stored with it.
 _DRAWN = 8
-# Of n recalled chunks, about 2 + 2 log(n / 2) are asked about their samples: the k-th with probability 2 / k.
-_ASKED = 2.0
+# Of n recalled chunks, about 1 + log(n) are asked about their samples: the k-th with probability 1 / k.
+_ASKED = 1.0
 
 
 @dataclass(frozen=True, slots=True)
