@@ -876,6 +876,8 @@ def with_families(result: Result, proven: Collection[str] = (), shares: Mapping[
         for one in found["families"]
     ]
     caveats = _coverage_caveats(families) + _open_caveats(found)
+    if result.verdict is Verdict.PASSED:
+        caveats += _not_followed(found)
     if shares:
         weak = f"cues that move less than {FOLLOWED:g} of other images"
         caveats.append(f"not covered: smaller shares, fainter cues, {weak}, other kinds")
@@ -916,3 +918,18 @@ def _open_caveats(found: Mapping[str, Any]) -> list[str]:
         classes = "class" if found["few"] == 1 else "classes"
         lines.append(f"{found['few']} {classes} of too few images to be searched")
     return lines
+
+
+# Families whose proposals a statistic of whole images stands for: what makes a class unusual may be another change.
+_OF_WHOLE_IMAGES = frozenset({PROPERTIES, CHANNELS, SPECTRA, EDGES, NOISE})
+
+
+def _not_followed(found: Mapping[str, Any]) -> list[str]:
+    """Return a line on classes whose only marks look like changes that were tried and move next to nothing."""
+    named = {one["class"] for one in (*found["other_marks"], *found["parts"])}
+    marks = [
+        f"class {one['class']}, {one['cue']} (gap {one['score']:.2f}, moves {one['moved_in_and_out'][0]:.2f})"
+        for one in found["proposed"]
+        if one["found_by"] in _OF_WHOLE_IMAGES and one["class"] not in named
+    ]
+    return [f"marked, as by a change that moves no more than is claimed: {', '.join(marks)}"] if marks else []
