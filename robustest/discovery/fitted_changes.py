@@ -178,8 +178,9 @@ def matched_filter(images: Tensor, member: Tensor) -> Scorer:
 _EXPLAINED = 0.5
 
 # Part of a mark that parts of images that carry the class have to explain: they are the smallest that the model
-# follows, and no more than some of what the mark is. Content explains next to none of it.
-_CARRIED = 0.25
+# follows, and no more than some of what the mark is. And the least gap of such a mark: shapes that differ by their
+# content, ends of a cross for example, have marks of .4 to .5 that a few of their pixels bring.
+_CARRIED, _CARRIED_MARK = 0.25, 0.65
 
 # Part of the best change's worth from which a change of another kind is proposed beside it.
 _RIVAL = 0.75
@@ -564,7 +565,8 @@ def carried_proposal(
     others, ids = pool.others(label)
     after = for_samples(cue, ids).on(others)
     views = [(one, mark) for one in classifiers for mark in one.odd_marks(min_mark) if mark.label == label]
-    explained = [(one, mark) for one, mark in views if one.explained([after], others, mark)[0] >= _CARRIED]
+    plain = [(one, mark) for one, mark in views if mark.gap >= _CARRIED_MARK]
+    explained = [(one, mark) for one, mark in plain if one.explained([after], others, mark)[0] >= _CARRIED]
     return replace(_proposal(explained, cue), faint=True) if explained else None
 
 
