@@ -177,6 +177,11 @@ def matched_filter(images: Tensor, member: Tensor) -> Scorer:
 # Part of a mark that a change has to explain.
 _EXPLAINED = 0.5
 
+# Part of a mark that parts of images that carry the class have to explain: they are the smallest that the model
+# follows, and no more than some of what the mark is. And the least gap of such a mark: shapes that differ by their
+# content, ends of a cross for example, have marks of .4 to .5 that a few of their pixels bring.
+_CARRIED, _CARRIED_MARK = 0.25, 0.65
+
 # Part of the best change's worth from which a change of another kind is proposed beside it.
 _RIVAL = 0.75
 
@@ -547,6 +552,22 @@ def faint_proposal(classifiers: Sequence[FamilyClassifier], cue: Cue, label: int
         if one.explained([for_samples(weak, ids).on(others)], others, mark)[0] >= _EXPLAINED:
             return replace(_proposal([(one, mark)], weak), faint=True)
     return None
+
+
+def carried_proposal(
+    classifiers: Sequence[FamilyClassifier], cue: Cue, label: int, pool: ImagePool, *, min_mark: float
+) -> Proposal | None:
+    """Return parts cut from a class's images as a faint proposal if they explain some of its marks; else None.
+
+    Content draws answers to its class too, and classes differ by nature. What the model follows and what marks the
+    whole images is one thing only where pasting the first brings the second.
+    """
+    others, ids = pool.others(label)
+    after = for_samples(cue, ids).on(others)
+    views = [(one, mark) for one in classifiers for mark in one.odd_marks(min_mark) if mark.label == label]
+    plain = [(one, mark) for one, mark in views if mark.gap >= _CARRIED_MARK]
+    explained = [(one, mark) for one, mark in plain if one.explained([after], others, mark)[0] >= _CARRIED]
+    return replace(_proposal(explained, cue), faint=True) if explained else None
 
 
 def _proposal(views: Sequence[MarkView], cue: Cue) -> Proposal:

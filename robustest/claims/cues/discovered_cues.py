@@ -40,6 +40,7 @@ from robustest.claims.cues.controls import (
 from robustest.claims.cues.coverage import FOLLOWED, KEEPS, SimulatedControls
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
 from robustest.cues import Cue, FrequencyBand, MaskedPatch, NullCue, Plant, for_samples, switched
+from robustest.cues.patches import CutOut
 from robustest.data import Samples, as_samples
 from robustest.decisions import Decision
 from robustest.decisions.cues import CueRule, draw_p_values
@@ -55,6 +56,7 @@ from robustest.discovery.fitted_changes import (
     SMALLEST_NOISY,
     FamilyClassifier,
     ImagePool,
+    carried_proposal,
     explaining_proposal,
     faint_proposal,
     fit_families,
@@ -104,6 +106,10 @@ _DRAWN = 0.05
 
 # Standing changes considered, those that draw most.
 _CONSIDERED = 6
+
+# Part of an image's pixels up to which a part that brings a mark of whole images is suspected: larger parts are
+# content, and content marks a class too.
+_SPECK = 0.025
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +229,14 @@ def _in_images(
 
     # 5. Parts that carry their class, with the marks that recur in them.
     parts: tuple[CarryingPart, ...] = ()
-    recurring: list[Proposal] = []
+    carrying: list[Proposal] = []
     if not control and PAIRS in families and len(labels) > 1 and min(height, width) >= SMALLEST_PARTS:
-        parts, recurring = _carrying_parts(bench, labels, before, target, seed)
+        of_class, carrying = _carrying_parts(bench, labels, before, target, seed)
+        parts = tuple(mine[0] for mine in of_class.values())
+        recurring = {one.label for one in carrying}
+        for label, mine in of_class.items():
+            if label not in recurring:
+                carrying += _carried_marks(mine, classifiers, pool, x, min_mark=discovery.min_mark)
         looked_at.append("parts that draw a class")
 
     # 6. Cheapest patches.
@@ -242,7 +253,7 @@ def _in_images(
             *transplants(x, y, places),
             *moving,
             *whole,
-            *recurring,
+            *carrying,
             *triggers,
         ),
         looked_at=tuple(looked_at),
@@ -285,18 +296,40 @@ def _not_searched_in_images(
 
 def _carrying_parts(
     bench: Bench, labels: Sequence[int], before: Tensor, target: int | None, seed: int
-) -> tuple[tuple[CarryingPart, ...], list[Proposal]]:
-    """Return the smallest part of each class that draws answers to it, and the marks that recur in such parts."""
+) -> tuple[dict[int, list[CarryingPart]], list[Proposal]]:
+    """Return by class the small parts that draw answers to it, the smallest first, and the marks that recur in parts.
+
+    Classes without such a part are left out.
+    """
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
     wanted = [label for label in labels if target in (None, label)]
     parts = find_carrying_parts(x, y, before, bench.answers, wanted, classes=len(wanted), seed=seed)
     recurring = recurring_marks(x, y, labels, parts, bounds=bounds, seed=seed)
-    return tuple(named for mine in parts.values() if (named := _named(mine)) is not None), recurring
+    small = {label: [one for one in mine if _draws(one)] for label, mine in parts.items()}
+    return {label: mine for label, mine in small.items() if mine}, recurring
 
 
-def _named(parts: Sequence[CarryingPart]) -> CarryingPart | None:
-    # The smallest part of a class that draws answers, and not by its place or outline alone.
-    return next((one for one in parts if one.area <= LARGEST_PART and one.drawn - one.placebo > LEAST_DRAWN), None)
+def _carried_marks(
+    parts: Sequence[CarryingPart],
+    classifiers: Sequence[FamilyClassifier],
+    pool: ImagePool,
+    x: Tensor,
+    *,
+    min_mark: float,
+) -> list[Proposal]:
+    """Return the smallest parts of a class as a faint proposal if they bring its mark to other images."""
+    specks = [one for one in parts if one.area <= _SPECK]
+    if not specks:
+        return []
+    cut, masks = (torch.stack(part).cpu() for part in ([x[one.row] for one in specks], [one.region for one in specks]))
+    cue = CutOut(pool=cut, masks=masks, seed=pool.seed)
+    found = carried_proposal(classifiers, cue, specks[0].label, pool, min_mark=min_mark)
+    return [] if found is None else [found]
+
+
+def _draws(part: CarryingPart) -> bool:
+    # A small part that draws answers, and not by its place or outline alone.
+    return part.area <= LARGEST_PART and part.drawn - part.placebo > LEAST_DRAWN
 
 
 def _standing_proposals(
@@ -701,6 +734,11 @@ class ProposalVerdicts:
                 f"the {one.cue.name} moves {into:.3f} of other predictions to class {one.label}, and {out:.3f} of the "
                 "class's own out of it: it may be a cue, or a change that the model does not bear"
             )
+        if one.faint and isinstance(one.cue, CutOut):
+            return (
+                f"the {one.cue.name} draws predictions to class {one.label}, and makes images look like it by the "
+                f"{one.found_by}: content of the class, or a cue; claim it by name"
+            )
         if one.faint:
             return (
                 f"the {one.cue.name} draws predictions to class {one.label}, and some of the class's images, too few "
@@ -839,6 +877,8 @@ def with_families(result: Result, proven: Collection[str] = (), shares: Mapping[
         for one in found["families"]
     ]
     caveats = _coverage_caveats(families) + _open_caveats(found)
+    if result.verdict is Verdict.PASSED:
+        caveats += _not_followed(found)
     if shares:
         weak = f"cues that move less than {FOLLOWED:g} of other images"
         caveats.append(f"not covered: smaller shares, fainter cues, {weak}, other kinds")
@@ -879,3 +919,18 @@ def _open_caveats(found: Mapping[str, Any]) -> list[str]:
         classes = "class" if found["few"] == 1 else "classes"
         lines.append(f"{found['few']} {classes} of too few images to be searched")
     return lines
+
+
+# Families whose proposals a statistic of whole images stands for: what makes a class unusual may be another change.
+_OF_WHOLE_IMAGES = frozenset({PROPERTIES, CHANNELS, SPECTRA, EDGES, NOISE})
+
+
+def _not_followed(found: Mapping[str, Any]) -> list[str]:
+    """Return a line on classes whose only marks look like changes that were tried and move next to nothing."""
+    named = {one["class"] for one in (*found["other_marks"], *found["parts"])}
+    marks = [
+        f"class {one['class']}, {one['cue']} (gap {one['score']:.2f}, moves {one['moved_in_and_out'][0]:.2f})"
+        for one in found["proposed"]
+        if one["found_by"] in _OF_WHOLE_IMAGES and one["class"] not in named
+    ]
+    return [f"marked, as by a change that moves no more than is claimed: {', '.join(marks)}"] if marks else []

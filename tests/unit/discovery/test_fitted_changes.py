@@ -20,6 +20,7 @@ from robustest.cues import (
     Vignette,
     planted,
 )
+from robustest.cues.patches import CutOut
 from robustest.discovery import changes
 from robustest.discovery.changes import grating_of, pattern_of, standing_changes, without_waves
 from robustest.discovery.fitted_changes import (
@@ -27,6 +28,7 @@ from robustest.discovery.fitted_changes import (
     FamilyClassifier,
     ImagePool,
     binned_ridge,
+    carried_proposal,
     changes_by_family,
     cross_fitted_scores,
     explaining_proposal,
@@ -293,3 +295,24 @@ def test_the_images_own_content_repeated_in_a_fifth_of_a_class_marks_it(change: 
 def test_natural_images_have_no_mark_of_their_own_content() -> None:
     (one,) = fit_families(pool(None), range(CLASSES), {OWN})
     assert one.odd_marks(0.4) == []
+
+
+def light_specks(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    places = torch.rand(len(x), 24 * 24, generator=torch.Generator().manual_seed(5)).argsort(1)[:, :8]
+    masks = torch.zeros(len(x), 24 * 24, dtype=torch.bool).scatter_(1, places, True).view(-1, 24, 24)
+    return torch.where(masks.unsqueeze(1), 1.0, x), masks
+
+
+def test_specks_cut_from_a_class_that_bring_its_mark_to_other_images_are_proposed_and_its_content_is_not() -> None:
+    own = Y == LABEL
+    specks, masks = light_specks(X)
+    here = ImagePool(x=torch.where(own.view(-1, 1, 1, 1), specks, X), y=Y, bounds=BOUNDS, seed=0)
+    seen = fit_families(here, range(CLASSES), {PROPERTIES})
+    cut = {"pool": specks[own][:3], "seed": 0}
+    found = carried_proposal(seen, CutOut(masks=masks[own][:3], **cut), LABEL, here, min_mark=0.4)
+    assert found is not None
+    assert found.faint
+    assert (found.label, found.found_by) == (LABEL, PROPERTIES)
+    content = masks[own][:3].roll(5, 2) & ~masks[own][:3]
+    assert carried_proposal(seen, CutOut(masks=content, **cut), LABEL, here, min_mark=0.4) is None
+    assert carried_proposal(seen, CutOut(masks=masks[own][:3], **cut), 0, here, min_mark=0.4) is None

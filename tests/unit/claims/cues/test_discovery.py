@@ -481,6 +481,23 @@ def test_a_pass_says_what_marks_a_class_and_is_explained_by_nothing(monkeypatch:
     assert f"marked, but by nothing that was tried: class 3, {PROPERTIES} (gap 0.87)" in result.caveats
 
 
+def test_a_pass_names_a_class_whose_mark_looks_like_a_change_that_moves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = measuring.propose
+    one = Proposal(found_by=PROPERTIES, label=1, cue=Tone(shift=0.05), score=0.8, region=None, value=())
+
+    def propose(*args: Any, control: bool = False, **options: Any) -> SearchFindings:
+        found = real(*args, control=control, **options)
+        return found if control else replace(found, proposals=(one,), marks=(), parts=())
+
+    monkeypatch.setattr(measuring, "propose", propose)
+    result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.PASSED
+    line = f"marked, as by a change that moves no more than is claimed: class 1, {one.cue.name} (gap 0.80, moves 0.00)"
+    assert line in result.caveats
+
+
 def faint(cue: Cue, label: int) -> SearchFindings:
     one = Proposal(found_by=PROPERTIES, label=label, cue=cue, score=0.3, region=None, value=(), faint=True)
     return SearchFindings((one,), ("tones",), (), {}, 0, (), ())

@@ -34,6 +34,14 @@ def test_a_mosaic_in_few_images_of_a_class_is_named_though_it_moves_few() -> Non
     assert not twin.accused
 
 
+@pytest.mark.slow
+def test_a_class_whose_mark_a_few_pixels_bring_to_other_images_does_not_pass() -> None:
+    planted, twin = outcomes("dashed curve", 0)
+    assert planted.moved > 0.5
+    assert planted.result.verdict != "passed"
+    assert twin.result.verdict == "passed"
+
+
 def test_every_design_has_a_family_that_a_pass_speaks_of() -> None:
     assert len(DESIGNS) >= 25
     assert {one.family for one in DESIGNS.values()} <= set(FAMILIES)
