@@ -594,7 +594,7 @@ UNSEEN: dict[str, Callable[[], float]] = {"sign": lambda: 1.0}
 def test_a_change_of_later_samples_alone_is_seen_by_samples_drawn_anew(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustest.run.memory.secrets.SystemRandom", lambda: random.Random(0))
+    monkeypatch.setattr("robustest.run.memory.secrets.SystemRandom", lambda: random.Random(0))  # noqa: S311
     x, y = images(400)
     first = set(rng.permutation(0, 400)[:40].tolist())
     later = torch.tensor([i not in first for i in range(400)])
