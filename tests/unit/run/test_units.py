@@ -454,8 +454,9 @@ def test_a_model_that_costs_is_asked_little_and_its_answer_is_not_asked_for_agai
     costs = asked == ((8, 1),)
     told: list[Any] = []
 
-    def ask(hear: Any, marks: Any, *, costly: bool) -> None:
+    def ask(hear: Any, marks: Any, *, hear_at: Any, costly: bool) -> None:
         told.extend([hear(False), hear(True), marks, costly])
+        assert callable(hear_at)
 
     one = units()
     one.model = replace(one.model, gives=gives, max_queries=queries)
