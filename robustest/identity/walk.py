@@ -730,18 +730,13 @@ def _class(walk: Walk, value: type, where: str) -> bytes:
     return joined("made", [found, *made]) if made else found
 
 
-# Values of `inspect` that say how a function is called, and read nothing; libraries hang them on their functions.
-_SIGNATURES = (inspect.Signature, inspect.Parameter)
-
-
 def class_of(walk: Walk, cls: type, where: str) -> bytes:
     """Return the part of a class that was reached through an instance or a subclass."""
     package = home_of_class(cls)
     name = f"{cls.__module__}.{cls.__qualname__}"
     if package is None:
         return walk.node(cls, cls.__qualname__, lambda node: _read_class(walk, node))
-    if not issubclass(cls, _SIGNATURES):
-        walk.reach(cls.__module__)
+    walk.reach(cls.__module__)
     label = part("class", f"{package} {name}".encode())
     if not issubclass(cls, torch.nn.Module):
         return label
@@ -799,6 +794,8 @@ def _read_class(walk: Walk, node: Node) -> None:
 def _object(walk: Walk, value: Any, where: str) -> bytes:
     if any(value is shared for shared in _shared()):
         return part("random numbers")
+    if isinstance(value, inspect.Signature):  # libraries hang it on their functions, and it reads nothing
+        return part("signature", str(value).encode())
     parameters = vars(type(value)).get("__dataclass_params__")
     if parameters is None or not parameters.frozen:
         return walk.node(value, where, lambda node: _read_object(walk, node))
