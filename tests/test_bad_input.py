@@ -278,7 +278,9 @@ CALLS: dict[str, Row] = {
         lambda m, x, y: attack(m, (x, y), batchsize=8), UnknownNameError, ("'batchsize'", "Did you mean 'batch_size'")
     ),
     "an unknown health check": Row(
-        lambda m, x, y: attack(m, (x, y), suppress=("softmax",)), UnknownNameError, ("Did you mean 'softmax_outputs'",)
+        lambda m, x, y: attack(m, (x, y), suppress=("softmax",)),
+        UnknownNameError,
+        ("Did you mean 'saturated_softmax' or 'softmax_outputs'",),
     ),
     "a number of health checks": Row(
         lambda m, x, y: attack(m, (x, y), suppress=2), ConfigError, ("suppress", "2 (int)")

@@ -82,7 +82,7 @@ def test_values_that_are_taken(name: str, value: object) -> None:
         ("examples", None, ["None"]),
         ("suppress", ["softmax_outputs"], ["tuple"]),
         ("suppress", (1,), ["(1,)"]),
-        ("suppress", ("softmax",), ["Did you mean 'softmax_outputs'?"]),
+        ("suppress", ("softmax",), ["Did you mean 'saturated_softmax' or 'softmax_outputs'?"]),
         ("exact", 1, ["1 (int)"]),
         ("exact", "yes", ["'yes' (str)"]),
         ("max_samples", 0, [">= 1", "0 (int)"]),

@@ -361,15 +361,15 @@ def test_a_corrected_solution_needs_no_new_answer(stored: Path) -> None:
     assert rate(adder, few, exact=True).details["recalled"] > 0
 
 
-def test_a_function_that_reads_a_file_is_not_remembered(stored: Path, tmp_path: Path) -> None:
+def test_a_function_that_reads_a_file_is_remembered_with_the_file(stored: Path, tmp_path: Path) -> None:
     template = tmp_path / "template.txt"
     template.write_text("{}")
 
     def filled(item: dict[str, str]) -> object:
         return DEPLOYED(template.read_text().format(item["prompt"]))
 
-    first = rate(filled, ITEMS[:20])
-    assert "reads a file" in " ".join(first.notes)
+    assert rate(filled, ITEMS[:20]).details["recalled"] == 0
+    assert rate(filled, ITEMS[:20]).details["recalled"] == 20
     template.write_text("{} Think.")
     assert rate(filled, ITEMS[:20]).details["recalled"] == 0
 
