@@ -42,6 +42,7 @@ def read_once(random: np.random.Generator, mean: float = 0.8) -> NDArray[np.bool
     return random.random((PASSAGES, QUESTIONS)) < share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draws", "least", "most"),  # more reds than `most` have a chance below .002 at an error of .01
     [(20, 1, 2), pytest.param(80, 6, 4, marks=pytest.mark.slow)],

@@ -251,6 +251,7 @@ def test_a_group_is_settled_by_its_clusters() -> None:
     assert measure_worst_group_rate(answer, items, at_least=0.01, **how).verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [10, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("exact", [False, True])
 def test_asking_until_certain_is_seldom_wrong(*, exact: bool, draws: int) -> None:
