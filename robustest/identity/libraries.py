@@ -29,7 +29,8 @@ COMPUTING: dict[str, Library] = {
     **{
         name: Library()
         for name in (
-            *("PIL", "charset_normalizer", "contourpy", "einops", "joblib", "kiwisolver", "markupsafe", "matplotlib"),
+            *("PIL", "charset_normalizer", "contourpy", "einops", "gymnasium", "joblib", "kiwisolver", "markupsafe"),
+            "matplotlib",
             *(
                 "_pytest",
                 "hypothesis",
