@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import scipy.stats
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 pytest_plugins = ["pytester"]
+# Rules load SciPy at the first verdict. pytester takes the modules that a run has loaded out again, and those of NumPy
+# that are compiled can be loaded once in a process: they are loaded before.
+assert scipy.stats
 torch.set_num_threads(1)
 
 _SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "policies"
