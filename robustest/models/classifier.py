@@ -200,10 +200,12 @@ def as_classifier(
     if callable(preprocessing):
         _check_takes_tensors(preprocessing)
     elif preprocessing is not None:
-        preprocessing = _checked_statistics(preprocessing, bounds or (0.0, 1.0))
+        preprocessing = _checked_statistics(preprocessing)
     recipe = None
     if isinstance(model, Factory):
         recipe, model = model, model.build()
+    if isinstance(preprocessing, tuple):
+        _check_units(preprocessing, bounds or (model.bounds if isinstance(model, Classifier) else (0.0, 1.0)))
     if isinstance(model, Classifier):
         if model.module is None and isinstance(model.call, nn.Module):  # or it would not be frozen
             inner: nn.Module = model.call
@@ -315,7 +317,7 @@ def _check_takes_tensors(preprocessing: object) -> None:
         )
 
 
-def _checked_statistics(preprocessing: object, bounds: tuple[float, float]) -> tuple[list[float], list[float]]:
+def _checked_statistics(preprocessing: object) -> tuple[list[float], list[float]]:
     try:
         mean, std = (np.atleast_1d(np.asarray(v, dtype=float)).tolist() for v in preprocessing)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
@@ -323,13 +325,17 @@ def _checked_statistics(preprocessing: object, bounds: tuple[float, float]) -> t
         raise ConfigError(expected("preprocessing to be (mean, std) or a function", preprocessing, mend)) from None
     if len(mean) != len(std) or not all(s > 0 and math.isfinite(s) for s in std) or not all(map(math.isfinite, mean)):
         raise ConfigError(expected("one mean and one std > 0 per channel", preprocessing))
-    low, high = bounds
-    if max(map(abs, mean)) > 4 * max(abs(low), abs(high)):  # no input inside the bounds has such a mean
-        mend = f"They are of the inputs as the model is given them, inside [{low:g}, {high:g}]"
-        if (low, high) == (0.0, 1.0) and max(map(abs, mean)) <= 255:
-            mend = f"{mend}: divide both by 255"
-        raise ConfigError(expected("mean and std in the units of the inputs", preprocessing, f"{mend}."))
     return mean, std
+
+
+def _check_units(statistics: tuple[list[float], list[float]], bounds: tuple[float, float]) -> None:
+    """Raise ConfigError for a mean that no input inside the bounds can have."""
+    (low, high), largest = bounds, max(map(abs, statistics[0]), default=0.0)
+    if largest > 4 * max(abs(low), abs(high)):
+        mend = f"They are of the inputs as the model is given them, inside [{low:g}, {high:g}]"
+        if (low, high) == (0.0, 1.0) and largest <= 255:
+            mend = f"{mend}: divide both by 255"
+        raise ConfigError(expected("mean and std in the units of the inputs", statistics, f"{mend}."))
 
 
 def logits_of(output: object) -> Tensor:

@@ -114,6 +114,8 @@ _BOOSTED = frozenset({"AdaBoostClassifier", "GradientBoostingClassifier", "HistG
 
 def _trees(model: Any) -> list[Tree] | None:
     """Return the trees of a classifier other than CatBoost's; None for other models."""
+    if not {"decision_function", "predict", "predict_proba"}.isdisjoint(getattr(model, "__dict__", ())):
+        return None  # a method put in the place of the library's need not follow the trees
     read = {"sklearn": _sklearn, "lightgbm": _lightgbm, "xgboost": _xgboost}.get(_library(model))
     return None if read is None else read(model)
 

@@ -109,3 +109,12 @@ def test_a_tree_whose_scores_are_its_labels_is_decided() -> None:
     data: Any = x[200:260], model.predict(x[200:260])
     found = measure_robust_accuracy(model, data, Linf(0.02), at_least=0.7, exact=True, cache=False)
     assert found.verdict is Verdict.PASSED
+
+
+def test_an_estimator_with_a_method_of_another_s_is_not_read() -> None:
+    x, y = table(2)
+    model = RandomForestClassifier(5, random_state=0).fit(x, y)
+    own = model.predict_proba
+    model.predict_proba = lambda rows: np.where(np.asarray(rows)[:, :1] > 0.99, own(rows)[:, ::-1], own(rows))
+    with pytest.raises(NoBound, match="is no tree ensemble"):
+        escapes_of(model, *(torch.from_numpy(one) for one in (x, y, x, x)))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -266,3 +267,15 @@ def test_an_output_that_is_no_tensor_is_a_model_error(output: object) -> None:
 def test_a_model_that_is_named_instead_of_given_names_its_pack(name: str, pack: str) -> None:
     with pytest.raises(ConfigError, match=f"pip install {pack}"):
         as_classifier(name)
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, 255.0)])
+def test_statistics_are_in_the_units_of_the_bounds_of_the_model(bounds: tuple[float, float] | None) -> None:
+    statistics = ([123.7], [58.4])
+    made = replace(as_classifier(nn.Linear(2, 2)), bounds=bounds or (0.0, 1.0))
+    if bounds is None:
+        with pytest.raises(ConfigError, match="divide both by 255"):
+            as_classifier(made, preprocessing=statistics)
+    else:
+        assert as_classifier(made, preprocessing=statistics).bounds == bounds
+    assert as_classifier(nn.Linear(2, 2), bounds=(0.0, 255.0), preprocessing=statistics).preprocessing is not None
