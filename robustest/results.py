@@ -351,7 +351,7 @@ REASONS: Mapping[str, str] = {
     "no_fall": "what a fall starts from is no better than chance, or less than the fall allowed",
     "copies": "samples are there several times, and too few are left if each counts once",
     "clusters": "samples that were drawn together are too few draws, or the claim cannot count them as such",
-    "unaudited": "nothing could be attacked by other means, to see what the attack may have missed",
+    "unaudited": "an attack by other means did not end, or broke so many samples that more must be taken to break",
     "unfit": "what was fitted, or the samples to judge it by, cannot settle the claim",
     "control": "the control, which must fail, did not",
     "baseline": "the comparison with the baseline decided",

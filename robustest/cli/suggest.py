@@ -251,7 +251,7 @@ def _why_not(result: Result) -> str:
     if triggered:
         return f"health check: {', '.join(triggered)}; the value may not show robustness"
     if "unaudited" in result.reasons:
-        return "time ran out before an audit of what the attack left was at its end"
+        return "an audit of what the attack left did not end in time, or broke more in each round"
     if untested := result.details.get("nothing_tested"):
         return str(untested)
     threshold = result.threshold

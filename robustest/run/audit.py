@@ -8,7 +8,9 @@
 # 3. Where it broke none of `FEW` samples and the claim has no room for their bound, .15, attack more of them, up to
 #    `MANY`, by the cheaper stages for many: with .05 left wrongly, all 59 hold with a chance of .95^59 = .048. The
 #    claim passes if these hold too, or if no stage for many serves. A smaller share would ask for hundreds of samples.
-# 4. Else draw twice as many. Once every sample that held was audited, the outcomes decide.
+# 4. Else draw twice as many. Once every sample that held was audited, the claim has to pass even when as many again do
+#    not hold as the audit broke. Without that room, those that held are audited once more, by other draws: the claim
+#    passes if it passes even when as many again do not hold as this round broke, and after `ROUNDS` it is open.
 
 from __future__ import annotations
 
@@ -32,74 +34,114 @@ FEW, MANY = 19, 59
 # Samples audited by the first looks; each further look doubles them. A claim with room for .10 or .07 needs 29 or 41.
 _LOOKS = (5, 10, FEW)
 _LOOKS_AT_MANY = (29, 41, MANY)
+# Rounds over every sample that held, before the attack counts as too weak for a claim so near to the value.
+ROUNDS = 3
 # Error of the bound on the share that the attack left wrongly.
 _ALPHA = 0.05
 
 
 @dataclass(slots=True)
 class Audit:
-    """The audit of one measurement; `audited` has the samples audited so far, with True for broken ones."""
+    """The audit of one measurement.
+
+    Attributes:
+        audited: the samples audited so far, with True for broken ones.
+        rounds: number of samples that each further round broke, once every sample that held was audited.
+    """
 
     units: Units
     memory: Memory
     settings: Settings
     audited: dict[int, bool] = field(default_factory=dict)
+    rounds: list[int] = field(default_factory=list)
 
-    def take(self, stream: Stream, passing: Callable[[Columns], int], confirmed: Callable[[Columns], bool]) -> bool:
-        """Audit samples until none is left, the pass is confirmed, or the claim does not pass; False if time ran out.
+    def take(
+        self,
+        stream: Stream,
+        passing: Callable[[Columns], int],
+        confirmed: Callable[[Columns], bool],
+        *,
+        again: bool = True,
+    ) -> str:
+        """Audit samples until the pass is confirmed or the claim does not pass; return why a pass is open, or "".
 
         Args:
             stream: the outcomes so far, which the audit updates.
             passing: number of outcomes, from the first, on which a pass on such columns rests; 0 for no pass.
             confirmed: True if the claim passes on these columns, were they all the data.
+            again: whether samples that held are audited once more where the claim has no room for what was broken.
         """
         while rests_on := passing(stream.columns):
-            columns = stream.columns
-            ids, held = columns["id"][:rests_on], columns["score"] > 0 if "score" in columns else columns["held"] != 0
-            if "proven" in columns:  # nothing breaks a proven sample
-                held = held & (columns["proven"] == 0)
-            # The order is drawn by sample, so that the audited samples do not depend on when the audit takes place.
-            order = np.argsort(rng.fold(rng.keys(self.settings.seed, torch.from_numpy(ids)), "audit").numpy())
-            left = [row for row in order.tolist() if held[row] and ids[row] not in self.audited]
+            held = self._in_question(stream.columns, rests_on)
+            left = [row for row in held if stream.columns["id"][row] not in self.audited]
             audited, broken = len(self.audited), sum(self.audited.values())
-            if not left or (not broken and audited >= MANY):
-                return True
-            if audited:
-                share = clopper_pearson(broken, audited, _ALPHA)[1]
-                if broken:  # the attack is blind somewhere, and the audit need not see all that is there
-                    share = min(1.0, 2 * share)
-                spoiled = left[: math.ceil(share * len(left))]
-                worst = {name: column[:rests_on].copy() for name, column in columns.items()}
-                worst["held"][spoiled] = False
-                if "score" in worst:
-                    worst["score"][spoiled] = 0.0
-                if confirmed(worst):
-                    return True
+            found_last = self.rounds[-1] if self.rounds and not left else broken
+            if not held or (not found_last and (not left or audited >= MANY)):
+                return ""
+            if audited and confirmed(self._spoiled(stream.columns, rests_on, left or held, all_audited=not left)):
+                return ""
             many = audited >= FEW and not broken
-            looks = _LOOKS_AT_MANY if many else _LOOKS
-            more = next((look for look in looks if look > audited), 2 * audited)
+            if left:
+                looks = _LOOKS_AT_MANY if many else _LOOKS
+                rows = left[: next((look for look in looks if look > audited), 2 * audited) - audited]
+            elif again and len(self.rounds) < ROUNDS - 1:
+                rows = held
+            else:
+                return f"weak attack: an audit of all that it left broke {broken} of {audited}, {found_last} at last"
             try:
-                if not self._audit(stream, sorted(left[: more - audited]), many=many):
-                    return True
+                if not self._audit(stream, sorted(rows), many=many, again=not left):
+                    return ""
             except clock.OutOfTime:
-                return False
-        return True
+                return "the clock: time ran out before an audit of what the attack left was at its end"
+        return ""
 
-    def _audit(self, stream: Stream, rows: list[int], *, many: bool) -> bool:
+    def _in_question(self, columns: Columns, rests_on: int) -> list[int]:
+        """Return the rows whose samples held and are not proven, in the order in which they are audited."""
+        ids, held = columns["id"][:rests_on], columns["score"] > 0 if "score" in columns else columns["held"] != 0
+        if "proven" in columns:  # nothing breaks a proven sample
+            held = held & (columns["proven"] == 0)
+        # The order is drawn by sample, so that the audited samples do not depend on when the audit takes place.
+        order = np.argsort(rng.fold(rng.keys(self.settings.seed, torch.from_numpy(ids)), "audit").numpy())
+        return [row for row in order.tolist() if held[row]]
+
+    def _spoiled(self, columns: Columns, rests_on: int, rows: list[int], *, all_audited: bool) -> dict[str, np.ndarray]:
+        """Return the columns with as many of these rows broken as the audit leaves possible."""
+        audited, broken = len(self.audited), sum(self.audited.values())
+        if all_audited:  # a round finds a part of what there is: about as much again may be left
+            more = self.rounds[-1] if self.rounds else broken
+        else:
+            share = clopper_pearson(broken, audited, _ALPHA)[1]
+            if broken:  # the attack is blind somewhere, and the audit need not see all that is there
+                share = min(1.0, 2 * share)
+            more = math.ceil(share * len(rows))
+        worst = {name: column[:rests_on].copy() for name, column in columns.items()}
+        worst["held"][rows[:more]] = False
+        if "score" in worst:
+            worst["score"][rows[:more]] = 0.0
+        return worst
+
+    def _audit(self, stream: Stream, rows: list[int], *, many: bool, again: bool) -> bool:
         """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit."""
         ids = torch.from_numpy(stream.columns["id"][rows])
-        attack = self.units.audit(ids, first=stream.chunks == 1, many=many)
+        number = len(self.rounds) + 1 if again else 0
+        attack = self.units.audit(ids, first=stream.chunks == 1, many=many, again=number)
         if attack is None:
             return False
         marked = len(stream.marks) == stream.n
-        what = ("audit of many" if many else "audit", ids, [stream.marks[row] for row in rows] if marked else [])
+        name = ("audit of many" if many else "audit") + (f" again {number}" if again else "")
+        what = (name, ids, [stream.marks[row] for row in rows] if marked else [])
         observation, tally = self.memory.once(what, attack)
         # Counts of coverage are about the attack that is audited, and must not include the audit's.
         health = tally.health.without_survivors()
         worse = stream.worsen(ids, observation, replace(tally, health=health), examples=self.settings.examples)
         counts = Health()
-        counts.count("weak_attack", failed=int(worse.sum()), tried=len(rows))
+        # A further round looks at samples that are counted.
+        counts.count("weak_attack", failed=int(worse.sum()), tried=0 if again else len(rows))
         stream.tally = stream.tally.plus(Tally(health=counts))
+        if again:
+            self.rounds.append(int(worse.sum()))
+        else:
+            self.rounds.clear()
         self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
         stream.counts["audit"] = sum(self.audited.values())
         return True

@@ -93,7 +93,7 @@ class Measurement:
 
     Attributes:
         stream: the outcomes so far.
-        audited: the audit of the pass ended before the time was up.
+        unaudited: why an audit leaves the pass open, in words; empty if it does not.
         likely_clusters: see `MeasuredChunks`.
         other, beside: evidence and outcomes of the model in `no_worse_than=`.
     """
@@ -104,7 +104,7 @@ class Measurement:
     stream: Stream
     known: KnownCounterexamples = field(init=False)
     audit: Audit = field(init=False)
-    audited: bool = True
+    unaudited: str = ""
     likely_clusters: str = ""
     other: Evidence | None = None
     beside: OtherModel | None = None
@@ -196,7 +196,10 @@ class Measurement:
             again = self._own_rule.settle(columns, stream.total)
             return again.after if again is not None and again.verdict is Verdict.PASSED else 0
 
-        self.audited = self.audit.take(stream, passing, self._holds)
+        # Further units may give the room that the audit finds missing: no sample is audited twice before they are read.
+        self.unaudited = self.audit.take(stream, passing, self._holds, again=False)
+        if self.unaudited and clock.left() != 0:
+            return None
         return rule.settle(stream.columns, stream.total)
 
     # Audit
@@ -221,9 +224,9 @@ class Measurement:
         # A value that a threshold is taken from is audited as a pass is whose threshold equals it: no room is left for
         # what the attack overlooked.
         if self.plan.settings.audit_values:
-            self.audited = self.audit.take(stream, lambda columns: len(columns["id"]), lambda _: False)
+            self.unaudited = self.audit.take(stream, lambda columns: len(columns["id"]), lambda _: False)
         else:
-            self.audited = self.audit.take(stream, self._passes, self._holds)
+            self.unaudited = self.audit.take(stream, self._passes, self._holds)
         return self._unless_unaudited(self.decision(rule, stream.columns, None))
 
     def _of_comparison(self, rule: NoWorse) -> Decision:
@@ -231,7 +234,7 @@ class Measurement:
         # now and none then, the same model would look worse. The audit decides the claim on the number alone.
         stream = self.stream
         found = replace(stream, columns=dict(stream.columns), counts=dict(stream.counts))
-        self.audited = self.audit.take(found, self._passes, self._holds)
+        self.unaudited = self.audit.take(found, self._passes, self._holds)
         decision = self.decision(rule, stream.columns, None)
         if decision.verdict is not Verdict.PASSED:
             return decision
@@ -240,12 +243,11 @@ class Measurement:
         return by_audit if rule.has_threshold and by_audit.verdict is not Verdict.PASSED else decision
 
     def _unless_unaudited(self, decision: Decision) -> Decision:
-        if self.audited:
+        if not self.unaudited:
             return decision
         if decision.verdict is Verdict.PASSED:
-            unaudited = "the clock: time ran out before an audit of what the attack left was at its end"
             return replace(
-                decision, verdict=Verdict.INCONCLUSIVE, rule=unaudited, at_alpha=False, reasons=("unaudited",)
+                decision, verdict=Verdict.INCONCLUSIVE, rule=self.unaudited, at_alpha=False, reasons=("unaudited",)
             )
         if self.plan.settings.audit_values:
             return replace(decision, reasons=(*decision.reasons, "unaudited"))

@@ -164,12 +164,15 @@ class Units:
 
     # Searching by other means; None where units are not searched
 
-    def audit(self, ids: Tensor, *, first: bool, many: bool = False) -> Callable[[], tuple[Observation, Tally]] | None:
+    def audit(
+        self, ids: Tensor, *, first: bool, many: bool = False, again: int = 0
+    ) -> Callable[[], tuple[Observation, Tally]] | None:
         """Return a function that attacks the units at positions (n,) int64 by other means.
 
         Args:
             first: True if no chunk but the first one was measured.
             many: True for the cheaper stages of an audit of many units.
+            again: number of the further round over units that an audit left; each has draws of its own.
         """
         return None
 
@@ -480,14 +483,16 @@ class ModelUnits(Units):
             answered=self._answered,
         )
 
-    def audit(self, ids: Tensor, *, first: bool, many: bool = False) -> Callable[[], tuple[Observation, Tally]] | None:
+    def audit(
+        self, ids: Tensor, *, first: bool, many: bool = False, again: int = 0
+    ) -> Callable[[], tuple[Observation, Tally]] | None:
         auditor = getattr(self.look, "auditor", None)
         # A model with a budget of queries per sample has none left for an audit.
         if auditor is None or self.model.max_queries is not None:
             return None
         chunk = self.load(ids).on(self.evaluator.device)
         # Other keys: a search of the same kind would otherwise repeat the attack's draws.
-        chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
+        chunk = replace(chunk, key=rng.fold(chunk.key, f"audit {again}" if again else "audit"))
         # As if this evaluator had measured the chunks, which workers may have measured, or the memory known.
         self.evaluator.probe_rows = _ROWS if first else _ROWS_LATER
         look = auditor(self.evaluator, chunk, many=many)

@@ -154,7 +154,7 @@ def test_an_audit_that_is_interrupted_does_not_pass(monkeypatch: pytest.MonkeyPa
     from robustest import clock
     from robustest.run.units import ModelUnits
 
-    def late(self: ModelUnits, ids: Tensor, *, first: bool, many: bool = False) -> Any:
+    def late(self: ModelUnits, ids: Tensor, *, first: bool, many: bool = False, again: int = 0) -> Any:
         raise clock.OutOfTime("late")
 
     monkeypatch.setattr(ModelUnits, "audit", late)
@@ -271,7 +271,7 @@ def test_a_value_whose_audit_is_interrupted_gets_no_threshold(monkeypatch: pytes
     from robustest import clock
     from robustest.run.units import ModelUnits
 
-    def late(self: ModelUnits, ids: Tensor, *, first: bool, many: bool = False) -> Any:
+    def late(self: ModelUnits, ids: Tensor, *, first: bool, many: bool = False, again: int = 0) -> Any:
         raise clock.OutOfTime("late")
 
     monkeypatch.setattr(ModelUnits, "audit", late)

@@ -704,9 +704,11 @@ class Audited:
     of_many: bool = True
     tried: list[list[int]] = field(default_factory=list)
     short: list[bool] = field(default_factory=list)
+    again: list[int] = field(default_factory=list)
+    later: dict[int, set[int]] = field(default_factory=dict)  # what each further round breaks
 
     def audit(
-        self, ids: torch.Tensor, *, first: bool, many: bool = False
+        self, ids: torch.Tensor, *, first: bool, many: bool = False, again: int = 0
     ) -> Callable[[], tuple[Observation, Tally]] | None:
         assert first, "one chunk was measured"
         if many and not self.of_many:
@@ -715,7 +717,9 @@ class Audited:
             raise clock.OutOfTime
         self.tried.append(ids.tolist())
         self.short += [many]
-        held = np.array([one not in self.breaks for one in ids.tolist()])
+        self.again += [again]
+        breaks = self.later.get(again, set()) if again else self.breaks
+        held = np.array([one not in breaks for one in ids.tolist()])
         columns = {"held": held, "score": held.astype(float)} if self.scored else {"held": held}
         return (lambda: (Observation(columns, []), Tally(forward=len(ids)))) if self.able else None
 
@@ -729,13 +733,13 @@ def audit(
     marks: bool = False,
     seed: int = 0,
     **columns: Any,
-) -> tuple[bool, Stream, Audit, list[int]]:
+) -> tuple[str, Stream, Audit, list[int]]:
     stream, asked = Stream(n), []
     held = Observation({"held": np.ones(n, bool), **columns}, [])
     stream.add(torch.arange(n), held, Tally(), examples=3, marks=[b"%d" % i for i in range(n)] if marks else [])
 
     def sure(worst: Any) -> bool:
-        asked.append(int((~worst["held"]).sum()))
+        asked.append(int((worst["held"] == 0).sum()))
         return bool(confirmed is not None and confirmed(worst))
 
     made = Audit(units, Remembering(), Settings(store=None, seed=seed))  # type: ignore[arg-type]
@@ -746,7 +750,7 @@ def audit(
 def test_an_audit_that_breaks_nothing_looks_at_few_ever_more() -> None:
     units = Audited()
     done, stream, made, asked = audit(units)
-    assert done
+    assert not done
     assert [len(ids) for ids in units.tried] == [5, 5, 9, 10, 12, 18]
     assert units.short == [False, False, False, True, True, True], "the cheaper stages for many"
     assert len({one for ids in units.tried for one in ids}) == 59 == len(made.audited)
@@ -763,10 +767,10 @@ def test_an_audit_that_breaks_nothing_looks_at_few_ever_more() -> None:
 
 def test_a_claim_with_room_for_what_19_samples_do_not_show_passes_on_them() -> None:
     units = Audited()
-    assert audit(units, confirmed=lambda worst: (~worst["held"]).mean() <= 0.15)[0]
+    assert not audit(units, confirmed=lambda worst: (~worst["held"]).mean() <= 0.15)[0]
     assert [len(ids) for ids in units.tried] == [5, 5, 9]
     more = Audited()
-    assert audit(more, confirmed=lambda worst: (~worst["held"]).mean() <= 0.1)[0]
+    assert not audit(more, confirmed=lambda worst: (~worst["held"]).mean() <= 0.1)[0]
     assert [len(ids) for ids in more.tried] == [5, 5, 9, 10]
 
 
@@ -782,7 +786,7 @@ def test_a_gap_that_19_samples_do_not_show_is_seen_by_59() -> None:
 
 def test_without_stages_for_many_19_samples_are_audited() -> None:
     units = Audited(of_many=False)
-    assert audit(units)[0]
+    assert not audit(units)[0]
     assert [len(ids) for ids in units.tried] == [5, 5, 9]
 
 
@@ -791,14 +795,14 @@ def test_a_sample_that_breaks_after_19_held_has_more_audited_by_all_stages() -> 
     audit(first)
     units = Audited(breaks=set(first.tried[3][:1]))
     audit(units)
-    assert [len(ids) for ids in units.tried] == [5, 5, 9, 10, 29, 42]
-    assert units.short == [False, False, False, True, False, False]
+    assert [len(ids) for ids in units.tried] == [5, 5, 9, 10, 29, 42, 99]
+    assert units.short == [False, False, False, True, False, False, False]
 
 
 def test_an_audit_ends_once_its_pass_is_confirmed() -> None:
     units = Audited()
     done, _, _, asked = audit(units, confirmed=lambda worst: (~worst["held"]).sum() < 25)
-    assert done
+    assert not done
     assert [len(ids) for ids in units.tried] == [5, 5]
     assert len(asked) == 2
     assert asked[0] >= 25 > asked[1]
@@ -807,7 +811,7 @@ def test_an_audit_ends_once_its_pass_is_confirmed() -> None:
 def test_what_an_audit_breaks_is_broken_and_it_goes_on_until_all_are_looked_at() -> None:
     units = Audited(breaks=set(range(100)))
     done, stream, made, _ = audit(units)
-    assert done
+    assert not done
     assert [len(ids) for ids in units.tried] == [5, 5, 9, 19, 38, 24]
     assert len(made.audited) == 100
     assert not stream.columns["held"].any()
@@ -820,6 +824,34 @@ def test_what_an_audit_breaks_is_broken_and_it_goes_on_until_all_are_looked_at()
     assert len(made.audited) < 100
 
 
+def test_a_claim_without_room_for_as_many_again_has_all_that_held_audited_once_more() -> None:
+    def room(most: int) -> Any:
+        return lambda worst: (worst["held"] == 0).sum() <= most
+
+    first = set(range(10))
+    enough = Audited(breaks=first)
+    assert not audit(enough, confirmed=room(20))[0]
+    assert set(enough.again) == {0}
+    settled = Audited(breaks=first, later={1: {50}})
+    done, stream, made, _ = audit(settled, confirmed=room(12))
+    assert not done
+    assert (made.rounds, settled.again[-1], len(settled.tried[-1])) == ([1], 1, 90)
+    assert stream.tally.health.counts("weak_attack") == (11, 100)
+    weaker = Audited(breaks=first, later={1: {50, 51}, 2: {60, 61}})
+    done, _, made, _ = audit(weaker, confirmed=room(13))
+    assert made.rounds == [2, 2]
+    assert done == "weak attack: an audit of all that it left broke 14 of 100, 2 at last"
+    ended = Audited(breaks=first, later={1: {50}, 2: set()})
+    assert not audit(ended, confirmed=room(0))[0], "a round that breaks nothing more settles a value too"
+    assert ended.again[-1] == 2
+    early = Audited(breaks=first)
+    stream = Stream(100)
+    stream.add(torch.arange(100), Observation({"held": np.ones(100, bool)}, []), Tally(), examples=1, marks=[])
+    one = Audit(early, Remembering(), Settings(store=None))  # type: ignore[arg-type]
+    assert one.take(stream, lambda columns: len(columns["id"]), room(12), again=False).startswith("weak attack")
+    assert set(early.again) == {0}, "more units may give the room"
+
+
 def test_an_audit_looks_at_what_the_pass_rests_on_and_at_nothing_that_is_proven_or_broken() -> None:
     units = Audited()
     proven = (np.arange(100) < 20).astype(float)
@@ -830,7 +862,7 @@ def test_an_audit_looks_at_what_the_pass_rests_on_and_at_nothing_that_is_proven_
     audit(scored, score=np.where(np.arange(100) < 90, 0.0, 0.5))
     assert {one for ids in scored.tried for one in ids} == set(range(90, 100))
     nothing = Audited()
-    assert audit(nothing, passing=lambda _: 0)[0]
+    assert not audit(nothing, passing=lambda _: 0)[0]
     assert nothing.tried == []
 
 
@@ -849,12 +881,12 @@ def test_an_audit_of_scores_takes_them_for_nothing_where_they_may_be() -> None:
 
 def test_an_audit_that_is_not_possible_or_late_says_so() -> None:
     unable = Audited(able=False)
-    assert audit(unable)[0]
+    assert not audit(unable)[0]
     assert len(unable.tried) == 1
-    assert not audit(Audited(late_at=0))[0]
+    assert audit(Audited(late_at=0))[0].startswith("the clock")
     late = Audited(late_at=1)
     done, stream, _, _ = audit(late)
-    assert not done
+    assert done.startswith("the clock")
     assert stream.tally.health.counts("weak_attack") == (0, 5)
 
 
@@ -931,17 +963,19 @@ def test_an_audit_is_of_a_pass_or_of_a_value_that_a_threshold_is_taken_from(
     asked: list[tuple[Any, ...]] = []
     rests_on, confirms = expected
 
-    def take(self: Any, stream: Any, passing: Any, confirmed: Any) -> bool:
+    def take(self: Any, stream: Any, passing: Any, confirmed: Any, *, again: bool = True) -> str:
         many, few = columns_of(600, 600), columns_of(100, 600)
         asked.append((passing(many), passing(few), confirmed(many), confirmed(few), stream.n))
-        return audited
+        return "" if audited else "the clock: late"
 
     monkeypatch.setattr(Audit, "take", take)
     found = observe(plan(**options)).decision
     many, few, sure, unsure, n = asked[-1]
-    if rests_on[0] is True:  # before every unit was measured
+    if rests_on[0] is True and audited:  # before every unit was measured
         assert 0 < many <= n < 600
         assert few == 0
+    elif rests_on[0] is True:  # further units may give the room that the audit finds missing
+        assert (many, few) == (600, 0)
     else:
         assert (many, few) == rests_on
     assert (sure, unsure) == confirms
@@ -950,7 +984,7 @@ def test_an_audit_is_of_a_pass_or_of_a_value_that_a_threshold_is_taken_from(
     assert ("unaudited" in found.reasons) is (not audited and (open_ or "audit_values" in options))
     if open_:
         assert not found.at_alpha
-        assert found.rule.startswith("the clock: time ran out before an audit")
+        assert found.rule == "the clock: late"
 
 
 def test_a_claim_of_some_samples_is_open_and_one_of_all_is_not() -> None:
@@ -971,12 +1005,12 @@ def test_a_claim_of_some_samples_is_open_and_one_of_all_is_not() -> None:
 def test_an_audit_decides_the_number_and_never_the_comparison(
     threshold: float | None, broken: int, audited: bool, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def take(self: Any, stream: Any, passing: Any, confirmed: Any) -> bool:
+    def take(self: Any, stream: Any, passing: Any, confirmed: Any, *, again: bool = True) -> str:
         held = stream.columns["held"].copy()
         held[np.flatnonzero(held)[:broken]] = False
         stream.columns["held"] = held
         stream.counts["audit"] = broken
-        return audited
+        return "" if audited else "the clock: late"
 
     monkeypatch.setattr(Audit, "take", take)
     one = plan(threshold=threshold, exact=True)
