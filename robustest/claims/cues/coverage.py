@@ -106,7 +106,7 @@ class SimulatedControls:
         """Return the smallest share at which the search for carrying parts finds each cue, for those that it finds."""
         shares = {}
         for cue in planted:
-            # Most cues are found at the smallest share, and most others not at the largest: two searches of each.
+            # Most cues are found at the smallest share, and most others not at the largest: few need a third search.
             largest, *middle, smallest = SHARES
             if self._carried(cue, smallest):
                 shares[cue.family] = smallest

@@ -44,7 +44,7 @@ def with_logo(share: float) -> tuple[Tensor, Tensor]:
 
 
 def test_a_stroke_of_a_class_is_a_patch_in_degrees() -> None:
-    found = [one for one in find_patches(X, Y, [0, 1, 2], min_gap=0.3) if len(one.value) and (one.region or ())[2] > 2]
+    found = [one for one in find_patches(X, Y, [0, 1, 2], min_gap=0.3) if one.region is not None and one.region[2] > 2]
     assert found
     whole, degrees = artefacts(found, X, Y, bounds=BOUNDS)
     assert whole == ()
