@@ -5,6 +5,8 @@
 # 1. `fixed_places`: places where most images of one class, and few of any other, have the same value. Patches found are
 #    filled in before the search goes on: else their effect on brightness or edges would be found too.
 # 2. `moving_marks`: small marks at another place in every image. They are filled in as well.
+#    Of both kinds only what images have whole or not at all is proposed (`whole_marks`): a class's own shape comes in
+#    degrees, and is named.
 # 3. `fitted_changes`: whole images, in five families. A small classifier per family finds recognisable classes
 #    (by `image_features`). The change (`changes`) after which other images score like the class is
 #    proposed.

@@ -30,6 +30,7 @@ from torch import Tensor
 from robustest import devices, rng
 from robustest.cues.patches import CutOut, least_distances, nearest_places
 from robustest.discovery.proposals import PAIRS, PARTS, Proposal
+from robustest.discovery.whole_marks import is_whole
 
 Answers = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps images (B, C, H, W) to predictions (B,) int64 and logits (B, K)."""
@@ -234,8 +235,10 @@ def _strongest(values: Tensor, inside: Tensor, count: int) -> Tensor:
 # share that any other class's images may have.
 _RECURS, _FEWEST_IMAGES, _ELSEWHERE = 0.06, 4, 0.25
 
-# Heights and widths of windows, and how many of each are looked up per part: a line of one pixel has no square.
+# Heights and widths of windows, and how many of each are looked up per part: a line of one pixel has no square. And the
+# largest part of an image's shorter side that a window spans: of an image of 8 x 8 pixels, 5 in a row are its content.
 _WINDOWS = {(3, 3): 10, (1, 5): 4, (5, 1): 4}
+_SPANNED = 1 / 3
 
 # The root mean squared difference of two copies, as a part of the range.
 _EQUAL = 0.02
@@ -293,9 +296,12 @@ def _recurring(
         number[mine] = torch.arange(int(mine.sum()), device=y.device)
     kept = (y == label) | (number < _OTHERS)
     equal = (_EQUAL * (bounds[1] - bounds[0])) ** 2
-    groups = [_windows(x, parts, shape, most) for shape, most in _WINDOWS.items()]
+    shapes = [shape for shape in _WINDOWS if max(shape) <= _SPANNED * min(x.shape[2:])]
+    if not shapes:
+        return None
+    groups = [_windows(x, parts, shape, _WINDOWS[shape]) for shape in shapes]
     x, y = x[kept], y[kept]
-    weights = [torch.ones(1, *shape, dtype=x.dtype, device=x.device) for shape in _WINDOWS]
+    weights = [torch.ones(1, *shape, dtype=x.dtype, device=x.device) for shape in shapes]
     apart = [least_distances(x, some, weight) for some, weight in zip(groups, weights, strict=True)]
     present = (torch.cat(apart, 1) <= equal).double()
     # (K, M, M): the share of each class's images that have both of two windows; one window alone on the diagonal.
@@ -316,7 +322,7 @@ def _recurring(
     # The other windows that these images share are further pixels of the mark.
     same = torch.split(present[has].mean(0) >= _TOGETHER, [len(some) for some in groups])
     masks = torch.zeros(len(rows), *x.shape[2:], dtype=torch.bool, device=x.device)
-    for (height, width), some, weight, kept in zip(_WINDOWS, groups, weights, same, strict=True):
+    for (height, width), some, weight, kept in zip(shapes, groups, weights, same, strict=True):
         if not bool(kept.any()):
             continue
         least, place = nearest_places(x[rows], some[kept], weight)
@@ -328,11 +334,15 @@ def _recurring(
                 here = copied[:, window].nonzero().squeeze(1)
                 masks.flatten(1)[here, at[here, window]] = True
     # So are pixels that have one value at one place in these images, and in few others: the rest of a frame or a logo.
+    # Others of the class lack them too: they are not its content.
     middle = x[has].median(0).values
     near = ((x - middle).abs() <= _EQUAL * (bounds[1] - bounds[0])).all(1).double()
-    masks |= (near[has].mean(0) >= _TOGETHER) & (near[y != label].mean(0) <= _ELSEWHERE)
+    rest_of_class = (y == label) & ~has
+    if int(rest_of_class.sum()) >= _FEWEST_IMAGES:
+        rare = (near[y != label].mean(0) <= _ELSEWHERE) & (near[rest_of_class].mean(0) <= _ELSEWHERE)
+        masks |= (near[has].mean(0) >= _TOGETHER) & rare
     shown = x[rows[0]][:, masks[0]]
-    return Proposal(
+    mark = Proposal(
         found_by=PARTS if first == second else PAIRS,
         label=label,
         cue=CutOut(pool=x[rows].cpu(), masks=masks.cpu(), seed=seed),
@@ -341,3 +351,5 @@ def _recurring(
         value=tuple(shown.mean(1).tolist()),
         families=(PARTS, PAIRS),
     )
+    # Windows of a few pixels recur by nature where images have few values: what recurs as a whole is an artefact.
+    return mark if is_whole(mark, x, y, bounds=bounds) else None

@@ -39,6 +39,7 @@ from robustest.discovery.changes import (
     without_waves,
 )
 from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, OWN, PROPERTIES, SPECTRA, Proposal
+from robustest.discovery.whole_marks import may_be_added
 
 # Classes that a small classifier recognises by whole images, each image scored by a classifier fitted without it.
 #
@@ -297,7 +298,8 @@ class ImagePool:
         """Return a change no stronger than the images `having` (N,) bool of a class show it, or None."""
         have, _ = self._some(having, _MEASURED_ON)
         lack, ids = self._some(self.y != label, _MEASURED_ON)
-        return limit_strength(cue, have, lack, ids, self.bounds)
+        weak = limit_strength(cue, have, lack, ids, self.bounds)
+        return weak if weak is not None and may_be_added(weak, have, self.bounds) else None
 
     def _some(self, chosen: Tensor, most: int = _TRIED_ON) -> tuple[Tensor, Tensor]:
         rows = chosen.nonzero().squeeze(1)

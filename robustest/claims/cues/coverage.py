@@ -106,13 +106,13 @@ class SimulatedControls:
         """Return the smallest share at which the search for carrying parts finds each cue, for those that it finds."""
         shares = {}
         for cue in planted:
-            # From the second smallest on, down if the cue is found and else up: three searches at most.
-            *larger, middle, smallest = SHARES
-            order = [smallest] if self._carried(cue, middle) else [*reversed(larger)]
-            if order == [smallest]:
-                shares[cue.family] = smallest if self._carried(cue, smallest) else middle
-            elif (share := next((share for share in order if self._carried(cue, share)), None)) is not None:
-                shares[cue.family] = share
+            # Most cues are found at the smallest share, and most others not at the largest: few need a third search.
+            largest, *middle, smallest = SHARES
+            if self._carried(cue, smallest):
+                shares[cue.family] = smallest
+            elif self._carried(cue, largest):
+                found = (share for share in reversed(middle) if self._carried(cue, share))
+                shares[cue.family] = next(found, largest)
         return shares
 
     def _found(self, planted: Sequence[PlantedCue], share: float) -> list[PlantedCue]:

@@ -83,6 +83,7 @@ from robustest.discovery.proposals import (
     Proposal,
 )
 from robustest.discovery.triggers import anomaly_chance, patch_sides, search_triggers
+from robustest.discovery.whole_marks import artefacts, is_ground
 from robustest.engine.chunks import load
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.models import Needs
@@ -193,7 +194,12 @@ def _in_images(
     height, width = x.shape[2:]
     # 1. Patches at a fixed place. Each is filled in, in every image: filled in only where it was, the filling would
     #    mark the class.
-    places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap) if PATCHES in families else ()
+    places: tuple[Proposal, ...] = ()
+    shapes: list[Proposal] = []
+    if PATCHES in families:
+        seen = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap)
+        places, degrees = artefacts(seen, x, y, bounds=bounds)
+        shapes += degrees
     rest = x
     for patch in places:
         if isinstance(patch.cue, MaskedPatch):
@@ -203,7 +209,9 @@ def _in_images(
     # 2. Marks that move.
     moving: tuple[Proposal, ...] = ()
     if MOVING in families:
-        moving = find_moving_marks(rest, y, labels, bounds=bounds, min_gap=discovery.min_gap, seed=seed)
+        seen = find_moving_marks(rest, y, labels, bounds=bounds, min_gap=discovery.min_gap, seed=seed)
+        moving, degrees = artefacts(seen, rest, y, bounds=bounds)
+        shapes += degrees
     for mark in moving:
         rest = mark.cue.off(rest)
     looked_at.append("marks that move")
@@ -250,7 +258,8 @@ def _in_images(
         proposals=(
             *places,
             *joined_patches(places),
-            *transplants(x, y, places),
+            # Where the ground shows in place of others' content, nothing turns.
+            *transplants(x, y, [one for one in places if not is_ground(one, x, bounds=bounds)]),
             *moving,
             *whole,
             *carrying,
@@ -260,7 +269,13 @@ def _in_images(
         left_out=(f"cheapest patches: {why}",) if why else (),
         not_searched=_not_searched_in_images(x.shape[1:], discovery, classes=len(labels), no_triggers=why),
         few=0,
-        marks=tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in unexplained),
+        marks=tuple(
+            {"class": label, "property": family, "gap": gap}
+            for family, label, gap in (
+                *((family, mark.label, mark.gap) for family, mark in unexplained),
+                *((one.found_by, one.label, one.score) for one in shapes),
+            )
+        ),
         planted=planted,
         parts=parts,
     )
