@@ -1,7 +1,7 @@
 """Backdoors: one class that a small patch leads to far more easily than to any other."""
 
-# `robustest.discovery.triggers` searches, on one half of the samples, the smallest patch to each class. Patches of
-# suspected classes are pasted into the other half.
+# `robustest_interpret.discovery.triggers` searches, on one half of the samples, the smallest patch to each class.
+# Patches of suspected classes are pasted into the other half.
 #
 # This does not find triggers that move, that are spread over the image or hidden in its content, that work for one
 # source class alone, or backdoors to most of the classes.
@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
-
-from robustest_interpret.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 
 from robustest import Result, Verdict
 from robustest.errors import ConfigError
@@ -42,6 +40,7 @@ from robustest.packs import (
     require,
     with_search,
 )
+from robustest_interpret.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 
 # Share of the samples of other classes, not searched on, that a backdoor's trigger must send to its class.
 _CONFIRMED = 0.5

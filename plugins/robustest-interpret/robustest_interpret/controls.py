@@ -19,6 +19,11 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from robustest import cues, rng
+from robustest.data import Samples
+from robustest.packs import Bench, Drawn, Irreversible, Options, cross_entropy, planted_at, sample_keys
 from robustest_interpret.discovery import proposals
 from robustest_interpret.discovery.carrying_parts import LARGEST_PART, SMALLEST_PARTS, CarryingPart
 from robustest_interpret.discovery.changes import channel_off
@@ -34,11 +39,6 @@ from robustest_interpret.discovery.triggers import (
     anomaly_chance,
     with_anomalies,
 )
-from torch import Tensor
-
-from robustest import cues, devices, rng
-from robustest.data import Samples, as_samples
-from robustest.packs import Bench, Options, TrainFn, cross_entropy, planted_at
 
 # Samples on which cues to plant are designed, so that the cues differ from natural content.
 _LOOKED_AT = 256
@@ -248,7 +248,7 @@ def local_cues(x: Tensor, bounds: tuple[float, float], seed: int, label: int) ->
 
 
 @dataclass(frozen=True, slots=True)
-class _TwoMarks(cues.cue.Drawn):
+class _TwoMarks(Drawn):
     """Two cues together; off, a third of the samples has the first alone, a third the second, and the rest none."""
 
     first: cues.Cue
@@ -261,13 +261,13 @@ class _TwoMarks(cues.cue.Drawn):
         return self.second.on(self.first.on(x))
 
     def off(self, x: Tensor) -> Tensor:
-        which = rng.integers(rng.fold(cues.cue.sample_keys(self.seed, self.ids, x), "one of a pair"), (1, 1, 1), 3)
+        which = rng.integers(rng.fold(sample_keys(self.seed, self.ids, x), "one of a pair"), (1, 1, 1), 3)
         which = which.to(x.device)
         return torch.where(which == 0, self.first.on(x), torch.where(which == 1, self.second.on(x), x))
 
 
 @dataclass(frozen=True, slots=True)
-class _Mosaic(cues.cue.Irreversible):
+class _Mosaic(Irreversible):
     """A square of an image in blocks of its own means."""
 
     place: tuple[int, int]
@@ -295,7 +295,7 @@ class _Mosaic(cues.cue.Irreversible):
 
 
 @dataclass(frozen=True, slots=True)
-class _Curves(cues.cue.Irreversible, cues.cue.Drawn):
+class _Curves(Irreversible, Drawn):
     """One of several curves, drawn in one value."""
 
     masks: Tensor
@@ -305,7 +305,7 @@ class _Curves(cues.cue.Irreversible, cues.cue.Drawn):
     name = "thin curve"
 
     def on(self, x: Tensor) -> Tensor:
-        keys = cues.cue.sample_keys(self.seed, self.ids, x)
+        keys = sample_keys(self.seed, self.ids, x)
         chosen = rng.integers(rng.fold(keys, "curve"), (), len(self.masks)).cpu()
         return torch.where(self.masks[chosen].unsqueeze(1).to(x.device), self.value, x)
 
@@ -406,19 +406,6 @@ class PositiveControl:
         if not self.planted:
             return {family for one in confirmed for family in (one.found_by, *one.families)}
         return {cue.family for cue in self.planted if any(cue.matches(one) for one in confirmed)}
-
-
-def planted_training(train: TrainFn, train_data: object, seed: int) -> Callable[[cues.Plant], object]:
-    """Return a function that trains the user's model with a cue planted in the data."""
-    samples = as_samples(train_data)
-
-    def learner(plant: cues.Plant) -> object:
-        x, y = samples.take(torch.arange(len(samples)))
-        planted = plant(x, y)
-        with devices.users_default():
-            return train(planted, y, seed)
-
-    return learner
 
 
 def with_planted(samples: Samples, planted: Sequence[PlantedCue], seed: int) -> Samples:

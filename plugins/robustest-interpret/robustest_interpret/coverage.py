@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from robustest_interpret.controls import SHARES, PlantedCue, plant_cues
-from robustest_interpret.discovery.carrying_parts import find_carrying_parts, recurring_marks
-from robustest_interpret.discovery.proposals import Proposal
 from torch import Tensor
 
 from robustest.cues import for_samples, switched
 from robustest.packs import CLASSES, Bench, Chunk, CuePairs, draw_p_values, off_column, on_column
+from robustest_interpret.controls import SHARES, PlantedCue, plant_cues
+from robustest_interpret.discovery.carrying_parts import find_carrying_parts, recurring_marks
+from robustest_interpret.discovery.proposals import Proposal
 
 KEEPS = 2.0
 """Least ratio of the share of other predictions that a cue draws to its class to the share that it drives out of it."""

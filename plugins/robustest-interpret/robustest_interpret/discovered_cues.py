@@ -11,6 +11,11 @@
 #    inconclusive.
 # 5. A pass says for each family the smallest share of a class at which a planted cue was found (`coverage`), and names
 #    the classes that a small part of an image draws answers to, which may be content or a cue.
+#
+# A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
+# found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
+# found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the
+# same samples: search and samples suffice for cues as plain, and no more.
 
 from __future__ import annotations
 
@@ -21,6 +26,38 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from robustest import Result, Verdict, rng
+from robustest.cues import Cue, FrequencyBand, MaskedPatch, NullCue, Plant, for_samples, switched
+from robustest.data import Samples, as_samples
+from robustest.errors import ConfigError, ModelError, expected
+from robustest.packs import (
+    NO_SPURIOUS_FEATURE,
+    Bench,
+    Changed,
+    CueLimits,
+    CueMeasurement,
+    CueRule,
+    CutOut,
+    Decision,
+    Evidence,
+    Halves,
+    Needs,
+    Options,
+    Setup,
+    apply,
+    bench,
+    checked_by_null_cue,
+    checked_images,
+    cue_details,
+    draw_p_values,
+    finish,
+    load,
+    observe,
+    with_control,
+    with_search,
+)
 from robustest_interpret.controls import (
     LEAST_DRAWN,
     SHARES,
@@ -78,39 +115,9 @@ from robustest_interpret.discovery.proposals import (
     Proposal,
 )
 from robustest_interpret.discovery.triggers import anomaly_chance, patch_sides, search_triggers
-from torch import Tensor
 
-from robustest import Cost, Result, Verdict, rng
-from robustest.cues import Cue, FrequencyBand, MaskedPatch, NullCue, Plant, for_samples, switched
-from robustest.data import Samples, as_samples
-from robustest.errors import ConfigError, ModelError, expected
-from robustest.packs import (
-    NO_SPURIOUS_FEATURE,
-    Bench,
-    Changed,
-    CueMeasurement,
-    CueRule,
-    CutOut,
-    Decision,
-    Evidence,
-    Halves,
-    Needs,
-    Options,
-    Setup,
-    apply,
-    bench,
-    checked_by_null_cue,
-    checked_images,
-    cue_details,
-    draw_p_values,
-    finish,
-    load,
-    observe,
-    with_search,
-)
-
-# The search; `robustest.discovery` describes its steps. It fills in the cues that each step found before the next one,
-# tries changes on the model itself, and searches the cheapest patches where gradients and classes allow it.
+# The search; `robustest_interpret.discovery` describes its steps. It fills in the cues that each step found before the
+# next one, tries changes on the model itself, and searches the cheapest patches where gradients and classes allow it.
 
 # Samples in which the standing changes are switched on.
 _TRIED_ON = 256
@@ -466,15 +473,6 @@ def _triggers(
 _PLAINEST = frozenset({PATCHES, COLUMNS})
 
 
-@dataclass(frozen=True, slots=True)
-class CueLimits:
-    """The thresholds and the class of a claim."""
-
-    max_flip_rate: float | None
-    max_recall_drop: float | None
-    target: int | None
-
-
 def measure_discovered(
     model: object,
     data: object,
@@ -510,7 +508,7 @@ def measure_discovered(
         proven |= known.proven(confirmed)
         problem = _control_problem(known, shown.verdict, confirmed)
         row = {"measured": shown.estimate, "n": shown.n, "model": known.kind}
-        result = _with_cost(_with_row(result, known.name, str(shown.verdict), row, problem), shown.cost)
+        result = with_control(result, cue=known.name, verdict=shown.verdict, row=row, problem=problem, cost=shown.cost)
     return with_families(result, proven)
 
 
@@ -588,10 +586,10 @@ def _simulate(
             problem = _control_problem(known, verdict, [one.proposal for one in confirmed])
             moved = max((one.flip_rate for one in confirmed), default=0.0)
             row = {"measured": moved, "n": len(unseen.y), "model": "simulated"}
-            result = _with_row(result, name, str(verdict), row, problem)
+            result = with_control(result, cue=name, verdict=verdict, row=row, problem=problem)
             if problem:
                 break
-    return _with_cost(result, replace(result.cost, forward=ready.tally.forward, backward=0, seconds=0.0)), shares
+    return replace(result, cost=replace(result.cost, forward=result.cost.forward + ready.tally.forward)), shares
 
 
 def _smaller_shares(
@@ -849,34 +847,6 @@ def _control_problem(control: PositiveControl, verdict: Verdict, confirmed: Sequ
     if control.kind != "simulated" and verdict is not Verdict.FAILED:
         return f"the control does not fail ({verdict}): a model that relies on {name} would not be noticed"
     return ""
-
-
-def with_control(result: Result, control: Result, *, cue: str, problem: str) -> Result:
-    """Return a result that passed with a control's numbers; inconclusive if there is a problem.
-
-    Args:
-        control: of the same claim on a model that relies on a cue.
-        problem: the reason why the control proves nothing, or empty.
-    """
-    row = {"measured": control.estimate, "n": control.n}
-    return _with_cost(_with_row(result, cue, str(control.verdict), row, problem), control.cost)
-
-
-def _with_row(result: Result, cue: str, verdict: str, row: Mapping[str, Any], problem: str) -> Result:
-    sensitivity = result.details["sensitivity"]
-    shown = {"cue": cue, "verdict": verdict, **row}
-    details = {**result.details, "sensitivity": {**sensitivity, "controls": [*sensitivity["controls"], shown]}}
-    result = replace(result, details=details)
-    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem, reasons=("control",)) if problem else result
-
-
-def _with_cost(result: Result, more: Cost) -> Result:
-    cost = Cost(
-        forward=result.cost.forward + more.forward,
-        backward=result.cost.backward + more.backward,
-        seconds=result.cost.seconds + more.seconds,
-    )
-    return replace(result, cost=cost)
 
 
 def with_families(result: Result, proven: Collection[str] = (), shares: Mapping[str, float] | None = None) -> Result:

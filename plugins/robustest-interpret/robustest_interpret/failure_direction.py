@@ -17,7 +17,6 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 import torch.nn.functional as F
-from robustest_interpret.heads import checked_rows, standardisation
 from torch import Tensor
 
 from robustest import Result, Verdict, rng
@@ -44,6 +43,7 @@ from robustest.packs import (
     observe,
     optional_threshold,
 )
+from robustest_interpret.heads import checked_rows, standardisation
 
 # Failure directions: for each class a direction of an embedding along which a model's errors differ from its hits, the
 # correct answers.

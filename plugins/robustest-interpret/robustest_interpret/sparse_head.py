@@ -1,7 +1,7 @@
 """The number of features of a network's last layer that a linear head needs (Wong, Santurkar and Madry, ICML 2021)."""
 
 # 1. On one half of the samples, linear heads are fitted along a path of elastic-net penalties (section 2;
-#    `robustest.heads`).
+#    `robustest_interpret.heads`).
 # 2. The sparsest head whose validation accuracy, on a fifth of that half, is within a slack of the model's own is
 #    chosen; if there is none, the most accurate.
 # 3. The other half compares it with the model, sample by sample.
@@ -21,15 +21,6 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 import torch.nn.functional as F
-from robustest_interpret.feature_pictures import Gallery, highest
-from robustest_interpret.heads import (
-    SparseHead,
-    SparsePath,
-    Stability,
-    fit_sparse_head,
-    sparse_stability,
-    stratified_split,
-)
 from torch import Tensor
 
 from robustest import Classifier, Result, Settings, Verdict, context
@@ -67,6 +58,15 @@ from robustest.packs import (
     with_search,
 )
 from robustest.tasks import CLASSIFICATION
+from robustest_interpret.feature_pictures import Gallery, highest
+from robustest_interpret.heads import (
+    SparseHead,
+    SparsePath,
+    Stability,
+    fit_sparse_head,
+    sparse_stability,
+    stratified_split,
+)
 
 # Validation accuracy given up for fewer features (Wong et al., section 2.2).
 _SLACK = 0.05

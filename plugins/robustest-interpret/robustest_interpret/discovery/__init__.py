@@ -1,6 +1,6 @@
 """Searches for cues that nobody named."""
 
-# `robustest.claims.cues.discovered_cues` runs the search for unnamed cues on one half of the samples, in this order:
+# `robustest_interpret.discovered_cues` runs the search for unnamed cues on one half of the samples, in this order:
 #
 # 1. `fixed_places`: places where most images of one class, and few of any other, have the same value. Patches found are
 #    filled in before the search goes on: else their effect on brightness or edges would be found too.

@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from robustest_interpret.discovery.proposals import PAIRS, PARTS, Proposal
 from torch import Tensor
 
 from robustest import devices, rng
 from robustest.packs import CutOut, least_distances, nearest_places
+from robustest_interpret.discovery.proposals import PAIRS, PARTS, Proposal
 
 Answers = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps images (B, C, H, W) to predictions (B,) int64 and logits (B, K)."""

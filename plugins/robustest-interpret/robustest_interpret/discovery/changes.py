@@ -18,15 +18,6 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from robustest_interpret.discovery.image_features import (
-    SPECTRUM_WINDOW,
-    block_cosines,
-    centred_spectrum,
-    noise_level,
-    pixel_blocks,
-    spectra,
-    spectrum_frequencies,
-)
 from torch import Tensor
 
 from robustest import devices
@@ -45,6 +36,15 @@ from robustest.cues import (
     for_samples,
 )
 from robustest.packs import Colour, frequency_radius
+from robustest_interpret.discovery.image_features import (
+    SPECTRUM_WINDOW,
+    block_cosines,
+    centred_spectrum,
+    noise_level,
+    pixel_blocks,
+    spectra,
+    spectrum_frequencies,
+)
 
 BANDS = ((0.01, 0.06), (0.06, 0.125), (0.125, 0.25), (0.25, 0.36), (0.36, 0.75))
 """Frequency bands in cycles per pixel, about an octave each, without brightness (frequency 0)."""

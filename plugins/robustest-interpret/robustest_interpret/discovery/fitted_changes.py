@@ -20,6 +20,10 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from robustest import rng
+from robustest.cues import Cue, FrequencyBand, Grating, distances, for_samples, switched
 from robustest_interpret.discovery import image_features
 from robustest_interpret.discovery.carrying_parts import SMALLEST_PARTS
 from robustest_interpret.discovery.changes import (
@@ -34,10 +38,6 @@ from robustest_interpret.discovery.changes import (
     without_waves,
 )
 from robustest_interpret.discovery.proposals import CHANNELS, EDGES, NOISE, OWN, PROPERTIES, SPECTRA, Proposal
-from torch import Tensor
-
-from robustest import rng
-from robustest.cues import Cue, FrequencyBand, Grating, distances, for_samples, switched
 
 # Classes that a small classifier recognises by whole images, each image scored by a classifier fitted without it.
 #

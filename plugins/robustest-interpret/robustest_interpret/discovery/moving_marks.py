@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from robustest_interpret.discovery.proposals import MOVING, RARE, Proposal
 from torch import Tensor
 
 from robustest import rng
 from robustest.cues import MovingMark
 from robustest.packs import least_distances, nearest_places
+from robustest_interpret.discovery.proposals import MOVING, RARE, Proposal
 
 SMALLEST_MOVING = 8
 """Least height and width in pixels of images to search."""

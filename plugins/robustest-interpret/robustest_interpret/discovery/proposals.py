@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from robustest.cues import Cue
-from robustest.packs import checked_real, checked_whole
+from robustest import Result
+from robustest.cues import Cue, Plant
+from robustest.packs import CueLimits, Options, checked_real, checked_whole
 
 PATCHES, TRIGGERS = "unusual value at a place", "cheapest patch"
 PROPERTIES, CHANNELS = "property of whole images", "channels of whole images"
@@ -94,3 +96,19 @@ class Discovery:
         checked_whole("min_members", self.min_members, 5)
         checked_real("max_anomaly", self.max_anomaly, 1e-6)
         checked_whole("trigger_steps", self.trigger_steps, 0)
+
+    def measure_cues(
+        self,
+        model: object,
+        data: object,
+        limits: CueLimits,
+        options: Options,
+        *,
+        control: object | None,
+        learner: Callable[[Plant], object] | None,
+    ) -> Result:
+        """Measure `no_spurious_feature` on the cues that the search finds; see `robustest.packs.CueSearch`."""
+        # Here, as the search is made of the modules beside this one.
+        from robustest_interpret.discovered_cues import measure_discovered
+
+        return measure_discovered(model, data, self, limits, options, control=control, learner=learner)

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from robustest_interpret import assert_no_backdoor_trigger, measure_no_backdoor_trigger
+from robustest_interpret import assert_no_backdoor_trigger, backdoor_trigger, measure_no_backdoor_trigger
 from robustest_interpret.discovery.triggers import Triggers
 from torch import Tensor, nn
 
 from robustest import ClaimFailed, ConfigError, DataError, ModelError, Result, Verdict
-from robustest.claims.cues import backdoor_trigger
 from robustest.reports.text import failure_text
 
 CLASSES, SIDE, N = 6, 12, 400

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from robustest_interpret import discovered_cues as measuring
 from robustest_interpret.controls import PlantedPatchModel, corner_patch, cues_to_plant
 from robustest_interpret.discovered_cues import SearchFindings
 from robustest_interpret.discovery.proposals import (
@@ -31,7 +32,6 @@ from robustest import (
     assert_no_spurious_feature,
     scores_model,
 )
-from robustest.claims.cues import discovered_cues as measuring
 from robustest.cues import ColourCast, Cue, PixelPatch, Tone, planted
 from robustest.data import as_samples
 from robustest.measure import measure_no_spurious_feature

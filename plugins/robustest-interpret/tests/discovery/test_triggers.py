@@ -90,7 +90,7 @@ def test_squares_given_up_early_change_nothing_that_is_found(model: Any, monkeyp
         return [(one.label, one.top, one.left, one.size, one.success, one.anomaly) for one in triggers], sum(asked)
 
     early, cheap = found()
-    monkeypatch.setattr("robustest.discovery.triggers._HOPELESS", 0.0)
+    monkeypatch.setattr("robustest_interpret.discovery.triggers._HOPELESS", 0.0)
     whole, expensive = found()
     assert early == whole
     assert cheap < 0.9 * expensive
