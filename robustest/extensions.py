@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pluggy
 
 from robustest.errors import PackError, RobustestError, expected, not_installed, unknown
-from robustest.extras import extra_giving
+from robustest.extras import given_by_extras
 from robustest.results import Fact, Result
 
 if TYPE_CHECKING:
@@ -322,9 +322,10 @@ def made(hook: str, what: str, name: str, ours: Collection[str], *arguments: obj
     """
     found = by_name(hook, what, ours)
     if name not in found:
-        if extra := extra_giving(what, name):
-            raise not_installed(f"the {what} {name!r} of the pack robustest-{extra}", extra)
-        raise unknown(what, name, [*ours, *found])
+        extras = given_by_extras(what)
+        if name in extras:
+            raise not_installed(f"the {what} {name!r} of the pack robustest-{extras[name]}", extras[name])
+        raise unknown(what, name, {*ours, *found, *extras})
     pack, make = found[name]
     try:
         return make(*arguments)

@@ -51,11 +51,6 @@ def extra_with(name: str) -> str:
     return next((extra for extra, names in _NAMES.items() if name in names), "")
 
 
-def extra_giving(what: str, name: str) -> str:
-    """Return the extra whose pack gives a name by a hook; empty if none does.
-
-    Args:
-        what: noun for the name, e.g. "engine".
-        name: the name.
-    """
-    return _GIVEN.get((what, name), "")
+def given_by_extras(what: str) -> dict[str, str]:
+    """Return the extras by the names that their packs give by a hook, for a noun such as "engine"."""
+    return {name: extra for (noun, name), extra in _GIVEN.items() if noun == what}

@@ -162,8 +162,8 @@ def _search_of(cue: object) -> CueSearch | None:
     """Return the search for cues that is given, by itself or by name; None for cues that are named."""
     if isinstance(cue, str):
         search = extensions.made("robustest_cue_searches", "search for cues", cue, ())
-        if not isinstance(search, CueSearch):
-            raise PackError(expected(f"the search for cues {cue!r} to have measure_cues", search))
+        if isinstance(search, type) or not isinstance(search, CueSearch):
+            raise PackError(expected(f"the search for cues {cue!r} of a pack to be a value with measure_cues", search))
         return search
     return cue if isinstance(cue, CueSearch) and not isinstance(cue, type) else None
 

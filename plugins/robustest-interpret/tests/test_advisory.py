@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 TESTS = """
+from robustest_interpret import assert_gradient_alignment
 from toy import data
 
 def unmarked():
