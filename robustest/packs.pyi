@@ -1,17 +1,9 @@
 # Made by tests/type_checks/stubs.py of the names and signatures that run.
 
-from robustest.checks import checked_images as checked_images
 from robustest.checks import checked_real as checked_real
 from robustest.checks import checked_whole as checked_whole
-from robustest.checks import require as require
-from robustest.claims.cues.interventions import CUE_NAMES as CUE_NAMES
 from robustest.claims.cues.interventions import CueLimits as CueLimits
-from robustest.claims.cues.interventions import CueMeasurement as CueMeasurement
 from robustest.claims.cues.interventions import CueSearch as CueSearch
-from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE as NO_SPURIOUS_FEATURE
-from robustest.claims.cues.interventions import checked_by_null_cue as checked_by_null_cue
-from robustest.claims.cues.interventions import cue_details as cue_details
-from robustest.claims.cues.interventions import with_control as with_control
 from robustest.claims.datasets import accuracy_of as accuracy_of
 from robustest.claims.robustness.attacking import Attacking as Attacking
 from robustest.claims.robustness.attacking import attack_of_call as attack_of_call
@@ -33,15 +25,6 @@ from robustest.cli.screen import Screen as Screen
 from robustest.cli.screen import counted as counted
 from robustest.cli.screen import wrong as wrong
 from robustest.context import current as current
-from robustest.cues.cue import Colour as Colour
-from robustest.cues.cue import Drawn as Drawn
-from robustest.cues.cue import Irreversible as Irreversible
-from robustest.cues.cue import planted_at as planted_at
-from robustest.cues.cue import sample_keys as sample_keys
-from robustest.cues.patches import CutOut as CutOut
-from robustest.cues.patches import least_distances as least_distances
-from robustest.cues.patches import nearest_places as nearest_places
-from robustest.cues.whole_images import frequency_radius as frequency_radius
 from robustest.data.groups import Groups as Groups
 from robustest.data.groups import LabelSets as LabelSets
 from robustest.data.groups import Scores as Scores
@@ -54,24 +37,15 @@ from robustest.data.near_copies import near_copies as near_copies
 from robustest.data.near_copies import neighbours as neighbours
 from robustest.decisions import Decision as Decision
 from robustest.decisions import DrawsRule as DrawsRule
-from robustest.decisions import DropRule as DropRule
-from robustest.decisions import MeanRule as MeanRule
 from robustest.decisions import Rule as Rule
 from robustest.decisions import ShareRule as ShareRule
 from robustest.decisions import Terms as Terms
 from robustest.decisions import checked_threshold as checked_threshold
 from robustest.decisions import optional_threshold as optional_threshold
-from robustest.decisions.cues import CLASSES as CLASSES
-from robustest.decisions.cues import CuePairs as CuePairs
-from robustest.decisions.cues import CueRule as CueRule
-from robustest.decisions.cues import draw_p_values as draw_p_values
-from robustest.decisions.cues import off_column as off_column
-from robustest.decisions.cues import on_column as on_column
 from robustest.decisions.cues import worst_of as worst_of
 from robustest.decisions.drop import mcnemar as mcnemar
 from robustest.decisions.multiplicity import group_level as group_level
 from robustest.decisions.paired import paired_interval as paired_interval
-from robustest.decisions.rate import AgreementRule as AgreementRule
 from robustest.decisions.rule import Columns as Columns
 from robustest.decisions.rule import EarlyVerdict as EarlyVerdict
 from robustest.decisions.rule import about as about
@@ -87,13 +61,10 @@ from robustest.devices import of_worker as of_worker
 from robustest.devices import random_states as random_states
 from robustest.devices import resolve as resolve
 from robustest.devices import seed_device as seed_device
-from robustest.engine.answer_checks import check_forward as check_forward
 from robustest.engine.ascent import advanced as advanced
 from robustest.engine.ascent import ascend as ascend
 from robustest.engine.ascent import away_from as away_from
-from robustest.engine.ascent import grey as grey
 from robustest.engine.ascent import inverted as inverted
-from robustest.engine.ascent import maximised as maximised
 from robustest.engine.ascent import relative_distance as relative_distance
 from robustest.engine.ascent import towards_class as towards_class
 from robustest.engine.chunks import Chunk as Chunk
@@ -102,11 +73,9 @@ from robustest.engine.chunks import load as load
 from robustest.engine.chunks import may_repeat as may_repeat
 from robustest.engine.evaluator import Evaluator as Evaluator
 from robustest.engine.evaluator import seed_draws as seed_draws
-from robustest.engine.features import features_of as features_of
 from robustest.engine.features import find_last_layer as find_last_layer
 from robustest.engine.features import in_order as in_order
 from robustest.engine.features import reader as reader
-from robustest.engine.gradient_checks import probe_gradient as probe_gradient
 from robustest.extensions import Command as Command
 from robustest.extensions import Section as Section
 from robustest.extensions import hookimpl as hookimpl
@@ -119,12 +88,9 @@ from robustest.kinds import Kind as Kind
 from robustest.kinds import OUTCOMES as OUTCOMES
 from robustest.kinds import Quantity as Quantity
 from robustest.kinds import no_lines as no_lines
-from robustest.models import Needs as Needs
 from robustest.models import frozen as frozen
 from robustest.models.classifier import Preprocessing as Preprocessing
 from robustest.models.classifier import logits_of as logits_of
-from robustest.models.last_layer import LastLayer as LastLayer
-from robustest.models.last_layer import last_layer as last_layer
 from robustest.models.training import TrainFn as TrainFn
 from robustest.models.training import check_train as check_train
 from robustest.reports.pictures import save_sheet as save_sheet
@@ -141,7 +107,6 @@ from robustest.run.evidence import Evidence as Evidence
 from robustest.run.evidence import Exhibit as Exhibit
 from robustest.run.evidence import Look as Look
 from robustest.run.evidence import Observation as Observation
-from robustest.run.evidence import OtherModel as OtherModel
 from robustest.run.evidence import Tally as Tally
 from robustest.run.evidence import exhibits_of as exhibits_of
 from robustest.run.evidence import unchanged_exhibits as unchanged_exhibits
@@ -163,12 +128,6 @@ from robustest.run.options import terms_of as terms_of
 from robustest.run.plan import Plan as Plan
 from robustest.run.plan import Setup as Setup
 from robustest.run.plan import apply as apply
-from robustest.run.split_search import Bench as Bench
-from robustest.run.split_search import Halves as Halves
-from robustest.run.split_search import bench as bench
-from robustest.run.split_search import beside as beside
-from robustest.run.split_search import with_search as with_search
-from robustest.run.split_search import with_second as with_second
 from robustest.run.units import OwnUnits as OwnUnits
 from robustest.run.units import Part as Part
 from robustest.run.workers import Engine as Engine
@@ -187,6 +146,5 @@ from robustest.store.entries import pack as pack
 from robustest.store.entries import unpack as unpack
 from robustest.store.files import Damaged as Damaged
 from robustest.store.provenance import when as when
-from robustest.tasks.class_losses import cross_entropy as cross_entropy
 
-__all__ = ["AgreementRule", "Attacking", "Baseline", "Bench", "CLASSES", "CONTROLS", "CUE_NAMES", "Captions", "Changed", "Chunk", "Colour", "Columns", "Command", "ControlAnswers", "ControlData", "CueLimits", "CueMeasurement", "CuePairs", "CueRule", "CueSearch", "CutOut", "Damaged", "Decision", "Drawn", "DrawsRule", "DropRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "Halves", "HealthFinding", "Irreversible", "Job", "Key", "Kind", "LabelSets", "LastLayer", "Look", "Mapper", "MeanRule", "NOT_PAIRED", "NO_SPURIOUS_FEATURE", "Needs", "Neighbours", "OUTCOMES", "Observation", "Options", "OtherModel", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Rule", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "bench", "beside", "check_data", "check_forward", "check_threat", "check_train", "checked_by_null_cue", "checked_images", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "cross_entropy", "cue_details", "current", "digest", "doubt_of_controls", "doubt_of_null", "draw_p_values", "draws_in", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "features_of", "few", "find_last_layer", "finish", "frequency_radius", "frozen", "grey", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "last_layer", "leaked_copies", "least_distances", "load", "logits_of", "maximised", "may_repeat", "mcnemar", "measurement", "near_copies", "nearest_places", "neighbours", "new_samples", "no_lines", "observe", "of_worker", "off_column", "on_column", "open_regular", "optional_threshold", "outcomes_in", "pack", "paired_interval", "parts_below", "planted_at", "predicted_sets", "probe_gradient", "radius_of", "random_states", "read_below", "read_regular", "reader", "relative_distance", "require", "resolve", "result_of", "rows_of", "sample_keys", "save_sheet", "seed_device", "seed_draws", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "with_control", "with_search", "with_second", "without_copies", "worst_of", "write_atomic", "wrong"]
+__all__ = ["Attacking", "Baseline", "CONTROLS", "Captions", "Changed", "Chunk", "Columns", "Command", "ControlAnswers", "ControlData", "CueLimits", "CueSearch", "Damaged", "Decision", "DrawsRule", "EarlyVerdict", "Engine", "Entry", "Evaluator", "Evidence", "Exhibit", "Exit", "Fact", "Facts", "Groups", "HealthFinding", "Job", "Key", "Kind", "LabelSets", "Look", "Mapper", "NOT_PAIRED", "Neighbours", "OUTCOMES", "Observation", "Options", "OwnUnits", "PLACE", "Pairing", "Part", "Plan", "Preprocessing", "Probe", "Quantity", "Refused", "Result", "Rule", "Scores", "Screen", "Section", "Settings", "Setup", "ShareRule", "Store", "StrataRule", "Tally", "Terms", "TrainFn", "Unhashable", "UnsafeFile", "Verdict", "about", "accuracy_of", "advanced", "apply", "approximate", "as_groups", "as_label_sets", "ascend", "assertion", "attack_of_call", "away_from", "check_data", "check_threat", "check_train", "checked_real", "checked_threshold", "checked_whole", "clopper_pearson", "cluster_difference_interval", "cluster_mean_interval", "count_at_most", "counted", "current", "digest", "doubt_of_controls", "doubt_of_null", "draws_in", "entry_of", "exhibits_of", "fallible", "fast_in_bfloat16", "few", "find_last_layer", "finish", "frozen", "group_level", "hookimpl", "hunt", "in_order", "inverted", "judge_interval", "key_of", "leaked_copies", "load", "logits_of", "may_repeat", "mcnemar", "measurement", "near_copies", "neighbours", "new_samples", "no_lines", "observe", "of_worker", "open_regular", "optional_threshold", "outcomes_in", "pack", "paired_interval", "parts_below", "predicted_sets", "radius_of", "random_states", "read_below", "read_regular", "reader", "relative_distance", "resolve", "result_of", "rows_of", "save_sheet", "seed_device", "seed_draws", "settings_of", "shown_path", "terms_of", "towards_class", "unchanged_exhibits", "unpack", "when", "without_copies", "worst_of", "write_atomic", "wrong"]

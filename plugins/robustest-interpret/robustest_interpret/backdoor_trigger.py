@@ -14,31 +14,33 @@ from typing import Any, Unpack
 
 from robustest import Result, Verdict
 from robustest.errors import ConfigError
-from robustest.packs import (
+from robustest.first_party import (
     CUE_NAMES,
-    Captions,
-    Changed,
     CueMeasurement,
     CueRule,
+    Halves,
+    bench,
+    checked_by_null_cue,
+    cue_details,
+    require,
+    with_search,
+)
+from robustest.packs import (
+    Captions,
+    Changed,
     Decision,
     Evidence,
     Fact,
-    Halves,
     Kind,
     Options,
     Quantity,
     Setup,
     assertion,
-    bench,
-    checked_by_null_cue,
     checked_real,
     checked_whole,
-    cue_details,
     finish,
     measurement,
     observe,
-    require,
-    with_search,
 )
 from robustest_interpret.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 

@@ -13,8 +13,8 @@ from typing import Unpack
 import numpy as np
 
 from robustest import Result, Verdict, rng
+from robustest.first_party import AgreementRule, OtherModel, beside, check_forward, with_second
 from robustest.packs import (
-    AgreementRule,
     Captions,
     Chunk,
     Decision,
@@ -23,13 +23,10 @@ from robustest.packs import (
     Kind,
     Observation,
     Options,
-    OtherModel,
     Quantity,
     Setup,
     ascend,
     assertion,
-    beside,
-    check_forward,
     checked_whole,
     clopper_pearson,
     exhibits_of,
@@ -40,7 +37,6 @@ from robustest.packs import (
     observe,
     optional_threshold,
     towards_class,
-    with_second,
 )
 from robustest.threats import L2
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from robustest import cues, rng
 from robustest.data import Samples
-from robustest.packs import Bench, Drawn, Irreversible, Options, cross_entropy, planted_at, sample_keys
+from robustest.first_party import Bench, Drawn, Irreversible, cross_entropy, planted_at, sample_keys
+from robustest.packs import Options
 from robustest_interpret.discovery import proposals
 from robustest_interpret.discovery.carrying_parts import LARGEST_PART, SMALLEST_PARTS, CarryingPart
 from robustest_interpret.discovery.changes import channel_off

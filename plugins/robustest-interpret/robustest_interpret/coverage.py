@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from robustest.cues import for_samples, switched
-from robustest.packs import CLASSES, Bench, Chunk, CuePairs, draw_p_values, off_column, on_column
+from robustest.first_party import CLASSES, Bench, CuePairs, draw_p_values, off_column, on_column
+from robustest.packs import Chunk
 from robustest_interpret.controls import SHARES, PlantedCue, plant_cues
 from robustest_interpret.discovery.carrying_parts import find_carrying_parts, recurring_marks
 from robustest_interpret.discovery.proposals import Proposal

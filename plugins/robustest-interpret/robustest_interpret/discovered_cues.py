@@ -32,32 +32,23 @@ from robustest import Result, Verdict, rng
 from robustest.cues import Cue, FrequencyBand, MaskedPatch, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, ModelError, expected
-from robustest.packs import (
+from robustest.first_party import (
     NO_SPURIOUS_FEATURE,
     Bench,
-    Changed,
-    CueLimits,
     CueMeasurement,
     CueRule,
     CutOut,
-    Decision,
-    Evidence,
     Halves,
     Needs,
-    Options,
-    Setup,
-    apply,
     bench,
     checked_by_null_cue,
     checked_images,
     cue_details,
     draw_p_values,
-    finish,
-    load,
-    observe,
     with_control,
     with_search,
 )
+from robustest.packs import Changed, CueLimits, Decision, Evidence, Options, Setup, apply, finish, load, observe
 from robustest_interpret.controls import (
     LEAST_DRAWN,
     SHARES,

@@ -16,19 +16,16 @@ from torch import Tensor
 from robustest import Settings, context, rng
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.first_party import LastLayer, features_of, grey, maximised
 from robustest.packs import (
     Evaluator,
-    LastLayer,
     Options,
     apply,
     checked_whole,
-    features_of,
     find_last_layer,
     frozen,
-    grey,
     in_order,
     inverted,
-    maximised,
     reader,
     save_sheet,
     shown_path,

@@ -17,20 +17,17 @@ from torch import Tensor
 
 from robustest import Classifier, Result, Settings
 from robustest.errors import ConfigError, DataError, expected
+from robustest.first_party import Halves, MeanRule, beside, check_forward, probe_gradient, with_second
 from robustest.packs import (
     Captions,
     Chunk,
     Evaluator,
-    Halves,
     Kind,
-    MeanRule,
     Observation,
     Options,
     Quantity,
     Setup,
     assertion,
-    beside,
-    check_forward,
     checked_threshold,
     checked_whole,
     exhibits_of,
@@ -39,8 +36,6 @@ from robustest.packs import (
     measurement,
     no_lines,
     observe,
-    probe_gradient,
-    with_second,
 )
 
 Evidences = Literal["class_means"] | Tensor

@@ -24,7 +24,8 @@ from torch import Tensor
 from robustest import rng
 from robustest.clock import check as check_clock
 from robustest.errors import ConfigError, DataError, expected
-from robustest.packs import checked_real, checked_whole, require
+from robustest.first_party import require
+from robustest.packs import checked_real, checked_whole
 from robustest.tasks import CLASSIFICATION
 
 # Elastic-net multinomial logistic regression at one penalty.

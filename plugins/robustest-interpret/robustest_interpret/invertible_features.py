@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from robustest import Result, Verdict
+from robustest.first_party import grey, last_layer, require
 from robustest.packs import (
     Captions,
     Changed,
@@ -33,15 +34,12 @@ from robustest.packs import (
     clopper_pearson,
     exhibits_of,
     finish,
-    grey,
     inverted,
-    last_layer,
     measurement,
     no_lines,
     observe,
     reader,
     relative_distance,
-    require,
 )
 
 _HALF = 0.5

@@ -25,16 +25,14 @@ from torch import Tensor
 
 from robustest import Classifier, Result, Settings, Verdict, context
 from robustest.errors import ConfigError, DataError, expected
+from robustest.first_party import DropRule, Halves, LastLayer, features_of, with_search
 from robustest.packs import (
     Chunk,
     Decision,
-    DropRule,
     Evaluator,
     Evidence,
     Fact,
-    Halves,
     Kind,
-    LastLayer,
     Observation,
     Options,
     Quantity,
@@ -46,7 +44,6 @@ from robustest.packs import (
     clopper_pearson,
     count_at_most,
     exhibits_of,
-    features_of,
     find_last_layer,
     finish,
     frozen,
@@ -55,7 +52,6 @@ from robustest.packs import (
     measurement,
     observe,
     optional_threshold,
-    with_search,
 )
 from robustest.tasks import CLASSIFICATION
 from robustest_interpret.feature_pictures import Gallery, highest

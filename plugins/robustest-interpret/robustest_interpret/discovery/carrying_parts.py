@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import devices, rng
-from robustest.packs import CutOut, least_distances, nearest_places
+from robustest.first_party import CutOut, least_distances, nearest_places
 from robustest_interpret.discovery.proposals import PAIRS, PARTS, Proposal
 
 Answers = Callable[[Tensor], tuple[Tensor, Tensor]]

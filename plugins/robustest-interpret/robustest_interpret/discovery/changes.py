@@ -35,7 +35,7 @@ from robustest.cues import (
     Vignette,
     for_samples,
 )
-from robustest.packs import Colour, frequency_radius
+from robustest.first_party import Colour, frequency_radius
 from robustest_interpret.discovery.image_features import (
     SPECTRUM_WINDOW,
     block_cosines,

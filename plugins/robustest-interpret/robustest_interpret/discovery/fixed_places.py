@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.cues import ColumnRange, MaskedPatch, TokenAnywhere, Transplant
-from robustest.packs import checked_images
+from robustest.first_party import checked_images
 from robustest_interpret.discovery.proposals import COLUMNS, PATCHES, RARE, TOKENS, Proposal
 
 # Patches at a fixed place that mark a class: a logo, a tag, a dead pixel, a frame.

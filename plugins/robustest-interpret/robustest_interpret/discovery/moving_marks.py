@@ -23,7 +23,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.cues import MovingMark
-from robustest.packs import least_distances, nearest_places
+from robustest.first_party import least_distances, nearest_places
 from robustest_interpret.discovery.proposals import MOVING, RARE, Proposal
 
 SMALLEST_MOVING = 8

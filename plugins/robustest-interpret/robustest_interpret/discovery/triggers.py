@@ -25,7 +25,8 @@ from torch import Tensor
 from robustest import rng
 from robustest.cues import PatternPatch
 from robustest.errors import ConfigError, DataError, expected
-from robustest.packs import checked_images, checked_real, checked_whole
+from robustest.first_party import checked_images
+from robustest.packs import checked_real, checked_whole
 from robustest.tasks import CLASSIFICATION
 
 Gradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

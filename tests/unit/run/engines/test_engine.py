@@ -84,7 +84,8 @@ def test_an_engine_that_does_not_start_says_why() -> None:
 
 
 def test_an_unknown_engine_is_named_with_those_that_are_known() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown engine 'rya'\. Did you mean 'ray'\? Known: broken, counting, local, ray\."):
+    words = r"Unknown engine 'rya'\. Did you mean 'ray'\? Known: broken, counting, local, ray\."
+    with pytest.raises(UnknownNameError, match=words):
         engine_for(Settings(engine="rya"))
 
 
