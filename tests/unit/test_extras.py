@@ -41,11 +41,18 @@ def test_every_name_of_a_pack_leads_to_its_extra(folder: Path) -> None:
     assert not names & {*robustest.__all__, *measure.__all__}
 
 
+def extras_of(folder: Path) -> dict[str, list[str]]:
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return dict(project.get("optional-dependencies", {}))
+
+
 def test_an_extra_has_each_pack_and_all_has_everything() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    extras = extras_of(ROOT)
     for folder in FOLDERS:
         (requirement,) = extras[folder.name.removeprefix("robustest-")]
         assert requirement.startswith(folder.name)
+        if further := sorted({*extras_of(folder)} - {"test"}):
+            assert any(one.startswith(f"{folder.name}[{','.join(further)}]") for one in extras["all"][1:]), further
     developing = {"all", "docs", "examples", "lint", "test", "types"}
     assert re.findall(r"[a-z]+", extras["all"][0])[1:] == sorted({*extras} - developing)
 
