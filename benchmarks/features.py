@@ -19,11 +19,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from robustest_interpret import measure_no_backdoor_trigger, measure_no_failure_direction
+from robustest_interpret.failure_direction import find_failure_directions, principal_components
 from torch import Tensor, nn
 
-from robustest.claims.cues.failure_direction import find_failure_directions, principal_components
 from robustest.cues import BackgroundSwap, PixelPatch, planted
-from robustest.measure import measure_no_backdoor_trigger, measure_no_failure_direction, measure_no_spurious_feature
+from robustest.measure import measure_no_spurious_feature
 
 Data = tuple[Tensor, Tensor]
 CUE = PixelPatch(top=2, left=2)

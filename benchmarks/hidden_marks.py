@@ -21,12 +21,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from features import trained
-from torch import Tensor, nn
-from unnamed_cues import outlines
-
-from robustest import Result
-from robustest.claims.cues.coverage import FOLLOWED
-from robustest.discovery.proposals import (
+from robustest_interpret.coverage import FOLLOWED
+from robustest_interpret.discovery.proposals import (
     CURVES,
     EDGES,
     MOVING,
@@ -37,6 +33,10 @@ from robustest.discovery.proposals import (
     SPECTRA,
     Discovery,
 )
+from torch import Tensor, nn
+from unnamed_cues import outlines
+
+from robustest import Result
 from robustest.measure import measure_no_spurious_feature
 
 SIDE, CLASSES, LABEL = 28, 6, 2

@@ -111,7 +111,6 @@ def _share(lost: int, n: int, at_least: float, terms: Terms) -> bool:
     "certified_accuracy",
     "shift_accuracy",
     "consistency",
-    "invertible_features",
     "no_universal_perturbation",
     "worst_group_rate",
     "accuracy",
@@ -131,7 +130,7 @@ def _drop(lost: int, gained: int, n: int, at_most: float, terms: Terms) -> bool:
     return passed(DropRule(threshold=at_most, terms=terms).decide({"clean": clean, "held": held}, n, None))
 
 
-@case("DropRule", "5 % lost, 1 % gained", "sparse_head")
+@case("DropRule", "5 % lost, 1 % gained")
 def drop(random: Random, n: int, terms: Terms) -> bool:
     lost, gained, _ = random.multinomial(n, [0.05, 0.01, 0.94]).tolist()
     return _drop(lost, gained, n, 0.04 - HAIR, terms)
@@ -165,7 +164,7 @@ def _agreed(agreed: int, counts: int, n: int, at_least: float, terms: Terms) -> 
     return passed(AgreementRule(threshold=at_least, terms=terms).decide(columns, n, None))
 
 
-@case("AgreementRule", "5 % of the samples that count disagree", "class_evidence")
+@case("AgreementRule", "5 % of the samples that count disagree")
 def agreement(random: Random, n: int, terms: Terms) -> bool:
     counts = int(random.binomial(n, 0.5))
     return _agreed(int(random.binomial(counts, 0.95)), counts, n, 0.95 + HAIR, terms)
@@ -248,7 +247,6 @@ def _score(score: NDArray[np.float64], at_least: float, terms: Terms) -> bool:
     "ScoreRule",
     "scores of 0.9, and 2 % of 0",
     "robust_score",
-    "gradient_alignment",
     "calibrated",
     "accuracy",
     "rate",
@@ -372,8 +370,6 @@ def _subclasses(random: Random, n: int, lost: float) -> NDArray[np.float64]:
 
 
 NO_BOUND = {
-    "no_backdoor_trigger": "of these samples alone, whatever the scope",
-    "no_failure_direction": "of these samples alone, whatever the scope",
     "robust_to": "of these samples alone, whatever the scope",
 }
 """Kinds of claims that are never about a population."""

@@ -25,9 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from robustest_interpret.heads import SparsePath, fit_sparse_head
 from torch import Tensor, nn
-
-from robustest.heads import SparsePath, fit_sparse_head
 
 L1_RATIO, AGREE = 0.99, 1e-4
 CAP = {"small": 12, "large": 4}

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import torch
 from features import Data, accuracy, images_of, say, trained
+from robustest_interpret.discovery.proposals import Discovery
 from torch import Tensor, nn
 
 from robustest import rng
@@ -40,7 +41,6 @@ from robustest.cues import (
     for_samples,
     planted,
 )
-from robustest.discovery.proposals import Discovery
 from robustest.measure import measure_no_spurious_feature
 
 SIDE = 32

@@ -20,7 +20,7 @@ from mkdocs.structure.files import File
 import robustest
 
 _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
-_PACKAGES = ("robustest", "robustest_people")
+_PACKAGES = ("robustest", "robustest_interpret", "robustest_people")
 """Packages whose assertions have a page."""
 _TABLES = runpy.run_path(str(Path(__file__).with_name("site_tables.py")))
 _UPWARDS = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
@@ -61,7 +61,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     kind, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
     if kind == "claims":
         package = next(one for one in _PACKAGES if f"assert_{name}" in import_module(one).__all__)
-        return f"{text}\n## Reference\n\n" + _references([f"assert_{name}", f"measure.measure_{name}"], package)
+        top = f"measure_{name}" in import_module(package).__all__
+        twin = f"measure_{name}" if top else f"measure.measure_{name}"
+        return f"{text}\n## Reference\n\n" + _references([f"assert_{name}", twin], package)
     if name == "threats":
         threats = [one for one in robustest.__all__ if robustest._MODULE_OF[one].startswith("robustest.threats")]
         return f"{text}\n## Reference\n\n{_references(threats)}"

@@ -21,7 +21,6 @@ _HOME = {
     ),
     "data.benchmarks": ("benchmark",),
     "data.samples": ("Waveforms",),
-    "discovery.proposals": ("Discovery",),
     "errors": (
         "ClaimFailed",
         "ClaimInconclusive",

@@ -13,7 +13,6 @@ from robustest.claims.robustness.attacking import find_adversarial as find_adver
 from robustest.claims.robustness.certified_accuracy import Smoothed as Smoothed
 from robustest.data.benchmarks import benchmark as benchmark
 from robustest.data.samples import Waveforms as Waveforms
-from robustest.discovery.proposals import Discovery as Discovery
 from robustest.errors import ClaimFailed as ClaimFailed
 from robustest.errors import ClaimInconclusive as ClaimInconclusive
 from robustest.errors import ConfigError as ConfigError
@@ -60,7 +59,7 @@ from robustest.threats import Snr as Snr
 from robustest.threats import Spatial as Spatial
 from robustest.threats import Unbounded as Unbounded
 
-__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Discovery", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_class_evidence", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_gradient_alignment", "assert_invertible_features", "assert_min_perturbation", "assert_no_backdoor_trigger", "assert_no_failure_direction", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_sparse_head", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_min_perturbation", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
 
 __version__: str
 
@@ -68,9 +67,8 @@ from collections.abc import Mapping, Sequence
 from hypothesis.strategies import SearchStrategy
 import os
 from robustest.attacks import Cascade, Searcher
-from robustest.claims.cues.failure_direction import Embedding
+from robustest.claims.cues.interventions import CueSearch
 from robustest.claims.outcomes import Missing, Reference
-from robustest.claims.representations.gradient_alignment import Evidences
 from robustest.claims.robustness.min_perturbation import Norm
 from robustest.claims.shifts.corruptions import Corruptions
 from robustest.cues import Cue, FrameCue
@@ -85,7 +83,7 @@ from robustest.run.scores import Metric
 from robustest.shifts import ShiftFunction
 from robustest.tasks import Task
 from robustest.threats import Threat
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack, overload
 
 @overload
 def assert_accuracy(
@@ -190,18 +188,6 @@ def assert_certified_accuracy(
     no_worse_than: Baseline,
     tolerance: float = ...,
     attack: str | Searcher | Cascade | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_class_evidence(
-    model: object,
-    data: object,
-    *,
-    judge: object,
-    eps: float,
-    min_transfer: float | None = ...,
-    iterations: int = ...,
-    min_driven: int = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -312,30 +298,6 @@ def assert_corruption_robustness(
     **options: Unpack[Options],
 ) -> Result: ...
 
-def assert_gradient_alignment(
-    model: object,
-    data: object,
-    *,
-    reference: object | None = ...,
-    at_least: float | None = ...,
-    min_gain: float | None = ...,
-    evidence: Evidences = ...,
-    min_per_class: int = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_invertible_features(
-    model: object,
-    data: object,
-    *,
-    max_image_error: float | None = ...,
-    max_representation_error: float = ...,
-    layer: str | None = ...,
-    iterations: int = ...,
-    step_size: float | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
 def assert_min_perturbation(
     model: object,
     data: object,
@@ -347,36 +309,11 @@ def assert_min_perturbation(
     **options: Unpack[Options],
 ) -> Result: ...
 
-def assert_no_backdoor_trigger(
-    model: object,
-    data: object,
-    *,
-    max_anomaly: float | None = ...,
-    target_classes: Sequence[int] | None = ...,
-    min_success: float = ...,
-    patch_sizes: Sequence[int] | None = ...,
-    iterations: int = ...,
-    search_samples: int = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_no_failure_direction(
-    model: object,
-    data: object,
-    *,
-    max_excess_error: float | None = ...,
-    embedding: Embedding | None = ...,
-    components: int = ...,
-    permutations: int = ...,
-    min_errors: int = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
 @overload
 def assert_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | Discovery | Literal['auto'],
+    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | CueSearch | str,
     *,
     max_flip_rate: float,
     max_recall_drop: float | None = ...,
@@ -394,7 +331,7 @@ def assert_no_spurious_feature(
 def assert_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | Discovery | Literal['auto'],
+    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | CueSearch | str,
     *,
     max_flip_rate: float | None = ...,
     max_recall_drop: float,
@@ -412,7 +349,7 @@ def assert_no_spurious_feature(
 def assert_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | Discovery | Literal['auto'],
+    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | CueSearch | str,
     *,
     max_flip_rate: float | None = ...,
     max_recall_drop: float | None = ...,
@@ -603,24 +540,6 @@ def assert_shift_accuracy(
     no_worse_than: Baseline,
     tolerance: float = ...,
     task: Task | str | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-def assert_sparse_head(
-    model: object,
-    data: object,
-    *,
-    max_features_per_class: int,
-    max_drop: float,
-    slack: float | None = ...,
-    layer: str | None = ...,
-    l1_ratio: float = ...,
-    n_lambdas: int = ...,
-    subsamples: int = ...,
-    fit_samples: int = ...,
-    min_per_class: int = ...,
-    listed_features: int = ...,
-    listed_samples: int = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 

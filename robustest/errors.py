@@ -56,6 +56,10 @@ class UnknownNameError(ConfigError):
     """A name (attack, shift, option, profile ...) does not exist."""
 
 
+class NotInstalledError(ConfigError, ImportError):
+    """A name or a feature needs an extra of robustest that is not installed, or is imported from its package."""
+
+
 class PackError(ConfigError):
     """An installed pack cannot be loaded, or violates the interface of `robustest.extensions`."""
 
@@ -166,9 +170,9 @@ def _shown(value: object) -> str:
     return repr(value)
 
 
-def not_installed(what: str, extra: str) -> ConfigError:
+def not_installed(what: str, extra: str) -> NotInstalledError:
     """Return an error for a package, and its use in words, that an extra of robustest installs."""
-    return ConfigError(f"Expected {what} but it is not installed: pip install 'robustest[{extra}]'")
+    return NotInstalledError(f"Expected {what} but it is not installed: pip install 'robustest[{extra}]'")
 
 
 @contextmanager

@@ -37,13 +37,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pluggy
 
-from robustest.errors import PackError, RobustestError, expected, unknown
+from robustest.errors import PackError, RobustestError, expected, not_installed, unknown
+from robustest.extras import given_by_extras
 from robustest.results import Fact, Result
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from robustest.attacks import Cascade, Searcher, Stage
+    from robustest.claims.cues.interventions import CueSearch
     from robustest.cli.questions import Facts, Probe
     from robustest.data.outcomes import Outcomes
     from robustest.kinds import Kind
@@ -115,6 +117,13 @@ class Hooks:
         """Return shifts by name, each as a function of a batch in input units.
 
         Called when a claim or `corrupt` names a shift that robustest does not have.
+        """
+
+    @hookspec
+    def robustest_cue_searches(self) -> Mapping[str, Callable[[], CueSearch]]:  # type: ignore[empty-body]
+        """Return searches for unnamed cues by name, each as a function of no arguments that makes it.
+
+        Called when `cue=` is a name.
         """
 
     @hookspec
@@ -308,11 +317,15 @@ def made(hook: str, what: str, name: str, ours: Collection[str], *arguments: obj
 
     Raises:
         UnknownNameError: no pack has the name.
+        NotInstalledError: a pack that is not installed has it.
         PackError: as for `by_name`, or the function raised.
     """
     found = by_name(hook, what, ours)
     if name not in found:
-        raise unknown(what, name, [*ours, *found])
+        extras = given_by_extras(what)
+        if name in extras:
+            raise not_installed(f"the {what} {name!r} of the pack robustest-{extras[name]}", extras[name])
+        raise unknown(what, name, {*ours, *found, *extras})
     pack, make = found[name]
     try:
         return make(*arguments)

@@ -21,7 +21,7 @@ def lazy_names(
 
     def load(name: str) -> object:
         if name not in submodules and name not in module_of:
-            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+            raise absent(module, name)
         # Here, as every run of pytest reads this file.
         from robustest.errors import needing_torch
 
@@ -34,3 +34,20 @@ def lazy_names(
         return value
 
     return module_of, load, lambda: sorted({*vars(sys.modules[module]), *module_of, *submodules})
+
+
+def absent(module: str, name: str) -> Exception:
+    """Return the error for a name that a module does not have: an AttributeError unless an extra has it.
+
+    `from robustest import NAME` puts a sentence of its own in the place of an AttributeError's.
+    """
+    from robustest.errors import NotInstalledError
+    from robustest.extras import extra_with
+
+    extra = extra_with(name)
+    if not extra:
+        return AttributeError(f"module {module!r} has no attribute {name!r}")
+    return NotInstalledError(
+        f"Expected {name} to be imported from robustest_{extra}, not from {module}: from robustest_{extra} import "
+        f"{name}. The extra {extra!r} installs it: pip install 'robustest[{extra}]'"
+    )

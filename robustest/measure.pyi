@@ -3,8 +3,6 @@
 from robustest.claims.confidence import measure_calibrated as measure_calibrated
 from robustest.claims.confidence import measure_ood_rejected as measure_ood_rejected
 from robustest.claims.confidence import measure_selective_accuracy as measure_selective_accuracy
-from robustest.claims.cues.backdoor_trigger import measure_no_backdoor_trigger as measure_no_backdoor_trigger
-from robustest.claims.cues.failure_direction import measure_no_failure_direction as measure_no_failure_direction
 from robustest.claims.cues.spurious_feature import measure_no_spurious_feature as measure_no_spurious_feature
 from robustest.claims.datasets import measure_accuracy as measure_accuracy
 from robustest.claims.datasets import measure_subpopulation_shift as measure_subpopulation_shift
@@ -13,10 +11,6 @@ from robustest.claims.datasets import measure_worst_group_accuracy as measure_wo
 from robustest.claims.outcomes import measure_consistent_runs as measure_consistent_runs
 from robustest.claims.outcomes import measure_rate as measure_rate
 from robustest.claims.outcomes import measure_worst_group_rate as measure_worst_group_rate
-from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
-from robustest.claims.representations.gradient_alignment import measure_gradient_alignment as measure_gradient_alignment
-from robustest.claims.representations.invertible_features import measure_invertible_features as measure_invertible_features
-from robustest.claims.representations.sparse_head import measure_sparse_head as measure_sparse_head
 from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy as measure_certified_accuracy
 from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
 from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
@@ -31,4 +25,4 @@ from robustest.claims.strategies import measure_robust_to as measure_robust_to
 from robustest.decisions.effective_robustness import EffectiveRobustness as EffectiveRobustness
 from robustest.decisions.effective_robustness import effective_robustness as effective_robustness
 
-__all__ = ["EffectiveRobustness", "accuracy_under", "effective_robustness", "measure_accuracy", "measure_calibrated", "measure_certified_accuracy", "measure_class_evidence", "measure_consistency", "measure_consistent_runs", "measure_corruption_robustness", "measure_gradient_alignment", "measure_invertible_features", "measure_min_perturbation", "measure_no_backdoor_trigger", "measure_no_failure_direction", "measure_no_spurious_feature", "measure_no_universal_perturbation", "measure_ood_rejected", "measure_rate", "measure_robust_accuracy", "measure_robust_score", "measure_robust_to", "measure_selective_accuracy", "measure_shift_accuracy", "measure_sparse_head", "measure_stable_under_perturbations", "measure_subpopulation_shift", "measure_transfer_accuracy", "measure_worst_group_accuracy", "measure_worst_group_rate"]
+__all__ = ["EffectiveRobustness", "accuracy_under", "effective_robustness", "measure_accuracy", "measure_calibrated", "measure_certified_accuracy", "measure_consistency", "measure_consistent_runs", "measure_corruption_robustness", "measure_min_perturbation", "measure_no_spurious_feature", "measure_no_universal_perturbation", "measure_ood_rejected", "measure_rate", "measure_robust_accuracy", "measure_robust_score", "measure_robust_to", "measure_selective_accuracy", "measure_shift_accuracy", "measure_stable_under_perturbations", "measure_subpopulation_shift", "measure_transfer_accuracy", "measure_worst_group_accuracy", "measure_worst_group_rate"]

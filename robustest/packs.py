@@ -13,6 +13,7 @@ from robustest.lazy import lazy_names
 
 _HOME: dict[str, tuple[str, ...]] = {
     "checks": ("checked_real", "checked_whole"),
+    "claims.cues.interventions": ("CueLimits", "CueSearch"),
     "claims.datasets": ("accuracy_of",),
     "claims.robustness.attacking": ("Attacking", "attack_of_call", "check_threat", "draws_in"),
     "claims.strategies": ("hunt",),
@@ -41,7 +42,6 @@ _HOME: dict[str, tuple[str, ...]] = {
     "engine.evaluator": ("Evaluator", "seed_draws"),
     "engine.features": ("in_order", "reader", "find_last_layer"),
     "extensions": ("Command", "Section", "hookimpl"),
-    "heads": ("SparseHead", "SparsePath", "fit_sparse_head"),
     "health": ("HealthFinding",),
     "identity.fingerprint": ("digest",),
     "identity.keys": ("Key", "Unhashable", "key_of"),

@@ -1,4 +1,4 @@
-"""Figures of results, and pictures of a model's features, as PNG or SVG files: `robustest[plots]`."""
+"""Figures of results as PNG or SVG files: `robustest[pictures]`."""
 
 # Matplotlib (the extra `pictures`) draws them; none of its global state is changed.
 
@@ -22,9 +22,8 @@ import numpy as np
 from PIL import Image
 
 from robustest.checks import checked_whole
-from robustest.claims.representations.feature_pictures import picture_features as picture_features
-from robustest.claims.representations.feature_pictures import picture_inversions as picture_inversions
 from robustest.errors import ConfigError, StoreError, expected, not_installed
+from robustest.lazy import absent
 from robustest.reports.text import name_of_class
 from robustest.results import Counterexample, Result
 from robustest.safe_files import open_regular
@@ -32,6 +31,11 @@ from robustest.safe_files import open_regular
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+def __getattr__(name: str) -> object:
+    raise absent(__name__, name)
+
 
 _COLUMNS = 5
 _INK, _PALE, _CLEAN = "#1f4e79", "#9db8d2", "#777777"

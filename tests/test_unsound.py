@@ -307,7 +307,7 @@ def test_scores_that_say_no_more_than_labels_carry_no_search(case: str, rows: in
     assert [note for note in found.notes if "no more than its labels" in note]
 
 
-def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
+def claims(model: Any, data: Any) -> dict[str, Callable[[], Any]]:
     """Every claim that follows gradients, with a threshold that everything meets."""
     return {
         "robust_accuracy": lambda: measure_robust_accuracy(model, data, Linf(0.01), attack="pgd", at_least=0.5),
@@ -323,20 +323,10 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
         "no_universal_perturbation": lambda: robustest.measure.measure_no_universal_perturbation(
             model, data, Linf(0.1), max_fooling_rate=0.999, iterations=5
         ),
-        "no_backdoor_trigger": lambda: robustest.measure.measure_no_backdoor_trigger(
-            model, data, max_anomaly=100.0, iterations=10, patch_sizes=[14], min_success=0.15
-        ),
-        "class_evidence": lambda: robustest.measure.measure_class_evidence(
-            model, data, judge=judge, eps=3.0, min_transfer=0.001, iterations=10, min_driven=1
-        ),
-        "invertible_features": lambda: robustest.measure.measure_invertible_features(
-            model, data, max_image_error=1.4, max_representation_error=10.0, iterations=20
-        ),
-        "gradient_alignment": lambda: robustest.measure.measure_gradient_alignment(model, data, at_least=0.01),
     }
 
 
-CLAIMS = set(claims(None, None, None))
+CLAIMS = set(claims(None, None))
 GRADIENT_FREE = {
     "consistent_runs",
     "rate",
@@ -345,12 +335,11 @@ GRADIENT_FREE = {
     "calibrated",
     "consistency",
     "corruption_robustness",
-    "no_failure_direction",
+    "no_spurious_feature",
     "ood_rejected",
     "robust_to",
     "selective_accuracy",
     "shift_accuracy",
-    "sparse_head",
     "stable_under_perturbations",
     "subpopulation_shift",
     "transfer_accuracy",
@@ -370,7 +359,7 @@ class Features(nn.Module):
         return out
 
 
-QUICK = {"robust_accuracy", "min_perturbation", "gradient_alignment"}
+QUICK = {"robust_accuracy", "min_perturbation"}
 """Of three families; the others take seconds each, and are slow."""
 
 
@@ -379,22 +368,15 @@ QUICK = {"robust_accuracy", "min_perturbation", "gradient_alignment"}
 )
 def test_every_claim_that_follows_gradients_is_judged_alike(kind: str, bare: Any, digits: Any) -> None:
     net, x, y, _ = bare
-    # A search for triggers takes hundreds of samples, and means of gradients take five of each class and half.
-    more = {"no_backdoor_trigger": slice(None, None, 2), "gradient_alignment": slice(None, 896, 7)}
     few = slice(None, None, 4 if kind == "min_perturbation" else 1)  # its search takes long
-    data = tuple(part[more[kind]] for part in digits.digits()) if kind in more else (x[few], y[few])
-    judge = digits.load("robust")
-    masked = claims(Features(net).eval(), data, judge)[kind]()
+    data = x[few], y[few]
+    masked = claims(Features(net).eval(), data)[kind]()
     assert masked.verdict is Verdict.INCONCLUSIVE
     assert "gradient_misleads" in names(masked)
-    bare_one = claims(net, data, judge)[kind]()
+    bare_one = claims(net, data)[kind]()
     assert (bare_one.verdict, names(bare_one)) == (Verdict.PASSED, set())
-
-
-SEARCHED_LIKE_BACKDOORS = {"no_spurious_feature"}
-"""With a cue that is found: by the same search, on the same bench, which asks about gradients itself."""
 
 
 def test_no_claim_is_left_out() -> None:
     measured = {name.removeprefix("measure_") for name in robustest.measure.__all__ if name.startswith("measure_")}
-    assert measured == CLAIMS | GRADIENT_FREE | SEARCHED_LIKE_BACKDOORS
+    assert measured == CLAIMS | GRADIENT_FREE

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from robustest.attacks import PGD, Searcher, Stage
+from robustest.cues import NullCue
 from robustest.data import Outcomes
 from robustest.extensions import Command, Section, hookimpl
 from robustest.kinds import Kind, Quantity
-from robustest.packs import Facts, Probe, Result, Settings
+from robustest.measure import measure_no_spurious_feature
+from robustest.packs import CueLimits, Facts, Probe, Result, Settings
 from robustest.results import Fact
 from robustest.run.workers import InProcess
 from robustest.tasks import Classification, Task
@@ -60,6 +62,19 @@ def robustest_searches(threat: Threat) -> Sequence[Stage]:
 @hookimpl
 def robustest_shifts() -> Mapping[str, Callable[..., Tensor]]:
     return {"half": half}
+
+
+class NoCues:
+    """A search that finds no cue, so that the claim is about the null cue."""
+
+    def measure_cues(self, model: object, data: object, limits: CueLimits, options: Any, **_: object) -> Result:
+        result: Result = measure_no_spurious_feature(model, data, NullCue(), **options)
+        return result
+
+
+@hookimpl
+def robustest_cue_searches() -> Mapping[str, Callable[[], NoCues]]:
+    return {"toy-cues": NoCues}
 
 
 @hookimpl

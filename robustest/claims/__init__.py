@@ -14,15 +14,9 @@ if TYPE_CHECKING:
 
 CLAIMS: dict[str, tuple[str, ...]] = {
     "claims.confidence": ("calibrated", "ood_rejected", "selective_accuracy"),
-    "claims.cues.backdoor_trigger": ("no_backdoor_trigger",),
-    "claims.cues.failure_direction": ("no_failure_direction",),
     "claims.cues.spurious_feature": ("no_spurious_feature",),
     "claims.datasets": ("accuracy", "subpopulation_shift", "transfer_accuracy", "worst_group_accuracy"),
     "claims.outcomes": ("consistent_runs", "rate", "worst_group_rate"),
-    "claims.representations.class_evidence": ("class_evidence",),
-    "claims.representations.gradient_alignment": ("gradient_alignment",),
-    "claims.representations.invertible_features": ("invertible_features",),
-    "claims.representations.sparse_head": ("sparse_head",),
     "claims.robustness.certified_accuracy": ("certified_accuracy",),
     "claims.robustness.min_perturbation": ("min_perturbation",),
     "claims.robustness.robust_accuracy": ("robust_accuracy",),

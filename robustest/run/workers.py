@@ -28,7 +28,7 @@ from torch import Tensor
 
 from robustest import clock, devices, extensions
 from robustest.context import when_over
-from robustest.errors import ConfigError, DeviceError, RobustestError, UnknownNameError
+from robustest.errors import ConfigError, DeviceError, RobustestError
 from robustest.identity.packages import own_code
 from robustest.run.evidence import Observation, Tally
 from robustest.settings import Settings
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 # Lost workers after which a task fails.
 RETRIES = 3
-# Known engines, and the packages that bring them.
-_PACKS = {"ray": "robustest-ray"}
 
 Mapper = Callable[[Any], Any]
 
@@ -120,6 +118,7 @@ def engine_for(settings: Settings) -> Engine:
 
     Raises:
         UnknownNameError: there is no engine of this name.
+        NotInstalledError: a pack that is not installed has it.
         RobustestError: the engine cannot be opened.
     """
     if settings.engine == "local" and settings.workers is None and not settings.device.endswith(":all"):
@@ -129,13 +128,7 @@ def engine_for(settings: Settings) -> Engine:
         if settings.engine == "local":
             _open[key] = Processes.of(settings)
         else:
-            try:
-                _open[key] = extensions.made("robustest_engines", "engine", settings.engine, ["local"], settings)
-            except UnknownNameError as error:
-                if settings.engine not in _PACKS:
-                    raise
-                install = f"{error} It comes with a pack: pip install {_PACKS[settings.engine]}"
-                raise UnknownNameError(install) from None
+            _open[key] = extensions.made("robustest_engines", "engine", settings.engine, ["local"], settings)
         if len(_open) == 1:
             when_over(close_engines)
     return _open[key]

@@ -184,11 +184,6 @@ VALUES: dict[str, Value] = {
         sound=lambda w: [i // CLASSES % 2 for i in range(len(w.data[1]))],
     ),
     "split": Value(sound=lambda w: SPLIT),  # noqa: ARG005
-    # Its claim is about features, which vary where the class does not.
-    "invertible_features.model": Value(
-        sound=lambda w: w.model,
-        constant=(lambda w: Constant(0).eval(),),  # noqa: ARG005
-    ),
     "subpopulation_shift.model": Value(
         sound=lambda w: Pairs(w.model),
         constant=(lambda w: Constant(0, 2).eval(),),  # noqa: ARG005
@@ -203,16 +198,12 @@ VALUES: dict[str, Value] = {
     "consistent_runs.outcomes": Value(sound=runs, constant=(lambda w: always_two,)),  # noqa: ARG005
     "items": Value(sound=asked),
     "score": Value(sound=lambda w: right),  # noqa: ARG005
-    "judge": Value(sound=lambda w: w.other, same=ITSELF, constant=MODELS),
-    "eps": Value(sound=lambda w: 1.0, still=lambda w: 0.0),  # noqa: ARG005
     "task": Value(sound=lambda w: "classification"),  # noqa: ARG005
     "coverage": Value(sound=lambda w: 0.9),  # noqa: ARG005
-    "max_features_per_class": Value(sound=lambda w: 5),  # noqa: ARG005
     # A search that searches nothing; where it is a proof that counts, it may.
     "attack": Value(sound=lambda w: "fgsm", still=lambda w: Idle()),  # noqa: ARG005
     "certified_accuracy.attack": Value(sound=lambda w: "fgsm"),  # noqa: ARG005
     "by": Value(sound=lambda w: 0.9, still=lambda w: 1.0),  # noqa: ARG005
-    "reference": Value(sound=lambda w: Bright(scale=-10.0).eval(), same=ITSELF),  # noqa: ARG005
     "no_worse_than": Value(sound=lambda w: w.other, same=ITSELF),
     "rate.no_worse_than": Value(
         sound=another,
@@ -231,23 +222,17 @@ ASKED: dict[str, Value] = {
 
 WHERE = "VALUES of tests/contract/empty_calls.py, or of the pack's table"
 
-NEEDED: dict[str, tuple[str, ...]] = {"min_gain": ("reference",), "max_mce": ("corruption_robustness.reference",)}
+NEEDED: dict[str, tuple[str, ...]] = {"max_mce": ("corruption_robustness.reference",)}
 """Arguments that a threshold needs; of one kind alone by its name and the threshold's."""
 VALUES["corruption_robustness.reference"] = Value(sound=lambda w: {"gaussian_noise": [0.5] * 5})  # noqa: ARG005
 
 EFFORT: dict[str, Any] = {
     "iterations": 5,
-    "invertible_features.iterations": 300,
     "attack": "fgsm",
     "min_perturbation.attack": "fmn",
     "max_examples": 3,
-    "min_driven": 1,
     "min_group_size": 5,
-    "min_per_class": 5,
-    "n_lambdas": 8,
-    "patch_sizes": [1, 3],
     "severities": [1],
-    "subsamples": 0,
 }
 """Smaller searches, for kinds that take these arguments; of one kind alone by its name and theirs."""
 
@@ -409,11 +394,8 @@ def constant(call: Call, world: World) -> Iterator[Call]:
             yield call.emptied(f"{call.title} constant {name} ({place})".strip(), **{name: made(world)})
 
 
-SEARCHES = {
-    "invertible_features": "it searches for images with the features of others",
-    "no_backdoor_trigger": "it searches for patches, of which each changes every sample",
-}
-"""Kinds that vary inputs by no argument, and how."""
+SEARCHES: dict[str, str] = {}
+"""Kinds of packs that vary inputs by no argument, and how."""
 
 
 def loosest(quantity: Quantity, unit: float = 1.0) -> tuple[float, ...]:

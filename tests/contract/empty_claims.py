@@ -56,7 +56,6 @@ from robustest import (
     L2,
     Append,
     Columns,
-    Discovery,
     Edits,
     Insert,
     Linf,
@@ -96,8 +95,6 @@ CORNER = PixelPatch(top=SIDE - 1, left=0, height=1, width=2)
 NOISE = "gaussian_noise"
 LIGHT = strategies.shifts([NOISE], max_severity=1)
 SMALL = Linf(0.02)
-QUICK_HEAD: dict[str, Any] = {"max_features_per_class": 5, "n_lambdas": 8, "subsamples": 0, "min_per_class": 5}
-DISCOVERY: dict[str, Any] = {"iterations": 5, "patch_sizes": [1, 3]}
 
 
 def reversed_labels(x: Tensor) -> Tensor:
@@ -404,18 +401,6 @@ ITSELF: dict[str, Claim] = {
     "asked, a function around it": lambda: measure.measure_rate(
         subtracts, items(400), score=right, no_worse_than=around(subtracts), **FALL
     ),
-    "alignment, no gain on itself": lambda: measure.measure_gradient_alignment(
-        MODEL, DATA, reference=MODEL, min_gain=-0.5
-    ),
-    "alignment, no gain on equal weights": lambda: measure.measure_gradient_alignment(
-        MODEL, DATA, reference=loaded(MODEL), min_gain=-0.1
-    ),
-    "evidence, it judges itself": lambda: measure.measure_class_evidence(
-        MODEL, DATA, judge=MODEL, eps=1.0, iterations=10, min_transfer=0.5
-    ),
-    "evidence, equal weights judge": lambda: measure.measure_class_evidence(
-        MODEL, DATA, judge=loaded(MODEL), eps=1.0, iterations=10, min_transfer=0.5
-    ),
 }
 
 EQUAL_SETS: dict[str, Claim] = {
@@ -582,9 +567,6 @@ NO_ROOM: dict[str, Claim] = {
     "universal, L2(0)": lambda: measure.measure_no_universal_perturbation(
         MODEL, DATA, L2(0), iterations=3, max_fooling_rate=0.2
     ),
-    "evidence within 0": lambda: measure.measure_class_evidence(
-        MODEL, DATA, judge=OTHER, eps=0.0, iterations=5, min_transfer=0.1, min_driven=1
-    ),
     "shift within Linf(0)": lambda: measure.measure_shift_accuracy(
         MODEL, DATA, strategies.Perturbation(Linf(0)), at_least=0.9
     ),
@@ -678,26 +660,10 @@ def of(model: Any, share: float, data: Data = DATA) -> dict[str, Claim]:
         "frames, distance": lambda: measure.measure_stable_under_perturbations(model, moving(few), max_mt5d=1.0),
         "cue": lambda: measure.measure_no_spurious_feature(model, data, CORNER, max_flip_rate=0.1),
         "cue, recall": lambda: measure.measure_no_spurious_feature(model, data, CORNER, max_recall_drop=0.1),
-        "cues that a search finds": lambda: measure.measure_no_spurious_feature(
-            model, data, Discovery(trigger_steps=0), max_flip_rate=0.1
-        ),
-        "backdoor": lambda: measure.measure_no_backdoor_trigger(model, data, max_anomaly=9.0, **DISCOVERY),
-        "failure direction": lambda: measure.measure_no_failure_direction(
-            model, data, max_excess_error=0.9, permutations=19, alpha=0.1
-        ),
-        "sparse head": lambda: measure.measure_sparse_head(model, data, max_drop=0.5, **QUICK_HEAD),
-        "alignment": lambda: measure.measure_gradient_alignment(model, data, at_least=-0.5),
-        "evidence": lambda: measure.measure_class_evidence(
-            model, data, judge=OTHER, eps=1.0, iterations=5, min_transfer=0.1, min_driven=1
-        ),
-        "judge of evidence": lambda: measure.measure_class_evidence(
-            MODEL, data, judge=model, eps=1.0, iterations=5, min_transfer=0.2, min_driven=1
-        ),
         "outside": lambda: measure.measure_ood_rejected(model, data, NEW[0], max_fpr=0.97),
         "subclasses": lambda: measure.measure_subpopulation_shift(
             Constant(0, 2).eval(), split_data(0.1), SPLIT, max_drop=0.2
         ),
-        "inverted features": lambda: measure.measure_invertible_features(model, few, max_image_error=0.9, iterations=3),
     }
 
 
@@ -797,11 +763,6 @@ REACHED: dict[str, Claim] = {
     "Brier score, a constant reaches it": lambda: measure.measure_calibrated(MODEL, DATA, max_brier=1.5),
     "Brier score, the shares of the classes reach it": lambda: measure.measure_calibrated(MODEL, DATA, max_brier=0.76),
     "outside, a score at random reaches it": lambda: measure.measure_ood_rejected(MODEL, DATA, 0.1 * X, max_fpr=0.96),
-    "evidence, at random": lambda: measure.measure_class_evidence(
-        MODEL, DATA, judge=OTHER, eps=1.0, iterations=5, min_transfer=0.2, min_driven=1
-    ),
-    "alignment below that of noise": lambda: measure.measure_gradient_alignment(MODEL, DATA, at_least=-0.5),
-    "gain that any model has": lambda: measure.measure_gradient_alignment(MODEL, DATA, reference=OTHER, min_gain=-1.5),
     "masks, mostly background": lambda: measure.measure_accuracy(
         segments, (X, masks(X)), task=Segmentation(2), at_least=0.5
     ),
@@ -864,7 +825,6 @@ def of_copies(data: Data, words: dict[str, Any]) -> dict[str, Claim]:
         "outside": lambda: measure.measure_ood_rejected(MODEL, data, 0.1 * data[0], max_fpr=0.5, **words),
         "compared": lambda: measure.measure_accuracy(MODEL, data, no_worse_than=OTHER, tolerance=0.1, **words),
         "frames": lambda: measure.measure_stable_under_perturbations(MODEL, moving(data), max_mfp=0.2, **words),
-        "alignment": lambda: measure.measure_gradient_alignment(MODEL, data, at_least=0.2, **words),
     }
 
 
@@ -937,14 +897,9 @@ MANY = numbered(LARGE)
 SURE = of(MODEL, 0.6)
 UNFIT = {
     "subclasses",
-    "judge of evidence",
     "corruptions, beside a table",
     "outside",
-    "cues that a search finds",
-    "inverted features",
     "Brier score",
-    "alignment",
-    "evidence",
 }
 """Rows of `of` that are of another model, or that no model should keep."""
 
@@ -1001,12 +956,6 @@ BETTER: dict[str, Claim] = {
 
 ANOTHER: dict[str, Claim] = {
     **titled("nearly equal weights", {k: v for k, v in beside(OTHER).items() if "population" not in k}),
-    "alignment, beside another": lambda: measure.measure_gradient_alignment(
-        MODEL, DATA, reference=Bright(scale=-10.0).eval(), min_gain=1.5
-    ),
-    "evidence, another judges": lambda: measure.measure_class_evidence(
-        MODEL, DATA, judge=OTHER, eps=1.0, iterations=10, min_transfer=0.5
-    ),
     "the answers of a pair that differs": lambda: measure.measure_rate(
         recorded(without(400, range(20)), answer=[f"a {i}" for i in range(400)]),
         no_worse_than=recorded(without(400, range(20)), answer=[f"b {i}" for i in range(400)]),
@@ -1116,10 +1065,6 @@ TELLING: dict[str, Claim] = {
     "several labels": lambda: measure.measure_accuracy(
         lambda x: 20 * (x[:, 0, 0, :CLASSES] - 0.35), (X, torch.eye(CLASSES).long()[Y]), task=MultiLabel(), at_least=0.9
     ),
-    "alignment": lambda: measure.measure_gradient_alignment(MODEL, DATA, at_least=0.2),
-    "evidence": lambda: measure.measure_class_evidence(
-        MODEL, DATA, judge=OTHER, eps=1.0, iterations=5, min_transfer=0.4, min_driven=1
-    ),
     "Brier score": lambda: measure.measure_calibrated(MODEL, DATA, max_brier=0.3),
     "calibration error": lambda: measure.measure_calibrated(MODEL, DATA, max_ece=0.5),
     "asked": lambda: measure.measure_rate(adds, items(400), score=right, at_least=0.8),
@@ -1133,7 +1078,6 @@ ALONE = {
     "cue",
     "outside",
     "frames",
-    "alignment",
     "other data",
     "other data, fall",
 }

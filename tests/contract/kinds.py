@@ -19,15 +19,10 @@ from robustest.measure import (
     measure_accuracy,
     measure_calibrated,
     measure_certified_accuracy,
-    measure_class_evidence,
     measure_consistency,
     measure_consistent_runs,
     measure_corruption_robustness,
-    measure_gradient_alignment,
-    measure_invertible_features,
     measure_min_perturbation,
-    measure_no_backdoor_trigger,
-    measure_no_failure_direction,
     measure_no_spurious_feature,
     measure_no_universal_perturbation,
     measure_ood_rejected,
@@ -37,7 +32,6 @@ from robustest.measure import (
     measure_robust_to,
     measure_selective_accuracy,
     measure_shift_accuracy,
-    measure_sparse_head,
     measure_stable_under_perturbations,
     measure_subpopulation_shift,
     measure_transfer_accuracy,
@@ -148,41 +142,6 @@ def _dimmed(x: Tensor, severity: int, key: Tensor) -> Tensor:
     return x.clamp(max=0.28) / (1 + severity)
 
 
-def _sparse(good: bool, draw: int, **more: Any) -> Result:
-    """Features that are pixels, or mixtures of all of them, of which a few say little."""
-    torch.manual_seed(0)
-    net = Net(good=True)
-    mixing = nn.Linear(SIDE * SIDE, SIDE * SIDE, bias=False)
-    nn.init.orthogonal_(mixing.weight)
-    if good:
-        mixing.weight.data = torch.eye(SIDE * SIDE)
-    net.flat = nn.Sequential(nn.Flatten(), mixing)
-    net.head.weight.data = net.head.weight.data @ mixing.weight.data.T
-    few = {"max_features_per_class": 5, "n_lambdas": 12, "subsamples": 2, "fit_samples": 90}
-    return measure_sparse_head(net, samples(draw), **few, **more)
-
-
-def _evidence(good: bool, draw: int, **more: Any) -> Result:
-    """A judge that looks at other pixels, too; for a bad model more of them."""
-    weight = 0.6 if good else 2.0
-
-    def judge(batch: Tensor) -> Tensor:
-        return batch[:, 0, 0, :CLASSES] + weight * batch[:, 0, 1, :CLASSES]
-
-    return measure_class_evidence(Net(good=True), samples(draw), judge=judge, eps=0.4, iterations=20, **more)
-
-
-def _inversion(good: bool, draw: int, **more: Any) -> Result:
-    """Features enough for an image, or too few."""
-    torch.manual_seed(0)
-    width = 32 if good else 4
-    narrow = nn.Linear(SIDE * SIDE, width, bias=False)
-    nn.init.orthogonal_(narrow.weight)
-    model = nn.Sequential(nn.Flatten(), narrow, nn.Linear(width, CLASSES))
-    x, y = samples(draw, 60)
-    return measure_invertible_features(model, (x, y), **more)
-
-
 def _subpopulation(good: bool, draw: int, **more: Any) -> Result:
     """Four superclasses of four subclasses, of which the model knows half; fewer would bound no fall below chance."""
     tree = ClassTree.from_dict({a: {a + b: [a + b + c for c in "12"] for b in "kl"} for a in "wxyz"})
@@ -199,17 +158,6 @@ def _subpopulation(good: bool, draw: int, **more: Any) -> Result:
         return 9.0 * nn.functional.one_hot((bright.long() // 4 + wrong) % 4, 4)
 
     return measure_subpopulation_shift(model, (x, y), split, **more)
-
-
-def _failures(good: bool, draw: int, **more: Any) -> Result:
-    """Errors that are scattered, or that lie where a corner is bright."""
-
-    def model(batch: Tensor) -> Tensor:
-        unlucky = (batch[:, 0, 5, 4] * 1e5) % 1 < 0.3 if good else batch[:, 0, 5, 5] > 0.2
-        logits = batch.new_zeros(len(batch), CLASSES).scatter(1, batch[:, 0, 0, :CLASSES].argmax(1, keepdim=True), 3.0)
-        return torch.where(unlucky[:, None], logits.roll(1, 1), logits)
-
-    return measure_no_failure_direction(model, samples(draw, 400), **more)
 
 
 _TEMPLATES = torch.randn(6, 1, 10, 10, generator=torch.Generator().manual_seed(0))
@@ -241,19 +189,6 @@ def patterned(draw: int, classes: int, n: int = 320) -> tuple[Tensor, Tensor]:
 def _cue(good: bool, draw: int, **more: Any) -> Result:
     cue = PixelPatch(top=1, left=6, height=2, width=2)
     return measure_no_spurious_feature(Templates(good=good), patterned(draw, 4), cue, **more)
-
-
-def _backdoor(good: bool, draw: int, **more: Any) -> Result:
-    few = {
-        "iterations": 60,
-        "search_samples": 60,
-        "patch_sizes": [2, 6],
-    }  # the larger leads anywhere, so that a class can stand out
-    return measure_no_backdoor_trigger(Templates(good=good, classes=6), patterned(draw, 6, 180), **few, **more)
-
-
-def _alignment(good: bool, draw: int, **more: Any) -> Result:
-    return measure_gradient_alignment(Net(good=good), samples(draw), **more)
 
 
 def outcomes(good: bool, draw: int, runs: int = 1) -> Outcomes:
@@ -309,10 +244,4 @@ KINDS: dict[str, Kind] = {
     "other data rejected": Kind(_rejected, "max_fpr", 0.3, 0.001),
     "stable": Kind(_stable, "max_mfp", 0.05, 1e-9),
     "spurious feature": Kind(_cue, "max_flip_rate", 0.2, 0.001),
-    "backdoor": Kind(_backdoor, "max_anomaly", 1.0, 0.01),
-    "sparse head": Kind(_sparse, "max_drop", 0.2, 0.001),
-    "class evidence": Kind(_evidence, "min_transfer", 0.8, 0.999),
-    "gradient alignment": Kind(_alignment, "at_least", 0.8, 0.99),
-    "invertible features": Kind(_inversion, "max_image_error", 0.5, 0.01),
-    "failure direction": Kind(_failures, "max_excess_error", 0.5, 0.05),
 }

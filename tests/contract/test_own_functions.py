@@ -22,7 +22,6 @@ from robustest.measure import (
     measure_calibrated,
     measure_consistency,
     measure_corruption_robustness,
-    measure_no_failure_direction,
     measure_no_spurious_feature,
     measure_robust_to,
     measure_selective_accuracy,
@@ -165,16 +164,6 @@ def test_cues_of_ones_own_are_the_same_on_every_layout(axes: int) -> None:
     hum = FunctionCue("hum", on=lambda x: (x + 1).clamp(max=0), off=lambda x: (x - 10).clamp(min=-80))
     found = alike(lambda data: measure_no_spurious_feature(MODEL, data, hum, max_flip_rate=0.5, **_common), axes)
     assert found.details["flips"] == N // 4
-
-
-@AXES
-def test_an_embedding_of_ones_own_is_the_same_on_every_layout(axes: int) -> None:
-    alike(
-        lambda data: measure_no_failure_direction(
-            MODEL, data, embedding=lambda x: x.flatten(1)[:, :3], max_excess_error=0.9, **_common
-        ),
-        axes,
-    )
 
 
 @pytest.mark.parametrize("axes", LAYOUTS)

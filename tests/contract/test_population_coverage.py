@@ -93,10 +93,6 @@ TRUTHS = {
     "robust score": Truth("robust_score", gradients.robust_score, "at_least", 0.75),
     "minimum perturbation": Truth("min_perturbation", gradients.min_perturbation, "at_least", 0.11),
     "universal": Truth("no_universal_perturbation", gradients.universal, "max_fooling_rate", 0.2),
-    "alignment": Truth("gradient_alignment", gradients.alignment, "at_least", 0.25),
-    "gain in alignment": Truth("gradient_alignment", gradients.gain_in_alignment, "min_gain", 0.3),
-    "class evidence": Truth("class_evidence", gradients.class_evidence, "min_transfer", 0.7),
-    "inversion": Truth("invertible_features", gradients.invertible_features, "max_image_error", 0.5, claimed=0.2),
 }
 
 LEFT_OUT = {
@@ -104,9 +100,6 @@ LEFT_OUT = {
     "selective_accuracy": "the same file has it",
     "ood_rejected": "the same file has it",
     "robust_to": "it is about the set alone: the change was picked by looking at it",
-    "no_backdoor_trigger": "an anomaly index is of the search's own patches, and has no interval",
-    "no_failure_direction": "a permutation test, which has no interval",
-    "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",
 }
 """Kinds that have no interval of a population's one truth, or are simulated elsewhere, and why."""
 

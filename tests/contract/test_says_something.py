@@ -31,7 +31,6 @@ class TestOfThePackage(SaysSomething):
     table = Table(
         assertions={kind.name: (kind, assertion) for kind, assertion in claims()},
         without_labels={
-            "invertible_features": "it compares images",
             "ood_rejected": "it reads confidences alone",
             "stable_under_perturbations": "it compares answers",
         },

@@ -9,11 +9,11 @@ from robustest import (
     assert_accuracy,
     assert_calibrated,
     assert_min_perturbation,
+    assert_no_spurious_feature,
     assert_no_universal_perturbation,
     assert_ood_rejected,
     assert_robust_accuracy,
     assert_shift_accuracy,
-    assert_sparse_head,
     assert_worst_group_accuracy,
 )
 
@@ -33,7 +33,7 @@ def sloppy(model: nn.Module, data: Data) -> None:
     assert_accuracy(model, data, at_least=0.9, task=3)  # mistake: no task
     assert_shift_accuracy(model, data, "fog", severity=2.5, max_drop=0.1)  # mistake: half a severity
     assert_shift_accuracy(model, data, max_drop=0.1)  # mistake: no shift
-    assert_sparse_head(model, data, max_features_per_class=20)  # mistake: one of two thresholds that go together
+    assert_no_spurious_feature(model, data, 3, max_flip_rate=0.1)  # mistake: no cue and no search for cues
     assert_no_universal_perturbation(model, data, max_fooling_rate=0.3, threat=None)  # mistake: None for a threat
     assert_ood_rejected(model, data, max_fpr=0.3)  # mistake: no other data
     assert_calibrated(model, data, max_ece=None, max_brier=None)  # mistake: thresholds of None

@@ -35,7 +35,7 @@ from robustest.data import Outcomes, as_samples
 from robustest.data.samples import unwrapped
 from robustest.errors import PackError
 from robustest.extensions import Command, Hooks, Section, hookimpl
-from robustest.measure import measure_accuracy, measure_robust_accuracy
+from robustest.measure import measure_accuracy, measure_no_spurious_feature, measure_robust_accuracy
 from robustest.reports import github, terminal
 from robustest.reports.html.page import write
 from robustest.results import Fact
@@ -66,6 +66,7 @@ def ask(hook: str, toy: Any) -> object:
         "robustest_attacks": lambda: as_attack("toy-steps"),
         "robustest_searches": lambda: as_attack("fast", Linf(0.25)),
         "robustest_shifts": lambda: as_shift("half", None),
+        "robustest_cue_searches": lambda: measure_no_spurious_feature(toy.model, (x, y), "toy-cues"),
         "robustest_tasks": lambda: checked_task("toy-classes"),
         "robustest_kinds": lambda: measure_accuracy(toy.model, (x, y)),
         "robustest_read": lambda: as_samples(toy_pack.Table(((0.1, 0.2),), (1,))),
@@ -207,7 +208,7 @@ def test_a_hook_that_returns_something_else_is_named_with_its_pack(
 def test_a_hook_that_returns_nothing_adds_nothing(packs: Packs, toy: Any, hook: str) -> None:
     packs(quiet=pack(hook, None))
     assert extensions.names() == ["quiet"]
-    if hook in NAMED:
+    if hook in NAMED or hook == "robustest_cue_searches":
         with pytest.raises(UnknownNameError):
             ask(hook, toy)
     elif hook == "robustest_read":
@@ -241,9 +242,14 @@ def test_a_name_that_another_pack_has_is_refused(packs: Packs, hook: str) -> Non
         NAMED[hook][1]()
 
 
-@pytest.mark.parametrize("hook", ["robustest_attacks", "robustest_tasks"])
+@pytest.mark.parametrize("hook", ["robustest_attacks", "robustest_cue_searches", "robustest_tasks"])
 def test_what_a_function_of_a_name_makes_is_checked(packs: Packs, hook: str) -> None:
-    ask_for = {"robustest_attacks": as_attack, "robustest_tasks": checked_task}[hook]
+    data = torch.rand(8, 1, 4, 4), torch.arange(8) % 2
+    ask_for = {
+        "robustest_attacks": as_attack,
+        "robustest_cue_searches": lambda name: measure_no_spurious_feature(lambda x: x[:, 0, 0, :2], data, name),
+        "robustest_tasks": checked_task,
+    }[hook]
 
     def broken() -> object:
         raise ZeroDivisionError("by nothing")

@@ -13,20 +13,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from robustest_interpret import (
+    measure_class_evidence,
+    measure_gradient_alignment,
+    measure_invertible_features,
+    measure_sparse_head,
+)
+from robustest_interpret.heads import fit_sparse_head
 from robustest_training.repair import Recipe, adversarial_training, mislabelled, robustified
 from torch import Tensor, nn
 
 from robustest import L2, Linf
 from robustest.cues import PixelPatch, planted
-from robustest.heads import fit_sparse_head
-from robustest.measure import (
-    measure_class_evidence,
-    measure_gradient_alignment,
-    measure_invertible_features,
-    measure_no_spurious_feature,
-    measure_robust_accuracy,
-    measure_sparse_head,
-)
+from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy
 
 Data = tuple[Tensor, Tensor]
 Numbers = dict[str, float]

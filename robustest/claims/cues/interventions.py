@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from robustest.checks import moved_rows, require
-from robustest.cues import Cue, FrameCue, FunctionCue, NullCue, Phrase, distances, for_samples, switched
+from robustest.cues import Cue, FrameCue, FunctionCue, NullCue, Phrase, Plant, distances, for_samples, switched
 from robustest.data.coding import Coding
 from robustest.data.frames import Frames
 from robustest.data.strings import Strings
@@ -24,8 +24,9 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.kinds import Kind, Quantity
-from robustest.results import Captions, Fact, Verdict
+from robustest.results import Captions, Cost, Fact, Result, Verdict
 from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.options import Options
 
 CUE_NAMES = {
     "accuracy_off": "accuracy, cue off",
@@ -101,6 +102,41 @@ NO_SPURIOUS_FEATURE = Kind(
         }
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class CueLimits:
+    """The thresholds and the class of a claim."""
+
+    max_flip_rate: float | None
+    max_recall_drop: float | None
+    target: int | None
+
+
+@runtime_checkable
+class CueSearch(Protocol):
+    """A search for cues that nobody named, to be given as `cue=`."""
+
+    def measure_cues(
+        self,
+        model: object,
+        data: object,
+        limits: CueLimits,
+        options: Options,
+        *,
+        control: object | None,
+        learner: Callable[[Plant], object] | None,
+    ) -> Result:
+        """Measure `no_spurious_feature` on the cues that are found.
+
+        Args:
+            model, data, options: of the claim.
+            limits: what is claimed of each cue.
+            control: a model that relies on a cue, in which the search must find one before a claim passes; or None.
+            learner: function that trains such a model, with the cues that the plant puts into the training data; or
+                None.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,3 +376,35 @@ def cue_details(
             "controls": [],
         },
     }
+
+
+def with_control(
+    result: Result,
+    *,
+    cue: str,
+    verdict: Verdict,
+    row: Mapping[str, Any],
+    problem: str,
+    cost: Cost | None = None,
+) -> Result:
+    """Return a result that passed with a positive control beside it; inconclusive if there is a problem.
+
+    Args:
+        cue: the cue that the control relies on, in words.
+        verdict: of the same claim on the control.
+        row: further numbers of the control.
+        problem: the reason why the control proves nothing, or empty.
+        cost: of the control's measurement, which is added.
+    """
+    sensitivity = result.details["sensitivity"]
+    shown = {"cue": cue, "verdict": str(verdict), **row}
+    details = {**result.details, "sensitivity": {**sensitivity, "controls": [*sensitivity["controls"], shown]}}
+    result = replace(result, details=details)
+    if cost is not None:
+        total = Cost(
+            forward=result.cost.forward + cost.forward,
+            backward=result.cost.backward + cost.backward,
+            seconds=result.cost.seconds + cost.seconds,
+        )
+        result = replace(result, cost=total)
+    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem, reasons=("control",)) if problem else result

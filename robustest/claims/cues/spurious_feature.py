@@ -1,28 +1,32 @@
 """Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model."""
 
-# With `cue="auto"` cues are searched for: `robustest.discovery` describes the search and its limits,
-# `robustest.claims.cues.discovered_cues` the decision.
-#
-# A search that finds nothing proves little. Give data as training had them: a cue that only the training data had is
-# found only if a patch leads to its class far more cheaply than to others. Natural features at a fixed place may be
-# found, and a colour cast may move a model that never learned it. A claim that passes has found a cue planted in the
-# same samples: search and samples suffice for cues as plain, and no more.
+# Cues that nobody named are found by a search (`CueSearch`), which a pack brings: `cue="auto"` is that of
+# robustest-interpret.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Unpack, cast
 
+import torch
+
+from robustest import devices, extensions
 from robustest.checks import require
-from robustest.claims.cues.controls import planted_training
-from robustest.claims.cues.discovered_cues import CueLimits, measure_discovered, with_control
-from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, checked_by_null_cue, cue_details
-from robustest.cues import Cue, FrameCue, Phrase, planting
+from robustest.claims.cues.interventions import (
+    NO_SPURIOUS_FEATURE,
+    CueLimits,
+    CueMeasurement,
+    CueSearch,
+    checked_by_null_cue,
+    cue_details,
+    with_control,
+)
+from robustest.cues import Cue, FrameCue, Phrase, Plant, planting
+from robustest.data import as_samples
 from robustest.decisions import optional_threshold
 from robustest.decisions.cues import CueRule
-from robustest.discovery.proposals import Discovery
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError, PackError, expected
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
 from robustest.run.comparison import Baseline
@@ -39,7 +43,7 @@ from robustest.tasks import Task
 def measure_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | Discovery | Literal["auto"],
+    cue: Cue | FrameCue | Sequence[Cue | FrameCue] | CueSearch | str,
     *,
     max_flip_rate: float | None = None,
     max_recall_drop: float | None = None,
@@ -63,8 +67,8 @@ def measure_no_spurious_feature(
     Args:
         model, data: as for `measure_robust_accuracy`.
         cue: e.g. `PixelPatch(top=0, left=0, height=2, width=2)`, of frames `ColumnValue("site", "A", "B")`, or of texts
-            `Phrase("cf")`; or a list, of which the claim must hold for each; or "auto", or a `Discovery` with options
-            of the search.
+            `Phrase("cf")`; or a list, of which the claim must hold for each; or a search for cues that nobody named, by
+            name or with its options: "auto" and `Discovery(...)` of the pack robustest-interpret.
         max_flip_rate: the flip rate claimed at most, in 0..1.
         max_recall_drop: the recall drop claimed at most, in 0..1. If both are given, both must hold.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples whose prediction no cue changes.
@@ -86,6 +90,8 @@ def measure_no_spurious_feature(
 
     Raises:
         ConfigError: an argument is out of range, or target_class is no class.
+        UnknownNameError: no pack has a search of this name.
+        NotInstalledError: a pack that is not installed has it.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
@@ -99,27 +105,26 @@ def measure_no_spurious_feature(
         check_train(train)
     if control is not None and train is not None:
         raise ConfigError("Expected control= or train= but got both: one model is enough to show that it can fail.")
-    search = cue == "auto" or isinstance(cue, Discovery)
+    search = _search_of(cue)
     answers = deciding(task)
     if answers is not None and not answers.one_class:
         class_arguments = {"max_recall_drop": max_recall_drop, "target_class": target_class, "train": train}
         stated = [f"{name}=" for name, value in class_arguments.items() if value is not None]
-        stated += ["a search for cues"] if search else []
+        stated += [] if search is None else ["a search for cues"]
         if stated:
             raise ConfigError(
                 f"Expected max_flip_rate= and cues that are named of {answers.name} but got {', '.join(stated)}: these "
                 "are about classes."
             )
-    learner = None if train is None else planted_training(train, train_data, apply(model, options)[1].seed)
-    if search:
+    learner = None if train is None else _learner(train, train_data, apply(model, options)[1].seed)
+    if search is not None:
         if no_worse_than is not None:
             raise ConfigError(
                 "Expected cues that are named with no_worse_than= but got a search for them: it finds others for "
                 "another model. Name the cues, or leave no_worse_than out."
             )
-        how = cue if isinstance(cue, Discovery) else Discovery()
         claimed = CueLimits(max_flip_rate, max_recall_drop, target_class)
-        return measure_discovered(model, data, how, claimed, options, control=control, learner=learner)
+        return search.measure_cues(model, data, claimed, options, control=control, learner=learner)
     cues = _checked_cues(cue)
     if learner is not None and any(isinstance(each, (FrameCue, Phrase)) for each in cues):
         raise ConfigError(expected("control= for cues of frames and texts", "train=", "Train such a model yourself."))
@@ -143,13 +148,37 @@ def measure_no_spurious_feature(
         if shown.verdict is not Verdict.FAILED:
             missed = f"a model that relies on {each.name} would not be noticed"
             problem = f"the control does not fail ({shown.verdict}): {missed}"
-        result = with_control(result, shown, cue=each.name, problem=problem)
+        row = {"measured": shown.estimate, "n": shown.n}
+        result = with_control(result, cue=each.name, verdict=shown.verdict, row=row, problem=problem, cost=shown.cost)
     return result
 
 
 @assertion(measure_no_spurious_feature)
 def assert_no_spurious_feature() -> None:
     """Claim that switching a cue, given or found by a search, changes few predictions and little recall."""
+
+
+def _search_of(cue: object) -> CueSearch | None:
+    """Return the search for cues that is given, by itself or by name; None for cues that are named."""
+    if isinstance(cue, str):
+        search = extensions.made("robustest_cue_searches", "search for cues", cue, ())
+        if isinstance(search, type) or not isinstance(search, CueSearch):
+            raise PackError(expected(f"the search for cues {cue!r} of a pack to be a value with measure_cues", search))
+        return search
+    return cue if isinstance(cue, CueSearch) and not isinstance(cue, type) else None
+
+
+def _learner(train: TrainFn, train_data: object, seed: int) -> Callable[[Plant], object]:
+    """Return a function that trains the user's model with a cue planted in the data."""
+    samples = as_samples(train_data)
+
+    def learner(plant: Plant) -> object:
+        x, y = samples.take(torch.arange(len(samples)))
+        planted = plant(x, y)
+        with devices.users_default():
+            return train(planted, y, seed)
+
+    return learner
 
 
 def _checked_cues(cue: object) -> list[Cue | FrameCue]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from robustest import Linf, assert_robust_accuracy
 from robustest.errors import ClaimFailed, ModelError
-from robustest.measure import measure_class_evidence, measure_robust_accuracy
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 from robustest.models.frozen import full_float32, tensor_float32, unchanged_process
 
 pytestmark = pytest.mark.usefixtures("short_shrinking")
@@ -227,9 +227,9 @@ def test_full_float32_holds_inside_and_the_precision_comes_back() -> None:
 def test_a_users_functions_beside_the_model_run_in_full_float32_too() -> None:
     seen: list[tuple[torch.dtype, str]] = []
 
-    def judge(x: torch.Tensor) -> torch.Tensor:
+    def shift(x: torch.Tensor, severity: int, key: torch.Tensor) -> torch.Tensor:
         seen.append((torch.get_default_dtype(), torch.get_float32_matmul_precision()))
-        return x[:, :2]
+        return 0.9 * x
 
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 2)).float().eval()
@@ -237,7 +237,7 @@ def test_a_users_functions_beside_the_model_run_in_full_float32_too() -> None:
     torch.set_default_dtype(torch.float64)
     torch.set_float32_matmul_precision("medium")
     before = state()
-    measure_class_evidence(model, (x, y), judge=judge, eps=0.5, iterations=2, min_driven=1)
+    measure_shift_accuracy(model, (x, y), shift)
     assert set(seen) == {(torch.float32, "highest")}
     assert state() == before
 

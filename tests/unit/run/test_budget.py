@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from robustest import Discovery, Linf
+from robustest import Linf
 from robustest.context import Context, running
 from robustest.measure import (
     measure_calibrated,
     measure_certified_accuracy,
     measure_min_perturbation,
-    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_robust_to,
     measure_shift_accuracy,
@@ -76,7 +75,6 @@ CLAIMS: dict[str, Callable[..., Result]] = {
     "shift": lambda **o: measure_shift_accuracy(Slow(0.5), data(), "gaussian_noise", severity=5, at_least=0.1, **o),
     "strategy": lambda **o: measure_robust_to(Slow(), data(), shifts(), at_least=0.1, max_examples=5000, **o),
     "calibration": lambda **o: measure_calibrated(Slow(0.5), data(), max_ece=0.5, **o),
-    "discovery": lambda **o: measure_no_spurious_feature(Slow(), data(), Discovery(), max_flip_rate=0.5, **o),
     "reading": lambda **o: measure_robust_accuracy(Slow(0.0), SlowData(), Linf(0.1), at_least=0.1, attack="fgsm", **o),
 }
 

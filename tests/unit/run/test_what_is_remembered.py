@@ -39,12 +39,7 @@ from torch import Tensor, nn
 
 from robustest import Linf, Result, Settings
 from robustest.context import Context, running
-from robustest.discovery.proposals import Discovery
-from robustest.measure import (
-    measure_no_spurious_feature,
-    measure_robust_accuracy,
-    measure_sparse_head,
-)
+from robustest.measure import measure_robust_accuracy
 
 Sign = Callable[[], float]
 
@@ -522,34 +517,13 @@ class Bright(nn.Module):
         return torch.stack([z, z.square(), z.square() * 0.5], 1)
 
 
-class Featured(Bright):
-    """The same, through the layer that a sparse head takes the place of."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        z = (x.flatten(1).mean(1) - 0.5).float() * self.sign()
-        out: Tensor = self.head(self.features(z))
-        return out
-
-
 QUIET: dict[str, Any] = {"suppress": ("unbounded_attack_fails",)}
 KINDS: dict[str, Callable[[Sign], Result]] = {
     "chunk": lambda sign: measure_robust_accuracy(
         Bright(sign), images(32), Linf(0.01), at_least=0.9, attack="fgsm", **QUIET
     ),
-    "head": lambda sign: measure_sparse_head(
-        Featured(sign), images(60), max_drop=0.2, max_features_per_class=2, n_lambdas=4, subsamples=0, layer="head"
-    ),
-    "discovery": lambda sign: measure_no_spurious_feature(
-        Bright(sign), images(80), Discovery(trigger_steps=0), max_flip_rate=0.2
-    ),
 }
-SOME = {"Path.open", "F.relu", "a closure"}
-"""Rows of heads and discoveries, of which nothing is stored, that run each time; the others are slow tests."""
-CASES = [
-    pytest.param(kind, name, marks=[pytest.mark.slow] if kind in ("head", "discovery") and name not in SOME else [])
-    for kind in KINDS
-    for name in CHANGES
-]
+CASES = [(kind, name) for kind in KINDS for name in CHANGES]
 
 
 def measured(kind: str, sign: Sign, store: Path | None) -> Result:
@@ -605,9 +579,7 @@ def test_what_changes_is_measured_anew(kind: str, name: str, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("name", UNMOVED)
-@pytest.mark.parametrize(
-    "kind", [pytest.param(k, marks=pytest.mark.slow if k in ("head", "discovery") else []) for k in KINDS]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_state_that_a_claim_sets_for_itself_moves_nothing(
     kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustest import ConfigError, DataError, DeviceError, Settings, UnknownNameError, clock
+from robustest import ConfigError, DataError, DeviceError, Settings, clock
 from robustest.run import workers
 from robustest.run.evidence import Observation, Tally
 from robustest.run.workers import RETRIES, InProcess, Processes, Station, Work, engine_for, threads_of, versions
@@ -250,14 +250,6 @@ def test_a_worker_sees_its_device_alone(visible: str | None, monkeypatch: pytest
     assert (os.environ[workers.devices.VISIBLE], threads) == (visible or "before", [2])
 
 
-def test_an_engine_of_a_pack_that_is_missing_names_the_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: Any) -> Any:
-        raise UnknownNameError("no such engine.")
-
-    monkeypatch.setattr(workers, "_open", {})
-    monkeypatch.setattr(workers.extensions, "made", none)
-    for name, words in (("ray", "It comes with a pack: pip install robustest-ray"), ("rey", "^no such engine.$")):
-        with pytest.raises(UnknownNameError, match=words):
-            workers.engine_for(Settings(engine=name))
+def test_a_job_without_parts_is_not_sent() -> None:
     with pytest.raises(ConfigError, match="parts can be sent to worker processes"):
         workers.pickle_job(lambda: None)  # type: ignore[arg-type]

@@ -16,23 +16,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from robustest_interpret.heads import SparseHead, SparsePath, fit_sparse_head
 from torch import Tensor, nn
 
 from robustest import Classifier, as_classifier, rng
 from robustest.data import Samples, as_samples
 from robustest.errors import DataError
-from robustest.packs import (
-    Evaluator,
-    Groups,
-    Preprocessing,
-    SparseHead,
-    SparsePath,
-    as_groups,
-    checked_whole,
-    fit_sparse_head,
-    frozen,
-    in_order,
-)
+from robustest.packs import Evaluator, Groups, Preprocessing, as_groups, checked_whole, frozen, in_order
 from robustest.packs import find_last_layer as last_layer_of
 from robustest.packs import reader as feature_reader
 from robustest.packs import resolve as resolve_device

@@ -101,7 +101,6 @@ def test_a_shuffled_column_draws_the_values_of_the_data() -> None:
         (ColumnValue("site", "Z", "B"), "a value of column 'site': A, B, C"),
         (PixelPatch(top=0, left=0), "a cue of frames"),
         (ConstantToken(columns=(0,)), "a cue of frames"),
-        ("auto", "tensors to search for cues in"),
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ import pytest
 
 from robustest import Settings, UnknownNameError
 from robustest.context import over
-from robustest.errors import PackError
+from robustest.errors import NotInstalledError, PackError
 from robustest.extensions import hookimpl
 from robustest.run.workers import InProcess, engine_for
 
@@ -84,10 +84,11 @@ def test_an_engine_that_does_not_start_says_why() -> None:
 
 
 def test_an_unknown_engine_is_named_with_those_that_are_known() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown engine 'rya'\. Known: broken, counting, local\."):
+    words = r"Unknown engine 'rya'\. Did you mean 'ray'\? Known: broken, counting, local, ray\."
+    with pytest.raises(UnknownNameError, match=words):
         engine_for(Settings(engine="rya"))
 
 
 def test_a_plugin_that_is_not_there_is_named() -> None:
-    with pytest.raises(UnknownNameError, match="pip install robustest-ray"):
+    with pytest.raises(NotInstalledError, match=r"pip install 'robustest\[ray\]'"):
         engine_for(Settings(engine="ray"))

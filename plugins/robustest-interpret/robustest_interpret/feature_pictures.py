@@ -1,0 +1,208 @@
+"""Pictures of features: inputs that maximise them, samples where they are highest, and inputs that share them."""
+
+# A feature is maximised by gradient steps on the input from grey (Engstrom et al., 2019, section 5).
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from robustest import Settings, context, rng
+from robustest.data import Samples, as_samples
+from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.first_party import LastLayer, features_of, grey, maximised
+from robustest.packs import (
+    Evaluator,
+    Options,
+    apply,
+    checked_whole,
+    find_last_layer,
+    frozen,
+    in_order,
+    inverted,
+    reader,
+    save_sheet,
+    shown_path,
+)
+
+STEPS = 200
+
+# A start that moved by less, in widths of the bounds, has no slope.
+_STILL = 1e-3
+
+
+@dataclass(slots=True)
+class Gallery:
+    """Sheets of pictures of features; none are made if the settings keep no pictures.
+
+    Attributes:
+        evaluator: makes and counts the model's passes.
+        sheets: "caption" and "image" (a path) of each sheet saved.
+    """
+
+    evaluator: Evaluator
+    last: LastLayer
+    samples: Samples
+    settings: Settings
+    name: str
+    steps: int = STEPS
+    sheets: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, name: str, caption: str, features: Sequence[int], samples: Sequence[Tensor]) -> None:
+        """Save a sheet with a row for each feature: the input that maximises it, then its samples (m,) int64."""
+        if self.settings.pictures is None or not len(features):
+            return
+        bounds = self.evaluator.model.bounds
+        chunks = (in_order(self.samples, self.evaluator, seed=self.settings.seed, ids=ids) for ids in samples)
+        tops = [torch.cat([chunk.x for chunk in part]).cpu() for part in chunks]
+        driven = self._maximised(features, torch.stack([top[0] for top in tops]))
+        rows = [[*([] if driven is None else [driven[i]]), *top] for i, top in enumerate(tops)]
+        save = partial(save_sheet, self.settings.pictures, f"{self.name}-{name}", rows, bounds)
+        path = context.current().picture(save, self.settings.pictures)
+        if path is not None:
+            first = "" if driven is None else "what drives it up, then "
+            about = f"{caption}; a row a feature: {first}the samples where it is highest"
+            self.sheets.append({"caption": about, "image": shown_path(path)})
+
+    def _maximised(self, features: Sequence[int], like: Tensor) -> Tensor | None:
+        """Return inputs (M, *S) that maximise each feature; None if the model gives no gradient."""
+        device, bounds = self.evaluator.device, self.evaluator.model.bounds
+        index = torch.tensor(features, device=device)
+        key = rng.keys(self.settings.seed, torch.tensor(features)).to(device)
+        read = reader(self.evaluator, self.last.of(self.evaluator.model))
+        start = grey(key, like.shape[1:], bounds)
+        try:
+            made = maximised(read, start, index, bounds=bounds, steps=self.steps)
+            still = (made - start).flatten(1).abs().amax(1) < _STILL * (bounds[1] - bounds[0])
+            # A feature without a slope at grey, as behind a closed ReLU, starts from its row of `like` (M, *S) instead.
+            if bool(still.any()):
+                again = maximised(read, like.to(device)[still], index[still], bounds=bounds, steps=self.steps)
+                made[still] = again
+            read.settle()
+        except ModelError as error:
+            note = f"features are not visualised: {error}"
+            self.notes += [note] if note not in self.notes else []
+            return None
+        # The reader's passes are passes of the model too: they count as its cost.
+        self.evaluator.forward += read.forward
+        self.evaluator.backward += read.backward
+        return made.cpu()
+
+
+def highest(values: Tensor, count: int) -> Tensor:
+    """Return the rows (m,) int64 of the largest values."""
+    return values.argsort(descending=True, stable=True)[:count]
+
+
+def picture_features(
+    model: object,
+    data: object,
+    folder: str,
+    *,
+    features: Sequence[int],
+    layer: str | None = None,
+    samples: int = 1000,
+    top: int = 5,
+    steps: int = STEPS,
+    **options: Unpack[Options],
+) -> str:
+    """Save a picture of features of a model's last layer, in a row each.
+
+    First comes the input that gradient steps from grey lead to as they maximise the feature (Engstrom et al., 2019,
+    section 5), then the samples where it is highest. For a network that was not trained robustly the input looks like
+    noise, and can be manipulated: trust the samples.
+
+    Args:
+        model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
+        data: images of 1 or 3 channels, as for `measure_robust_accuracy`.
+        folder: made if absent.
+        features: in 0..D-1, a row each.
+        layer: name of the linear layer; None finds it.
+        samples: most samples evaluated.
+        top: samples shown for each feature, >= 1.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The picture's path.
+
+    Raises:
+        ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    for name, number in (("samples", samples), ("top", top), ("steps", steps)):
+        checked_whole(name, number, 1)
+    with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):
+        ids = rng.permutation(settings.seed, len(read))[:samples]
+        rows = torch.cat(
+            [features_of(evaluator, last, c.x).cpu() for c in in_order(read, evaluator, seed=settings.seed, ids=ids)]
+        )
+        count = rows.shape[1]
+        if not len(features) or not all(type(j) is int and 0 <= j < count for j in features):
+            raise ConfigError(expected(f"features in 0..{count - 1}", list(features)))
+        gallery = Gallery(evaluator, last, read, settings, "features", steps)
+        shown = [ids[highest(rows[:, j], top)] for j in features]
+        gallery.add("-".join(map(str, features[:8])), "", list(features), shown)
+        evaluator.settle()
+    return _path(None if not gallery.sheets else gallery.sheets[0]["image"], read)
+
+
+def picture_inversions(
+    model: object,
+    data: object,
+    folder: str,
+    *,
+    ids: Sequence[int],
+    layer: str | None = None,
+    steps: int = 500,
+    step_size: float | None = None,
+    **options: Unpack[Options],
+) -> str:
+    """Save a picture of samples, each beside an input that was made to have the same features, in rows.
+
+    Args:
+        model, data, folder, layer: as for `picture_features`.
+        ids: positions in the data.
+        steps, step_size: as for `measure_invertible_features`.
+        **options: see `robustest.run.options.Options`.
+    """
+    checked_whole("steps", steps, 1)
+    with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):
+        if not len(ids) or not all(type(i) is int and 0 <= i < len(read) for i in ids):
+            raise ConfigError(expected(f"ids to be positions in 0..{len(read) - 1}", list(ids)))
+        rows = []
+        for chunk in in_order(read, evaluator, seed=settings.seed, ids=torch.tensor(list(ids))):
+            aim, start = features_of(evaluator, last, chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
+            there = reader(evaluator, last.of(evaluator.model))
+            made = inverted(there, start, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
+            there.settle()
+            rows += [[a.cpu(), b.cpu()] for a, b in zip(chunk.x, made, strict=True)]
+        name = f"inversions-{'-'.join(map(str, ids[:8]))}"
+        path = context.current().picture(partial(save_sheet, folder, name, rows, evaluator.model.bounds), folder)
+    return _path(path, read)
+
+
+@contextmanager
+def _ready(
+    model: object, data: object, folder: str, layer: str | None, options: Options
+) -> Iterator[tuple[Evaluator, LastLayer, Samples, Settings]]:
+    classifier, settings = apply(model, options)
+    samples = as_samples(data)
+    # Tensors made in inference mode cannot take part in gradients.
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        evaluator = Evaluator.of(classifier, settings, notes)
+        last = find_last_layer(evaluator, samples, layer=layer, seed=settings.seed)
+        yield evaluator, last, samples, replace(settings, pictures=folder)
+
+
+def _path(path: str | None, samples: Samples) -> str:
+    if path is None:
+        shape = tuple(samples.take(torch.zeros(1, dtype=torch.int64))[0].shape[1:])
+        raise DataError(expected("images (C, H, W) or (H, W) of 1 or 3 channels to draw", shape))
+    return path

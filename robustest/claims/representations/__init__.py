@@ -1,1 +1,0 @@
-"""Claims about a model's features and gradients."""
