@@ -64,6 +64,7 @@ _HOME = {
         "MultiLabel",
         "Regression",
         "Segmentation",
+        "TopK",
     ),
     "threats": (
         "L0",

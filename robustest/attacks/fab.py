@@ -22,7 +22,7 @@ from torch import Tensor
 from robustest import devices, rng
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
 from robustest.checks import check_ranges, real, whole
-from robustest.tasks import Task, class_losses
+from robustest.tasks import Task, class_losses, top_of
 from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
 
 
@@ -58,7 +58,7 @@ class FAB(AtPoint):
         return "fab" if self.target_rank is None else "fab-t"
 
     def suits(self, task: Task) -> bool:
-        return task.one_class
+        return top_of(task) > 0
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, (Linf, Euclidean, L1))
@@ -71,13 +71,13 @@ class FAB(AtPoint):
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         known = None if self.target_rank is None else state["target"]
-        return _lead(logits, problem.y, class_losses.ranked_class(logits, problem.y, self.target_rank or 0, known))
+        return _lead(logits, problem.y, class_losses.ranked_class(logits, problem.y, self._rank(problem.task), known))
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None
         x, z, gradient = problem.x, evaluation.z, evaluation.gradient
         known = None if self.target_rank is None else state["target"]
-        target = class_losses.ranked_class(evaluation.logits, problem.y, self.target_rank or 0, known)
+        target = class_losses.ranked_class(evaluation.logits, problem.y, self._rank(problem.task), known)
         holds = problem.task.holds(evaluation.logits, problem.y)
         # In float64: the gap is a difference of logits that are nearly equal at the boundary.
         gap = -_lead(evaluation.logits.double(), problem.y, target)
@@ -89,6 +89,10 @@ class FAB(AtPoint):
         ahead = torch.lerp(z + (1 + self.overshoot) * step, x + (1 + self.overshoot) * whole, bias)
         behind = torch.lerp(x, z, self.back)
         return {"z": torch.where(per_row(holds, x), ahead, behind).clamp(*problem.bounds), "target": target}
+
+    def _rank(self, task: Task) -> int:
+        """Return the place of the target among the other classes: the k - 1 ahead of it do not break a top-k answer."""
+        return (self.target_rank or 0) + top_of(task) - 1
 
 
 def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:

@@ -295,7 +295,7 @@ def _counterexamples(
         image = None
         if folder is not None:
             stem = f"{rank}-sample{exhibit.index}-{name}"
-            drawn: dict[str, Any] = {"answers": exhibit.answers, "names": class_names, "answer": exhibit.answer}
+            drawn: dict[str, Any] = {"answers": exhibit.drawn, "names": class_names, "answer": exhibit.answer}
             drawn["sample_rate"] = evidence.sample_rate
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
             path = context.current().picture(save, folder)

@@ -16,19 +16,25 @@ from robustest.tasks.detection import TorchvisionDetector as TorchvisionDetector
 from robustest.tasks.protocol import Constant as Constant
 from robustest.tasks.protocol import Counting as Counting
 from robustest.tasks.protocol import Loss as Loss
+from robustest.tasks.protocol import OwnForm as OwnForm
+from robustest.tasks.protocol import Ranked as Ranked
 from robustest.tasks.protocol import Sided as Sided
 from robustest.tasks.protocol import Stratified as Stratified
 from robustest.tasks.protocol import Task as Task
 from robustest.tasks.protocol import WorstScore as WorstScore
+from robustest.tasks.protocol import as_targets as as_targets
+from robustest.tasks.protocol import top_of as top_of
 from robustest.tasks.regression import Regression as Regression
 from robustest.tasks.segmentation import Segmentation as Segmentation
 from robustest.tasks.several_labels import MultiLabel as MultiLabel
+from robustest.tasks.top_k import TopK as TopK
 
 TASKS: dict[str, Callable[[], Task]] = {"classification": Classification, "multilabel": MultiLabel}
 """The tasks of robustest that need no settings, by name."""
 _WITH_SETTINGS = {
     "segmentation": "Segmentation(classes=19, floor=0.9)",
     "regression": "Regression(tolerance=0.5)",
+    "top-k": "TopK(5)",
     "detection": "Detection(TorchvisionDetector(), floor=0.9)",
 }
 """The other tasks, as they are made."""
