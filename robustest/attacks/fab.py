@@ -139,7 +139,7 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
     """Return (B, D) moves `min(t * rate, room)` of the smallest t that gains enough; rate is the norm's ascent."""
     rate = (weight > 0).to(weight.dtype) if isinstance(threat, Linf) else weight
     worth = weight * rate
-    t = torch.zeros_like(need)
+    t, most = torch.zeros_like(need), torch.finfo(weight.dtype).max  # infinity times a rate of zero is no step
     # Croce and Hein (ICML 2020, section 3) solve this by sorting. The gain of a step of length t is concave and
     # piecewise linear in t, so that Newton's rounds rise towards the root without passing it.
     for _ in range(_NEWTON):
@@ -150,7 +150,7 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
         open_ = (short > _CLOSE * need) & (slope > 0)
         if devices.on_host(weight) and not bool(open_.any()):
             break
-        t = torch.where(open_, t + short / slope.clamp(min=1e-300), t)
+        t = torch.where(open_, t + short / slope.clamp(min=1e-300), t).clamp(max=most)
     return torch.minimum(t.to(weight.dtype).unsqueeze(1) * rate, room)
 
 

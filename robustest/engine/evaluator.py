@@ -29,7 +29,7 @@ from robustest.health import Health, HealthWarning
 from robustest.models import Classifier, Needs
 from robustest.models.frozen import tensor_float32
 from robustest.settings import Settings
-from robustest.tasks import CLASSIFICATION, Task, top_of
+from robustest.tasks import CLASSIFICATION, Task, check_answers, top_of
 from robustest.threats import per_row
 
 _T = TypeVar("_T")
@@ -136,6 +136,9 @@ class Evaluator:
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0
+        self._checked_task = (
+            type(task).__module__.partition(".")[0] == "robustest"
+        )  # a user's own is checked on the first outputs
         self._no_answers: Tensor | None = None  # (0, *P), known after the first pass
         self.health = Health()
         self.random = "random_forward" in suppress
@@ -211,6 +214,9 @@ class Evaluator:
         for attempt in self._parts(len(x)):
             with attempt as part, torch.no_grad(), self._precision(low=False):
                 output, target = self._checked(self._outputs(_cut(x, part)), part), _cut(y, part)
+                if not self._checked_task:
+                    self._checked_task = True
+                    check_answers(task, output, target)
                 verdicts = task.holds(output, target), task.margin(output, target), task.predictions(output)
                 score = task.score(output, target) if scored else None
                 # Nothing is kept before all of it is there: a part that runs out of memory comes again.

@@ -310,7 +310,11 @@ class Batch:
         if self.still is not None:
             # A probability near 1 has lost in float32 the digits that the logarithms of the others still show.
             logits = on_scale(logits)
-            rows.listen(self.still, inputs, logits)
+            task, heard = self.evaluator.task, logits
+            if not task.one_class:  # of many classes some score moves always; the search follows the margin alone
+                y = rows.problem.y.repeat_interleave(len(logits) // len(rows.position), 0)
+                heard = task.margin(logits, y).unsqueeze(1)
+            rows.listen(self.still, inputs, heard)
         return logits
 
     def _candidates(self, z: Tensor, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
