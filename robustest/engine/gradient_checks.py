@@ -188,7 +188,7 @@ class _Pair:
     If an answer names several classes, the lead of the label over the class that has to overtake it.
     """
 
-    top: int
+    top: int = 1
 
     def reference(self, scores: Tensor, y: Tensor) -> Tensor:
         """Return (n, 2) the two classes of scores (n, K)."""

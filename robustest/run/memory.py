@@ -336,8 +336,9 @@ def entry_of(observation: Observation, tally: Tally) -> Entry:
     shown = []
     for place, exhibit in enumerate(observation.exhibits):
         arrays[f"before.{place}"], arrays[f"after.{place}"] = exhibit.before, exhibit.after
-        if exhibit.targets is not None and exhibit.answers is not None:
-            arrays[f"targets.{place}"], arrays[f"answers.{place}"] = exhibit.targets, exhibit.answers
+        for name, array in (("targets", exhibit.targets), ("answers", exhibit.answers)):
+            if array is not None:
+                arrays[f"{name}.{place}"] = array
         shown.append({name: getattr(exhibit, name) for name in Exhibit.__slots__ if name not in _ARRAYS})
     if observation.kept is not None:
         arrays |= {f"kept.{f.name}": getattr(observation.kept, f.name) for f in fields(Kept)}
