@@ -58,7 +58,8 @@ def checked_task(task: object) -> Task:
         try:
             check_members(made)
         except ConfigError as error:
-            raise PackError(f"The task {task!r} of a pack: {error}") from None
+            what = f"Expected the task {task!r} of a pack to be a value with the members of Task"
+            raise PackError(f"{what} but it is none. {error}") from None
         return made
     check_members(task)
     return cast("Task", task)
