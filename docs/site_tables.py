@@ -87,7 +87,7 @@ def how(stage: Stage) -> str:
         f"on at {stage.go_on:g}" if stage.go_on != Stage.__dataclass_fields__["go_on"].default else "",
         "if earned" if stage.earned else "",
         "if paid" if stage.paid else "",
-        "one class" if stage.one_class else "",
+        "one class" if stage.of_classes else "",
         f"if {stage.near:g} times near" if stage.near is not None else "",
     )
     return ", ".join(way for way in ways if way)

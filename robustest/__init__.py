@@ -63,6 +63,7 @@ _HOME = {
         "MultiLabel",
         "Regression",
         "Segmentation",
+        "TopK",
     ),
     "threats": (
         "L0",

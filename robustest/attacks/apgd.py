@@ -31,7 +31,7 @@ from robustest import devices, rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import unknown
-from robustest.tasks import Task, class_losses
+from robustest.tasks import Task, class_losses, top_of
 from robustest.threats import L1, Euclidean, Linf, Rows, Threat, per_row
 from robustest.threats.threat import nearest_in_l1
 
@@ -82,7 +82,7 @@ class APGD:
         return _NAMES[self.loss]
 
     def suits(self, task: Task) -> bool:
-        return task.one_class if self.loss == "targeted_dlr" else self.loss in task.losses
+        return top_of(task) > 0 if self.loss == "targeted_dlr" else self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, (Linf, Euclidean, L1))
@@ -125,7 +125,7 @@ class APGD:
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if self.loss != "targeted_dlr":
             return problem.task.losses[self.loss](logits, problem.y)
-        target = class_losses.ranked_class(logits, problem.y, self.target_rank, state["target"])
+        target = class_losses.ranked_class(logits, problem.y, self._rank(problem.task), state["target"])
         return class_losses.targeted_dlr(logits, problem.y, target)
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
@@ -137,8 +137,12 @@ class APGD:
         if devices.on_host(evaluation.z) and not bool(ranking.any()):
             return after
         after = {name: torch.where(per_row(ranking, now), state[name], now) for name, now in after.items()}
-        target = class_losses.ranked_class(evaluation.logits, problem.y, self.target_rank, state["target"])
+        target = class_losses.ranked_class(evaluation.logits, problem.y, self._rank(problem.task), state["target"])
         return {**after, "step": state["step"] + 1, "target": target}
+
+    def _rank(self, task: Task) -> int:
+        """Return the place of the target among the other classes: the k - 1 ahead of it do not break a top-k answer."""
+        return self.target_rank + top_of(task) - 1
 
     def _advance(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None

@@ -140,7 +140,7 @@ _SOME = Stage(
     searcher=CoherentMoves(queries=4, at_once=4, drawn=True),
     only=Needs.GRADIENT,
     on=(Linf, Euclidean),
-    one_class=True,
+    of_classes=True,
 )
 _ALL = replace(_SOME, searcher=CoherentMoves(queries=24, at_once=24), paid=True)
 # A branch in which a sample is hardly right still is one that a move has reached.
@@ -150,7 +150,7 @@ _REACHED = Stage(
     go_on=0.2,
     only=Needs.GRADIENT,
     on=(Linf, Euclidean),
-    one_class=True,
+    of_classes=True,
 )
 
 FAST = Cascade(

@@ -22,7 +22,7 @@ from torch import Tensor
 from robustest import devices, rng
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
 from robustest.checks import check_ranges, real, whole
-from robustest.tasks import Task, class_losses
+from robustest.tasks import Task, class_losses, top_of
 from robustest.threats import L1, Bounds, Euclidean, Linf, Rows, Threat, per_row
 
 
@@ -58,7 +58,7 @@ class FAB(AtPoint):
         return "fab" if self.target_rank is None else "fab-t"
 
     def suits(self, task: Task) -> bool:
-        return task.one_class
+        return top_of(task) > 0
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, (Linf, Euclidean, L1))
@@ -71,13 +71,13 @@ class FAB(AtPoint):
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         known = None if self.target_rank is None else state["target"]
-        return _lead(logits, problem.y, class_losses.ranked_class(logits, problem.y, self.target_rank or 0, known))
+        return _lead(logits, problem.y, class_losses.ranked_class(logits, problem.y, self._rank(problem.task), known))
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None
         x, z, gradient = problem.x, evaluation.z, evaluation.gradient
         known = None if self.target_rank is None else state["target"]
-        target = class_losses.ranked_class(evaluation.logits, problem.y, self.target_rank or 0, known)
+        target = class_losses.ranked_class(evaluation.logits, problem.y, self._rank(problem.task), known)
         holds = problem.task.holds(evaluation.logits, problem.y)
         # In float64: the gap is a difference of logits that are nearly equal at the boundary.
         gap = -_lead(evaluation.logits.double(), problem.y, target)
@@ -89,6 +89,10 @@ class FAB(AtPoint):
         ahead = torch.lerp(z + (1 + self.overshoot) * step, x + (1 + self.overshoot) * whole, bias)
         behind = torch.lerp(x, z, self.back)
         return {"z": torch.where(per_row(holds, x), ahead, behind).clamp(*problem.bounds), "target": target}
+
+    def _rank(self, task: Task) -> int:
+        """Return the place of the target among the other classes: the k - 1 ahead of it do not break a top-k answer."""
+        return (self.target_rank or 0) + top_of(task) - 1
 
 
 def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -135,7 +139,7 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
     """Return (B, D) moves `min(t * rate, room)` of the smallest t that gains enough; rate is the norm's ascent."""
     rate = (weight > 0).to(weight.dtype) if isinstance(threat, Linf) else weight
     worth = weight * rate
-    t = torch.zeros_like(need)
+    t, most = torch.zeros_like(need), torch.finfo(weight.dtype).max  # infinity times a rate of zero is no step
     # Croce and Hein (ICML 2020, section 3) solve this by sorting. The gain of a step of length t is concave and
     # piecewise linear in t, so that Newton's rounds rise towards the root without passing it.
     for _ in range(_NEWTON):
@@ -146,7 +150,7 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
         open_ = (short > _CLOSE * need) & (slope > 0)
         if devices.on_host(weight) and not bool(open_.any()):
             break
-        t = torch.where(open_, t + short / slope.clamp(min=1e-300), t)
+        t = torch.where(open_, t + short / slope.clamp(min=1e-300), t).clamp(max=most)
     return torch.minimum(t.to(weight.dtype).unsqueeze(1) * rate, room)
 
 

@@ -30,7 +30,7 @@ from robustest import rng
 from robustest.attacks.coherent import moved
 from robustest.attacks.protocol import AtPoint, Evaluation, Needs, Problem
 from robustest.checks import POSITIVE, check_ranges, real, whole
-from robustest.tasks import Sided, Task, class_losses
+from robustest.tasks import Sided, Task, class_losses, top_of
 from robustest.threats import Euclidean, Linf, Rows, Threat, length, per_row
 
 # Moves among which `coherent` draws: up, down, flat, rising and falling.
@@ -70,7 +70,7 @@ class ODIMargin(AtPoint):
         return "odi-margin" + ("-euclidean" if self.euclidean else "") + ("-t" if self.target_rank else "")
 
     def suits(self, task: Task) -> bool:
-        return task.one_class or self.target_rank == 0 or isinstance(task, Sided)
+        return self.target_rank == 0 or top_of(task) > 0 or isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf) or (isinstance(threat, Euclidean) and not self.euclidean)
@@ -94,7 +94,8 @@ class ODIMargin(AtPoint):
         }
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        if not problem.task.one_class:
+        top = top_of(problem.task)
+        if not top:
             # Outputs (B, K, ...): the margin loss, or the distance of one way.
             if self.target_rank and isinstance(problem.task, Sided):
                 ways = problem.task.ways(logits, problem.y)
@@ -106,7 +107,7 @@ class ODIMargin(AtPoint):
             direction = state["direction"].view(*state["direction"].shape, *[1] * (logits.ndim - 2))
             return torch.where(state["step"] < self.start_steps, (direction * logits).flatten(1).mean(1), value)
         # Margin loss and random form are both linear in the logits, so one set of weights a row gives either gradient.
-        other = class_losses.ranked_class(logits, problem.y, self.target_rank)
+        other = class_losses.ranked_class(logits, problem.y, self.target_rank + top - 1)
         weights = class_losses.lead(other, problem.y, logits)
         if self.start_steps:
             starting = (state["step"] < self.start_steps).unsqueeze(1)

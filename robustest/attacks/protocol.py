@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from robustest.models.classifier import Needs as Needs
-from robustest.tasks import CLASSIFICATION, Task
+from robustest.tasks import CLASSIFICATION, Task, top_of
 from robustest.threats import L0, Bounds, Patch, Rows, Threat, is_discrete
 
 
@@ -236,7 +236,7 @@ class Stage:
         features: most elements of a sample; None for any number.
         earned: only where anything after the cascade's first round broke a sample of the chunk.
         paid: only where the stage before it broke a sample of the chunk.
-        one_class: only for tasks whose answers are one class.
+        of_classes: only for tasks whose answers are classes.
         near: only where the last stage with this searcher's name left a sample with a margin of at most `near` times
             the smallest found before it.
     """
@@ -251,7 +251,7 @@ class Stage:
     features: int | None = None
     earned: bool = False
     paid: bool = False
-    one_class: bool = False
+    of_classes: bool = False
     near: float | None = None
 
     def serves(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> bool:
@@ -260,7 +260,7 @@ class Stage:
         """
         able = self.searcher.needs <= gives and self.only in (None, gives)
         able = able and (self.features is None or elements <= self.features)
-        able = able and (task.one_class or not self.one_class)
+        able = able and (not self.of_classes or top_of(task) > 0)
         return able and (self.on is None or isinstance(threat, self.on)) and supports(self.searcher, threat, task)
 
 

@@ -34,7 +34,7 @@ from robustest.data.frames import Frames
 from robustest.data.strings import Strings
 from robustest.errors import DataError, PackError, expected
 from robustest.factory import Factory
-from robustest.tasks import CLASSIFICATION, Task
+from robustest.tasks import CLASSIFICATION, Task, top_of
 
 if TYPE_CHECKING:
     from robustest.data.coding import Coding
@@ -230,7 +230,7 @@ class Samples:
         given = (
             source[1] if isinstance(source, (tuple, list)) and len(source) == 2 else getattr(source, "targets", None)
         )
-        if given is None or not self.task.one_class:
+        if given is None or not top_of(self.task):
             return None
         labels = np.asarray(given)
         return labels if labels.shape == (len(self),) else None
@@ -567,7 +567,7 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
             x, y = _split(item)
             image = _image(x)
             _check_floats(image)
-            pairs.append((image, _label(y) if task.one_class else y))
+            pairs.append((image, _label(y) if top_of(task) else y))
         # Stacking would raise an error of torch that does not name the remedy.
         shapes = {tuple(x.shape) for x, _ in pairs}
         if len(shapes) > 1:

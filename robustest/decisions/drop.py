@@ -39,8 +39,8 @@ from robustest.results import Verdict
 
 _ROUNDING = 1e-12
 
-# The column of labels, of tasks with one class per sample.
-LABEL = "label"
+# The column of labels, of tasks with one class per sample, and of the number of classes that an answer names.
+LABEL, NAMED = "label", "named"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,9 +138,14 @@ def settle_drop(
 
 
 def share_of_largest_class(columns: Columns) -> float:
-    """Return the accuracy of one constant answer on the evaluated samples: a class, or the commonest target."""
+    """Return the accuracy of one constant answer on the evaluated samples: a class, the commonest target, or the
+    commonest classes, as many as an answer names.
+    """
     label = columns.get(LABEL, columns.get("target"))
-    return 0.0 if label is None or not len(label) else float(np.unique(label, return_counts=True)[1].max() / len(label))
+    if label is None or not len(label):
+        return 0.0
+    named = int(columns[NAMED].max()) if NAMED in columns else 1
+    return float(np.sort(np.unique(label, return_counts=True)[1])[-named:].sum() / len(label))
 
 
 def doubt_of_start(

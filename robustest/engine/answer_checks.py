@@ -28,6 +28,7 @@ from robustest.engine.planted import draws
 from robustest.errors import ModelError
 from robustest.identity.packages import home, home_of_class
 from robustest.models import Classifier, Needs
+from robustest.tasks import as_targets, top_of
 from robustest.threats import Bounds, Linf, Threat, is_discrete
 
 # Samples that the checks of the forward pass twice, and once more among other neighbours.
@@ -173,7 +174,7 @@ def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor
 def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor, *, share: float = _APART) -> Tensor:
     """Return (n,) bool: logits (n, *O) that changed by more than a share of the usual lead."""
     change = after - before
-    if evaluator.task.one_class:  # a number added to all logits decides nothing
+    if top_of(evaluator.task):  # a number added to all logits decides nothing
         change = change - change.mean(1, keepdim=True)
     return change.flatten(1).abs().amax(1) > share * usual
 
@@ -181,7 +182,7 @@ def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor, *,
 def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
     """Return the median lead of the largest of logits (n, K); for other tasks the outputs' standard deviation."""
     least = 1e-3 * float(logits.abs().max())
-    if evaluator.task.one_class:
+    if top_of(evaluator.task):
         lead = logits.topk(2, 1).values
         return (lead[:, 0] - lead[:, 1]).median().clamp(min=least)
     return logits.std(correction=0).clamp(min=least)
@@ -410,10 +411,10 @@ def hints(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
                 "is never wrong. Test on samples of every class"
             )
         else:
-            predicted = task.predictions(answers)
+            predicted = as_targets(task, task.predictions(answers))
             if predicted.ndim == 1 and bool((predicted == predicted[0]).all()):
                 # The few answers agree: pass the whole chunk before saying so.
-                predicted = task.predictions(evaluator.logits(chunk.x))
+                predicted = as_targets(task, task.predictions(evaluator.logits(chunk.x)))
                 if bool((predicted == predicted[0]).all()):
                     found.append(
                         f"hint: the model predicts class {int(predicted[0])} for all {len(y)} samples looked at first, "
@@ -438,9 +439,9 @@ _CHANNELS = (1, 3, 4)
 def _channels_last(evaluator: Evaluator, chunk: Chunk, answers: Tensor) -> list[str]:
     # A model without convolutions takes images in any order of their axes, and is wrong on most.
     shape, task, few = tuple(chunk.x.shape[1:]), evaluator.task, chunk.y[: len(answers)]
-    if len(shape) != 3 or shape[2] not in _CHANNELS or min(shape[:2]) <= max(_CHANNELS) or not task.one_class:
+    if len(shape) != 3 or shape[2] not in _CHANNELS or min(shape[:2]) <= max(_CHANNELS) or not top_of(task):
         return []
-    if float((task.predictions(answers) == few).double().mean()) >= 0.5:
+    if float(task.right(task.predictions(answers), few).double().mean()) >= 0.5:
         return []
     return [
         f"hint: samples of shape {shape} look like pictures whose channels come last, and most answers are wrong: give "

@@ -32,6 +32,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import SearchOutcome, Still, search
 from robustest.models.classifier import constant_by_nature
+from robustest.tasks import top_of
 from robustest.threats import Threat, is_discrete
 
 # Share of queries that change no score; sound models that are smooth have next to none.
@@ -59,7 +60,7 @@ def search_blind(
         The number of samples that labels broke.
     """
     left = ~found.broken & ~decided.to(found.broken.device)
-    if evaluator.model.gives is not Needs.SCORES or evaluator.random or not evaluator.task.one_class:
+    if evaluator.model.gives is not Needs.SCORES or evaluator.random or not top_of(evaluator.task):
         return 0
     evaluator.health.count("blind_scores", failed=0, tried=int((~found.broken).sum()))
     suspect = (left & (still.flat >= _STILL * still.asked) & (still.flat > 0)).nonzero().squeeze(1)

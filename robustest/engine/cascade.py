@@ -187,7 +187,7 @@ class CascadeState:
     distance: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, chunk: Chunk, threat: Threat, region: Rows, *, followed: int) -> CascadeState:
+    def of(cls, chunk: Chunk, threat: Threat, region: Rows, *, followed: int, unanswered: Tensor) -> CascadeState:
         """Return the state before the first stage, in which every sample is its own best input."""
         n, origin = len(chunk.x), threat.origin(region)
         none = torch.zeros(n, dtype=torch.bool)
@@ -195,7 +195,7 @@ class CascadeState:
             broken=torch.zeros(n, dtype=torch.bool, device=chunk.x.device),
             x=rendered(threat, origin, region).clone(),
             size=threat.size(origin, region),
-            predicted=chunk.y.clone(),
+            predicted=unanswered,
             margin=torch.full((n,), torch.inf, device=chunk.x.device),
         )
         return cls(
@@ -288,7 +288,8 @@ class StageSchedule:
         region = self.threat.region(chunk.x, chunk.bounds)
         task, classes = self.evaluator.task, self.evaluator.classes
         self.problem = Problem(self.threat, region, chunk.y, classes, chunk.bounds, task)
-        self.state = CascadeState.of(chunk, self.threat, region, followed=self.evaluator.probe_rows)
+        followed, unanswered = self.evaluator.probe_rows, self.evaluator.unanswered(chunk.y)
+        self.state = CascadeState.of(chunk, self.threat, region, followed=followed, unanswered=unanswered)
         self.clean_margin = self.clean_margin.cpu()
 
     def run(self, sweep: Sweep) -> None:

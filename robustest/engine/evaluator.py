@@ -29,7 +29,7 @@ from robustest.health import Health, HealthWarning
 from robustest.models import Classifier, Needs
 from robustest.models.frozen import tensor_float32
 from robustest.settings import Settings
-from robustest.tasks import CLASSIFICATION, Task
+from robustest.tasks import CLASSIFICATION, Task, check_answers, top_of
 from robustest.threats import per_row
 
 _T = TypeVar("_T")
@@ -136,6 +136,10 @@ class Evaluator:
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0
+        self._checked_task = (
+            type(task).__module__.partition(".")[0] == "robustest"
+        )  # a user's own is checked on the first outputs
+        self._no_answers: Tensor | None = None  # (0, *P), known after the first pass
         self.health = Health()
         self.random = "random_forward" in suppress
         self._suppress = suppress
@@ -210,6 +214,9 @@ class Evaluator:
         for attempt in self._parts(len(x)):
             with attempt as part, torch.no_grad(), self._precision(low=False):
                 output, target = self._checked(self._outputs(_cut(x, part)), part), _cut(y, part)
+                if not self._checked_task:
+                    self._checked_task = True
+                    check_answers(task, output, target)
                 verdicts = task.holds(output, target), task.margin(output, target), task.predictions(output)
                 score = task.score(output, target) if scored else None
                 # Nothing is kept before all of it is there: a part that runs out of memory comes again.
@@ -229,8 +236,15 @@ class Evaluator:
             self.shown.hear(x, judgement.predicted, judgement.margin)
         return judgement
 
+    def unanswered(self, y: Tensor) -> Tensor:
+        """Return (B, *P) in the form of predictions, for rows without one: targets y (B, *T) themselves, or zeros."""
+        form = self._no_answers
+        if form is None or form.shape[1:] == y.shape[1:]:
+            return y.clone()
+        return form.new_zeros((len(y), *form.shape[1:]), device=y.device)
+
     def bfloat16(self, x: Tensor) -> Tensor | None:
-        """Return (B, *T) predictions in bfloat16, -1 where outputs are not finite.
+        """Return (B, *P) predictions in bfloat16, -1 where outputs are not finite.
 
         None on devices without autocast, and for models whose forward fails in bfloat16.
         """
@@ -384,7 +398,7 @@ class Evaluator:
         """Warn where logits (B, K) of unchanged samples look like probabilities."""
         # Outputs of other tasks may be shares; scores of models without gradients are not climbed, and a forest has
         # no softmax to remove.
-        if (not self.task.one_class and logits.ndim == 2) or self.model.gives is not Needs.GRADIENT:
+        if (not top_of(self.task) and logits.ndim == 2) or self.model.gives is not Needs.GRADIENT:
             return
         probabilities = bool((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-3).all())
         message = (
@@ -466,7 +480,11 @@ class Evaluator:
     def _shaped(self, logits: Tensor, part: slice) -> Tensor:
         n = part.stop - part.start
         self.forward += n
-        self.classes = self.task.check_output(logits, n, self.classes)
+        if self._no_answers is None:
+            self.classes = self.task.check_output(logits, n, self.classes)
+            self._no_answers = self.task.predictions(logits[:1].detach())[:0]
+        else:
+            self.classes = self.task.check_output(logits, n, self.classes)
         if self.batch_size * logits.numel() > _MOST_OUTPUT * n:
             self.batch_size = max(1, _MOST_OUTPUT * n // logits.numel())
         return logits

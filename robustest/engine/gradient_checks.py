@@ -26,7 +26,7 @@ from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.search import TINY, SearchOutcome, join, search, shares
 from robustest.errors import ModelError
 from robustest.health import unlikely
-from robustest.tasks import Task
+from robustest.tasks import Task, as_targets, class_losses, top_of
 from robustest.threats import L2, Bounds, Linf, Rows, Snr, Threat, is_discrete, per_row
 
 # Do changes follow the gradient?
@@ -70,8 +70,8 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     part = chunk.rows(torch.arange(min(evaluator.probe_rows, len(chunk.y)), device=chunk.x.device))
     x, n, (low, high) = part.x, len(part.y), part.bounds
     lead: _Pair | _Tangent | _Listed
-    if evaluator.task.one_class:
-        lead = _Pair()
+    if top := top_of(evaluator.task):
+        lead = _Pair(top)
     elif getattr(evaluator.task, "listed", False):
         lead = _Listed(evaluator.task)
     else:
@@ -181,12 +181,20 @@ def turned(full: Tensor, other: Tensor) -> Tensor:
     return (full != 0).any(1) & ~(torch.minimum(by_signs, by_length) >= _ALIGNED)
 
 
+@dataclass(frozen=True, slots=True)
 class _Pair:
-    """The lead of a sample's likeliest class over its second: on a log scale where scores are shares."""
+    """The lead of a sample's likeliest class over its second: on a log scale where scores are shares.
+
+    If an answer names several classes, the lead of the label over the class that has to overtake it.
+    """
+
+    top: int = 1
 
     def reference(self, scores: Tensor, y: Tensor) -> Tensor:
         """Return (n, 2) the two classes of scores (n, K)."""
-        return scores.topk(2, 1).indices
+        if self.top == 1:
+            return scores.topk(2, 1).indices
+        return torch.stack([y, class_losses.ranked_class(scores, y, self.top - 1)], 1)
 
     def value(self, scores: Tensor, pair: Tensor) -> Tensor:
         both = (scores.clamp(min=TINY).log() if shares(scores) else scores).gather(1, pair)
@@ -377,14 +385,14 @@ def probe_inputs(
     # A fifth of a step between two 8-bit grey levels.
     nudge = rng.signs(rng.fold(part.key, "nudge"), part.x.shape[1:]) * (0.2 * (high - low) / 255)
     moved = evaluator.logits((part.x + nudge).clamp(low, high))
-    if task.one_class:
+    if top_of(task):
         one_hot = (logits.amax(1) == 1) & ((logits != 0).sum(1) == 1)  # probabilities given as logits
         saturated = one_hot | (logits.softmax(1).amax(1) == 1)
     else:  # any output that no objective has a slope in
         one_hot = torch.zeros(len(part.y), dtype=torch.bool, device=logits.device)
         saturated = ~one_hot
     unmoved = (logits == moved).flatten(1).all(1)
-    unmoved &= ~saturated if task.one_class else True
+    unmoved &= ~saturated if top_of(task) else True
     if bool(unmoved.any()):
         # A quantisation that passes the gradient straight through hides nothing from a search that follows it, unless
         # that gradient is untrue, which `probe_gradient` sees. Only samples that did not move need this pass.
@@ -401,7 +409,7 @@ def probe_inputs(
                 value = searcher.objective(problem, searcher.init(problem, part.key), leaf).sum()
                 slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
             if slope is not None:
-                felt = slope.gather(1, part.y.unsqueeze(1)) if task.one_class else slope.flatten(1)
+                felt = slope.gather(1, part.y.unsqueeze(1)) if top_of(task) else slope.flatten(1)
                 flat &= (felt == 0).all(1)
         saturated = one_hot | (saturated & flat)
     health.count("quantised_input", failed=int(unmoved.sum()), tried=len(part.y))
@@ -415,7 +423,7 @@ def probe_inputs(
         lead = largest[:, 0] - largest[:, 1]
         changed = (lead >= _CLEAR * lead.median()) & (answers != task.predictions(logits))
     else:
-        changed = task.agreement(answers, task.predictions(logits)) < _ALIKE
+        changed = task.agreement(answers, as_targets(task, task.predictions(logits))) < _ALIKE
     health.count("precision_disagreement", failed=int(changed.sum()), tried=len(part.y))
 
 

@@ -28,6 +28,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.planted import draws
 from robustest.engine.search import on_scale
+from robustest.tasks import Task, as_targets, top_of
 from robustest.threats import Discrete, Snr, Threat, is_discrete
 
 _NO_SCORES = (
@@ -161,7 +162,7 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
         clean_margin: (n,) margins of samples that are classified correctly.
         y: (n,) int64 their classes; each may have its own constant score.
     """
-    if not evaluator.task.one_class:
+    if not top_of(evaluator.task):
         return evaluator.model.gives is Needs.SCORES
     if not examinable(evaluator) or not len(clean_margin):
         return False
@@ -180,7 +181,7 @@ def some_equal(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
 
     Such samples hide behind the spread of the others' margins.
     """
-    if evaluator.model.gives is not Needs.SCORES or not evaluator.task.one_class or not examinable(evaluator):
+    if evaluator.model.gives is not Needs.SCORES or not top_of(evaluator.task) or not examinable(evaluator):
         return False
     count = Counter(zip(y.tolist(), clean_margin.tolist(), strict=True))
     return max(count.values(), default=0) >= _FEW
@@ -201,11 +202,11 @@ def values_of_draws(evaluator: Evaluator, chunk: Chunk, threat: Threat) -> list[
     Where it is 1 in each class, the model may not read what the threat changes, or hide behind a saturated score what
     it reads. Empty lists for tasks without a class.
     """
-    if not evaluator.task.one_class or not len(chunk.x):
+    if not top_of(evaluator.task) or not len(chunk.x):
         return [[] for _ in range(len(chunk.x))]
     x = draws(threat, chunk, _DRAWS)
     scores = evaluator.logits(x.flatten(0, 1))
-    classes = evaluator.task.predictions(scores).view(len(x), -1).tolist()
+    classes = as_targets(evaluator.task, evaluator.task.predictions(scores)).view(len(x), -1).tolist()
     values: list[dict[int, set[tuple[float, ...]]]] = [{} for _ in classes]
     for of_row, by_class, rows in zip(values, classes, on_scale(scores).view(len(x), _DRAWS, -1).tolist(), strict=True):
         for one, score in zip(by_class, rows, strict=True):
@@ -217,18 +218,19 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
     """Return True if, on ways to other classes, the scores of the first samples change only where the class does."""
     x = chunk.x[:_ROWS]
     if is_discrete(threat):  # nothing lies between two inputs: compare random inputs of the same class
-        if not evaluator.task.one_class:
+        if not top_of(evaluator.task):
             return False
         values = values_of_draws(evaluator, chunk.rows(torch.arange(len(x))), threat)
         return all(max(several) <= 2 for several in values)
-    if not evaluator.task.one_class:  # outputs with two numbers in all
+    if not top_of(evaluator.task):  # outputs with two numbers in all
         return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.min() + x.max() - x
     # Ways to the next samples, and to mirrored ones: only those on which the class changes say anything.
     near, far = torch.cat([x, x]), torch.cat([x.roll(1, 0), mirrored])
-    ends = evaluator.task.predictions(evaluator.logits(torch.cat([x, mirrored])))
+    task = evaluator.task
+    ends = task.predictions(evaluator.logits(torch.cat([x, mirrored])))
     here, there = ends[: len(x)], ends[len(x) :]
-    apart = torch.cat([here != here.roll(1, 0), here != there])
+    apart = ~torch.cat([_alike(task, here, here.roll(1, 0)), _alike(task, here, there)])
     near, far = near[apart], far[apart]
     ways = len(near)
     for _ in range(2):
@@ -236,7 +238,8 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
             return False
         points = torch.stack([near + (part / _PARTS) ** _LONGER * (far - near) for part in range(_PARTS + 1)])
         scores = torch.stack([evaluator.logits(point) for point in points])
-        stays = evaluator.task.predictions(scores).diff(dim=0) == 0
+        answers = task.predictions(scores)
+        stays = _alike(task, answers[1:], answers[:-1])
         changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
         # A change that is lost in rounding, at the very end of a way, lies within no class.
         within = (changes * stays).sum(0) / changes.sum(0).clamp(min=1e-30)
@@ -245,6 +248,12 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk, threat: Threat | None = Non
         near, far = points[at, rows][within <= _WITHIN], points[at + 1, rows][within <= _WITHIN]
     # Scores that stay within classes on more than half of these ways say no more than labels.
     return 2 * len(near) > ways
+
+
+def _alike(task: Task, one: Tensor, other: Tensor) -> Tensor:
+    """Return (...) bool: equal answers (...), each one class, or several (..., k) in order."""
+    same = one == other
+    return same if task.one_class else same.all(-1)
 
 
 # Scores that do not add up
@@ -266,7 +275,7 @@ def unrelated(evaluator: Evaluator, chunk: Chunk, threat: Threat) -> bool:
     """Return True if the scores of the first texts of a chunk look independent of each other within two edits."""
     if not is_discrete(threat) or not getattr(threat, "kinds", ()) or threat.radius < 2:
         return False
-    if not evaluator.task.one_class or not len(chunk.x):
+    if not top_of(evaluator.task) or not len(chunk.x):
         return False
     part = chunk.rows(torch.arange(min(_ROWS, len(chunk.x)), device=chunk.x.device))
     return interaction(evaluator, part, threat) >= _INDEPENDENT

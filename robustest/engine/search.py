@@ -22,6 +22,7 @@ from torch import Tensor
 from robustest import devices
 from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, confined, draws_of
 from robustest.engine.evaluator import Evaluator, Objective, Render, majority
+from robustest.tasks import top_of
 from robustest.threats import Bounds, Rows, Threat, is_discrete, per_row, rendered, within
 
 # Broken rows are dropped once fewer than this share of a batch is alive: copying costs too.
@@ -79,7 +80,7 @@ class SearchOutcome:
         broken: (N,) bool: the input in `x` is inside the region and misclassified.
         x: (N, *S) the input found, the best attempt, or the sample itself.
         size: (N,) float64, of `x` in the threat.
-        predicted: (N, *T), the prediction of `x` where broken, else the target.
+        predicted: (N, *P), the prediction of `x` where broken; means nothing elsewhere.
         margin: (N,) float32, the task's smallest margin on the way.
         alive: (followed, *S) bool: elements that had a gradient at some point of the search. None where the search
             follows no gradient, or where its proposals are no inputs.
@@ -212,7 +213,7 @@ class Batch:
         self.alive = torch.zeros(alive, dtype=torch.bool, device=x.device) if follows else None
         # Only where scores are all that a search sees.
         by_scores = evaluator.model.gives is Needs.SCORES and searcher.needs is Needs.SCORES
-        self.still = Still.none(n, x.device) if by_scores and evaluator.task.one_class else None
+        self.still = Still.none(n, x.device) if by_scores and top_of(evaluator.task) else None
         self.rows: InFlight | None = None
         self.admitted = self.round = 0
 
@@ -309,7 +310,11 @@ class Batch:
         if self.still is not None:
             # A probability near 1 has lost in float32 the digits that the logarithms of the others still show.
             logits = on_scale(logits)
-            rows.listen(self.still, inputs, logits)
+            task, heard = self.evaluator.task, logits
+            if not task.one_class:  # of many classes some score moves always; the search follows the margin alone
+                y = rows.problem.y.repeat_interleave(len(logits) // len(rows.position), 0)
+                heard = task.margin(logits, y).unsqueeze(1)
+            rows.listen(self.still, inputs, heard)
         return logits
 
     def _candidates(self, z: Tensor, logits: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -408,7 +413,7 @@ class Batch:
         z = self.threat.project(self.best, self.region)
         found = rendered(self.threat, z, self.region)
         size = self.threat.size(z, self.region)
-        predicted, wrong = y.clone(), torch.zeros_like(self.hit)
+        predicted, wrong = evaluator.unanswered(y), torch.zeros_like(self.hit)
         at = self.hit.nonzero().squeeze(1)
         if self.draws > 1:
             predicted, missed = majority(evaluator, found, y, self.draws)

@@ -43,7 +43,7 @@ from robustest.run.schedule import in_order
 from robustest.run.units import WHOLE, Units
 from robustest.run.workers import Engine, InProcess, engine_for
 from robustest.settings import Settings
-from robustest.tasks import CLASSIFICATION
+from robustest.tasks import CLASSIFICATION, top_of
 
 
 def observe(plan: Plan) -> Evidence:
@@ -292,7 +292,7 @@ class Measurement:
         self.other = replace(evidence, findings=findings, tally=replace(evidence.tally, notes=notes))
         self.beside = OtherModel(model=evidence.model, outcomes=compared, counts=evidence.counts, same=same)
         own, others = self.stream.tally.classes, evidence.tally.classes
-        if own != others and getattr(self.plan.units, "task", CLASSIFICATION).one_class:
+        if own != others and top_of(getattr(self.plan.units, "task", CLASSIFICATION)):
             raise ConfigError(f"Expected no_worse_than= to have {own} classes, as the model has, but got {others}.")
 
     # Decide

@@ -31,7 +31,7 @@ else:
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
-CLASS = "class"  # column of the samples' labels, for tasks of one class
+CLASS = "class"  # column of the samples' labels, for tasks of classes
 TARGET = "target"  # column of numbers of the samples' targets, for other tasks
 CONSTANT = "constant"  # column of the outcome, or score, of the best answer that ignores its input
 # Scores that fall by less have not become worse.
@@ -49,7 +49,8 @@ class Exhibit:
         badness: the samples with the largest are shown.
         pixels: number of changed pixels of an image, or None.
         answer: predictions in words, for tasks without classes (which are -1 then).
-        answers: (4, *T) target and prediction, of the unchanged and the changed sample, for tasks without classes.
+        targets: (2, *T) of the unchanged and the changed sample, for tasks whose answers are no class.
+        answers: (2, *P) predictions of both, for such tasks.
         changes: the change in the user's own format, for data that are no tensors.
     """
 
@@ -63,8 +64,17 @@ class Exhibit:
     badness: float
     pixels: int | None = None
     answer: str = ""
+    targets: Tensor | None = None
     answers: Tensor | None = None
     changes: Changes | None = None
+
+    @property
+    def drawn(self) -> Tensor | None:
+        """(4, *T) target and answer, before and after, where answers have the form of targets; else None."""
+        if self.targets is None or self.answers is None or self.targets.shape != self.answers.shape:
+            return None
+        pairs = zip(self.targets, self.answers.to(self.targets), strict=True)
+        return torch.stack([one for pair in pairs for one in pair])
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,10 +368,16 @@ def unchanged_exhibits(
 
 
 def answers_of(task: Task, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, Any]:
-    """Return an exhibit's predictions: classes, or words and the values (*T) to be drawn."""
+    """Return an exhibit's predictions: classes, or words, targets and answers."""
     described = task.describe(y, clean, predicted, moved)
     if task.one_class:
         return described
-    after = y if moved is None else moved
-    answers = torch.stack([one.to(y) for one in (y, clean, after, predicted)]).cpu()
-    return {"label": -1, "clean": -1, "predicted": -1, **described, "answers": answers}
+    targets, answers = torch.stack([y, y if moved is None else moved]), torch.stack([clean, predicted])
+    return {
+        "label": -1,
+        "clean": -1,
+        "predicted": -1,
+        **described,
+        "targets": targets.cpu(),
+        "answers": answers.cpu(),
+    }

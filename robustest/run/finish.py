@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robustest import context
 from robustest.decisions import Decision, Rule, clopper_pearson
-from robustest.decisions.drop import doubt_of_start, share_of_largest_class
+from robustest.decisions.drop import LABEL, doubt_of_start, share_of_largest_class
 from robustest.health import BEYOND_SEARCH, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.loaded import of_class
@@ -114,9 +114,7 @@ def finish(
     if quantity.constant and about.get("constant") is None and samples is not None:
         # After an early verdict the classes of all samples are known where they take no reading.
         labels = evidence.labels(samples)
-        about["constant"] = (
-            None if labels is None else float(np.unique(labels, return_counts=True)[1].max() / len(labels))
-        )
+        about["constant"] = None if labels is None else share_of_largest_class({**evidence.columns, LABEL: labels})
     return result_of(
         evidence,
         evidence.decision if decision is None else decision,
@@ -295,7 +293,7 @@ def _counterexamples(
         image = None
         if folder is not None:
             stem = f"{rank}-sample{exhibit.index}-{name}"
-            drawn: dict[str, Any] = {"answers": exhibit.answers, "names": class_names, "answer": exhibit.answer}
+            drawn: dict[str, Any] = {"answers": exhibit.drawn, "names": class_names, "answer": exhibit.answer}
             drawn["sample_rate"] = evidence.sample_rate
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
             path = context.current().picture(save, folder)

@@ -264,7 +264,7 @@ def constant_of(evidence: Evidence, quantity: Quantity, constant: float | None, 
         constant = float(mean_iou(counts.sum(0)))
     else:
         labels = evidence.columns.get(CLASS)
-        classes = evidence.columns if labels is None else {LABEL: labels}
+        classes = evidence.columns if labels is None else {**evidence.columns, LABEL: labels}
         constant = share_of_largest_class(classes) if said is None else float(said.mean())
     if evidence.whole:
         return constant

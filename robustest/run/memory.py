@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from robustest.run.units import Units
 
 # Fields of an exhibit that are stored as arrays.
-_ARRAYS = ("before", "after", "answers")
+_ARRAYS = ("before", "after", "targets", "answers")
 # (samples, most calls of the model): many samples through the first calls; then, if these reached neither the end of
 # the look nor a gradient (a claim on many corruptions, say), two samples through more of it.
 FULL = ((32, 8), (2, 96))
@@ -336,8 +336,9 @@ def entry_of(observation: Observation, tally: Tally) -> Entry:
     shown = []
     for place, exhibit in enumerate(observation.exhibits):
         arrays[f"before.{place}"], arrays[f"after.{place}"] = exhibit.before, exhibit.after
-        if exhibit.answers is not None:
-            arrays[f"answers.{place}"] = exhibit.answers
+        for name, array in (("targets", exhibit.targets), ("answers", exhibit.answers)):
+            if array is not None:
+                arrays[f"{name}.{place}"] = array
         shown.append({name: getattr(exhibit, name) for name in Exhibit.__slots__ if name not in _ARRAYS})
     if observation.kept is not None:
         arrays |= {f"kept.{f.name}": getattr(observation.kept, f.name) for f in fields(Kept)}
@@ -363,6 +364,7 @@ def outcomes_in(entry: Entry) -> tuple[Observation, Tally]:
             **shown,
             before=entry.arrays[f"before.{place}"],
             after=entry.arrays[f"after.{place}"],
+            targets=entry.arrays.get(f"targets.{place}"),
             answers=entry.arrays.get(f"answers.{place}"),
         )
         for place, shown in enumerate(meta["exhibits"])

@@ -204,8 +204,8 @@ def _plain(value: object) -> Any:
 def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | str]:
     """Return the parts of a key that an argument makes; none if it does not define the claim."""
     if of_class(value, "robustest.tasks", "Task"):
-        # Its type, and the score from which on an answer holds; baselines compare its other parameters.
-        held = {key: exactly(float(cut)) for key in ("floor", "tolerance") if (cut := getattr(value, key, None))}
+        # Its type, and what an answer has to reach; baselines compare its other parameters.
+        held = {key: exactly(float(cut)) for key in ("floor", "k", "tolerance") if (cut := getattr(value, key, None))}
         cuts = ", ".join(f"{key}={cut}" for key, cut in held.items())
         return [] if value.one_class else [f"{name}={type(value).__name__}({cuts})"]
     if isinstance(value, str):

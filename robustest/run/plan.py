@@ -39,7 +39,16 @@ from robustest.run.options import MODEL_KEYS, Options, options_on, terms_of
 from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import Settings
-from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
+from robustest.tasks import (
+    CLASSIFICATION,
+    AdaptedCall,
+    AdaptedModule,
+    Detection,
+    Stratified,
+    Task,
+    checked_task,
+    top_of,
+)
 from robustest.threats import Append, Columns, Insert, Spatial, Threat, is_discrete
 
 # Samples in which `Append` and `Insert` look for words.
@@ -105,7 +114,7 @@ class Setup:
         if not isinstance(data, Benchmark):
             labels = classifier.labels or classifier.classes or None
             arrays = classifier.module is not None or "bounds" in options or classifier.preprocessing is not None
-            given = unwrapped(data, labels if checked.one_class else None, coded=not arrays)
+            given = unwrapped(data, labels if top_of(checked) else None, coded=not arrays)
         samples = as_samples(given, checked)
         samples = replace(samples, clusters=clustered.numbers(len(samples)))
         coding = samples.coding
@@ -157,7 +166,7 @@ class Setup:
             # Places in the data, not in the order of evaluation: every shard and worker takes the same ones.
             some = torch.linspace(0, len(self.samples) - 1, min(_WORDS_OF, len(self.samples))).long()
             x, y = self.samples.take(some)
-            labels = y.tolist() if self.task.one_class else [0] * len(x)
+            labels = y.tolist() if top_of(self.task) else [0] * len(x)
             return threat.with_words_of(coding.decode(x), labels)
         if coding is not None and not is_discrete(threat):
             raise ConfigError(

@@ -149,7 +149,7 @@ class Replay:
             return exhibits
         device = evaluator.device
         ids = torch.tensor([exhibit.index for exhibit in exhibits])
-        targets = [torch.tensor(e.label) if e.answers is None else e.answers[0] for e in exhibits]
+        targets = [torch.tensor(e.label) if e.targets is None else e.targets[0] for e in exhibits]
         part = Chunk(
             ids,
             torch.stack([exhibit.before for exhibit in exhibits]).to(device),
@@ -162,7 +162,7 @@ class Replay:
         small = (shrink if shrinks(self.threat) else with_fewer_edits)(evaluator, self.threat, part, after)
         polished = []
         for row, exhibit in enumerate(exhibits):
-            clean = torch.tensor(exhibit.clean) if exhibit.answers is None else exhibit.answers[1]
+            clean = torch.tensor(exhibit.clean) if exhibit.answers is None else exhibit.answers[0]
             answers = answers_of(evaluator.task, part.y[row].cpu(), clean, small.predicted[row].cpu())
             made: dict[str, Any] = {"after": small.x[row].cpu(), "size": float(small.size[row])}
             if coding is None:

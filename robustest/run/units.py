@@ -19,6 +19,7 @@ from robustest import devices, rng
 from robustest.checks import require
 from robustest.columns import ANSWER, LEAD
 from robustest.data import Samples, decoded, likely_clusters
+from robustest.decisions.drop import NAMED
 from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model, check_radius
 from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, read
@@ -39,7 +40,7 @@ from robustest.run.replay import Replay
 from robustest.run.workers import Job, Mapper, Station, check_versions, versions
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
-from robustest.tasks import CLASSIFICATION, Constant, Stratified, Task
+from robustest.tasks import CLASSIFICATION, Constant, Stratified, Task, top_of
 
 # Units: the things that a claim counts, their identity, and the measurement of a chunk of them.
 
@@ -258,7 +259,7 @@ class ModelUnits(Units):
 
     def likely_clusters(self, chunk: Chunk) -> str:
         labels = self.samples.labels
-        if labels is None and self.task.one_class:
+        if labels is None and top_of(self.task):
             labels = chunk.y.numpy()
         return likely_clusters.of_samples(self.samples, chunk.x, labels)
 
@@ -651,8 +652,10 @@ def with_labels(observation: Observation, task: Task, chunk: Chunk, shown: Shown
     for name in (ANSWER, LEAD):  # a look whose passes are of one sample each says itself what was answered
         if name in observation.columns:
             del columns[name]
-    if task.one_class and chunk.y.ndim == 1:
+    if top_of(task) and chunk.y.ndim == 1:
         columns[CLASS] = chunk.y
+        if top_of(task) > 1:
+            columns[NAMED] = np.full(len(chunk.y), top_of(task))
     elif not task.one_class:  # equal targets have one number: what a model reaches that says one thing of every sample
         rows = chunk.y.cpu().contiguous().numpy()
         columns[TARGET] = np.array([int.from_bytes(sha256(row.tobytes()).digest()[:7]) for row in rows])

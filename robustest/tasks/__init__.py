@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from robustest import extensions
 from robustest.errors import ConfigError, PackError, expected
 from robustest.tasks.classification import CLASSIFICATION as CLASSIFICATION
 from robustest.tasks.classification import Classification as Classification
+from robustest.tasks.conformance import check_answers as check_answers
+from robustest.tasks.conformance import check_members
 from robustest.tasks.detection import AdaptedCall as AdaptedCall
 from robustest.tasks.detection import AdaptedModule as AdaptedModule
 from robustest.tasks.detection import Detection as Detection
@@ -16,19 +19,25 @@ from robustest.tasks.detection import TorchvisionDetector as TorchvisionDetector
 from robustest.tasks.protocol import Constant as Constant
 from robustest.tasks.protocol import Counting as Counting
 from robustest.tasks.protocol import Loss as Loss
+from robustest.tasks.protocol import OwnForm as OwnForm
+from robustest.tasks.protocol import Ranked as Ranked
 from robustest.tasks.protocol import Sided as Sided
 from robustest.tasks.protocol import Stratified as Stratified
 from robustest.tasks.protocol import Task as Task
 from robustest.tasks.protocol import WorstScore as WorstScore
+from robustest.tasks.protocol import as_targets as as_targets
+from robustest.tasks.protocol import top_of as top_of
 from robustest.tasks.regression import Regression as Regression
 from robustest.tasks.segmentation import Segmentation as Segmentation
 from robustest.tasks.several_labels import MultiLabel as MultiLabel
+from robustest.tasks.top_k import TopK as TopK
 
 TASKS: dict[str, Callable[[], Task]] = {"classification": Classification, "multilabel": MultiLabel}
 """The tasks of robustest that need no settings, by name."""
 _WITH_SETTINGS = {
     "segmentation": "Segmentation(classes=19, floor=0.9)",
     "regression": "Regression(tolerance=0.5)",
+    "top-k": "TopK(5)",
     "detection": "Detection(TorchvisionDetector(), floor=0.9)",
 }
 """The other tasks, as they are made."""
@@ -38,7 +47,7 @@ def checked_task(task: object) -> Task:
     """Return the task of a value or a name.
 
     Raises:
-        ConfigError: an unknown name, or no task.
+        ConfigError: an unknown name, or no task; of a value that was meant as one, the member that is wrong.
         PackError: a pack is broken.
     """
     if isinstance(task, str):
@@ -46,9 +55,11 @@ def checked_task(task: object) -> Task:
             mend = f"Make it, with its settings: task={example}, from robustest.tasks."
             raise ConfigError(expected("a task that needs no settings where it is given by name", task, mend))
         made = TASKS[task]() if task in TASKS else extensions.made("robustest_tasks", "task", task, TASKS)
-        if isinstance(made, type) or not isinstance(made, Task):
-            raise PackError(expected(f"the task {task!r} of a pack to be a value with the members of Task", made))
+        try:
+            check_members(made)
+        except ConfigError as error:
+            what = f"Expected the task {task!r} of a pack to be a value with the members of Task"
+            raise PackError(f"{what} but it is none. {error}") from None
         return made
-    if isinstance(task, type) or not isinstance(task, Task):
-        raise ConfigError(expected("a task such as Segmentation(classes=19, floor=0.9)", task))
-    return task
+    check_members(task)
+    return cast("Task", task)

@@ -1,7 +1,9 @@
 """The task: everything that depends on the kind of a model's answers."""
 
-# A search climbs a loss of the task, and the engine judges by `holds`; neither knows the meaning of an answer. Targets
-# and answers are tensors led by the batch axis: targets (B, *T), outputs (B, *O), as the model returns them.
+# A search climbs a loss of the task, and the engine judges by `holds`; neither knows the meaning of an answer. All are
+# tensors led by the batch axis: targets (B, *T), outputs (B, *O) as the model returns them, predictions (B, *P).
+# Predictions often have the form of targets; where they do not (the k likeliest classes for one label, an embedding for
+# the number of an item), `OwnForm` reads one as a target.
 #
 # Below the protocol are helpers of tasks: reading targets, scores with a floor, several answers a row, `WorstScore`.
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -76,7 +78,7 @@ class Task(Protocol):
         """
 
     def predictions(self, output: Tensor) -> Tensor:
-        """Return the answers in outputs (B, *O), in the form of targets (B, *T)."""
+        """Return the answers (B, *P) in outputs (B, *O): in the form of targets, or see `OwnForm`."""
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
         """Return (B,) bool: the answers are right. The engine judges by this alone."""
@@ -91,10 +93,10 @@ class Task(Protocol):
         """Return (B,) the quality of answers, from 0 to 1."""
 
     def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) the quality of predictions (B, *T) by targets, or by other predictions, from 0 to 1."""
+        """Return (B,) the quality of predictions (B, *P) by targets (B, *T), from 0 to 1."""
 
     def right(self, predictions: Tensor, other: Tensor) -> Tensor:
-        """Return (B,) bool: predictions (B, *T) hold by targets, or by other predictions."""
+        """Return (B,) bool: predictions (B, *P) hold by targets (B, *T)."""
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         """Return targets (B, *T) of moved images; unchanged if targets are no places.
@@ -113,9 +115,44 @@ class Task(Protocol):
 
         Args:
             y: (*T) target of one sample.
-            clean, predicted: (*T) predictions of the unchanged, and of the changed sample.
+            clean, predicted: (*P) predictions of the unchanged, and of the changed sample.
             moved: (*T) target of the changed sample; None if unchanged.
         """
+
+
+@runtime_checkable
+class OwnForm(Protocol):
+    """A task whose predictions (B, *P) have another form than its targets (B, *T).
+
+    Claims that hold an answer up to another answer (consistency, cues, universal perturbations) read the other one as a
+    target.
+    """
+
+    def as_targets(self, predictions: Tensor) -> Tensor:
+        """Return the targets (B, *T) by which predictions (B, *P) are right, e.g. the likeliest of several classes."""
+
+
+def as_targets(task: Task, predictions: Tensor) -> Tensor:
+    """Return predictions (B, *P) in the form of targets (B, *T)."""
+    read = getattr(task, "as_targets", None)
+    return predictions if read is None else cast("Tensor", read(predictions))
+
+
+@runtime_checkable
+class Ranked(Protocol):
+    """A task whose outputs are logits (B, K), and whose targets (B,) are labels, right among the `top` largest logits.
+
+    Checks of logits, and constant answers, then apply as they do to classification.
+    """
+
+    @property
+    def top(self) -> int:
+        """Number of classes that an answer names, >= 1."""
+
+
+def top_of(task: Task) -> int:
+    """Return the number of classes that an answer names: 0 where outputs are no logits of classes."""
+    return 1 if task.one_class else int(getattr(task, "top", 0))
 
 
 @runtime_checkable
@@ -123,7 +160,7 @@ class Counting(Protocol):
     """A task with a metric of the whole set that is a function of summed counts, not a mean over samples."""
 
     def counts(self, predictions: Tensor, y: Tensor) -> Tensor:
-        """Return (B, 2 S) int64 of predictions (B, *T): S intersections, then S unions, which add up over samples."""
+        """Return (B, 2 S) int64 of predictions (B, *P): S intersections, then S unions, which add up over samples."""
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import robustest
-from robustest import claims, cues, tasks
+from robustest import attacks, claims, cues, tasks
 from robustest.cli.command import VERBS
 from robustest.extensions import Hooks
 from robustest.kinds import Kind
 from robustest.pytest_plugin import options
+from robustest.shifts import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,6 +137,25 @@ def test_a_cue_is_wherever_cues_are_listed(name: str) -> None:
         ("CUES of its tests", entries),
     ):
         assert re.search(rf"\b{name}\b", listed), f"Add {name} to {where}."
+
+
+ATTACKS = sorted({type(make()).__name__ for make in attacks._MAKERS})
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_has_tests_of_its_own(name: str) -> None:
+    said = "".join(path.read_text() for path in (ROOT / "tests" / "unit" / "attacks").glob("test_*.py"))
+    assert re.search(rf"\b{name}\b", said), f"Add tests of {name} to tests/unit/attacks."
+
+
+@pytest.mark.parametrize("name", [shift.__name__ for shift in registry._BEYOND])
+def test_a_shift_is_wherever_shifts_are_listed(name: str) -> None:
+    table = text("docs/shifts.md").partition("\n## Families beyond ImageNet-C\n")[2].partition("\n## ")[0]
+    assert re.search(rf"^\|.*`{name}`", table, re.M), f"Add a row for {name} to docs/shifts.md."
+    golden = json.loads(text("tests/contract/shifts.json"))
+    assert f"{name} 1 32" in golden, f"Add {name} to tests/contract/shifts.json: python tests/contract/test_shifts.py."
+    said = "".join(path.read_text() for path in (ROOT / "tests" / "unit" / "shifts").glob("test_*.py"))
+    assert re.search(rf"\b{name}\b", said), f"Add an effect of {name} to tests/unit/shifts."
 
 
 @pytest.mark.parametrize("verb", VERBS)

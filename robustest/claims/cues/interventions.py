@@ -27,6 +27,7 @@ from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Cost, Fact, Result, Verdict
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.options import Options
+from robustest.tasks import as_targets
 
 CUE_NAMES = {
     "accuracy_off": "accuracy, cue off",
@@ -254,7 +255,8 @@ class CueMeasurement:
             if target is not None and target >= evaluator.classes:
                 raise ConfigError(f"Expected target in 0..{evaluator.classes - 1} but got {target}.")
             before, after = task.predictions(logits_off), task.predictions(logits_on)
-            flipped = ~task.right(after, before)
+            was = as_targets(task, before)
+            flipped = ~task.right(after, was)
             if target is not None:
                 flipped = flipped & (after == target) & (chunk.y != target)
             # A sample holds if no cue flips it.
@@ -267,13 +269,13 @@ class CueMeasurement:
                 predicted=after,
                 before=without,
                 after=with_cue,
-                badness=task.margin(logits_on, after if task.one_class else before).abs(),
+                badness=task.margin(logits_on, after if task.one_class else was).abs(),
             )
             # The null cue. Its samples stand in reverse, so that no model can answer by the position in the batch.
             rows = torch.arange(min(_NULL_ROWS, len(chunk.y)) - 1, -1, -1, device=chunk.y.device)
             few = chunk.rows(rows)
             unchanged = task.predictions(evaluator.logits(_pair(NullCue(like=cue), few)[0]))
-            null_flips += int((~task.right(unchanged, before[rows])).sum())
+            null_flips += int((~task.right(unchanged, was[rows])).sum())
             answers = (after, before) if task.one_class else (flipped.long(), label)
             columns |= {on_column(number): answers[0], off_column(number): answers[1]}
             if not task.one_class:

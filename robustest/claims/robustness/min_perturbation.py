@@ -148,7 +148,7 @@ def _bound(evaluator: Evaluator, chunk: Chunk, threat: Threat, best: Smallest, l
     apart = torch.cdist(x.flatten(1), chunk.x.flatten(1), p=p)
     task = evaluator.task
     # Exclude samples whose answer would be right for the row as well: the way to them need not leave its class.
-    apart[torch.stack([task.right(best.clean, one.expand_as(best.clean)) for one in y])] = torch.inf
+    apart[torch.stack([task.right(best.clean, one.expand(len(best.clean), *one.shape)) for one in y])] = torch.inf
     near, at = apart.min(1)
     some = near.isfinite()
     lost, x, y, far = lost[some], x[some], y[some], chunk.x[at[some]]

@@ -40,7 +40,7 @@ from robustest.run.plan import Setup
 from robustest.run.replay import counterexamples_at
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.store.corpus import Kept
-from robustest.tasks import Task, WorstScore
+from robustest.tasks import Task, WorstScore, top_of
 from robustest.threats import Threat
 
 _LOWERED = 1e-9
@@ -154,7 +154,7 @@ class Worsening:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         task = evaluator.task
-        if task.one_class:
+        if top_of(task):
             return self._worst(evaluator, chunk, task)
         evaluator.task = cast("Task", WorstScore(task))  # under which an answer holds until its score is 0
         try:
@@ -233,7 +233,7 @@ class Worsening:
         task = evaluator.task
         # A sample below half of the median score counts as broken.
         score = evaluator.judge(found.x, part.y, scored=True).score
-        if task.one_class or score is None:
+        if top_of(task) or score is None:
             probe_survivors(evaluator, self.cascade, self.threat, part, found)
             return
         half = 0.5 * float(score.median())

@@ -29,7 +29,7 @@ from robustest.run.options import Options
 from robustest.run.plan import Setup, deciding, of_task
 from robustest.run.split_search import Halves
 from robustest.settings import Settings
-from robustest.tasks import Task
+from robustest.tasks import Task, as_targets
 from robustest.threats import L2, Linf
 
 # One perturbation for many samples: learned from several starts, of which the best four are refined.
@@ -79,7 +79,7 @@ def learn(evaluator: Evaluator, batches: Batches, few: Chunk, threat: Linf | L2,
         steps: steps of the two refined starts together.
     """
     clean, task = evaluator.logits(few.x), evaluator.task
-    answers = task.predictions(clean)
+    answers = as_targets(task, task.predictions(clean))
     found: list[tuple[float, Tensor]] = []
 
     def keep(delta: Tensor) -> None:
@@ -166,7 +166,7 @@ def _climb(
     for step, batch in enumerate(batches):
         ball = _ball(threat, delta, batch)
         logits, task = evaluator.logits(batch.x), evaluator.task
-        answers = task.predictions(logits)
+        answers = as_targets(task, task.predictions(logits))
         # The usual distance of the model's answers from other ones. Objectives other than the margin may be zero there,
         # as an error is: then the margin gives the scale.
         lead = -_lost(task, logits, answers, target=None)
@@ -346,7 +346,8 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
     task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
     clean = task.predictions(before)
     # The target is the clean prediction: fooling needs no label.
-    same = task.holds(logits, clean)
+    said = as_targets(task, clean)
+    same = task.holds(logits, said)
     exhibits = exhibits_of(
         evaluator,
         chunk,
@@ -354,7 +355,7 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
         clean=clean,
         predicted=task.predictions(logits),
         after=after,
-        badness=-task.margin(logits, clean),
+        badness=-task.margin(logits, said),
         size=threat.size(after, region),
     )
     columns = {"held": same, "clean": task.holds(before, chunk.y), "right": task.holds(logits, chunk.y)}

@@ -56,7 +56,7 @@ from robustest.shifts import (
     follow_targets,
 )
 from robustest.shifts.tables import LARGE
-from robustest.tasks import Task
+from robustest.tasks import Task, top_of
 
 # An adaptive model, reset before each of several conditions.
 
@@ -483,7 +483,7 @@ class Corrupting:
             before = evaluator.judge(chunk.x, chunk.y)
             clean, right = before.predicted, before.holds
             columns["clean"] = right
-            if task.one_class:
+            if top_of(task):
                 columns["label"] = chunk.y
         count = torch.zeros(len(chunk.y), device=chunk.y.device)
         exhibits: list[Exhibit] = []

@@ -25,7 +25,7 @@ from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
 from robustest.run.plan import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
-from robustest.tasks import Task
+from robustest.tasks import Task, as_targets, top_of
 
 SHIFT_ACCURACY = Kind(
     name="shift_accuracy",
@@ -170,7 +170,7 @@ class Shifting:
         columns |= {"moved": changed.moved, "cut": changed.cut}
         if changed.size is not None:
             columns["size that arrives"] = changed.size
-        if task.one_class:
+        if top_of(task):
             columns["label"] = chunk.y
         return Observation(columns, exhibits)
 
@@ -266,7 +266,9 @@ class Flipping(Shifting):
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         # The unshifted predictions, moved with the shift.
-        return follow_targets(task, self.shift, chunk.x, before.predicted, chunk.key, bounds=chunk.bounds)
+        return follow_targets(
+            task, self.shift, chunk.x, as_targets(task, before.predicted), chunk.key, bounds=chunk.bounds
+        )
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
         return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.predicted, moved)}

@@ -25,7 +25,7 @@ def chunk_of() -> Chunk:
 
 def state_of(**fields: Any) -> CascadeState:
     chunk, threat = chunk_of(), Linf(0.1)
-    state = CascadeState.of(chunk, threat, threat.region(chunk.x, chunk.bounds), followed=3)
+    state = CascadeState.of(chunk, threat, threat.region(chunk.x, chunk.bounds), followed=3, unanswered=chunk.y.clone())
     for name, value in fields.items():
         setattr(state, name, value)
     return state
