@@ -93,8 +93,13 @@ def changes_in_words(changes: Changes) -> list[str]:
     if "diff" in changes:
         parts = [(MARKS[mark], inert(part, at_start=False)) for mark, part in changes["diff"]]
         return ["".join(f"{first}{part}{last}" for (first, last), part in parts)]
-    rows = [[inert(one, at_start=False) for one in row] for row in changes["table"]]
+    rows = [[inert(one, at_start=False) for one in row] for row in changed_columns(changes)]
     return [f"{name}: {before} -> {after}" for name, before, after in rows]
+
+
+def changed_columns(changes: Changes) -> list[Sequence[str]]:
+    """Return the columns of a table that differ: a claim without a change shows a sample as it is, in each column."""
+    return [row for row in changes.get("table", ()) if row[1] != row[2]]
 
 
 def class_name(number: int, names: Any) -> str:
