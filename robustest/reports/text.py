@@ -10,7 +10,7 @@ from robustest.account import Row, first_line
 from robustest.advice import HINT, advice_on
 from robustest.reports.inert import inert
 from robustest.results import Changes, Counterexample, Result, Verdict
-from robustest.words import count_of, headline, sentence
+from robustest.words import count_of, headline, interval_in_words, number, sentence
 
 
 def measured(result: Result) -> str:
@@ -41,9 +41,10 @@ def failure_text(result: Result, *, replay: str) -> str:
         share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
         other = baseline.get("model")
         source = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
+        drop = f"{number(baseline['drop'], digits=4)} {interval_in_words(low, high, digits=4)}"
         lines.append(
-            f"  baseline  {share} {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: "
-            f"drop {baseline['drop']:.4f} [{low:.4f}, {high:.4f}], tolerance {baseline['tolerance']:g} ({source})"
+            f"  baseline  {share} {number(baseline['accuracy'])}; {baseline['lost']} lost, {baseline['gained']} "
+            f"gained: drop {drop}, tolerance {baseline['tolerance']:g} ({source})"
         )
     if result.replayed:
         lines.append(f"  replayed  {result.replayed} samples broken by counterexamples of earlier runs")

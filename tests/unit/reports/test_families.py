@@ -36,10 +36,11 @@ def many(made: Any) -> Rows:
 
 
 def lines_of(rows: list[Row], **options: Any) -> list[str]:
-    screen = Screen(io.StringIO())
+    written = io.StringIO()
+    screen = Screen(written)
     screen.folding = 80
     summary(screen, account_of(rows), details=False, **options)
-    return screen._stream.getvalue().splitlines()  # type: ignore[attr-defined]
+    return written.getvalue().splitlines()
 
 
 def test_a_large_run_fits_on_the_screen_and_hides_no_failure(many: Rows) -> None:
@@ -74,7 +75,8 @@ def test_the_worst_is_the_farthest_on_the_wrong_side(many: Rows, made: Any) -> N
     order = worst_first(rows)
     assert [row.test.partition("[")[2] for row in order[:3]] == ["40]", "36]", "32]"]
     # A drop fails upwards, and a size of 300 of 301 steps is nearer than 0.2 of an accuracy.
-    drop = Row("drop", made(quantity="accuracy drop", estimate=0.5, interval=(0.4, 0.6), comparison="<=", threshold=0.1))
+    fall = {"quantity": "accuracy drop", "comparison": "<=", "threshold": 0.1}
+    drop = Row("drop", made(estimate=0.5, interval=(0.4, 0.6), **fall))
     size = Row("size", made(quantity="steps", estimate=300.0, interval=(299.0, 301.0), threshold=301.0))
     share = Row("share", made(estimate=0.6, interval=(0.5, 0.7), threshold=0.8))
     assert [row.test for row in worst_first([size, share, drop])] == ["drop", "share", "size"]
