@@ -80,7 +80,7 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
     """Sort rows by state, and within it by the distance to the threshold on its wrong side, largest first.
 
     A distance is a share of the threshold's own scale: of a size in input units or a number of steps as much as of an
-    accuracy. Rows without a threshold follow those with one.
+    accuracy. Rows without a threshold follow those with one; claims that passed stay in the order of the run.
     """
     return sorted(rows, key=lambda row: (STATES.index(row.state), *_nearness(row)))
 
@@ -95,7 +95,7 @@ def slack_of(row: Row) -> float | None:
 
 def _nearness(row: Row) -> tuple[int, float]:
     slack = slack_of(row)
-    if slack is None or row.result is None or row.result.threshold is None:
+    if row.state not in EXPLAINED or slack is None or row.result is None or row.result.threshold is None:
         return 1, 0.0
     # Values above 1 are no shares: 3 of 100 steps missing is less than 0.2 of an accuracy.
     return 0, slack / max(1.0, abs(row.result.threshold))
