@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 UNSEEN = "(unseen)"
 """A word of a table's column that no row of the data has."""
 
-# Digits of a bound, which is rounded outwards, or it would be no bound.
-_DIGITS = Decimal("0.001")
 _ANY_FLOAT = Context(prec=400)
+# Largest number of decimals that a value gets to differ from its threshold.
+_MOST_DIGITS = 18
 # Largest divisor of a fraction that a person may have written.
 _LONGEST_DIVISOR = 1024
 # Largest divisor of a fraction that is written as such: 1/3, not 85/255.
@@ -42,6 +43,43 @@ def exactly(value: float) -> str:
         return short if float(Fraction(short)) == value else repr(value)
     except (ValueError, OverflowError):  # infinite, or not a number
         return repr(value)
+
+
+def number(value: float, threshold: float | None = None, *, digits: int = 3) -> str:
+    """Return a measured value in `digits` decimals, or in as many as distinguish it from a threshold."""
+    for places in range(digits, _MOST_DIGITS):
+        text = f"{value:.{places}f}"
+        if float(text) != threshold or value == threshold:
+            return text
+    return repr(value)
+
+
+def interval_in_words(low: float, high: float, threshold: float | None = None, *, digits: int = 3) -> str:
+    """Return the interval of a value, "[0.849, 0.971]", rounded outwards: rounded inwards it would promise too much.
+
+    Every report writes intervals with this function, so that no two of them show different ends.
+    """
+    ends = (end_of(end, threshold, above=above, digits=digits) for end, above in ((low, False), (high, True)))
+    return f"[{', '.join(ends)}]"
+
+
+def end_of(end: float, threshold: float | None = None, *, above: bool, digits: int = 3) -> str:
+    """Return an end of an interval, rounded up if it is the upper one, else down.
+
+    Args:
+        end: the end; may be infinite.
+        threshold: the end gets enough decimals to lie on its side of this number, as it does unrounded.
+        above: True for the upper end.
+        digits: fewest decimals.
+    """
+    if not math.isfinite(end):
+        return str(end)
+    exact = Decimal(repr(end))
+    for places in range(digits, _MOST_DIGITS):
+        text = f"{exact.quantize(Decimal(1).scaleb(-places), ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT):f}"
+        if threshold is None or end == threshold or (float(text) - threshold) * (end - threshold) > 0:
+            break
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def sentence(result: Result) -> str:
@@ -88,20 +126,21 @@ def value_in_words(
         searched: words that follow the value of a search.
         threshold: the value gets enough decimals to differ from it.
     """
-    low, high = (_apart(end, threshold) for end in left)
+    low, high = left
     if bounds:
         # The proven end is shown in two places, which must show the same number.
         above = bounds == "above"
-        outward = _proven(interval[1] if above else interval[0], above=above)
-        proven = f"(true value at {'most' if above else 'least'} {outward})"
-        low, high = (low, outward) if above else (outward, high)
-    ends = f"[{low}, {high}]"
+        low, high = (low, interval[1]) if above else (interval[0], high)
+        proven = (
+            f"(true value at {'most' if above else 'least'} {end_of(high if above else low, threshold, above=above)})"
+        )
+    ends = interval_in_words(low, high, threshold)
     if estimate is None:
         value = f"in {ends}"
     else:
         # The interval of a value that was searched on these very samples is open on one side, and adds nothing.
         closed = not bounds or tuple(left) != tuple(interval)
-        value = f"{_apart(estimate, threshold)} {ends}" if closed else _apart(estimate, threshold)
+        value = f"{number(estimate, threshold)} {ends}" if closed else number(estimate, threshold)
     if not bounds:
         return value
     return " ".join(part for part in (value, searched, proven) if part)
@@ -116,9 +155,9 @@ def requirement(result: Result) -> str:
         if "accuracy" in baseline:
             low, high = baseline["drop_interval"]
             of_set = baseline.get("scope", "set") == "set"
-            where = "on this set" if of_set else f"[{low:.4f}, {high:.4f}] of the population"
+            where = "on this set" if of_set else f"{interval_in_words(low, high, digits=4)} of the population"
             least = (
-                f"{least}'s {baseline['accuracy']:.3f} (fell by {baseline['drop']:.4f} {where}, "
+                f"{least}'s {number(baseline['accuracy'])} (fell by {number(baseline['drop'], digits=4)} {where}, "
                 f"tolerance {baseline['tolerance']:g})"
             )
         parts.append(least)
@@ -159,11 +198,11 @@ def headline(result: Result) -> str:
         low, high = result.interval
         above = result.bounds == "above"
         if result.estimate is not None:
-            value = _apart(result.estimate, result.threshold)
+            value = number(result.estimate, result.threshold)
         elif result.bounds:
-            value = f"at {'most' if above else 'least'} {_proven(high if above else low, above=above)}"
+            value = f"at {'most' if above else 'least'} {end_of(high if above else low, result.threshold, above=above)}"
         else:
-            value = f"in [{_apart(low, result.threshold)}, {_apart(high, result.threshold)}]"
+            value = f"in {interval_in_words(low, high, result.threshold)}"
         sign = "<" if result.comparison == ">=" else ">"
         claim = f"{result.quantity} {value}{_start_of(result)} {sign} {_threshold(result.threshold)}{about}"
     # If most failures were wrong before any change, that comes first: neither attack nor shift is the cause.
@@ -172,7 +211,7 @@ def headline(result: Result) -> str:
         failures, wrong, of = (int(clean.get(name, 0)) for name in ("failures", "wrong", "of"))
         if of and 2 * wrong > failures:
             before = f"{wrong} of {failures} failures were wrong before any change"
-            claim = f"clean accuracy {clean_share(clean):.3f}: {before}; {claim}"
+            claim = f"clean accuracy {number(clean_share(clean))}: {before}; {claim}"
     return claim
 
 
@@ -181,12 +220,7 @@ def _start_of(result: Result) -> str:
     if result.start is None:
         return ""
     start = result.start.value
-    return f" from {result.start.label} {f'{start:.3f}' if isinstance(start, float) else start}"
-
-
-def _proven(end: float, *, above: bool) -> str:
-    """Return the proven end of an interval, rounded outwards: rounded inwards it would be no bound."""
-    return f"{Decimal(repr(end)).quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT):.3f}"
+    return f" from {result.start.label} {number(start) if isinstance(start, float) else start}"
 
 
 def _is_beyond(result: Result) -> bool:
@@ -201,15 +235,6 @@ def _threshold(value: float) -> str:
     """Return a threshold with two decimals or more, since shares are read as percent."""
     short = f"{value:g}"
     return f"{value:.2f}" if float(f"{value:.2f}") == value else short
-
-
-def _apart(value: float, threshold: float | None) -> str:
-    """Return a value in three decimals, or in as many as distinguish it from a threshold."""
-    for digits in range(3, 18):
-        shown = f"{value:.{digits}f}"
-        if float(shown) != threshold or value == threshold:
-            return shown
-    return repr(value)
 
 
 def clean_share(clean: Mapping[str, Any]) -> float:

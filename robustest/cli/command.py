@@ -15,7 +15,7 @@ from robustest.errors import RobustestError, StoreError, needing_torch
 from robustest.version import VERSION
 
 VERBS = (
-    *("show", "merge", "compare", "corpus", "baseline", "suggest"),
+    *("show", "page", "merge", "compare", "corpus", "baseline", "suggest"),
     *("estimate", "floor", "init", "index", "evidence", "history", "badge", "track", "watch"),
 )
 """The commands of robustest itself."""
@@ -129,6 +129,13 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     merge.add_argument("--html-inline", action="store_true", help="embed the pictures in the page")
     for one in (show, merge):
         one.add_argument("--details", action="store_true", help="print every number of every claim")
+        one.add_argument("-v", "--verbose", action="store_true", help="print each claim of a large run")
+    page = _add(commands, "page", "write the HTML page of a run (robustest[html])", "runs.write_page")
+    page.add_argument("file", metavar="FILE", help="file of --robust-json")
+    page.add_argument(
+        "-o", "--output", metavar="DIR", default="robust-page", help="folder of the page (default: %(default)s)"
+    )
+    page.add_argument("--html-inline", action="store_true", help="embed the pictures in the page")
     compare = _add(commands, "compare", "compare two runs, claim by claim", "compare.compare")
     compare.add_argument("a", metavar="A", help="robust.json of the run before")
     compare.add_argument("b", metavar="B", help="robust.json of the run after")

@@ -28,7 +28,7 @@ from robustest.errors import ConfigError
 from robustest.reports.text import measured
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.settings import Settings
-from robustest.words import further_limits
+from robustest.words import further_limits, interval_in_words, number
 
 ClaimKey = tuple[str, str, int]
 """Identity of a claim: its test, its key, and its index among the claims of that key in the test."""
@@ -395,9 +395,10 @@ def _print_pair(screen: Screen, one: ClaimPair, trend: ClaimTrend, alpha: float)
         low, high = paired_interval(pairs.lost, pairs.gained, pairs.n, alpha)
         group = f" in group {pairs.group!r}" if pairs.group else ""
         by_verdict = trend in (ClaimTrend.WORSE, ClaimTrend.BETTER) and one.trend(ClaimTrend.UNCHANGED) is trend
+        drop = f"{number((pairs.lost - pairs.gained) / pairs.n, digits=4)} {interval_in_words(low, high, digits=4)}"
         text = (
             f"paired: {pairs.lost} lost, {pairs.gained} gained of {pairs.n}{group}; drop of the share that holds "
-            f"{(pairs.lost - pairs.gained) / pairs.n:.4f} [{low:.4f}, {high:.4f}]; McNemar p = {pairs.worse:.2g} "
+            f"{drop}; McNemar p = {pairs.worse:.2g} "
             f"worse, {pairs.better:.2g} better; {word}{' by its verdict' if by_verdict else ''}"
         )
     elif one.before.result is None or one.after.result is None:

@@ -36,7 +36,7 @@ _MOST = 20
 _Tested = TypeVar("_Tested", Row, Ending)
 
 
-def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
+def show(path: str | None, *, details: bool, markdown: bool = False, verbose: bool = False) -> int:
     """Print results as pytest's section `robustness` does.
 
     Args:
@@ -65,7 +65,36 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
     screen = Screen()
     if about:
         screen.write_line(about)
-    return show_account(screen, account, details=details)
+    return show_account(screen, account, details=details, verbose=verbose)
+
+
+def write_page(file: str, *, output: str, html_inline: bool) -> int:
+    """Write the page of a run from its file, as the end of the run would have; return the exit code of `show`.
+
+    The machine that measured is not in the file, so the page has the versions of the run instead.
+
+    Raises:
+        ConfigError: Jinja2 is not installed.
+        Refused: the file is no whole file of results.
+    """
+    page.check()
+    run = read_results(Path(file))
+    account = run.account.with_sections()
+    about = {}
+    if run.origin is not None:
+        named = {"date": run.origin.time[:10], "versions": run.origin.versions, "commit": run.origin.shown}
+        about = {name: text for name, text in named.items() if text}
+    if run.shard is not None:  # a page of a part must not read as one of the whole
+        about["shard"] = f"{run.shard.index} of {run.shard.count}"
+    try:
+        settings = Settings().but(coerce(run.settings))
+    except ConfigError as error:
+        raise missing(f"Expected the settings of a run in {file} but got: {error}. Run the tests again") from error
+    # Pictures are looked for beside the file that names them, and nowhere else.
+    below = {row.test: run.path.parent for row in account.results}
+    page.write(output, account, settings, inline=html_inline, below=below, about=about)
+    Screen().write_line(f"wrote {Path(output) / 'index.html'}")
+    return exit_code(account.rows, account.lost, run.session)
 
 
 def _results_path(path: Path | None) -> Path:
@@ -120,7 +149,14 @@ def _remembered(store: Path) -> Account:
 
 
 def merge(
-    files: Sequence[str], *, output: str | None, junit: str | None, html: str | None, html_inline: bool, details: bool
+    files: Sequence[str],
+    *,
+    output: str | None,
+    junit: str | None,
+    html: str | None,
+    html_inline: bool,
+    details: bool,
+    verbose: bool = False,
 ) -> int:
     """Merge shards, print the whole run, write its files, and append to the step's summary on GitHub.
 
@@ -161,7 +197,7 @@ def merge(
         write = partial(json_file.write, output, moved, settings, origin=origin_of(runs))
         # The JSON file is last, so that it names every file that could not be written.
         account = account.with_file("the JSON file", output, write)
-    return show_account(Screen(), account, details=details)
+    return show_account(Screen(), account, details=details, verbose=verbose)
 
 
 def origin_of(runs: Sequence[ResultsFile]) -> Origin | None:

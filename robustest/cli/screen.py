@@ -57,6 +57,7 @@ class Screen:
 
     Attributes:
         width: columns.
+        is_terminal: True if somebody looks at the stream, False for a pipe or a file.
         coloured: True if colours are written.
         folding: width at which lines of a report are folded.
     """
@@ -67,9 +68,10 @@ class Screen:
         self.width = shutil.get_terminal_size((100, 24)).columns
         # See https://no-color.org.
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-        self.coloured = self._stream.isatty() and not plain
+        self.is_terminal = self._stream.isatty()
+        self.coloured = self.is_terminal and not plain
         # Lines into a pipe or a file stay whole, for other programs to search.
-        self.folding = self.width if self._stream.isatty() else 10_000
+        self.folding = self.width if self.is_terminal else 10_000
 
     def write(self, text: str, **markup: bool) -> None:
         """Write text of one line; each markup is a colour or "bold"."""
@@ -106,12 +108,14 @@ def store_warnings() -> Iterator[list[str]]:
     problems += [str(warning.message) for warning in caught]
 
 
-def show_account(screen: Screen, account: Account, *, details: bool) -> Exit:
+def show_account(screen: Screen, account: Account, *, details: bool, verbose: bool = False) -> Exit:
     """Print the section `robustness` and a line that counts the states; return the exit code."""
     rows, left_out = account.rows, account.left_out
     if not left_out and account.session is not None and account.session.selection:
         left_out = f"selected by {account.session.selection}: tests in other files were not collected"
-    summary(screen, account, details=details, left_out=left_out, stated=True)
+    # Lines into a pipe or a file are for other programs to search: each claim has its own.
+    each = verbose or not screen.is_terminal
+    summary(screen, account, details=details, left_out=left_out, stated=True, verbose=each)
     counts = dict.fromkeys(reversed(STATES), 0)
     for row in rows:
         counts[row.state] += 1

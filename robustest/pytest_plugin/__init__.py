@@ -605,6 +605,28 @@ def _write(session: pytest.Session, account: Account) -> None:
     config.stash[ACCOUNT], config.stash[SESSION] = account, session
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_terminal_summary")
+def pytest_shown_failures(terminalreporter: Any, config: pytest.Config) -> Generator[None, Any, Any]:
+    """Print of a large run only the failures that its section names: pytest's list of all would bury them.
+
+    pytest's last line counts every failure.
+    """
+    stats = terminalreporter.stats
+    left_out: set[str] = set()
+    if ACCOUNT in config.stash and terminalreporter.verbosity <= 0:
+        from robustest.reports.families import hidden_tests
+
+        left_out = hidden_tests(config.stash[ACCOUNT].rows)
+    names = [name for name in ("failed", "error") if left_out and name in stats]
+    before = {name: stats[name] for name in names}
+    for name, reports in before.items():
+        stats[name] = [one for one in reports if getattr(one, "nodeid", "") not in left_out]
+    try:
+        return (yield)
+    finally:
+        stats.update(before)
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     # Skipped tests are green, so a line says that they were skipped for lack of --robust.
     reports = terminalreporter.stats.get("skipped", ())
@@ -618,7 +640,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if account.lost or not config.getoption("no_summary"):  # some versions of pytest call this hook regardless
         from robustest.reports.terminal import summary
 
-        summary(terminalreporter, account, details=config.getoption("--robust-details"), left_out=account.left_out)
+        summary(
+            terminalreporter,
+            account,
+            details=config.getoption("--robust-details"),
+            left_out=account.left_out,
+            verbose=terminalreporter.verbosity > 0,
+        )
     if os.environ.get("GITHUB_ACTIONS") and not config.pluginmanager.has_plugin(
         "pytest_github_actions_annotate_failures"
     ):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from robustest.account import EXPLAINED, STATES, Account, Row
+from robustest.reports.families import worst_first
 from robustest.reports.inert import inert, inert_lines
 from robustest.reports.text import failure_text, row_remark, row_without_result
 from robustest.results import Result, shown
@@ -158,18 +159,6 @@ class _Page:
                 if self.parts:  # from the reserve
                     self.parts.append(f"\n*{len(parts) - count} {cut}: GitHub limits a summary's size.*\n\n")
                 return
-
-
-def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows by state, and failed claims by the distance from their thresholds, largest first."""
-
-    def badness(row: Row) -> tuple[int, float]:
-        result, gap = row.result, 0.0
-        if row.state == "failed" and result is not None and result.threshold is not None:
-            gap = (result.threshold - result.value) * (1 if result.comparison == ">=" else -1)
-        return STATES.index(row.state), -gap
-
-    return sorted(rows, key=badness)
 
 
 def _table_row(row: Row) -> str:

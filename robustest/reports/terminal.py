@@ -7,10 +7,19 @@ import re
 import zlib
 from typing import Any
 
-from robustest.account import EXPLAINED, RED, Account, Row
+from robustest.account import EXPLAINED, RED, STATES, Account, Row
 from robustest.advice import HINT, NOT_REMEMBERED, Advice, advice_on
+from robustest.reports.families import FEW, Family, families_of
 from robustest.reports.inert import Inert
-from robustest.reports.text import MARKS, Chance, answers, measured, row_remark, row_without_result
+from robustest.reports.text import (
+    MARKS,
+    Chance,
+    answers,
+    changed_columns,
+    measured,
+    row_remark,
+    row_without_result,
+)
 from robustest.results import Changes, shown
 from robustest.settings import Settings
 from robustest.version import VERSION
@@ -23,6 +32,9 @@ _COLOURED: dict[str, dict[str, bool]] = {"=": {}, "-": {"red": True}, "+": {"gre
 _READABLE = 16
 # Width in columns if no terminal gives one.
 _WIDE = 10_000
+# Hints that differ from claim to claim, and changed columns of a sample, that are printed.
+_HINTS = 5
+_COLUMNS = 6
 
 
 def header(settings: Settings, width: int = _WIDE) -> list[str]:
@@ -41,13 +53,25 @@ def folder_name(test: str) -> str:
     return f"{readable[:_READABLE].strip('-')}-{zlib.crc32(test.encode()):08x}"
 
 
-def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "", stated: bool = False) -> None:
+def summary(
+    reporter: Any,
+    account: Account,
+    *,
+    details: bool,
+    left_out: str = "",
+    stated: bool = False,
+    verbose: bool = False,
+) -> None:
     """Print the section `robustness`: claims, expected wrong verdicts, replay commands, losses, and packs.
+
+    A run of many claims is printed by family, one line each, with the worst of its claims that did not pass in full.
 
     Args:
         reporter: pytest's terminal reporter, or the screen of the command line.
+        details: True to print every number of every claim.
         left_out: line about tests that were not run; may be empty.
         stated: True to print on a terminal each claim with what it is about, after its verdict: no run is above it.
+        verbose: True to print every claim of a large run too.
     """
     rows = account.rows
     tests = any(row.result is not None or row.ending is None or row.ending.robust for row in rows)
@@ -61,12 +85,16 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
             out.write_line(part, **markup)
 
     out.write_sep("=", "robustness")  # not section(): it leaves a line half open
-    longest = max((len(row.test) for row in rows), default=0)
-    widest = max((len(_word(row)) for row in rows), default=0)
+    whole = details or verbose or len(rows) <= FEW
+    families = [Family("", rows, rows)] if whole else families_of(rows)
+    printed = [row for family in families for row in family.printed]
+    longest = max((len(row.test) for row in printed), default=0)
+    widest = max((len(_word(row)) for row in printed), default=0)
     advised: set[tuple[str, Advice]] = set()
     # One line for each claim if all lines fit the screen, else two.
-    beside = all(longest + len(_line(row)) + len(_word(row)) + 4 <= width for row in rows)
-    for row in rows:
+    beside = all(longest + len(_line(row)) + len(_word(row)) + 4 <= width for row in printed)
+
+    def write_row(row: Row, advised_once: str) -> None:
         colour = {COLOURS.get(row.state, "yellow"): True}
         if stated and width != _WIDE:  # lines into a pipe or a file stay as the run prints them
             about = "" if row.result is None else f"{row.result.statement}: "
@@ -82,8 +110,8 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
             out.write_line(row.test)
             write(f"  {_line(row)}")
         advice = advice_on(row.result) if row.state in EXPLAINED and row.result is not None else None
-        if advice is not None and (row.test, advice) not in advised:  # once for several attempts
-            advised.add((row.test, advice))
+        if advice is not None and (advised_once, advice) not in advised:
+            advised.add((advised_once, advice))
             write(f"    cause: {advice.cause}")
             write(f"    next: {advice.next}")
         if details and row.result is not None:
@@ -101,7 +129,21 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
         if row.state in EXPLAINED and row.result is not None and row.result.counterexamples:
             worst = row.result.counterexamples[0]
             if worst.changes is not None:
-                _write_changes(out, f"    worst: sample {worst.index}, {answers(row.result, worst)}: ", worst.changes)
+                most = None if whole else _COLUMNS
+                start = f"    worst: sample {worst.index}, {answers(row.result, worst)}: "
+                _write_changes(out, start, worst.changes, most)
+
+    for family in families:
+        if family.name:
+            worst = min((row.state for row in family.rows), key=STATES.index)
+            out.write(family.name, **{COLOURS.get(worst, "yellow"): True})
+            write(f"  {family.counted}")
+        for row in family.printed:
+            write_row(row, family.name or row.test)  # once for several attempts, and for the claims of a family
+        if family.hidden:
+            write(f"    {family.hidden} more did not pass", yellow=True)
+    if not whole:
+        write(f"{len(rows)} claims by family; -v prints each, and --robust-html a page")
     if left_out:
         write(left_out, yellow=True)
     results = [row.result for row in rows if row.result is not None]
@@ -110,10 +152,14 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
     if replayed := sum(result.replayed for result in results):
         write(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
     # Claims of one model often have the same hint; it is printed once, like the replay command of a test.
-    for start in (HINT, NOT_REMEMBERED):
-        for note in dict.fromkeys(note for result in results for note in result.notes if note.startswith(start)):
-            write(note, yellow=True)
-    for replay in dict.fromkeys(row.replay for row in rows if row.state in EXPLAINED and row.replay):
+    starts = (HINT, NOT_REMEMBERED)
+    hints = [note for start in starts for result in results for note in result.notes if note.startswith(start)]
+    hints = list(dict.fromkeys(hints))
+    for note in hints if whole else hints[:_HINTS]:
+        write(note, yellow=True)
+    if not whole and len(hints) > _HINTS:
+        write(f"{len(hints) - _HINTS} more hints", yellow=True)
+    for replay in dict.fromkeys(row.replay for row in printed if row.state in EXPLAINED and row.replay):
         write(f"replay: {replay}")
     for problem in account.lost:
         write(f"LOST: {problem}; this run is not green", red=True)
@@ -123,14 +169,17 @@ def summary(reporter: Any, account: Account, *, details: bool, left_out: str = "
             write(f"{fact.label}: {shown(fact.value)}{fact.unit and f' {fact.unit}'}")
 
 
-def _write_changes(out: Inert, start: str, changes: Changes) -> None:
+def _write_changes(out: Inert, start: str, changes: Changes, most: int | None) -> None:
     if "table" in changes:
-        out.write_line(start.rstrip())
-        for name, before, after in changes["table"]:
+        columns = changed_columns(changes)
+        out.write_line(start.rstrip() if columns else start.rstrip(" :"))
+        for name, before, after in columns[:most]:
             out.write(f"      {name}: ")
             out.write(before, red=True)
             out.write(" -> ")
             out.write_line(after, green=True)
+        if most is not None and len(columns) > most:
+            out.write_line(f"      and {len(columns) - most} more columns")
         return
     out.write(start)
     for mark, part in changes["diff"]:

@@ -10,7 +10,7 @@ from robustest.account import Row, first_line
 from robustest.advice import HINT, advice_on
 from robustest.reports.inert import inert
 from robustest.results import Changes, Counterexample, Result, Verdict
-from robustest.words import count_of, headline, sentence
+from robustest.words import count_of, headline, interval_in_words, number, sentence
 
 
 def measured(result: Result) -> str:
@@ -41,9 +41,10 @@ def failure_text(result: Result, *, replay: str) -> str:
         share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
         other = baseline.get("model")
         source = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
+        drop = f"{number(baseline['drop'], digits=4)} {interval_in_words(low, high, digits=4)}"
         lines.append(
-            f"  baseline  {share} {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: "
-            f"drop {baseline['drop']:.4f} [{low:.4f}, {high:.4f}], tolerance {baseline['tolerance']:g} ({source})"
+            f"  baseline  {share} {number(baseline['accuracy'])}; {baseline['lost']} lost, {baseline['gained']} "
+            f"gained: drop {drop}, tolerance {baseline['tolerance']:g} ({source})"
         )
     if result.replayed:
         lines.append(f"  replayed  {result.replayed} samples broken by counterexamples of earlier runs")
@@ -93,8 +94,13 @@ def changes_in_words(changes: Changes) -> list[str]:
     if "diff" in changes:
         parts = [(MARKS[mark], inert(part, at_start=False)) for mark, part in changes["diff"]]
         return ["".join(f"{first}{part}{last}" for (first, last), part in parts)]
-    rows = [[inert(one, at_start=False) for one in row] for row in changes["table"]]
+    rows = [[inert(one, at_start=False) for one in row] for row in changed_columns(changes)]
     return [f"{name}: {before} -> {after}" for name, before, after in rows]
+
+
+def changed_columns(changes: Changes) -> list[Sequence[str]]:
+    """Return the columns of a table that differ: a claim without a change shows a sample as it is, in each column."""
+    return [row for row in changes.get("table", ()) if row[1] != row[2]]
 
 
 def class_name(number: int, names: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from robustest.account import Row
 from robustest.results import SHOWN_ELSEWHERE, Result, is_rows, is_table, named, shown
-from robustest.words import requirement
+from robustest.words import end_of, interval_in_words, number, requirement
 
 MOST_ROWS = 60
 """Largest number of rows of a table on the page; the JSON file has all."""
@@ -77,11 +77,13 @@ def scale(
     def at(value: float) -> float:
         return round(100 * min(max(value / top, 0.0), 1.0), 2)
 
-    words = f"{quantity} {'not measured,' if estimate is None else f'{estimate:.3f},'} between {low:.3f} and {high:.3f}"
+    least, most = end_of(low, threshold, above=False), end_of(high, threshold, above=True)
+    value = "" if estimate is None else number(estimate, threshold)
+    words = f"{quantity} {value or 'not measured'}, between {least} and {most}"
     if bounds == "above":
-        words = f"{quantity} at most {high if estimate is None else estimate:.3f}, up to {high:.3f}"
+        words = f"{quantity} at most {value or most}, up to {most}"
     elif bounds:
-        words = f"{quantity} at least {low if estimate is None else estimate:.3f}, from {low:.3f}"
+        words = f"{quantity} at least {value or least}, from {least}"
     place = None if threshold is None else at(threshold)
     return Scale(
         low=at(low),
@@ -141,7 +143,7 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
     """Return the curves of claims that differ in radius or severity alone, and the curves inside of details."""
     families: dict[_Family, list[tuple[CurvePoint, str, float | None]]] = {}  # with digest and clean accuracy
     inside: list[PageCurve] = []
-    for number, row in enumerate(rows, 1):
+    for place, row in enumerate(rows, 1):
         result = row.result
         if result is None:
             continue
@@ -156,7 +158,7 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
             high=high,
             threshold=result.threshold,
             verdict=row.state,
-            number=number,
+            number=place,
         )
         quantity = result.quantity
         # A curve of the accuracy is easier to read than one of its drop.
@@ -312,8 +314,8 @@ def plot_of(curve: PageCurve) -> Plot:
         return round(_BOTTOM - (_BOTTOM - _TOP) * min(max(value / top, 0.0), 1.0), 1)
 
     def words(point: CurvePoint) -> str:
-        value = "not measured" if point.y is None else f"{point.y:.3f}"
-        interval = "" if point.low is None or point.high is None else f" [{point.low:.3f}, {point.high:.3f}]"
+        value = "not measured" if point.y is None else number(point.y)
+        interval = "" if point.low is None or point.high is None else f" {interval_in_words(point.low, point.high)}"
         verdict = f", {point.verdict}" if point.verdict else ""
         return f"{curve.x_name} {point.x:g}: {curve.y_name} {value}{interval}{verdict}"
 
@@ -327,7 +329,7 @@ def plot_of(curve: PageCurve) -> Plot:
     about = f"{curve.y_name} by {curve.x_name}"
     if len(estimates) > 1:
         first, last = estimates[0].point, estimates[-1].point
-        about = f"{about}: {first.y:.3f} at {first.x:g}, {last.y:.3f} at {last.x:g}"
+        about = f"{about}: {number(first.y or 0.0)} at {first.x:g}, {number(last.y or 0.0)} at {last.x:g}"
     return Plot(
         curve=curve,
         marks=marks,

@@ -22,15 +22,25 @@ from robustest.account import EXPLAINED, RED, STATES, Account, Row
 from robustest.advice import Advice, advice_on
 from robustest.errors import not_installed
 from robustest.health import HEALTH_CHECKS
+from robustest.reports.families import slack_of, worst_first
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
 from robustest.reports.inert import visible
-from robustest.reports.text import answers, changed_places, class_name, measured, row_remark, row_without_result, sized
+from robustest.reports.text import (
+    answers,
+    changed_columns,
+    changed_places,
+    class_name,
+    measured,
+    row_remark,
+    row_without_result,
+    sized,
+)
 from robustest.results import Counterexample, Fact, Result, shown
 from robustest.safe_files import write_atomic
 from robustest.settings import Settings
 from robustest.version import VERSION
-from robustest.words import clean_share, count_of, limits_in_words, value_of
+from robustest.words import clean_share, count_of, interval_in_words, limits_in_words, number, value_of
 
 MARKS = {
     "passed": "✓",
@@ -168,7 +178,8 @@ def write(
     album = Album(folder=target, origin=Path(origin), inline=inline, below=below)
     rows, lost = account.rows, account.lost
     cards = [card_of(number, row, album) for number, row in enumerate(rows, 1)]
-    ordered = sorted(cards, key=lambda card: (STATES.index(card.row.state), card.number))
+    places = {id(row): place for place, row in enumerate(worst_first(rows))}
+    ordered = sorted(cards, key=lambda card: places[id(card.row)])
     counts = Counter(card.row.state for card in cards)
     results = [card.row.result for card in cards if card.row.result is not None]
     left_out = {"deselected": account.left_out} if account.left_out else {}
@@ -248,6 +259,8 @@ def _environment(jinja2: Any) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = number
+    environment.globals["interval"] = interval_in_words
     environment.filters["seconds"] = lambda value: "< 0.1" if 0 < value < 0.05 else f"{value:.1f}"
     return environment
 
@@ -305,7 +318,7 @@ def _data_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     found = [
         ("samples", span([f"{size:,}" for size in sizes])),
         ("classes", span([str(count) for count in classes])),
-        ("clean accuracy", span([f"{share:.3f}" for share in shares])),
+        ("clean accuracy", span([number(share) for share in shares])),
     ]
     return [(name, text) for name, text in found if text]
 
@@ -332,9 +345,6 @@ def card_of(number: int, row: Row, album: Album) -> Card:
             taken = album.take(str(one.get("image", "")), f"claim-{number}-shown-{place}.png", row.test)
             picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
             sheets.append(PictureSheet(picture=picture, problem=problem, caption=str(one.get("caption", ""))))
-    slack = None
-    if result.threshold is not None:
-        slack = (result.value - result.threshold) * (1 if result.comparison == ">=" else -1)
     return Card(
         number=number,
         row=row,
@@ -345,7 +355,7 @@ def card_of(number: int, row: Row, album: Album) -> Card:
         count=count_of(result),
         about=_bar_meaning(result),
         scale=scale_of(result),
-        slack=slack,
+        slack=slack_of(row),
         worst=tuple(
             _worst_sample(f"claim-{number}-worst-{rank}.png", row.test, result, one, album)
             for rank, one in enumerate(result.counterexamples, 1)
@@ -400,7 +410,7 @@ def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, a
         words=f"Sample {worst.index} {captions.before}, {captions.after}, and the difference{most} amplified: {what}",
         pair="" if worst.answer else f"{label} → {predicted}",
         diff=tuple((mark, visible(part)) for mark, part in (worst.changes or {}).get("diff", ())),
-        table=tuple((visible(a), visible(b), visible(c)) for a, b, c in (worst.changes or {}).get("table", ())),
+        table=tuple((visible(a), visible(b), visible(c)) for a, b, c in changed_columns(worst.changes or {})),
     )
 
 
@@ -415,16 +425,16 @@ def _baseline_comparison(baseline: Mapping[str, Any] | None, quantity: str) -> B
     against = f"the model {other}" if other else baseline["file"]
     if "drop" not in baseline:
         return BaselineComparison(problem=f"Not compared with {against}: an early verdict evaluates too few samples.")
-    low, high = baseline["drop_interval"]
+    (low, high), drop = baseline["drop_interval"], number(baseline["drop"], digits=4)
     share = baseline.get("of") or ("accuracy" if "accuracy" in quantity else "share that held")
-    before = f"{share} {baseline['accuracy']:.3f}"
-    now = f"{share} {baseline['accuracy'] - baseline['drop']:.3f}: {baseline['lost']} samples lost, "
+    before = f"{share} {number(baseline['accuracy'])}"
+    now = f"{share} {number(baseline['accuracy'] - baseline['drop'])}: {baseline['lost']} samples lost, "
     facts = [
         Fact("other model", f"{before} ({other})")
         if other
         else Fact("before", f"{before} ({baseline['date']}, commit {baseline['commit']})"),
         Fact("this model" if other else "now", f"{now}{baseline['gained']} gained"),
-        Fact("drop", f"{baseline['drop']:.4f} [{low:.4f}, {high:.4f}], tolerated {baseline['tolerance']:g}"),
+        Fact("drop", f"{drop} {interval_in_words(low, high, digits=4)}, tolerated {baseline['tolerance']:g}"),
     ]
     if not other:
         facts.append(Fact("entry", f"{baseline['key']} in {baseline['file']}"))

@@ -13,9 +13,10 @@ from robustest import Cost, Counterexample, Result, Verdict
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
+from robustest.reports.html.figures import scale_of
 from robustest.reports.text import failure_text, measured
 from robustest.results import Limit
-from robustest.words import requirement
+from robustest.words import interval_in_words, requirement
 
 
 def described(told: Result) -> Result:
@@ -88,6 +89,25 @@ def test_a_bound_is_rounded_outwards(value: float, bounds: str) -> None:
     shown = float(measured(result(interval=(value, value), bounds=bounds)).split("(true value at ")[1].split()[1][:-2])
     assert shown >= value if bounds == "above" else shown <= value
     assert abs(shown - value) <= 0.001 or value > 1e9
+
+
+@given(low=st.floats(0, 1), size=st.floats(0, 1), threshold=st.floats(0, 1))
+def test_an_interval_is_rounded_outwards_and_keeps_its_side_of_the_threshold(
+    low: float, size: float, threshold: float
+) -> None:
+    high = low + size
+    first, last = (float(end) for end in interval_in_words(low, high, threshold)[1:-1].split(", "))
+    assert low - 0.001 <= first <= low
+    assert high <= last <= high + 0.001
+    if min(abs(low - threshold), abs(high - threshold)) > 1e-9:
+        assert (first < threshold < last) == (low < threshold < high)
+
+
+def test_no_two_reports_show_different_ends() -> None:
+    """The scale's description for screen readers has the numbers of the sentence."""
+    one = result(estimate=0.91, interval=(0.8494, 0.9706))
+    assert "[0.849, 0.971]" in measured(one)
+    assert "between 0.849 and 0.971" in scale_of(one).words
 
 
 def test_caveats_are_on_the_line() -> None:
@@ -181,7 +201,7 @@ def test_a_value_never_looks_like_a_threshold_that_it_is_not(value: float, thres
 
 def test_a_value_that_rounds_to_its_threshold_has_more_decimals() -> None:
     near = result(estimate=0.39996, interval=(0.39996, 0.41))
-    assert measured(near) == "accuracy 0.39996 [0.39996, 0.410], required >= 0.40; n=512"
+    assert measured(near) == "accuracy 0.39996 [0.399, 0.410], required >= 0.40; n=512"
 
 
 def test_a_failure_tells_the_whole_story_in_order() -> None:
