@@ -20,6 +20,7 @@ from robustest.cli.project import DATA, MODEL, UNFILLED, Fixtures, Reference, co
 from robustest.cli.questions import battery
 from robustest.cli.results_file import read_results
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, write_new, wrong
+from robustest.cli.warm import WarmPytest
 
 TESTS = "tests/test_robustness.py"
 _TEMPLATES = files("robustest.cli").joinpath("templates")
@@ -145,7 +146,8 @@ def _write_tests(screen: Screen, root: Path, fixtures: Fixtures | None) -> list[
     if fixtures is None or _unfilled(root):
         return [again]
     screen.write_line("inspecting model and samples")
-    facts = look_at(root, fixtures)
+    with WarmPytest() as pytest:
+        facts = look_at(root, fixtures, pytest)
     if isinstance(facts, str):
         screen.write_line(f"could not inspect them: {facts.splitlines()[0]}", yellow=True)
         for line in facts.splitlines()[1:]:

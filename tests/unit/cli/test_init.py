@@ -16,6 +16,7 @@ from robustest.cli import main
 from robustest.cli.init import ACTIONS, EXAMPLE, TESTS
 from robustest.cli.project import Fixtures, fixtures_of, look_at
 from robustest.cli.questions import Facts
+from robustest.cli.warm import WarmPytest
 
 Make = Callable[..., Any]
 FILES = ("conftest.py", ".github/workflows/robustness.yml", ".robustest/.gitignore")
@@ -169,9 +170,11 @@ def test_the_reason_why_a_project_cannot_be_looked_at_is_its_own(tmp_path: Path)
     fixture = "@pytest.fixture\ndef robust_{}():\n    {}\n"
     parts = ["import pytest\n", fixture.format("model", "raise OSError('no weights')"), fixture.format("data", "...")]
     (tmp_path / "conftest.py").write_text("\n".join(parts), encoding="utf-8")
-    assert look_at(tmp_path, Fixtures()) == "OSError: no weights"
+    with WarmPytest() as warm:
+        assert look_at(tmp_path, Fixtures(), warm) == "OSError: no weights"
     (tmp_path / "conftest.py").write_text("import pytest\nimport absent_module\n", encoding="utf-8")
-    assert "No module named 'absent_module'" in str(look_at(tmp_path, Fixtures()))
+    with WarmPytest() as warm:
+        assert "No module named 'absent_module'" in str(look_at(tmp_path, Fixtures(), warm))
 
 
 @pytest.mark.parametrize("wrong", [("--model", "a:b"), ("--model", "a.b", "--data", "c:d"), ("--scan", "--example")])

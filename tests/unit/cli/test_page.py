@@ -60,5 +60,5 @@ def test_the_suggestion_is_what_is_printed(
         json_file.write(output, account(rows), Settings())
         return 0
 
-    monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
+    monkeypatch.setattr("robustest.cli.warm.WarmPytest.run", lambda _, arguments: run(arguments[1:]))
     assert "\n".join(robustest("suggest").lines[1:5]) + "\n" in BLOCKS
