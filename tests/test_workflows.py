@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.init import workflow
+from robustest.cli.installation import INDEX, Installation
+from robustest.cli.workflow import extended, workflow
 
 yaml = pytest.importorskip("yaml", reason="PyYAML reads workflows")
 
@@ -37,10 +38,13 @@ def on_pages() -> dict[str, str]:
     }
 
 
+PIP = Installation((f"python -m pip install {INDEX} robustest -e .",))
+CONDA = Installation(("conda env create",), '"$HOME/bin/python"', " --no-cov")
 WORKFLOWS: dict[str, str] = {
     **{str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in [*OURS, *COPIED]},
     **on_pages(),
-    "init": workflow("robustest ."),
+    "init": workflow(PIP),
+    "init-services": str(extended(workflow(PIP, "services/a"), CONDA, "services/b", "3.13")),
 }
 
 
@@ -410,7 +414,7 @@ def test_actionlint_has_no_finding(tmp_path: Path) -> None:
 def written(folder: Path) -> list[Path]:
     """The workflows that have no file of their own, as files."""
     paths = []
-    for name in ("init", *on_pages()):
+    for name in ("init", "init-services", *on_pages()):
         paths.append(folder / f"{name}.yml")
         paths[-1].write_text(WORKFLOWS[name], encoding="utf-8")
     return paths

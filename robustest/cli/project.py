@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustest.cli.installation import code_of
 from robustest.cli.questions import Facts
 from robustest.cli.screen import wrong
 from robustest.cli.warm import WarmPytest
@@ -41,10 +42,11 @@ class Fixtures:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A place of a value: `module:name`, or the path of an ONNX file."""
+    """A place of a value: `module:name`, `notebook.ipynb:name`, or the path of an ONNX file."""
 
     module: str
     name: str
+    notebook: str = ""  # its path
 
     @classmethod
     def of(cls, text: str) -> Reference:
@@ -52,6 +54,9 @@ class Reference:
         found = _REFERENCE.fullmatch(text)
         if text.endswith(".onnx"):
             return cls("", text)
+        path, _, name = text.rpartition(":")
+        if path.endswith(".ipynb") and name.isidentifier():
+            return cls("", name, path)
         if found is None:
             raise wrong(
                 f"Expected a place such as my_project:load_model but got {text!r}. Name a module and a name in it."
@@ -62,11 +67,14 @@ class Reference:
         """Return "()" if the name is a class or a function without required arguments, else ""."""
         base = self.module.replace(".", "/")
         files = [root / start / f"{base}{end}" for start in ("", "src") for end in (".py", "/__init__.py")]
+        if self.notebook:
+            files = [root / self.notebook]
         for path in files:
             if not path.is_file():
                 continue
-            with suppress(SyntaxError):
-                for one in ast.parse(path.read_text(encoding="utf-8", errors="replace")).body:
+            with suppress(SyntaxError, ValueError, KeyError, TypeError):
+                text = path.read_text(encoding="utf-8", errors="replace")
+                for one in ast.parse(code_of(text) if self.notebook else text).body:
                     if isinstance(one, ast.ClassDef) and one.name == self.name:
                         return "()"
                     if isinstance(one, ast.FunctionDef) and one.name == self.name:
