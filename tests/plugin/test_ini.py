@@ -6,6 +6,7 @@ import pytest
 
 VALUES = {
     "profile": "ci",
+    "service": "fraud",
     "device": "cpu",
     "seed": 12,
     "attack": "fgsm",
