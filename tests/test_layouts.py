@@ -399,7 +399,10 @@ def test_the_lines_make_a_gate(layout: Layout, repository: Path, tmp_path: Path,
         folder = repository / service
         if layout.python.startswith(("uv", "poetry")):
             _environment(folder / ".venv", links)
-        code, printed = does(lines_of(job, "Install"), folder)
+        install = lines_of(job, "Install")
+        code, printed = does(install, folder)
+        if "Failed to fetch: https://download.pytorch.org" in printed:  # where only PyPI is reached
+            code, printed = does(install.replace(" --torch-backend cpu", ""), folder)
         assert code == 0, printed
         code, printed = does(lines_of(job, "Test the claims"), folder)
         assert code == 0, printed

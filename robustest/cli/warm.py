@@ -27,6 +27,8 @@ from typing import Any
 
 from robustest.cli.screen import terminable
 
+# robustest, which runs this process, is loaded before pytest could rewrite its assertions; it has none.
+_IMPORTED = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 _PACKAGES = ("site-packages", "dist-packages")
 
 
@@ -116,7 +118,7 @@ def serve(requests: int, answers: int) -> None:
                 os.environ.clear()
                 os.environ.update(environ)
             with _printed_to(request["output"]):
-                code = int(pytest.main(request["arguments"]))
+                code = int(pytest.main([*_IMPORTED, *request["arguments"]]))
                 sys.stdout.flush()
                 sys.stderr.flush()
             try:
