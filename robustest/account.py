@@ -178,6 +178,7 @@ class Account:
     # results that did not arrive and files that could not be written, in sentences; the run is then not green
     lost: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()  # sections of packs, shown below the claims
+    service: str = ""  # part of the repository that the run is of; "" for the whole
 
     @property
     def rows(self) -> list[Row]:

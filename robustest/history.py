@@ -42,11 +42,18 @@ class ClaimId:
     test: str  # node id of the test
     key: str = ""  # `Result.claim`; empty for the test itself, e.g. for its failures beside its claims
     place: int = 0  # index among the claims of one key in the test, in the order of recording
+    service: str = ""  # part of the repository (`Settings.service`): two services may have tests of one name
 
     @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that stand for the claim in lines of runs."""
-        return sha256(json.dumps([self.test, self.key, self.place]).encode()).hexdigest()[:16]
+        names = [self.test, self.key, self.place, *([self.service] if self.service else [])]
+        return sha256(json.dumps(names).encode()).hexdigest()[:16]
+
+    @property
+    def shown(self) -> str:
+        """The test with its service, "services/a: test_model.py::test_it"."""
+        return f"{self.service}: {self.test}" if self.service else self.test
 
     @property
     def file(self) -> str:
@@ -307,19 +314,23 @@ def claim_histories(history: Mapping[ClaimId, Sequence[HistoryEntry]]) -> list[C
     Args:
         history: entries of each claim, in any order.
     """
-    timeline = timeline_of(history)
-    by_test: dict[str, list[ClaimId]] = {}
-    for claim in history:
+    by_test: dict[ClaimId, list[ClaimId]] = {}
+    by_service: dict[str, dict[ClaimId, Sequence[HistoryEntry]]] = {}
+    for claim, entries in history.items():
+        by_service.setdefault(claim.service, {})[claim] = entries
         if claim.key:
-            by_test.setdefault(claim.test, []).append(claim)
+            by_test.setdefault(ClaimId(claim.test, service=claim.service), []).append(claim)
+    # A commit at which another service was measured says nothing of this one.
+    timelines = {service: timeline_of(part) for service, part in by_service.items()}
     found = []
     for claim, entries in history.items():
         if not entries:
             continue
+        timeline, whole = timelines[claim.service], ClaimId(claim.test, service=claim.service)
         if claim.key:
-            found.append(claim_history(claim, entries, timeline, history.get(ClaimId(claim.test), ())))
+            found.append(claim_history(claim, entries, timeline, history.get(whole, ())))
             continue
-        others = [entry for one in by_test.get(claim.test, history) for entry in history[one]]
+        others = [entry for one in by_test.get(whole, by_service[claim.service]) for entry in history[one]]
         # A test itself is listed only while its last entry is later than those of its claims; for a test without
         # claims, only if it is as late as the whole history's. Later measurements of its claims show that it runs
         # again.

@@ -19,6 +19,7 @@ class Settings:
     """Settings of measurements."""
 
     profile: str = "dev"  # name of the profile
+    service: str = ""  # part of a repository with a model of its own, whose results are told apart; "" for the whole
     # "auto" (the model's own device, else the accelerator of torch, else cpu), "cpu", a kind of accelerator such as
     # "cuda", one of several ("cuda:1"), or "cuda:all" (a worker process for each)
     device: str = "auto"
@@ -87,7 +88,17 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
 """Profiles of robustest; `[tool.robustest.profiles]` changes them and adds others."""
 
 _RUN_KEYS = (
-    *("profile", "pictures", "store", "corpus", "corpus_max_mb", "replay_only", "baseline", "update_baseline"),
+    *(
+        "profile",
+        "service",
+        "pictures",
+        "store",
+        "corpus",
+        "corpus_max_mb",
+        "replay_only",
+        "baseline",
+        "update_baseline",
+    ),
     "audit_values",
     *("engine", "address", "workers", "gpus_per_task"),
 )
@@ -203,9 +214,15 @@ def _suppress(name: str, value: object) -> None:
             raise unknown("health check", item, HEALTH_CHECKS)
 
 
+def is_service(value: object) -> bool:
+    """Return True for the name of a service: one line that can be shown, of at most 200 characters."""
+    return isinstance(value, str) and len(value) <= 200 and value == value.strip() and value.isprintable()
+
+
 _FLAG = _is("to be true or false", lambda value: isinstance(value, bool))
 
 _CHECKS: Mapping[str, Any] = {
+    "service": _is("to be one short line, such as services/a", is_service),
     "attack": _is("to be a name such as 'pgd'", _is_name),
     "certify": _one_of("auto", "linear", None),
     "device": _is(f"to be {devices.NAMES}", devices.is_name),

@@ -352,6 +352,29 @@ def test_a_run_that_measured_nothing_is_told_and_one_without_results_is_not(comm
     assert (ended.ok, len(asked)) == (False, 2), "no more than for the first"
 
 
+def test_a_service_has_a_comment_of_its_own_and_several_have_one(
+    commented: Any, call: Call, tested: Call, workspace: Path, environment: dict[str, str]
+) -> None:
+    """The green comment of one must not take the place of the red one of another."""
+    files = []
+    for service, test in {"services/a": FAILS, "services/b --> x": PASSES}.items():
+        (workspace / "pytest.ini").write_text(f"[pytest]\nrobust_service = {service}\n", encoding="utf-8")
+        files.append(workspace / f"{len(files)}.json")
+        found = f"{tested(test, html='false').outputs['report-path']}/robust.json"
+        Path(found).rename(files[-1])
+    ended, _, body = commented(results=str(files[0]))
+    assert ended.ok, ended.log
+    assert body.startswith("<!-- robustest services/a -->\n")
+    assert "## robustness of services/a: 1 failed" in body
+    ended, asked, body = commented(results=str(files[1]), ids="12")
+    assert body.startswith("<!-- robustest services/b_____x -->\n"), "nothing of a name ends the mark"
+    assert any('startswith("<!-- robustest services/b_____x -->")' in one for one in asked)
+    ended, _, body = commented(results=f"{files[1]}\n{files[0]}\n", ids="12")
+    assert ended.ok, ended.log
+    assert body.startswith("<!-- robustest -->\n")
+    assert body.index("of services/a: 1 failed") < body.index("of services/b"), "the worst first"
+
+
 def test_a_pull_request_is_a_number(commented: Any) -> None:
     ended, asked, _ = commented(FAILS, number="7/../../x")
     assert (ended.ok, asked) == (False, [])

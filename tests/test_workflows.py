@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.init import workflow
+from robustest.cli.installation import INDEX, Installation
+from robustest.cli.workflow import extended, workflow
 
 yaml = pytest.importorskip("yaml", reason="PyYAML reads workflows")
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = sorted((ROOT / ".github").rglob("*.yml"))
+OURS = [ROOT / "action.yml", *sorted((ROOT / ".github").rglob("*.yml"))]
 COPIED = sorted(path for path in (ROOT / "examples" / "github").glob("*.yml") if path.name != "gitlab-ci.yml")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 USES = re.compile(r"uses: (?P<action>[\w./-]+)@(?P<commit>\S+)(?: # (?P<version>\S+))?")
@@ -37,10 +38,13 @@ def on_pages() -> dict[str, str]:
     }
 
 
+PIP = Installation((f"python -m pip install {INDEX} robustest -e .",))
+CONDA = Installation(("conda env create",), '"$HOME/bin/python"', " --no-cov")
 WORKFLOWS: dict[str, str] = {
     **{str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in [*OURS, *COPIED]},
     **on_pages(),
-    "init": workflow("robustest ."),
+    "init": workflow(PIP),
+    "init-services": str(extended(workflow(PIP, "services/a"), CONDA, "services/b", "3.13")),
 }
 
 
@@ -181,6 +185,29 @@ def test_the_table_of_jobs_says_of_each_environment_what_it_needs_and_took() -> 
     wanted = [(*job, name) for job, about in JOBS.items() for name in sorted(environments(about)) or [""]]
     assert sorted(row[:3] for row in rows) == sorted(wanted)
     assert all(re.fullmatch(r"\d+(:\d\d)?|tests|on GitHub|not measured", row[4]) for row in rows), "minutes:seconds"
+
+
+def test_the_root_s_action_is_that_of_the_folder() -> None:
+    """`uses: robustest/robustest@COMMIT` needs no path, and the folder can be copied."""
+    folder = (ROOT / ".github" / "actions" / "robustest" / "action.yml").read_text(encoding="utf-8")
+    scripts = '"$GITHUB_ACTION_PATH/'
+    assert folder.count(scripts) == 2
+    expected = folder.replace(scripts, f"{scripts}.github/actions/robustest/")
+    assert (ROOT / "action.yml").read_text(encoding="utf-8") == expected
+    for name in re.findall(r"GITHUB_ACTION_PATH/([\w./-]+)", expected):
+        assert (ROOT / name).is_file()
+
+
+def test_the_hook_for_pre_commit_runs_the_claims_before_a_push() -> None:
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    assert hook["entry"].split()[:5] == ["python", "-m", "pytest", "--robust", "-m"]
+    # The model needs the project's packages; an edited threshold is in no file that pre-commit would name.
+    assert (hook["language"], hook["pass_filenames"], hook["always_run"]) == ("system", False, True)
+
+
+@pytest.mark.parametrize("name", ["init", "examples/github/pull-request.yml"])
+def test_a_merge_queue_waits_for_the_claims(name: str) -> None:
+    assert "merge_group" in yaml.safe_load(WORKFLOWS[name])[True]  # YAML 1.1 reads `on` as true
 
 
 def steps(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -410,7 +437,7 @@ def test_actionlint_has_no_finding(tmp_path: Path) -> None:
 def written(folder: Path) -> list[Path]:
     """The workflows that have no file of their own, as files."""
     paths = []
-    for name in ("init", *on_pages()):
+    for name in ("init", "init-services", *on_pages()):
         paths.append(folder / f"{name}.yml")
         paths[-1].write_text(WORKFLOWS[name], encoding="utf-8")
     return paths

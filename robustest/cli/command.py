@@ -118,7 +118,10 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     show = _add(commands, "show", "print the last results", "runs.show")
     show.add_argument(
-        "path", metavar="FILE|FOLDER", nargs="?", help="a robust.json, or a store (default: .robustest, or robust.json)"
+        "paths",
+        metavar="FILE|FOLDER",
+        nargs="*",
+        help="a robust.json, or a store (default: .robustest, or robust.json)",
     )
     show.add_argument("--markdown", action="store_true", help="print Markdown for a comment, with everything escaped")
     merge = _add(commands, "merge", "merge the shards of a run, or name the missing ones", "runs.merge")

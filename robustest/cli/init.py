@@ -16,12 +16,16 @@ import webbrowser
 from importlib.resources import files
 from pathlib import Path
 
+from robustest.cli.installation import Project, installation_of, python_of
 from robustest.cli.project import DATA, MODEL, UNFILLED, Fixtures, Reference, conftests, fixtures_of, look_at
 from robustest.cli.questions import battery
 from robustest.cli.results_file import read_results
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, write_new, wrong
+from robustest.cli.warm import WarmPytest
+from robustest.cli.workflow import FILE as WORKFLOW
+from robustest.cli.workflow import extended, job_of, repository_of, workflow
+from robustest.safe_files import write_atomic
 
-TESTS = "tests/test_robustness.py"
 _TEMPLATES = files("robustest.cli").joinpath("templates")
 
 
@@ -52,15 +56,11 @@ def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> in
         sys.stdout.flush()
         answer = sys.stdin.readline().split()
         model, data = answer if len(answer) == 2 else ("", "")
+    project = Project(root, repository_of(root))
     steps = [_write_fixtures(screen, root, fixtures, [Reference.of(one) for one in (model, data) if one])]
-    steps += _write_tests(screen, root, fixtures_of(root))
-    install = "'robustest[html]'"  # and the project's own requirements
-    project = root / "pyproject.toml"
-    if (root / "requirements.txt").is_file():
-        install += " -r requirements.txt"
-    elif project.is_file() and re.search(r"^\[project\]", project.read_text(encoding="utf-8", errors="replace"), re.M):
-        install += " ."
-    _write(screen, root, ".github/workflows/robustness.yml", workflow(install))
+    looked, further = _write_tests(screen, project, fixtures_of(root))
+    steps += further
+    _write_workflow(screen, project)
     _write(screen, root, ".robustest/.gitignore", IGNORED)
     screen.write_line()
     screen.write_line("Next:", bold=True)
@@ -72,7 +72,30 @@ def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> in
     ]
     for number, step in enumerate(filter(None, steps), 1):
         screen.write_line(f"  {number}. {step}")
-    return Exit.OK
+    return Exit.OK if looked else Exit.MISSING
+
+
+def _write_workflow(screen: Screen, project: Project) -> None:
+    """Write a workflow into the repository's root, or add a job for this project to the one that `init` wrote."""
+    root, top = project.root, repository_of(project.root)
+    service = "" if top is root else root.resolve().relative_to(top).as_posix()
+    texts = [
+        path.read_text(encoding="utf-8", errors="replace") for path in [*conftests(root), *root.glob("*/test_*.py")]
+    ]
+    packs = sorted({one.replace("_", "-") for text in texts for one in re.findall(r"\brobustest_\w+", text)})
+    about = installation_of(root, top, packs), service, python_of(project)
+    path = top / WORKFLOW
+    if service and path.is_file():
+        before = path.read_text(encoding="utf-8")
+        after = extended(before, *about)
+        if after is None:  # somebody's own
+            _write(screen, top, f".github/workflows/{job_of(service)}.yml", workflow(*about))
+            return
+        if after != before:
+            write_atomic(path, after.encode())
+            screen.write_line(f"added   the job {job_of(service)} to {os.path.relpath(path)}", green=True)
+            return
+    _write(screen, top, WORKFLOW, workflow(*about))
 
 
 def _write(screen: Screen, root: Path, name: str, text: str) -> None:
@@ -82,7 +105,9 @@ def _write(screen: Screen, root: Path, name: str, text: str) -> None:
     except FileExistsError:
         screen.write_line(f"kept    {path}: it exists already", yellow=True)
         return
-    screen.write_line(f"wrote   {path}", green=True)
+    screen.write_line(
+        f"wrote   {os.path.relpath(path) if '..' in path.parts or path.is_absolute() else path}", green=True
+    )
 
 
 def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, places: list[Reference]) -> str:
@@ -114,7 +139,11 @@ def _write_fixtures(screen: Screen, root: Path, fixtures: Fixtures | None, place
 def _fixtures(root: Path, places: list[Reference]) -> tuple[list[str], list[str]]:
     bodies, imports = [_MODEL, _DATA], {"import pytest"}
     for number, place in enumerate(places):
-        if place.module:
+        if place.notebook:
+            imports |= {"import json", "import sys", "from functools import cache", "from pathlib import Path"}
+            imports.add("from types import ModuleType")
+            bodies[number] = f"    return notebook({place.notebook!r}).{place.name}{place.call(root)}\n"
+        elif place.module:
             imports.add(f"from {place.module} import {place.name}")
             bodies[number] = f"    return {place.name}{place.call(root)}\n"
         else:
@@ -122,12 +151,15 @@ def _fixtures(root: Path, places: list[Reference]) -> tuple[list[str], list[str]
             bodies[number] = f"    return onnx_model({place.name!r})\n"
     names = zip((MODEL, DATA), bodies, strict=True)
     functions = [f'@pytest.fixture(scope="session")\ndef {name}():\n{body}' for name, body in names]
+    if any(place.notebook for place in places):
+        functions[0] = f"{_NOTEBOOK}\n\n{functions[0]}"
     merged: dict[str, set[str]] = {}
-    for line in imports - {"import pytest"}:
+    for line in (one for one in imports if one.startswith("from ")):
         module, _, name = line.removeprefix("from ").partition(" import ")
         merged.setdefault(module, set()).add(name)
+    plain = sorted(one for one in imports if one.startswith("import "))
     return [
-        "import pytest",
+        *plain,
         *(f"from {one} import {', '.join(sorted(merged[one]))}" for one in sorted(merged)),
     ], functions
 
@@ -136,30 +168,48 @@ def _unfilled(root: Path) -> bool:
     return any(UNFILLED in path.read_text(encoding="utf-8", errors="replace") for path in conftests(root))
 
 
-def _write_tests(screen: Screen, root: Path, fixtures: Fixtures | None) -> list[str]:
+def _write_tests(screen: Screen, project: Project, fixtures: Fixtures | None) -> tuple[bool, list[str]]:
+    """Write tests that fit the samples; return False if these could not be looked at, and what comes next."""
+    root = project.root
     again = f"Run robustest init {root} again: it then inspects model and samples, and writes tests that fit them"
-    path = root / TESTS
+    name = project.tests_file("robustness")
+    path = root / name
     if path.exists():
         screen.write_line(f"kept    {path}: it exists already", yellow=True)
-        return []
+        return True, []
     if fixtures is None or _unfilled(root):
-        return [again]
+        return True, [again]
     screen.write_line("inspecting model and samples")
-    facts = look_at(root, fixtures)
+    with WarmPytest() as pytest:
+        facts = look_at(root, fixtures, pytest)
     if isinstance(facts, str):
         screen.write_line(f"could not inspect them: {facts.splitlines()[0]}", yellow=True)
         for line in facts.splitlines()[1:]:
             screen.write_line(f"    {line}")
-        return [f"Fix the error above. {again}"]
+        return False, [f"Fix the error above. {again}"]
     if facts.guess == 1:
         screen.write_line("wrote no tests: all samples that were inspected have the same label", yellow=True)
-        return [f"Give samples of every class, or a model that says one thing of all would pass. {again}"]
+        return False, [f"Give samples of every class, or a model that says one thing of all would pass. {again}"]
     questions = battery(facts)
     thresholds = {probe.name: probe.weak for probe in questions.probes if probe.first}
     screen.write_line(f"samples are {facts.kind}, {facts.n} of them")
-    _write(screen, root, TESTS, questions.source(thresholds))
-    return []
+    _write(screen, root, name, questions.source(thresholds))
+    return True, []
 
+
+_NOTEBOOK = '''\
+@cache
+def notebook(name):
+    """Run the cells of a notebook beside this file, without commands of IPython; return its names as a module."""
+    cells = json.loads((Path(__file__).parent / name).read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    module = sys.modules[Path(name).stem] = ModuleType(Path(name).stem)
+    for text in texts:
+        if not text.lstrip().startswith("%%"):
+            code = "\\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("%", "!")))
+            exec(compile(code, name, "exec"), vars(module))
+    return module
+'''
 
 _MODEL = f"""\
     # A torch module, a fitted classifier of scikit-learn or LightGBM, or a function from a batch to logits.
@@ -179,24 +229,6 @@ IGNORED = """\
 !corpus/**
 """
 """Content of `.robustest/.gitignore`."""
-
-
-def workflow(install: str) -> str:
-    """Return the workflow for GitHub; `install` are arguments of "python -m pip install"."""
-    text = _TEMPLATES.joinpath("workflow.yml").read_text(encoding="utf-8").replace("@install@", install)
-    for name, action in ACTIONS.items():
-        text = text.replace(f"@{name}@", action)
-    return text
-
-
-ACTIONS = {
-    "checkout": "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
-    "setup-python": "actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
-    "restore": "actions/cache/restore@55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
-    "save": "actions/cache/save@55cc8345863c7cc4c66a329aec7e433d2d1c52a9 # v6.1.0",
-    "upload": "actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1",
-}
-"""Actions of the workflow, pinned to commits."""
 
 
 # Without a pytest.ini, pytest would use the settings of a project in a parent folder.

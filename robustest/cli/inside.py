@@ -65,6 +65,24 @@ _SELECTING: dict[str, object] = {
     "robust_replay_only": False,
 }
 
+# Options of plugins that move tests to other processes, measure which lines run, or end a test early: the questions
+# lie in no folder that a worker would find, and are none of the project's own tests.
+_SPREADING: dict[str, object] = {
+    "numprocesses": None,
+    "dist": "no",
+    "tx": [],
+    "px": [],
+    "looponfail": False,
+    "cov_source": None,
+    "cov_fail_under": None,
+    "no_cov": True,
+    "timeout": None,
+    "reruns": 0,
+    "flake_finder": False,
+    "count": 1,
+    "xmlpath": None,
+}
+
 
 def _drop_others(options: argparse.Namespace) -> None:
     """Set options of the project's own runs to their defaults where they do not fit the plan, if there is one."""
@@ -77,6 +95,8 @@ def _drop_others(options: argparse.Namespace) -> None:
     options.xmlpath = None
     if "file" in plan:
         vars(options).update(_SELECTING)
+        # Absent ones are those of plugins that are not installed.
+        vars(options).update({name: value for name, value in _SPREADING.items() if hasattr(options, name)})
     if "title" not in plan:  # nothing is measured
         options.robust_json = None
 
@@ -130,16 +150,25 @@ class _Planned:
         file, name: file with the questions, and the place of the later tests below `root`.
         quiet: true if pytest shows no outcomes.
         title: words for this run, e.g. "seed 1".
-        started, run: times at which the first run, and this one, started.
-        seconds, whole: seconds of each test, and of all, in the first run.
-        after: runs that follow at least.
+        started, run: times at which the command, and this run, started.
+        warm: true if the process has run pytest before.
+        timing: file for the seconds of this run: "opening" (until the tests began), "fixtures" (the first setup),
+            "tests" (of each), "whole" (of all tests).
+        before: such seconds, of the first run.
+        share: part of them that this run is expected to take.
+        weights: how long each test is expected to take, by the last part of its id and in any unit.
+        after, last: runs like this one that follow, and part of one that follows in the end.
+        at_least: true if more may follow.
     """
 
     def __init__(self, config: pytest.Config, plan: dict[str, Any]) -> None:
         self._config, self._plan = config, plan
         self._tests: list[str] = []
         self._began = self._last = self._opening = 0.0
-        self._done = 0
+        self._begun = 0
+        self._fixtures: float | None = None
+        self._seconds: dict[str, float] = {}
+        self._ended: set[str] = set()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -159,10 +188,25 @@ class _Planned:
             pytest.exit("the command that started this run has ended", returncode=2)
         if "title" in self._plan and nodeid in self._tests:
             now = time.monotonic()
-            if not self._done or now - self._last >= _EVERY:
+            if not self._begun or now - self._last >= _EVERY:
                 self._last = now
-                self._write(f"measuring {nodeid} ({self._done + 1} of {len(self._tests)}), {self._plan['title']}; ")
-            self._done += 1
+                self._write(f"measuring {nodeid} ({self._begun + 1} of {len(self._tests)}), {self._plan['title']}; ")
+            self._begun += 1
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self._fixtures is None:  # the first setup makes the model and the samples
+            self._fixtures = report.duration
+        else:
+            self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._ended.add(nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        if (path := self._plan.get("timing")) and self._began:
+            seconds = {"opening": self._opening, "fixtures": self._fixtures or 0.0, "tests": self._seconds}
+            seconds["whole"] = time.monotonic() - self._began
+            Path(path).write_text(json.dumps(seconds), encoding="utf-8")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -184,19 +228,32 @@ class _Planned:
                 reporter.write_line(line)
 
     def _clock(self) -> str:
-        spent = time.time() - self._plan["started"]
-        here = time.monotonic() - self._began
-        durations: dict[str, float] = self._plan.get("seconds", {})
-        if durations:
-            left = sum(durations.get(test, 0.0) for test in self._tests[self._done :])
-            left += self._plan["after"] * self._plan["whole"]
-        elif self._done:
-            each = here / self._done
-            left = each * (len(self._tests) - self._done)
-            left += self._plan["after"] * (self._opening + each * len(self._tests))
+        plan, now = self._plan, time.monotonic()
+        spent = f"{time.time() - plan['started']:.0f} s spent"
+        before = plan.get("before") or {}
+        weights: dict[str, float] = before.get("tests") or {
+            test: plan.get("weights", {}).get(test.rpartition("::")[2], 1.0) for test in self._tests
+        }
+        total = sum(weights.get(test, 0.0) for test in self._tests)
+        done = sum(weights.get(test, 0.0) for test in self._ended)
+        fixtures = self._fixtures or 0.0
+        here = now - self._began - fixtures
+        # By the clock, since the workers of pytest-xdist run tests at the same time. A part of the tests says little
+        # of all until it is some of them.
+        if before:
+            whole = plan.get("share", 1.0) * (before["whole"] - before["fixtures"])
+            fixtures = fixtures or before["fixtures"]
+            if done >= total / 4 > 0:
+                whole = here / done * total
+        elif done:
+            whole = here / done * total
         else:
-            return f"{spent:.0f} s spent"
-        return f"{spent:.0f} s spent, about {left:.0f} s left"
+            return spent
+        again = fixtures + (self._opening if plan.get("warm") else 0.0)
+        left = max(0.0, whole - here) + plan["after"] * (again + whole)
+        if last := plan.get("last", 0.0):
+            left += again + last * whole
+        return f"{spent}, {'at least' if plan.get('at_least') else 'about'} {left:.0f} s left"
 
 
 class Elsewhere(pytest.Directory):

@@ -162,7 +162,7 @@ def add_history(history: str, sources: Sequence[str]) -> int:
                 f"Expected a file of results that says when and at which commit it was measured but {source} does not. "
                 "Write it again with this version: pytest --robust --robust-json=FILE"
             )
-        store.add(Path(history), entries_of(run.account.rows, run.account.lost, run.origin))
+        store.add(Path(history), entries_of(run.account, run.origin))
     if not sources:
         # Adding nothing sorts the lines that a merge of git joined.
         store.add(Path(history), {})
@@ -199,7 +199,7 @@ def _histories(folder: str, only: str | None) -> list[ClaimHistory]:
     finally:
         if on:
             gc.enable()
-    kept = [one for one in found if only is None or only in one.claim.test or only in one.claim.key]
+    kept = [one for one in found if only is None or only in one.claim.shown or only in one.claim.key]
     if not kept:
         what, remedy = ("runs", "Add one") if only is None else (f"a claim that contains {only!r}", "See all")
         command = f"robustest history {'add FILE' if only is None else 'show'} --history={folder}"

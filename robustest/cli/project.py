@@ -11,16 +11,16 @@ import ast
 import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from robustest.cli.installation import code_of
 from robustest.cli.questions import Facts
 from robustest.cli.screen import wrong
+from robustest.cli.warm import WarmPytest
 
 MODEL, DATA = "robust_model", "robust_data"
 """Names of the fixtures that `init` writes."""
@@ -42,10 +42,11 @@ class Fixtures:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A place of a value: `module:name`, or the path of an ONNX file."""
+    """A place of a value: `module:name`, `notebook.ipynb:name`, or the path of an ONNX file."""
 
     module: str
     name: str
+    notebook: str = ""  # its path
 
     @classmethod
     def of(cls, text: str) -> Reference:
@@ -53,6 +54,9 @@ class Reference:
         found = _REFERENCE.fullmatch(text)
         if text.endswith(".onnx"):
             return cls("", text)
+        path, _, name = text.rpartition(":")
+        if path.endswith(".ipynb") and name.isidentifier():
+            return cls("", name, path)
         if found is None:
             raise wrong(
                 f"Expected a place such as my_project:load_model but got {text!r}. Name a module and a name in it."
@@ -63,11 +67,14 @@ class Reference:
         """Return "()" if the name is a class or a function without required arguments, else ""."""
         base = self.module.replace(".", "/")
         files = [root / start / f"{base}{end}" for start in ("", "src") for end in (".py", "/__init__.py")]
+        if self.notebook:
+            files = [root / self.notebook]
         for path in files:
             if not path.is_file():
                 continue
-            with suppress(SyntaxError):
-                for one in ast.parse(path.read_text(encoding="utf-8", errors="replace")).body:
+            with suppress(SyntaxError, ValueError, KeyError, TypeError):
+                text = path.read_text(encoding="utf-8", errors="replace")
+                for one in ast.parse(code_of(text) if self.notebook else text).body:
                     if isinstance(one, ast.ClassDef) and one.name == self.name:
                         return "()"
                     if isinstance(one, ast.FunctionDef) and one.name == self.name:
@@ -112,7 +119,7 @@ def _only(names: list[str], vocabulary: tuple[str, ...]) -> str | None:
     return near[0] if len(near) == 1 else None
 
 
-def look_at(root: Path, fixtures: Fixtures) -> Facts | str:
+def look_at(root: Path, fixtures: Fixtures, pytest: WarmPytest) -> Facts | str:
     """Return the facts about a project's model and samples, or the reason why there are none."""
     with tempfile.TemporaryDirectory() as folder:
         to, plan = Path(folder) / "facts.json", Path(folder) / "plan.json"
@@ -121,17 +128,14 @@ def look_at(root: Path, fixtures: Fixtures) -> Facts | str:
         test = f"from robustest.cli.look import write_facts\n\n\ndef test_look(request):\n    {look}\n"
         file.write_text(test, encoding="utf-8")
         plan.write_text(json.dumps(plan_of(root, file, "tests/test_look.py")), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "robustest.cli.inside", f"--robust-plan={plan}"]
-        done = subprocess.run(  # noqa: S603 - the user's own project, and no shell
-            # Without the plugin of the cache a project's `addopts = --lf` would be an unknown option.
-            [*command, "-o", f"cache_dir={Path(folder) / 'cache'}", str(root)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        arguments = ["-q", "-p", "robustest.cli.inside", f"--robust-plan={plan}"]
+        # Without the plugin of the cache a project's `addopts = --lf` would be an unknown option.
+        arguments += ["-o", f"cache_dir={Path(folder) / 'cache'}", str(root)]
+        printed = Path(folder) / "printed.txt"
+        pytest.run(arguments, printed)
         if not to.is_file():
-            last = [line for line in done.stdout.splitlines() if line.strip()][-12:]
+            text = printed.read_text(encoding="utf-8", errors="replace") if printed.is_file() else ""
+            last = [line for line in text.splitlines() if line.strip()][-12:]
             return "\n".join(["pytest could not open the project:", *last])
         found: dict[str, Any] = json.loads(to.read_text(encoding="utf-8"))
     if "problem" in found:

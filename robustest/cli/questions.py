@@ -19,6 +19,8 @@ PLACE = "THRESHOLD"
 """Placeholder of the threshold in a question's source."""
 LOOSEST = 0.001
 """Threshold that requires almost nothing, for a measurement."""
+ATTACK = 20.0
+"""Weight of an attack with its audit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class Probe:
     cause: str  # most frequent cause of a poor result
     step: str  # remedy for it
     first: bool = True  # False for a question that a good model may fail, which only a scan puts
+    weight: float = 1.0  # about how many times as long it takes as the plain accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,9 @@ class _Draft:
             "compare one sample and its label with a batch of the training",
         )
 
-    def ask(self, test: str, claim: str, about: str, cause: str, step: str, *, first: bool = True) -> None:
+    def ask(
+        self, test: str, claim: str, about: str, cause: str, step: str, *, first: bool = True, weight: float = 1.0
+    ) -> None:
         """Add a question: `about` are the arguments of the claim after model and data."""
         facts = self.facts
         self.imports.add(claim)
@@ -144,7 +149,9 @@ class _Draft:
         # Half of the way from a guess to perfection.
         weak = round((1 + facts.guess) / 2, 2)
         source = f"def test_{test}({facts.model}, {facts.data}):\n    {call}\n"
-        self.probes.append(Probe(name=f"test_{test}", source=source, weak=weak, cause=cause, step=step, first=first))
+        self.probes.append(
+            Probe(name=f"test_{test}", source=source, weak=weak, cause=cause, step=step, first=first, weight=weight)
+        )
 
     def ask_about(self, test: str, shift: str, cause: str, step: str) -> None:
         """Add a question about a shift, given as code."""
@@ -160,7 +167,7 @@ class _Draft:
         cause = f"{what}: training did not flatten the scores around them"
         kind = "images" if self.facts.kind == "images" else "samples"
         step = f"train on attacked {kind} (docs: repair), or drop this gate if the model meets no attacker"
-        self.ask("attack", "assert_robust_accuracy", f"Linf({level})", cause, step)
+        self.ask("attack", "assert_robust_accuracy", f"Linf({level})", cause, step, weight=ATTACK)
 
     def done(self) -> Battery:
         names = sorted(self.imports, key=lambda name: (name[0].islower(), name))

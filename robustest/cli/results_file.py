@@ -25,6 +25,7 @@ from robustest.reports.json_file import SCHEMA
 from robustest.reports.text import failure_text
 from robustest.results import Result, numbers_apart
 from robustest.safe_files import read_regular
+from robustest.settings import is_service
 from robustest.typed import from_plain, to_plain
 from robustest.version import VERSION
 
@@ -102,7 +103,16 @@ def read_results(path: Path) -> ResultsFile:
             remedy = "Run the tests again with this version" if schema < SCHEMA else "Install the version that wrote it"
             raise TypeError(expected(f"schema {SCHEMA}", schema, remedy))
         content = from_plain(_Content, data, "the file")
-        account = Account(results=content.results, endings=content.tests, session=content.pytest, lost=content.lost)
+        service = content.settings.get("service", "")
+        if not is_service(service):
+            raise ValueError(f"Expected a service of one short line but got {str(service)[:100]!r}")
+        account = Account(
+            results=content.results,
+            endings=content.tests,
+            session=content.pytest,
+            lost=content.lost,
+            service=service,
+        )
         # Parts that do not belong together: an ending that no test has, counts of other rows.
         ended = set(account.endings)
         for row in account.results:

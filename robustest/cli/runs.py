@@ -36,17 +36,35 @@ _MOST = 20
 _Tested = TypeVar("_Tested", Row, Ending)
 
 
-def show(path: str | None, *, details: bool, markdown: bool = False, verbose: bool = False) -> int:
+def show(paths: Sequence[str], *, details: bool, markdown: bool = False, verbose: bool = False) -> int:
     """Print results as pytest's section `robustness` does.
 
     Args:
-        path: a file of --robust-json, a store (`.robustest`) or its folder of results, or a folder with either. None
+        paths: files of --robust-json, a store (`.robustest`) or its folder of results, or a folder with either. None
             looks for both in the current folder, the store first.
+        markdown: True to print Markdown for a comment, of all of them; its first line is the comment's mark.
 
     Returns:
-        0 if every test ended well, 1 if one did not, 3 if results were lost or the run was cut short.
+        0 if every test ended well, 1 if one did not, 3 if results were lost or a run was cut short.
     """
-    where = _results_path(Path(path) if path is not None else None)
+    runs = [_shown(Path(path)) for path in paths] or [_shown(None)]
+    codes = [exit_code(account.rows, account.lost, account.session) for _, account in runs]
+    if markdown:
+        worst = sorted(zip(codes, runs, strict=True), key=lambda one: -one[0])
+        texts = [github.summary(account, budget=github.COMMENT // len(runs)) for _, (_, account) in worst]
+        sys.stdout.write("".join([github.mark_of([account.service for _, account in runs]), "\n", *texts]))
+        return max(codes)
+    screen = Screen()
+    for about, account in runs:
+        for line in filter(None, (about, account.service and f"service {account.service}")):
+            screen.write_line(line)
+        show_account(screen, account, details=details, verbose=verbose)
+    return max(codes)
+
+
+def _shown(path: Path | None) -> tuple[str, Account]:
+    """Return words about the results at a path, and the results."""
+    where = _results_path(path)
     if where.is_dir():
         with store_warnings() as problems:
             account = _remembered(where)
@@ -58,14 +76,7 @@ def show(path: str | None, *, details: bool, markdown: bool = False, verbose: bo
         run = read_results(where)
         account, shard = run.account, run.shard
         about = "" if shard is None else f"shard {shard.index} of {shard.count}; join them with robustest merge"
-    account = account.with_sections()
-    if markdown:
-        sys.stdout.write(github.summary(account, budget=github.COMMENT))
-        return exit_code(account.rows, account.lost, account.session)
-    screen = Screen()
-    if about:
-        screen.write_line(about)
-    return show_account(screen, account, details=details, verbose=verbose)
+    return about, account.with_sections()
 
 
 def write_page(file: str, *, output: str, html_inline: bool) -> int:
@@ -274,6 +285,7 @@ def joined(parts: Sequence[tuple[Shard, ResultsFile]]) -> Account:
             selection="; ".join(dict.fromkeys(session.selection for session in sessions if session.selection)),
             files_left_out=max(session.files_left_out for session in sessions),
         ),
+        service=accounts[0].service,
     )
 
 

@@ -26,9 +26,12 @@ from robustest.cli.questions import Battery, Facts, Probe, battery
 from robustest.cli.results_file import ResultsFile
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
 from robustest.cli.suggest import QUIET, goes_on_later, measure, measure_under_seeds, suggestion
+from robustest.cli.warm import WarmPytest
 from robustest.reports.text import measured
 
 FILE = "tests/test_robustness_scan.py"
+LAST = 0.5
+"""Part of a whole measurement that the tests take as they will be written: what they recall is not measured again."""
 
 
 def write_scan(folder: str) -> int:
@@ -45,17 +48,18 @@ def write_scan(folder: str) -> int:
         raise wrong(f"Expected no {path} but it exists already. Move or delete it to scan again.")
     screen, began = Screen(), time.time()
     screen.write_line("inspecting model and samples")
-    facts = look_at(root, fixtures_of(root) or Fixtures())
-    if isinstance(facts, str):
-        raise missing(f"Expected a model and samples from fixtures in a conftest.py in {root} but got: {facts}")
-    questions = questions_for(facts)
-    with tempfile.TemporaryDirectory() as temporary:
+    with WarmPytest() as pytest, tempfile.TemporaryDirectory() as temporary:
+        facts = look_at(root, fixtures_of(root) or Fixtures(), pytest)
+        if isinstance(facts, str):
+            raise missing(f"Expected a model and samples from fixtures in a conftest.py in {root} but got: {facts}")
+        questions = questions_for(facts)
         file = Path(temporary) / Path(FILE).name
         file.write_text(questions.source({probe.name: probe.loosest for probe in questions.probes}), encoding="utf-8")
         # These tests require almost nothing, so their outcomes say nothing of the model and are not printed.
-        plan = {**plan_of(root, file, FILE), "quiet": True}
+        plan = {**plan_of(root, file, FILE), "quiet": True, "started": began}
+        plan |= {"weights": {probe.name: probe.weight for probe in questions.probes}}
         arguments = [*QUIET, str(root)]
-        first, others, code = measure_under_seeds(arguments, plan)
+        first, others, code = measure_under_seeds(pytest, arguments, {**plan, "last": LAST})
         if code not in (0, 1):
             return exit_of_pytest(code)
         screen.write_sep("=", "claims that the model holds")
@@ -71,9 +75,10 @@ def write_scan(folder: str) -> int:
         if held:
             screen.write_line()
             file.write_text(questions.source(held), encoding="utf-8")
+            _forget_compiled(file)
             with goes_on_later():
-                about = {"title": "as it will be written", "started": began, "after": 0}
-                tried, code = measure(arguments, {**plan, **about})
+                about = {"title": "as it will be written", "after": 0, "before": first.timing, "share": LAST}
+                tried, code = measure(pytest, arguments, {**plan, **about})
             if code not in (0, 1):
                 return exit_of_pytest(code)
             runs.append(tried)
@@ -86,6 +91,12 @@ def write_scan(folder: str) -> int:
     write_new(path, questions.source(held))
     screen.write_line(f"wrote   {path}: {len(held)} of {len(questions.probes)} questions as tests", green=True)
     return Exit.MISSING if any(run.account.lost for run in runs) else Exit.OK
+
+
+def _forget_compiled(file: Path) -> None:
+    """Remove what pytest has compiled: by date and size the file may look as before."""
+    for path in (file.parent / "__pycache__").glob("*.pyc"):
+        path.unlink()
 
 
 def _passed(screen: Screen, held: Mapping[str, float], rows: Mapping[str, Row]) -> dict[str, float]:

@@ -145,7 +145,7 @@ def run_pytest(arguments: Sequence[str]) -> int:
     sys.stdout.flush()
     # The tests of a project may change the process, so they never run in this one.
     command = [sys.executable, "-m", "pytest", "--robust", *arguments]
-    with _terminable(), subprocess.Popen(command) as child:  # noqa: S603 - the user's own arguments, and no shell
+    with terminable(), subprocess.Popen(command) as child:  # noqa: S603 - the user's own arguments, and no shell
         try:
             return child.wait()
         except BaseException:
@@ -160,7 +160,9 @@ def run_pytest(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit inside the block."""
+
     def ended(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 

@@ -19,8 +19,8 @@ def write_badge(file: str, output: str) -> int:
     badge.check_path(output)
     run = read_results(Path(file))
     made = badge.badge_of(run.account)
-    badge.write(output, made)
-    Screen().write_line(f"wrote {output}: {badge.LABEL}: {made.message}", green=made.green)
+    badge.write(output, made, run.account.service)
+    Screen().write_line(f"wrote {output}: {badge.label_of(run.account.service)}: {made.message}", green=made.green)
     return exit_code(run.account.rows, run.account.lost, run.session)
 
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -29,7 +29,8 @@ from scipy.stats import hypergeom, t
 from robustest.account import Row
 from robustest.cli.compare import by_claim, is_about_population, limits_of
 from robustest.cli.results_file import ResultsFile, read_written
-from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, run_pytest
+from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing
+from robustest.cli.warm import WarmPytest
 from robustest.decisions.paired import paired_interval
 from robustest.decisions.share import clopper_pearson
 from robustest.decisions.thresholds import count_at_least, count_at_most
@@ -48,7 +49,8 @@ ALL_SAMPLES = ("--robust-exact", "--robust-audit-values")
 
 def suggest(rest: Sequence[str]) -> int:
     """Measure a suite's claims on all samples, and print the thresholds that they could hold."""
-    first, others, code = measure_under_seeds(rest)
+    with WarmPytest() as pytest:
+        first, others, code = measure_under_seeds(pytest, rest)
     if code not in (0, 1):
         return exit_of_pytest(code)
     keyed = by_claim(first.account.results)
@@ -72,39 +74,49 @@ def suggest(rest: Sequence[str]) -> int:
 
 
 def measure_under_seeds(
-    arguments: Sequence[str], plan: Mapping[str, Any] | None = None
-) -> tuple[ResultsFile, list[ResultsFile], int]:
+    pytest: WarmPytest, arguments: Sequence[str], plan: Mapping[str, Any] | None = None
+) -> tuple[TimedResults, list[TimedResults], int]:
     """Measure a suite's claims on all samples, under two seeds or more; progress is printed.
 
     Args:
+        pytest: runs pytest.
         arguments: arguments of pytest.
         plan: of `robustest.cli.inside`; None for the tests that the arguments select.
 
     Returns:
         The first run, the other runs, and pytest's exit code: the first that is neither 0 nor 1, else the last.
     """
-    began = time.time()
-    plan = {**(plan or {}), "started": began}
+    plan = {"started": time.time(), **(plan or {})}
     with goes_on_later():
-        first, code = measure(arguments, {**plan, "title": "first seed", "after": 1}, *ALL_SAMPLES)
-        whole = time.time() - began
-        others: list[ResultsFile] = []
+        # Whether values change with the seed, so that three more runs follow, is known after the second one.
+        about = {"title": "first seed", "after": 1, "at_least": True}
+        first, code = measure(pytest, arguments, {**plan, **about}, *ALL_SAMPLES)
+        others: list[TimedResults] = []
         seed = int(first.settings["seed"])
-        seconds: dict[str, float] = {}
-        for row in first.account.results:
-            seconds[row.test] = seconds.get(row.test, 0.0) + (0.0 if row.result is None else row.result.cost.seconds)
         for number in range(1, SEEDS):
             if code not in (0, 1):
                 break
             after = 0 if number == 1 else SEEDS - 1 - number
-            timed = {**plan, "title": f"seed {seed + number}", "seconds": seconds, "whole": whole}
-            timed |= {"after": after, "quiet": True}
+            timed = {**plan, "title": f"seed {seed + number}", "after": after, "at_least": number == 1}
+            timed |= {"before": first.timing, "quiet": True}
             # The first run showed the failures.
-            run, code = measure([*arguments, *QUIET, f"--robust-seed={seed + number}"], timed, *ALL_SAMPLES)
+            again = [*arguments, *QUIET, f"--robust-seed={seed + number}"]
+            run, code = measure(pytest, again, timed, *ALL_SAMPLES)
+            if code not in (0, 1) or _unmeasured(run) - _unmeasured(first):
+                # Some projects cannot run twice in one process.
+                pytest.renew()
+                run, code = measure(pytest, again, timed, *ALL_SAMPLES)
             others.append(run)
             if not any(_moved(first, other) for other in others):
                 break
     return first, others, code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedResults(ResultsFile):
+    """A file of results, and the seconds that its run took (`robustest.cli.inside`); {} if it did not say."""
+
+    timing: Mapping[str, Any]
 
 
 @contextmanager
@@ -119,23 +131,34 @@ def goes_on_later() -> Iterator[None]:
         raise
 
 
-def measure(arguments: Sequence[str], plan: Mapping[str, Any], *options: str) -> tuple[ResultsFile, int]:
+def _unmeasured(run: ResultsFile) -> set[str]:
+    return {row.test for row in run.account.results if row.result is None}
+
+
+def measure(
+    pytest: WarmPytest, arguments: Sequence[str], plan: Mapping[str, Any], *options: str
+) -> tuple[TimedResults, int]:
     """Run the tests that the arguments select, and return their results with pytest's exit code.
 
     Args:
+        pytest: runs pytest.
         arguments: arguments of pytest.
         plan: of `robustest.cli.inside`.
         options: further options, before the arguments.
     """
     with tempfile.TemporaryDirectory() as folder:
         file, planned = Path(folder) / "robust.json", Path(folder) / "plan.json"
+        timing = Path(folder) / "timing.json"
         about = {"parent": os.getpid(), "started": time.time(), **plan, "run": time.time()}
+        about |= {"timing": str(timing), "warm": pytest.started}
         planned.write_text(json.dumps(about), encoding="utf-8")
         own = [*options, f"--robust-json={file}", "-p", "robustest.cli.inside", f"--robust-plan={planned}"]
         if "file" in plan:  # the project's next `pytest --lf` shall run tests that it has
             own += ["-o", f"cache_dir={Path(folder) / 'cache'}"]
-        code = run_pytest([*own, *arguments])
-        return read_written(file, code), code
+        code = pytest.run(["--robust", *own, *arguments])
+        results = read_written(file, code)
+        seconds = json.loads(timing.read_text(encoding="utf-8")) if timing.is_file() else {}
+        return TimedResults(**{one.name: getattr(results, one.name) for one in fields(results)}, timing=seconds), code
 
 
 def _moved(first: ResultsFile, second: ResultsFile) -> bool:

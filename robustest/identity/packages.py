@@ -96,6 +96,14 @@ def _home(top: str, file: str | None) -> str | None:
     for folder in _installed():
         if path.startswith(folder + os.sep):
             return _release(path[len(folder) + 1 :].partition(os.sep)[0])
+    # Nix and Bazel make a folder of packages of links into their stores. A link to a user's checkout has no files in a
+    # RECORD.
+    named = os.path.abspath(file)
+    for folder in _named_folders():
+        if named.startswith(folder + os.sep):
+            first, _, rest = named[len(folder) + 1 :].partition(os.sep)
+            if rest and _has_files(first):
+                return _release(first)
     standard = os.path.realpath(sysconfig.get_paths()["stdlib"])
     return _PYTHON if path.startswith(standard + os.sep) and top in sys.stdlib_module_names else None
 
@@ -242,12 +250,22 @@ def own_code() -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def _has_files(first: str) -> bool:
+    records = (owner.read_text("RECORD") or "" for owner in metadata.distributions())
+    return any(f"\n{first}/" in f"\n{record}" for record in records)
+
+
 @cache
 def _installed() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(os.path.realpath, _named_folders())))
+
+
+def _named_folders() -> tuple[str, ...]:
+    """Return the folders of installed packages by the names that `sys.path` has, which may be links."""
     paths = sysconfig.get_paths()
     folders = [paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()]
     folders += [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]  # by a .pth
-    return tuple(dict.fromkeys(os.path.realpath(folder) for folder in folders))
+    return tuple(dict.fromkeys(map(os.path.abspath, folders)))
 
 
 @cache

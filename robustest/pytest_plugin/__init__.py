@@ -520,6 +520,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         yield
     except OSError as error:  # of another reporter, e.g. pytest's --junitxml: robustest's reports are still to come
         failed = [f"a plugin could not end: {type(error).__name__}: {error}"]
+    from dataclasses import replace
+
     from robustest.context import lost_claims
     from robustest.pytest_plugin.reports import loaded_code, remember_endings, update_baselines
 
@@ -551,8 +553,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         selection=_selection(config),
         files_left_out=_files_left_out(config),
     )
-    account = account.with_lost(failed).with_sections()
     settings = config.stash[SETTINGS]
+    account = replace(account.with_lost(failed).with_sections(), service=settings.service)
     # A baseline from a run that lost results would lack outcomes, and later runs would compare with less.
     if settings.update_baseline and not account.lost:
         account = account.with_lost(update_baselines(account.results))

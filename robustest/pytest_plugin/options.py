@@ -40,6 +40,7 @@ WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()  # a mistake in th
 
 _INI = {
     "profile": ("string", "profile without --robust-profile (default: ci if CI is set, else dev)"),
+    "service": ("string", "name of this part of the repository (default: the root's folder in git's)"),
     "device": ("string", "auto, cpu, cuda, cuda:N, cuda:all, xpu, xla, ..."),
     "seed": ("int", "seed of the sample order and of random draws"),
     "attack": ("string", "attack of claims without attack="),
@@ -163,6 +164,7 @@ def settings_of(config: pytest.Config) -> Settings:
     profile = config.getoption("--robust-profile") or from_ini or ("ci" if in_ci() else "dev")
     for name, folder in _FOLDERS.items():
         ini[name] = str(config.rootpath / ini.get(name, folder))
+    ini.setdefault("service", service_of(config.rootpath))
     given = _command_line(config)
     if given.get("update_baseline") and in_ci():
         raise pytest.UsageError(
@@ -175,6 +177,12 @@ def settings_of(config: pytest.Config) -> Settings:
         )
     except ConfigError as error:
         raise pytest.UsageError(f"{_in_file(config)}{error}") from error
+
+
+def service_of(root: Path) -> str:
+    """Return the place of a folder in its git repository, "services/a"; "" for its root, or without one."""
+    top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
+    return "" if top == root else root.relative_to(top).as_posix()
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:

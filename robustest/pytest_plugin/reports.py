@@ -73,7 +73,7 @@ def _add_to_history(folder: str, account: Account, origin: Origin) -> None:
     from robustest.reports.history import entries_of
     from robustest.store import history
 
-    history.add(Path(folder), entries_of(account.rows, account.lost, origin))
+    history.add(Path(folder), entries_of(account, origin))
 
 
 def _files(
@@ -115,7 +115,7 @@ def _files(
     def write_badge() -> None:
         from robustest.reports import badge as reporter
 
-        reporter.write(here / badge, reporter.badge_of(account))
+        reporter.write(here / badge, reporter.badge_of(account), account.service)
 
     every = (
         ("the badge", badge, write_badge),

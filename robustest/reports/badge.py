@@ -78,21 +78,27 @@ def badge_of(account: Account) -> Badge:
     return Badge("1 claim holds" if total == 1 else f"{total} claims hold", _GREEN)
 
 
-def write(path: str | Path, badge: Badge) -> None:
+def label_of(service: str) -> str:
+    """Return the left half of a badge."""
+    return f"{LABEL} {service}" if service else LABEL
+
+
+def write(path: str | Path, badge: Badge, service: str = "") -> None:
     """Write a badge whole or not at all, in the form that the suffix names; folders are made.
 
     Raises:
         ConfigError: the suffix names no form.
     """
     check_path(str(path))
-    text = drawn(badge) if Path(path).suffix == ".svg" else _endpoint(badge)
+    label = label_of(service)
+    text = drawn(badge, label) if Path(path).suffix == ".svg" else _endpoint(badge, label)
     write_atomic(Path(path), text.encode())
 
 
-def _endpoint(badge: Badge) -> str:
+def _endpoint(badge: Badge, label: str) -> str:
     """Return the badge in the endpoint schema of https://shields.io/badges/endpoint-badge."""
     # `isError` keeps an address with `?color=green` from recolouring it.
-    content = {"schemaVersion": 1, "label": LABEL, "message": badge.message, "color": badge.color}
+    content = {"schemaVersion": 1, "label": label, "message": badge.message, "color": badge.color}
     return f"{json.dumps(content | {'isError': not badge.green})}\n"
 
 
@@ -100,6 +106,7 @@ def drawn(badge: Badge, label: str = LABEL) -> str:
     """Return the badge as an SVG picture, as shields.io draws its flat style."""
     left, right = (round(sum(_WIDTHS.get(one, _WIDTH) for one in text)) + _AROUND for text in (label, badge.message))
     title, message = html.escape(f"{label}: {badge.message}"), html.escape(badge.message)
+    label = html.escape(label)
     texts = "".join(
         f'<text x="{x:g}" y="14" textLength="{width - _AROUND}">{text}</text>'
         for x, width, text in ((left / 2, left, label), (left + right / 2, right, message))

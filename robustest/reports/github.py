@@ -108,6 +108,14 @@ def _command(kind: str, properties: Mapping[str, str], message: str) -> str:
     return f"::{kind} {','.join(pairs)}::{escape(message)}"
 
 
+def mark_of(services: Sequence[str]) -> str:
+    """Return the first line of a comment, by which a later run finds it: one for each service, or one for several."""
+    # It names a part of a repository; whatever a pull request calls its service, the mark ends no comment of HTML.
+    name = services[0] if len(services) == 1 else ""
+    name = "".join(one if one.isascii() and (one.isalnum() or one in "./_") else "_" for one in name)
+    return f"<!-- robustest {name} -->" if name else "<!-- robustest -->"
+
+
 def summary(account: Account, *, budget: int = BUDGET) -> str:
     """Return the step's summary in GitHub's Markdown: a table, worst first, folded failures, and sections of packs.
 
@@ -118,7 +126,8 @@ def summary(account: Account, *, budget: int = BUDGET) -> str:
     rows = account.rows
     counts = Counter(row.state for row in rows)
     headline = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]) or "no claim was measured"
-    page.add(f"\n## robustness: {headline}\n\n")
+    of = f" of {escaped(account.service)}" if account.service else ""
+    page.add(f"\n## robustness{of}: {headline}\n\n")
     # Losses come first: a run with losses is not green, whatever its rows. A fifth of the budget leaves room for rows.
     losses = [f"> **Results are missing: {escaped(text)}. This run is not green.**\n>\n" for text in account.lost]
     page.add_all(losses, 0.2)

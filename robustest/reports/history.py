@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Protocol
 
-from robustest.account import STATES, Row, first_line
+from robustest.account import STATES, Account, first_line
 from robustest.history import (
     BAD,
     GOOD,
@@ -54,22 +54,23 @@ LEGEND = (
 # ---- entries of a run
 
 
-def entries_of(rows: Iterable[Row], lost: Sequence[str], origin: Origin) -> dict[ClaimId, list[HistoryEntry]]:
+def entries_of(account: Account, origin: Origin) -> dict[ClaimId, list[HistoryEntry]]:
     """Return the entries of a run by claim; a run that lost results gets an entry in state "error" itself."""
+    service = account.service
     entries: dict[ClaimId, list[HistoryEntry]] = {}
     places: Counter[tuple[str, str]] = Counter()
-    for row in rows:
+    for row in account.rows:
         if row.result is None:
-            claim, entry = ClaimId(row.test), _unmeasured(origin, row.state, row.problem)
+            claim, entry = ClaimId(row.test, service=service), _unmeasured(origin, row.state, row.problem)
         else:
             key = (row.test, row.result.claim)
-            claim, entry = ClaimId(*key, places[key]), _measured(origin, row.state, row.result)
+            claim, entry = ClaimId(*key, places[key], service), _measured(origin, row.state, row.result)
             # The same claim may be made several times in one test; its place tells the entries apart.
             places[key] += 1
         entries.setdefault(claim, []).append(entry)
-    if lost:
+    if account.lost:
         # A run that lost results must not leave a history that is green throughout.
-        entries.setdefault(ClaimId(RUN), []).append(_unmeasured(origin, "error", lost[0]))
+        entries.setdefault(ClaimId(RUN, service=service), []).append(_unmeasured(origin, "error", account.lost[0]))
     return entries
 
 
@@ -231,7 +232,7 @@ def draw(screen: Writer, histories: Sequence[ClaimHistory], *, bars: bool) -> No
         word = state_of(history)
         screen.write(f"{word:13}", **{COLOURS.get(word, "yellow"): True})
         claim, last = history.claim, history.last
-        name = claim.test + (f"  {claim.key} {last.required}".rstrip() if claim.key else "")
+        name = claim.shown + (f"  {claim.key} {last.required}".rstrip() if claim.key else "")
         first, *more = textwrap.wrap(name, max(20, screen.width - 13), break_on_hyphens=False) or [""]
         screen.write_line(first)
         for line in more:

@@ -42,6 +42,7 @@ def header(settings: Settings, width: int = _WIDE) -> list[str]:
     line = (
         f"robustest {VERSION}: profile={settings.profile} seed={settings.seed} "
         f"device={settings.device} attack={settings.attack} scope={settings.scope} alpha={settings.alpha:g} "
+        f"{f'service={settings.service} ' if settings.service else ''}"
         f"verdicts={'exact' if settings.exact else 'early'} cache={'on' if settings.cache else 'off'}"
     )
     return folded(line, width, "    ")

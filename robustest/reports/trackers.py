@@ -90,7 +90,7 @@ class TrackedRun:
             origin: its time and commit, if known.
         """
         rows = account.rows
-        table = list(_table(rows, account.lost))
+        table = list(_table(rows, account.lost, account.service))
         counts = Counter(line["state"] for line in table)
         status = -1 if account.session is None else account.session.exit
         badge = badge_of(account)
@@ -115,12 +115,12 @@ class TrackedRun:
         return cls(name=f"robustest{time}", failed=not green, about=about, numbers=numbers, table=table)
 
 
-def _table(rows: Iterable[Row], lost: Iterable[str]) -> Iterator[dict[str, str | int | float | None]]:
+def _table(rows: Iterable[Row], lost: Iterable[str], service: str) -> Iterator[dict[str, str | int | float | None]]:
     places: Counter[tuple[str, str]] = Counter()
     for row in rows:
         result = row.result
         key = (row.test, "" if result is None else result.claim)
-        claim = ClaimId(*key, places[key])
+        claim = ClaimId(*key, places[key], service)
         places[key] += 1
         line: dict[str, str | int | float | None] = dict.fromkeys(COLUMNS)
         line |= {"name": _name_of(claim), "test": row.test, "claim": claim.key, "state": row.state}
@@ -136,7 +136,7 @@ def _table(rows: Iterable[Row], lost: Iterable[str]) -> Iterator[dict[str, str |
             line |= {"measured": measured(result), "rule": result.rule}
         yield {key: without_secrets(value) if isinstance(value, str) else value for key, value in line.items()}
     for problem in lost:  # no row shows it, and a run that lost results is not green
-        claim = ClaimId("pytest", "lost", places["pytest", "lost"])
+        claim = ClaimId("pytest", "lost", places["pytest", "lost"], service)
         places["pytest", "lost"] += 1
         line = {**dict.fromkeys(COLUMNS), "name": _name_of(claim), "test": "pytest", "claim": "lost"}
         yield {**line, "state": "error", "problem": without_secrets(problem)}
@@ -144,7 +144,7 @@ def _table(rows: Iterable[Row], lost: Iterable[str]) -> Iterator[dict[str, str |
 
 def _name_of(claim: ClaimId) -> str:
     """Return a name of readable parts that any tracker takes, the same in every run, different for different claims."""
-    texts = map(without_secrets, (claim.test, claim.key))
+    texts = map(without_secrets, (claim.shown, claim.key))
     parts = [_OTHER.sub("-", text).strip("-.")[-_LONGEST_NAME:].lstrip("-.") for text in texts]
     return "/".join([*filter(None, parts[:1]), f"{parts[1] or 'test'}-{claim.digest[:8]}"])
 

@@ -163,7 +163,7 @@ def add(folder: Path, entries: Mapping[ClaimId, Iterable[HistoryEntry]]) -> None
             runs.setdefault((one.time, one.commit, one.committed, one.dirty, one.versions), []).append((claim, one))
             requirements = _requirements(one)
             line = _line([_digest(requirements), *requirements])
-            lines.setdefault(claim.file, {first_line(claim=to_plain(claim))}).add(line)
+            lines.setdefault(claim.file, {first_line(claim=_head_of(claim))}).add(line)
     for (time, *_), found in runs.items():
         lines.setdefault(f"runs-{time[:7]}.jsonl", {first_line(runs=time[:7])}).update(run_lines(found))
     _join(folder, lines)
@@ -249,6 +249,12 @@ def first_line(**about: object) -> bytes:
     return _line([_TITLE, {"schema": SCHEMA, **about}])
 
 
+def _head_of(claim: ClaimId) -> dict[str, Any]:
+    """Return the fields of a claim; a repository with one model names no service."""
+    fields: dict[str, Any] = to_plain(claim)
+    return fields if claim.service else {name: value for name, value in fields.items() if name != "service"}
+
+
 def _parsed(text: bytes) -> Any:
     def no_constant(name: str) -> NoReturn:
         raise ValueError(f"{name}, which is no JSON")
@@ -277,8 +283,11 @@ def _read_claim(folder: Path, name: str) -> tuple[ClaimId, dict[str, Requirement
     head, lines = _numbered(folder, name)
     number = 1
     try:
-        claim = from_plain(ClaimId, _parsed_head(head, "claim"), "a claim")
-        if max(len(claim.test), len(claim.key)) > _LONGEST_ID or not 0 <= claim.place < 1_000_000:
+        about = _parsed_head(head, "claim")
+        claim = from_plain(ClaimId, {"service": "", **about} if isinstance(about, dict) else about, "a claim")
+        if about.get("service") == "":
+            raise ValueError("Expected no service, or a name")
+        if max(map(len, (claim.test, claim.key, claim.service))) > _LONGEST_ID or not 0 <= claim.place < 1_000_000:
             raise ValueError(expected(f"texts of at most {_LONGEST_ID} characters, and a place, of a claim", claim))
         found = {}
         for at, line in lines:

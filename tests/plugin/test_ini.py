@@ -6,6 +6,7 @@ import pytest
 
 VALUES = {
     "profile": "ci",
+    "service": "fraud",
     "device": "cpu",
     "seed": 12,
     "attack": "fgsm",
@@ -73,6 +74,7 @@ def test_without_keys_the_settings_are_the_documented_ones(project, run, read_js
     run("--robust", "--robust-json=out.json")
     assert read_json()["settings"] == {
         "profile": "dev",
+        "service": "",
         "device": "auto",
         "seed": 0,
         "attack": "fast",

@@ -163,6 +163,7 @@ def test_but_checks_names_and_values() -> None:
 def test_a_marker_gives_all_but_what_belongs_to_the_run() -> None:
     assert {f.name for f in dataclasses.fields(Settings)} - MARKER_KEYS == {
         "profile",
+        "service",
         "pictures",
         "store",
         "corpus",
@@ -285,6 +286,7 @@ def test_what_holds_where_nothing_is_set() -> None:
         **dict.fromkeys(("address", "workers", "gpus_per_task")),
         **dict.fromkeys(("exact", "audit_values", "replay_only", "update_baseline"), False),
         "profile": "dev",
+        "service": "",
         "device": "auto",
         "seed": 0,
         "attack": "fast",

@@ -209,7 +209,7 @@ def write_history(folder: str, histories: Sequence[ClaimHistory]) -> None:
         cards.append(
             HistoryCard(
                 number=number,
-                test=one.claim.test,
+                test=one.claim.shown,
                 name=f"{key} {last.required}".strip() if key else "the test itself, beside its claims",
                 word=state_of(one),
                 value=value_of(last),
@@ -318,5 +318,5 @@ def _chart(history: ClaimHistory) -> Chart | None:
         changes=lines,
         letters=letters,
         ticks=[(y(value), f"{value:.3g}") for value in (bottom, (bottom + top) / 2, top)],
-        words=f"{history.claim.key or history.claim.test}: {state_of(history)}; {runs_of(history)}",
+        words=f"{history.claim.key or history.claim.shown}: {state_of(history)}; {runs_of(history)}",
     )

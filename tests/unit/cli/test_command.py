@@ -43,7 +43,6 @@ def test_the_version_is_told(robustest: Make) -> None:
         [],
         ["nothing"],
         ["show", "--detail"],
-        ["show", "a", "b"],
         ["merge"],
         ["compare", "a.json"],
         ["corpus"],

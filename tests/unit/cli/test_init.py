@@ -13,11 +13,14 @@ import pytest
 
 from robustest.cli import init as command
 from robustest.cli import main
-from robustest.cli.init import ACTIONS, EXAMPLE, TESTS
+from robustest.cli.init import EXAMPLE
 from robustest.cli.project import Fixtures, fixtures_of, look_at
 from robustest.cli.questions import Facts
+from robustest.cli.warm import WarmPytest
+from robustest.cli.workflow import ACTIONS
 
 Make = Callable[..., Any]
+TESTS = "tests/test_robustness.py"
 FILES = ("conftest.py", ".github/workflows/robustness.yml", ".robustest/.gitignore")
 
 
@@ -169,9 +172,11 @@ def test_the_reason_why_a_project_cannot_be_looked_at_is_its_own(tmp_path: Path)
     fixture = "@pytest.fixture\ndef robust_{}():\n    {}\n"
     parts = ["import pytest\n", fixture.format("model", "raise OSError('no weights')"), fixture.format("data", "...")]
     (tmp_path / "conftest.py").write_text("\n".join(parts), encoding="utf-8")
-    assert look_at(tmp_path, Fixtures()) == "OSError: no weights"
+    with WarmPytest() as warm:
+        assert look_at(tmp_path, Fixtures(), warm) == "OSError: no weights"
     (tmp_path / "conftest.py").write_text("import pytest\nimport absent_module\n", encoding="utf-8")
-    assert "No module named 'absent_module'" in str(look_at(tmp_path, Fixtures()))
+    with WarmPytest() as warm:
+        assert "No module named 'absent_module'" in str(look_at(tmp_path, Fixtures(), warm))
 
 
 @pytest.mark.parametrize("wrong", [("--model", "a:b"), ("--model", "a.b", "--data", "c:d"), ("--scan", "--example")])
@@ -199,7 +204,7 @@ def test_a_file_where_a_folder_should_be_is_no_traceback(robustest: Make) -> Non
     [
         ({}, "'robustest[html]'"),
         ({"requirements.txt": "torch\n"}, "'robustest[html]' -r requirements.txt"),
-        ({"pyproject.toml": "[project]\nname = 'mine'\n"}, "'robustest[html]' ."),
+        ({"pyproject.toml": "[project]\nname = 'mine'\n"}, "'robustest[html]' -e ."),
         ({"pyproject.toml": "[tool.ruff]\n"}, "'robustest[html]'"),
     ],
     ids=["nothing", "requirements", "package", "settings"],
@@ -210,7 +215,7 @@ def test_the_workflow_installs_what_the_project_needs(robustest: Make, files: di
     robustest("init")
     text = Path(FILES[1]).read_text(encoding="utf-8")
     index = "--extra-index-url https://download.pytorch.org/whl/cpu"
-    assert f"run: python -m pip install {index} {install}\n" in text
+    assert f"          python -m pip install {index} {install}\n" in text
 
 
 def test_actions_are_pinned_to_commits(robustest: Make) -> None:

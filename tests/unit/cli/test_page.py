@@ -1,30 +1,64 @@
-"""`robustest page`: the page of a run, from its file."""
+"""docs/cli.md says what the command does: its examples are what it prints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("jinja2", reason="the HTML report is an extra")
+from robustest import Settings
+from robustest.cli.command import VERBS
+from robustest.cli.screen import Exit
+from robustest.reports import json_file
 
 Make = Callable[..., Any]
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+TEST = "test_model.py::test_linf"
+BLOCKS = re.findall(r"^```\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def test_the_page_of_a_run_is_written_from_its_file(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
-    run_file("a.json", [row("t::a", made([True])), row("t::b", made([False] * 4))])
-    done = robustest("page", "a.json", "-o", "there")
-    assert (done.code, done.out) == (1, f"wrote {Path('there', 'index.html')}\n")
-    text = Path("there/index.html").read_text(encoding="utf-8")
-    assert "1 of 2 claims failed" in text
-    assert "t::b" in text
-    assert text.rstrip().endswith("</html>")
+def section(command: str) -> str:
+    return PAGE.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
 
 
-def test_no_page_is_written_of_a_damaged_file(run_file: Make, made: Make, row: Make, robustest: Make) -> None:
-    path = run_file("a.json", [row("t::a", made([True]))])
-    path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    assert robustest("page", "a.json").code == 3
-    assert not Path("robust-page").exists()
+@pytest.mark.parametrize("command", VERBS)
+def test_every_option_is_on_the_page_and_no_other(robustest: Make, command: str) -> None:
+    nested = {
+        "baseline": ("show", "update"),
+        "corpus": ("ls", "verify", "prune"),
+        "evidence": ("write", "verify"),
+        "history": ("add", "show", "html"),
+    }.get(command, ())
+    helps = [robustest(command, *part, "--help").out for part in ([], *([name] for name in nested))]
+    options = set(re.findall(r"--[a-z][a-z-]+", " ".join(helps))) - {"--help", "--robust-json"}
+    usage = section(command).partition("```\n")[2].partition("```")[0]
+    assert set(re.findall(r"--[a-z][a-z-]+", usage)) | ({"--output"} & options) == options
+    assert all(f"robustest {command} {name}" in usage for name in nested)
+
+
+def test_every_exit_code_is_on_the_page() -> None:
+    assert re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE) == [str(int(code)) for code in Exit]
+
+
+def test_the_comparison_is_what_is_printed(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
+    before = [True] * 437 + [True] * 23 + [False] * 4 + [False] * 36
+    after = [True] * 437 + [False] * 23 + [True] * 4 + [False] * 36
+    files = [run_file(f"{name}.json", [row(TEST, made(held, 0.85))]) for name, held in (("a", before), ("b", after))]
+    assert "\n".join(robustest("compare", *files).lines[3:7]) + "\n" in BLOCKS
+
+
+def test_the_suggestion_is_what_is_printed(
+    made: Make, row: Make, account: Make, robustest: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(TEST, made([True] * 943 + [False] * 57, 0.9))]
+
+    def run(arguments: Sequence[str]) -> int:
+        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
+        json_file.write(output, account(rows), Settings())
+        return 0
+
+    monkeypatch.setattr("robustest.cli.warm.WarmPytest.run", lambda _, arguments: run(arguments[1:]))
+    assert "\n".join(robustest("suggest").lines[1:5]) + "\n" in BLOCKS

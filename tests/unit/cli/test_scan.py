@@ -24,6 +24,7 @@ from robustest.cli.questions import KINDS, PLACE, Facts, battery
 from robustest.cli.scan import FILE
 from robustest.cli.screen import write_new
 from robustest.cli.suggest import QUIET, measure
+from robustest.cli.warm import WarmPytest
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -53,7 +54,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., Non
             json_file.write(path, account(found, **more), Settings())
             return code
 
-        monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.warm.WarmPytest.run", lambda _, arguments: run(arguments[1:]))
         facts = Facts(kind="images", n=200, guess=guess)
         monkeypatch.setattr("robustest.cli.scan.look_at", lambda *_: facts)
 
@@ -211,7 +212,9 @@ def test_options_of_the_projects_own_runs_reach_no_question(tmp_path: Path) -> N
     ]
     imports = "from robustest import assert_rate\nfrom robustest.data import Outcomes\n"
     questions.write_text("\n\n".join([imports, *tests]), encoding="utf-8")
-    run, code = measure([*QUIET, str(root)], {**plan_of(root, questions, FILE), "title": "a try", "after": 0})
+    with WarmPytest() as warm:
+        about = {**plan_of(root, questions, FILE), "title": "a try", "after": 0}
+        run, code = measure(warm, [*QUIET, str(root)], about)
     assert (code, [row.state for row in run.account.results]) == (1, ["inconclusive", "passed"])
     assert {(root / name).read_text(encoding="utf-8") for name in names} == {"mine"}
     assert not (root / "runs").exists()

@@ -56,13 +56,13 @@ def test_a_file_is_shown_as_the_run_showed_it(
     assert ("clean_accuracy" in done.out) == details
 
 
-def test_markdown_is_the_summary_of_a_step_and_nothing_else(
+def test_markdown_is_the_mark_of_a_comment_and_the_summary_of_a_step(
     made: Make, row: Make, run_file: Make, robustest: Make
 ) -> None:
     rows = [row("t::a|b", made([True] * 9)), row("t::fails", made([False] * 9))]
     run_file("a.json", rows, shard=(1, 2, ["t::a|b", "t::fails", "t::other"]))
     done = robustest("show", "--markdown", "a.json")
-    assert (done.code, done.out) == (1, github.summary(account_of(rows)))
+    assert (done.code, done.out) == (1, f"<!-- robustest -->\n{github.summary(account_of(rows))}")
 
 
 def test_markdown_of_a_large_run_fits_into_a_comment(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
@@ -197,7 +197,7 @@ def test_a_hostile_test_id_steers_no_terminal(made: Make, row: Make, run_file: M
 
 def test_it_can_be_called_without_the_command(made: Make, row: Make, run_file: Make) -> None:
     path = run_file("a.json", [row("t::a", made([True]))])
-    assert show(str(path), details=False, markdown=False) == 0
+    assert show([str(path)], details=False, markdown=False) == 0
 
 
 def test_on_a_terminal_the_verdict_comes_first_and_lines_are_folded(

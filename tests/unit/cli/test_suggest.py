@@ -38,11 +38,13 @@ def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[
             (plan,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-plan=")]
             calls.append(Call(arguments, json.loads(Path(plan).read_text(encoding="utf-8"))))
             (path,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-json=")]
+            seconds = {"opening": 1.0, "fixtures": 2.0, "tests": {"t::a": 1.5}, "whole": 3.5}
+            Path(calls[-1].plan["timing"]).write_text(json.dumps(seconds), encoding="utf-8")
             if rows is not None:
                 json_file.write(path, account(rows, lost=more.get("lost", [])), more.get("settings", Settings()))
             return code
 
-        monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.warm.WarmPytest.run", lambda _, arguments: run(arguments[1:]))
         return calls
 
     return of
@@ -63,7 +65,7 @@ def test_each_run_knows_the_time_of_the_first(made: Make, row: Make, suite: Make
     robustest("suggest")
     first, second = (call.plan for call in calls)
     assert (first["after"], second["after"]) == (1, 0)
-    assert second["seconds"] == {"t::a": 1.5}
+    assert second["before"] == {"opening": 1.0, "fixtures": 2.0, "tests": {"t::a": 1.5}, "whole": 3.5}
     assert second["title"] == "seed 1"
 
 
@@ -73,7 +75,7 @@ def test_an_interruption_says_that_what_was_measured_is_kept(
     def interrupted(arguments: Sequence[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("robustest.cli.suggest.run_pytest", interrupted)
+    monkeypatch.setattr("robustest.cli.warm.WarmPytest.run", lambda _, arguments: interrupted(arguments))
     assert main(["suggest"]) == 130
     assert "the same command goes on with it" in capsys.readouterr().err
 

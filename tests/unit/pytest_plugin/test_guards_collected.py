@@ -361,7 +361,7 @@ def test_a_run_that_lost_results_updates_no_baseline_and_one_with_a_red_row_is_n
             endings = how.get("endings", ())
             return Account(results=(), endings=endings, session=Session(exit=status)).with_lost(how.get("lost", ()))
 
-    settings = SimpleNamespace(update_baseline=how.get("update", False), store=how.get("store"))
+    settings = SimpleNamespace(update_baseline=how.get("update", False), store=how.get("store"), service="")
     status = pytest.ExitCode(how.get("status", 0))
     session: Any = SimpleNamespace(
         config=SimpleNamespace(stash={CLAIMS: PytestSession(), LEDGER: Fake(), SETTINGS: settings, DESELECTED: ["d"]}),

@@ -91,7 +91,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[str, ...]]
             raise OSError(28, "full")
 
     monkeypatch.setattr(badge, "badge_of", lambda account: account)
-    monkeypatch.setattr(badge, "write", lambda _, account: note("badge", account.lost))
+    monkeypatch.setattr(badge, "write", lambda _, account, __: note("badge", account.lost))
     monkeypatch.setattr(page, "write", lambda _, account, *__, **___: note("page", account.lost))
     monkeypatch.setattr(junit, "write", lambda _, __, lost: note("junit", lost))
     monkeypatch.setattr(json_file, "write", lambda _, account, *__, **___: note("json", account.lost))
@@ -197,7 +197,7 @@ def test_files_lie_where_the_run_was_started(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(badge, "badge_of", lambda _: "made")
     monkeypatch.setattr(badge, "write", lambda *given: places.append(given))
     reports.write(config(tmp_path, badge="in/a.svg"), account_of("t"), Settings(), shard=None)
-    assert places == [(tmp_path / "in/a.svg", "made")]
+    assert places == [(tmp_path / "in/a.svg", "made", "")]
 
 
 # Trackers
