@@ -245,8 +245,16 @@ def test_answers_without_classes_are_drawn_and_have_none(moved: torch.Tensor | N
 
     y, clean, predicted = torch.tensor([1, 2]), torch.tensor([3.0, 4.0]), torch.tensor([5.0, 6.0])
     found = answers_of(Words(), y, clean, predicted, moved)  # type: ignore[arg-type]
-    answers = found.pop("answers")
+    targets, answers = found.pop("targets"), found.pop("answers")
     assert found == {"label": -1, "clean": -1, "predicted": -1, "answer": "two boxes"}
-    assert answers.tolist() == [[1, 2], [3, 4], [1, 2] if moved is None else [7, 8], [5, 6]]
-    assert answers.dtype == y.dtype
+    assert targets.tolist() == [[1, 2], [1, 2] if moved is None else [7, 8]]
+    assert answers.tolist() == [[3, 4], [5, 6]]
+    assert answers.dtype == clean.dtype
     assert len(asked) == 1
+    shown = {"index": 0, "label": -1, "clean": -1, "predicted": -1, "size": None, "badness": 0.0}
+    shown |= {"before": torch.zeros(1), "after": torch.zeros(1), "targets": targets}
+    drawn = Exhibit(**shown, answers=answers).drawn
+    assert drawn is not None
+    assert drawn.tolist() == [[1, 2], [3, 4], [1, 2] if moved is None else [7, 8], [5, 6]]
+    assert drawn.dtype == y.dtype
+    assert Exhibit(**shown, answers=answers[:, :1]).drawn is None  # answers of another form than targets
