@@ -63,6 +63,9 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
         if kind is not None and (strangers := sorted({*arguments} - {*bound.parameters})):
             # The names of its claims would lack that part.
             raise ConfigError(expected(f"arguments of {measure.__name__} in the kind {kind.name!r}", strangers))
+        ours = measure.__module__.startswith("robustest.")
+        if ours and kind is not None:
+            _OURS[kind.name] = kind
 
         @wraps(measure)
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -75,7 +78,8 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                 if kind is None:
                     return note(measure(*args, **kwargs))
                 check_keywords(measure, kwargs)
-                check_unique(kind)
+                if not ours:  # robustest's kinds need no pack, and to load those of all packs takes a second
+                    check_unique(kind)
                 try:
                     call = bound.bind(*args, **kwargs)
                 except TypeError:  # Python's own message names the function and the argument
@@ -148,16 +152,28 @@ def note(found: R) -> R:
 
 
 def check_unique(kind: Kind) -> None:
-    """Raise PackError if a pack has another kind of claim of the same name."""
+    """Raise PackError if the name of a pack's or the user's kind of claim is that of another kind.
+
+    Names of robustest's kinds count as far as they are loaded; `robustest.claims.kinds` compares all.
+    """
+    if _OURS.get(kind.name, kind) is not kind:
+        raise PackError(
+            f"Expected a kind of claim with a name of its own but {kind.name!r} is one of robustest's. Rename it, or "
+            "uninstall its pack."
+        )
     for pack, other in _kinds_of_packs(extensions.manager()):
         if other.name == kind.name and other is not kind:
             what = f"the pack {pack!r} to give its kind of claim a name of its own"
             raise PackError(f"Expected {what} but {kind.name!r} is another kind's too. Rename it, or uninstall it.")
 
 
+# Robustest's own kinds of claims by name, as far as their modules are loaded.
+_OURS: dict[str, Kind] = {}
+
+
 @cache
 def _kinds_of_packs(manager: object) -> list[tuple[str, Kind]]:
-    # Cached, as this comes before every measurement.
+    # Cached, as this comes before every measurement of a pack's kind.
     return extensions.all_of("robustest_kinds", Kind)
 
 

@@ -39,6 +39,7 @@ from robustest.measure import measure_accuracy, measure_no_spurious_feature, mea
 from robustest.reports import github, terminal
 from robustest.reports.html.page import write
 from robustest.results import Fact
+from robustest.run.measurement import measurement
 from robustest.run.workers import close_engines, engine_for
 from robustest.shifts import as_shift, shift_names
 from robustest.tasks import Classification, checked_task
@@ -68,7 +69,7 @@ def ask(hook: str, toy: Any) -> object:
         "robustest_shifts": lambda: as_shift("half", None),
         "robustest_cue_searches": lambda: measure_no_spurious_feature(toy.model, (x, y), "toy-cues"),
         "robustest_tasks": lambda: checked_task("toy-classes"),
-        "robustest_kinds": lambda: measure_accuracy(toy.model, (x, y)),
+        "robustest_kinds": kinds,
         "robustest_read": lambda: as_samples(toy_pack.Table(((0.1, 0.2),), (1,))),
         "robustest_outcomes": lambda: Outcomes.read(__file__, reader="toy-lines"),
         "robustest_engines": lambda: engine_for(Settings(engine="counted")),
@@ -323,17 +324,25 @@ def test_a_kind_of_claim_is_listed(packs: Packs) -> None:
     assert set(kinds()) - set(without) == {"toy"}
 
 
-def test_a_kind_of_claim_with_the_name_of_another_stops_every_claim_of_either(packs: Packs, toy: Any) -> None:
-    packs(bad=pack("robustest_kinds", [replace(toy_pack.TOY, name="accuracy")]))
-    with pytest.raises(PackError, match="pack 'bad' to give its kind of claim a name of its own"):
-        measure_accuracy(toy.model, (toy.x, toy.y))
+def test_a_kind_of_claim_with_the_name_of_one_of_ours_is_refused_and_ours_measured(packs: Packs, toy: Any) -> None:
+    bad = replace(toy_pack.TOY, name="accuracy")
+    packs(bad=pack("robustest_kinds", [bad]))
+    assert measure_accuracy(toy.model, (toy.x, toy.y)).kind == "accuracy"
+    with pytest.raises(PackError, match="'accuracy' is one of robustest's"):
+        measurement(bad)(lambda *, at_least: None)(at_least=0.5)
     with pytest.raises(PackError, match=r"pack 'bad' .* robustest has a kind of claim 'accuracy' too"):
         kinds()
     measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.01), attack="fgsm")
 
 
-def test_a_packs_own_kind_is_measured_as_before(packs: Packs, toy: Any) -> None:
-    packs(own=pack("robustest_kinds", [kinds()["accuracy"]]))  # its one owner
+def test_a_kind_of_claim_with_the_name_of_another_packs_is_refused(packs: Packs) -> None:
+    packs(one=pack("robustest_kinds", [toy_pack.TOY]), two=pack("robustest_kinds", [replace(toy_pack.TOY)]))
+    with pytest.raises(PackError, match="the pack 'two' to give its kind of claim a name of its own"):
+        measurement(toy_pack.TOY)(lambda *, at_least: None)(at_least=0.5)
+
+
+def test_claims_of_ours_load_no_kinds_of_packs(packs: Packs, toy: Any) -> None:
+    packs(own=pack("robustest_kinds", ZeroDivisionError("loaded")))
     assert measure_accuracy(toy.model, (toy.x, toy.y)).kind == "accuracy"
 
 

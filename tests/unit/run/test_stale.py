@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from robustest import Linf, ModelError, Result, Settings, Verdict, rng
+from robustest import Linf, ModelError, Result, Settings, StoreError, Verdict, rng
 from robustest.context import Context, running
 from robustest.identity import packages
 from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
@@ -614,3 +614,36 @@ def test_a_change_of_later_samples_alone_is_seen_by_samples_drawn_anew(
     # What the changed model gave is remembered in its turn.
     assert claim().cached
     assert claim().verdict is Verdict.FAILED
+
+
+class Always(random.Random):
+    """Asks every recalled chunk about its samples."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+def test_a_change_that_shows_after_a_chunk_was_recalled_ends_the_claim(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustest.run.memory.secrets.SystemRandom", lambda: Always(0))
+    n = 800
+    x, y = images(n)
+    early = set(rng.permutation(0, n)[: n // 2].tolist())
+    later = torch.tensor([i not in early for i in range(n)])
+    x[later & (y == 1), 0, 0, 0] = 0.0
+    model = OfLaterFile()
+
+    def claim() -> Result:
+        how = {"shift": "brightness", "severity": 1, "at_least": 0.9, "exact": True}
+        return measure(model, (x, y), claim=measure_shift_accuracy, **how)
+
+    assert claim().verdict is Verdict.PASSED
+    assert claim().cached
+    monkeypatch.setitem(UNSEEN, "sign", lambda: -1.0)
+    with pytest.raises(StoreError, match=r"remembered chunks to hold .* samples of a remembered chunk otherwise"):
+        claim()
+    # The chunks that were recalled before it count no more either.
+    again = claim()
+    assert (again.verdict, again.cached) == (Verdict.FAILED, "")
+    assert claim().cached
