@@ -256,7 +256,7 @@ def test_the_end_of_a_run_is_shown_and_annotated_on_github_alone(  # noqa: PLR09
     monkeypatch.setattr(terminal, "summary", lambda *_, **__: lines.append("summary"))
     monkeypatch.setattr(github, "annotation_commands", lambda *_, **__: ["::error::x"])
     monkeypatch.setenv("GITHUB_ACTIONS", actions)
-    reporter = SimpleNamespace(stats={}, write_line=lambda line, **_: lines.append(line))
+    reporter = SimpleNamespace(stats={}, verbosity=0, write_line=lambda line, **_: lines.append(line))
     options = {"no_summary": no_summary, "--robust-details": False}
     ended: Any = SimpleNamespace(
         stash={ACCOUNT: Account(results=(), endings=(), session=None, lost=lost), LEDGER: Ledger()},
