@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from robustest.reports.badge import Badge, drawn
+from robustest.reports.badge import Badge, drawn, label_of
 from robustest.version import HOME
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +70,7 @@ def badges() -> dict[str, str]:
     versions = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
     claims = (ROOT / "examples" / "quickstart" / "test_quickstart.py").read_text(encoding="utf-8").count("\ndef test_")
     return {
-        "badge-claims.svg": drawn(Badge(f"{claims} claims hold", "brightgreen")),
+        "badge-claims.svg": drawn(Badge(f"{claims} claims hold", "brightgreen"), label_of("quickstart")),
         "badge-python.svg": drawn(Badge(" | ".join(versions), "blue"), "python"),
         "badge-license.svg": drawn(Badge(project["license"], "blue"), "license"),
     }
