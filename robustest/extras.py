@@ -43,7 +43,7 @@ _NAMES = {
 """Public names of the pack robustest-EXTRA, whose package is robustest_EXTRA."""
 
 _GIVEN = {("engine", "ray"): "ray", ("search for cues", "auto"): "interpret"}
-"""Extras by the noun and the name of what a pack gives by a hook."""
+"""Extras by the noun and the name of an object that a pack gives by a hook."""
 
 
 def extra_with(name: str) -> str:

@@ -41,12 +41,13 @@ def absent(module: str, name: str) -> Exception:
 
     `from robustest import NAME` puts a sentence of its own in the place of an AttributeError's.
     """
-    from robustest.errors import NotInstalledError
     from robustest.extras import extra_with
 
     extra = extra_with(name)
-    if not extra:
+    if not extra:  # pytest itself looks for names that no module has
         return AttributeError(f"module {module!r} has no attribute {name!r}")
+    from robustest.errors import NotInstalledError
+
     return NotInstalledError(
         f"Expected {name} to be imported from robustest_{extra}, not from {module}: from robustest_{extra} import "
         f"{name}. The extra {extra!r} installs it: pip install 'robustest[{extra}]'"

@@ -87,7 +87,7 @@ class Installation:
 
 
 class Project:
-    """The files of a project that say what it needs, and how its tests are run."""
+    """The files of a project that name its requirements, and how its tests are run."""
 
     def __init__(self, root: Path, top: Path) -> None:
         self.root, self._top = root, top

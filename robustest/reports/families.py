@@ -16,7 +16,7 @@ _WORST_OF_RUN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ClaimFamily:
     """Claims that are shown together."""
 
     name: str  # id of the test without its parameters, or of its file; empty if each claim is shown by itself
@@ -40,7 +40,7 @@ FEW = 40
 """Claims of a run that are printed one by one; the lines of more would push the failures off the screen."""
 
 
-def families_of(rows: Sequence[Row]) -> list[Family]:
+def families_of(rows: Sequence[Row]) -> list[ClaimFamily]:
     """Group claims by test without its parameters; by file if those are too many; or all into one family.
 
     Families are in the order of the run. The worst claims of each are `printed`, fewer of each if many families fail.
@@ -59,9 +59,9 @@ def families_of(rows: Sequence[Row]) -> list[Family]:
     red = sum(any(row.state in EXPLAINED for row in group) for group in groups.values())
     most = max(1, min(_WORST, _WORST_OF_RUN // max(red, 1)))
     return [
-        Family(name, group, [row for row in worst_first(group) if row.state in EXPLAINED][:most])
+        ClaimFamily(name, group, [row for row in worst_first(group) if row.state in EXPLAINED][:most])
         if len(group) > 1
-        else Family("", group, group)
+        else ClaimFamily("", group, group)
         for name, group in groups.items()
     ]
 

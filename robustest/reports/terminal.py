@@ -9,7 +9,7 @@ from typing import Any
 
 from robustest.account import EXPLAINED, RED, STATES, Account, Row
 from robustest.advice import HINT, NOT_REMEMBERED, Advice, advice_on
-from robustest.reports.families import FEW, Family, families_of
+from robustest.reports.families import FEW, ClaimFamily, families_of
 from robustest.reports.inert import Inert
 from robustest.reports.text import (
     MARKS,
@@ -87,7 +87,7 @@ def summary(
 
     out.write_sep("=", "robustness")  # not section(): it leaves a line half open
     whole = details or verbose or len(rows) <= FEW
-    families = [Family("", rows, rows)] if whole else families_of(rows)
+    families = [ClaimFamily("", rows, rows)] if whole else families_of(rows)
     printed = [row for family in families for row in family.printed]
     longest = max((len(row.test) for row in printed), default=0)
     widest = max((len(_word(row)) for row in printed), default=0)

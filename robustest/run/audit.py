@@ -69,7 +69,7 @@ class Audit:
             stream: the outcomes so far, which the audit updates.
             passing: number of outcomes, from the first, on which a pass on such columns rests; 0 for no pass.
             confirmed: True if the claim passes on these columns, were they all the data.
-            again: whether samples that held are audited once more where the claim has no room for what was broken.
+            again: whether samples that held are audited once more where the claim has no room for the broken ones.
         """
         while rests_on := passing(stream.columns):
             held = self._in_question(stream.columns, rests_on)

@@ -19,7 +19,8 @@ def test_a_project_that_does_not_use_it_loads_nothing_of_it(project, run_apart):
             ours = sorted(name for name in sys.modules if name.startswith("robustest"))
             plugin = ["robustest.pytest_plugin", *(f"robustest.pytest_plugin.{{part}}" for part in {PARTS!r})]
             assert ours == [
-                "robustest", "robustest.claims", "robustest.lazy", "robustest.plain_run", *plugin, "robustest.version"
+                "robustest", "robustest.claims", "robustest.extras", "robustest.lazy", "robustest.plain_run", *plugin,
+                "robustest.version",
             ]
         """
     )

@@ -67,5 +67,6 @@ def test_auto_and_its_options_by_themselves_measure_the_same() -> None:
         measure_no_spurious_feature(Templates(good=False), patterned(0, 4), cue, max_flip_rate=0.2, seed=0)
         for cue in ("auto", robustest_interpret.Discovery())
     ]
-    assert [one.verdict for one in found] == [Verdict.FAILED] * 2
+    assert found[0].verdict is found[1].verdict
+    assert found[0].verdict is not Verdict.PASSED
     assert found[0].details == found[1].details

@@ -813,6 +813,7 @@ def test_a_wrapper_of_torch_compile_is_the_model_in_it_and_nothing_else_is() -> 
 def test_a_file_is_of_the_folder_of_packages_that_it_lies_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site, standard = tmp_path / "site", tmp_path / "standard"
     monkeypatch.setattr(packages, "_installed", lambda: (str(tmp_path / "other"), str(site)))
+    monkeypatch.setattr(packages, "_named_folders", lambda: ())
     monkeypatch.setattr(packages, "_release", lambda first: f"release of {first}")
     monkeypatch.setattr(packages.sysconfig, "get_paths", lambda: {"stdlib": str(standard)})
     for top, file, home in (
