@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from robustest.reports.github import mark_of
+
 yaml = pytest.importorskip("yaml", reason="PyYAML reads action.yml")
 pytest.importorskip("jinja2", reason="the action writes a page")
 
@@ -367,11 +369,13 @@ def test_a_service_has_a_comment_of_its_own_and_several_have_one(
     assert body.startswith("<!-- robustest services/a -->\n")
     assert "## robustness of services/a: 1 failed" in body
     ended, asked, body = commented(results=str(files[1]), ids="12")
-    assert body.startswith("<!-- robustest services/b_____x -->\n"), "nothing of a name ends the mark"
-    assert any('startswith("<!-- robustest services/b_____x -->")' in one for one in asked)
+    mark = mark_of(["services/b --> x"])
+    assert mark.startswith("<!-- robustest services/b_____x_"), "nothing of a name ends the mark"
+    assert body.startswith(f"{mark}\n")
+    assert any(f'startswith("{mark}")' in one for one in asked)
     ended, _, body = commented(results=f"{files[1]}\n{files[0]}\n", ids="12")
     assert ended.ok, ended.log
-    assert body.startswith("<!-- robustest -->\n")
+    assert body.startswith("<!-- robustest services/")
     assert body.index("of services/a: 1 failed") < body.index("of services/b"), "the worst first"
 
 

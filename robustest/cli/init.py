@@ -23,7 +23,8 @@ from robustest.cli.results_file import read_results
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, write_new, wrong
 from robustest.cli.warm import WarmPytest
 from robustest.cli.workflow import FILE as WORKFLOW
-from robustest.cli.workflow import extended, job_of, repository_of, workflow
+from robustest.cli.workflow import extended, job_of, workflow
+from robustest.pytest_plugin.options import repository_of, service_of
 from robustest.safe_files import write_atomic
 
 _TEMPLATES = files("robustest.cli").joinpath("templates")
@@ -78,7 +79,7 @@ def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> in
 def _write_workflow(screen: Screen, project: Project) -> None:
     """Write a workflow into the repository's root, or add a job for this project to the one that `init` wrote."""
     root, top = project.root, repository_of(project.root)
-    service = "" if top is root else root.resolve().relative_to(top).as_posix()
+    service = service_of(root)
     texts = [
         path.read_text(encoding="utf-8", errors="replace") for path in [*conftests(root), *root.glob("*/test_*.py")]
     ]

@@ -5,20 +5,12 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from importlib.resources import files
-from pathlib import Path
 
 from robustest.cli.installation import Installation
 
 FILE = ".github/workflows/robustness.yml"
 _MARK = "# Written by `robustest init`"
 _JOBS = "\njobs:\n"
-
-
-def repository_of(root: Path) -> Path:
-    """Return the root of the git repository with a folder; the folder itself if there is none."""
-    there = root.resolve()
-    top = next((folder for folder in (there, *there.parents) if (folder / ".git").exists()), there)
-    return root if top == there else top
 
 
 def job_of(service: str) -> str:

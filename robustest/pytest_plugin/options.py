@@ -181,8 +181,16 @@ def settings_of(config: pytest.Config) -> Settings:
 
 def service_of(root: Path) -> str:
     """Return the place of a folder in its git repository, "services/a"; "" for its root, or without one."""
-    top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
-    return "" if top == root else root.relative_to(top).as_posix()
+    there = root.resolve()
+    found = there.relative_to(repository_of(there)).as_posix()
+    return "" if found == "." else found
+
+
+def repository_of(root: Path) -> Path:
+    """Return the root of the git repository with a folder, resolved; the folder itself, as given, if it is the root."""
+    there = root.resolve()
+    top = next((folder for folder in (there, *there.parents) if (folder / ".git").exists()), there)
+    return root if top == there else top
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:

@@ -6,6 +6,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path, PurePath
 
 from robustest.account import EXPLAINED, STATES, Account, Row
@@ -24,6 +25,7 @@ ANNOTATIONS = 10
 
 _RESERVE = 400  # bytes of the budget for the lines that count the omitted parts
 _CELL = 300  # characters of a name in a table cell
+_MARK = 100  # characters of the services in a mark
 _FOLDED = 8_000  # characters of one failure's text
 _TABLE_SHARE = 0.6  # of the budget: the table gives more facts per byte than the details
 _MARKS = {
@@ -109,11 +111,14 @@ def _command(kind: str, properties: Mapping[str, str], message: str) -> str:
 
 
 def mark_of(services: Sequence[str]) -> str:
-    """Return the first line of a comment, by which a later run finds it: one for each service, or one for several."""
-    # It names a part of a repository; whatever a pull request calls its service, the mark ends no comment of HTML.
-    name = services[0] if len(services) == 1 else ""
-    name = "".join(one if one.isascii() and (one.isalnum() or one in "./_") else "_" for one in name)
-    return f"<!-- robustest {name} -->" if name else "<!-- robustest -->"
+    """Return the first line of a comment, by which a later run finds it: one for each service or set of services."""
+    name = " and ".join(services)
+    # Whatever a pull request calls its service, the mark ends no comment of HTML.
+    plain = "".join(one if one.isascii() and (one.isalnum() or one in "./_") else "_" for one in name)[:_MARK]
+    if plain != name:  # the digest tells services/a-b from services/a_b
+        digest = sha256("\n".join(services).encode()).hexdigest()
+        plain = f"{plain}_{digest[:8]}"
+    return f"<!-- robustest {plain} -->" if name else "<!-- robustest -->"
 
 
 def summary(account: Account, *, budget: int = BUDGET) -> str:

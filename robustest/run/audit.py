@@ -75,21 +75,23 @@ class Audit:
             held = self._in_question(stream.columns, rests_on)
             left = [row for row in held if stream.columns["id"][row] not in self.audited]
             audited, broken = len(self.audited), sum(self.audited.values())
-            found_last = self.rounds[-1] if self.rounds and not left else broken
-            if not held or (not found_last and (not left or audited >= MANY)):
+            last = self.rounds[-1] if self.rounds else broken
+            if not held or (not last and (not left or audited >= MANY)):
                 return ""
-            if audited and confirmed(self._spoiled(stream.columns, rests_on, left or held, all_audited=not left)):
+            # A round over all finds a part of what there is: about as much again may be left.
+            spoiled = left[: self._left_wrongly(len(left))] if left else held[:last]
+            if audited and confirmed(_without(stream.columns, rests_on, spoiled)):
                 return ""
-            many = audited >= FEW and not broken
             if left:
+                many = audited >= FEW and not broken
                 looks = _LOOKS_AT_MANY if many else _LOOKS
-                rows = left[: next((look for look in looks if look > audited), 2 * audited) - audited]
+                rows, number = left[: next((look for look in looks if look > audited), 2 * audited) - audited], 0
             elif again and len(self.rounds) < ROUNDS - 1:
-                rows = held
+                many, rows, number = False, held, len(self.rounds) + 1
             else:
-                return f"weak attack: an audit of all that it left broke {broken} of {audited}, {found_last} at last"
+                return f"weak attack: an audit of all that it left broke {broken} of {audited}, {last} at last"
             try:
-                if not self._audit(stream, sorted(rows), many=many, again=not left):
+                if not self._audit(stream, sorted(rows), many=many, number=number):
                     return ""
             except clock.OutOfTime:
                 return "the clock: time ran out before an audit of what the attack left was at its end"
@@ -104,31 +106,29 @@ class Audit:
         order = np.argsort(rng.fold(rng.keys(self.settings.seed, torch.from_numpy(ids)), "audit").numpy())
         return [row for row in order.tolist() if held[row]]
 
-    def _spoiled(self, columns: Columns, rests_on: int, rows: list[int], *, all_audited: bool) -> dict[str, np.ndarray]:
-        """Return the columns with as many of these rows broken as the audit leaves possible."""
+    def _left_wrongly(self, left: int) -> int:
+        """Return the number of unaudited samples, of `left`, that the audit may have broken too."""
         audited, broken = len(self.audited), sum(self.audited.values())
-        if all_audited:  # a round finds a part of what there is: about as much again may be left
-            more = self.rounds[-1] if self.rounds else broken
-        else:
-            share = clopper_pearson(broken, audited, _ALPHA)[1]
-            if broken:  # the attack is blind somewhere, and the audit need not see all that is there
-                share = min(1.0, 2 * share)
-            more = math.ceil(share * len(rows))
-        worst = {name: column[:rests_on].copy() for name, column in columns.items()}
-        worst["held"][rows[:more]] = False
-        if "score" in worst:
-            worst["score"][rows[:more]] = 0.0
-        return worst
+        if not audited:
+            return left
+        share = clopper_pearson(broken, audited, _ALPHA)[1]
+        if broken:  # the attack is blind somewhere, and the audit need not see all that is there
+            share = min(1.0, 2 * share)
+        return math.ceil(share * left)
 
-    def _audit(self, stream: Stream, rows: list[int], *, many: bool, again: bool) -> bool:
-        """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit."""
+    def _audit(self, stream: Stream, rows: list[int], *, many: bool, number: int) -> bool:
+        """Audit the samples at these rows of the stream, and enter their outcomes; False if there is no audit.
+
+        Args:
+            many: True for the cheaper stages of an audit of many samples.
+            number: of the further round over samples that were audited; 0 for samples that were not.
+        """
         ids = torch.from_numpy(stream.columns["id"][rows])
-        number = len(self.rounds) + 1 if again else 0
         attack = self.units.audit(ids, first=stream.chunks == 1, many=many, again=number)
         if attack is None:
             return False
         marked = len(stream.marks) == stream.n
-        name = ("audit of many" if many else "audit") + (f" again {number}" if again else "")
+        name = ("audit of many" if many else "audit") + (f" again {number}" if number else "")
         what = (name, ids, [stream.marks[row] for row in rows] if marked else [])
         observation, tally = self.memory.once(what, attack)
         # Counts of coverage are about the attack that is audited, and must not include the audit's.
@@ -136,12 +136,19 @@ class Audit:
         worse = stream.worsen(ids, observation, replace(tally, health=health), examples=self.settings.examples)
         counts = Health()
         # A further round looks at samples that are counted.
-        counts.count("weak_attack", failed=int(worse.sum()), tried=0 if again else len(rows))
+        counts.count("weak_attack", failed=int(worse.sum()), tried=0 if number else len(rows))
         stream.tally = stream.tally.plus(Tally(health=counts))
-        if again:
+        if number:
             self.rounds.append(int(worse.sum()))
-        else:
-            self.rounds.clear()
         self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
         stream.counts["audit"] = sum(self.audited.values())
         return True
+
+
+def _without(columns: Columns, n: int, rows: list[int]) -> dict[str, np.ndarray]:
+    """Return the first n entries of the columns, with these rows broken."""
+    worst = {name: column[:n].copy() for name, column in columns.items()}
+    worst["held"][rows] = False
+    if "score" in worst:
+        worst["score"][rows] = 0.0
+    return worst

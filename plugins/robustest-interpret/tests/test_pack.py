@@ -13,7 +13,7 @@ import pytest
 import robustest_interpret
 from robustest_interpret import pack
 
-from robustest import Verdict
+from robustest import Result, Verdict
 from robustest.extensions import all_of
 from robustest.measure import measure_no_spurious_feature
 from robustest.packs import CueSearch, Kind
@@ -63,10 +63,13 @@ def test_auto_is_the_search_of_this_pack() -> None:
 def test_auto_and_its_options_by_themselves_measure_the_same() -> None:
     from kinds import Templates, patterned
 
-    found = [
-        measure_no_spurious_feature(Templates(good=False), patterned(0, 4), cue, max_flip_rate=0.2, seed=0)
-        for cue in ("auto", robustest_interpret.Discovery())
-    ]
-    assert found[0].verdict is found[1].verdict
-    assert found[0].verdict is not Verdict.PASSED
+    x, y = patterned(0, 4)
+    x[y == 2, 0, 1:3, 6:8] = 1.0
+
+    def measured(cue: object, *, good: bool) -> Result:
+        return measure_no_spurious_feature(Templates(good=good).eval(), (x, y), cue, max_flip_rate=0.2, seed=0)
+
+    found = [measured(cue, good=False) for cue in ("auto", robustest_interpret.Discovery())]
+    assert [one.verdict for one in found] == [Verdict.FAILED] * 2
+    assert measured("auto", good=True).verdict is Verdict.PASSED
     assert found[0].details == found[1].details

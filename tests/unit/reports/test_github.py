@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from accounts import account_of
 
-from robustest.reports.github import ANNOTATIONS, BUDGET, add_summary, annotation_commands, escaped, summary
+from robustest.reports.github import ANNOTATIONS, BUDGET, add_summary, annotation_commands, escaped, mark_of, summary
 from robustest.reports.text import failure_text
 
 HOSTILE = "a|b `c` *d* _e_ ~f~ [g](https://x.y) <b>h</b> & &amp; @user #1 :tada: $i$ \\ !j {k}"
@@ -32,6 +32,14 @@ def shown(markdown: str) -> str:
     """The HTML that GitHub's Markdown makes of a text, as far as CommonMark and its tables go."""
     markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py renders the summary")
     return str(markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
+
+
+def test_comments_of_different_services_have_different_marks() -> None:
+    services = ([], ["a"], ["a-b"], ["a_b"], ["a b"], ["a", "b"], ["a", "c"], ["a and b"], ["x" * 200], ["x" * 199])
+    marks = [mark_of(one) for one in services]
+    assert marks[:2] == ["<!-- robustest -->", "<!-- robustest a -->"]
+    assert len({*marks}) == len(marks)
+    assert all(re.fullmatch(r"<!-- robustest ([A-Za-z0-9_./]+ )?-->", one) for one in marks)
 
 
 def test_a_summary_is_added_to_what_the_step_wrote_before(tmp_path: Path, rows: list[Any]) -> None:

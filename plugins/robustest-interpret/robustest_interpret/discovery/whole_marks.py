@@ -5,7 +5,7 @@
 # with f_i the share of a mark's pixels that image i has, up to a tolerance, at the mark's place or where it fits best:
 #
 # 1. whole   = P(f >= .85 | own class) - max over other classes of P(f >= .85);
-# 2. partial = P(.3 <= f < .85 | own class) - mean over other classes of P(.3 <= f < .9).
+# 2. partial = P(.3 <= f < .85 | own class) - mean over other classes of P(.3 <= f < .85).
 #
 # A mark is an artefact if `whole` is nearly the gap that it was found with, and `partial` next to nothing beside it.
 
