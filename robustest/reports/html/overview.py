@@ -2,7 +2,8 @@
 
 # A run of a thousand claims has to be overseen before it is read. So the claims that did not pass are listed first, and
 # every claim is one cell of a map of its family, in the order of the run: a map shows where in its parameters a model
-# breaks, which no list does. Families and their order of claims are those of the terminal (`robustest.reports.families`).
+# breaks, which no list does. Families, and the order of claims by their distance to the threshold, are those of the
+# terminal (`robustest.reports.families`).
 
 from __future__ import annotations
 
@@ -16,12 +17,13 @@ from robustest.reports.families import FEW, ClaimFamily, families_of, nearness, 
 from robustest.reports.text import row_without_result
 from robustest.words import requirement, value_of
 
-# Claims that did not pass and are listed before the families: all, if they are no more than these, about a screen.
-_LISTED = 24
+# Claims that did not pass and are listed before the families: all, if they are no more than `_ALL`; else `_WORST`, so
+# that the maps with all the others come into sight.
+_ALL, _WORST = 24, 12
 # Sides of a map with an axis for each of two parameters; larger ones are a plain sequence of cells.
 _TALLEST, _WIDEST = 8, 24
 # Distances from the threshold, as shares of its scale, at which a cell changes its tone.
-_NEAR, _FAR = 0.02, 0.1
+_NEAR, _FAR = 0.02, 0.05
 # Characters of a cell's description.
 _LONGEST = 160
 # Parameters in a test's id are joined by "-", which a negative number or an exponent has as well.
@@ -87,9 +89,12 @@ def overview_of(rows: Sequence[Row]) -> Overview:
     if len(rows) <= FEW:
         return Overview(listed=tuple(numbers[id(row)] for row in ordered), hidden=0, families=(), alone=())
     families = families_of(rows)
-    bad = {numbers[id(row)] for row in ordered if row.state in EXPLAINED}
-    # Else those that the terminal prints, some of each family, so that the maps with all the others come into sight.
-    listed = bad if len(bad) <= _LISTED else bad & {numbers[id(row)] for one in families for row in one.printed}
+    bad = [numbers[id(row)] for row in ordered if row.state in EXPLAINED]
+    listed = {*bad}
+    if len(bad) > _ALL:
+        # Those that the terminal prints, some of each family, and then the worst of the others.
+        listed &= {numbers[id(row)] for family in families for row in family.printed}
+        listed.update([number for number in bad if number not in listed][: max(0, _WORST - len(listed))])
     places = {number: place for place, number in enumerate(numbers[id(row)] for row in ordered)}
     mapped = [_mapped(family, numbers, listed) for family in families if family.name]
     alone = [numbers[id(row)] for family in families if not family.name for row in family.rows]
@@ -129,7 +134,7 @@ def _cell(row: Row, number: int, family: str) -> Cell:
 
 
 def heat_of(row: Row) -> int:
-    """Return the tone of a claim's cell, 0 to 2: the nearer a pass is to the threshold, the farther a failure from it."""
+    """Return the tone of a claim's cell, 0 to 2: the narrowest passes and the widest failures have 2."""
     near = nearness(row)
     if near is None:
         return 0
@@ -138,9 +143,7 @@ def heat_of(row: Row) -> int:
     return 0 if near > -_NEAR else 1 if near > -_FAR else 2
 
 
-def _grid(
-    parameters: Sequence[str], cells: Sequence[Cell]
-) -> tuple[tuple[MapRow, ...], tuple[str, str]] | None:
+def _grid(parameters: Sequence[str], cells: Sequence[Cell]) -> tuple[tuple[MapRow, ...], tuple[str, str]] | None:
     """Return the map of claims of two or more parameters; None if they do not cross, or would not fit.
 
     The parameter with the most values runs along a row, and the others name the rows.
@@ -158,4 +161,3 @@ def _grid(
         return None
     rows = tuple(MapRow(label, tuple(placed.get((label, value)) for value in values[along])) for label in labels)
     return rows, (next(iter(values[along])), next(reversed(values[along])))
-
