@@ -247,12 +247,16 @@ def test_a_link_to_a_claim_opens_its_card_even_if_it_is_folded_or_hidden(browser
     assert browser.ask("return arguments[0].getBoundingClientRect().top", browser.one(f"[data-claim={target}]")) < 800
 
 
-def test_few_claims_that_did_not_pass_are_open_at_first(browser: Any, made: Any, tmp_path: Path) -> None:
-    rows = [Row(f"t[{k}]", made("passed" if k > 1 else "failed", 0.1, 0.7 if k > 1 else 0.5)) for k in range(6)]
+@pytest.mark.parametrize(("bad", "opened"), [(0, 0), (1, 1), (2, 0)])
+def test_the_evidence_of_a_single_claim_that_did_not_pass_is_open(
+    browser: Any, made: Any, tmp_path: Path, bad: int, opened: int
+) -> None:
+    verdicts = ["failed" if k < bad else "passed" for k in range(6)]
+    rows = [Row(f"t[{k}]", made(verdict, 0.1, 0.5 if k < bad else 0.7)) for k, verdict in enumerate(verdicts)]
     write(str(tmp_path), account_of(rows), Settings())
     browser.open(tmp_path / "index.html")
     assert len(browser.all(VISIBLE)) == 6
-    assert len(browser.all(".card.shown")) == 2
+    assert len(browser.all(".card.shown")) == opened
 
 
 def test_further_curves_are_made_when_they_are_unfolded(browser: Any, made: Any, tmp_path: Path) -> None:

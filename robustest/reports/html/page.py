@@ -56,9 +56,8 @@ MARKS = {
     "rerun": "↻",
     "xpassed": "+",
 }
-# Largest number of claims that did not pass whose evidence is open at first, inside of the table; more would push the
-# other claims off the screen. Without scripts the evidence follows the table, and more of it is unfolded.
-_OPENED = 3
+# Without scripts the evidence follows the table, and that of so many claims that did not pass is unfolded. With scripts
+# it stands inside of the table, and is open only where a single claim did not pass: others would leave the screen.
 _UNFOLDED = 12
 # Curves of a large run that are drawn at first.
 _PLOTS = 3
@@ -197,7 +196,7 @@ def write(
         ordered=ordered,
         places={number: place for place, number in enumerate(ordered)},
         overview=overview,
-        opened=set() if overview.families or len(bad) > _OPENED else set(bad),
+        opened=bad if len(bad) == 1 and not overview.families else (),
         unfolded=set(bad[:_UNFOLDED]),
         findings=_triggered(cards),
         compared=any(card.change is not None for card in cards),
