@@ -41,7 +41,7 @@ from robustest.results import Counterexample, Fact, Result, shown
 from robustest.safe_files import write_atomic
 from robustest.settings import Settings
 from robustest.version import VERSION
-from robustest.words import clean_share, count_of, interval_in_words, limits_in_words, number, value_of
+from robustest.words import clean_share, count_of, further_limits, interval_in_words, limits_in_words, number, value_of
 
 MARKS = {
     "passed": "✓",
@@ -200,6 +200,7 @@ def write(
         unfolded=set(bad[:_UNFOLDED]),
         findings=_triggered(cards),
         compared=any(card.change is not None for card in cards),
+        further=any(further_limits(result) for result in results),
         plots=[plot_of(curve) for curve in curves],
         shown_plots=_PLOTS if overview.families else len(curves),
         lost=lost,
