@@ -240,11 +240,11 @@ def test_a_link_to_a_claim_opens_its_card_even_if_it_is_folded_or_hidden(browser
     assert not row.is_displayed()
     browser.ask("location.hash = arguments[0]", target)
     browser.wait(row.is_displayed)
-    assert browser.one(f"#{target} .body").is_displayed()
-    assert browser.ask("return document.activeElement.closest('tr').dataset.claim") == target
-    browser.open(page, at=f"#{target}")
-    assert browser.one(f"#{target} .body").is_displayed()
-    assert browser.ask("return arguments[0].getBoundingClientRect().top", browser.one(f"[data-claim={target}]")) < 800
+    for _ in range(2):
+        assert browser.one(f"[data-claim={target}] + .card .body").is_displayed()
+        assert browser.ask("return document.activeElement.closest('tr')?.dataset.claim") == target
+        assert -1 < browser.ask("return document.activeElement.getBoundingClientRect().top") < 800
+        browser.open(page, at=f"#{target}")
 
 
 @pytest.mark.parametrize(("bad", "opened"), [(0, 0), (1, 1), (2, 0)])

@@ -94,6 +94,7 @@
       const article = one("article", cell);
       const heading = one("[role=heading]", article);
       heading.className = "hidden";
+      article.removeAttribute("id"); // else the browser scrolls to it, and takes the focus from the row
       article.replaceChildren(heading, one(".body", article));
       all(".replay", article).forEach(copying);
       entry.card = document.createElement("tr");
