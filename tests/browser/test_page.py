@@ -135,6 +135,8 @@ def test_search_finds_any_word_of_rows_and_of_cards_that_are_not_made(
         seek(browser, words)
         assert browser.one("#shown").text == (f"{expected} of 301 claims" if words.strip() else "301 claims")
     assert len(browser.all(VISIBLE)) == 12, "the families are back"
+    order = [line for line in browser.one("#overview").text.splitlines() if line.startswith(("and ", "✗ failed"))]
+    assert [line[:4] for line in order] == [*["✗ fa"] * 12, "and "], "each in its place"
 
 
 def test_a_search_lists_the_worst_first_whatever_their_family(browser: Any, large: Path) -> None:
