@@ -322,8 +322,11 @@ def test_without_scripts_all_is_there_but_the_controls(browser: Any, page: Path,
     assert browser.one(f"article#{target}").is_displayed(), "the link of a row leads to its evidence"
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1024, 1920])
-@pytest.mark.parametrize("page", ["full", "large"], indirect=True)
+@pytest.mark.parametrize(
+    ("page", "width"),
+    [*(("full", width) for width in (320, 390, 768, 1024, 1920)), ("large", 390), ("large", 1024)],
+    indirect=["page"],
+)
 def test_no_width_needs_sideways_scrolling(browser: Any, page: Path, width: int) -> None:
     browser.open(page, width=width)
     settle(browser)
