@@ -77,25 +77,27 @@ def hidden_tests(rows: Sequence[Row]) -> set[str]:
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows by state, and within it by the distance to the threshold on its wrong side, largest first.
+    """Sort rows by state, and within it by `nearness`: the farthest on the wrong side first, the widest pass last.
 
-    A distance is a share of the threshold's own scale: of a size in input units or a number of steps as much as of an
-    accuracy. Rows without a threshold follow those with one; claims that passed stay in the order of the run.
+    Rows without a threshold follow those with one, in the order of the run.
     """
-    return sorted(rows, key=lambda row: (STATES.index(row.state), *_nearness(row)))
+
+    def place(row: Row) -> tuple[int, bool, float]:
+        near = nearness(row)
+        return STATES.index(row.state), near is None, near or 0.0
+
+    return sorted(rows, key=place)
 
 
-def slack_of(row: Row) -> float | None:
-    """Return the distance of a value from its threshold, negative on the wrong side; None without a threshold."""
+def nearness(row: Row) -> float | None:
+    """Return the distance of a value from its threshold, negative on the wrong side; None without a threshold.
+
+    It is a share of the threshold's own scale: of a size in input units or a number of steps as much as of an accuracy.
+    Values above 1 are no shares: 3 of 100 steps missing is less than 0.2 of an accuracy.
+    """
     result = row.result
     if result is None or result.threshold is None:
         return None
-    return (result.value - result.threshold) * (1 if result.comparison == ">=" else -1)
-
-
-def _nearness(row: Row) -> tuple[int, float]:
-    slack = slack_of(row)
-    if row.state not in EXPLAINED or slack is None or row.result is None or row.result.threshold is None:
-        return 1, 0.0
-    # Values above 1 are no shares: 3 of 100 steps missing is less than 0.2 of an accuracy.
-    return 0, slack / max(1.0, abs(row.result.threshold))
+    return (
+        (result.value - result.threshold) * (1 if result.comparison == ">=" else -1) / max(1.0, abs(result.threshold))
+    )

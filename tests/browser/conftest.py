@@ -27,7 +27,10 @@ from robustest.reports.html.page import card, write
 from robustest.reports.pictures import save_exhibit
 from robustest.results import Variation
 
-HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&"
+HOSTILE = (
+    "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+    "</noscript></td></table><img src=x onerror='window.hacked = 4'>\"'&amp;&"
+)
 
 
 def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
@@ -55,6 +58,11 @@ def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
         "details": {"clean_accuracy": 0.95, "stages": {"pgd": 646, "square": 4}, "health": []},
     }
     return Result(**{**values, **changes})
+
+
+@pytest.fixture(name="made")
+def _made() -> Callable[..., Result]:
+    return made
 
 
 def shift(severity: int, value: float, **changes: Any) -> Result:
@@ -154,20 +162,22 @@ def every_state() -> list[Row]:
     return rows
 
 
-def two_hundred(folder: Path) -> list[Row]:
-    """As large a run as the page is made for: every fourth claim failed, with three pictures each."""
+def families(folder: Path, count: int) -> list[Row]:
+    """Claims of four parametrised tests: every fourth one failed, with three pictures each, and some are undecided."""
     picture = sheet(folder / "one.png")
     shown = tuple(Counterexample(index=k, label=k, clean=k, predicted=9, size=0.1, image=picture) for k in range(3))
+    finding = {"name": "zero_gradient", "message": "zero for 900 of 1000", "suppressed": False}
     rows = []
-    for k in range(200):
-        verdict = "failed" if k % 4 == 0 else "passed"
-        worst = shown if k % 4 == 0 else ()
+    for k in range(count):
+        family, at = k // 4 % 4, k // 16 * 4 + k % 4  # its test, and its place there
+        verdict = "passed" if k % 4 else "inconclusive" if k % 28 == 0 else "failed"
+        value = 0.61 + (k * 37 % 380) / 1000 if k % 4 else 0.6 if k % 28 == 0 else 0.59 - k / 2000
+        radius = 0.004 * (at // 5 + 1)
+        parameters = f"model{at % 5}-{radius:g}"
+        test = f"tests/test_many.py::test_{'abcd'[family]}[{parameters if family else HOSTILE + parameters}]"
+        made_of = {"details": {"health": [finding]}, "counterexamples": shown} if verdict == "failed" else {}
         rows.append(
-            Row(
-                f"tests/test_many.py::test_it[model{k % 5}-{k}]",
-                made(verdict, 0.001 * (k + 1), (k * 37 % 200) / 200, counterexamples=worst),
-                replay=f"pytest --robust 'tests/test_many.py::test_it[model{k % 5}-{k}]'",
-            )
+            Row(test, made(verdict, radius, value, notes=(f"note{k}.",), **made_of), replay=f"pytest --robust '{test}'")
         )
     return rows
 
@@ -216,9 +226,17 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of 200 claims."""
+    """A page of 301 claims of four families."""
     folder = tmp_path_factory.mktemp("large")
-    write(str(folder), account_of(two_hundred(folder / "saved")), Settings())
+    write(str(folder), account_of(families(folder / "saved", 301)), Settings())
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="session")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of 1,000 claims."""
+    folder = tmp_path_factory.mktemp("thousand")
+    write(str(folder), account_of(families(folder / "saved", 1000)), Settings())
     return folder / "index.html"
 
 
@@ -321,7 +339,7 @@ def column() -> Callable[[Browser, int], list[str]]:
     """The texts of the shown rows in a column of the overview."""
 
     def texts(browser: Browser, number: int) -> list[str]:
-        rows = "[...document.querySelectorAll('#overview tbody tr:not([hidden])')]"
+        rows = "[...document.querySelectorAll('#overview tr[data-claim].shown')]"
         return list(browser.ask(f"return {rows}.map(row => row.cells[arguments[0]].innerText)", number))
 
     return texts

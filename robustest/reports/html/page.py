@@ -22,9 +22,10 @@ from robustest.account import EXPLAINED, RED, STATES, Account, Row
 from robustest.advice import Advice, advice_on
 from robustest.errors import not_installed
 from robustest.health import HEALTH_CHECKS
-from robustest.reports.families import slack_of, worst_first
+from robustest.reports.families import nearness, worst_first
 from robustest.reports.html.album import Album, Picture
-from robustest.reports.html.figures import PageTable, Scale, curves_of, plot_of, scale_of, tables_of
+from robustest.reports.html.figures import PageCurve, PageTable, Scale, curves_of, plot_of, scale_of, tables_of
+from robustest.reports.html.overview import overview_of
 from robustest.reports.inert import visible
 from robustest.reports.text import (
     answers,
@@ -40,7 +41,7 @@ from robustest.results import Counterexample, Fact, Result, shown
 from robustest.safe_files import write_atomic
 from robustest.settings import Settings
 from robustest.version import VERSION
-from robustest.words import clean_share, count_of, interval_in_words, limits_in_words, number, value_of
+from robustest.words import clean_share, count_of, further_limits, interval_in_words, limits_in_words, number, value_of
 
 MARKS = {
     "passed": "✓",
@@ -55,8 +56,11 @@ MARKS = {
     "rerun": "↻",
     "xpassed": "+",
 }
-# Number of claims that did not pass whose evidence is unfolded: more would bury the table.
+# Without scripts the evidence follows the table, and that of so many claims that did not pass is unfolded. With scripts
+# it stands inside of the table, and is open only where a single claim did not pass: others would leave the screen.
 _UNFOLDED = 12
+# Curves of a large run that are drawn at first.
+_PLOTS = 3
 _HEADER = ("profile", "seed", "device", "attack", "scope", "alpha")
 # Replacements of characters that are invisible or reverse the text around them: no name may read as another.
 _VISIBLE: dict[int, int | str] = {
@@ -120,7 +124,7 @@ class Card:
     count: str = ""
     about: str = ""  # explanation of the bar of the scale, if it could mislead
     scale: Scale | None = None
-    slack: float | None = None  # distance of the value from the threshold, negative on the wrong side; for sorting
+    slack: float | None = None  # distance of the value from the threshold, see `families.nearness`; for sorting
     worst: tuple[WorstSample, ...] = ()
     tables: tuple[PageTable, ...] = ()  # further numbers, beside the result's facts
     sheets: tuple[PictureSheet, ...] = ()  # pictures of the model's features
@@ -138,10 +142,6 @@ class Card:
         several = {pair: ones for pair, ones in pairs.items() if pair and len(ones) > 1}
         single = [one for one in self.worst if one.pair not in several]
         return sorted(several.items(), key=lambda group: -len(group[1])) + ([("", single)] if single else [])
-
-    @property
-    def test_parts(self) -> list[str]:
-        return _BREAKS.split(self.row.test)
 
     @property
     def change(self) -> float | None:
@@ -178,8 +178,11 @@ def write(
     album = Album(folder=target, origin=Path(origin), inline=inline, below=below)
     rows, lost = account.rows, account.lost
     cards = [card_of(number, row, album) for number, row in enumerate(rows, 1)]
-    places = {id(row): place for place, row in enumerate(worst_first(rows))}
-    ordered = sorted(cards, key=lambda card: places[id(card.row)])
+    numbers = {id(row): number for number, row in enumerate(rows, 1)}
+    ordered = [numbers[id(row)] for row in worst_first(rows)]
+    overview = overview_of(rows)
+    curves = sorted(curves_of(rows), key=_is_held)  # those with a claim that did not hold come first
+    bad = [number for number in ordered if rows[number - 1].state in EXPLAINED]
     counts = Counter(card.row.state for card in cards)
     results = [card.row.result for card in cards if card.row.result is not None]
     left_out = {"deselected": account.left_out} if account.left_out else {}
@@ -189,10 +192,17 @@ def write(
         # STATES are in order, the worst first. Lost results make the page red whatever its rows say.
         state=next((state for state in STATES if counts[state]), "none") if not lost else "error",
         counts={state: counts[state] for state in STATES if counts[state]},
-        claims=ordered,
-        unfolded={card.number for card in ordered[:_UNFOLDED] if card.row.state in EXPLAINED},
+        claims={card.number: card for card in cards},
+        ordered=ordered,
+        places={number: place for place, number in enumerate(ordered)},
+        overview=overview,
+        opened=bad if len(bad) == 1 and not overview.families else (),
+        unfolded=set(bad[:_UNFOLDED]),
+        findings=_triggered(cards),
         compared=any(card.change is not None for card in cards),
-        plots=[plot_of(curve) for curve in curves_of(rows)],
+        further=any(further_limits(result) for result in results),
+        plots=[plot_of(curve) for curve in curves],
+        shown_plots=_PLOTS if overview.families else len(curves),
         lost=lost,
         sections=[
             (one.title, [(fact.label, f"{shown(fact.value)} {fact.unit}".strip()) for fact in one.facts])
@@ -211,12 +221,28 @@ def write(
             "replayed": sum(result.replayed for result in results),
         },
         settings={name: shown(value) for name, value in asdict(settings).items()},
-        checks=HEALTH_CHECKS,
         marks=MARKS,
         version=VERSION,
     )
     write_atomic(target / "index.html", text.encode("utf-8", "backslashreplace"))
     album.tidy()
+
+
+def _is_held(curve: PageCurve) -> bool:
+    return not any(point.verdict in RED for point in curve.points)
+
+
+def _triggered(cards: Sequence[Card]) -> list[dict[str, Any]]:
+    """Return the health checks that were triggered, each with its claims: "name", "meaning", "suppressed", "claims"."""
+    found: dict[tuple[str, str, bool], dict[int, Card]] = {}
+    for one in cards:
+        for finding in one.findings:
+            meaning = HEALTH_CHECKS.get(finding["name"], finding["message"])
+            found.setdefault((finding["name"], meaning, finding["suppressed"]), {})[one.number] = one
+    return [
+        {"name": name, "meaning": meaning, "suppressed": suppressed, "claims": list(ones.values())}
+        for (name, meaning, suppressed), ones in found.items()
+    ]
 
 
 def check() -> None:
@@ -261,6 +287,7 @@ def _environment(jinja2: Any) -> Any:
     )
     environment.filters["number"] = number
     environment.globals["interval"] = interval_in_words
+    environment.globals["broken"] = _BREAKS.split  # parts of a test's id, between which its line may break
     environment.filters["seconds"] = lambda value: "< 0.1" if 0 < value < 0.05 else f"{value:.1f}"
     return environment
 
@@ -355,7 +382,7 @@ def card_of(number: int, row: Row, album: Album) -> Card:
         count=count_of(result),
         about=_bar_meaning(result),
         scale=scale_of(result),
-        slack=slack_of(row),
+        slack=nearness(row),
         worst=tuple(
             _worst_sample(f"claim-{number}-worst-{rank}.png", row.test, result, one, album)
             for rank, one in enumerate(result.counterexamples, 1)
