@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scipy.stats import binom
-
 from robustest import extensions
 from robustest.account import Row, first_line
 from robustest.advice import HINT
@@ -27,6 +25,7 @@ from robustest.cli.results_file import ResultsFile
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
 from robustest.cli.suggest import QUIET, goes_on_later, measure, measure_under_seeds, suggestion
 from robustest.cli.warm import WarmPytest
+from robustest.decisions.distributions import binomial_quantile
 from robustest.reports.text import measured
 
 FILE = "tests/test_robustness_scan.py"
@@ -156,7 +155,7 @@ def _print_answer(
     # An untrained model is right about as often as a guess; by chance more often, on few samples. The guess is the most
     # frequent label of the samples that were looked at, or of those that were measured.
     guess = max(guess, result.details.get("largest_class", 0) / result.n_total)
-    guessed = float(binom.ppf(1 - alpha, result.n_total, guess)) / result.n_total
+    guessed = binomial_quantile(1 - alpha, result.n_total, guess) / result.n_total
     if threshold is not None and result.comparison == ">=" and threshold <= guessed:
         why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {result.n_total}"
         threshold = None

@@ -24,13 +24,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from scipy.stats import hypergeom, t
 
 from robustest.account import Row
 from robustest.cli.compare import by_claim, is_about_population, limits_of
 from robustest.cli.results_file import ResultsFile, read_written
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing
 from robustest.cli.warm import WarmPytest
+from robustest.decisions.distributions import hypergeometric_cdf, student_quantile
 from robustest.decisions.paired import paired_interval
 from robustest.decisions.share import clopper_pearson
 from robustest.decisions.thresholds import count_at_least, count_at_most
@@ -229,7 +229,7 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     value = min(values) if at_least else max(values)
     if len(values) > 1:  # a prediction bound for the next seed
         # mean ± t(1 - alpha, m - 1) s sqrt(1 + 1/m) over m seeds; the 1 is the variance of the next seed itself.
-        spread = float(t.ppf(1 - alpha, len(values) - 1)) * stdev(values) * math.sqrt(1 + 1 / len(values))
+        spread = float(student_quantile(len(values) - 1, 1 - alpha)) * stdev(values) * math.sqrt(1 + 1 / len(values))
         value = min(value, mean(values) - spread) if at_least else max(value, mean(values) + spread)
     n = found[0][1] if share and found[0] is not None else None
     threshold = _rounded(value, n or 1000, down=at_least, share=share)
@@ -327,7 +327,7 @@ def fewest(held: int, n: int, alpha: float) -> int:
         middle = (low + high) // 2
         # Given the number that hold in both samples together, the number in the second is hypergeometric whatever the
         # population's share: this finds the smallest number that Fisher's exact test does not reject.
-        if hypergeom.cdf(middle, 2 * n, held + middle, n) > alpha:
+        if hypergeometric_cdf(middle, 2 * n, held + middle, n) > alpha:
             high = middle
         else:
             low = middle + 1

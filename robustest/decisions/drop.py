@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from robustest.decisions.bets import bets_won, betting_interval, capital
 from robustest.decisions.clusters import cluster_interval, clusters_of, decide_by_cluster, one_by_one
-from robustest.decisions.distributions import binom
+from robustest.decisions.distributions import binomial_tail
 from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import (
     Columns,
@@ -87,7 +87,7 @@ def mcnemar(lost: int, gained: int) -> float:
         lost: pairs right before and wrong after.
         gained: pairs wrong before and right after.
     """
-    return float(binom.sf(lost - 1, lost + gained, 0.5))
+    return binomial_tail(lost - 1, lost + gained, 0.5)
 
 
 def decide_drop(
