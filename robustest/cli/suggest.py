@@ -24,9 +24,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-
 from robustest.account import Row
 from robustest.cli.compare import by_claim, is_about_population, limits_of
+from robustest.cli.remaining import changed
 from robustest.cli.results_file import ResultsFile, read_written
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing
 from robustest.cli.warm import WarmPytest
@@ -89,7 +89,7 @@ def measure_under_seeds(
     plan = {"started": time.time(), **(plan or {})}
     with goes_on_later():
         # Whether values change with the seed, so that three more runs follow, is known after the second one.
-        about = {"title": "first seed", "after": 1, "at_least": True}
+        about = {"title": "first seed", "after": 1, "further": SEEDS - 2}
         first, code = measure(pytest, arguments, {**plan, **about}, *ALL_SAMPLES)
         others: list[TimedResults] = []
         seed = int(first.settings["seed"])
@@ -97,8 +97,8 @@ def measure_under_seeds(
             if code not in (0, 1):
                 break
             after = 0 if number == 1 else SEEDS - 1 - number
-            timed = {**plan, "title": f"seed {seed + number}", "after": after, "at_least": number == 1}
-            timed |= {"before": first.timing, "quiet": True}
+            timed = {**plan, "title": f"seed {seed + number}", "after": after, "before": first.timing, "quiet": True}
+            timed |= {"further": SEEDS - 2} if number == 1 else {}
             # The first run showed the failures.
             again = [*arguments, *QUIET, f"--robust-seed={seed + number}"]
             run, code = measure(pytest, again, timed, *ALL_SAMPLES)
@@ -158,6 +158,8 @@ def measure(
         code = pytest.run(["--robust", *own, *arguments])
         results = read_written(file, code)
         seconds = json.loads(timing.read_text(encoding="utf-8")) if timing.is_file() else {}
+        if seconds:
+            seconds["between"] = time.time() - about["run"] - seconds["spent"]
         return TimedResults(**{one.name: getattr(results, one.name) for one in fields(results)}, timing=seconds), code
 
 
@@ -258,10 +260,7 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
 
 def moves(first: Result, second: Result) -> bool:
     """Return True if another seed gave another value, or an early verdict."""
-    if first.estimate is None or second.estimate is None:
-        return True
-    pairs = zip((first.estimate, *first.left_interval), (second.estimate, *second.left_interval), strict=True)
-    return not all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) for a, b in pairs)
+    return changed((first.estimate, *first.left_interval), (second.estimate, *second.left_interval))
 
 
 def _why_not(result: Result) -> str:

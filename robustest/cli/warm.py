@@ -114,7 +114,7 @@ def serve(requests: int, answers: int) -> None:
             request: dict[str, Any] = json.loads(line)
             _forget(first)
             if runs == 1:
-                # Packages stay, what the run left goes: pytest's collections at each end need not walk through torch again.
+                # Packages stay, what the run left goes: collections at the end of a run need not walk through torch.
                 gc.collect()
                 gc.freeze()
             os.chdir(folder)
