@@ -54,6 +54,7 @@ from robustest.run.options import Options
 from robustest.run.plan import Plan, Setup, apply, deciding, of_task
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.tasks import Task, WorstScore, top_of
+from robustest.words import interval_in_words, number
 
 # Samples to test on that are compared with the training samples.
 _LOOKED_AT = 512
@@ -597,8 +598,8 @@ def measure_subpopulation_shift(
         notes.append("no oracle: how much of the fall could be avoided is not known")
     else:
         low, high = result.details["headroom_interval"]
-        words = f"an oracle trained on the target has accuracy {result.details['oracle_accuracy']:.3f}"
-        notes.append(f"{words}: headroom {result.details['headroom']:.3f} [{low:.3f}, {high:.3f}]")
+        words = f"an oracle trained on the target has accuracy {number(result.details['oracle_accuracy'])}"
+        notes.append(f"{words}: headroom {number(result.details['headroom'])} {interval_in_words(low, high)}")
     return replace(result, notes=tuple(notes))
 
 

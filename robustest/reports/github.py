@@ -80,8 +80,8 @@ def annotation_commands(
         workspace: folder that paths in annotations are relative to.
         service: part of the repository that the run is of, named in each title: jobs of two services annotate one page.
     """
-    name = _short(f"robustest of {service}" if service else "robustest", _CELL // 2)
-    commands = [_command("error", {"title": f"{name}: results are missing"}, problem) for problem in lost]
+    run = _short(f"robustest of {service}" if service else "robustest", _CELL // 2)
+    commands = [_command("error", {"title": f"{run}: results are missing"}, problem) for problem in lost]
     for row in worst_first(row for row in rows if row.state in EXPLAINED):
         state, result = row.state, row.result
         properties = {}
@@ -100,14 +100,14 @@ def annotation_commands(
         kind = "warning" if state in ("inconclusive", "tolerated") else "error"
         commands.append(
             _command(
-                kind, {**properties, "title": _short(f"{name}: {title}" if service else f"{name} {title}", _CELL)}, text
+                kind, {**properties, "title": _short(f"{run}: {title}" if service else f"{run} {title}", _CELL)}, text
             )
         )
     more = len(commands) - ANNOTATIONS
     if more <= 0:
         return commands
     rest = f"{more} more did not pass; the step summary and the reports name them."
-    return [*commands[:ANNOTATIONS], _command("notice", {"title": name}, rest)]
+    return [*commands[:ANNOTATIONS], _command("notice", {"title": run}, rest)]
 
 
 def _command(kind: str, properties: Mapping[str, str], message: str) -> str:

@@ -67,7 +67,7 @@ def test_annotations_come_worst_first_and_say_all(rows: list[Any]) -> None:
 
 
 def test_annotations_name_the_service_of_their_run(made: Any, row: Any) -> None:
-    rows = [row(f"t{number}", made()) for number in range(ANNOTATIONS)]
+    rows = [row(f"t{place}", made()) for place in range(ANNOTATIONS)]
     commands = annotation_commands(rows, ["one is lost"], where={}, service="services/a,b")
     assert len(commands) == ANNOTATIONS + 1
     assert all("title=robustest of services/a%2Cb" in one for one in commands)
