@@ -42,7 +42,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
-from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
+from robustest.results import NOT_PAIRED, Captions, Pairing, Result, Verdict
 from robustest.run.comparison import Baseline
 from robustest.run.copies import without_copies
 from robustest.run.driver import observe
@@ -62,6 +62,9 @@ _LOOKED_AT = 512
 # Lowest score of a sample with outcome True, for claims on scores.
 _HALF = 0.5
 
+# Samples are shown as they are: there is no answer before a change and another one after it.
+_ONE_ANSWER = Captions(answered="predicted")
+
 ACCURACY = Kind(
     name="accuracy",
     varies="nothing",
@@ -70,6 +73,7 @@ ACCURACY = Kind(
         Quantity.at_least("at_least", "mean score", "mean {}", constant=True),
     ),
     further_claims=("no_worse_than",),
+    captions=_ONE_ANSWER,
     lines=no_lines,
 )
 
@@ -186,6 +190,7 @@ TRANSFER_ACCURACY = Kind(
         ),
     ),
     further_claims=("no_worse_than",),
+    captions=_ONE_ANSWER,
     lines=no_lines,
 )
 
@@ -366,6 +371,7 @@ WORST_GROUP_ACCURACY = Kind(
     varies="nothing",
     quantities=(Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),),
     further_claims=("no_worse_than",),
+    captions=_ONE_ANSWER,
     lines=no_lines,
 )
 
@@ -502,6 +508,7 @@ SUBPOPULATION_SHIFT = Kind(
             start="source_accuracy",
         ),
     ),
+    captions=_ONE_ANSWER,
     lines=no_lines,
 )
 
