@@ -154,7 +154,7 @@ class _Planned:
         title: words for this run, e.g. "seed 1".
         started, run: times at which the command, and this run, started.
         warm: true if the process has run pytest before.
-        timing: file for what the runs that follow need (`robustest.cli.remaining`): by test, "tests" (costs) and
+        timing: file for the runs that follow (`robustest.cli.remaining`): by test, "tests" (costs) and
             "values"; "recalled" (true if a test was), "spent" (seconds of all tests).
         before: the same of the first run, and "between" (its other seconds).
         share: part of them that this run is expected to take.

@@ -1,11 +1,11 @@
-"""The time that the runs of a command still take, from what their tests have cost.
+"""The time that the runs of a command still take, from the costs of their tests.
 
-1. The cost of a test is the time that it took; if what it measured was recalled, the seconds that were once measured.
+1. The cost of a test is its time; if its results were recalled, the seconds in which they were once measured.
 2. In the first run, a test that is to come costs its weight times the mean cost of a unit of weight. Weights are
    guesses: nothing is said before tests with a quarter of all weight have ended.
-3. In a later run, it costs what it cost in the first one, or a given share of that; once tests with a quarter of these
-   costs were measured, times the ratio of what they took to what was expected of them.
-4. A run that follows takes the time of its tests, and what lies between them: pytest's start, fixtures, reports.
+3. In a later run, a test costs as much as in the first one, or a given share of that. Once tests with a quarter of
+   these costs were measured, the others cost as many times as much as these did.
+4. A run that follows takes the time of its tests, and the time between them: pytest's start, fixtures, reports.
 5. Where a test was recalled, those that follow may be recalled too: the sum is the most that is left. Where a value
    changes with the seed, further seeds follow.
 """
@@ -118,7 +118,7 @@ def changed(first: Sequence[float | None] | None, second: Sequence[float | None]
 def timing(
     ended: Mapping[str, Spent], values: Mapping[str, Sequence[float | None]], **seconds: float
 ) -> dict[str, Any]:
-    """Return what a run tells of its time to those that follow, as plain values.
+    """Return the costs and values of a run, for those that follow, as plain values.
 
     Args:
         ended: its tests.

@@ -337,7 +337,7 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
 
 
 def _no_samples(x: object, y: object) -> str:
-    """Return what a pair lacks to be (x, y) where y holds labels; "" if it may be two items of a data set."""
+    """Return the reason why a pair with labels y is not (x, y); "" if it may be two items of a data set."""
     if not (isinstance(y, (list, Tensor, np.ndarray)) or hasattr(y, "to_numpy")):
         return ""
     if isinstance(x, Iterator):
