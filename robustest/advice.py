@@ -14,7 +14,7 @@ from typing import Any
 from robustest.health import CHECKS
 from robustest.results import REASONS, Result, Verdict
 from robustest.version import HOME
-from robustest.words import clean_share
+from robustest.words import clean_share, number
 
 HINT = "hint: "
 """Prefix of a note that hints at a likely mistake; no verdict rests on it."""
@@ -150,7 +150,8 @@ def _wrong_before(result: Result) -> Advice | None:
     if not of or 2 * wrong <= failures:
         return None
     before = clean_share(seen)
-    cause = f"{wrong} of {failures} failures were wrong before any change (clean accuracy {before:.3f})"
+    accuracy = number(before, result.threshold)
+    cause = f"{wrong} of {failures} failures were wrong before any change (clean accuracy {accuracy})"
     if before <= _ABOVE_CHANCE * _chance(result):
         step = "check the labels, their order, the loaded weights and the inputs' scale"
     else:
@@ -180,7 +181,11 @@ def _group(result: Result) -> Advice | None:
     step = "look at that group's samples first; robustest_training.repair trains on groups that are left behind"
     if "items" in result.details:  # recorded outcomes, which no training changes
         step = "look at that group's items first: their inputs, their labels and the rule that scored them"
-    return Advice(f"one group: {name!r} has {low:.3f} on {n} samples, the others {rest:.3f}", step, "groups.md")
+    return Advice(
+        f"one group: {name!r} has {number(low, result.threshold)} on {n} samples, the others {number(rest)}",
+        step,
+        "groups.md",
+    )
 
 
 def _class(result: Result) -> Advice | None:
@@ -263,7 +268,7 @@ def _change(result: Result) -> Advice | None:
         name = min(worst, key=lambda one: float(worst[one]))
         rest = [float(value) for key, value in worst.items() if key != name]
         if sum(rest) / len(rest) - float(worst[name]) >= _APART:
-            cause = f"one corruption: {name} leaves {worst[name]:.3f}, the others {sum(rest) / len(rest):.3f}"
+            cause = f"one corruption: {name} leaves {number(worst[name])}, the others {number(sum(rest) / len(rest))}"
             return Advice(cause, repair, "training/repair.md")
     seen = result.details.get("clean_seen")
     before = result.details.get("clean_accuracy", result.details.get("clean_score"))
@@ -274,13 +279,13 @@ def _change(result: Result) -> Advice | None:
             cause = f"the change itself: it turns {flips} of {result.n} answers"
         return Advice(cause, repair, "training/repair.md")
     if (isinstance(before, (int, float)) and "changed" in result.details) or result.bounds == "above":
-        start = f", from {before:.3f} before it" if isinstance(before, (int, float)) else ""
+        start = f", from {number(before)} before it" if isinstance(before, (int, float)) else ""
         return Advice(f"the change itself{start}", repair, "training/repair.md")
     if "source_accuracy" in result.details and "target_accuracy" in result.details:
         source, target = (result.details[name] for name in ("source_accuracy", "target_accuracy"))
         if isinstance(source, float) and isinstance(target, float):
             return Advice(
-                f"the second set itself: accuracy {target:.3f} there, {source:.3f} on the first",
+                f"the second set itself: accuracy {number(target)} there, {number(source)} on the first",
                 "look at what the second set has that training lacked, and train on some of it",
                 "groups.md",
             )

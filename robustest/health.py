@@ -24,10 +24,11 @@ def unlikely(failed: int, tried: int) -> bool:
 
     The exact binomial test catches small numbers, on which a share alone says little.
     """
-    # Imported here: scipy.stats takes most of a second, and the names of the checks are read when pytest starts.
-    from scipy.stats import binom
+    # Imported here: SciPy takes a while to load, and the names of the checks are read when pytest starts.
+    from scipy.special import betainc
 
-    return failed > 0 and float(binom.sf(failed - 1, tried, _USUAL)) <= _CHANCE + 1e-12
+    # P(X >= k) of a binomial X is the incomplete beta function I_p(k, n - k + 1).
+    return failed > 0 and float(betainc(failed, tried - failed + 1, _USUAL)) <= _CHANCE + 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

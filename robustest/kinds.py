@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 from robustest.checks import require
 from robustest.errors import ConfigError, expected
 from robustest.results import Captions, Counts, Fact, Result, facts_of, named
-from robustest.words import clean_share
+from robustest.words import clean_share, number
 
 OUTCOMES: Final = "outcomes"
 """Source of a `Quantity` that is a share of `Result.outcomes`."""
@@ -79,7 +79,7 @@ class Quantity:
         # After an early verdict the clean accuracy is known for the evaluated samples alone.
         if self.start != "clean_accuracy" or not clean:
             return None
-        return Fact(label, f"{clean_share(clean):.3f} of the {clean['of']} seen")
+        return Fact(label, f"{number(clean_share(clean))} of the {clean['of']} seen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class Kind:
         names, parts = self.captions.names, []
         # The mean over all samples may hide a part that is much worse.
         if rows := details.get("strata"):  # the mean over all samples may hide one part
-            values = "; ".join(f"{row['part']}: {row['value']:.3f} of {row['samples']}" for row in rows)
+            values = "; ".join(f"{row['part']}: {number(row['value'])} of {row['samples']}" for row in rows)
             parts = [Fact("by part", values)]
         if self.lines is None:
             return (*parts, *facts_of(details, names, without=self.hidden))
@@ -174,4 +174,4 @@ def clean_accuracy(details: Mapping[str, Any]) -> list[Fact]:
     accuracy, clean = details.get("clean_accuracy"), details.get("clean_seen")
     if accuracy is not None:
         return [Fact("clean accuracy", accuracy)]
-    return [] if not clean else [Fact("clean accuracy", f"{clean_share(clean):.3f} of the {clean['of']} seen")]
+    return [] if not clean else [Fact("clean accuracy", f"{number(clean_share(clean))} of the {clean['of']} seen")]

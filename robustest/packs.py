@@ -68,6 +68,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "store.entries": ("Entry", "Store", "pack", "unpack"),
     "store.files": ("Damaged",),
     "store.provenance": ("when",),
+    "words": ("interval_in_words", "number"),
 }
 _MODULE_OF, __getattr__, __dir__ = lazy_names(__name__, _HOME)
 __all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - its stub lists them

@@ -74,7 +74,7 @@ def end_of(end: float, threshold: float | None = None, *, above: bool, digits: i
     """
     if not math.isfinite(end):
         return str(end)
-    exact = Decimal(repr(end))
+    exact = Decimal(repr(float(end)))  # NumPy's numbers have another repr
     for places in range(digits, _MOST_DIGITS):
         text = f"{exact.quantize(Decimal(1).scaleb(-places), ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT):f}"
         if threshold is None or end == threshold or (float(text) - threshold) * (end - threshold) > 0:

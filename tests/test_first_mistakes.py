@@ -1,4 +1,4 @@
-"""A hundred and ten mistakes of a first day: each is an error or a failure that names the remedy, in few lines.
+"""A hundred and twenty mistakes of a first day: each is an error or a failure that names the remedy, in few lines.
 
 A row has the call, with a sound model `m` and samples `x`, `y` at hand, and words of the remedy; empty if the message
 names none.
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -135,6 +136,7 @@ def frame(**columns: Any) -> Any:
 
 
 pipeline = make_pipeline(FunctionTransformer(), LogisticRegression()).fit(frame(), target)
+named = LogisticRegression().fit(frame(), target)
 
 
 def recorded(text: str) -> None:
@@ -337,6 +339,34 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "assert_ood_rejected(m, (x, y), max_fpr=0.1)",
         "Write assert_ood_rejected(model, data, outside,",
     ),
+    "threat, model, data": (
+        "assert_robust_accuracy(Linf(.1), m, (x, y), at_least=0.5)",
+        "(model, (x, y), Linf(8 / 255))",
+    ),
+    "several threats": ("attack(m, (x, y), [Linf(0.01), Linf(0.02)])", "parametrize"),
+    "probabilities of an estimator, as a function": (
+        "attack(estimator.predict_proba, (rows, target))",
+        "predict_proba, is scores_model(f)",
+    ),
+    "samples that are read once": ("attack(m, (map(lambda v: v, x), y))", "torch.stack(list(x))"),
+    "a single text": (
+        "assert_accuracy(scores_model(lambda v: np.eye(2)[[0] * len(v)]), ('a fine film', [0]), at_least=0.5)",
+        "([text], [label])",
+    ),
+    "a sparse matrix": ("assert_accuracy(estimator, (csr_matrix(rows), target), at_least=0.5)", "x.toarray()"),
+    "labels that the estimator was not fitted on": (
+        "assert_accuracy(LogisticRegression().fit(rows, target + 1), (rows, target), at_least=0.5)",
+        "as they were given to its fit()",
+    ),
+    "the name of a column of groups": (
+        "assert_worst_group_accuracy(m, (x, y), 'sex', at_least=0.5)",
+        "frame['sex']",
+    ),
+    "columns in another order": (
+        "assert_accuracy(named, (frame()[['c', 'b', 'a']], target), at_least=0.5)",
+        "frame[list(model.feature_names_in_)]",
+    ),
+    "a column is missing": ("assert_accuracy(named, (frame()[['a', 'b']], target), at_least=0.5)", "lacks c"),
     "a baseline that is not there": ("attack(m, (x, y), no_worse_than='no.json')", "--robust-update-baseline"),
     "statistics of 0..255": (
         "attack(m, (x, y), preprocessing=((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)))",

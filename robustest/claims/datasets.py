@@ -42,7 +42,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models.training import TrainFn, check_train
-from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
+from robustest.results import NOT_PAIRED, Captions, Pairing, Result, Verdict
 from robustest.run.comparison import Baseline
 from robustest.run.copies import without_copies
 from robustest.run.driver import observe
@@ -54,12 +54,16 @@ from robustest.run.options import Options
 from robustest.run.plan import Plan, Setup, apply, deciding, of_task
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.tasks import Task, WorstScore, top_of
+from robustest.words import interval_in_words, number
 
 # Samples to test on that are compared with the training samples.
 _LOOKED_AT = 512
 
 # Lowest score of a sample with outcome True, for claims on scores.
 _HALF = 0.5
+
+# Samples are shown as they are: there is no answer before a change and another one after it.
+_ONE_ANSWER = Captions(answered="predicted")
 
 ACCURACY = Kind(
     name="accuracy",
@@ -69,6 +73,7 @@ ACCURACY = Kind(
         Quantity.at_least("at_least", "mean score", "mean {}", constant=True),
     ),
     further_claims=("no_worse_than",),
+    captions=_ONE_ANSWER,
     lines=no_lines,
 )
 
@@ -185,6 +190,7 @@ TRANSFER_ACCURACY = Kind(
         ),
     ),
     further_claims=("no_worse_than",),
+    captions=_ONE_ANSWER,
     lines=no_lines,
 )
 
@@ -365,6 +371,7 @@ WORST_GROUP_ACCURACY = Kind(
     varies="nothing",
     quantities=(Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),),
     further_claims=("no_worse_than",),
+    captions=_ONE_ANSWER,
     lines=no_lines,
 )
 
@@ -501,6 +508,7 @@ SUBPOPULATION_SHIFT = Kind(
             start="source_accuracy",
         ),
     ),
+    captions=_ONE_ANSWER,
     lines=no_lines,
 )
 
@@ -597,8 +605,8 @@ def measure_subpopulation_shift(
         notes.append("no oracle: how much of the fall could be avoided is not known")
     else:
         low, high = result.details["headroom_interval"]
-        words = f"an oracle trained on the target has accuracy {result.details['oracle_accuracy']:.3f}"
-        notes.append(f"{words}: headroom {result.details['headroom']:.3f} [{low:.3f}, {high:.3f}]")
+        words = f"an oracle trained on the target has accuracy {number(result.details['oracle_accuracy'])}"
+        notes.append(f"{words}: headroom {number(result.details['headroom'])} {interval_in_words(low, high)}")
     return replace(result, notes=tuple(notes))
 
 

@@ -13,6 +13,7 @@ from robustest.claims.outcomes import measure_consistent_runs
 from robustest.cli.screen import Exit, Screen, wrong
 from robustest.data.outcomes import Outcomes, joined
 from robustest.decisions.noise_floor import POWER, NoiseFloor
+from robustest.words import end_of, number
 
 _FEW = 50
 """Fewer items give rough figures."""
@@ -42,8 +43,9 @@ def floor(
     line("items", f"{noise.n:,}, {counts} runs of each, {len(parts)} {'file' if len(parts) == 1 else 'files'}")
     rates = [float(np.nanmean(one.items.mean)) for one in parts[len(parts) < 2 :]]
     line("rate", f"{noise.rate:.4f}" + (f", by file {min(rates):.4f} to {max(rates):.4f}" if rates else ""))
-    low, high = flips.interval
-    line("two runs of an item differ in", f"{flips.estimate:.2%} of the pairs (between {low:.2%} and {high:.2%})")
+    least, most = (end_of(100 * flips.interval[above], above=above, digits=2) for above in (False, True))
+    rate = number(100 * (flips.estimate or 0.0), digits=2)
+    line("two runs of an item differ in", f"{rate}% of the pairs (between {least}% and {most}%)")
     if lost := int(np.isnan(found.score).sum()):
         line("rows without a score", f"{lost}, left out here; a claim counts them as 0")
     if not noise.within:

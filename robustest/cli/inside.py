@@ -19,6 +19,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from robustest.cli.remaining import Runs, Spent, changed, timing
+from robustest.pytest_plugin.options import LEDGER
 from robustest.reports.inert import inert
 
 # Seconds between two lines of progress.
@@ -152,13 +154,13 @@ class _Planned:
         title: words for this run, e.g. "seed 1".
         started, run: times at which the command, and this run, started.
         warm: true if the process has run pytest before.
-        timing: file for the seconds of this run: "opening" (until the tests began), "fixtures" (the first setup),
-            "tests" (of each), "whole" (of all tests).
-        before: such seconds, of the first run.
+        timing: file for the runs that follow (`robustest.cli.remaining`): by test, "tests" (costs) and
+            "values"; "recalled" (true if a test was), "spent" (seconds of all tests).
+        before: the same of the first run, and "between" (its other seconds).
         share: part of them that this run is expected to take.
         weights: how long each test is expected to take, by the last part of its id and in any unit.
         after, last: runs like this one that follow, and part of one that follows in the end.
-        at_least: true if more may follow.
+        further: runs that follow if a value changes with the seed.
     """
 
     def __init__(self, config: pytest.Config, plan: dict[str, Any]) -> None:
@@ -168,7 +170,8 @@ class _Planned:
         self._begun = 0
         self._fixtures: float | None = None
         self._seconds: dict[str, float] = {}
-        self._ended: set[str] = set()
+        self._ended: dict[str, Spent] = {}
+        self._values: dict[str, list[float | None]] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -200,13 +203,21 @@ class _Planned:
             self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        self._ended.add(nodeid)
+        rows = self._config.stash[LEDGER].rows() if LEDGER in self._config.stash else []
+        results = [row.result for row in rows if row.test == nodeid and row.result is not None]
+        self._ended[nodeid] = Spent(
+            self._seconds.get(nodeid, 0.0),
+            measured=sum(one.cost.seconds for one in results),
+            recalled=bool(results) and all(one.cached for one in results),
+        )
+        self._values[nodeid] = [end for one in results for end in (one.estimate, *one.left_interval)]
 
     def pytest_sessionfinish(self) -> None:
         if (path := self._plan.get("timing")) and self._began:
-            seconds = {"opening": self._opening, "fixtures": self._fixtures or 0.0, "tests": self._seconds}
-            seconds["whole"] = time.monotonic() - self._began
-            Path(path).write_text(json.dumps(seconds), encoding="utf-8")
+            fixtures = self._fixtures or 0.0
+            spent = time.monotonic() - self._began - fixtures
+            told = timing(self._ended, self._values, spent=spent)
+            Path(path).write_text(json.dumps(told), encoding="utf-8")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -228,32 +239,25 @@ class _Planned:
                 reporter.write_line(line)
 
     def _clock(self) -> str:
-        plan, now = self._plan, time.monotonic()
+        plan, fixtures = self._plan, self._fixtures or 0.0
         spent = f"{time.time() - plan['started']:.0f} s spent"
-        before = plan.get("before") or {}
-        weights: dict[str, float] = before.get("tests") or {
-            test: plan.get("weights", {}).get(test.rpartition("::")[2], 1.0) for test in self._tests
-        }
-        total = sum(weights.get(test, 0.0) for test in self._tests)
-        done = sum(weights.get(test, 0.0) for test in self._ended)
-        fixtures = self._fixtures or 0.0
-        here = now - self._began - fixtures
-        # By the clock, since the workers of pytest-xdist run tests at the same time. A part of the tests says little
-        # of all until it is some of them.
-        if before:
-            whole = plan.get("share", 1.0) * (before["whole"] - before["fixtures"])
-            fixtures = fixtures or before["fixtures"]
-            if done >= total / 4 > 0:
-                whole = here / done * total
-        elif done:
-            whole = here / done * total
-        else:
-            return spent
-        again = fixtures + (self._opening if plan.get("warm") else 0.0)
-        left = max(0.0, whole - here) + plan["after"] * (again + whole)
-        if last := plan.get("last", 0.0):
-            left += again + last * whole
-        return f"{spent}, {'at least' if plan.get('at_least') else 'about'} {left:.0f} s left"
+        before, weights = plan.get("before"), plan.get("weights", {})
+        further, after = plan.get("further", 0), plan["after"]
+        if before and any(changed(before["values"].get(test), values) for test, values in self._values.items()):
+            further, after = 0, after + further
+        runs = Runs(
+            tests=self._tests,
+            weights={test: weights.get(test.rpartition("::")[2], 1.0) for test in self._tests},
+            before=before["tests"] if before else None,
+            share=plan.get("share", 1.0),
+            between=before["between"] if before else fixtures + (self._opening if plan.get("warm") else 0.0),
+            after=after,
+            further=further,
+            last=plan.get("last", 0.0),
+            resumed=bool(before and before["recalled"]),
+        )
+        left = runs.left(self._ended, time.monotonic() - self._began - fixtures)
+        return f"{spent}, {left}" if left else spent
 
 
 class Elsewhere(pytest.Directory):

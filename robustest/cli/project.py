@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustest.cli.installation import code_of
+from robustest.cli.installation import Project, code_of
 from robustest.cli.questions import Facts
 from robustest.cli.screen import wrong
 from robustest.cli.warm import WarmPytest
+from robustest.pytest_plugin.options import repository_of
 
 MODEL, DATA = "robust_model", "robust_data"
 """Names of the fixtures that `init` writes."""
@@ -86,7 +87,9 @@ class Reference:
 
 def conftests(root: Path) -> list[Path]:
     """Return the present conftest.py files of a project's tests."""
-    return [path for path in (root / "tests" / "conftest.py", root / "conftest.py") if path.is_file()]
+    own = (root / Project(root, repository_of(root)).tests_file("look")).parent
+    folders = dict.fromkeys((own, root / "tests", root))
+    return [path for folder in folders if (path := folder / "conftest.py").is_file()]
 
 
 def fixtures_of(root: Path) -> Fixtures | None:
@@ -124,10 +127,11 @@ def look_at(root: Path, fixtures: Fixtures, pytest: WarmPytest) -> Facts | str:
     with tempfile.TemporaryDirectory() as folder:
         to, plan = Path(folder) / "facts.json", Path(folder) / "plan.json"
         file = Path(folder) / "test_look.py"
+        name = Project(root, repository_of(root)).tests_file("look")
         look = f"write_facts(request, {fixtures.model!r}, {fixtures.data!r}, {str(to)!r})"
         test = f"from robustest.cli.look import write_facts\n\n\ndef test_look(request):\n    {look}\n"
         file.write_text(test, encoding="utf-8")
-        plan.write_text(json.dumps(plan_of(root, file, "tests/test_look.py")), encoding="utf-8")
+        plan.write_text(json.dumps(plan_of(root, file, name)), encoding="utf-8")
         arguments = ["-q", "-p", "robustest.cli.inside", f"--robust-plan={plan}"]
         # Without the plugin of the cache a project's `addopts = --lf` would be an unknown option.
         arguments += ["-o", f"cache_dir={Path(folder) / 'cache'}", str(root)]
@@ -146,7 +150,7 @@ def look_at(root: Path, fixtures: Fixtures, pytest: WarmPytest) -> Facts | str:
 def plan_of(root: Path, file: Path, name: str) -> dict[str, Any]:
     """Return a plan for `robustest.cli.inside`: tests of a file as if they lay at `name` in the project."""
     root = root.resolve()
-    folder = root / "tests"
+    folder = (root / name).parent
     return {
         "parent": os.getpid(),
         "root": str(root),

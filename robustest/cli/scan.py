@@ -15,21 +15,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scipy.stats import binom
-
 from robustest import extensions
 from robustest.account import Row, first_line
 from robustest.advice import HINT
 from robustest.cli.compare import by_claim
+from robustest.cli.installation import Project
 from robustest.cli.project import Fixtures, fixtures_of, look_at, plan_of
 from robustest.cli.questions import Battery, Facts, Probe, battery
 from robustest.cli.results_file import ResultsFile
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_new, wrong
 from robustest.cli.suggest import QUIET, goes_on_later, measure, measure_under_seeds, suggestion
 from robustest.cli.warm import WarmPytest
+from robustest.decisions.distributions import binomial_quantile
+from robustest.pytest_plugin.options import repository_of
 from robustest.reports.text import measured
 
-FILE = "tests/test_robustness_scan.py"
 LAST = 0.5
 """Part of a whole measurement that the tests take as they will be written: what they recall is not measured again."""
 
@@ -43,7 +43,8 @@ def write_scan(folder: str) -> int:
     root = Path(folder)
     if not root.is_dir():
         raise wrong(f"Expected the folder of a project but there is none at {root}. Create it, or name another.")
-    path = root / FILE
+    name = Project(root, repository_of(root)).tests_file("robustness_scan")
+    path = root / name
     if path.exists():
         raise wrong(f"Expected no {path} but it exists already. Move or delete it to scan again.")
     screen, began = Screen(), time.time()
@@ -53,10 +54,10 @@ def write_scan(folder: str) -> int:
         if isinstance(facts, str):
             raise missing(f"Expected a model and samples from fixtures in a conftest.py in {root} but got: {facts}")
         questions = questions_for(facts)
-        file = Path(temporary) / Path(FILE).name
+        file = Path(temporary) / path.name
         file.write_text(questions.source({probe.name: probe.loosest for probe in questions.probes}), encoding="utf-8")
         # These tests require almost nothing, so their outcomes say nothing of the model and are not printed.
-        plan = {**plan_of(root, file, FILE), "quiet": True, "started": began}
+        plan = {**plan_of(root, file, name), "quiet": True, "started": began}
         plan |= {"weights": {probe.name: probe.weight for probe in questions.probes}}
         arguments = [*QUIET, str(root)]
         first, others, code = measure_under_seeds(pytest, arguments, {**plan, "last": LAST})
@@ -156,7 +157,7 @@ def _print_answer(
     # An untrained model is right about as often as a guess; by chance more often, on few samples. The guess is the most
     # frequent label of the samples that were looked at, or of those that were measured.
     guess = max(guess, result.details.get("largest_class", 0) / result.n_total)
-    guessed = float(binom.ppf(1 - alpha, result.n_total, guess)) / result.n_total
+    guessed = binomial_quantile(1 - alpha, result.n_total, guess) / result.n_total
     if threshold is not None and result.comparison == ">=" and threshold <= guessed:
         why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {result.n_total}"
         threshold = None

@@ -24,13 +24,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from scipy.stats import hypergeom, t
-
 from robustest.account import Row
 from robustest.cli.compare import by_claim, is_about_population, limits_of
+from robustest.cli.remaining import changed
 from robustest.cli.results_file import ResultsFile, read_written
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing
 from robustest.cli.warm import WarmPytest
+from robustest.decisions.distributions import hypergeometric_cdf, student_quantile
 from robustest.decisions.paired import paired_interval
 from robustest.decisions.share import clopper_pearson
 from robustest.decisions.thresholds import count_at_least, count_at_most
@@ -89,7 +89,7 @@ def measure_under_seeds(
     plan = {"started": time.time(), **(plan or {})}
     with goes_on_later():
         # Whether values change with the seed, so that three more runs follow, is known after the second one.
-        about = {"title": "first seed", "after": 1, "at_least": True}
+        about = {"title": "first seed", "after": 1, "further": SEEDS - 2}
         first, code = measure(pytest, arguments, {**plan, **about}, *ALL_SAMPLES)
         others: list[TimedResults] = []
         seed = int(first.settings["seed"])
@@ -97,8 +97,8 @@ def measure_under_seeds(
             if code not in (0, 1):
                 break
             after = 0 if number == 1 else SEEDS - 1 - number
-            timed = {**plan, "title": f"seed {seed + number}", "after": after, "at_least": number == 1}
-            timed |= {"before": first.timing, "quiet": True}
+            timed = {**plan, "title": f"seed {seed + number}", "after": after, "before": first.timing, "quiet": True}
+            timed |= {"further": SEEDS - 2} if number == 1 else {}
             # The first run showed the failures.
             again = [*arguments, *QUIET, f"--robust-seed={seed + number}"]
             run, code = measure(pytest, again, timed, *ALL_SAMPLES)
@@ -158,6 +158,8 @@ def measure(
         code = pytest.run(["--robust", *own, *arguments])
         results = read_written(file, code)
         seconds = json.loads(timing.read_text(encoding="utf-8")) if timing.is_file() else {}
+        if seconds:
+            seconds["between"] = time.time() - about["run"] - seconds["spent"]
         return TimedResults(**{one.name: getattr(results, one.name) for one in fields(results)}, timing=seconds), code
 
 
@@ -229,7 +231,7 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     value = min(values) if at_least else max(values)
     if len(values) > 1:  # a prediction bound for the next seed
         # mean ± t(1 - alpha, m - 1) s sqrt(1 + 1/m) over m seeds; the 1 is the variance of the next seed itself.
-        spread = float(t.ppf(1 - alpha, len(values) - 1)) * stdev(values) * math.sqrt(1 + 1 / len(values))
+        spread = float(student_quantile(len(values) - 1, 1 - alpha)) * stdev(values) * math.sqrt(1 + 1 / len(values))
         value = min(value, mean(values) - spread) if at_least else max(value, mean(values) + spread)
     n = found[0][1] if share and found[0] is not None else None
     threshold = _rounded(value, n or 1000, down=at_least, share=share)
@@ -258,10 +260,7 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
 
 def moves(first: Result, second: Result) -> bool:
     """Return True if another seed gave another value, or an early verdict."""
-    if first.estimate is None or second.estimate is None:
-        return True
-    pairs = zip((first.estimate, *first.left_interval), (second.estimate, *second.left_interval), strict=True)
-    return not all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) for a, b in pairs)
+    return changed((first.estimate, *first.left_interval), (second.estimate, *second.left_interval))
 
 
 def _why_not(result: Result) -> str:
@@ -327,7 +326,7 @@ def fewest(held: int, n: int, alpha: float) -> int:
         middle = (low + high) // 2
         # Given the number that hold in both samples together, the number in the second is hypergeometric whatever the
         # population's share: this finds the smallest number that Fisher's exact test does not reject.
-        if hypergeom.cdf(middle, 2 * n, held + middle, n) > alpha:
+        if hypergeometric_cdf(middle, 2 * n, held + middle, n) > alpha:
             high = middle
         else:
             low = middle + 1

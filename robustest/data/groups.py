@@ -102,7 +102,9 @@ def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
 
 def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
     if isinstance(groups, str) or not isinstance(groups, (Iterable, Tensor)):
-        raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
+        mend = f"Give the values of that column: frame[{groups!r}]." if isinstance(groups, str) else ""
+        what = "groups as (N,) integers or strings, or a mapping from names to positions"
+        raise DataError(expected(what, groups, mend))
     values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
     if len(values) != total:
         mend = "Give one for each sample, in the order of the data."

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.stats import beta, binom, hypergeom
 from torch import Tensor
 
 from robustest import rng
+from robustest.decisions.distributions import beta, binom, hypergeom
 
 # Near: within this share of the distance to the fourth nearest. Of rows spread along one line, one in a thousand is.
 _NEAR = 2.5e-4

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from robustest.data.coding import Coding
 
 
-def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = True) -> Any:
+def unwrapped(
+    data: Any, labels: Sequence[Any] | None = None, *, coded: bool = True, columns: Sequence[str] = ()
+) -> Any:
     """Return data in a form that `as_samples` reads; unknown forms are unchanged.
 
     Frames of numbers in 0..1 become arrays, because every threat can search arrays.
@@ -50,13 +52,15 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
             is used; or anything else.
         labels: labels of a model's classes, in their order, to look up other labels; None if labels are class indices.
         coded: True if the model takes frames; otherwise frames must hold numbers, and become arrays.
+        columns: names of the columns that the model was fitted on, which a frame that becomes an array must have in
+            this order; empty if not known.
 
     Raises:
-        DataError: a column has no numbers, a label is unknown, labels are in another order than rows, or a data module
-            has no test loader.
+        DataError: a column has no numbers, columns are not those of the training, a label is unknown, labels are in
+            another order than rows, or a data module has no test loader.
     """
     if isinstance(data, Waveforms):
-        return replace(data, data=unwrapped(data.data, labels))
+        return replace(data, data=unwrapped(data.data, labels, coded=coded, columns=columns))
     data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
         module = data
@@ -87,6 +91,7 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None, *, coded: bool = T
     check_order("labels", y, x)
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
     if _is_frame(x) and not (coded and _needs_coding(x)):
+        _check_columns([str(name) for name in x.columns], columns)
         x = _numbers(x)
     return x, _indices(y, labels)
 
@@ -137,6 +142,21 @@ def _needs_coding(frame: Any) -> bool:
     return not bool(((values >= 0) & (values <= 1)).all())
 
 
+def _check_columns(given: Sequence[str], fitted: Sequence[str]) -> None:
+    """Raise DataError for columns that the model would take for others: an array has no names."""
+    if not fitted or list(given) == list(fitted):
+        return
+    if missing := [name for name in fitted if name not in given]:
+        raise DataError(
+            f"Expected the columns that the model was fitted on but the frame lacks {', '.join(missing[:5])}. Give the "
+            "frame that the model is asked with elsewhere."
+        )
+    raise DataError(
+        f"Expected the columns that the model was fitted on, in their order ({', '.join(fitted[:5])}), but got "
+        f"{', '.join(given[:5])}. Write frame[list(model.feature_names_in_)]."
+    )
+
+
 def _numbers(frame: Any) -> NDArray[np.float32]:
     kinds = [getattr(dtype, "kind", "O") for dtype in frame.dtypes]  # types of pandas may lack `kind`
     wrong = [str(name) for name, kind in zip(frame.columns, kinds, strict=True) if kind not in "biuf"]
@@ -163,7 +183,9 @@ def _indices(y: Any, labels: Sequence[Any] | None) -> Any:
         if given.dtype.kind in "iu" and all(isinstance(label, str) for label in labels):
             return y  # indices beside names
         choices = ", ".join(map(str, labels[:10]))
-        raise DataError(f"Expected labels among the model's classes ({choices}) but got {', '.join(strangers[:5])}.")
+        mend = "Give the labels as they were given to its fit()."
+        wrong = ", ".join(strangers[:5])
+        raise DataError(f"Expected labels among the model's classes ({choices}) but got {wrong}. {mend}")
     return np.array([place[label] for label in given.tolist()], dtype=np.int64)
 
 
@@ -302,6 +324,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         stranger = next(place for place, one in enumerate(data[0]) if type(one) is not type(data[0][0]))
         kind, other = type(data[0][0]).__name__, type(data[0][stranger]).__name__
         raise DataError(expected(f"{kind} for each sample", f"{other} for sample {stranger}"))
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and (why := _no_samples(data[0], data[1])):
+        raise DataError(why)
     elif (texts := _items_of_strings(data)) is not None:
         samples = _strings(*texts, task)
     else:
@@ -310,6 +334,21 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     if len(samples) == 0:
         raise DataError("Expected at least one sample but got empty data. Check the path or filter of the data.")
     return samples if samples is data else replace(samples, source=data)
+
+
+def _no_samples(x: object, y: object) -> str:
+    """Return the reason why a pair with labels y is not (x, y); "" if it may be two items of a data set."""
+    if not (isinstance(y, (list, Tensor, np.ndarray)) or hasattr(y, "to_numpy")):
+        return ""
+    if isinstance(x, Iterator):
+        mend = "It can be read only once: collect it first, torch.stack(list(x))."
+    elif isinstance(x, (str, bytes)):
+        mend = "Give a list of them, also of a single one: ([text], [label])."
+    elif hasattr(x, "toarray"):
+        mend = "Write x.toarray(): samples are changed value by value, and zeros as well."
+    else:
+        return ""
+    return expected("the samples of (x, y) as an array, a frame or a list of texts", x, mend)
 
 
 def _is_array(value: object) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from robustest.decisions.bets import bets_won, betting_interval, capital
 from robustest.decisions.clusters import cluster_interval, clusters_of, decide_by_cluster, one_by_one
-from robustest.decisions.distributions import binom
+from robustest.decisions.distributions import binomial_tail
 from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import (
     Columns,
@@ -36,6 +36,7 @@ from robustest.decisions.rule import (
 from robustest.decisions.share import ShareRule, clopper_pearson
 from robustest.decisions.thresholds import count_at_most
 from robustest.results import Verdict
+from robustest.words import number
 
 _ROUNDING = 1e-12
 
@@ -87,7 +88,7 @@ def mcnemar(lost: int, gained: int) -> float:
         lost: pairs right before and wrong after.
         gained: pairs wrong before and right after.
     """
-    return float(binom.sf(lost - 1, lost + gained, 0.5))
+    return binomial_tail(lost - 1, lost + gained, 0.5)
 
 
 def decide_drop(
@@ -162,17 +163,18 @@ def doubt_of_start(
     """
     share = right / of
     if share <= threshold:
-        return f"nothing could have failed it: only {share:.3f} held before, and a fall of {threshold:g} is allowed"
+        held = number(share, threshold)
+        return f"nothing could have failed it: only {held} held before, and a fall of {threshold:g} is allowed"
     if (clopper_pearson(right, of, alpha)[0] if least is None else least) <= chance:
         return (
             f"a model at chance cannot fall: {right} of {of} were right before, and saying one class of every sample "
-            f"is right on {chance:.3f}. Give samples of all classes, or claim the accuracy after the change"
+            f"is right on {number(chance)}. Give samples of all classes, or claim the accuracy after the change"
         )
     # Else a model that ignores its input after the change would keep the claim.
     if share - chance <= threshold + _ROUNDING:  # .4 - .25 is more than .15 by the last digit
         return (
-            f"a model that stopped looking would keep it: {share:.3f} were right before, {chance:.3f} are where one "
-            f"class is said of every sample, and a fall of {threshold:g} is allowed. Allow less"
+            f"a model that stopped looking would keep it: {number(share)} were right before, {number(chance)} are "
+            f"where one class is said of every sample, and a fall of {threshold:g} is allowed. Allow less"
         )
     return ""
 

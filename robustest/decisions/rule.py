@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
+from robustest.words import interval_in_words, number
 
 Columns = Mapping[str, NDArray[Any]]
 """Per-sample arrays, rows in the seeded random order of evaluation."""
@@ -104,7 +105,7 @@ class Stratum:
     beyond: bool
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}] on {self.n} samples of {self.name}"
+        return f"{number(self.value)} {interval_in_words(*self.interval)} on {self.n} samples of {self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.decisions.clusters import clusters_of, decide_by_cluster, one_by_one
-from robustest.decisions.distributions import beta, gammaln
+from robustest.decisions.distributions import betaincinv, gammaln
 from robustest.decisions.rule import (
     Columns,
     Decision,
@@ -95,8 +95,8 @@ def clopper_pearson(events: int, n: int, alpha: float) -> Interval:
         events: samples that count, of n >= 1.
         alpha: the largest probability that the true share lies beyond one given end.
     """
-    low = float(beta.ppf(alpha, events, n - events + 1)) if events else 0.0
-    high = float(beta.ppf(1 - alpha, events + 1, n - events)) if events < n else 1.0
+    low = float(betaincinv(events, n - events + 1, alpha)) if events else 0.0
+    high = float(betaincinv(events + 1, n - events, 1 - alpha)) if events < n else 1.0
     return low, high
 
 

@@ -16,7 +16,7 @@ _QUOTED = 300
 
 NO_GRADIENT = (
     "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
-    "numpy from its forward, or choose an attack that needs scores only."
+    "numpy from its forward; a function that has none, such as an estimator's predict_proba, is scores_model(f)."
 )
 
 

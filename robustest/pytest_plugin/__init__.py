@@ -655,7 +655,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from robustest.reports import github
 
         where, workspace = config.stash[LEDGER].places(config.rootpath), os.environ.get("GITHUB_WORKSPACE", "")
-        for line in github.annotation_commands(account.rows, account.lost, where=where, workspace=workspace):
+        for line in github.annotation_commands(
+            account.rows, account.lost, where=where, workspace=workspace, service=account.service
+        ):
             terminalreporter.write_line(line)
 
 

@@ -64,7 +64,12 @@ def add_summary(path: str, account: Account) -> None:
 
 
 def annotation_commands(
-    rows: Sequence[Row], lost: Sequence[str], *, where: Mapping[str, tuple[str, int]], workspace: str = ""
+    rows: Sequence[Row],
+    lost: Sequence[str],
+    *,
+    where: Mapping[str, tuple[str, int]],
+    workspace: str = "",
+    service: str = "",
 ) -> list[str]:
     """Return workflow commands for the ten worst rows that did not pass, and the number of further ones.
 
@@ -73,8 +78,10 @@ def annotation_commands(
     Args:
         where: file and line (from 1) of each test id; a file is absolute, or relative to the workspace.
         workspace: folder that paths in annotations are relative to.
+        service: part of the repository that the run is of, named in each title: jobs of two services annotate one page.
     """
-    commands = [_command("error", {"title": "robustest: results are missing"}, problem) for problem in lost]
+    run = _short(f"robustest of {service}" if service else "robustest", _CELL // 2)
+    commands = [_command("error", {"title": f"{run}: results are missing"}, problem) for problem in lost]
     for row in worst_first(row for row in rows if row.state in EXPLAINED):
         state, result = row.state, row.result
         properties = {}
@@ -91,12 +98,16 @@ def annotation_commands(
             title, text = f"{state}: {result.statement}", failure_text(result, replay=row.replay)[:4_000]
         # An inconclusive claim is red too; a tolerated one failed, but its test passed.
         kind = "warning" if state in ("inconclusive", "tolerated") else "error"
-        commands.append(_command(kind, {**properties, "title": _short(f"robustest {title}", _CELL)}, text))
+        commands.append(
+            _command(
+                kind, {**properties, "title": _short(f"{run}: {title}" if service else f"{run} {title}", _CELL)}, text
+            )
+        )
     more = len(commands) - ANNOTATIONS
     if more <= 0:
         return commands
     rest = f"{more} more did not pass; the step summary and the reports name them."
-    return [*commands[:ANNOTATIONS], _command("notice", {"title": "robustest"}, rest)]
+    return [*commands[:ANNOTATIONS], _command("notice", {"title": run}, rest)]
 
 
 def _command(kind: str, properties: Mapping[str, str], message: str) -> str:

@@ -114,7 +114,8 @@ class Setup:
         if not isinstance(data, Benchmark):
             labels = classifier.labels or classifier.classes or None
             arrays = classifier.module is not None or "bounds" in options or classifier.preprocessing is not None
-            given = unwrapped(data, labels if top_of(checked) else None, coded=not arrays)
+            fitted = getattr(classifier.estimator, "feature_names_in_", ())
+            given = unwrapped(data, labels if top_of(checked) else None, coded=not arrays, columns=list(fitted))
         samples = as_samples(given, checked)
         samples = replace(samples, clusters=clustered.numbers(len(samples)))
         coding = samples.coding

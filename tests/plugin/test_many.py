@@ -25,3 +25,8 @@ def test_failures_that_the_section_does_not_name_are_counted_alone(write, run, s
     assert {title.strip("_ ") for title in titles} == named
     everything = run("--robust", "-v")
     assert len([line for line in everything.outlines if line.startswith("___")]) == counts["failed"]
+    listed = section(everything)
+    assert sum("test_a.py::test_it[" in line.partition("replay:")[0] for line in listed) == 44
+    assert not [line for line in listed if "claims:" in line or "more did not pass" in line or "by family" in line]
+    quieted = run("--robust", "-v", "-o", "addopts=-q")
+    assert section(quieted)[0] == family, "the project asks for less"

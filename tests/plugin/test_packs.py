@@ -155,7 +155,7 @@ def test_a_scan_asks_the_questions_of_packs(packs, project, monkeypatch, capsys)
     packs(toy=toy_pack)
     assert main(["init", "--scan"]) == 0
     assert "test_toys" in capsys.readouterr().out
-    source = (project.path / scan.FILE).read_text(encoding="utf-8")
+    source = (project.path / "tests/test_robustness_scan.py").read_text(encoding="utf-8")
     assert "def test_toys(robust_model, robust_data):" in source
     assert "THRESHOLD" not in source
 

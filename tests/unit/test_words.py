@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import robustest
 from robustest import Cost, Result, Verdict
-from robustest.words import as_written, folded, headline
+from robustest.words import as_written, folded, headline, interval_in_words
 
 
 def result(verdict: Verdict = Verdict.FAILED, **changes: Any) -> Result:
@@ -118,3 +124,58 @@ def test_a_result_is_short_where_it_is_printed() -> None:
         "<Result failed: robust accuracy under Linf(eps=8/255), fast; "
         "robust accuracy 0.000 found (true value at most 0.010), required >= 0.40; n=512>"
     )
+
+
+# Numbers of a report with an end rounded by hand show two intervals for one value. Settings that an error names as the
+# user gave them (`:g`) are no measured ends.
+ENDS = {"low", "high", "lower", "upper", "interval", "left_interval", "drop_interval", "ends", "estimate"}
+
+
+def rounded_by_hand(source: str) -> list[int]:
+    """Return the lines of a source that round an end of an interval, or an estimate, to fixed decimals."""
+
+    def names(value: ast.expr) -> Iterator[str]:
+        match value:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Constant(value=str(name)):
+                yield name
+            case ast.Subscript(value=inner, slice=key):
+                yield from (*names(inner), *names(key))
+            case ast.BinOp(left=left, right=right):
+                yield from (*names(left), *names(right))
+
+    found = []
+    for one in ast.walk(ast.parse(source)):
+        if isinstance(one, ast.FormattedValue) and one.format_spec is not None:
+            value, spec = one.value, ast.unparse(one.format_spec).strip("\"'")
+        elif isinstance(one, ast.Call) and getattr(one.func, "id", "") in ("format", "round") and len(one.args) == 2:
+            value, spec = one.args[0], ".f"
+        else:
+            continue
+        if re.search(r"\.\w*[f%e]", spec) and ENDS & set(names(value)):
+            found.append(one.lineno)
+    return found
+
+
+def test_an_end_may_be_a_number_of_numpy() -> None:
+    assert interval_in_words(np.float64(0.8499), np.float64(np.inf), digits=2) == "[0.84, inf]"
+
+
+def test_ends_that_are_rounded_by_hand_are_seen() -> None:
+    for line in ("f'{low:.3f}'", "f'{100 * row.interval[1]:.2%}'", "f'{one[\"high\"]:+.2f}'", "f'{x.estimate:.4f}'"):
+        assert rounded_by_hand(line) == [1], line
+    for line in ("f'{low:g}'", "f'{share:.3f}'", "f'{interval_in_words(low, high)}'", "round(low)", "f'{low}'"):
+        assert rounded_by_hand(line) == [], line
+
+
+def test_one_module_rounds_intervals() -> None:
+    root = Path(robustest.__file__).parents[1]
+    if not (root / "plugins").is_dir():
+        pytest.skip("packs lie beside a checkout alone")
+    files = [*root.glob("robustest/**/*.py"), *root.glob("plugins/*/robustest_*/**/*.py")]
+    by_hand = [
+        f"{path.relative_to(root)}:{line}"
+        for path in files
+        if path != root / "robustest" / "words.py"
+        for line in rounded_by_hand(path.read_text(encoding="utf-8"))
+    ]
+    assert not by_hand, "write it by robustest.words.interval_in_words, end_of or number"

@@ -42,6 +42,7 @@ from robustest.packs import (
     measurement,
     new_samples,
     no_lines,
+    number,
     optional_threshold,
     result_of,
     terms_of,
@@ -247,7 +248,7 @@ def _details(gaps: Gaps, items: tuple[_Items, _Items], alpha: float, *, whole: b
 def _notes(gaps: Gaps, correction: str | None) -> list[str]:
     notes = []
     for name, gap in (("raw", gaps.raw), ("at equal measured frequency", gaps.naive)):
-        notes.append(f"gap {name}: {gap.estimate:.3f} +- {gap.error:.3f} (standard error)")
+        notes.append(f"gap {name}: {number(gap.estimate)} +- {number(gap.error)} (standard error)")
     if correction is None:
         notes.append(
             "not corrected for the noise of selection frequencies: the gap is biased, correction= reduces the bias"

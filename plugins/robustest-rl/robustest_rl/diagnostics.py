@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 from robustest.errors import ConfigError, DataError, expected
-from robustest.packs import checked_whole
+from robustest.packs import checked_whole, interval_in_words
 
 Floats = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def measure_gradient_concentration(
     if high <= counts[0]:
         told = "below the smallest K"
     else:
-        told = f"{noise:.3g} [{low:.3g}, {high:.3g}]" if noise is not None else f"above {low:.3g}"
+        told = f"{noise:.3g} {interval_in_words(low, high, digits=0)}" if noise is not None else f"above {low:.3g}"
     return GradientConcentration(tuple(counts), tuple(cosines), noise, (low, high), told)
 
 

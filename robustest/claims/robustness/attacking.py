@@ -40,7 +40,13 @@ _WAYS = ("auto", "linear")
 
 def check_threat(threat: object) -> None:
     """Raise ConfigError unless this is a threat model."""
-    require(not isinstance(threat, type) and isinstance(threat, Threat), "a threat model such as Linf(8 / 255)", threat)
+    mend = ""
+    if isinstance(threat, (list, tuple)) and threat and all(isinstance(one, Threat) for one in threat):
+        mend = 'Write a claim for each: @pytest.mark.parametrize("threat", [...]).'
+    elif isinstance(threat, (list, tuple, dict, Tensor)):
+        mend = "The model comes first, then the data, then the threat: (model, (x, y), Linf(8 / 255))."
+    fits = not isinstance(threat, type) and isinstance(threat, Threat)
+    require(fits, "a threat model such as Linf(8 / 255)", threat, mend)
 
 
 def attack_of_call(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:

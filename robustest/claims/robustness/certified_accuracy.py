@@ -11,7 +11,6 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
-from scipy.stats import norm
 from torch import Tensor
 
 from robustest import rng
@@ -26,6 +25,7 @@ from robustest.claims.robustness.attacking import (
     draws_in,
 )
 from robustest.decisions import CertifiedRule, clopper_pearson, optional_threshold
+from robustest.decisions.distributions import norm
 from robustest.engine.answer_checks import moved, usual_lead
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator

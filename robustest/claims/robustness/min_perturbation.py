@@ -12,7 +12,6 @@ from typing import Unpack
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binom
 from torch import Tensor
 
 from robustest import rng
@@ -26,6 +25,7 @@ from robustest.decisions import (
     count_at_most,
     optional_threshold,
 )
+from robustest.decisions.distributions import binom
 from robustest.decisions.rule import Columns, ThresholdRule, decide_early, judge_interval
 from robustest.decisions.share import evidence
 from robustest.engine.chunks import Chunk

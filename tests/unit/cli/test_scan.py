@@ -19,32 +19,35 @@ from typing import Any
 import pytest
 
 from robustest import Settings
-from robustest.cli.project import plan_of
+from robustest.cli.project import Fixtures, fixtures_of, plan_of
 from robustest.cli.questions import KINDS, PLACE, Facts, battery
-from robustest.cli.scan import FILE
 from robustest.cli.screen import write_new
 from robustest.cli.suggest import QUIET, measure
 from robustest.cli.warm import WarmPytest
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
+FILE = "tests/test_robustness_scan.py"
 IMAGES = battery(Facts(kind="images"))
 NAMES = [probe.name for probe in IMAGES.probes]
 
 
 @pytest.fixture
-def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., None]:
+def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[Any]]:
     """Lets pytest be a stub that finds these rows in the scan's file: `scanned(rows, code=1, guess=0.5)`.
 
-    Once the file has its thresholds it finds the rows `tried`, by default the same ones.
+    Once the file has its thresholds it finds the rows `tried`, by default the same ones. Returns the plans of runs.
     """
 
     def of(
         rows: Sequence[Any], *, code: int = 1, guess: float = 0.1, tried: Sequence[Any] | None = None, **more: Any
-    ) -> None:
+    ) -> list[Any]:
+        plans: list[Any] = []
+
         def run(arguments: Sequence[str]) -> int:
             (plan,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-plan=")]
-            file = Path(json.loads(Path(plan).read_text(encoding="utf-8"))["file"])
+            plans.append(json.loads(Path(plan).read_text(encoding="utf-8")))
+            file = Path(plans[-1]["file"])
             source = file.read_text(encoding="utf-8")
             assert PLACE not in source
             assert not file.is_relative_to(Path.cwd()), "the questions lie outside of the project"
@@ -57,6 +60,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., Non
         monkeypatch.setattr("robustest.cli.warm.WarmPytest.run", lambda _, arguments: run(arguments[1:]))
         facts = Facts(kind="images", n=200, guess=guess)
         monkeypatch.setattr("robustest.cli.scan.look_at", lambda *_: facts)
+        return plans
 
     return of
 
@@ -150,6 +154,25 @@ def test_a_file_that_is_there_is_not_touched(robustest: Make) -> None:
     Path(FILE).write_text("# mine\n", encoding="utf-8")
     assert robustest("init", "--scan").code == 2
     assert Path(FILE).read_text(encoding="utf-8") == "# mine\n"
+
+
+def test_tests_go_where_the_project_collects_them(made: Make, row: Make, scanned: Make, robustest: Make) -> None:
+    Path("pytest.ini").write_text("[pytest]\ntestpaths = quality/checks\npython_files = check_*.py\n", encoding="utf-8")
+    Path("quality/checks").mkdir(parents=True)
+    name = "quality/checks/check_robustness_scan.py"
+    plans = scanned([row(f"{name}::{NAMES[0]}", made([True] * 200, 0.001))])
+    assert robustest("init", "--scan").code == 0
+    assert NAMES[0] in Path(name).read_text(encoding="utf-8")
+    assert not Path("tests").exists()
+    assert {(plan["folder"], plan["name"]) for plan in plans} == {(str(Path("quality/checks").resolve()), name)}
+
+
+def test_fixtures_are_found_where_the_project_collects_its_tests(tmp_path: Path) -> None:
+    (tmp_path / "setup.cfg").write_text("[tool:pytest]\ntestpaths = checks\n", encoding="utf-8")
+    (tmp_path / "checks").mkdir()
+    source = "import pytest\n@pytest.fixture\ndef clf(): ...\n@pytest.fixture\ndef held_out_samples(): ...\n"
+    (tmp_path / "checks" / "conftest.py").write_text(source, encoding="utf-8")
+    assert fixtures_of(tmp_path) == Fixtures("clf", "held_out_samples")
 
 
 FACTS = {
@@ -265,7 +288,7 @@ LOOKED = """\
 import sys
 from robustest.cli import main
 from robustest.cli import scan
-from robustest.cli.project import plan_of
+from robustest.cli.project import Fixtures, fixtures_of, plan_of
 from robustest.cli.questions import Facts
 
 scan.look_at = lambda *_: Facts(kind="images", n=120, guess=0.25, model="model", data="test_data")

@@ -38,7 +38,7 @@ def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[
             (plan,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-plan=")]
             calls.append(Call(arguments, json.loads(Path(plan).read_text(encoding="utf-8"))))
             (path,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-json=")]
-            seconds = {"opening": 1.0, "fixtures": 2.0, "tests": {"t::a": 1.5}, "whole": 3.5}
+            seconds = {"tests": {"t::a": 1.5}, "values": {"t::a": [1.0]}, "recalled": False, "spent": 1.5}
             Path(calls[-1].plan["timing"]).write_text(json.dumps(seconds), encoding="utf-8")
             if rows is not None:
                 json_file.write(path, account(rows, lost=more.get("lost", [])), more.get("settings", Settings()))
@@ -65,7 +65,10 @@ def test_each_run_knows_the_time_of_the_first(made: Make, row: Make, suite: Make
     robustest("suggest")
     first, second = (call.plan for call in calls)
     assert (first["after"], second["after"]) == (1, 0)
-    assert second["before"] == {"opening": 1.0, "fixtures": 2.0, "tests": {"t::a": 1.5}, "whole": 3.5}
+    assert (first["further"], second["further"]) == (3, 3)
+    between = second["before"].pop("between")
+    assert second["before"] == {"tests": {"t::a": 1.5}, "values": {"t::a": [1.0]}, "recalled": False, "spent": 1.5}
+    assert between == pytest.approx(-1.5, abs=1)  # the stub takes no time
     assert second["title"] == "seed 1"
 
 

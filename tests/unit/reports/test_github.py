@@ -66,6 +66,14 @@ def test_annotations_come_worst_first_and_say_all(rows: list[Any]) -> None:
     assert "accuracy 0.880" in commands[3]
 
 
+def test_annotations_name_the_service_of_their_run(made: Any, row: Any) -> None:
+    rows = [row(f"t{place}", made()) for place in range(ANNOTATIONS)]
+    commands = annotation_commands(rows, ["one is lost"], where={}, service="services/a,b")
+    assert len(commands) == ANNOTATIONS + 1
+    assert all("title=robustest of services/a%2Cb" in one for one in commands)
+    assert "title=robustest of services/a%2Cb%3A failed%3A " in commands[1]
+
+
 def test_the_worst_ten_are_annotation_commands_and_the_rest_counted(made: Any, row: Any) -> None:
     rows = [row(f"test_a.py::test[{k}]", made(estimate=k / 100)) for k in range(23)]
     commands = annotation_commands(rows, ["one is lost"], where={})

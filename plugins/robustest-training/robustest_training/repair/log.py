@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from robustest.packs import Result
+from robustest.packs import Result, interval_in_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class RepairLog:
             low, high = row.interval
             lines.append(
                 f"  {row.part:<{wide}} {row.n:>7}  {row.before:.3f}  {row.after:.3f}  {row.after - row.before:+.3f} "
-                f"[{low:+.3f}, {high:+.3f}]{'  lost' if row.worse else ''}"
+                f"{interval_in_words(low, high)}{'  lost' if row.worse else ''}"
             )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

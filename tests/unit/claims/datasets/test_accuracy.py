@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from robustest import ClaimFailed, ConfigError, Result, Segmentation, Verdict, assert_accuracy
+from robustest import ClaimFailed, ConfigError, Result, Segmentation, Verdict, assert_accuracy, scores_model
 from robustest.account import Row
 from robustest.context import Context, running
 from robustest.measure import measure_accuracy, measure_transfer_accuracy
 from robustest.pytest_plugin.reports import update_baselines
+from robustest.reports.text import failure_text
 from robustest.settings import Settings
 from robustest.words import headline
 
@@ -180,3 +182,18 @@ def test_the_mean_iou_of_a_set() -> None:
         measure_accuracy(bright, (X, MASKS), no_worse_than="was.json", **options)
     with pytest.raises(ConfigError, match="counts intersections and unions"):
         measure_accuracy(right_on(0.9), (X, Y), at_least=0.5, metric="miou")
+
+
+def test_a_wrong_row_of_a_table_is_shown_without_what_did_not_change() -> None:
+    """Nothing is changed: neither thirty columns, each as before, nor an answer before and after."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({f"c{column}": range(40) for column in range(30)})
+
+    def model(rows: Any) -> Any:
+        return np.eye(2)[[0] * len(rows)]
+
+    result = measure_accuracy(scores_model(model), (frame, [0, 1] * 20), at_least=0.9, exact=True)
+    lines = failure_text(result, replay="").splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("  worst 1"))
+    assert lines[at].endswith(": label 1, predicted 0")
+    assert not lines[at + 1].startswith("     ")
