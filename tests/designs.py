@@ -572,7 +572,11 @@ def sound(kind: str, draw: np.random.Generator) -> Design:
         net = network(x, y, int(draw.integers(2**31)), steps=60)
     n = OF_SCORES if what == "network's scores" else N
     x, y = x[:n], y[:n]
-    made = _torch(f"{kind} sound {what} {threat}", net, x, y, threat, _against(x, y, threat, [net]))
+    # A sample may lie where the network is flat: the way towards a sample of the other class leads out.
+    towards, sign = threat.project(x.roll(1, 0), threat.region(x, (0.0, 1.0))), (2 * y - 1).to(x)
+    witnesses = _against(x, y, threat, [net])
+    witnesses += steered(x, threat, [(1.0, lambda z: -sign * net(z))], steps=8, start=towards)
+    made = _torch(f"{kind} sound {what} {threat}", net, x, y, threat, witnesses)
     return replace(made, model=without_gradients(made.model)) if what == "network's scores" else made
 
 
