@@ -20,10 +20,17 @@ modules, and the tests that are asked:
 
     python benchmarks/mutants.py 300                      # a sample of 300; `all` takes hours
     python benchmarks/mutants.py all --only decisions     # those in modules with this in their path
+    python benchmarks/mutants.py 300 --every              # of all modules, asked of the tests that mirror each
     python benchmarks/mutants.py 300 --resume FILE        # go on: mutants that FILE calls dead are not judged again
     python benchmarks/mutants.py 300 --lines FILE         # keep what step 3 noted; only changed files are run again
 
-Prints the share and writes the survivors, each with its place and its change. The exit code is 1 below `least`.
+With `--every` the sample is of all modules of the package, step 3 is left out, and step 4 asks the tests that mirror a
+module: the file of its name in `tests/unit`, those that import it, and for the plugin `tests/plugin`. That takes a
+tenth of the time, and calls a mutant alive that another module's test would kill. A test that fails on the code as it
+is kills nothing: its mutants are not judged.
+
+Prints the share, by folder and of the guards, and writes the survivors, each with its place and its change. The exit
+code is 1 below `least`.
 """
 
 from __future__ import annotations
@@ -324,6 +331,19 @@ class FirstFailure:
             self.path.write_text(report.nodeid, encoding="utf-8")
 
 
+class Failures:
+    """A plugin of pytest that writes the id of each test that fails, one a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.write_text("", encoding="utf-8")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            with self.path.open("a", encoding="utf-8") as lines:
+                lines.write(f"{report.nodeid}\n")
+
+
 def digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()[:12]
 
@@ -414,8 +434,8 @@ Tell = Callable[[Mutant, str, str, float], None]
 class Judge:
     """What judges mutants of functions: a plugin of pytest that takes the place of its loop over the tests."""
 
-    def __init__(self, folder: Path, queue: list[Asked], tell: Tell, until: float) -> None:
-        self.folder, self.queue, self.tell, self.until = folder, queue, tell, until
+    def __init__(self, folder: Path, queue: list[Asked], tell: Tell, until: float, most: float) -> None:
+        self.folder, self.queue, self.tell, self.until, self.most = folder, queue, tell, until, most
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -433,6 +453,8 @@ class Judge:
                 break
             start, first = time.monotonic(), self.folder / f"first{os.getpid()}.txt"
             chosen = [items[test] for test in asked.tests if test in items]
+            if not asked.seconds:  # files, not tests
+                chosen = [item for test in asked.tests for item in session.items if item.nodeid.startswith(f"{test}::")]
             work = self.work(session, asked, chosen, live[str(self.folder / asked.mutant.module)], first)
             outcome = in_fork(work, asked.wait, self.folder / f"log{os.getpid()}.txt") if chosen else "passed"
             failed = first.read_text(encoding="utf-8") if first.exists() else ""
@@ -443,7 +465,7 @@ class Judge:
 
     def work(self, session, asked, items, functions, first) -> Callable[[], int]:  # type: ignore[no-untyped-def]
         def work() -> int:
-            failure = FirstFailure(first, asked.seconds)
+            failure, began = FirstFailure(first, asked.seconds), time.process_time()
             pairs, patched = list[tuple[Any, Any]](), False
             source = (self.folder / asked.mutant.module).read_text(encoding="utf-8")
             path = str(self.folder / asked.mutant.module)
@@ -459,6 +481,8 @@ class Judge:
             session.config.pluginmanager.register(failure)
             for at, item in enumerate(items):
                 following = items[at + 1] if at + 1 < len(items) else None
+                if time.process_time() - began > self.most:
+                    break
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if first.read_text(encoding="utf-8"):
                     return 1
@@ -468,7 +492,7 @@ class Judge:
 
 
 class Asked(NamedTuple):
-    """A mutant, the tests that are asked, and the CPU seconds that each takes."""
+    """A mutant, the tests that are asked, and the CPU seconds that each takes; or files of tests, without seconds."""
 
     mutant: Mutant
     tests: list[str]
@@ -476,7 +500,7 @@ class Asked(NamedTuple):
 
     @property
     def wait(self) -> float:
-        return _WAIT_MORE + _WAIT * sum(self.seconds.values())
+        return _WAIT_MORE + _WAIT * (sum(self.seconds.values()) or _MOST)
 
 
 def asked_of(mutant: Mutant, where: list[tuple[str, int]], running: Running, most: float) -> Asked:
@@ -506,6 +530,28 @@ class Running(NamedTuple):
                     if (module, line) in at:
                         at[module, line].add(test)
         return cls(at, {test: note["seconds"] for test, note in tests.items()})
+
+
+def mirrors(folder: Path, module: str) -> list[str]:
+    """Return the files of tests that mirror a module: that of its name, those that import it, and their folder's else.
+
+    A module of a package's name is mirrored by the tests that import a name of the package.
+    """
+    name = module_name(module)
+    room, _, stem = name.rpartition(".")
+    here = Path("tests/unit", *room.split(".")[1:])
+    imports = re.compile(rf"(from|import) {re.escape(name)}\b|from {re.escape(room)} import [^\n]*\b{stem}\b")
+    own = [path for path in found_in(folder / here) if path.parent == folder / here and stem.strip("_") in path.stem]
+    others = [
+        path
+        for root in CONFIG["asked"]
+        for path in found_in(folder / root)
+        if path not in own and imports.search(path.read_text(encoding="utf-8"))
+    ]
+    if module.startswith("robustest/pytest_plugin/"):
+        others += [path for path in found_in(folder / "tests/plugin") if path not in others]
+    files = own + others or [path for path in found_in(folder / here) if path.is_file()]
+    return [str(path.relative_to(folder)) for path in files]
 
 
 def module_name(path: str) -> str:
@@ -539,12 +585,28 @@ def judge_anew(asked: Asked, copy: Path) -> tuple[str, str]:
     return outcome, first.read_text(encoding="utf-8") if first.exists() else ""
 
 
+def tell_by_folder(ended: Mapping[Mutant, tuple[str, str]]) -> None:
+    """Print the share of mutants that died, in each folder of the package and in the guards."""
+    died = defaultdict[str, list[bool]](list)
+    for mutant, (outcome, _) in ended.items():
+        if outcome != "not judged":
+            folders = mutant.module.split("/")[1:-1]
+            for place in {
+                folders[0] if folders else "robustest",
+                *(("guards",) * (mutant.module in CONFIG["modules"])),
+            }:
+                died[place].append(outcome in ("failed", "timeout"))
+    for place, ends in sorted(died.items(), key=lambda row: (row[0] == "guards", row[0])):
+        print(f"{place:16} {sum(ends):4} of {len(ends):4} died")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("number", nargs="?", default="300", help="size of the sample, or `all` (default: 300)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--only", default="", help="a part of the paths of the modules whose mutants are judged")
     parser.add_argument("--more", action="store_true", help="also the modules that search and read, and guard nothing")
+    parser.add_argument("--every", action="store_true", help="all modules, each asked of the tests that mirror it")
     parser.add_argument("--out", type=Path, default=Path("mutants.txt"), help="file of the survivors")
     parser.add_argument("--resume", type=Path, help="file of what was judged, which is added to")
     parser.add_argument("--lines", type=Path, help="file of the lines that each test runs, which is brought up to date")
@@ -556,6 +618,8 @@ def main() -> int:
     asked = parser.parse_args()
 
     modules = [*CONFIG["modules"], *(CONFIG["more"] if asked.more else ())]
+    if asked.every:
+        modules = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "robustest").rglob("*.py"))
     sources = {module: (ROOT / module).read_text(encoding="utf-8") for module in modules}
     every = [mutant for module in modules for mutant in mutants(module)]
     chosen = every
@@ -574,7 +638,7 @@ def main() -> int:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         subprocess.check_call([sys.executable, "-m", "compileall", "-q", "robustest"], cwd=folder)
-        tests = lines_of_tests(folder, asked.lines, asked.jobs)
+        tests = {} if asked.every else lines_of_tests(folder, asked.lines, asked.jobs)
 
         def key(mutant: Mutant) -> str:
             return f"{mutant} of {sha256(sources[mutant.module].encode()).hexdigest()[:12]}"
@@ -601,14 +665,29 @@ def main() -> int:
                 where[mutant] = own if alone[mutant] else users(mutant.module, source, mutant.line)
         running = Running.of(tests, {place for places in where.values() for place in places})
         del tests
-        inside = [asked_of(mutant, where[mutant], running, asked.most) for mutant in where if alone[mutant]]
-        anew = [asked_of(mutant, where[mutant], running, asked.most) for mutant in where if not alone[mutant]]
+
+        def ask(mutant: Mutant) -> Asked:
+            if asked.every:
+                return Asked(mutant, mirrors(folder, mutant.module), {})
+            return asked_of(mutant, where[mutant], running, asked.most)
+
+        inside = [ask(mutant) for mutant in where if alone[mutant]]
+        anew = [ask(mutant) for mutant in where if not alone[mutant]]
 
         def judge(job: int) -> None:
             queue = inside[job :: asked.jobs]
+            if not asked.every:
+                return judge_in_one(job, queue)
+            # A module's tests are collected for its own mutants alone.
+            for module in sorted({one.mutant.module for one in queue}):
+                part = [one for one in queue if one.mutant.module == module]
+                in_fork(lambda part=part: judge_in_one(job, part) or 0, 10_000, folder / f"part{job}.log")  # type: ignore[misc]
+            return None
+
+        def judge_in_one(job: int, queue: list[Asked]) -> None:
             files = sorted({test.partition("::")[0] for one in queue for test in one.tests})
             enter(folder)
-            judge = Judge(folder, queue, tell, began + asked.seconds)
+            judge = Judge(folder, queue, tell, began + asked.seconds, asked.most)
             log = os.open(folder / f"judge{job}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(log, 2)
             pytest_in([*files, "-s"], judge)
@@ -621,8 +700,8 @@ def main() -> int:
             outcome, _ = now.get(key(one.mutant), ("", ""))
             apart = CONFIG["apart"].get(one.mutant.module, [])
             if outcome == "unpatched":
-                anew.append(asked_of(one.mutant, where[one.mutant], running, asked.most))
-            elif outcome == "passed" and apart:
+                anew.append(ask(one.mutant))
+            elif outcome == "passed" and apart and not asked.every:
                 anew.append(Asked(one.mutant, apart, dict.fromkeys(apart, 60.0)))
 
         def judge_each(job: int) -> None:
@@ -643,15 +722,24 @@ def main() -> int:
 
         def confirm() -> int:
             enter(folder)
-            return pytest_in(["-x", *confirmed], FirstFailure(first))
+            return (
+                pytest_in(confirmed, Failures(first))
+                if asked.every
+                else pytest_in(["-x", *confirmed], FirstFailure(first))
+            )
 
         if confirmed and in_fork(confirm, 10_000, folder / "pytest.log") != "passed":
-            print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
-            failed = first.read_text(encoding="utf-8")
-            sys.exit(f"Expected the tests that failed to pass on the code as it is but got: {failed} fails.")
+            failing = first.read_text(encoding="utf-8").splitlines()
+            if not asked.every or not failing:
+                print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
+                sys.exit(f"Expected the tests that failed to pass on the code as it is but got: {failing} fails.")
+            print("fail on the code as it is:", *failing, sep="\n  ")
+            ended |= {mutant: ("not judged", "") for mutant, (_, test) in ended.items() if test in failing}
     survivors = [mutant for mutant, (outcome, _) in ended.items() if outcome in ("passed", "unpatched")]
     text = "\n".join(f"{mutant}\n{mutant.diff(sources[mutant.module])}\n" for mutant in survivors)
     asked.out.write_text(text, encoding="utf-8")
+    if asked.every:
+        tell_by_folder(ended)
     counts = Counter(outcome for outcome, _ in ended.values())
     died = counts["failed"] + counts["timeout"]
     share = died / (died + len(survivors)) if died else 0.0
