@@ -32,7 +32,7 @@ from robustest_training import (
 from torch import Tensor, nn
 from training_kinds import KINDS
 
-from robustest import L2, Linf, Result, Verdict
+from robustest import L2, Linf, Result, Verdict, clock
 from robustest.extensions import all_of
 from robustest.packs import Kind
 
@@ -269,7 +269,7 @@ def slow(x: Tensor, y: Tensor, seed: int) -> nn.Module:
 
 
 def of_other_code(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-    budget.time.sleep(0.2)  # a training that calls no module
+    budget.CLOCK.sleep(0.2)  # a training that calls no module
     return budget.Slow(0.0)
 
 
@@ -281,8 +281,8 @@ def test_a_claim_ends_with_its_time_and_is_open(train: Any, seeds: int, monkeypa
             budget.data(64), Linf(0.1), train=train, test_data=budget.data(32, 1), **how, **options
         )
 
-    monkeypatch.setitem(budget.CLAIMS, "training", claim)
-    budget.test_a_claim_ends_with_its_time_and_is_open("training")
+    monkeypatch.setattr(clock, "time", budget.CLOCK)
+    budget.ends_in_time(lambda: claim(time_budget=budget.BUDGET))
 
 
 def trained_by(sign: remembered.Sign) -> Callable[[Tensor, Tensor, int], nn.Module]:
