@@ -266,7 +266,8 @@ def test_a_claim_after_its_test_turns_the_run_red(write: Any, run: Any, read_jso
         def test_first(robust_model, robust_data):
             claim(robust_model, robust_data, 0.01, at_least=0.5)
             if not os.fork():
-                time.sleep(0.5)
+                while not os.path.exists("begun"):
+                    time.sleep(0.05)
                 try:
                     claim(robust_model, robust_data, 0.4, at_least=0.5)
                 except BaseException:
@@ -275,6 +276,7 @@ def test_a_claim_after_its_test_turns_the_run_red(write: Any, run: Any, read_jso
                 os._exit(0)
 
         def test_second(robust_model, robust_data):
+            open("begun", "w").close()
             while not os.path.exists("done"):
                 time.sleep(0.05)
             claim(robust_model, robust_data, 0.01, at_least=0.5)

@@ -334,7 +334,8 @@ AFTER = {
         import threading, time
 
         def late():
-            time.sleep(2)
+            while threading.main_thread().is_alive():
+                time.sleep(.01)
             swallowed()
 
         threading.Thread(target=late).start()

@@ -25,7 +25,7 @@ from robustest_interpret import (
 )
 from torch import Tensor
 
-from robustest import ConfigError, Result, Segmentation, Verdict
+from robustest import ConfigError, Result, Segmentation, Verdict, clock
 from robustest.measure import measure_no_spurious_feature
 
 digits, bare = unsound.digits, unsound.bare  # fixtures
@@ -86,8 +86,8 @@ def test_a_search_for_cues_ends_with_its_time_and_is_open(monkeypatch: pytest.Mo
     def claim(**options: Any) -> Result:
         return measure_no_spurious_feature(budget.Slow(), budget.data(), "auto", max_flip_rate=0.5, **options)
 
-    monkeypatch.setitem(budget.CLAIMS, "discovery", claim)
-    budget.test_a_claim_ends_with_its_time_and_is_open("discovery")
+    monkeypatch.setattr(clock, "time", budget.CLOCK)
+    budget.ends_in_time(lambda: claim(time_budget=budget.BUDGET))
 
 
 class Featured(remembered.Bright):

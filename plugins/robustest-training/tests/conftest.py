@@ -49,6 +49,13 @@ def net(*, dropout: float = 0.0, norm: bool = False, seed: int = 0) -> nn.Sequen
         return nn.Sequential(*hidden, nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 2)).eval()
 
 
+@pytest.fixture
+def few_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train each control once: for tests to which the answers of controls are of no matter."""
+    for number in ("_TRAININGS", "_OF_TWO_CLASSES"):
+        monkeypatch.setattr(f"robustest.claims.training_controls.{number}", 1)
+
+
 @pytest.fixture(scope="session")
 def task() -> Task:
     return stripes()

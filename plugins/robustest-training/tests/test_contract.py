@@ -32,7 +32,7 @@ from robustest_training import (
 from torch import Tensor, nn
 from training_kinds import KINDS
 
-from robustest import L2, Linf, Result, Verdict
+from robustest import L2, Linf, Result, Verdict, clock
 from robustest.extensions import all_of
 from robustest.packs import Kind
 
@@ -269,7 +269,7 @@ def slow(x: Tensor, y: Tensor, seed: int) -> nn.Module:
 
 
 def of_other_code(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-    budget.time.sleep(0.2)  # a training that calls no module
+    budget.CLOCK.sleep(0.2)  # a training that calls no module
     return budget.Slow(0.0)
 
 
@@ -281,8 +281,8 @@ def test_a_claim_ends_with_its_time_and_is_open(train: Any, seeds: int, monkeypa
             budget.data(64), Linf(0.1), train=train, test_data=budget.data(32, 1), **how, **options
         )
 
-    monkeypatch.setitem(budget.CLAIMS, "training", claim)
-    budget.test_a_claim_ends_with_its_time_and_is_open("training")
+    monkeypatch.setattr(clock, "time", budget.CLOCK)
+    budget.ends_in_time(lambda: claim(time_budget=budget.BUDGET))
 
 
 def trained_by(sign: remembered.Sign) -> Callable[[Tensor, Tensor, int], nn.Module]:
@@ -298,7 +298,7 @@ def trained_by(sign: remembered.Sign) -> Callable[[Tensor, Tensor, int], nn.Modu
 
 
 def of_training(sign: remembered.Sign) -> Result:
-    how: dict[str, Any] = {"sizes": [16], "seeds": 2, "min_train_accuracy": 0.6, "attack": "fgsm"}
+    how: dict[str, Any] = {"sizes": [16], "seeds": 1, "min_train_accuracy": 0.6, "attack": "fgsm"}
     return measure_robust_generalization(
         remembered.images(16),
         Linf(0.01),
@@ -309,12 +309,14 @@ def of_training(sign: remembered.Sign) -> Result:
     )
 
 
+@pytest.mark.usefixtures("few_controls")
 @pytest.mark.parametrize("name", remembered.CHANGES)
 def test_what_changes_is_trained_anew(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(remembered.KINDS, "training", of_training)
     remembered.test_what_changes_is_measured_anew("training", name, tmp_path, monkeypatch)
 
 
+@pytest.mark.usefixtures("few_controls")
 @pytest.mark.parametrize("name", remembered.UNMOVED)
 def test_state_that_a_claim_sets_for_itself_moves_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

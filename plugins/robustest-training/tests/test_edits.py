@@ -1,4 +1,7 @@
-"""The core's table of edits, on trainings: after some nothing that was trained may count, after others all of it."""
+"""The core's table of edits, on trainings: after some nothing that was trained may count, after others all of it.
+
+Every day `test_what_changes_is_trained_anew` holds trainings to changes of all kinds, the core this table to claims.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ def test_trained(net):
     )
 """
 KIND = "test_trained"
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_controls")]
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ def schmidt(d: int, sizes: list[int], *, seeds: int, train: Any = mean, m: int =
     )
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_sampled_accuracy_is_that_of_the_closed_form() -> None:
     planes: list[Plane] = []
 
@@ -85,6 +86,7 @@ def test_sampled_accuracy_is_that_of_the_closed_form() -> None:
     assert inside >= 19
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_one_sample_is_enough_for_accuracy_and_far_from_enough_for_robust_accuracy() -> None:
     result = schmidt(6400, [1], seeds=1, m=300)
     row = result.details["curve"][0]
@@ -230,6 +232,7 @@ def test_one_seed_says_nothing_of_others() -> None:
     assert result.interval == (-1.0, 1.0)
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_seeds_that_make_one_model_are_told() -> None:
     assert any("answer alike" in note for note in gap(max_gap=0.25).notes)  # means of all samples: no seed is in them
     assert not any("answer alike" in note for note in gap(sizes=[60], max_samples=60).notes)
@@ -255,6 +258,7 @@ def test_a_second_run_trains_nothing_and_says_the_same(tmp_path: Path) -> None:
     assert heart.calls == 6
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_other_samples_labels_and_attacks_are_trained_for_anew(tmp_path: Path) -> None:
     stored(tmp_path, Training(by_heart=False))
     x, y = DATA
@@ -264,6 +268,7 @@ def test_other_samples_labels_and_attacks_are_trained_for_anew(tmp_path: Path) -
         assert train.calls == 6, change
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         stored(tmp_path, Training(by_heart=False, stops_after=4))
@@ -290,6 +295,7 @@ def rechecked(folder: Path, train: Any) -> Result:
         return gap(train, max_gap=0.25, sizes=[40], max_samples=40, min_train_accuracy=0.3)
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_a_share_of_trainings_is_made_again_and_must_come_out_alike(tmp_path: Path) -> None:
     first, again = rechecked(tmp_path, Stated(by_heart=False)), Stated(by_heart=False)
     second = rechecked(tmp_path, again)
@@ -366,6 +372,7 @@ def test_a_training_that_starts_processes_is_not_remembered_and_says_why(tmp_pat
     assert "trainings are not remembered: train starts a process" in again.notes
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_functions_are_told_by_their_code(tmp_path: Path) -> None:
     """As functions are written in tests, without a word about themselves."""
 
@@ -405,11 +412,13 @@ def test_draws_without_a_generator_follow_from_the_seed_and_are_put_back() -> No
     assert len(set(first[:3])) == 3
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_the_batch_size_decides_nothing() -> None:
     small, large = (gap(max_gap=0.25, batch_size=size) for size in (7, 512))
     assert (small.verdict, small.estimate, small.outcomes) == (large.verdict, large.estimate, large.outcomes)
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_what_a_training_does_to_its_samples_stays_with_it() -> None:
     def spoiling(x: Tensor, y: Tensor, seed: int) -> nn.Module:
         made = Training(by_heart=False)(x, y, seed)
@@ -459,6 +468,7 @@ def test_the_assertion_raises_where_the_claim_does_not_hold() -> None:
     assert_robust_generalization(DATA, Linf(0.02), train=Training(by_heart=False), test_data=TEST, max_gap=0.25, **how)
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_curves_without_sizes_or_seeds_are_not_read() -> None:
     for change in ({"sizes": [40]}, {"seeds": 1, "sizes": [20, 40]}):
         with pytest.raises(ConfigError, match="two sizes and two seeds"):

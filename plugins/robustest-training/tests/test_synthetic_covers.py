@@ -278,6 +278,7 @@ def stored(folder: Path, **more: Any) -> Context:
     return Context(settings=Settings(store=str(folder), recheck=0.0, **more))
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_a_second_run_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(stored(tmp_path)):
         first = measure()
@@ -289,6 +290,7 @@ def test_a_second_run_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert again.cost == first.cost
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_other_samples_are_trained_on_anew(tmp_path: Path) -> None:
     moved = (FRESH[0] + 0.001, FRESH[1])
     with running(stored(tmp_path)):
@@ -336,6 +338,7 @@ def test_a_users_learner_is_asked_once_before_it_is_taken_at_its_word(
     assert any(note.startswith("measured anew: a remembered training comes out otherwise") for note in other.notes)
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_a_learner_that_is_trained_again_by_lot_must_come_out_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +351,7 @@ def test_a_learner_that_is_trained_again_by_lot_must_come_out_alike(
             measure()
 
 
+@pytest.mark.usefixtures("few_controls")
 def test_a_file_that_a_learner_reads_is_named_once_it_is_another(tmp_path: Path) -> None:
     path = tmp_path / "steps"
 

@@ -101,7 +101,8 @@ class Nearest(nn.Module):
         self.register_buffer("y", y)
 
     def forward(self, x: Tensor) -> Tensor:
-        near = -50 * (x.flatten(1).unsqueeze(1) - self.x).square().sum(2)
+        exact = "donot_use_mm_for_euclid_dist"
+        near = -50 * torch.cdist(x.flatten(1), self.x, compute_mode=exact).square()
         missing = torch.full((len(x),), -1e4)
         some = [self.y == k for k in range(CLASSES)]
         return torch.stack([near[:, one].logsumexp(1) if bool(one.any()) else missing for one in some], 1)
@@ -215,22 +216,41 @@ DESIGNS: dict[str, Callable[[], Result]] = {
     "relies: data ignored": lambda: relies(ignoring),
     "relies: constant": lambda: relies(constant),
 }
+LEAKS: dict[str, Callable[[], Result]] = {}
 for _name, _change in CHANGED.items():
-    DESIGNS |= {
+    LEAKS |= {
         f"covers: synthetic set leaks, {_name}": lambda change=_change: covers((change(TEST[0]), TEST[1]), honest),
         f"generalizes: by heart, leaked, {_name}": lambda change=_change: generalizes(by_heart, leaking(change)),
         f"relies: leaked, {_name}": lambda change=_change: relies(honest, leaking(change)),
     }
+REASONS = {
+    "covers: noise, lightly fine-tuned": (
+        "the data taught nothing that could be lost",
+        "keeps what an earlier call learned",
+    ),
+    "generalizes: answers kept": ("the training reads the test samples",),
+}
+"""Of designs whose control has to be named."""
 
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_a_training_that_learned_from_elsewhere_does_not_pass(name: str) -> None:
-    if "leak" in name:
-        with pytest.raises(DataError, match="are copies of samples"):
-            DESIGNS[name]()
-        return
     result = DESIGNS[name]()
     assert result.verdict is not Verdict.PASSED, (result.rule, result.details.get("controls"))
+    for words in REASONS.get(name, ()):
+        assert words in result.rule
+
+
+@pytest.mark.parametrize(  # each change every day, and each claim with two or three of them
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if place // 3 % 3 != place % 3 else ())
+        for place, name in enumerate(LEAKS)
+    ],
+)
+def test_training_samples_that_are_copies_of_test_samples_are_an_error(name: str) -> None:
+    with pytest.raises(DataError, match="are copies of samples"):
+        LEAKS[name]()
 
 
 HONEST: dict[str, Callable[[], Result]] = {
@@ -252,16 +272,8 @@ def test_an_honest_training_passes(name: str) -> None:
     assert all(abs(row["test"] - row["held_out"]) < 0.15 for row in rows)
 
 
-def test_the_reason_names_the_control() -> None:
-    light = covers(NOISE, lightly)
-    assert light.rule.startswith("the data taught nothing that could be lost")
-    assert "keeps what an earlier call learned" in light.rule
-    kept = generalizes(keeping_answers, max_gap=0.4)
-    assert kept.rule.startswith("the training reads the test samples")
-
-
 def test_no_number_of_samples_is_read_from_trainings_that_peek() -> None:
-    curve = generalizes(peeking, max_gap=None, sizes=[80, 320])
+    curve = generalizes(peeking, (REAL[0][:80], REAL[1][:80]), max_gap=None, sizes=[20, 80])
     with pytest.raises(ConfigError, match="the training reads the test samples"):
         samples_for(curve, 0.9)
     fair = generalizes(honest, max_gap=None, sizes=[80, 320])

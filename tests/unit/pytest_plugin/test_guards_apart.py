@@ -274,7 +274,7 @@ def test_a_claim_in_a_thread_is_under_way_until_it_ends() -> None:
     def slow() -> None:
         with claiming("accuracy"):
             begun.set()
-            go.wait(10)
+            go.wait(60)
 
     with running(context):
         thread = threading.Thread(target=slow, name="slow")
@@ -338,16 +338,16 @@ def test_a_thread_that_may_yet_claim_is_waited_for_and_an_idle_one_is_not() -> N
     context.declared = True
 
     def waits() -> None:  # in a module that knows of robustest; what waits is in Python's own
-        go.wait(10)
+        go.wait(60)
 
-    knows, idle = threading.Thread(target=waits, name="knows"), threading.Thread(target=go.wait, args=(10,))
+    knows, idle = threading.Thread(target=waits, name="knows"), threading.Thread(target=go.wait, args=(60,))
     pool = ThreadPoolExecutor(1)
     pool.submit(int).result()
     context.threads = [knows, idle, *pool._threads]
     assert still_claiming(context) == [], "none has begun but the pool's, which is idle"
     knows.start()
     idle.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not still_claiming(context) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert still_claiming(context) == ["thread 'knows'"]

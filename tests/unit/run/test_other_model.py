@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from robustest import (
     Settings,
     Verdict,
     assert_robust_accuracy,
+    clock,
     scores_model,
 )
 from robustest.attacks import Square
@@ -241,14 +242,17 @@ def test_bounds_and_preprocessing_of_the_call_are_of_both_models() -> None:
     assert about(found)["accuracy"] == about(measured(net(), net()))["accuracy"]
 
 
-def test_budgets_leave_it_inconclusive() -> None:
+def test_budgets_leave_it_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
     few = measured(net(), net(), max_samples=50)
     assert few.verdict is Verdict.INCONCLUSIVE
     assert "the baseline needs every sample" in few.rule
     assert "lost" not in about(few)
 
+    now = [0.0]  # seconds pass in the slow model alone, on any machine
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0]))
+
     def slow(x: Tensor) -> Tensor:
-        time.sleep(0.4)
+        now[0] += 0.4
         return net()(x)
 
     found = measure_accuracy(net(), samples(), no_worse_than=slow, time_budget=0.5)
