@@ -9,6 +9,7 @@ import torch
 
 from robustest import clock
 from robustest.decisions import Decision
+from robustest.engine.evaluator import BACKWARD
 from robustest.results import Verdict
 from robustest.run.evidence import Stream
 from robustest.run.memory import Memory
@@ -60,13 +61,22 @@ class KnownCounterexamples:
         if units.replay is None:
             return
         if decision.verdict is Verdict.FAILED and stream.exhibits:
-            what = ("smaller", [(exhibit.index, exhibit.after) for exhibit in stream.exhibits])
+            most = self._budget()
+            what = ("smaller", most, [(exhibit.index, exhibit.after) for exhibit in stream.exhibits])
             with suppress(clock.OutOfTime):  # the claim has failed, if with larger counterexamples
                 if self.plan.settings.replay_only:  # such a run neither recalls nor keeps chunks
                     with self.memory.listening():
-                        smaller, tally = units.shrunk(stream.exhibits)
+                        smaller, tally = units.shrunk(stream.exhibits, **most)
                 else:
-                    smaller, tally = self.memory.once(what, lambda: units.shrunk(stream.exhibits))
+                    smaller, tally = self.memory.once(what, lambda: units.shrunk(stream.exhibits, **most))
                 stream.exhibits = smaller.exhibits
                 stream.tally = stream.tally.plus(tally)
         units.remember(self.found, stream.exhibits)
+
+    def _budget(self) -> dict[str, float]:
+        """Return the most work that makes counterexamples smaller: a share of that of the verdict.
+
+        Counted in passes, so that it is the same on each machine, and where the verdict was recalled.
+        """
+        share, tally = self.plan.settings.shrink_budget, self.stream.tally
+        return {"calls": share * tally.calls, "rows": share * (tally.forward + BACKWARD * tally.backward)}

@@ -190,8 +190,8 @@ class Units:
         """Return the outcomes of units that known counterexamples break."""
         raise NotImplementedError
 
-    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
-        """Return the same counterexamples made smaller."""
+    def shrunk(self, exhibits: list[Exhibit], *, calls: float, rows: float) -> tuple[Observation, Tally]:
+        """Return the same counterexamples made smaller, within a budget (`robustest.engine.shrink.Budget`)."""
         raise NotImplementedError
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
@@ -521,10 +521,14 @@ class ModelUnits(Units):
         chunk, replay = self.load(ids).on(self.evaluator.device), cast("Replay", self.replay)
         return self._counted(lambda one: with_labels(replay.observed(one, chunk), one.task, chunk))
 
-    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
+    def shrunk(self, exhibits: list[Exhibit], *, calls: float, rows: float) -> tuple[Observation, Tally]:
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
-        coding = self.samples.coding
-        return self._counted(lambda evaluator: Observation({}, replay.polish(evaluator, exhibits, bounds, coding)))
+        most: dict[str, float] = {"calls": calls, "rows": rows}
+
+        def polished(evaluator: Evaluator) -> Observation:
+            return Observation({}, replay.polish(evaluator, exhibits, bounds, self.samples.coding, **most))
+
+        return self._counted(polished)
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
         if self.replay is not None:

@@ -202,7 +202,7 @@ class Told(Units):
     def job(self) -> Any:
         return "job"
 
-    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
+    def shrunk(self, exhibits: list[Exhibit], *, calls: float, rows: float) -> tuple[Observation, Tally]:
         assert self.smaller is not None
         return self.smaller(exhibits)
 
