@@ -192,6 +192,9 @@ class Evidence:
         inputs: digests of the evaluated inputs, one each; empty if they were not read here.
         may_repeat: equal inputs may be several draws, as rows of a table are; equal images are copies.
         likely_clusters: signs, in words, of clusters that a claim about the population does not count; "" for none.
+        remarks: sentences about the exhibits, for the end of the notes.
+        smaller: makes the exhibits smaller, and returns the evidence with them; the verdict does not wait for it. None
+            if nothing is left to do.
     """
 
     decision: Decision
@@ -212,6 +215,8 @@ class Evidence:
     inputs: tuple[bytes, ...] = ()
     may_repeat: bool = True
     likely_clusters: str = ""
+    remarks: tuple[str, ...] = ()
+    smaller: Callable[[], Evidence] | None = None
 
     @property
     def n(self) -> int:

@@ -164,7 +164,7 @@ class Replay:
             exhibits: the most promising first.
             calls, rows: the most work, see `Budget`; what it leaves out is noted.
         """
-        if evaluator.model.max_queries is not None or not self.polishes:  # those queries are for the attack
+        if evaluator.model.max_queries is not None:  # its queries are for the attack
             return exhibits
         device = evaluator.device
         ids = torch.tensor([exhibit.index for exhibit in exhibits])

@@ -190,6 +190,10 @@ class Units:
         """Return the outcomes of units that known counterexamples break."""
         raise NotImplementedError
 
+    def reopened(self) -> AbstractContextManager[object]:
+        """Return a block like that of `open`, entered after it, for `shrunk` alone."""
+        raise NotImplementedError
+
     def shrunk(self, exhibits: list[Exhibit], *, calls: float, rows: float) -> tuple[Observation, Tally]:
         """Return the same counterexamples made smaller, within a budget (`robustest.engine.shrink.Budget`)."""
         raise NotImplementedError
@@ -298,6 +302,12 @@ class ModelUnits(Units):
             evaluator.health.count("train_mode", failed=notes.training, tried=notes.modal)
             self.begin(evaluator, settings)
             self.notes = notes  # which later passes add to
+            yield
+
+    @contextmanager
+    def reopened(self) -> Iterator[None]:
+        # The evaluator stays: what it knows of the model holds.
+        with torch.inference_mode(False), frozen(self.model.module):
             yield
 
     def begin(self, evaluator: Evaluator, settings: Settings) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +15,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, Linf, Patch, Spatial, Verdict, labels_model, rng, scores_model
+from robustest import (
+    L0,
+    L1,
+    L2,
+    ClaimFailed,
+    Linf,
+    Patch,
+    Result,
+    Settings,
+    Spatial,
+    Verdict,
+    assert_robust_accuracy,
+    labels_model,
+    rng,
+    scores_model,
+)
+from robustest.context import Context, running
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import BACKWARD, Evaluator
 from robustest.engine.shrink import Budget, Shrunk, pixels_changed, shrink, shrinks
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 from robustest.models import as_classifier
+from robustest.run import replay
 
 Toys = Callable[..., Any]
 
@@ -341,6 +361,47 @@ def test_a_red_claim_costs_at_most_half_more_than_its_verdict(threat: Any, toys:
     assert passes[0][1] < passes[1][1] <= 1.5 * passes[0][1]
     whole = measure_robust_accuracy(model, (toy.x, toy.y), threat, **{**how, "shrink_budget": 50})
     assert not any("not yet the smallest" in note for note in whole.notes)
+
+
+def test_a_recalled_claim_shows_the_same_counterexamples(toys: Toys, tmp_path: Path) -> None:
+    toy = toys(60)
+    stored = Settings(store=str(tmp_path), recheck=0.0)
+    seen = []
+    for options in (Settings(), stored, stored, replace(stored, shrink_budget=0.6)):
+        with running(Context(settings=options, test="test_a.py::test_recalled")):
+            result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), at_least=0.99, seed=1)
+        seen.append((result.counterexamples, replace(result.cost, seconds=0.0), result.notes, bool(result.cached)))
+    fresh, first, again, more = seen
+    assert fresh == first
+    assert again == (*fresh[:3], True)
+    assert not more[3], "with a larger budget they are made smaller anew"
+    assert more[1].forward > fresh[1].forward
+
+
+def test_an_interrupt_leaves_the_verdict_in_the_record_of_the_test(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy, claim = toys(60), Context(test="test_a.py::test_interrupted")
+
+    def recorded() -> list[Result]:
+        with running(claim), suppress(ClaimFailed):
+            assert_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), at_least=0.99, seed=1)
+        return claim.results
+
+    def interrupted(*_: Any) -> Shrunk:
+        [announced] = claim.results
+        assert announced.verdict is Verdict.FAILED
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay, "shrink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            recorded()
+    [large] = claim.results
+    claim.forget()
+    [small] = recorded()
+    assert large.verdict is small.verdict is Verdict.FAILED
+    assert (large.estimate, large.interval, large.outcomes) == (small.estimate, small.interval, small.outcomes)
+    assert [one.index for one in large.counterexamples] == [one.index for one in small.counterexamples]
+    assert all(a.size > b.size for a, b in zip(large.counterexamples, small.counterexamples, strict=True))
 
 
 def test_a_claim_that_passes_makes_nothing_smaller(toys: Toys) -> None:
