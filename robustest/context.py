@@ -171,7 +171,8 @@ class Context:
             _send(folder, {"test": self.test, "result": result.to_dict()})
         elif self.test:
             self.claims = True
-            self.results = [one for one in self.results if one is not announced]
+            # In place: the record of a fixture holds this list.
+            self.results[:] = [one for one in self.results if one is not announced]
             self.results.append(result)
 
     def amend(self, result: Result, fuller: Result) -> None:

@@ -97,7 +97,7 @@ def _stopped(folder: Path, cache: bool) -> None:
         (folder / "there").touch()
         time.sleep(600)
 
-    replay.shrink = stay  # type: ignore[assignment]
+    replay.shrink = stay  # type: ignore[assignment, attr-defined]
     _claim(folder, 1.0, cache=cache)
 
 
