@@ -140,8 +140,17 @@ class Context:
         self.unvouched.append(str(error))
         return error
 
-    def record(self, result: Result) -> None:
+    def announce(self, result: Result) -> None:
+        """Record a result whose counterexamples are still to be made smaller; `record` replaces it."""
+        if self.test and _foreign(self) is None:
+            self.claims = True
+            self.results.append(result)
+
+    def record(self, result: Result, *, announced: Result | None = None) -> None:
         """Record a result for the reports; outside of a test nothing is recorded.
+
+        Args:
+            announced: the result that it replaces, as it was announced; or None.
 
         Raises:
             TypeError: this is no `Result`, or its details are no plain JSON types.
@@ -162,6 +171,8 @@ class Context:
             _send(folder, {"test": self.test, "result": result.to_dict()})
         elif self.test:
             self.claims = True
+            # In place: the record of a fixture holds this list.
+            self.results[:] = [one for one in self.results if one is not announced]
             self.results.append(result)
 
     def amend(self, result: Result, fuller: Result) -> None:

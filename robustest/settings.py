@@ -36,6 +36,8 @@ class Settings:
     # "auto" (on an accelerator bfloat16, with float32 on a few of the samples that are left; on the host fp32)
     precision: str = "auto"
     examples: int = 3  # counterexamples kept and pictured per failed claim
+    # largest cost of making them smaller, as a share of the cost of the verdict, in passes of the model; >= 0
+    shrink_budget: float = 0.5
     pictures: str | None = None  # folder for pictures of counterexamples, or None
     suppress: tuple[str, ...] = ()  # names of health checks that only add notes
     exact: bool = False  # True to measure every sample, even after the verdict is certain
@@ -236,6 +238,7 @@ _CHECKS: Mapping[str, Any] = {
     "batch_size": _whole(1, none=True),
     "precision": _one_of("fp32", "bf16", "auto"),
     "examples": _whole(0),
+    "shrink_budget": _number("a share >= 0", zero=True),
     "suppress": _suppress,
     "exact": _FLAG,
     "audit_values": _FLAG,

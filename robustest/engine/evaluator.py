@@ -42,6 +42,8 @@ Objective = Callable[[Tensor, slice], Tensor]
 _ESTIMATOR_BATCH = 8192
 # Numbers that a model may give in one pass, 256 MiB: tasks with large outputs get smaller batches.
 _MOST_OUTPUT = 1 << 26
+# A pass backward costs about as much as two forward.
+BACKWARD = 2
 # Outputs that a `Judgement` keeps.
 _FIRST = 8
 
@@ -98,6 +100,7 @@ class Evaluator:
     Attributes:
         task: decides if answers are right.
         forward, backward: samples passed so far.
+        calls: passes so far of any number of samples; one backward counts as `BACKWARD` forward.
         notes: sentences for the reader of the result.
         batch_size: most rows of a pass; `batch_chosen` if the user set it.
         classes: number of classes; 0 before the first pass.
@@ -133,7 +136,7 @@ class Evaluator:
         self.batch_size = batch_size or usual
         self.batch_chosen = batch_size is not None
         self._rounds: bool | None = None
-        self.forward = self.backward = 0
+        self.forward = self.backward = self.calls = 0
         self.notes = notes
         self.classes = 0
         self._checked_task = (
@@ -157,7 +160,7 @@ class Evaluator:
     def apart(self, joint: Callable[[Request], Any]) -> Evaluator:
         """Return an evaluator of the same model with counters of its own, whose passes `joint` makes."""
         own = copy(self)
-        own.joint, own.forward, own.backward = joint, 0, 0
+        own.joint, own.forward, own.backward, own.calls = joint, 0, 0, 0
         own.health, own.notes, own._bad, own._owed = Health(), list(self.notes), None, []
         return own
 
@@ -283,6 +286,7 @@ class Evaluator:
                     if gradient is None:
                         raise ModelError(NO_GRADIENT)
                     self.backward += part.stop - part.start
+                    self.calls += BACKWARD
                     self._suspect(gradient.sum())
                     drawn_logits.append(logits)
                     drawn_gradients.append(gradient)
@@ -480,6 +484,7 @@ class Evaluator:
     def _shaped(self, logits: Tensor, part: slice) -> Tensor:
         n = part.stop - part.start
         self.forward += n
+        self.calls += 1
         if self._no_answers is None:
             self.classes = self.task.check_output(logits, n, self.classes)
             self._no_answers = self.task.predictions(logits[:1].detach())[:0]

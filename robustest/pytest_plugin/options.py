@@ -55,6 +55,7 @@ _INI = {
     "workers": ("int", "number of worker processes"),
     "gpus_per_task": ("float", "GPUs for each worker of a cluster; fractions share one, 0 takes none"),
     "examples": ("int", "counterexamples and pictures kept of each failed claim"),
+    "shrink_budget": ("float", "cost of making them smaller, as a share of the verdict's (default: 0.5)"),
     "suppress": ("args", "names of health checks to suppress"),
     "pictures": ("string", "folder of counterexample pictures (default: .robustest/pictures)"),
     "exact": ("bool", "evaluate every sample: no early verdicts"),

@@ -9,6 +9,7 @@ import html
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,16 @@ class TerminalProgress:
         # pytest captures output while a test runs.
         with capture.global_and_fixture_disabled():
             self._write(reporter, line, terminal, done == total)
+
+    def verdict(self, line: str, seconds: float) -> None:
+        """Print the verdict of a claim that took long, while its counterexamples are still made smaller."""
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None or seconds < _LINE_EVERY:
+            return
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(inert(f"robustest: {line}; its counterexamples are made smaller"))
 
     @staticmethod
     def _write(reporter: Any, line: str, terminal: bool, over: bool) -> None:

@@ -10,13 +10,15 @@
 #    each model on the other: an input that breaks both is no loss.
 # 4. audit (`audit`): before a pass, attack some of the samples that the attack left by other means.
 # 5. decide: the rule on the outcomes; copies count once (`copies`).
-# 6. finish: make the counterexamples that are shown smaller, keep all to be replayed, and collect the evidence.
+# 6. finish: collect the evidence. Once the verdict is recorded (`afterwards`), make the counterexamples that are shown
+#    smaller, and keep all to be replayed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 
@@ -56,8 +58,9 @@ def observe(plan: Plan) -> Evidence:
     with _opened(plan) as one:
         decision = one.decide()
         if not one.doubts_precision():
-            one.known.shrink_and_keep(decision)
-            return one.evidence(decision)
+            left = one.known.settle(decision)
+            evidence = one.evidence(decision)
+            return evidence if left is None else replace(evidence, smaller=partial(one.smaller, evidence, left))
     evidence = observe(replace(plan, settings=plan.settings.but({"precision": "fp32"})))
     tally = Tally(notes=("measured anew with gradients in float32: in bfloat16 a health check spoke",))
     return replace(evidence, tally=evidence.tally.plus(tally))
@@ -369,8 +372,23 @@ class Measurement:
             inputs=tuple(inputs[place] for place in back) if inputs else (),
             may_repeat=units.may_repeat,
             likely_clusters=self.likely_clusters,
+            remarks=self.known.remarks,
         )
         return evidence if self.other is None else replace(evidence.including(self.other), beside=self.beside)
+
+    def smaller(self, evidence: Evidence, left: Callable[[], None]) -> Evidence:
+        """Make counterexamples smaller by the work that was left, and return the evidence with them."""
+        before = self.stream.tally
+        left()
+        cost = self.stream.tally.since(before, self.stream.tally.seconds - before.seconds)
+        return replace(
+            evidence,
+            exhibits=self.stream.exhibits,
+            tally=evidence.tally.plus(cost),
+            remarks=self.known.remarks,
+            cached=evidence.cached and self.memory.when,
+            smaller=None,
+        )
 
     def _show_progress(self) -> None:
         if (progress := context.current().progress) is not None:

@@ -106,10 +106,15 @@ Look = Callable[["Evaluator", "Chunk"], Observation]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Cost, counts and notes of a measurement: samples passed forward and backward, wall-clock seconds."""
+    """Cost, counts and notes of a measurement: samples passed forward and backward, wall-clock seconds.
+
+    Attributes:
+        calls: passes of any number of samples, as `Evaluator.calls` counts them.
+    """
 
     forward: int = 0
     backward: int = 0
+    calls: int = 0
     seconds: float = 0.0
     classes: int = 0
     health: Health = field(default_factory=Health)
@@ -120,6 +125,7 @@ class Tally:
         return cls(
             forward=evaluator.forward,
             backward=evaluator.backward,
+            calls=evaluator.calls,
             classes=evaluator.classes,
             health=Health().plus(evaluator.health),
             notes=tuple(evaluator.notes),
@@ -129,6 +135,7 @@ class Tally:
         return Tally(
             forward=self.forward - earlier.forward,
             backward=self.backward - earlier.backward,
+            calls=self.calls - earlier.calls,
             seconds=seconds,
             classes=self.classes,
             health=self.health.plus(earlier.health, -1),
@@ -139,6 +146,7 @@ class Tally:
         return Tally(
             forward=self.forward + other.forward,
             backward=self.backward + other.backward,
+            calls=self.calls + other.calls,
             seconds=self.seconds + other.seconds,
             classes=max(self.classes, other.classes),
             health=self.health.plus(other.health),
@@ -184,6 +192,9 @@ class Evidence:
         inputs: digests of the evaluated inputs, one each; empty if they were not read here.
         may_repeat: equal inputs may be several draws, as rows of a table are; equal images are copies.
         likely_clusters: signs, in words, of clusters that a claim about the population does not count; "" for none.
+        remarks: sentences about the exhibits, for the end of the notes.
+        smaller: makes the exhibits smaller, and returns the evidence with them; the verdict does not wait for it. None
+            if nothing is left to do.
     """
 
     decision: Decision
@@ -204,6 +215,8 @@ class Evidence:
     inputs: tuple[bytes, ...] = ()
     may_repeat: bool = True
     likely_clusters: str = ""
+    remarks: tuple[str, ...] = ()
+    smaller: Callable[[], Evidence] | None = None
 
     @property
     def n(self) -> int:

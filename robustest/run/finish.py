@@ -22,6 +22,7 @@ from robustest.kinds import Kind, Quantity
 from robustest.loaded import of_class
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.run.afterwards import after_verdict
 from robustest.run.evidence import CLASS, REPLAYED, Evidence
 from robustest.run.grounds import (
     Changed,
@@ -231,7 +232,10 @@ def result_of(
     # A bare measurement of a test has no pictures: nothing was claimed. In a notebook somebody looks at it.
     unclaimed = threshold is None and bool(context.current().test)
     folder = None if unclaimed or decision.verdict is Verdict.PASSED else settings.pictures
-    return Result(
+    pictured = partial(
+        _counterexamples, name=name, class_names=details.get("class_names", ()), threat=about.get("threat")
+    )
+    result = Result(
         kind=kind.name,
         statement=statement,
         verdict=decision.verdict,
@@ -248,8 +252,8 @@ def result_of(
         seed=settings.seed,
         setting=about["setting"],
         method=method,
-        counterexamples=_counterexamples(evidence, folder, name, details.get("class_names", ()), about.get("threat")),
-        notes=(*notes, *about.get("notes", ()), *(() if compared is None else compared[1])),
+        counterexamples=pictured(evidence, None if evidence.smaller else folder),
+        notes=(*notes, *about.get("notes", ()), *(() if compared is None else compared[1]), *evidence.remarks),
         details=details,
         cached=evidence.cached,
         replayed=evidence.counts.get(REPLAYED, 0),
@@ -264,6 +268,23 @@ def result_of(
         caveats=tuple(caveats),
         pairing=about.get("pairing", NOT_PAIRED),
     )
+    smaller = evidence.smaller
+    if smaller is None:
+        return result
+
+    def fuller(result: Result) -> Result:
+        later = smaller()
+        forward, backward = (getattr(later.tally, of) - getattr(evidence.tally, of) for of in ("forward", "backward"))
+        cost = replace(
+            result.cost,
+            forward=result.cost.forward + forward,
+            backward=result.cost.backward + backward,
+            seconds=result.cost.seconds + later.tally.seconds - evidence.tally.seconds,
+        )
+        shown, notes = pictured(later, folder), (*result.notes, *later.remarks)
+        return replace(result, counterexamples=shown, cost=cost, notes=notes, cached=later.cached)
+
+    return after_verdict(result, fuller)
 
 
 def _left_wrongly(broken: int, audited: int) -> float:
@@ -286,7 +307,7 @@ def _failures_of_class(label: NDArray[np.int64], held: NDArray[np.bool_]) -> dic
 
 
 def _counterexamples(
-    evidence: Evidence, folder: str | None, name: str, class_names: Sequence[str], threat: Threat | None
+    evidence: Evidence, folder: str | None, *, name: str, class_names: Sequence[str], threat: Threat | None
 ) -> tuple[Counterexample, ...]:
     found: list[Counterexample] = []
     for rank, exhibit in enumerate(evidence.exhibits, 1):

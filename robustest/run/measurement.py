@@ -26,12 +26,15 @@ from robustest.errors import (
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind
 from robustest.loaded import loaded
+from robustest.reports.progress import TerminalProgress
 from robustest.reports.text import failure_text
 from robustest.results import Cost, Result, Verdict
+from robustest.run.afterwards import collected, recording
 from robustest.run.naming import ClaimName, named
 from robustest.run.options import Options
 from robustest.store.files import save_record
 from robustest.store.provenance import when
+from robustest.words import headline
 
 # The wrapper of every measurement: name of the claim, clock, state of the process, facts of its kind.
 
@@ -87,11 +90,13 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                 name = ClaimName.of(kind, call)
                 seconds = cast("Any", kwargs).get("time_budget", context.current().settings.time_budget)
                 try:
-                    with named(name), clock.budget(seconds if isinstance(seconds, (int, float)) else None):
+                    limit = clock.budget(seconds if isinstance(seconds, (int, float)) else None)
+                    with named(name), limit, collected() as afterwards:
                         found = cast("Any", measure(*args, **kwargs))
-                    # Last, so that facts agree with the details.
-                    result = kind.describe(found, **name.fields(found.threshold))
-                    result = require_clusters(result, cast("Any", kwargs).get("cluster"))
+                        # Last, so that facts agree with the details.
+                        result = kind.describe(found, **name.fields(found.threshold))
+                        result = require_clusters(result, cast("Any", kwargs).get("cluster"))
+                        result = afterwards.done(result)
                 except clock.OutOfTime as over:
                     given = {**call.arguments, **call.arguments.get("options", {})}
                     result = _undecided(kind, name, given, str(over))
@@ -307,8 +312,11 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
                     listed = f"{first} or {thresholds[-1]}=" if first else f"{thresholds[0]}="
                     none = {1: "None", 2: "neither"}.get(len(thresholds), "none")
                     raise ConfigError(f"Expected {listed} but got {none}: there is nothing to claim.")
+                announced: list[Result] = []
                 try:
-                    return gate(measure(*args, **given), advises=kind.advises)
+                    with recording(lambda result: announced.append(_announced(result))):
+                        result = measure(*args, **given)
+                    return gate(result, advises=kind.advises, announced=announced[0] if announced else None)
                 except NotSearched as nothing:
                     return unsearched(kind.name, nothing)
 
@@ -328,7 +336,26 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
     return make
 
 
-def gate(result: Result, *, advises: bool = False) -> Result:
+def _announced(result: Result) -> Result:
+    """Record and show the result of a failed claim before its counterexamples are made smaller; return it."""
+    running = context.current()
+    running.announce(result)
+    _store(result)
+    if isinstance(running.progress, TerminalProgress):
+        running.progress.verdict(headline(result), result.cost.seconds)
+    return result
+
+
+def _store(result: Result) -> None:
+    running = context.current()
+    if running.test and running.settings.store is not None:
+        # The latest result of each claim, as if all had been measured now; one with another threshold replaces it.
+        plain = replace(result, cached="").to_dict()
+        record = {"test": running.test, "claim": result.claim, "when": when(), "result": plain}
+        save_record(Path(running.settings.store), digest((running.test, result.claim)), record)
+
+
+def gate(result: Result, *, advises: bool = False, announced: Result | None = None) -> Result:
     """Record a result, and return it only if it passed.
 
     An inconclusive claim skips its test if the settings say so; it never passes. In a run that only replays known
@@ -336,6 +363,7 @@ def gate(result: Result, *, advises: bool = False) -> Result:
 
     Args:
         advises: True for a kind that may be asserted without a threshold; its result passes if nothing is claimed.
+        announced: the same result as it was recorded before its counterexamples were made smaller, or None.
 
     Raises:
         ClaimFailed: the claim does not hold.
@@ -349,12 +377,8 @@ def gate(result: Result, *, advises: bool = False) -> Result:
         running.gate(result)
         if running.settings.replay_only and result.verdict is not Verdict.FAILED:
             raise running.not_searched(result.statement, "replayed only: nothing was searched for")
-    running.record(result)
-    if running.test and running.settings.store is not None:
-        # The latest result of each claim, as if all had been measured now; one with another threshold replaces it.
-        plain = replace(result, cached="").to_dict()
-        record = {"test": running.test, "claim": result.claim, "when": when(), "result": plain}
-        save_record(Path(running.settings.store), digest((running.test, result.claim)), record)
+    running.record(result, announced=announced)
+    _store(result)
     if free or result.verdict is Verdict.PASSED:
         return result
     if result.verdict is Verdict.INCONCLUSIVE and running.settings.inconclusive == "skip" and running.skip is not None:

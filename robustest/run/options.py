@@ -27,6 +27,7 @@ class Options(TypedDict, total=False):
         alpha: error allowed on each side, in (0, 0.5).
         family_size: claims that share the error of wrong early failures, >= 1.
         examples: counterexamples kept.
+        shrink_budget: most passes that make them smaller, as a share of those of the verdict; >= 0.
         suppress: names of health checks that only add notes.
         exact: True to measure every sample, even if the verdict is decided before.
         max_samples: most samples to measure.
@@ -49,6 +50,7 @@ class Options(TypedDict, total=False):
     alpha: float
     family_size: int
     examples: int
+    shrink_budget: float
     suppress: tuple[str, ...]
     exact: bool
     max_samples: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from robustest.data import Samples
 from robustest.data.strings import Strings
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shrink import shrink, shrinks, with_fewer_edits
+from robustest.engine.shrink import Budget, pixels_changed, shrink, shrinks, with_fewer_edits
 from robustest.run.evidence import REPLAYED, Exhibit, Observation, answers_of, exhibits_of
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from robustest.data.coding import Coding
 
 _BATCH = 512
+NOT_SMALLEST = "counterexamples not yet the smallest: budget spent (shrink_budget={share:g} of the verdict's passes)"
+"""A note of counterexamples that might still be made smaller."""
 # Part of the corpus that one claim may fill.
 _SHARE = 0.25
 
@@ -66,6 +69,11 @@ class Replay:
             self._corpus = Corpus(Path(settings.corpus), settings.corpus_max_mb)
         of = "" if task == CLASSIFICATION else f" {task.name}"
         self._name = f"{context.current().claimant} {type(threat).__name__}{of}"
+
+    @property
+    def polishes(self) -> bool:
+        """True if counterexamples are made smaller: in norm balls, and of texts."""
+        return shrinks(self.threat) or _of_strings(self.threat)
 
     def anew(self) -> Replay:
         return Replay(self.threat, self._settings, self._task, certifies=self._certifies)
@@ -141,11 +149,22 @@ class Replay:
         return Observation(columns, exhibits, {REPLAYED: len(right)})
 
     def polish(
-        self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float], coding: Coding | None = None
+        self,
+        evaluator: Evaluator,
+        exhibits: list[Exhibit],
+        bounds: tuple[float, float],
+        coding: Coding | None = None,
+        *,
+        calls: float = math.inf,
+        rows: float = math.inf,
     ) -> list[Exhibit]:
-        """Return the same counterexamples made smaller, in norm balls and of texts, without a budget of queries."""
-        able = shrinks(self.threat) or _of_strings(self.threat)
-        if not able or evaluator.model.max_queries is not None:  # the budget is for the attack
+        """Return the same counterexamples made smaller, in norm balls and of texts, without a budget of queries.
+
+        Args:
+            exhibits: the most promising first.
+            calls, rows: the most work, see `Budget`; what it leaves out is noted.
+        """
+        if evaluator.model.max_queries is not None:  # its queries are for the attack
             return exhibits
         device = evaluator.device
         ids = torch.tensor([exhibit.index for exhibit in exhibits])
@@ -157,11 +176,20 @@ class Replay:
             rng.keys(self._settings.seed, ids).to(device),
             bounds,
         )
-        evaluator.logits(part.x)  # it may be the first pass of all, which sets the number of classes
+        budget = Budget(evaluator, calls=calls, rows=rows)
+        # It may be the first pass of all, which sets the number of classes. Made in any case: what is found must not
+        # depend on what was measured in this process before.
+        evaluator.logits(part.x)
         after = torch.stack([exhibit.after for exhibit in exhibits]).to(device)
-        small = (shrink if shrinks(self.threat) else with_fewer_edits)(evaluator, self.threat, part, after)
+        small = (shrink if shrinks(self.threat) else with_fewer_edits)(evaluator, self.threat, part, after, budget)
+        if budget.spent:
+            evaluator.note(NOT_SMALLEST.format(share=self._settings.shrink_budget))
         polished = []
         for row, exhibit in enumerate(exhibits):
+            if row >= len(small.x):
+                pixels = None if coding is not None else int(pixels_changed(exhibit.before[None], exhibit.after[None]))
+                polished.append(replace(exhibit, pixels=pixels))
+                continue
             clean = torch.tensor(exhibit.clean) if exhibit.answers is None else exhibit.answers[0]
             answers = answers_of(evaluator.task, part.y[row].cpu(), clean, small.predicted[row].cpu())
             made: dict[str, Any] = {"after": small.x[row].cpu(), "size": float(small.size[row])}

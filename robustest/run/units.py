@@ -190,8 +190,12 @@ class Units:
         """Return the outcomes of units that known counterexamples break."""
         raise NotImplementedError
 
-    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
-        """Return the same counterexamples made smaller."""
+    def reopened(self) -> AbstractContextManager[object]:
+        """Return a block like that of `open`, entered after it, for `shrunk` alone."""
+        raise NotImplementedError
+
+    def shrunk(self, exhibits: list[Exhibit], *, calls: float, rows: float) -> tuple[Observation, Tally]:
+        """Return the same counterexamples made smaller, within a budget (`robustest.engine.shrink.Budget`)."""
         raise NotImplementedError
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
@@ -298,6 +302,12 @@ class ModelUnits(Units):
             evaluator.health.count("train_mode", failed=notes.training, tried=notes.modal)
             self.begin(evaluator, settings)
             self.notes = notes  # which later passes add to
+            yield
+
+    @contextmanager
+    def reopened(self) -> Iterator[None]:
+        # The evaluator stays: what it knows of the model holds.
+        with torch.inference_mode(False), frozen(self.model.module):
             yield
 
     def begin(self, evaluator: Evaluator, settings: Settings) -> None:
@@ -521,10 +531,14 @@ class ModelUnits(Units):
         chunk, replay = self.load(ids).on(self.evaluator.device), cast("Replay", self.replay)
         return self._counted(lambda one: with_labels(replay.observed(one, chunk), one.task, chunk))
 
-    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
+    def shrunk(self, exhibits: list[Exhibit], *, calls: float, rows: float) -> tuple[Observation, Tally]:
         replay, bounds = cast("Replay", self.replay), self.evaluator.model.bounds
-        coding = self.samples.coding
-        return self._counted(lambda evaluator: Observation({}, replay.polish(evaluator, exhibits, bounds, coding)))
+        most: dict[str, float] = {"calls": calls, "rows": rows}
+
+        def polished(evaluator: Evaluator) -> Observation:
+            return Observation({}, replay.polish(evaluator, exhibits, bounds, self.samples.coding, **most))
+
+        return self._counted(polished)
 
     def remember(self, found: Sequence[Kept], shown: list[Exhibit]) -> None:
         if self.replay is not None:

@@ -32,6 +32,7 @@ from robustest.settings import MARKER_KEYS, PROFILES, coerce, profiles_from, res
         ("batch_size", None),
         ("batch_size", 1),
         ("examples", 0),
+        ("shrink_budget", 0),
         ("suppress", ()),
         ("suppress", tuple(HEALTH_CHECKS)),
         ("exact", True),
@@ -80,6 +81,7 @@ def test_values_that_are_taken(name: str, value: object) -> None:
         ("batch_size", 2.0, ["2.0 (float)"]),
         ("examples", -1, [">= 0"]),
         ("examples", None, ["None"]),
+        ("shrink_budget", -0.1, ["a share >= 0"]),
         ("suppress", ["softmax_outputs"], ["tuple"]),
         ("suppress", (1,), ["(1,)"]),
         ("suppress", ("softmax",), ["Did you mean 'saturated_softmax' or 'softmax_outputs'?"]),
@@ -131,7 +133,7 @@ NO_NUMBERS = (
     "name",
     [
         *("alpha", "family_size", "batch_size", "examples", "max_samples", "time_budget", "recheck", "corpus_max_mb"),
-        *("workers", "gpus_per_task"),
+        *("workers", "gpus_per_task", "shrink_budget"),
     ],
 )
 def test_what_is_no_number_or_below_nothing_is_refused_by_every_number(name: str, value: object) -> None:
@@ -295,6 +297,7 @@ def test_what_holds_where_nothing_is_set() -> None:
         "alpha": 0.01,
         "family_size": 100,
         "examples": 3,
+        "shrink_budget": 0.5,
         "suppress": (),
         "recheck": 0.01,
         "cache": True,
@@ -318,6 +321,7 @@ def test_what_holds_where_nothing_is_set() -> None:
         ("family_size", [1, 2], [0, None, True, 1.0]),
         ("batch_size", [None, 1], [0, True]),
         ("examples", [0, 1], [-1, None]),
+        ("shrink_budget", [0, 0.5, 20], [-1, None, float("inf")]),
         ("max_samples", [None, 1], [0]),
         ("time_budget", [None, 1e-9, 1], [0, -1, float("inf"), True]),
         ("recheck", [0, 1, 0.5], [-1e-9, 1.0000001, None, True]),

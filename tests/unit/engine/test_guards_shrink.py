@@ -26,9 +26,10 @@ def chunk_of(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Chunk:
 
 
 def judging(breaks: Any) -> Any:
-    """An evaluator whose answers break by a function of the inputs."""
+    """An evaluator whose answers break by a function of the inputs, and which counts nothing."""
     return SimpleNamespace(
-        judge=lambda *given: SimpleNamespace(holds=~breaks(given[0]), predicted=breaks(given[0]) * 1)
+        judge=lambda *given: SimpleNamespace(holds=~breaks(given[0]), predicted=breaks(given[0]) * 1),
+        **dict.fromkeys(("calls", "forward", "backward"), 0),
     )
 
 

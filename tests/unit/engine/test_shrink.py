@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +15,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, Linf, Patch, Spatial, Verdict, labels_model, rng, scores_model
+from robustest import (
+    L0,
+    L1,
+    L2,
+    ClaimFailed,
+    Linf,
+    Patch,
+    Result,
+    Settings,
+    Spatial,
+    Verdict,
+    assert_robust_accuracy,
+    labels_model,
+    rng,
+    scores_model,
+)
+from robustest.context import Context, running
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.shrink import Shrunk, pixels_changed, shrink, shrinks
+from robustest.engine.evaluator import BACKWARD, Evaluator
+from robustest.engine.shrink import Budget, Shrunk, pixels_changed, shrink, shrinks
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 from robustest.models import as_classifier
+from robustest.run import replay
 
 Toys = Callable[..., Any]
 
@@ -268,7 +288,7 @@ def test_a_budget_of_queries_is_not_overdrawn_to_make_them_smaller(toys: Toys) -
 @pytest.mark.parametrize("threat", [Linf(0.3), L2(3.0), L1(10.0), L0(30)], ids=str)
 def test_a_failing_claim_shows_counterexamples_that_were_made_smaller(threat: Any, toys: Toys) -> None:
     toy = toys(60)
-    failed = measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, at_least=0.9, seed=1)
+    failed = measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, at_least=0.9, seed=1, shrink_budget=50)
     assert failed.verdict is Verdict.FAILED
     assert len(failed.counterexamples) == 3
     for worst in failed.counterexamples:
@@ -280,6 +300,108 @@ def test_a_failing_claim_shows_counterexamples_that_were_made_smaller(threat: An
             assert worst.size >= float(nearest(one, type(threat))) * (1 - 1e-6)
             smallest = measure_min_perturbation(one.model, (one.x, one.y), type(threat))
             assert worst.size <= 1.10 * smallest.estimate
+
+
+@pytest.mark.parametrize("threat", [Linf(3.0), L2(9.0), L1(30.0), L0(30)], ids=str)
+@settings(max_examples=12, deadline=None)
+@given(calls=st.integers(0, 400), rows=st.integers(0, 2000))
+def test_within_any_budget_they_break_and_are_no_larger(threat: Any, calls: int, rows: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x, model = torch.rand(3, 1, 4, 4, generator=draw), nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    for weight in model.parameters():
+        weight.data = torch.randn(weight.shape, generator=draw)
+    with torch.no_grad():
+        y = model(x).argmax(1)
+        far = torch.rand(200, 3, 1, 4, 4, generator=draw)
+        broken = torch.stack([f[model(f).argmax(1) != label][0] for f, label in zip(far.unbind(1), y, strict=True)])
+    evaluator = Evaluator(as_classifier(model), CPU, batch_size=None, suppress=(), notes=[])
+    evaluator.logits(x)
+    before = evaluator.calls, evaluator.forward + BACKWARD * evaluator.backward
+    part = Chunk(torch.arange(3), x, y, rng.keys(0, torch.arange(3)), (0.0, 1.0))
+    budget = Budget(evaluator, calls=calls, rows=rows)
+    found = shrink(evaluator, threat, part, broken, budget)
+    after = evaluator.calls, evaluator.forward + BACKWARD * evaluator.backward
+    assert after[0] - before[0] <= calls
+    assert after[1] - before[1] <= rows
+    few = len(found.x)
+    region = threat.region(x[:few], (0.0, 1.0))
+    assert bool((found.size <= threat.size(broken[:few], region) * (1 + 1e-6)).all())
+    with torch.no_grad():
+        assert bool((model(found.x).argmax(1) != y[:few]).all())
+    if few < 3:
+        assert budget.spent
+    if not budget.spent:  # as without a budget
+        torch.testing.assert_close(found.x, shrink(evaluator, threat, part, broken).x, rtol=0, atol=0)
+
+
+class Counted(nn.Module):
+    """A linear model that counts its passes, and the rows in them."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.calls, self.rows = inner, 0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls, self.rows = self.calls + 1, self.rows + len(x)
+        logits: Tensor = self.inner(x)
+        return logits
+
+
+@pytest.mark.parametrize("threat", [Linf(0.05), L2(0.2), L1(0.6), L0(3)], ids=str)
+def test_a_red_claim_costs_at_most_half_more_than_its_verdict(threat: Any, toys: Toys) -> None:
+    toy, passes = toys(60), []
+    for share in (0.0, 0.5):
+        model = Counted(toy.model)
+        how: dict[str, Any] = {"at_least": 0.99, "seed": 1, "shrink_budget": share}
+        result = measure_robust_accuracy(model, (toy.x, toy.y), threat, **how)
+        assert result.verdict is Verdict.FAILED
+        passes.append((model.calls, model.rows))
+        assert any("not yet the smallest: budget spent" in note for note in result.notes)
+    assert passes[0][0] < passes[1][0] <= 1.5 * passes[0][0]
+    assert passes[0][1] < passes[1][1] <= 1.5 * passes[0][1]
+    whole = measure_robust_accuracy(model, (toy.x, toy.y), threat, **{**how, "shrink_budget": 50})
+    assert not any("not yet the smallest" in note for note in whole.notes)
+
+
+def test_a_recalled_claim_shows_the_same_counterexamples(toys: Toys, tmp_path: Path) -> None:
+    toy = toys(60)
+    stored = Settings(store=str(tmp_path), recheck=0.0)
+    seen = []
+    for options in (Settings(), stored, stored, replace(stored, shrink_budget=0.6)):
+        with running(Context(settings=options, test="test_a.py::test_recalled")):
+            result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), at_least=0.99, seed=1)
+        seen.append((result.counterexamples, replace(result.cost, seconds=0.0), result.notes, bool(result.cached)))
+    fresh, first, again, more = seen
+    assert fresh == first
+    assert again == (*fresh[:3], True)
+    assert not more[3], "with a larger budget they are made smaller anew"
+    assert more[1].forward > fresh[1].forward
+
+
+def test_an_interrupt_leaves_the_verdict_in_the_record_of_the_test(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy, claim = toys(60), Context(test="test_a.py::test_interrupted")
+
+    def recorded() -> list[Result]:
+        with running(claim), suppress(ClaimFailed):
+            assert_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), at_least=0.99, seed=1)
+        return claim.results
+
+    def interrupted(*_: Any) -> Shrunk:
+        [announced] = claim.results
+        assert announced.verdict is Verdict.FAILED
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay, "shrink", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            recorded()
+    [large] = claim.results
+    claim.forget()
+    [small] = recorded()
+    assert large.verdict is small.verdict is Verdict.FAILED
+    assert (large.estimate, large.interval, large.outcomes) == (small.estimate, small.interval, small.outcomes)
+    assert [one.index for one in large.counterexamples] == [one.index for one in small.counterexamples]
+    assert all(a.size > b.size for a, b in zip(large.counterexamples, small.counterexamples, strict=True))
 
 
 def test_a_claim_that_passes_makes_nothing_smaller(toys: Toys) -> None:

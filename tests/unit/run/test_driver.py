@@ -6,7 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
@@ -167,7 +167,7 @@ class Told(Units):
     smaller: Callable[[list[Exhibit]], tuple[Observation, Tally]] | None = None
 
     def __post_init__(self) -> None:
-        self.replay: Any = SimpleNamespace(notices=("replays",)) if self.known else None
+        self.replay: Any = SimpleNamespace(notices=("replays",), polishes=True) if self.known else None
 
     def __len__(self) -> int:
         return 100
@@ -202,9 +202,12 @@ class Told(Units):
     def job(self) -> Any:
         return "job"
 
-    def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
+    def shrunk(self, exhibits: list[Exhibit], *, calls: float, rows: float) -> tuple[Observation, Tally]:
         assert self.smaller is not None
         return self.smaller(exhibits)
+
+    def reopened(self) -> Any:
+        return nullcontext()
 
     def remember(self, found: Sequence[Any], shown: list[Exhibit]) -> None:
         self.remembered.append((list(found), list(shown)))
@@ -506,7 +509,7 @@ def decided(verdict: Verdict) -> Decision:
         # (size, keys in the memory)
         (Verdict.FAILED, True, False, False, (0.5, 1)),
         (Verdict.FAILED, True, True, False, (0.5, 0)),
-        (Verdict.FAILED, True, False, True, (1.0, 1)),
+        (Verdict.FAILED, True, False, True, (0.5, 1)),
         (Verdict.PASSED, True, False, False, (1.0, 0)),
         (Verdict.INCONCLUSIVE, True, False, False, (1.0, 0)),
         (Verdict.FAILED, False, False, False, (None, 0)),
@@ -519,7 +522,11 @@ def test_counterexamples_of_a_failed_claim_are_made_smaller_and_all_are_kept(
     one = run(units, memory=Remembering(raises=raises), replay_only=replay_only)
     one.stream.exhibits = [EXHIBIT] if shown else []
     one.known.found.append("kept")  # type: ignore[arg-type]
-    one.known.shrink_and_keep(decided(verdict))
+    left = one.known.settle(decided(verdict))
+    assert (left is None) == (not shown or verdict is not Verdict.FAILED)
+    if left is not None:
+        assert units.remembered == [], "the verdict does not wait for it"
+        left()
     size, keys = expected
     assert [exhibit.size for exhibit in one.stream.exhibits] == ([] if size is None else [size])
     assert one.stream.tally.forward == (11 if size == 0.5 else 0)
@@ -527,11 +534,38 @@ def test_counterexamples_of_a_failed_claim_are_made_smaller_and_all_are_kept(
     assert units.remembered == [(["kept"], one.stream.exhibits)]
 
 
+@pytest.mark.parametrize("error", [clock.OutOfTime(), ModelError("no answer here")], ids=["time", "model"])
+def test_a_failed_claim_has_failed_also_where_nothing_can_be_made_smaller(error: BaseException) -> None:
+    def fails(_: Any) -> Any:
+        raise error
+
+    units = Told(smaller=fails)
+    one = run(units)
+    one.stream.exhibits = [EXHIBIT]
+    left = one.known.settle(decided(Verdict.FAILED))
+    assert left is not None
+    left()
+    assert one.stream.exhibits == [EXHIBIT]
+    assert units.remembered == [([], [EXHIBIT])]
+    said = "counterexamples not yet the smallest: no answer here"
+    assert one.known.remarks == ((said,) if isinstance(error, ModelError) else ())
+
+
+def test_counterexamples_that_an_earlier_run_made_smaller_are_recalled() -> None:
+    stored = Observation({}, [SMALLER]), Tally(forward=11, notes=("not yet the smallest",))
+    one = run(Told(), memory=Remembering(stored=stored))
+    one.stream.exhibits = [EXHIBIT]
+    assert one.known.settle(decided(Verdict.FAILED)) is None
+    assert one.stream.exhibits == [SMALLER]
+    assert one.stream.tally.forward == 11
+    assert one.known.remarks == ("not yet the smallest",)
+
+
 def test_without_a_replay_nothing_is_made_smaller_or_kept() -> None:
     units = Told(known=False)
     one = run(units)
     one.stream.exhibits = [EXHIBIT]
-    one.known.shrink_and_keep(decided(Verdict.FAILED))
+    assert one.known.settle(decided(Verdict.FAILED)) is None
     assert units.remembered == []
 
 
