@@ -2,8 +2,8 @@
 
 A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, of robustest or of one of its packs; the
 page `threats.md` with those of all threats. A claim without a page gets one with its reference alone. The claims are in
-the nav under the headings of `which-claim.md`; a page that the nav does not list is an error. Tutorials are run: see
-`tutorial_runs.py`.
+the nav under the headings of `which-claim.md`; a page that the nav does not list is an error. Tutorials and examples
+are run: see `tutorial_runs.py`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Run the tutorials, and add their pictures and reports; claims without a page get one."""
+    """Run tutorials and examples, and add their pictures and reports; claims without a page get one."""
     try:
-        for page, tutorial in _TUTORIALS["tutorials"](Path(config["docs_dir"])):
+        for page, tutorial in _TUTORIALS["pages_with_output"](Path(config["docs_dir"])):
             _PAGES_WITH_OUTPUT[page] = tutorial.markdown
             for path, content in tutorial.files.items():
                 files.append(File.generated(config, path, content=content))

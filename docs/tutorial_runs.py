@@ -1,4 +1,4 @@
-"""Run the tutorials while the site is built: the page shows the files that were run, their output and their pictures.
+"""Run tutorials and examples while the site is built: a page shows the code that was run, its output and its pictures.
 
 A tutorial is a page `tutorials/NAME.md` and the folder `tutorials/NAME` with its Python files.
 
@@ -15,6 +15,9 @@ A tutorial is a page `tutorials/NAME.md` and the folder `tutorials/NAME` with it
    and the HTML report of a run with a failed claim, in a frame.
 3. The build stops if the outcomes differ from the comment: it names every test, and `failed` is a refuted claim, not an
    error and not an inconclusive one.
+
+A page of a claim has an example on real data in the same way: a block of Python under the comment `<!-- result -->` is
+run, and the comment becomes the sentence of its result. All these examples are one run of pytest, a test for each page.
 
 The commands of a tutorial run one after the other in one copy of its folder, as its reader types them. Each run is a
 fork of this process, which has loaded torch already: a new process for each would take longer than all the claims.
@@ -39,10 +42,19 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from textwrap import indent
 from typing import Any
+
+from robustest import Result
+from robustest.reports.html import page as report_page
+from robustest.reports.text import measured
 
 _FILE = re.compile(r"^\[(?P<name>\w+\.py)\]\((?P<path>[\w/]+\.py)\)$", re.MULTILINE)
 _RUN = re.compile(r"```\n(?P<command>pytest .+)\n```\n\n<!-- run: (?P<outcomes>[^>]+) -->")
+_EXAMPLE = re.compile(
+    r"(?P<block>(<!-- setup\n((?!-->).)*-->\n)?```python\n((?!```).)*```)\n\n<!-- result -->", re.DOTALL
+)
+_SETUP_OR_CODE = re.compile(r"<!-- setup\n(.*?)-->|```python\n(.*?)```", re.DOTALL)
 _SECTIONS = re.compile(r"^=+ (FAILURES|robustness) =+$")
 _OTHER_LINES = re.compile(r"^(chance: |replay: | {4}test_|HTML report|JSON|robustness (page|report))|^=+ ")
 _HIDDEN = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
@@ -55,7 +67,7 @@ _LOADED = (
 _MEANT_FOR_CI = re.compile(r"CI$|BUILD_NUMBER$|GITHUB_|PYTEST_|ROBUSTEST_")
 _FRAME = """\
 <iframe src="report-{}.html" title="The HTML report of this run" loading="lazy"
- style="width: 100%; height: 30rem; border: 1px solid #8888"></iframe>
+ style="width: 100%; height: 36rem; border: 1px solid #8888"></iframe>
 """
 _log = logging.getLogger("mkdocs.hooks.tutorials")
 
@@ -82,14 +94,25 @@ class Run:
     report: bytes | None
 
 
+def pages_with_output(docs: Path) -> Iterator[tuple[str, Tutorial]]:
+    """Run everything; return each page's path in the docs with its Markdown and its files."""
+    before = _cpu_seconds()
+    _load()
+    loaded = _cpu_seconds()
+    yield from tutorials(docs)
+    run_tutorials = _cpu_seconds()
+    for page, text in examples(docs):
+        yield page, Tutorial(markdown=text, files={})
+    seconds = (loaded - before, run_tutorials - loaded, _cpu_seconds() - run_tutorials)
+    _log.info("CPU seconds: %.1f to load packages, %.1f for tutorials, %.1f for examples", *seconds)
+
+
 def tutorials(docs: Path) -> Iterator[tuple[str, Tutorial]]:
     """Run all tutorials; return each page's path in the docs with its tutorial.
 
     Raises:
         TutorialError: a page names a missing file, or an outcome differs from the page's.
     """
-    _load()
-    before = _cpu_seconds()
     for page in sorted((docs / "tutorials").glob("*.md")):
         folder = page.with_suffix("")
         if folder.is_dir():
@@ -97,7 +120,6 @@ def tutorials(docs: Path) -> Iterator[tuple[str, Tutorial]]:
                 copy = Path(copies) / folder.name
                 shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
                 yield page.relative_to(docs).as_posix(), written(page, partial(run, copy))
-    _log.info("The runs of the tutorials took %.1f CPU seconds", _cpu_seconds() - before)
 
 
 def written(page: Path, run: Callable[[str, bool], Run]) -> Tutorial:
@@ -147,6 +169,35 @@ def written(page: Path, run: Callable[[str, bool], Run]) -> Tutorial:
     return Tutorial(markdown=whole, files=files)
 
 
+def examples(docs: Path) -> Iterator[tuple[str, str]]:
+    """Run the examples on real data; return each page's path in the docs with its Markdown.
+
+    Raises:
+        TutorialError: an example's claim does not pass.
+    """
+    pages = {page: page.read_text(encoding="utf-8") for page in sorted((docs / "claims").glob("*.md"))}
+    found = {page: _EXAMPLE.search(text) for page, text in pages.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        for page, example in found.items():
+            if example is not None:
+                parts = ["".join(part) for part in _SETUP_OR_CODE.findall(example["block"])]
+                code = f"def test_{page.stem}():\n{indent(''.join(parts), '    ')}"
+                Path(folder, f"test_{page.stem}.py").write_text(code, encoding="utf-8")
+        done = run(Path(folder), "pytest --robust", report=False)
+    sentences: dict[str, list[str]] = {page.stem: [] for page, example in found.items() if example is not None}
+    for row in done.results:
+        if _outcome(row) == "passed":
+            sentences[_test(row).removeprefix("test_")].append(measured(Result.from_dict(row["result"])))
+    wrong = [name for name, of_page in sentences.items() if not of_page]
+    if wrong or any(_outcome(row) != "passed" for row in done.results):
+        raise TutorialError(f"Expected the examples on real data to pass, such as {', '.join(wrong)}:\n{done.output}")
+    for page, example in found.items():
+        if example is not None:
+            result = "\n".join(sentences[page.stem])
+            shown = f'{example["block"]}\n\n``` {{ .text title="The result" }}\n{result}\n```'
+            yield page.relative_to(docs).as_posix(), pages[page].replace(example[0], shown)
+
+
 def run(folder: Path, command: str, report: bool) -> Run:
     """Run a pytest command in a folder, in a fork of this process; with `report` it writes the HTML report too."""
     output, results, page = folder / ".output", folder / ".results.json", folder / ".report"
@@ -177,7 +228,7 @@ def _pytest(arguments: list[str], folder: Path, output: Path) -> None:
         os.chdir(folder)
         for name in filter(_MEANT_FOR_CI.match, [*os.environ]):
             del os.environ[name]
-        os.environ["COLUMNS"] = "100"
+        os.environ["COLUMNS"] = "80"  # the width of a page
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
@@ -201,6 +252,8 @@ def _load() -> None:
     for module in walk_packages(import_module("robustest").__path__, "robustest."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
+    for template in Path(report_page.__file__).with_name("templates").glob("*.html"):
+        report_page._template(template.name)  # compiled, and kept by Jinja2 for the forks
 
 
 def _test(row: dict[str, Any]) -> str:

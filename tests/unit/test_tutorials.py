@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_results import FAIL, PASS, finished
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MADE = runpy.run_path(str(DOCS / "tutorial_runs.py"))
@@ -100,6 +101,59 @@ def test_another_outcome_than_the_pages_stops_the_build(tmp_path: Path, rows: li
 def test_a_page_that_cannot_be_run_stops_the_build(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(TutorialError, match=message):
         page_of(tmp_path, [RED, GREEN], text)
+
+
+CLAIM = """# A claim
+
+```python
+print("no example on real data")
+```
+
+<!-- setup
+size = 8
+-->
+```python
+print(size)
+```
+
+<!-- result -->
+"""
+
+
+def examples_of(folder: Path, row: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    (folder / "claims").mkdir()
+    (folder / "claims" / "one.md").write_text(CLAIM, encoding="utf-8")
+    (folder / "claims" / "other.md").write_text("# Without an example", encoding="utf-8")
+
+    def run(at: Path, command: str, report: bool) -> Any:
+        assert {path.name: path.read_text(encoding="utf-8") for path in at.iterdir()} == {
+            "test_one.py": "def test_one():\n    size = 8\n    print(size)\n"
+        }
+        return run_of(OUTPUT, {}, [row], None)
+
+    monkeypatch.setitem(MADE["examples"].__globals__, "run", run)
+    return list(MADE["examples"](folder))
+
+
+def result_of(verdict: str) -> dict[str, Any]:
+    row = {
+        "test": "test_one.py::test_one",
+        "result": finished(decision=PASS if verdict == "passed" else FAIL).to_dict(),
+    }
+    return {**row, "ending": {"outcome": "passed" if verdict == "passed" else "failed", "claimed": True}}
+
+
+def test_an_example_on_real_data_shows_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ((page, text),) = examples_of(tmp_path, result_of("passed"), monkeypatch)
+    assert page == "claims/one.md"
+    assert 'title="The result"' in text
+    assert "accuracy 0.750" in text
+    assert "<!-- result -->" not in text
+
+
+def test_an_example_that_does_not_pass_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TutorialError, match="Expected the examples on real data to pass, such as one"):
+        examples_of(tmp_path, result_of("failed"), monkeypatch)
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
