@@ -42,7 +42,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from textwrap import indent
+from textwrap import fill, indent
 from typing import Any
 
 from robustest import Result
@@ -56,7 +56,7 @@ _EXAMPLE = re.compile(
 )
 _SETUP_OR_CODE = re.compile(r"<!-- setup\n(.*?)-->|```python\n(.*?)```", re.DOTALL)
 _SECTIONS = re.compile(r"^=+ (FAILURES|robustness) =+$")
-_OTHER_LINES = re.compile(r"^(chance: |replay: | {4}test_|HTML report|JSON|robustness (page|report))|^=+ ")
+_LEFT_OUT = re.compile(r"chance: |replay: |HTML report|JSON|robustness (page|report)")
 _HIDDEN = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 """robustest was loaded before pytest could rewrite its assertions; it has none."""
 _LOADED = (
@@ -193,7 +193,7 @@ def examples(docs: Path) -> Iterator[tuple[str, str]]:
         raise TutorialError(f"Expected the examples on real data to pass, such as {', '.join(wrong)}:\n{done.output}")
     for page, example in found.items():
         if example is not None:
-            result = "\n".join(sentences[page.stem])
+            result = "\n".join(fill(line, 80, subsequent_indent="  ") for line in sentences[page.stem])
             shown = f'{example["block"]}\n\n``` {{ .text title="The result" }}\n{result}\n```'
             yield page.relative_to(docs).as_posix(), pages[page].replace(example[0], shown)
 
@@ -296,13 +296,14 @@ def _first_picture(row: dict[str, Any]) -> tuple[str, bytes] | None:
 
 def _shown(output: str) -> str:
     """Return the failures and the section `robustness`, without the lines that differ from machine to machine."""
-    kept, inside = [], False
+    kept, inside, left_out = [], False, False
     for line in output.splitlines():
         if line.startswith("="):
             inside = _SECTIONS.match(line) is not None
             kept += [line] if inside else []
-        elif inside and not _OTHER_LINES.match(line):
-            kept.append(line)
+        elif inside:
+            left_out = _LEFT_OUT.match(line) is not None or (left_out and line.startswith("    "))  # a folded line
+            kept += [] if left_out else [line]
     return "\n".join(kept)
 
 

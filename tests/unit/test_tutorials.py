@@ -35,7 +35,12 @@ OUTPUT = """collected 2 items
 E   ClaimFailed: accuracy 0.5
 == robustness ==
 FAILED  test_a.py::test_one
-replay: pytest --robust test_a.py::test_one
+chance: 2 of 2 verdicts rest on alpha = 0.01: at most 0.02 wrong verdicts
+    expected
+hint: shuffle the samples,
+    or leave some out
+replay: pytest --robust \\
+    test_a.py::test_one
 == 1 failed, 1 passed in 3.14s ==
 """
 
@@ -65,7 +70,7 @@ def test_a_page_shows_files_output_picture_and_report(tmp_path: Path) -> None:
     assert "ClaimFailed: accuracy 0.5" in made.markdown
     assert 'title="1 failed, 1 passed"' in made.markdown
     assert "3.14s" not in made.markdown  # a page is the same at each build
-    assert "replay:" not in made.markdown
+    assert "hint: shuffle the samples,\n    or leave some out\n```" in made.markdown  # without `chance` and `replay`
     assert "sample 3, label 1, predicted 1 -> 0" in made.markdown
     assert made.files == {"tutorials/page/1-test_one.png": b"a picture", "tutorials/page/report-1.html": b"a page"}
     for path in made.files:
