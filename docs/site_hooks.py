@@ -2,7 +2,8 @@
 
 A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, of robustest or of one of its packs; the
 page `threats.md` with those of all threats. A claim without a page gets one with its reference alone. The claims are in
-the nav under the headings of `which-claim.md`; a page that the nav does not list is an error.
+the nav under the headings of `which-claim.md`; a page that the nav does not list is an error. Tutorials and examples
+are run: see `tutorial_runs.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
 _PACKAGES = ("robustest", "robustest_interpret", "robustest_people")
 """Packages whose assertions have a page."""
 _TABLES = runpy.run_path(str(Path(__file__).with_name("site_tables.py")))
+_TUTORIALS = runpy.run_path(str(Path(__file__).with_name("tutorial_runs.py")))
+_PAGES_WITH_OUTPUT = dict[str, str]()
 _UPWARDS = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
 
 
@@ -42,7 +45,14 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Claims without a page get one."""
+    """Run tutorials and examples, and add their pictures and reports; claims without a page get one."""
+    try:
+        for page, tutorial in _TUTORIALS["pages_with_output"](Path(config["docs_dir"])):
+            _PAGES_WITH_OUTPUT[page] = tutorial.markdown
+            for path, content in tutorial.files.items():
+                files.append(File.generated(config, path, content=content))
+    except _TUTORIALS["TutorialError"] as error:
+        raise PluginError(str(error)) from None
     for page, content in _generated(Path(config["docs_dir"])):
         files.append(File.generated(config, page, content=content))
     return files
@@ -50,6 +60,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """The references; and no links to files that are not on the site."""
+    markdown = _PAGES_WITH_OUTPUT.get(page.file.src_uri, markdown)
     folder = posixpath.dirname(page.file.src_uri)
 
     def kept(link: re.Match[str]) -> str:

@@ -2,7 +2,8 @@
 
 A page takes for granted what `prepared` gives. What else its reader has, such as files, comes from Python in comments
 that begin with `<!-- setup`: it is run where it stands, and shown nowhere. Blocks with tests or fixtures become files
-of a run with --robust; other blocks run one after the other, as one program.
+of a run with --robust; other blocks run one after the other, as one program. Examples above `<!-- result -->` are run
+by the build of the site, which shows their results: here they are compiled.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -79,15 +81,17 @@ class Block(NamedTuple):
     """A fenced block, or a comment with what a page takes for granted."""
 
     line: int  # of its first line, from 0
-    language: str  # "setup" for such a comment
+    language: str  # "setup" for such a comment, "built" for an example that the build of the site runs
     text: str
 
 
 def blocks(page: Path) -> Iterator[Block]:
     """The blocks of a page, in its order."""
-    for token in markdown_it.MarkdownIt().parse(page.read_text(encoding="utf-8")):
+    tokens = markdown_it.MarkdownIt().parse(page.read_text(encoding="utf-8"))
+    for token, after in zip_longest(tokens, tokens[1:]):
         if token.type == "fence":
-            yield Block(token.map[0] + 1, token.info.strip(), token.content)
+            built = after is not None and after.content.startswith("<!-- result -->")
+            yield Block(token.map[0] + 1, "built" if built else token.info.strip(), token.content)
         elif token.type == "html_block" and token.content.startswith("<!-- setup\n"):
             yield Block(token.map[0] + 1, "setup", token.content.split("\n", 1)[1].rpartition("-->")[0])
 
@@ -161,6 +165,14 @@ def test_every_python_block_runs(page: Path, pytester: pytest.Pytester, monkeypa
             run(page, there, pytester)
         finally:
             mock.patch.stopall()  # what a setup put in the place of a server
+
+
+@having("built")
+def test_every_example_on_real_data_is_a_program(page: Path) -> None:
+    names = {block.language: block.text for block in blocks(page)}
+    compile(names["built"], named(page), "exec", dont_inherit=True)
+    assert f"assert_{page.stem}(" in names["built"]
+    assert "from sklearn.datasets import load_" in names["built"]
 
 
 def run(page: Path, there: list[Block], pytester: pytest.Pytester) -> None:
@@ -287,7 +299,7 @@ def test_every_data_block_is_read_and_names_what_there_is(page: Path, pytester: 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_block_is_in_a_language_that_is_tested(page: Path) -> None:
-    known = {"", "sh", "bash", "python", "setup", *DATA}
+    known = {"", "sh", "bash", "python", "setup", "built", *DATA}
     assert [(block.line, block.language) for block in blocks(page) if block.language not in known] == []
 
 
@@ -301,6 +313,7 @@ def test_options_and_commands_named_in_the_text_are_there(pytester: pytest.Pytes
 
 
 CLAIMS = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
+SECTIONS = ["When to use it", "Writing it", "On real data", "Reading the result", "Limits of a pass"]
 OWN_PAGES = [
     *((f"claims/{name}", f"assert_{name}") for name in CLAIMS),
     *(
@@ -314,3 +327,13 @@ OWN_PAGES = [
 def test_every_claim_and_threat_has_a_page_with_an_example(page: str, name: str) -> None:
     code = [block.text for block in blocks(ROOT / "docs" / f"{page}.md") if block.language == "python"]
     assert any(f"{name}(" in text for text in code)
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claims_page_says_when_to_use_it_how_to_read_it_and_its_limits(name: str) -> None:
+    text = (ROOT / "docs" / "claims" / f"{name}.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
+    assert any(block.language == "built" for block in blocks(ROOT / "docs" / "claims" / f"{name}.md"))
+    for section in text.split("\n## ")[1:]:
+        assert len(section.split()) > 20, section  # the heading alone is no answer
