@@ -27,13 +27,14 @@ DECISION = Decision(verdict=Verdict.FAILED, rule="r", estimate=0.5, interval=(0.
 @pytest.mark.parametrize(
     ("cls", "expected"),
     [
-        (Tally, {"forward": 0, "backward": 0, "seconds": 0.0, "classes": 0, "notes": ()}),
+        (Tally, {"forward": 0, "backward": 0, "calls": 0, "seconds": 0.0, "classes": 0, "notes": ()}),
         (Cost, {"forward": 0, "backward": 0, "seconds": 0.0}),
         (Stream, {"chunks": 0, "clusters": None}),
         (
             Evidence,
             {"bounds": (0.0, 1.0), "sample_rate": None, "findings": (), "cached": "", "data": "", "model": ""}
-            | {"beside": None, "copies": None, "inputs": (), "may_repeat": True, "likely_clusters": ""},
+            | {"beside": None, "copies": None, "inputs": (), "may_repeat": True, "likely_clusters": ""}
+            | {"remarks": (), "smaller": None},
         ),
         (Observation, {"kept": None}),
         (Work, {"compared": False, "until": None}),

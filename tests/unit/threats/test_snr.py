@@ -44,7 +44,9 @@ def test_accuracy_is_that_of_the_exact_distances(db: float, gives: str) -> None:
     rows = (~near).nonzero().squeeze(1)[:: 2 if gives == "scores" else 1]  # queries take longer
     x, y, ratio = x[rows], y[rows], ratio[rows]
     asked = model if gives == "gradients" else scores_model(lambda z: model(torch.from_numpy(z)).detach().numpy())
-    result = measure_robust_accuracy(asked, Waveforms((x, y), 8000), Snr(db), exact=True, at_least=0.99)
+    # Most samples fall at the first stage: a share of that would leave counterexamples as they were found.
+    with running(Context(settings=Settings(shrink_budget=100.0))):
+        result = measure_robust_accuracy(asked, Waveforms((x, y), 8000), Snr(db), exact=True, at_least=0.99)
     held = torch.tensor([bool(one) for one in result.outcomes])
     assert not bool((~held & (ratio < db)).any()), "an input outside the threat counted"
     assert float((held & (ratio > db)).float().mean()) <= (0.0 if gives == "gradients" else 0.15)
