@@ -113,6 +113,17 @@ def _rest(effort: int) -> tuple[Stage, ...]:
     )
 
 
+def _of_scores(effort: int) -> tuple[Stage, ...]:
+    """Return stages for the audit of a model that gives scores alone.
+
+    Labels do not share the blind spots of scores, and other draws along scores find about half of what one search left.
+    """
+    return (
+        Stage(searcher=Square(queries=1000 * effort), only=Needs.SCORES, on=(Linf, Euclidean)),
+        Stage(searcher=HopSkipJump(queries=1000), only=Needs.SCORES, on=(Linf, Euclidean)),
+    )
+
+
 # For a threat of a user's own, with a region, a projection and a size: steps along gradients, and draws.
 # Its proposals may be few points in a row of numbers, along which rounding leaves no gradient.
 def _any(effort: int) -> tuple[Stage, ...]:
@@ -193,8 +204,7 @@ FAST = Cascade(
         Stage(searcher=APGD(steps=20, loss="margin"), on=(L1,)),
         Stage(searcher=PatchRS(queries=400, at_once=4), only=Needs.GRADIENT, on=(Patch,)),
         Stage(searcher=PatchGradient(places=32, kept=3), on=(Patch,)),
-        # By labels, which do not share the blind spots of scores; short, as it stands beside 1000 queries of a sample.
-        Stage(searcher=HopSkipJump(queries=150), only=Needs.SCORES, on=(Linf, Euclidean)),
+        *_of_scores(1),
         Stage(searcher=_FACES, rounds=2, features=_FEW, only=Needs.GRADIENT),
         Stage(searcher=RandomDraws(queries=400, at_once=50), features=_FEW, only=Needs.GRADIENT),
     ),
@@ -250,6 +260,7 @@ STANDARD = Cascade(
         Stage(searcher=CoherentMoves(queries=1), only=Needs.GRADIENT),
         replace(_COHERENT, searcher=CoherentStarts(kept=2, steps_each=8)),
         _BRANCHES,
+        *_of_scores(2),
     ),
     audit_of_many=_SHORT,
 )

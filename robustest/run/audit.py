@@ -7,8 +7,10 @@
 #    does not hold. A claim far below the estimate has room for the bound of 5 or 10 samples, .45 or .26.
 # 3. Where it broke none of `FEW` samples and the claim has no room for their bound, .15, attack more of them, up to
 #    `MANY`, by the cheaper stages for many: with .05 left wrongly, all 59 hold with a chance of .95^59 = .048. The
-#    claim passes if these hold too, or if no stage for many serves. A smaller share would ask for hundreds of samples.
-# 4. Else draw twice as many. Once every sample that held was audited, the claim has to pass even when as many again do
+#    claim may pass if these hold too, or if no stage for many serves. A smaller share would ask for hundreds.
+# 4. Where nothing broke, a claim that rests on each single sample that held (`_SPARE`) is not passed by a draw of them,
+#    nor by one search: all of them are audited by the stages for few, with other draws, and it passes if these hold.
+# 5. Else draw twice as many. Once every sample that held was audited, the claim has to pass even when as many again do
 #    not hold as the audit broke. Without that room, those that held are audited once more, by other draws: the claim
 #    passes if it passes even when as many again do not hold as this round broke, and after `ROUNDS` it is open.
 
@@ -34,6 +36,8 @@ FEW, MANY = 19, 59
 # Samples audited by the first looks; each further look doubles them. A claim with room for .10 or .07 needs 29 or 41.
 _LOOKS = (5, 10, FEW)
 _LOOKS_AT_MANY = (29, 41, MANY)
+# Share of the samples that held, and at least one sample, for which a claim needs room after audits that broke none.
+_SPARE = 0.01
 # Rounds over every sample that held, before the attack counts as too weak for a claim so near to the value.
 ROUNDS = 3
 # Error of the bound on the share that the attack left wrongly.
@@ -46,7 +50,8 @@ class Audit:
 
     Attributes:
         audited: the samples audited so far, with True for broken ones.
-        rounds: number of samples that each further round broke, once every sample that held was audited.
+        rounds: number of samples that each further round over every sample that held broke.
+        few: True once no stage serves an audit of many samples.
     """
 
     units: Units
@@ -54,6 +59,7 @@ class Audit:
     settings: Settings
     audited: dict[int, bool] = field(default_factory=dict)
     rounds: list[int] = field(default_factory=list)
+    few: bool = False
 
     def take(
         self,
@@ -76,13 +82,16 @@ class Audit:
             left = [row for row in held if stream.columns["id"][row] not in self.audited]
             audited, broken = len(self.audited), sum(self.audited.values())
             last = self.rounds[-1] if self.rounds else broken
-            if not held or (not last and (not left or audited >= MANY)):
+            quiet = not last and (not left or audited >= MANY or self.few)
+            if not held or (quiet and (self.rounds or not again)):
                 return ""
-            # A round over all finds a part of what there is: about as much again may be left.
-            spoiled = left[: self._left_wrongly(len(left))] if left else held[:last]
+            if quiet:
+                spoiled = held[: math.ceil(_SPARE * len(held))]
+            else:  # A round over all finds a part of what there is: about as much again may be left.
+                spoiled = left[: self._left_wrongly(len(left))] if left else held[:last]
             if audited and confirmed(_without(stream.columns, rests_on, spoiled)):
                 return ""
-            if left:
+            if left and not quiet:
                 many = audited >= FEW and not broken
                 looks = _LOOKS_AT_MANY if many else _LOOKS
                 rows, number = left[: next((look for look in looks if look > audited), 2 * audited) - audited], 0
@@ -92,7 +101,9 @@ class Audit:
                 return f"weak attack: an audit of all that it left broke {broken} of {audited}, {last} at last"
             try:
                 if not self._audit(stream, sorted(rows), many=many, number=number):
-                    return ""
+                    if not many:
+                        return ""
+                    self.few = True
             except clock.OutOfTime:
                 return "the clock: time ran out before an audit of what the attack left was at its end"
         return ""
@@ -135,8 +146,9 @@ class Audit:
         health = tally.health.without_survivors()
         worse = stream.worsen(ids, observation, replace(tally, health=health), examples=self.settings.examples)
         counts = Health()
-        # A further round looks at samples that are counted.
-        counts.count("weak_attack", failed=int(worse.sum()), tried=0 if number else len(rows))
+        # A further round looks at samples that may be counted.
+        new = len(set(ids.tolist()) - self.audited.keys())
+        counts.count("weak_attack", failed=int(worse.sum()), tried=new)
         stream.tally = stream.tally.plus(Tally(health=counts))
         if number:
             self.rounds.append(int(worse.sum()))

@@ -116,6 +116,30 @@ def test_an_audit_that_finds_nothing_looks_at_as_many_as_the_room_asks_for() -> 
     assert "audit" not in measured(0.0, 0.9, weak(audit=()), exact=True).details
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_claim_that_rests_on_each_sample_is_audited_at_each(seed: int) -> None:
+    """One sample of 200 is left wrongly, which a draw of 19 or 59 misses more often than not."""
+    for cascade in (weak(), replace(weak(), audit_of_many=(STRONG,))):
+        found = measured(0.005, 1.0, cascade, exact=True, seed=seed)
+        assert (found.verdict, found.estimate) == (Verdict.FAILED, 0.995)
+
+
+def test_a_true_claim_without_room_passes_once_all_are_audited() -> None:
+    found = measured(0.0, 1.0, exact=True)
+    assert (found.verdict, found.details["audit"]["audited"]) == (Verdict.PASSED, N)
+    assert measured(0.0, 0.99, exact=True).details["audit"]["audited"] == FEW, "it has room for 1 %"
+
+
+@pytest.mark.parametrize("attack", ["fast", "standard"])
+def test_scores_alone_are_audited(attack: str) -> None:
+    from robustest import L2
+    from robustest.attacks import CASCADES, Needs
+
+    for threat in (Linf(0.1), L2(1.0)):
+        few = Cascade(name="audit", stages=CASCADES[attack].audit).serving(threat, Needs.SCORES, 784)
+        assert {type(stage.searcher).__name__ for stage in few} >= {"Square", "HopSkipJump"}
+
+
 def test_who_is_audited_does_not_depend_on_batches_or_order() -> None:
     one, other = (measured(0.2, 0.5, batch_size=size, exact=True) for size in (7, 200))
     assert one.outcomes == other.outcomes

@@ -781,9 +781,14 @@ def audit(
     return done, stream, made, asked
 
 
+def room(most: int) -> Callable[[Any], bool]:
+    """A claim that passes with so many broken samples."""
+    return lambda worst: bool((worst["held"] == 0).sum() <= most)
+
+
 def test_an_audit_that_breaks_nothing_looks_at_few_ever_more() -> None:
     units = Audited()
-    done, stream, made, asked = audit(units)
+    done, stream, made, asked = audit(units, confirmed=room(1))
     assert not done
     assert [len(ids) for ids in units.tried] == [5, 5, 9, 10, 12, 18]
     assert units.short == [False, False, False, True, True, True], "the cheaper stages for many"
@@ -792,7 +797,8 @@ def test_an_audit_that_breaks_nothing_looks_at_few_ever_more() -> None:
     # What may have been overlooked: the upper bounds of 0 of 5, of 10 and so on, of those that are left.
     looks = (5, 10, 19, 29, 41)
     shares = [clopper_pearson(0, looked, 0.05)[1] for looked in looks]
-    assert asked == [math.ceil(share * (100 - looked)) for share, looked in zip(shares, looks, strict=True)]
+    spared = [math.ceil(share * (100 - looked)) for share, looked in zip(shares, looks, strict=True)]
+    assert asked == [*spared, 1], "one broken sample is room enough after 59 that held"
     assert clopper_pearson(0, 59, 0.05)[1] < 0.05 < clopper_pearson(0, 58, 0.05)[1]
     assert stream.tally.health.counts("weak_attack") == (0, 59)
     assert (stream.counts, stream.tally.forward) == ({"audit": 0}, 59)
@@ -820,8 +826,29 @@ def test_a_gap_that_19_samples_do_not_show_is_seen_by_59() -> None:
 
 def test_without_stages_for_many_19_samples_are_audited() -> None:
     units = Audited(of_many=False)
-    assert not audit(units)[0]
+    assert not audit(units, confirmed=room(1))[0]
     assert [len(ids) for ids in units.tried] == [5, 5, 9]
+
+
+@pytest.mark.parametrize(("n", "spared"), [(100, 1), (300, 3)])
+@pytest.mark.parametrize("of_many", [False, True])
+def test_a_claim_that_rests_on_each_sample_has_all_audited_by_other_draws(n: int, spared: int, of_many: bool) -> None:
+    units = Audited(of_many=of_many)
+    done, stream, made, asked = audit(units, n, confirmed=room(spared - 1))
+    assert not done
+    assert asked[-1] == spared
+    assert (len(units.tried[-1]), units.again[-1], units.short[-1]) == (n, 1, False)
+    assert (made.rounds, len(made.audited)) == ([0], n)
+    assert stream.tally.health.counts("weak_attack") == (0, n)
+    broken = Audited(of_many=of_many, later={1: {7}})
+    _, stream, made, _ = audit(broken, n, passing=lambda columns: n if columns["held"].all() else 0)
+    assert (made.rounds, stream.tally.health.counts("weak_attack")) == ([1], (1, n))
+    early = Audited(of_many=of_many)
+    stream = Stream(n)
+    stream.add(torch.arange(n), Observation({"held": np.ones(n, bool)}, []), Tally(), examples=1, marks=[])
+    one = Audit(early, Remembering(), Settings(store=None))  # type: ignore[arg-type]
+    assert not one.take(stream, lambda columns: len(columns["id"]), lambda _: False, again=False)
+    assert set(early.again) == {0}, "more units may give the room"
 
 
 def test_a_sample_that_breaks_after_19_held_has_more_audited_by_all_stages() -> None:
@@ -859,9 +886,6 @@ def test_what_an_audit_breaks_is_broken_and_it_goes_on_until_all_are_looked_at()
 
 
 def test_a_claim_without_room_for_as_many_again_has_all_that_held_audited_once_more() -> None:
-    def room(most: int) -> Any:
-        return lambda worst: (worst["held"] == 0).sum() <= most
-
     first = set(range(10))
     enough = Audited(breaks=first)
     assert not audit(enough, confirmed=room(20))[0]
