@@ -149,7 +149,7 @@ class Counter(TorchDispatchMode):
             if name == "_local_scalar_dense" or name in _SHAPED_BY_VALUES or (index and _by_mask(args[1])):
                 self.counts.waits += 1
                 self._note(name)
-        out = function(*tree_map(_near, args), **tree_map(_near, kwargs))
+        out = self.compute(function, tree_map(_near, args), tree_map(_near, kwargs))
         if name == "_local_scalar_dense":
             return out
         if function._schema.name.endswith("_") and name != "_to_copy":
@@ -157,6 +157,10 @@ class Counter(TorchDispatchMode):
         if "out" in kwargs:
             return kwargs["out"]
         return tree_map(_far, out) if to_far else out
+
+    def compute(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Return the result of an operation of the device on tensors of the host."""
+        return function(*args, **kwargs)
 
     def _copied(self, direction: str, tensor: Tensor) -> None:
         size = tensor.numel() * tensor.element_size()
@@ -212,13 +216,13 @@ def sent(module: nn.Module) -> nn.Module:
 
 
 @contextlib.contextmanager
-def far_device() -> Iterator[Counter]:
+def far_device(kind: type[Counter] = Counter) -> Iterator[Counter]:
     """A block with the far device, also in the threads of its chunks."""
-    with Counter() as counter, pytest.MonkeyPatch.context() as patch:
+    with kind() as counter, pytest.MonkeyPatch.context() as patch:
         run = Member.run
 
         def inside(member: Member) -> None:
-            own = Counter()
+            own = kind()
             own.counts, own.places = counter.counts, counter.places
             with own:
                 run(member)
