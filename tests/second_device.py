@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from robustest.data import levels
 from robustest.engine.gathering import Member
 from robustest.results import Result
 
@@ -149,7 +150,7 @@ class Counter(TorchDispatchMode):
             if name == "_local_scalar_dense" or name in _SHAPED_BY_VALUES or (index and _by_mask(args[1])):
                 self.counts.waits += 1
                 self._note(name)
-        out = self.compute(function, tree_map(_near, args), tree_map(_near, kwargs))
+        out = function(*tree_map(_near, args), **tree_map(_near, kwargs))
         if name == "_local_scalar_dense":
             return out
         if function._schema.name.endswith("_") and name != "_to_copy":
@@ -157,10 +158,6 @@ class Counter(TorchDispatchMode):
         if "out" in kwargs:
             return kwargs["out"]
         return tree_map(_far, out) if to_far else out
-
-    def compute(self, function: Any, args: Any, kwargs: Any) -> Any:
-        """Return the result of an operation of the device on tensors of the host."""
-        return function(*args, **kwargs)
 
     def _copied(self, direction: str, tensor: Tensor) -> None:
         size = tensor.numel() * tensor.element_size()
@@ -219,6 +216,9 @@ def sent(module: nn.Module) -> nn.Module:
 def far_device(kind: type[Counter] = Counter) -> Iterator[Counter]:
     """A block with the far device, also in the threads of its chunks."""
     with kind() as counter, pytest.MonkeyPatch.context() as patch:
+        levels.exact_on(FAR)  # once in a process, and no traffic of a claim
+        counter.counts = Counts()
+        counter.places.clear()
         run = Member.run
 
         def inside(member: Member) -> None:
