@@ -83,7 +83,7 @@ class Inspection:
             if self._marked:
                 self._mark(x.shape[1:], targets[start : start + step], block, codes, coded)
             if self._device is not None:
-                self._collect(x[start : start + step], codes, all_coded)
+                self._collect(x[start : start + step], all_coded, self._device)
             self._seen += block.shape[0]
 
     def collected(self) -> Tensor:
@@ -119,19 +119,19 @@ class Inspection:
             digest.update(targets[row].tobytes())
             self.marks.append(digest.digest() + of_input)  # an image with another target is a copy, too
 
-    def _collect(self, x: Tensor, codes: Tensor | None, coded: bool) -> None:
-        n, before, device, more = self._ids.shape[0], self._collected, self._device, x.shape[0]
-        if device is None:
+    def _collect(self, x: Tensor, coded: bool, device: torch.device) -> None:
+        """Keep the samples of a block x (b, *S); as codes they were written where they are kept (`_codes`)."""
+        n, kept = self._ids.shape[0], self._collected
+        if kept is not None and kept.dtype is torch.uint8 and coded:
+            self._collected = kept.view(n, *x.shape[1:])
             return
-        if before is None or (before.dtype is torch.uint8 and not coded):
-            self._collected = devices.staging((n, *x.shape[1:]), x.dtype, device)
-            if before is not None and self._seen:  # exactly what was coded
-                done = levels.decoded(before.view(n, -1)[: self._seen])
-                self._collected[: self._seen] = done.view(self._seen, *x.shape[1:])
-        elif before.dtype is torch.uint8:
-            self._collected = before.view(n, *x.shape[1:])
-            return
-        self._collected[self._seen : self._seen + more] = x
+        if kept is None or kept.dtype is torch.uint8:
+            floats = devices.staging((n, *x.shape[1:]), x.dtype, device)
+            if kept is not None and self._seen:  # exactly what was coded
+                done = levels.decoded(kept.view(n, -1)[: self._seen])
+                floats[: self._seen] = done.view(self._seen, *x.shape[1:])
+            self._collected = kept = floats
+        kept[self._seen : self._seen + x.shape[0]] = x
 
 
 def _refused(x: Tensor, ids: Tensor, bounds: Bounds) -> DataError:

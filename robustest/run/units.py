@@ -358,8 +358,8 @@ class ModelUnits(Units):
             return [sha256(about + len(a).to_bytes(8) + a + b.tobytes()).digest() for a, b in zip(own, y, strict=True)]
         if chunk.marks is not None:
             return chunk.marks
-        about = "" if chunk.sample_rate is None else f"{chunk.sample_rate} Hz "
-        return marks_of(chunk.floats(), chunk.y, about=about)
+        rate = "" if chunk.sample_rate is None else f"{chunk.sample_rate} Hz "
+        return marks_of(chunk.floats(), chunk.y, about=rate)
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
         evaluator, settings = self.evaluator, self._settings
