@@ -279,10 +279,23 @@ def upload(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor if on_host(device) else tensor.to(device, non_blocking=tensor.is_pinned())
 
 
-def arrived(here: Sequence[torch.Tensor], there: Sequence[torch.Tensor]) -> bool:
+def row_sums(rows: torch.Tensor) -> torch.Tensor:
+    """Return (n,) int64, the sum of each of some rows (n, *S), as whole numbers of 64 bits: in any order the same."""
+    import torch
+
+    flat = (rows.flatten(1) if rows.ndim > 1 else rows.unsqueeze(1)).contiguous()
+    # Words as wide as the rows allow: their sum needs no conversion, and may overflow.
+    wide = flat.shape[1] * flat.element_size()
+    kind = torch.int64 if wide % 8 == 0 else torch.int32 if wide % 4 == 0 else torch.uint8
+    if flat.dtype is torch.bool or flat.storage_offset() * flat.element_size() % 8:
+        flat = flat.clone()
+    return flat.view(kind).sum(1, dtype=torch.int64)
+
+
+def arrived(here: Sequence[torch.Tensor], there: Sequence[torch.Tensor], known: torch.Tensor | None = None) -> bool:
     """Return True unless the copies of some tensors (n, *S) on a device differ from those of the host: one wait.
 
-    They are compared by a sum of their bits, weighted by row.
+    They are compared by a sum of their bits, weighted by row; `known` are the `row_sums` of the first one.
     """
     import torch
 
@@ -290,14 +303,12 @@ def arrived(here: Sequence[torch.Tensor], there: Sequence[torch.Tensor]) -> bool
     if on_host(there[0]) or there[0].device.type == "xla":
         return True
 
-    def checksum(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.is_floating_point():  # whole numbers have the same sum in any order
-            tensor = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
-        rows = (tensor.flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)).sum(1, dtype=torch.int64)
+    def checksum(rows: torch.Tensor) -> torch.Tensor:
         return (rows * torch.arange(1, len(rows) + 1, device=rows.device)).sum()
 
-    want = torch.stack([checksum(one) for one in here])
-    return torch.equal(want, torch.stack([checksum(one) for one in there]).cpu())
+    sums = [row_sums(here[0]) if known is None else known, *map(row_sums, here[1:])]
+    want = torch.stack([checksum(one) for one in sums])
+    return torch.equal(want, torch.stack([checksum(row_sums(one)) for one in there]).cpu())
 
 
 # CUDA has no deterministic way of some operations, and refuses them under `torch.use_deterministic_algorithms`.
@@ -344,6 +355,16 @@ def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
         with suppress(RuntimeError):  # no more memory that may be pinned
             return tensor.pin_memory()
     return tensor
+
+
+def staging(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return memory of the host, with any values, from which a device copies while the host goes on, if it can."""
+    import torch
+
+    if device.type == "cuda" and count("cuda"):
+        with suppress(RuntimeError):  # no more memory that may be pinned
+            return torch.empty(*shape, dtype=dtype, pin_memory=True)  # torch keeps it for the next ones
+    return torch.empty(*shape, dtype=dtype)
 
 
 def seed_device(device: torch.device, number: int) -> None:

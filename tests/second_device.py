@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from robustest.data import levels
 from robustest.engine.gathering import Member
 from robustest.results import Result
 
@@ -212,13 +213,16 @@ def sent(module: nn.Module) -> nn.Module:
 
 
 @contextlib.contextmanager
-def far_device() -> Iterator[Counter]:
+def far_device(kind: type[Counter] = Counter) -> Iterator[Counter]:
     """A block with the far device, also in the threads of its chunks."""
-    with Counter() as counter, pytest.MonkeyPatch.context() as patch:
+    with kind() as counter, pytest.MonkeyPatch.context() as patch:
+        levels.exact_on(FAR)  # once in a process, and no traffic of a claim
+        counter.counts = Counts()
+        counter.places.clear()
         run = Member.run
 
         def inside(member: Member) -> None:
-            own = Counter()
+            own = kind()
             own.counts, own.places = counter.counts, counter.places
             with own:
                 run(member)

@@ -374,9 +374,9 @@ def _decoded(held: Claim, one: _Set, ids: list[int], read: Read) -> list[_Sample
         raise DataError(f"Expected {len(ids)} samples and labels but the data gave {len(x)} and {len(y)}.")
     slow = time.perf_counter() - started >= _SLOW * len(ids)
     stamps = seen.stamps if held.lasts and not seen.unknowable else None
-    # Copies: what a data set returns may be its own memory, and a caller may write on what it gets.
+    # Inputs were stacked for this batch alone; targets may be memory of the data set. Callers get copies of both.
     x, y = x.detach().cpu(), y.cpu()
-    found = [_Sample(row.clone(), target.clone(), stamps, held) for row, target in zip(x, y, strict=True)]
+    found = [_Sample(row, target.clone(), stamps, held) for row, target in zip(x, y, strict=True)]
     with _lock:
         if before is not None and before != states():
             one.key = ""

@@ -30,6 +30,7 @@ from robustest import devices, extensions
 from robustest.checks import check_order, checked_whole, is_frame, require
 from robustest.clock import check as check_clock
 from robustest.data import decoded
+from robustest.data.buffers import Buffers
 from robustest.data.frames import Frames
 from robustest.data.strings import Strings
 from robustest.errors import DataError, PackError, expected
@@ -369,8 +370,13 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
         )
     _check_floats(images)
 
+    buffers = Buffers()
+
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        return _read(images[ids.to(images.device)]), labels[ids]
+        if not devices.on_host(images):
+            return _read(images[ids.to(images.device)]), labels[ids]
+        rows = buffers.empty((len(ids), *images.shape[1:]), images.dtype)
+        return _read(torch.index_select(images, 0, ids, out=rows)), labels[ids]
 
     return Samples(take, len(images), task=task)
 

@@ -458,7 +458,15 @@ class Evaluator:
     def _ask(self, x: Tensor) -> Tensor:
         try:
             if self.classes and not self._writes:
-                return self.model.answer(x)
+                before = x._version
+                logits = self.model.answer(x)
+                if x._version != before:  # these were the samples themselves, and no clone of them is left
+                    raise ModelError(
+                        "Expected a model that leaves its input as it is, as it did in its first pass, but it wrote on "
+                        "a later one: further answers would be to other samples. Clone the input where the model "
+                        "changes it (x = x.clone())."
+                    )
+                return logits
             # Some models write on their inputs, and neither samples nor leaves of a graph may be changed: give a
             # clone until it is known that this model does not.
             own = x.clone()

@@ -26,6 +26,7 @@ from robustest.engine.chunks import Chunk, check_data, check_same, may_repeat, r
 from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.gathering import Gathering
 from robustest.engine.gradient_checks import probe_gradient
+from robustest.engine.inspection import marks_of
 from robustest.engine.shown import Shown
 from robustest.engine.tuning import choose_batch, choose_precision
 from robustest.errors import ConfigError, DataError, ModelError, expected
@@ -50,6 +51,8 @@ from robustest.tasks import CLASSIFICATION, Constant, Stratified, Task, top_of
 
 # Bytes of a unit's digest.
 WHOLE = 32
+# Bytes of a sample from which it is worth a thread to read tensors in memory ahead: copies, checks and digests.
+_LARGE = 1 << 14
 # Scores are sums of fractions: one this much below a floor has reached it.
 _ROUNDING = 1e-9
 # Samples of the first chunk, and of later ones, with gradients compared with the model's change.
@@ -265,7 +268,7 @@ class ModelUnits(Units):
         labels = self.samples.labels
         if labels is None and top_of(self.task):
             labels = chunk.y.numpy()
-        return likely_clusters.of_samples(self.samples, chunk.x, labels)
+        return likely_clusters.of_samples(self.samples, chunk.floats(), labels)
 
     def check(self, ids: Tensor) -> None:
         before = decoded.states() if self.samples.slow else None
@@ -315,10 +318,10 @@ class ModelUnits(Units):
         self._early, self._busy, self._answered = None, False, None
 
     def load(self, ids: Tensor) -> Chunk:
-        return self._read(ids, None)
+        return self._read(ids, None, marked=False)
 
-    def _read(self, ids: Tensor, taken: tuple[Tensor, Tensor] | None) -> Chunk:
-        model = self.model
+    def _read(self, ids: Tensor, taken: tuple[Tensor, Tensor] | None, *, marked: bool = True) -> Chunk:
+        model, device = self.model, self.evaluator.device
         whole = bool(getattr(self.look, "whole_inputs", False))
         if taken is not None and self._first is not None:  # read by a process: the first must be those read here
             first, few = self._first, len(self._first[0])
@@ -329,12 +332,13 @@ class ModelUnits(Units):
             "seed": self._settings.seed,
             "room": getattr(self.look, "room", 0),
         }
-        chunk = read(self.samples, ids, **how, whole=whole, taken=taken)
-        return replace(chunk, x=devices.pinned(chunk.x, self.evaluator.device))
+        chunk = read(self.samples, ids, **how, whole=whole, taken=taken, marked=marked, device=device)
+        return chunk if chunk.sums is not None else replace(chunk, x=devices.pinned(chunk.x, device))
 
     def reader(self, chunks: Sequence[Tensor]) -> Reader:
         samples = self.samples
-        ahead = samples.slow and not self._draws and not self.evaluator.random
+        large = self._first is not None and self._first[0][:1].nbytes >= _LARGE
+        ahead = (samples.slow or large) and not self._draws and not self.evaluator.random
         return Reader(self._read, chunks, ahead=ahead, stream=samples.stream)
 
     def _there(self, chunk: Chunk) -> Chunk:
@@ -352,18 +356,10 @@ class ModelUnits(Units):
             y = chunk.y.cpu().contiguous().numpy()
             about = f"{y.dtype.str} {y.shape[1:]} ".encode()
             return [sha256(about + len(a).to_bytes(8) + a + b.tobytes()).digest() for a, b in zip(own, y, strict=True)]
-        # The type and the shape belong to the digest: other arrays may have the same bytes.
-        x, y = chunk.x.contiguous().numpy(), chunk.y.contiguous().numpy()
-        shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
+        if chunk.marks is not None:
+            return chunk.marks
         rate = "" if chunk.sample_rate is None else f"{chunk.sample_rate} Hz "
-        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}{rate}".encode()
-        marks = []
-        for a, b in zip(x, y, strict=True):
-            whole = sha256(about + a.tobytes())
-            of_input = whole.digest()[:16]
-            whole.update(b.tobytes())
-            marks.append(whole.digest() + of_input)  # an image with another target is a copy, too
-        return marks
+        return marks_of(chunk.floats(), chunk.y, about=rate)
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observation, Tally]:
         evaluator, settings = self.evaluator, self._settings

@@ -18,7 +18,10 @@ from torch import nn
 from robustest import L1, Classifier, DeviceError, Linf, ModelError, devices, find_adversarial
 from robustest.attacks import FAB, FMN, PGD, Cascade, Stage
 from robustest.cues import PixelPatch
+from robustest.data import as_samples, levels
 from robustest.engine import cascade
+from robustest.engine.chunks import read
+from robustest.engine.inspection import marks_of
 from robustest.measure import (
     measure_certified_accuracy,
     measure_no_spurious_feature,
@@ -412,3 +415,39 @@ def test_an_answer_that_is_not_finite_is_an_error_on_an_accelerator_too(monkeypa
     y = model(X).argmax(1)
     with far_device(), pytest.raises(ModelError, match="nan_values"):
         measure_robust_accuracy(model, (X, y), Linf(0.01), attack=PGD(steps=10), exact=True)
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_pictures_go_up_as_bytes(pictures: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are the same floats there: outcomes are those of the host."""
+    monkeypatch.setattr(devices, "default", lambda: FAR)
+    x = torch.rand(192, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    x = x.mul(255).round().div(255) if pictures else x
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 4)).eval()
+    y, found = model(x).argmax(1).roll(1), []
+    for n in (64, 192):
+        with far_device() as counter:
+            found.append((counter.counts, measure_shift_accuracy(model, (x[:n], y[:n]), "gaussian_noise", exact=True)))
+    more = found[1][0].since(found[0][0])
+    a_picture, label_and_key = 3 * 24 * 24 * (1 if pictures else 4), 16
+    assert more.up_bytes == 128 * (a_picture + label_and_key)
+    here = measure_shift_accuracy(model, (x, y), "gaussian_noise", exact=True, device="cpu")
+    assert here.outcomes == found[1][1].outcomes
+
+
+def test_a_device_that_decodes_otherwise_gets_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "exact_on", lambda _: False)
+    x, y = torch.ones(4, 3, 24, 24), torch.zeros(4, dtype=torch.int64)
+    chunk = read(as_samples((x, y)), torch.arange(4), bounds=(0.0, 1.0), seed=0, marked=True, device=FAR)
+    assert (chunk.x.dtype, chunk.sums) == (torch.float32, None)
+    assert chunk.marks == marks_of(x, y)
+
+
+def test_bytes_that_arrive_otherwise_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = torch.ones(4, 3, 24, 24), torch.zeros(4, dtype=torch.int64)
+    with far_device():
+        chunk = read(as_samples((x, y)), torch.arange(4), bounds=(0.0, 1.0), seed=0, device=FAR)
+        assert torch.equal(chunk.on(FAR).x.cpu(), x)
+        monkeypatch.setattr(devices, "upload", lambda one, device: (one + (one.dtype is torch.uint8)).to(device))
+        with pytest.raises(DeviceError, match="copied there"):
+            chunk.on(FAR)

@@ -557,7 +557,8 @@ def test_a_chunk_is_read_with_the_room_that_its_look_asks_for(
     one = units(look=look, bounds=(-1.0, 2.0))
     with one.open(Settings(device="cpu", seed=5)):
         one.load(torch.arange(3))
-    assert asked == [{"bounds": (-1.0, 2.0), "seed": 5, "room": room, "whole": whole, "taken": None}]
+    how = {"bounds": (-1.0, 2.0), "seed": 5, "room": room, "whole": whole}
+    assert asked == [{**how, "taken": None, "marked": False, "device": torch.device("cpu")}]
 
 
 @pytest.mark.parametrize(
