@@ -28,6 +28,7 @@ from robustest import (
     devices,
 )
 from robustest.context import Context, running
+from robustest.packs import Observation, Tally
 from robustest.reports.html.figures import curves_of
 
 Data = tuple[Tensor, Tensor]
@@ -342,12 +343,15 @@ def test_a_users_learner_is_asked_once_before_it_is_taken_at_its_word(
 def test_a_learner_that_is_trained_again_by_lot_must_come_out_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def zeros(self: Fits, *_: Any) -> tuple[Observation, Tally]:
+        return Observation({"predicted": torch.zeros_like(self.test.y)}, []), Tally()
+
     with running(Context(settings=Settings(store=str(tmp_path), recheck=1.0))):
         first, again = measure(), measure()
         assert again.cached
         assert again.interval == first.interval
-        monkeypatch.setattr(Fits, "_train", lambda self, *_: (torch.zeros_like(self.test.y), 0.0))
-        with pytest.raises(StoreError, match="remembered trainings to come out alike"):
+        monkeypatch.setattr(Fits, "_train", zeros)
+        with pytest.raises(StoreError, match="a remembered training to come out alike"):
             measure()
 
 
@@ -371,15 +375,15 @@ def test_a_file_that_a_learner_reads_is_named_once_it_is_another(tmp_path: Path)
 
 
 def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None:
-    def reading(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-        steps = int((tmp_path / "steps").read_text())
-        return descended((x, y), steps)
+    steps = (5 for _ in range(10_000))
 
-    (tmp_path / "steps").write_text("5")
+    def drawing(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+        return descended((x, y), next(steps))
+
     with running(stored(tmp_path / "store")):
-        first, again = measure(train=reading), measure(train=reading)
+        first, again = measure(train=drawing), measure(train=drawing)
     assert not again.cached
-    assert any(note.startswith("not remembered") for note in first.notes)
+    assert any(note.startswith("trainings are not remembered") for note in first.notes)
 
 
 @pytest.mark.parametrize(
