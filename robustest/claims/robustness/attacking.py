@@ -255,22 +255,6 @@ class Certifying(Attacking):
     The driver refuses another model's inputs that break a proven sample.
     """
 
-    @classmethod
-    def of(cls, attack: str | Searcher | Cascade | None, threat: Threat) -> Attacking:
-        """Return the attack of a call: by its name, an attack, or None for that of the settings.
-
-        Raises:
-            ConfigError: the threat is none.
-            UnknownNameError: no attack has the name.
-        """
-        check_threat(threat)
-        return cls(cascade=attack_of_call(attack, threat), threat=threat)
-
-    @property
-    def suppress(self) -> tuple[str, ...]:
-        """Health checks that do not hold of this attack: averages over draws are meant for random models."""
-        return ("random_forward",) if draws_in(self.cascade) > 1 else ()
-
     @property
     def gathers(self) -> bool:
         return False  # bounds are computed from the module itself
