@@ -59,7 +59,7 @@ class About(TypedDict, total=False):
         constant: the value that the best constant answer reaches, if the quantity alone does not tell.
         answers: (n,) the model's answers to samples as they are, in numbers, if the evidence is of others.
         people: (n,) answers of people that the claim rests on, in numbers: equal ones tell nothing apart.
-        further: numbers of other samples that the claim rests on, by what they are samples of: few are a caveat.
+        further: numbers of other samples that the claim rests on, by their kind in words: few are a caveat.
         doubts: reasons, by the name of a health check, why a pass would show nothing: with any the claim does not pass,
             unless the check is suppressed.
         start: evidence from whose accuracy the claimed value falls, of another set: no fall from a start as low as a

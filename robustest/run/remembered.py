@@ -57,7 +57,7 @@ class Remembered:
         """Return the outcomes of one training.
 
         Args:
-            what: all that distinguishes it from the others: its samples, its seed, what is measured on it.
+            what: all that distinguishes it from the others: its samples, its seed, the measurement.
             make: trains, and measures.
 
         Raises:
@@ -118,7 +118,7 @@ class Remembered:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences about what was not remembered, or not recalled, and why."""
+        """Sentences that say which trainings were not remembered, or not recalled, and why."""
         if self._store is None:
             return ()
         lost = self._store.unknowable and f"trainings are not remembered: train {self._store.unknowable}"

@@ -49,7 +49,7 @@ class KeyedFile:
             raise StoreError(f"Expected to write {self.path} but got: {error}.") from error
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return what was saved, on the CPU; None without a file.
+        """Return the saved tensors, on the CPU, and JSON types; None without a file.
 
         Raises:
             StoreError: the file is damaged, or of another computation.

@@ -128,7 +128,7 @@ class CueSearch(Protocol):
 
         Args:
             model, data, options: of the claim.
-            max_flip_rate, max_recall_drop, target: what is claimed of each cue, and of which class.
+            max_flip_rate, max_recall_drop, target: limits claimed of each cue, and the class that they are about.
             control: a model that relies on a cue, in which the search must find one before a claim passes; or None.
             learner: function that trains such a model, with the cues that the plant puts into the training data; or
                 None.
@@ -381,9 +381,9 @@ class CueOutcomes:
     """The outcomes of cues that a search found, switched in samples that it has not seen.
 
     Attributes:
-        cues, targets: each cue with the class that it is suspected to stand for, or None.
-        max_flip_rate, max_recall_drop: what is claimed of each.
+        cues: those that were switched.
         plan, evidence: the measurement, with the search in its cost.
+        rule: the limits claimed, and the class that each cue is suspected to draw predictions to.
     """
 
     cues: tuple[Cue, ...]
