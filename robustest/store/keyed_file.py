@@ -34,7 +34,7 @@ class KeyedFile:
             self._key = key_of(kind, about, None, recheck=True)
         except Unhashable as error:
             raise ConfigError(
-                f"Expected a {kind} that can be identified, to keep a file of it, but got {error}. Leave the file away."
+                f"Expected a {kind} that can be identified, to keep a file of it, but got {error}."
             ) from error
 
     def save(self, arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:

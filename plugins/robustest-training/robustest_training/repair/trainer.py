@@ -531,4 +531,7 @@ def _file(path: Path, trainer: Trainer, samples: Samples, method: Method) -> Key
         "bounds": trainer.classifier.bounds,
         "samples": [digest(samples.take(ids)) for ids in torch.split(torch.arange(len(samples)), _READ)],
     }
-    return KeyedFile(path, "training", about)
+    try:
+        return KeyedFile(path, "training", about)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Train without checkpoint=.") from error
