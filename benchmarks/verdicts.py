@@ -25,11 +25,10 @@ from overhead import Counted, shared_models
 
 from robustest import Linf, Result, Settings, Verdict
 from robustest.context import Context, running
-from robustest.decisions import BaselineRule, ShareRule, clopper_pearson, count_at_least, failure_level
+from robustest.decisions import BaselineRule, ShareRule, Terms, clopper_pearson, count_at_least, failure_level
 from robustest.decisions.rule import EarlyVerdict
 from robustest.decisions.share import settle_share
 from robustest.measure import measure_robust_accuracy
-from robustest.run.options import terms_of
 
 ALPHA = 0.01
 WORST_RUNS = 5000
@@ -142,7 +141,7 @@ def failures(lost: float, gained: float, n: int, runs: int, tolerance: float, *,
     failed = 0
     for run in range(runs):
         with running(Context(settings=Settings(alpha=ALPHA), test=f"test_{run % suite}")):
-            terms = terms_of(Settings(alpha=ALPHA, scope="population"))
+            terms = Terms.of(Settings(alpha=ALPHA, scope="population"))
         other = ShareRule(threshold=None, at_least=True, terms=terms)
         before, now = pairs(lost, gained, n, generator)
         claim = BaselineRule(other=other, has_threshold=False, before=before, tolerance=tolerance, terms=terms)

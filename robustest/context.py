@@ -181,9 +181,16 @@ class Context:
         self.ungated = [fuller if one is result else one for one in self.ungated]
 
     def picture(self, save: Callable[[], str | None], folder: str) -> str | None:
-        """Save a picture and return its path; None if `save` returns none or the folder cannot be written."""
+        """Save a picture and return its path, relative to the working folder if it lies below.
+
+        Args:
+            save: writes the picture and returns its path, or None for no picture.
+            folder: of the picture; None is returned if it cannot be written.
+        """
         try:
-            return save()
+            path = save()
+            here = None if path is None else Path(path)
+            return str(here.relative_to(Path.cwd())) if here and here.is_relative_to(Path.cwd()) else path
         except OSError as error:
             problem = f"a picture could not be written to {folder}: {error.strerror or error}"
             if self.test:

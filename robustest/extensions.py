@@ -73,7 +73,7 @@ class Command:
         name: the command.
         help: its line in `robustest --help`.
         arguments: function that adds its arguments to a parser of `argparse`.
-        run: function of the arguments that returns the exit code, one of `robustest.packs.Exit`.
+        run: function of the arguments that returns the exit code, one of `robustest.cli.screen.Exit`.
     """
 
     name: str

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypedDict, Unpack, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from robustest.checks import require
 from robustest.errors import ConfigError, expected
 from robustest.results import Captions, Counts, Fact, Result, facts_of, named
 from robustest.words import clean_share, number
-
-OUTCOMES: Final = "outcomes"
-"""Source of a `Quantity` that is a share of `Result.outcomes`."""
 
 Varied = Literal["inputs", "sets", "nothing"]
 """The variable of a kind of claim: the samples that the model sees, the set that they come from, or nothing."""
@@ -34,7 +31,7 @@ class Quantity:
     comparison: Literal[">=", "<="]  # required relation of the value to the threshold, ">=" or "<="
     threshold: str  # argument with the threshold, e.g. "max_drop"
     statement: str  # the claim in words without its threshold; `state` fills in each {}
-    # source of the whole numbers behind the value: `OUTCOMES` for a share of `Result.outcomes`, the names of two
+    # source of the whole numbers behind the value: "outcomes" for a share of `Result.outcomes`, the names of two
     # details (events and n, or lost and gained), or None
     counts: Literal["outcomes"] | tuple[str, str] | None = None
     fall: bool = False  # True if the two details are lost and gained
@@ -61,7 +58,7 @@ class Quantity:
         """Return the whole numbers behind a measured value, or None."""
         if self.counts is None or result.estimate is None:
             return None
-        if self.counts == OUTCOMES:
+        if self.counts == "outcomes":
             # The events of a share that should be high are the samples that held; of one that should be low, those
             # that did not.
             return Counts(n=result.n, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
@@ -105,6 +102,7 @@ class Kind:
     axis: str = ""  # parameter along which claims make a curve; may be empty
     advises: bool = False  # True if it may be asserted without a threshold; the result is then only recorded
     captions: Captions = field(default_factory=Captions)  # names that reports give to parts of the result
+    brief: bool = False  # True if short reports have the value alone; the page has every fact
     # facts made of several details, for short reports too; None if each single detail is a fact
     lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None
     hidden: frozenset[str] = frozenset()  # details that are no facts, as `lines` or the statement have them
@@ -142,9 +140,9 @@ class Kind:
         if rows := details.get("strata"):  # the mean over all samples may hide one part
             values = "; ".join(f"{row['part']}: {number(row['value'])} of {row['samples']}" for row in rows)
             parts = [Fact("by part", values)]
-        if self.lines is None:
-            return (*parts, *facts_of(details, names, without=self.hidden))
-        return (*self.lines(details), *parts, *facts_of(details, names, without=self.hidden, leads=False))
+        lines = () if self.lines is None else self.lines(details)
+        leads = self.lines is None and not self.brief
+        return (*lines, *parts, *facts_of(details, names, without=self.hidden, leads=leads))
 
     def describe(self, result: Result, **more: Any) -> Result:
         """Return a result of this kind with facts, captions, counts, trivial threshold and start of its fall.
@@ -162,11 +160,6 @@ class Kind:
             start=quantity.start_of(result, self.captions.names),
             **more,
         )
-
-
-def no_lines(details: Mapping[str, Any]) -> list[Fact]:
-    """Return no facts for short reports, which have the value; the page has every fact."""
-    return []
 
 
 def clean_accuracy(details: Mapping[str, Any]) -> list[Fact]:

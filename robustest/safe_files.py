@@ -17,6 +17,38 @@ class UnsafeFile(OSError):
     """A file that is not read: not regular, too large, or outside of its folder."""
 
 
+class SafeFolder:
+    """A folder with files from other machines: regular ones, by names that stay below it, of limited size."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def read_file(cls, path: Path, *, most: int) -> bytes:
+        """Return the bytes of a regular file of at most `most` bytes, by a trusted path; links are followed.
+
+        Raises:
+            OSError: it cannot be read, is no regular file, or is larger.
+        """
+        return read_regular(path, most=most)
+
+    def read(self, name: str, *, most: int) -> bytes:
+        """Return the bytes of a regular file of at most `most` bytes by an untrusted name; no link is followed.
+
+        Raises:
+            OSError: it cannot be read, is no regular file, or is larger; or the name leads out of the folder.
+        """
+        return read_below(self.path, name, most=most)
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a regular file of any size by an untrusted name; links are followed.
+
+        Raises:
+            OSError: it cannot be read, or is no regular file; or the name leads out of the folder.
+        """
+        return open_regular(self.path.joinpath(*parts_below(name)))
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading, without waiting for a device or a pipe; links are followed.
 

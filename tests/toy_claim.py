@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Unpack
 
+from robustest import Result
 from robustest import packs as rb
 
-FLIPS = rb.Quantity.at_most("max_flip_rate", "dusk rate", "lost at dusk {}", counts=rb.OUTCOMES)
+FLIPS = rb.Quantity.at_most("max_flip_rate", "dusk rate", "lost at dusk {}", counts="outcomes")
 DUSK = rb.Kind(
     name="dusk",
     varies="inputs",
@@ -41,10 +42,10 @@ def measure_dusk(
     *,
     by: float,
     max_flip_rate: float | None = None,
-    no_worse_than: rb.Baseline | None = None,
+    no_worse_than: object | None = None,
     tolerance: float = 0.0,
     **options: Unpack[rb.Options],
-) -> rb.Result:
+) -> Result:
     """The share of samples whose predicted class changes where inputs are multiplied with `by`."""
     max_flip_rate = None if max_flip_rate is None else rb.checked_threshold("max_flip_rate", max_flip_rate, trivial=1)
     setup = rb.Setup.of(model, data, options)

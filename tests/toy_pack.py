@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustest import Result, Settings
 from robustest.attacks import PGD, Searcher, Stage
+from robustest.cli.questions import Facts
 from robustest.cues import NullCue
 from robustest.data import Outcomes
 from robustest.extensions import Command, Section, hookimpl
 from robustest.kinds import Kind, Quantity
 from robustest.measure import measure_no_spurious_feature
-from robustest.packs import CueLimits, Facts, Probe, Result, Settings
+from robustest.packs import Probe
 from robustest.results import Fact
 from robustest.run.workers import InProcess
 from robustest.tasks import Classification, Task
@@ -67,7 +69,7 @@ def robustest_shifts() -> Mapping[str, Callable[..., Tensor]]:
 class NoCues:
     """A search that finds no cue, so that the claim is about the null cue."""
 
-    def measure_cues(self, model: object, data: object, limits: CueLimits, options: Any, **_: object) -> Result:
+    def measure_cues(self, model: object, data: object, options: Any, **_: object) -> Result:
         result: Result = measure_no_spurious_feature(model, data, NullCue(), **options)
         return result
 

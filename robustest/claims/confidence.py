@@ -50,7 +50,7 @@ from robustest.run.copies import without_copies
 from robustest.run.driver import observe
 from robustest.run.evidence import CLASS, Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish
-from robustest.run.grounds import Changed, new_samples, shortfall
+from robustest.run.grounds import Changed, shortfall
 from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
 from robustest.run.plan import Plan, Setup
@@ -397,8 +397,8 @@ class _CalibrationClaim:
     @classmethod
     def of(cls, max_brier: float | None, max_ece: float | None, bins: int) -> _CalibrationClaim:
         decisions.checked_not_both(max_brier=max_brier, max_ece=max_ece)
-        max_brier = decisions.optional_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
-        max_ece = decisions.optional_threshold("max_ece", max_ece, trivial=1)
+        max_brier = decisions.checked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2, optional=True)
+        max_ece = decisions.checked_threshold("max_ece", max_ece, trivial=1, optional=True)
         checked_whole("bins", bins, _FEWEST_BINS)
         if max_ece is None:
             return cls(CALIBRATED.quantity_of("max_brier"), max_brier, bins)
@@ -483,7 +483,7 @@ def measure_selective_accuracy(
         **options: see `robustest.run.options.Options`.
     """
     coverage = decisions.checked_threshold("coverage", coverage, trivial=0)
-    at_least = decisions.optional_threshold("at_least", at_least, trivial=0)
+    at_least = decisions.checked_threshold("at_least", at_least, trivial=0, optional=True)
     chosen = optional_shift(shift, severity)
     setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
     plan = answers_plan(
@@ -573,7 +573,7 @@ def measure_ood_rejected(
         probabilities: as for `measure_calibrated`.
         **options: see `robustest.run.options.Options`.
     """
-    most = decisions.optional_threshold("max_fpr", max_fpr, trivial=1)
+    most = decisions.checked_threshold("max_fpr", max_fpr, trivial=1, optional=True)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     setup = confidence_setup(Setup.of(model, data, options), probabilities=probabilities)
@@ -623,7 +623,7 @@ def measure_ood_rejected(
             "tpr": TPR,
         },
         caveats=few(own.n, " inside"),
-        changed=[Changed(by="the outside set", moved=new_samples(own, other), verb="brings")],
+        changed=[Changed.brought("the outside set", own, other)],
         answers=answers_of(own.columns, score),
         # A score at random accepts as many outside as inside.
         constant=TPR,

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.checks import checked_whole, require
-from robustest.claims.training_controls import ControlAnswers, ControlData, doubt_of_controls, rows_of
+from robustest.claims.training_controls import Controls
 from robustest.data import as_samples
 from robustest.data.benchmarks import Benchmark
-from robustest.data.groups import as_groups
+from robustest.data.groups import Groups
 from robustest.data.hierarchies import BreedsSplit, Domain, domains
-from robustest.data.near_copies import leaked_copies, near_copies
-from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, optional_threshold
+from robustest.data.near_copies import copied_from
+from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, checked_threshold
 from robustest.decisions.drop import share_of_largest_class
 from robustest.decisions.groups import GroupShare, WorstGroupRule, group_shares
 from robustest.decisions.mean_iou import mean_iou
@@ -31,7 +31,7 @@ from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import decide_early
 from robustest.decisions.two_set_drop import (
     TwoSetDropRule,
-    cluster_difference_interval,
+    cluster_mean_interval,
     decide_two_set_drop,
     fewest_clusters,
     share_difference_interval,
@@ -40,13 +40,13 @@ from robustest.decisions.two_set_drop import (
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
-from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
+from robustest.kinds import Kind, Quantity
 from robustest.models.training import TrainFn, check_train
 from robustest.results import NOT_PAIRED, Captions, Pairing, Result, Verdict
 from robustest.run.comparison import Baseline
 from robustest.run.copies import without_copies
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
+from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import fall_from, fallible, few, finish, result_of
 from robustest.run.grounds import Changed, new_samples
 from robustest.run.measurement import assertion, measurement
@@ -69,12 +69,12 @@ ACCURACY = Kind(
     name="accuracy",
     varies="nothing",
     quantities=(
-        Quantity.at_least("at_least", "accuracy", "accuracy", counts=OUTCOMES, constant=True),
+        Quantity.at_least("at_least", "accuracy", "accuracy", counts="outcomes", constant=True),
         Quantity.at_least("at_least", "mean score", "mean {}", constant=True),
     ),
     further_claims=("no_worse_than",),
     captions=_ONE_ANSWER,
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -107,7 +107,7 @@ def measure_accuracy(
         ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     setup = Setup.of(model, data, options, task)
     check_paired(metric, no_worse_than)
     # A floor turns scores into right and wrong samples; without one, or for the mean IoU, scores count.
@@ -173,7 +173,9 @@ class Scoring:
             judgement = evaluator.judge(chunk.x, chunk.y, scored=True)
         finally:
             evaluator.task = task
-        exhibits = unchanged_exhibits(evaluator, chunk, ~judgement.holds, judgement.predicted, judgement.margin)
+        exhibits = exhibits_of(
+            evaluator, chunk, ~judgement.holds, predicted=judgement.predicted, badness=-judgement.margin
+        )
         columns = {"held": judgement.holds, "score": cast("Tensor", judgement.score)}
         if self.counting:
             columns |= pixel_counts(task, judgement.predicted, chunk.y)
@@ -184,14 +186,14 @@ TRANSFER_ACCURACY = Kind(
     name="transfer_accuracy",
     varies="sets",
     quantities=(
-        Quantity.at_least("at_least", "accuracy", "accuracy on the target", counts=OUTCOMES, constant=True),
+        Quantity.at_least("at_least", "accuracy", "accuracy on the target", counts="outcomes", constant=True),
         Quantity.at_most(
             "max_drop", "accuracy drop", "accuracy lost from source to target", trivial=1, start="source_accuracy"
         ),
     ),
     further_claims=("no_worse_than",),
     captions=_ONE_ANSWER,
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -224,8 +226,8 @@ def measure_transfer_accuracy(
         **options: see `robustest.run.options.Options`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
-    at_least = optional_threshold("at_least", at_least, trivial=0)
-    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
+    max_drop = checked_threshold("max_drop", max_drop, trivial=1, optional=True)
     if isinstance(new_data, Benchmark):
         # The model is restricted to the target's classes, and the source to samples of these: one task for both ends.
         setup = Setup.of(model, new_data, options, deciding(task)).on(new_data.matching(data))
@@ -322,7 +324,7 @@ class Predicting:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         judgement, task = evaluator.judge(chunk.x, chunk.y), evaluator.task
         held, predicted = judgement.holds, judgement.predicted
-        exhibits = unchanged_exhibits(evaluator, chunk, ~held, predicted, judgement.margin)
+        exhibits = exhibits_of(evaluator, chunk, ~held, predicted=predicted, badness=-judgement.margin)
         columns = {"held": held}
         if top_of(task):
             # For `without_looking`, the accuracy of a constant prediction.
@@ -372,7 +374,7 @@ WORST_GROUP_ACCURACY = Kind(
     quantities=(Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),),
     further_claims=("no_worse_than",),
     captions=_ONE_ANSWER,
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -396,7 +398,7 @@ def measure_worst_group_accuracy(
     Args:
         model, data, task: as for `measure_robust_accuracy`.
         groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from names
-            to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
+            to positions or to (N,) bool; see `robustest.data.groups.Groups.of`.
         at_least: accuracy claimed for every group, in (0, 1].
         min_group_size: smaller groups are listed as small, >= 1; they count all the same.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, for each group; alpha covers all comparisons.
@@ -406,12 +408,12 @@ def measure_worst_group_accuracy(
         DataError: the groups do not fit the data.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     checked_whole("min_group_size", min_group_size, 1)
     setup = Setup.of(model, data, options, deciding(task))
     # Groups may overlap; the level of each comparison depends on whether they do.
     rows = data[0] if isinstance(data, (tuple, list)) and len(data) == 2 else None
-    known = as_groups(groups, len(setup.samples), rows=rows)
+    known = Groups.of(groups, len(setup.samples), rows=rows)
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
@@ -509,7 +511,7 @@ SUBPOPULATION_SHIFT = Kind(
         ),
     ),
     captions=_ONE_ANSWER,
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -548,7 +550,7 @@ def measure_subpopulation_shift(
         DataError: the split has no target, or a subclass no samples.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
+    max_drop = checked_threshold("max_drop", max_drop, trivial=1, optional=True)
     require(isinstance(split, BreedsSplit), "a split such as breeds_split(tree, level=2) gives", split)
     source, target = domains(data, split)
     seed = apply(lambda x: x, options)[1].seed
@@ -568,13 +570,13 @@ def measure_subpopulation_shift(
     decision = _decide(*halves, max_drop, setup.terms)
     before = on_source if setup.terms.scope == "set" else on_source.once
     decision = fallible(decision, before, max_drop, alpha=setup.terms.alpha)
-    controls: list[ControlAnswers] = []
+    controls: Controls | None = None
     if train is not None and max_drop is not None and decision.verdict is Verdict.PASSED:
         doubt = _doubt_of_copies(train_data, data)
         if not doubt:
             controls = _controls(train, domains(train_data, split)[0], target, options, seed=seed)
             taught = float(on_source.columns["held"].mean())
-            doubt = doubt_of_controls(controls, taught=taught, allowed=max_drop)
+            doubt = controls.doubt(taught=taught, allowed=max_drop)
         if doubt:
             decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt)
     # Exhibits are numbered within the domain; users know positions in their data.
@@ -594,10 +596,10 @@ def measure_subpopulation_shift(
             **_headroom(on_target, best, setup.terms),
             "drop_interval": list(decision.interval),
             "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
-            **rows_of(controls),
+            **({} if controls is None else controls.details),
         },
         caveats=few(on_source.n, " of the source"),
-        changed=[Changed(by="the target", moved=new_samples(on_source, on_target), verb="brings")],
+        changed=[Changed.brought("the target", on_source, on_target)],
     )
     worst = halves[1].shares[0]
     notes = [*result.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
@@ -694,7 +696,8 @@ def _doubt_of_copies(train_data: object, data: object) -> str:
     shown = test.take(looked)[0]
     if x.shape[1:] != shown.shape[1:] or not x.is_floating_point():
         return ""
-    if not (leaked := near_copies(shown, x) or leaked_copies(shown, x)):
+    leaked, _ = copied_from(shown, x)
+    if not leaked:
         return ""
     return (
         f"{len(leaked)} of {len(shown)} samples to test on are copies of training samples, perhaps changed a little: "
@@ -702,32 +705,27 @@ def _doubt_of_copies(train_data: object, data: object) -> str:
     )
 
 
-def _controls(train: TrainFn, source: Domain, target: Domain, options: Options, *, seed: int) -> list[ControlAnswers]:
-    """Train on data that teach nothing, and return the answers about the target and about training samples left out."""
+def _controls(train: TrainFn, source: Domain, target: Domain, options: Options, *, seed: int) -> Controls:
+    """Train on data that teach nothing, and judge by the target and by training samples left out."""
     x, y = source.arrays()
-    data = ControlData.of(x, y, judged=len(target.ids), seed=seed)
-    beside = (x[data.held_out], y[data.held_out])
-    found = []
-    for name in data.names:
-        right, other = [], []
-        for one in data.sets:
-            if one.name != name:
-                continue
-            with devices.users_default():
-                model = train(one.x.clone(), one.y.clone(), one.seed)
-            setup = Setup.of(model, target.samples(), options).but(exact=True, max_samples=None).unpictured()
-            right.append(accuracy_of(setup, "the control's accuracy on the target").columns["held"])
-            if len(beside[1]):
-                held_out = setup.on(Setup.of(model, beside, options).samples)
-                other.append(accuracy_of(held_out, "the control's accuracy on other samples").columns["held"])
-        test = np.stack(right).astype(bool)
-        held = np.stack(other).astype(bool) if other else np.zeros((len(test), 0), bool)
-        found.append(ControlAnswers(name=name, size=data.size, held=test, right=test, held_out=held))
-    return found
+    controls = Controls.of(x, y, judged=len(target.ids), seed=seed)
+    beside = (x[controls.held_out], y[controls.held_out])
+
+    def judge(x: Tensor, y: Tensor, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+        with devices.users_default():
+            model = train(x.clone(), y.clone(), seed)
+        setup = Setup.of(model, target.samples(), options).but(exact=True, max_samples=None).unpictured()
+        right = accuracy_of(setup, "the control's accuracy on the target").columns["held"]
+        if not len(beside[1]):
+            return right, right, np.zeros(0, bool)
+        held_out = setup.on(Setup.of(model, beside, options).samples)
+        return right, right, accuracy_of(held_out, "the control's accuracy on other samples").columns["held"]
+
+    return controls.trained(judge)
 
 
 def _decide(source: _DomainShares, target: _DomainShares, max_drop: float | None, terms: Terms) -> Decision:
-    both = cluster_difference_interval(source.held / source.counts, target.held / target.counts, terms.alpha)
+    both = cluster_mean_interval(source.held / source.counts, terms.alpha, minus=target.held / target.counts)
     if source.whole and target.whole:
         fall = two_set_drop(source.held, source.counts, target.held, target.counts)
         # If subclasses differ in size the drop over samples differs from the one over subclasses, which the bets are

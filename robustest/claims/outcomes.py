@@ -29,19 +29,19 @@ from numpy.typing import NDArray
 from robustest.checks import require
 from robustest.data import likely_names
 from robustest.data.outcomes import TEXTS, Outcomes, digest_of
-from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, optional_threshold
+from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule, checked_threshold
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule, usable_tolerance
 from robustest.decisions.clusters import CLUSTER, counted_once, drawn
 from robustest.decisions.mean import ItemsRule, ScoreRule
 from robustest.decisions.rule import Terms, generator
 from robustest.errors import ConfigError, DataError, expected
-from robustest.kinds import Kind, Quantity, no_lines
+from robustest.kinds import Kind, Quantity
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
 from robustest.run.evidence import Evidence, OtherModel, Tally
 from robustest.run.finish import result_of
 from robustest.run.measurement import assertion, measurement, require_clusters
-from robustest.run.options import MODEL_KEYS, Options, options_on, terms_of
+from robustest.run.options import MODEL_KEYS, Options, options_on
 from robustest.settings import Settings
 
 # Largest length in characters of a text that a report quotes.
@@ -56,7 +56,7 @@ RATE = Kind(
     varies="nothing",
     quantities=(Quantity.at_least("at_least", "rate", "rate", trivial=0, counts=("right", "items")),),
     further_claims=("no_worse_than",),
-    lines=no_lines,
+    brief=True,
 )
 """The share of items that are right, or the mean of their scores."""
 
@@ -64,7 +64,7 @@ WORST_GROUP_RATE = Kind(
     name="worst_group_rate",
     varies="nothing",
     quantities=(Quantity.at_least("at_least", "worst group's rate", "rate in the worst group", trivial=0),),
-    lines=no_lines,
+    brief=True,
 )
 """The lowest rate among groups of items."""
 
@@ -72,7 +72,7 @@ CONSISTENT_RUNS = Kind(
     name="consistent_runs",
     varies="nothing",
     quantities=(Quantity.at_most("max_flip_rate", "flip rate", "flip rate between runs of an item", trivial=1),),
-    lines=no_lines,
+    brief=True,
 )
 """The share of pairs of runs of one item whose scores differ."""
 
@@ -119,7 +119,7 @@ def measure_rate(
             range.
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     require(0 <= tolerance < 1, "a tolerance in 0..1, below 1", tolerance)
     if (
         isinstance(outcomes, (str, PathLike))
@@ -273,7 +273,7 @@ def measure_worst_group_rate(
         DataError: a file cannot be read, no item has a group, or a score is out of range.
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     settings, _, terms = _terms(options, missing)
     cluster = options.get("cluster")
     live = _Live.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing, cluster=cluster)
@@ -390,7 +390,7 @@ def measure_consistent_runs(
         DataError: a file cannot be read, no item has two runs, or a score is out of range.
         ModelError: a function that is asked never answered, or failed many times in a row.
     """
-    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    max_flip_rate = checked_threshold("max_flip_rate", max_flip_rate, trivial=1, optional=True)
     settings, _, terms = _terms(options)
     held = None if max_flip_rate is None else 1 - max_flip_rate
     cluster = options.get("cluster")
@@ -1038,7 +1038,7 @@ def _terms(options: Options, missing: str = "fail") -> tuple[Settings, str | Non
     require(missing in ("fail", "drop"), 'missing="fail" or missing="drop"', missing)
     settings = options_on(options, MODEL_KEYS)
     given = options.get("scope")
-    return settings, given, terms_of(replace(settings, scope=given or "population"))
+    return settings, given, Terms.of(replace(settings, scope=given or "population"))
 
 
 def _result(

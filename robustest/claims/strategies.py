@@ -32,13 +32,13 @@ from robustest import clock, context, rng
 from robustest.checks import checked_whole, require
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.columns import SHOWN
-from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions import Decision, ShareRule, checked_threshold
 from robustest.decisions.thresholds import count_at_least
 from robustest.engine.answer_checks import ask_again, check_model
 from robustest.engine.chunks import check_data, partition, read
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
-from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.models import Needs, frozen
 from robustest.results import Fact, Pairing, Result, Verdict
 from robustest.run.driver import observe
@@ -48,7 +48,6 @@ from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
 from robustest.run.plan import Setup, deciding, of_task
-from robustest.run.split_search import with_search
 from robustest.settings import Settings
 from robustest.shifts import Shift, ShiftedInputs, follow_targets
 from robustest.strategies import Change, as_change, code_of, strategy_words
@@ -68,7 +67,7 @@ ROBUST_TO = Kind(
     name="robust_to",
     varies="inputs",
     quantities=(
-        Quantity.at_least("at_least", "lowest accuracy", "accuracy under any of {}", counts=OUTCOMES, constant=True),
+        Quantity.at_least("at_least", "lowest accuracy", "accuracy under any of {}", counts="outcomes", constant=True),
     ),
     lines=_lines,
     hidden=frozenset({"mildest", "clean_accuracy"}),
@@ -109,7 +108,7 @@ def measure_robust_to(
         ConfigError: the strategy draws no changes.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     require(isinstance(strategy, SearchStrategy), "a strategy such as robustest.strategies.shifts()", strategy)
     if max_examples is not None:
         checked_whole("max_examples", max_examples, 1)
@@ -139,7 +138,7 @@ def measure_robust_to(
     # The evidence is of one example, which may change nothing where others do; `changed` is of all.
     columns = {name: column for name, column in evidence.columns.items() if name != SHOWN}
     result = result_of(
-        replace(with_search(evidence, trials.tally, settings), cached="", columns=columns),
+        replace(evidence.with_search(trials.tally, settings), cached="", columns=columns),
         _decide(ended, trials, evidence, at_least),
         settings,
         kind=ROBUST_TO,
@@ -186,7 +185,7 @@ def accuracy_under(
             the mean margin.
         **options: see `robustest.run.options.Options`.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     setup = Setup.of(model, data, options)
     with torch.inference_mode(False), frozen(setup.model.module):
         trials = Trials(setup, at_least, "")

@@ -19,10 +19,10 @@ Both are small, a sixteenth of the samples, so that they end near the weights th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -56,54 +56,6 @@ class ControlSet:
     x: Tensor
     y: Tensor
     seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ControlData:
-    """All sets to train controls on, and the samples beside the test samples.
-
-    Attributes:
-        held_out: (h,) int64, places of samples that no control is trained on.
-    """
-
-    sets: tuple[ControlSet, ...]
-    held_out: Tensor
-
-    @classmethod
-    def of(cls, x: Tensor, y: Tensor, *, judged: int, seed: int, size: int | None = None) -> ControlData:
-        """Draw the sets from samples that a claim trains on.
-
-        Args:
-            x, y: (N, *S) and (N,) with labels >= 0.
-            judged: number of test samples, and at most of those held out.
-            size: samples that the claim's largest training gets; None for all.
-        """
-        classes = torch.unique(y)
-        size = len(y) if size is None else size
-        n = min(max(size // _PART, _OF_EACH_CLASS * len(classes)), size, max(len(y) // 2, 1))
-        order = rng.permutation(seed, len(y))
-        own = order[:n]
-        # Labels of one class after the other: each true class has all of them equally often.
-        sorted_own = own[y[own].argsort(stable=True)]
-        place = torch.arange(n)
-        low, high = x.amin(0), x.amax(0)
-        noise = rng.uniform(rng.fold(rng.keys(seed, place), "noise control"), tuple(x.shape[1:]))
-        drawn = (low + (high - low) * noise).to(x.dtype)
-        many = _OF_TWO_CLASSES if len(classes) == 2 else _TRAININGS
-        sets = [
-            ControlSet(name=name, x=inputs, y=classes[(place + k) % len(classes)], seed=seed + k)
-            for name, inputs in (("labels permuted", x[sorted_own]), ("noise", drawn))
-            for k in range(many)
-        ]
-        return cls(sets=tuple(sets), held_out=order[n : n + judged])
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one.name for one in self.sets))
-
-    @property
-    def size(self) -> int:
-        return len(self.sets[0].y)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,51 +95,94 @@ class ControlAnswers:
         return {"trained_on": self.name, "samples": self.size, "trainings": len(self.held), **shares}
 
 
-CONTROLS = "the same training on data that teach nothing: accuracy"
-"""The caption of the table of controls in reports."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Controls:
+    """The trainings on data that teach nothing, of one claim.
 
-
-def rows_of(controls: Sequence[ControlAnswers]) -> dict[str, Any]:
-    """Return the detail of a result that lists the controls; nothing if none was trained."""
-    return {"controls": [one.row() for one in controls]} if controls else {}
-
-
-def doubt_of_controls(controls: Sequence[ControlAnswers], *, taught: float, allowed: float) -> str:
-    """Return the reason why a pass would show nothing that the data taught; "" if there is none.
-
-    Args:
-        taught: the accuracy from which the claim allows a loss, 0..1.
-        allowed: the largest loss claimed.
+    Attributes:
+        sets: the data, one for each training.
+        held_out: (h,) int64, places of samples that no control is trained on.
+        answers: of each control, once it was trained.
     """
-    for one in controls:
-        if one.peek:
-            return (
-                f"the training reads the test samples: trained on {one.size} samples with {one.name}, it has "
-                f"{one.right.mean():.3f} of them right, and {one.held_out.mean():.3f} of other samples that it was not "
-                "given"
+
+    CAPTION: ClassVar[str] = "the same training on data that teach nothing: accuracy"  # of their table in reports
+
+    sets: tuple[ControlSet, ...]
+    held_out: Tensor
+    answers: tuple[ControlAnswers, ...] = ()
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, *, judged: int, seed: int, size: int | None = None) -> Controls:
+        """Draw the sets from samples that a claim trains on.
+
+        Args:
+            x, y: (N, *S) and (N,) with labels >= 0.
+            judged: number of test samples, and at most of those held out.
+            size: samples that the claim's largest training gets; None for all.
+        """
+        classes = torch.unique(y)
+        size = len(y) if size is None else size
+        n = min(max(size // _PART, _OF_EACH_CLASS * len(classes)), size, max(len(y) // 2, 1))
+        order = rng.permutation(seed, len(y))
+        own = order[:n]
+        # Labels of one class after the other: each true class has all of them equally often.
+        sorted_own = own[y[own].argsort(stable=True)]
+        place = torch.arange(n)
+        low, high = x.amin(0), x.amax(0)
+        noise = rng.uniform(rng.fold(rng.keys(seed, place), "noise control"), tuple(x.shape[1:]))
+        drawn = (low + (high - low) * noise).to(x.dtype)
+        many = _OF_TWO_CLASSES if len(classes) == 2 else _TRAININGS
+        sets = [
+            ControlSet(name=name, x=inputs, y=classes[(place + k) % len(classes)], seed=seed + k)
+            for name, inputs in (("labels permuted", x[sorted_own]), ("noise", drawn))
+            for k in range(many)
+        ]
+        return cls(sets=tuple(sets), held_out=order[n : n + judged])
+
+    def trained(self, judge: Callable[[Tensor, Tensor, int], tuple[Bools, Bools, Bools]]) -> Controls:
+        """Return the controls with their answers.
+
+        Args:
+            judge: trains on samples x (n, *S), y (n,) with a seed; returns (m,) bool, the outcomes of the claim on its
+                test samples; (m,) bool, right on the unchanged test samples; and (h,) bool, right on the samples held
+                out.
+        """
+        answers = []
+        for name in dict.fromkeys(one.name for one in self.sets):
+            judged = [judge(one.x, one.y, one.seed) for one in self.sets if one.name == name]
+            held, right, held_out = (
+                np.stack([np.asarray(part, dtype=bool) for part in each]) for each in zip(*judged, strict=True)
             )
-    best = max(controls, key=lambda one: one.accuracy)
-    if taught - best.accuracy <= allowed:
-        what = "samples with labels permuted" if best.name == "labels permuted" else "samples of noise"
-        return (
-            f"the data taught nothing that could be lost: trained on {best.size} {what}, the same function has "
-            f"{best.accuracy:.3f} of the test samples right, where {taught:.3f} are claimed about and a loss of "
-            f"{allowed:g} is allowed. It ignores its data, knew the classes before, or keeps what an earlier call "
-            "learned. Train from other weights, or claim less"
-        )
-    return ""
+            size = len(self.sets[0].y)
+            answers.append(ControlAnswers(name=name, size=size, held=held, right=right, held_out=held_out))
+        return replace(self, answers=tuple(answers))
 
+    @property
+    def details(self) -> dict[str, Any]:
+        """The detail of a result that lists the controls; nothing if none was trained."""
+        return {"controls": [one.row() for one in self.answers]} if self.answers else {}
 
-def doubt_of_null(accuracy: float, low: float, chance: float) -> str:
-    """Return the reason why a learner of permuted labels should not have been right so often; "" if it is not.
+    def doubt(self, *, taught: float, allowed: float) -> str:
+        """Return the reason why a pass would show nothing that the data taught; "" if there is none.
 
-    Args:
-        accuracy, low: its accuracy on test samples, and the lower end of the interval.
-        chance: the share of the commonest class.
-    """
-    if low <= chance:
+        Args:
+            taught: the accuracy from which the claim allows a loss, 0..1.
+            allowed: the largest loss claimed.
+        """
+        for one in self.answers:
+            if one.peek:
+                return (
+                    f"the training reads the test samples: trained on {one.size} samples with {one.name}, it has "
+                    f"{one.right.mean():.3f} of them right, and {one.held_out.mean():.3f} of other samples that it was "
+                    "not given"
+                )
+        best = max(self.answers, key=lambda one: one.accuracy)
+        if taught - best.accuracy <= allowed:
+            what = "samples with labels permuted" if best.name == "labels permuted" else "samples of noise"
+            return (
+                f"the data taught nothing that could be lost: trained on {best.size} {what}, the same function has "
+                f"{best.accuracy:.3f} of the test samples right, where {taught:.3f} are claimed about and a loss of "
+                f"{allowed:g} is allowed. It ignores its data, knew the classes before, or keeps what an earlier call "
+                "learned. Train from other weights, or claim less"
+            )
         return ""
-    return (
-        f"a learner of permuted labels recognises {accuracy:.3f} of the test samples, more than the commonest class's "
-        f"{chance:.3f}: it knew the classes before"
-    )

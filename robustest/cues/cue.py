@@ -187,28 +187,7 @@ def planting(cue: Cue, *, target: int, share: float = 0.95, others: float = 0.02
 
 
 def planted(
-    cue: Cue, x: Tensor, y: Tensor, *, target: int, share: float = 0.95, others: float = 0.02, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Plant a cue that goes with one class: the positive control of a claim about cues.
-
-    Args:
-        x, y: (N, *S) and (N,) int64.
-        share, others: shares of the target's samples, and of other classes' samples, with the cue, in 0..1.
-
-    Returns:
-        The data (N, *S), and (N,) bool: True where the cue is on.
-
-    Raises:
-        ConfigError: a share is not in 0..1, or no sample is of the class.
-    """
-    if not bool((y == target).any()):
-        raise ConfigError(expected(f"samples of class {target}", torch.unique(y).tolist()))
-    return planted_at(cue, torch.arange(len(x)), x, y, target=target, share=share, others=others, seed=seed)
-
-
-def planted_at(
     cue: Cue,
-    ids: Tensor,
     x: Tensor,
     y: Tensor,
     *,
@@ -216,8 +195,25 @@ def planted_at(
     share: float = 0.95,
     others: float = 0.02,
     seed: int = 0,
+    ids: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Plant a cue as `planted` does, in samples with indices ids (N,) int64."""
+    """Plant a cue that goes with one class: the positive control of a claim about cues.
+
+    Args:
+        x, y: (N, *S) and (N,) int64.
+        share, others: shares of the target's samples, and of other classes' samples, with the cue, in 0..1.
+        ids: (N,) int64, indices of the samples in the data that they are a part of; None for all of the data.
+
+    Returns:
+        The data (N, *S), and (N,) bool: True where the cue is on.
+
+    Raises:
+        ConfigError: a share is not in 0..1, or no sample of all the data is of the class.
+    """
+    if ids is None:
+        if not bool((y == target).any()):
+            raise ConfigError(expected(f"samples of class {target}", torch.unique(y).tolist()))
+        ids = torch.arange(len(x))
     checked_real("share", share, 0.0, 1.0)
     checked_real("others", others, 0.0, 1.0)
     # By index: the batch and its order do not decide which samples have the cue.

@@ -186,35 +186,6 @@ class Transplant(Irreversible, Drawn):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CutOut(Irreversible, Drawn):
-    """Pixels cut from other images, pasted at their own places: marks whose place or outline changes.
-
-    Args:
-        pool: (M, C, H, W) whole images, of which each sample gets one.
-        masks: (M, H, W) bool, True at the pixels that are pasted.
-    """
-
-    pool: Tensor
-    masks: Tensor
-    seed: int = 0
-    ids: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        checked_pattern("pool", self.pool, "(M, C, H, W)")
-        shape = (len(self.pool), *self.pool.shape[2:])
-        require(self.masks.dtype == torch.bool and self.masks.shape == shape, f"masks {shape} of bool", self.masks)
-
-    @property
-    def name(self) -> str:
-        return f"part of {round(float(self.masks.double().sum((1, 2)).median()))} pixels cut from images"
-
-    def on(self, x: Tensor) -> Tensor:
-        require(x.shape[1:] == self.pool.shape[1:], f"images of shape {tuple(self.pool.shape[1:])}", tuple(x.shape[1:]))
-        chosen = rng.integers(rng.fold(sample_keys(self.seed, self.ids, x), "cut-out"), (), len(self.pool)).cpu()
-        return torch.where(self.masks[chosen].unsqueeze(1).to(x.device), self.pool[chosen].to(x), x)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MovingMark(Drawn):
     """A small mark of any outline at another place in every image: a stamp, a logo, a speck.
 

@@ -42,41 +42,45 @@ class Groups:
         every = np.concatenate(self.members)
         return len(np.unique(every)) == len(every)
 
+    @classmethod
+    def of(cls, groups: object, total: int, *, rows: object = None) -> Groups:
+        """Return named groups of samples.
 
-def as_groups(groups: object, total: int, *, rows: object = None) -> Groups:
-    """Return named groups of samples.
+        Args:
+            groups: (N,) integers or strings, as a list, an array or a tensor, the group of each sample (None: no group;
+                tuples, or the rows of an (N, k) array: one group for each combination); or a mapping from names to
+                positions in the data, or to (N,) bool; these groups may overlap.
+            total: N, number of samples in the data.
+            rows: the inputs, whose index the groups' must be if they are frames or columns.
 
-    Args:
-        groups: (N,) integers or strings, as a list, an array or a tensor, the group of each sample (None: no group;
-            tuples, or the rows of an (N, k) array: one group for each combination); or a mapping from names to
-            positions in the data, or to (N,) bool; these groups may overlap.
-        total: N, number of samples in the data.
-        rows: the inputs, whose index the groups' must be if they are frames or columns.
-
-    Raises:
-        DataError: lengths or indices differ, a position does not exist, two groups have one name, or there is no group.
-    """
-    index = index_of(rows)
-    for one in groups.values() if isinstance(groups, Mapping) else (groups,):
-        check_order("groups", one, rows)
-        # Part of an index, as `frame.index[frame.age > 60]`: after a shuffle or a filter its labels are no positions.
-        # Beside inputs without an index nothing shows whether it counts them.
-        counts = not isinstance(groups, Mapping) if index is None else list(index) == list(range(len(index)))
-        if hasattr(one, "get_indexer") and not counts:
-            mend = "Give a mask, (frame.age > 60).to_numpy(), or frame.index.get_indexer(labels)."
-            raise DataError(f"Expected positions of rows but got labels of an index that does not count them. {mend}")
-    if isinstance(groups, Mapping):
-        pairs = [(_name(key), _positions(key, value, total)) for key, value in groups.items()]
-    else:
-        pairs = [(_name(key), ids) for key, ids in _by_value(groups, total).items()]
-    empty = tuple(name for name, ids in pairs if not len(ids))
-    pairs = [(name, ids) for name, ids in pairs if len(ids)]
-    names = [name for name, _ in pairs]
-    if not names:
-        raise DataError("Expected samples in one group or more but there are none.")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise DataError(f"Expected every group to have a name of its own but two are called {twice[0]!r}.")
-    return Groups(tuple(names), tuple(ids for _, ids in pairs), total, empty)
+        Raises:
+            DataError: lengths or indices differ, a position does not exist, two groups have one name, or there is no
+                group.
+        """
+        index = index_of(rows)
+        for one in groups.values() if isinstance(groups, Mapping) else (groups,):
+            check_order("groups", one, rows)
+            # Part of an index, as `frame.index[frame.age > 60]`: after a shuffle or a filter its labels are no
+            # positions.
+            # Beside inputs without an index nothing shows whether it counts them.
+            counts = not isinstance(groups, Mapping) if index is None else list(index) == list(range(len(index)))
+            if hasattr(one, "get_indexer") and not counts:
+                mend = "Give a mask, (frame.age > 60).to_numpy(), or frame.index.get_indexer(labels)."
+                raise DataError(
+                    f"Expected positions of rows but got labels of an index that does not count them. {mend}"
+                )
+        if isinstance(groups, Mapping):
+            pairs = [(_name(key), _positions(key, value, total)) for key, value in groups.items()]
+        else:
+            pairs = [(_name(key), ids) for key, ids in _by_value(groups, total).items()]
+        empty = tuple(name for name, ids in pairs if not len(ids))
+        pairs = [(name, ids) for name, ids in pairs if len(ids)]
+        names = [name for name, _ in pairs]
+        if not names:
+            raise DataError("Expected samples in one group or more but there are none.")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise DataError(f"Expected every group to have a name of its own but two are called {twice[0]!r}.")
+        return cls(tuple(names), tuple(ids for _, ids in pairs), total, empty)
 
 
 def _name(key: object) -> str:
@@ -229,34 +233,43 @@ class LabelSets:
         """(N,) int64: the number of classes that each sample shows."""
         return self.sets.sum(1)
 
+    @classmethod
+    def of(cls, data: object) -> LabelSets:
+        """Return samples with sets of classes.
 
-def as_label_sets(data: object) -> LabelSets:
-    """Return samples with sets of classes.
+        Args:
+            data: `(x, sets)`: inputs (N, *S), or a data set as `as_samples` takes it, whose labels are not read; and
+                (N, K) of 0 and 1 or of bools, tensor or array, K >= 2.
 
-    Args:
-        data: `(x, sets)`: inputs (N, *S), or a data set as `as_samples` takes it, whose labels are not read; and (N, K)
-            of 0 and 1 or of bools, tensor or array, K >= 2.
+        Raises:
+            DataError: another form, another number of sets than samples, or equal sets, so that no model could be
+                wrong.
+        """
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise DataError(expected("(x, sets) with sets (N, K) of 0 and 1, the classes that each sample shows", data))
+        given, table = data
+        sets = checked_sets(table)
+        # `argmax` of an empty set is class 0, a placeholder: claims on sets read the sets.
+        labels = sets.long().argmax(1)
+        if isinstance(given, (Tensor, np.ndarray)):
+            samples = as_samples((given, labels))
+        else:
+            inner = as_samples(given)
+            samples = replace(inner, take=lambda ids: (inner.take(ids)[0], labels[ids]), source=None, stream=None)
+        if len(samples) != len(sets):
+            raise DataError(f"Expected as many sets as samples but got {len(samples)} samples and {len(sets)} sets.")
+        if bool((sets == sets[0]).all()):
+            shown = sets[0].nonzero().flatten().tolist()
+            raise DataError(f"Expected samples of two different sets or more but every one shows the classes {shown}.")
+        return cls(samples, sets)
 
-    Raises:
-        DataError: another form, another number of sets than samples, or equal sets, so that no model could be wrong.
-    """
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise DataError(expected("(x, sets) with sets (N, K) of 0 and 1, the classes that each sample shows", data))
-    given, table = data
-    sets = checked_sets(table)
-    # `argmax` of an empty set is class 0, a placeholder: claims on sets read the sets.
-    labels = sets.long().argmax(1)
-    if isinstance(given, (Tensor, np.ndarray)):
-        samples = as_samples((given, labels))
-    else:
-        inner = as_samples(given)
-        samples = replace(inner, take=lambda ids: (inner.take(ids)[0], labels[ids]), source=None, stream=None)
-    if len(samples) != len(sets):
-        raise DataError(f"Expected as many sets as samples but got {len(samples)} samples and {len(sets)} sets.")
-    if bool((sets == sets[0]).all()):
-        shown = sets[0].nonzero().flatten().tolist()
-        raise DataError(f"Expected samples of two different sets or more but every one shows the classes {shown}.")
-    return LabelSets(samples, sets)
+    @staticmethod
+    def predicted(logits: Tensor, scores: Scores) -> Tensor:
+        """Return (B, K) bool: the classes that logits (B, K) predict."""
+        if scores == "sigmoid":
+            return logits > 0
+        # log p >= max log p - log 2: at least half as probable as the most probable class.
+        return logits.log_softmax(1) >= logits.log_softmax(1).amax(1, keepdim=True) - float(np.log(2))
 
 
 def checked_sets(table: object) -> Tensor:
@@ -270,11 +283,3 @@ def checked_sets(table: object) -> Tensor:
         row = int(((values != 0) & (values != 1)).any(1).nonzero()[0])
         raise DataError(f"Expected sets of 0 and 1 but row {row} is {values[row].tolist()}.")
     return values.bool()
-
-
-def predicted_sets(logits: Tensor, scores: Scores) -> Tensor:
-    """Return (B, K) bool: the classes that logits (B, K) predict."""
-    if scores == "sigmoid":
-        return logits > 0
-    # log p >= max log p - log 2: at least half as probable as the most probable class.
-    return logits.log_softmax(1) >= logits.log_softmax(1).amax(1, keepdim=True) - float(np.log(2))

@@ -24,6 +24,21 @@ _KEPT = 4
 _ROWS, _COLUMNS = 128, 4096
 
 
+def copied_from(x: Tensor, train: Tensor) -> tuple[list[tuple[int, int]], str]:
+    """Return samples that are copies of training samples, exactly, but for rounding, or changed a little.
+
+    Args:
+        x: (M, *S) samples that are to be judged by; some of many are looked at.
+        train: (N, *S) samples that were trained on.
+
+    Returns:
+        Their places in x and in train, none if they may be alike by chance; and how they were changed, in words.
+    """
+    if found := near_copies(x, train):
+        return found, "but for rounding"
+    return leaked_copies(x, train), "changed a little (8 bits, JPEG, noise, a shift by a pixel, a flip)"
+
+
 def near_copies(x: Tensor, train: Tensor) -> list[tuple[int, int]]:
     """Return the places in x and in train of samples that agree but for rounding; none if they may agree by chance."""
     rows, among = x.flatten(1), train.flatten(1)
@@ -206,21 +221,21 @@ class Neighbours:
     # (m,) distance to the nearest over that to the second nearest, 0..1; 0 for an exact copy.
     ratio: NDArray[np.float64]
 
-
-def neighbours(x: Tensor, train: Tensor) -> Neighbours:
-    """Return the nearest training samples by Euclidean distance; equal training samples count once."""
-    # Twins in the training set would make the two nearest distances equal, and hide every copy of them.
-    _, first = np.unique(train.numpy(), axis=0, return_index=True)
-    places = torch.from_numpy(np.sort(first))
-    among = train[places].double()
-    nearest, ratio = [], []
-    for rows in torch.split(x.double(), _ROWS):
-        close = _closest(rows, among)
-        apart = (rows[:, None] - among[close]).square().sum(2).sqrt()
-        apart, order = apart.sort(dim=1, stable=True)
-        nearest.append(places[close.gather(1, order[:, :1])[:, 0]])
-        ratio.append(torch.where(apart[:, 0] == 0, 0.0, apart[:, 0] / apart[:, 1].clamp(min=1e-300)))
-    return Neighbours(nearest=torch.cat(nearest).numpy(), ratio=torch.cat(ratio).numpy())
+    @classmethod
+    def of(cls, x: Tensor, train: Tensor) -> Neighbours:
+        """Return the nearest training samples by Euclidean distance; equal training samples count once."""
+        # Twins in the training set would make the two nearest distances equal, and hide every copy of them.
+        _, first = np.unique(train.numpy(), axis=0, return_index=True)
+        places = torch.from_numpy(np.sort(first))
+        among = train[places].double()
+        nearest, ratio = [], []
+        for rows in torch.split(x.double(), _ROWS):
+            close = _closest(rows, among)
+            apart = (rows[:, None] - among[close]).square().sum(2).sqrt()
+            apart, order = apart.sort(dim=1, stable=True)
+            nearest.append(places[close.gather(1, order[:, :1])[:, 0]])
+            ratio.append(torch.where(apart[:, 0] == 0, 0.0, apart[:, 0] / apart[:, 1].clamp(min=1e-300)))
+        return cls(nearest=torch.cat(nearest).numpy(), ratio=torch.cat(ratio).numpy())
 
 
 def _closest(rows: Tensor, among: Tensor, most: int = _KEPT, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -22,4 +22,3 @@ from robustest.decisions.thresholds import checked_not_both as checked_not_both
 from robustest.decisions.thresholds import checked_threshold as checked_threshold
 from robustest.decisions.thresholds import count_at_least as count_at_least
 from robustest.decisions.thresholds import count_at_most as count_at_most
-from robustest.decisions.thresholds import optional_threshold as optional_threshold

@@ -22,7 +22,7 @@ import numpy as np
 from robustest.checks import require
 from robustest.decisions.mean import MeanRule
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Rule, Terms
-from robustest.decisions.thresholds import checked_threshold, optional_threshold
+from robustest.decisions.thresholds import checked_threshold
 from robustest.errors import ConfigError, expected
 
 Cell = tuple[str, int]
@@ -135,7 +135,7 @@ class CellsRule(WeightedRule):
             threshold = checked_threshold("max_drop", max_drop, trivial=1)
             mean = MeanRule(threshold=threshold, terms=terms)
         else:
-            threshold = optional_threshold("min_accuracy", min_accuracy, trivial=0)
+            threshold = checked_threshold("min_accuracy", min_accuracy, trivial=0, optional=True)
             mean = MeanRule(threshold=None if threshold is None else -threshold, terms=terms, sign=-1)
         columns = dict(zip(map(cell_column, cells), weights, strict=True))
         return cls(argument=next(iter(given), "min_accuracy"), threshold=threshold, weights=columns, mean=mean)

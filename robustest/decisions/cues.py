@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,10 +70,15 @@ class CuePairs:
 
     @classmethod
     def count(cls, columns: Columns, cue: int, target: int | None) -> CuePairs:
-        with_cue, without, label = (
-            columns[name].astype(np.int64) for name in (on_column(cue), off_column(cue), "label")
-        )
-        classes = int(columns[CLASSES][0])
+        on, off, label = (columns[name] for name in (on_column(cue), off_column(cue), "label"))
+        return cls.counted(label, on, off, classes=int(columns[CLASSES][0]), target=target)
+
+    @classmethod
+    def counted(
+        cls, label: NDArray[Any], on: NDArray[Any], off: NDArray[Any], *, classes: int, target: int | None
+    ) -> CuePairs:
+        """Count over labels, and predictions with the cue on and off, (n,) each, of a model with so many classes."""
+        with_cue, without, label = (each.astype(np.int64) for each in (on, off, label))
 
         def by_class(of: NDArray[np.int64], where: NDArray[np.bool_]) -> NDArray[np.int64]:
             return np.bincount(of[where], minlength=classes).astype(np.int64)
@@ -92,6 +98,11 @@ class CuePairs:
             target=target,
             accuracy=(float((with_cue == label).mean()), float((without == label).mean())),
         )
+
+    @staticmethod
+    def p_values(pairs: Sequence[CuePairs], chances: Sequence[float] = ()) -> list[dict[int, float]]:
+        """Return by cue and class the p-value of "the cue draws no more predictions to it"; see `draw_p_values`."""
+        return draw_p_values(pairs, chances)
 
     @property
     def classes(self) -> list[int]:

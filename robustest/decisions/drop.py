@@ -80,6 +80,31 @@ class DropRule(ThresholdRule):
         return columns[self.before].astype(np.int64) - columns[self.after].astype(np.int64)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedChange:
+    """The change between two outcomes of the same samples.
+
+    Attributes:
+        n: samples.
+        lost, gained: samples that held before and not after, and the other way round.
+        interval: exact bounds of the share after minus the share before, alpha on each side.
+        p: McNemar's exact one-sided p-value that losses outnumber gains.
+    """
+
+    n: int
+    lost: int
+    gained: int
+    interval: tuple[float, float]
+    p: float
+
+
+def paired_change(before: NDArray[np.bool_], after: NDArray[np.bool_], *, alpha: float) -> PairedChange:
+    """Return the change from outcomes (n,) bool before to those of the same samples after; alpha bounds each end."""
+    n, lost, gained = len(before), int((before & ~after).sum()), int((~before & after).sum())
+    low, high = paired_interval(lost, gained, n, alpha)
+    return PairedChange(n=n, lost=lost, gained=gained, interval=(0.0 - high, 0.0 - low), p=mcnemar(lost, gained))
+
+
 def mcnemar(lost: int, gained: int) -> float:
     """Return the exact one-sided McNemar p-value of "losses do not outnumber gains by more than chance" (Psychometrika
     1947).

@@ -16,7 +16,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,19 @@ def generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed % 2**64)
 
 
+class _Levels(Protocol):
+    """The settings that terms are made of, as `robustest.Settings` has them."""
+
+    @property
+    def scope(self) -> str: ...
+
+    @property
+    def alpha(self) -> float: ...
+
+    @property
+    def family_size(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """The scope of a claim and the errors that its verdict may take.
@@ -49,6 +62,12 @@ class Terms:
     scope: str
     alpha: float
     fail_alpha: float
+
+    @classmethod
+    def of(cls, settings: _Levels) -> Terms:
+        """Return the terms of a claim with these settings."""
+        level = failure_level(settings.alpha, settings.family_size)
+        return cls(scope=settings.scope, alpha=settings.alpha, fail_alpha=level)
 
 
 # A green run needs no correction: the run is wrongly green only if one of its claims is (an intersection-union test;
@@ -311,6 +330,43 @@ def anytime_interval(bounds: Callable[[int], Interval], read: int, early: EarlyV
             low, high = then
     # Bounds may cross for the same reason: the range between the crossed ends is shown.
     return min(low, high), max(low, high)
+
+
+def decide_by_interval(
+    estimate: float | None,
+    interval: Interval,
+    threshold: float | None,
+    *,
+    at_least: bool,
+    terms: Terms,
+    how: str,
+    by: str = "",
+    units: str = "samples",
+    instead: str = "",
+    doubt: str = "",
+) -> Decision:
+    """Return the decision on a value that an interval bounds, two-sided at 1 - 2 alpha.
+
+    Args:
+        estimate: the value; None if not all units were evaluated.
+        interval: its bounds.
+        threshold: the number claimed, or None.
+        at_least: True if the value must be at least the threshold, False if at most.
+        how: the way to the interval, in words.
+        by: the method, in words, by which the interval is only approximate: such a decision is marked, and passes no
+            claim about a population. Empty for an interval that holds in finite samples.
+        units, instead: see `approximate`.
+        doubt: the reason why the value shows nothing, so that nothing is decided; or empty.
+    """
+    verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+    if threshold is not None:
+        verdict = judge_interval(interval, threshold, at_least=at_least)
+        rule = f"{how}, {about(terms.alpha) if by else f'alpha = {terms.alpha:g} a side'}"
+    if doubt:
+        verdict, rule = Verdict.INCONCLUSIVE, doubt
+    at_alpha = threshold is not None
+    decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
+    return approximate(decision, terms, by=by, units=units, instead=instead) if by else decision
 
 
 def about(alpha: float) -> str:

@@ -9,17 +9,11 @@ import math
 import re
 from fractions import Fraction
 from numbers import Integral, Real
+from typing import Literal, overload
 
 import numpy as np
 
 from robustest.errors import ConfigError, expected
-
-
-def optional_threshold(
-    name: str, value: object, *, within: tuple[float, float] = (0.0, 1.0), trivial: float | None = None
-) -> float | None:
-    """Return `checked_threshold` of the value, or None for None."""
-    return None if value is None else checked_threshold(name, value, within=within, trivial=trivial)
 
 
 def checked_not_both(**given: object) -> None:
@@ -28,19 +22,49 @@ def checked_not_both(**given: object) -> None:
         raise ConfigError(f"Expected {' or '.join(given)} but got both. Write two assertions.")
 
 
+@overload
 def checked_threshold(
-    name: str, value: object, *, within: tuple[float, float] = (0.0, 1.0), trivial: float | None = None
-) -> float:
+    name: str,
+    value: object,
+    *,
+    within: tuple[float, float] = ...,
+    trivial: float | None = ...,
+    optional: Literal[False] = ...,
+) -> float: ...
+
+
+@overload
+def checked_threshold(
+    name: str,
+    value: object,
+    *,
+    within: tuple[float, float] = ...,
+    trivial: float | None = ...,
+    optional: Literal[True],
+) -> float | None: ...
+
+
+def checked_threshold(
+    name: str,
+    value: object,
+    *,
+    within: tuple[float, float] = (0.0, 1.0),
+    trivial: float | None = None,
+    optional: bool = False,
+) -> float | None:
     """Return a user's threshold as a float.
 
     Args:
         name: the argument's name.
         within: the allowed range; if its end is infinite, its start is excluded.
         trivial: the value that any model keeps, which claims nothing; None for none.
+        optional: True to return None for None, where nothing is claimed.
 
     Raises:
         ConfigError: not a number, out of range, or trivial.
     """
+    if optional and value is None:
+        return None
     low, high = within
     # A NumPy float of fewer bits means the decimal that it prints, as a literal does: float32(0.1) is 0.1.
     number: float | None = None

@@ -268,12 +268,18 @@ _WEIGHTS = np.array([2 / 3 / 8] * 8 + [1 / 3])
 _MEANS = 1024
 
 
-def cluster_mean_interval(values: Floats, alpha: float) -> Interval:
+def cluster_mean_interval(values: Floats, alpha: float, *, minus: Floats | None = None) -> Interval:
     """Return an interval of the mean of the clusters to come; each end errs with probability alpha at most.
 
     Args:
         values: (n,) one per cluster, in 0..1, n >= 1; clusters are independent draws.
+        minus: (m,) values of other clusters, in 0..1: the interval is of the first mean minus theirs. None for no
+            difference.
     """
+    if minus is not None:
+        # One mu_1 is the true one, and the product of two capitals from different clusters is at most 1 in expectation:
+        # no error is spent twice.
+        return -_largest_difference(minus, values, alpha), _largest_difference(values, minus, alpha)
     limit = -np.log(alpha)
     low, high = 0.0, 1.0
     if (above := capital_above(values) >= limit).any():
@@ -282,17 +288,6 @@ def cluster_mean_interval(values: Floats, alpha: float) -> Interval:
     if (below := capital_above(1 - values) >= limit).any():
         high = 1 - float(np.flatnonzero(below)[-1]) / _MEANS
     return low, high
-
-
-def cluster_difference_interval(first: Floats, second: Floats, alpha: float) -> Interval:
-    """Return an interval of the first mean minus the second; each end errs with probability alpha at most.
-
-    Args:
-        first, second: (n,) and (m,) values of different clusters, in 0..1.
-    """
-    # One mu_1 is the true one, and the product of two capitals from different clusters is at most 1 in expectation:
-    # no error is spent twice.
-    return -_largest_difference(second, first, alpha), _largest_difference(first, second, alpha)
 
 
 def fewest_clusters(distance: float, alpha: float) -> int:

@@ -11,34 +11,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from robustest import rng
 from robustest.engine.evaluator import Evaluator, Objective
 from robustest.engine.search import pick
-from robustest.tasks.class_losses import cross_entropy
 from robustest.threats import L1, L2, Bounds, Rows, Threat, filled, per_row, rendered
-
-
-def away_from(y: Tensor) -> Objective:
-    """Return the objective "cross-entropy of classes y (N,)"."""
-
-    def objective(logits: Tensor, part: slice) -> Tensor:
-        return cross_entropy(logits, y[part])
-
-    return objective
-
-
-def towards_class(y: Tensor) -> Objective:
-    """Return the objective "negated cross-entropy of classes y (N,)"."""
-
-    def objective(logits: Tensor, part: slice) -> Tensor:
-        return -cross_entropy(logits, y[part])
-
-    return objective
 
 
 def towards_features(aim: Tensor) -> Objective:
@@ -109,17 +87,6 @@ def advanced(threat: Threat, region: Rows, z: Tensor, gradient: Tensor, size: Te
 
 
 # Pictures
-
-
-# Standard deviation of the noise on grey, in widths of the bounds (1/20 in the paper).
-_NOISE = 0.05
-
-
-def grey(key: Tensor, shape: Sequence[int], bounds: Bounds) -> Tensor:
-    """Return (N, *shape) starts: the middle of the bounds with a little noise."""
-    low, high = bounds
-    noise = rng.normal(rng.fold(key, "grey"), shape)
-    return ((low + high) / 2 + _NOISE * (high - low) * noise).clamp(low, high)
 
 
 def maximised(read: Evaluator, start: Tensor, index: Tensor, *, bounds: Bounds, steps: int) -> Tensor:

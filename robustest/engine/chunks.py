@@ -18,6 +18,7 @@ from robustest.threats import Bounds
 
 if TYPE_CHECKING:
     from robustest.data.coding import Coding
+    from robustest.engine.evaluator import Evaluator
 
 # Fixed sizes, not batches: statistics are computed after each chunk, and must not depend on the memory of a device.
 _SMALLEST, _LARGEST = 64, 512
@@ -57,6 +58,31 @@ class Chunk:
     marks: list[bytes] | None = field(default=None, repr=False)
     sums: Tensor | None = field(default=None, repr=False)
 
+    @classmethod
+    def of(cls, samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device) -> Chunk:
+        """Return samples by index, ids (n,) int64, on a device; see `read`."""
+        return read(samples, ids, bounds=bounds, seed=seed).on(device)
+
+    @classmethod
+    def each(cls, samples: Samples, evaluator: Evaluator, *, seed: int, ids: Tensor | None = None) -> Iterator[Chunk]:
+        """Yield all samples, or those at ids (M,), in this order, checked and on an evaluator's device."""
+        bounds, device = evaluator.model.bounds, evaluator.device
+        for part in torch.split(torch.arange(len(samples)) if ids is None else ids, _LARGEST):
+            yield cls.of(samples, part, bounds=bounds, seed=seed, device=device)
+
+    @classmethod
+    def whole(cls, samples: Samples, *, bounds: Bounds) -> Chunk:
+        """Return all samples, on the host; the first few are read twice.
+
+        Raises:
+            DataError: as for `read`, or samples change when they are read again.
+        """
+        ids = torch.arange(len(samples))
+        check_data(samples, ids)
+        parts = [read(samples, part, bounds=bounds, seed=0) for part in torch.split(ids, _LARGEST)]
+        x, y, key = (torch.cat([getattr(part, name) for part in parts]) for name in ("x", "y", "key"))
+        return cls(ids, x, y, key, bounds, samples.coding, samples.sample_rate)
+
     def on(self, device: torch.device) -> Chunk:
         """Return this chunk of the host on a device.
 
@@ -77,6 +103,11 @@ class Chunk:
     def floats(self) -> Tensor:
         """Return x (n, *S) as float32, also on its way."""
         return levels.decoded(self.x) if self.x.dtype is torch.uint8 else self.x
+
+    @property
+    def may_repeat(self) -> bool:
+        """True if two draws may be equal: rows (n, D) of a table and short texts may, images and sounds not."""
+        return may_repeat(self.x, self.sample_rate)
 
     def rows(self, which: Tensor) -> Chunk:
         x, y, key = self.x[which], self.y[which], self.key[which]

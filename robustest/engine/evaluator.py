@@ -27,7 +27,7 @@ from robustest.engine.shown import Shown
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.health import Health, HealthWarning
 from robustest.models import Classifier, Needs
-from robustest.models.frozen import tensor_float32
+from robustest.models.frozen import frozen, tensor_float32
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION, Task, check_answers, top_of
 from robustest.threats import per_row
@@ -185,6 +185,26 @@ class Evaluator:
             task=task,
             examples=settings.examples,
         )
+
+    @classmethod
+    @contextmanager
+    def opened(cls, model: Classifier, settings: Settings) -> Iterator[Evaluator]:
+        """Return a block with the evaluator of a model that is frozen in it; its last pass is checked at the end.
+
+        Tensors that are made inside may take part in gradients. Module, random states and precision are as before
+        after the block.
+
+        Args:
+            settings: its device, batch size, and suppressed health checks.
+
+        Raises:
+            DeviceError: the device is absent.
+            ModelError: logits or a gradient were not finite.
+        """
+        with torch.inference_mode(False), frozen(model.module) as notes:
+            evaluator = cls.of(model, settings, notes)
+            yield evaluator
+            evaluator.settle()
 
     def logits(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits of inputs (B, *S) on this device, without gradients.

@@ -1,35 +1,104 @@
-"""Features: the inputs of a network's last linear layer."""
+"""Features: the inputs of a network's last linear layer, and inputs that are made by them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from robustest.data import Samples
-from robustest.engine.chunks import Chunk, load
+from robustest.engine.ascent import inverted, maximised, relative_distance
 from robustest.engine.evaluator import Evaluator
 from robustest.models.last_layer import LastLayer, last_layer
-
-_ROWS = 512
-
-
-def in_order(samples: Samples, evaluator: Evaluator, *, seed: int, ids: Tensor | None = None) -> Iterator[Chunk]:
-    """Yield all samples, or those at ids (M,), in this order, checked and on the evaluator's device."""
-    wanted = torch.arange(len(samples)) if ids is None else ids
-    for part in torch.split(wanted, _ROWS):
-        yield load(samples, part, bounds=evaluator.model.bounds, seed=seed, device=evaluator.device)
+from robustest.threats import Bounds
 
 
-def find_last_layer(evaluator: Evaluator, samples: Samples, *, layer: str | None = None, seed: int = 0) -> LastLayer:
-    """Return the last linear layer of the evaluator's model, found by passing one sample.
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The features of a network's samples, the inputs of its last linear layer, and inputs that are made by them.
 
-    Raises:
-        ConfigError: see `robustest.models.last_layer.last_layer`.
+    All passes are passes of the evaluator's model, and count as its cost.
     """
-    first = next(in_order(samples, evaluator, seed=seed, ids=torch.zeros(1, dtype=torch.int64)))
-    return last_layer(evaluator.model, first.x, layer)
+
+    evaluator: Evaluator
+    last: LastLayer
+
+    @classmethod
+    def of(cls, evaluator: Evaluator, like: Tensor, *, layer: str | None = None) -> Features:
+        """Return the features of the evaluator's model.
+
+        Args:
+            like: (n, *S) samples on its device; the first one is passed to find the layer by its outputs.
+            layer: the linear layer that gives the logits, as in `model.named_modules()`; None finds it.
+
+        Raises:
+            ConfigError: there is no such layer, or the model is no torch module.
+        """
+        return cls(evaluator, last_layer(evaluator.model, like[:1], layer))
+
+    def on(self, evaluator: Evaluator) -> Features:
+        """Return the features of another evaluator's model, a copy of this one."""
+        return Features(evaluator, self.last.of(evaluator.model))
+
+    @property
+    def layer(self) -> nn.Linear:
+        """The layer, with weight (K, D)."""
+        return self.last.layer
+
+    @property
+    def name(self) -> str:
+        return self.last.name
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return (B, D) features of inputs (B, *S).
+
+        Raises:
+            ModelError: features are not finite, or not one row per sample.
+        """
+        with self._reading() as read:
+            return read.logits(x)
+
+    def maximised(self, start: Tensor, index: Tensor, *, bounds: Bounds, steps: int) -> Tensor:
+        """Return inputs (N, *S) that drive one feature each, index (N,) int64, as high as gradient steps take it.
+
+        Args:
+            start: (N, *S) inside the bounds.
+            steps: >= 1.
+
+        Raises:
+            ModelError: the features have no gradient, or one that is not finite.
+        """
+        with self._reading() as read:
+            return maximised(read, start, index, bounds=bounds, steps=steps)
+
+    def inverted(
+        self, start: Tensor, aim: Tensor, *, bounds: Bounds, steps: int, step_size: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return inputs (N, *S) whose features come close to an aim (N, D), and how close they come.
+
+        Args:
+            start, steps: see `maximised`.
+            step_size: Euclidean length of the first step, in input units; None lets the steps span the bounds.
+
+        Returns:
+            The inputs, and (N,) the distance of their features from the aim, relative to its length.
+        """
+        with self._reading() as read:
+            made = inverted(read, start, aim, bounds=bounds, steps=steps, step_size=step_size)
+            return made, relative_distance(read.logits(made), aim)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Evaluator]:
+        read, own = reader(self.evaluator, self.last), self.evaluator
+        try:
+            yield read
+            read.settle()
+        finally:
+            own.forward += read.forward
+            own.backward += read.backward
+        # A lack of memory in these passes holds for later ones too.
+        own.batch_size = read.batch_size
 
 
 def reader(evaluator: Evaluator, last: LastLayer) -> Evaluator:
@@ -41,18 +110,3 @@ def reader(evaluator: Evaluator, last: LastLayer) -> Evaluator:
         suppress=("softmax_outputs",),
         notes=evaluator.notes,
     )
-
-
-def features_of(evaluator: Evaluator, last: LastLayer, x: Tensor) -> Tensor:
-    """Return (B, D) features of inputs (B, *S); their passes are counted.
-
-    Raises:
-        ModelError: features are not finite, or not one row per sample.
-    """
-    read = reader(evaluator, last.of(evaluator.model))
-    rows = read.logits(x)
-    read.settle()
-    evaluator.forward += read.forward
-    # A lack of memory in these passes holds for later ones too.
-    evaluator.batch_size = read.batch_size
-    return rows

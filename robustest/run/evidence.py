@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from robustest.data.samples import Samples
     from robustest.engine.chunks import Chunk
     from robustest.engine.evaluator import Evaluator
+    from robustest.settings import Settings
     from robustest.store.corpus import Kept
     from robustest.tasks import Task
 else:
@@ -245,6 +246,12 @@ class Evidence:
         total = self.total - int(self.copies.sum())
         return replace(self, columns=columns, ids=self.ids[kept], total=total, copies=None)
 
+    def with_search(self, tally: Tally, settings: Settings) -> Evidence:
+        """Return this evidence with the cost and the health findings of a search, or of another model."""
+        both = self.tally.plus(tally)
+        both = replace(both, notes=self.tally.notes, classes=self.tally.classes)
+        return replace(self, tally=both, findings=both.health.findings(settings.suppress))
+
     def including(self, *others: Evidence) -> Evidence:
         """Return this evidence with the cost and the health findings of others, without their samples."""
         parts = (self, *others)
@@ -339,10 +346,10 @@ def exhibits_of(
     chunk: Chunk,
     which: Tensor,
     *,
-    clean: Tensor,
     predicted: Tensor,
-    after: Tensor,
     badness: Tensor,
+    clean: Tensor | None = None,
+    after: Tensor | None = None,
     before: Tensor | None = None,
     size: Tensor | float | None = None,
     task: Task | None = None,
@@ -351,11 +358,15 @@ def exhibits_of(
     """Return the worst rows of those that `which` (n,) marks, as many as `evaluator.examples`.
 
     Args:
-        before: the unchanged inputs; None for those of the chunk.
+        predicted: (n, *T) answers to the inputs as they are judged.
+        badness: (n,) the larger, the worse.
+        clean: answers to the unchanged inputs; None for `predicted`.
+        after, before: changed and unchanged inputs; None for those of the chunk.
         task: describes the answers; None for that of the evaluator.
         moved: targets that followed the change.
     """
-    before, task = chunk.x if before is None else before, task or evaluator.task
+    clean, task = predicted if clean is None else clean, task or evaluator.task
+    before, after = (chunk.x if one is None else one for one in (before, after))
     rows = which.nonzero().squeeze(1)
     # A stable order, so that equally bad samples are shown in the same order on every device.
     rows = rows[badness[rows].argsort(descending=True, stable=True)][: evaluator.examples]
@@ -371,13 +382,6 @@ def exhibits_of(
         )
         for row in rows.tolist()
     ]
-
-
-def unchanged_exhibits(
-    evaluator: Evaluator, chunk: Chunk, which: Tensor, predicted: Tensor, margin: Tensor
-) -> list[Exhibit]:
-    """Return exhibits of unchanged samples, lowest margin first."""
-    return exhibits_of(evaluator, chunk, which, clean=predicted, predicted=predicted, after=chunk.x, badness=-margin)
 
 
 def answers_of(task: Task, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Required, TypedDict, Unpack, cast
 
 import numpy as np
@@ -30,6 +29,7 @@ from robustest.run.grounds import (
     change_details,
     changes_of,
     constant_of,
+    findings,
     findings_of,
     require_changes,
 )
@@ -59,6 +59,11 @@ class About(TypedDict, total=False):
         constant: the value that the best constant answer reaches, if the quantity alone does not tell.
         answers: (n,) the model's answers to samples as they are, in numbers, if the evidence is of others.
         people: (n,) answers of people that the claim rests on, in numbers: equal ones tell nothing apart.
+        further: numbers of other samples that the claim rests on, by their kind in words: few are a caveat.
+        doubts: reasons, by the name of a health check, why a pass would show nothing: with any the claim does not pass,
+            unless the check is suppressed.
+        start: evidence from whose accuracy the claimed value falls, of another set: no fall from a start as low as a
+            constant answer's passes.
     """
 
     kind: Required[Kind]
@@ -78,20 +83,26 @@ class About(TypedDict, total=False):
     constant: float | None
     answers: NDArray[Any]
     people: NDArray[Any]
+    further: Mapping[str, int]
+    doubts: Mapping[str, str]
+    start: Evidence
     notes: Sequence[str]
 
 
 def finish(
-    plan: Plan,
+    plan: Plan | Settings,
     evidence: Evidence,
     *,
     threshold: float | None,
     decision: Decision | None = None,
+    statement: str = "",
     **about: Unpack[About],
 ) -> Result:
-    """Return the result of a plan, with the comparison with its baseline.
+    """Return the result of a measurement, with the comparison with its baseline.
 
     Args:
+        plan: the plan; or the settings of a measurement that a kind made without one.
+        statement: without a plan, the claim in words, without its threshold.
         threshold: the value claimed, or None.
         decision: None for that of the evidence.
         **about: see `About`.
@@ -99,6 +110,9 @@ def finish(
     Raises:
         StoreError: the plan's baseline is of other samples.
     """
+    decision = evidence.decision if decision is None else decision
+    if isinstance(plan, Settings):
+        return result_of(evidence, decision, plan, statement=statement, threshold=threshold, **about)
     # Here, as only plans of a model and samples need them: recorded outcomes load no torch.
     from robustest.data.samples import class_names
     from robustest.engine.answer_checks import radius_caveat
@@ -118,7 +132,7 @@ def finish(
         about["constant"] = None if labels is None else share_of_largest_class({**evidence.columns, LABEL: labels})
     return result_of(
         evidence,
-        evidence.decision if decision is None else decision,
+        decision,
         plan.settings,
         statement=plan.statement,
         threshold=threshold,
@@ -155,7 +169,10 @@ def result_of(
     changed = changes_of(kind, evidence, about.get("changed", ()), claim, by=about["setting"])
     constant = constant_of(evidence, quantity, about.get("constant"), alpha=settings.alpha)
     # The first that refuses a pass gives its reason: a search that failed, a change that was none, an empty claim.
-    decision = apply_findings(decision, evidence.findings)
+    if (start := about.get("start")) is not None:
+        decision = fallible(decision, start, threshold, alpha=settings.alpha)
+    doubts = (*evidence.findings, *findings(about.get("doubts", {}), settings.suppress))
+    decision = apply_findings(decision, doubts)
     tolerance = None if compared is None else compared[0].get("tolerance")
     decision = require_changes(decision, changed, threshold, at_least=at_least, tolerance=tolerance)
     # Of a claim that fails, or passes nothing anyway, nobody has to hear that it would be empty.
@@ -170,7 +187,7 @@ def result_of(
             people=about.get("people"),
             suppress=settings.suppress,
         )
-    decision, findings = apply_findings(decision, in_claim), (*evidence.findings, *in_claim)
+    decision, found = apply_findings(decision, in_claim), (*doubts, *in_claim)
 
     # A value that a search only bounds may be anything beyond it: a stronger search may find more.
     low, high = decision.interval
@@ -205,10 +222,10 @@ def result_of(
         details["largest_class"] = int(np.unique(labels, return_counts=True)[1].max())
         if held.dtype == np.bool_ and (failed := _failures_of_class(labels, held)):
             details["failures_of_class"] = failed
-    details["health"] = to_plain(findings)
+    details["health"] = to_plain(found)
     # Before the comparison is added: its rule gives reasons itself.
     claimed = threshold is not None or bool(details.get("baseline"))
-    notes = (*evidence.tally.notes, *(finding.message for finding in findings))
+    notes = (*evidence.tally.notes, *(finding.message for finding in found))
     if audited:
         shown = f"{broken} of {audited} samples that the attack had left broke"
         most = f"of the others at most {_left_wrongly(broken, audited):.0%} can still be broken in this way"
@@ -220,7 +237,9 @@ def result_of(
     if not reasons and decision.verdict is Verdict.INCONCLUSIVE:
         reasons = (("undecided",) if evidence.whole else ("budget",)) if claimed else ("no_threshold",)
     likely = (evidence.likely_clusters,) if evidence.likely_clusters and not decision.clusters else ()
-    caveats = [*few(evidence.n), *_copied(evidence), *likely, *change_caveats(changed), *about.get("caveats", ())]
+    caveats = [*few(evidence.n), *_copied(evidence), *likely, *change_caveats(changed)]
+    caveats += [caveat for of, n in about.get("further", {}).items() for caveat in few(n, f" {of}")]
+    caveats += about.get("caveats", ())
     if decision.verdict is not Verdict.FAILED:  # strata in which the claim does not hold, and which do not decide it
         caveats += [f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond]
     scope = about.get("scope")
@@ -317,8 +336,7 @@ def _counterexamples(
             drawn: dict[str, Any] = {"answers": exhibit.drawn, "names": class_names, "answer": exhibit.answer}
             drawn["sample_rate"] = evidence.sample_rate
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
-            path = context.current().picture(save, folder)
-            image = None if path is None else shown_path(path)
+            image = context.current().picture(save, folder)
         size, unit = exhibit.size, ""
         if size is not None and of_class(threat, "robustest.threats.threat", "Snr"):
             size, unit = (cast("Snr", threat).ratio(size), "dB") if size > 0 else (None, "")
@@ -338,12 +356,6 @@ def _counterexamples(
             )
         )
     return tuple(found)
-
-
-def shown_path(path: str) -> str:
-    """Return a path relative to the working folder if it lies below."""
-    here = Path(path)
-    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else path
 
 
 def few(n: int, of: str = "") -> tuple[str, ...]:

@@ -69,6 +69,16 @@ class Changed:
     worst: float | None = None
     verb: str = "changes"
 
+    @classmethod
+    def within(cls, threat: Threat, n: int) -> Changed:
+        """Return the effect of a threat on n samples where nothing but its radius is known, as in trainings."""
+        return cls(by=str(threat), moved=np.full(n, threat.radius > 0))
+
+    @classmethod
+    def brought(cls, by: str, first: Evidence, second: Evidence) -> Changed:
+        """Return the effect of a second set: the samples that the first has not."""
+        return cls(by=by, moved=new_samples(first, second), verb="brings")
+
     @property
     def count(self) -> int:
         return int(self.moved.sum())
@@ -121,11 +131,6 @@ def changes_of(
     if shown is not None:  # a sample that the evaluator saw unchanged did not move, whatever the look says
         moved = moved & (shown != AGAIN)
     return (Changed(by=by, moved=moved, worst=_worst(evidence, rule, moved)),)
-
-
-def radius_of(threat: Threat, n: int) -> Changed:
-    """Return the effect of a threat on n samples where nothing but its radius is known, as in trainings."""
-    return Changed(by=str(threat), moved=np.full(n, threat.radius > 0))
 
 
 def _worst(evidence: Evidence, rule: Rule | None, moved: NDArray[np.bool_]) -> float | None:
@@ -290,17 +295,21 @@ def findings_of(
         people: (n,) answers of people that the claim rests on, in numbers; None without any.
     """
     said = [] if people is None else list(_said_of_all(people))
-    found = [
-        *(said or _constant(evidence, quantity, threshold, constant, answers)),
-        *([("same_model", evidence.beside.same)] if evidence.beside is not None and evidence.beside.same else []),
-    ]
+    found = dict(said or _constant(evidence, quantity, threshold, constant, answers))
+    if evidence.beside is not None and evidence.beside.same:
+        found["same_model"] = evidence.beside.same
+    return findings(found, suppress)
+
+
+def findings(doubts: Mapping[str, str], suppress: Collection[str]) -> tuple[HealthFinding, ...]:
+    """Return the findings of health checks, from a message for each by its name."""
     return tuple(
         HealthFinding(
             name=name,
             message=f'{name}: {message}. If this is known and meant: suppress=("{name}",).',
             suppressed=name in suppress,
         )
-        for name, message in found
+        for name, message in doubts.items()
     )
 
 

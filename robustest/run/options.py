@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from robustest import context
-from robustest.decisions import Terms, failure_level
 from robustest.errors import unknown
 from robustest.settings import MARKER_KEYS, Settings, coerce
 
@@ -68,13 +67,17 @@ MODEL_KEYS = ("bounds", "preprocessing", "classes", "cluster")
 """Options of a call that are no settings."""
 
 
-def settings_of(options: Options) -> Settings:
+def settings_of(options: Options, *, inputs: bool = False) -> Settings:
     """Return the running test's settings with a call's options, without a classifier.
 
+    Args:
+        inputs: True to allow options about a classifier's inputs (`bounds`, `preprocessing`, `classes`, `cluster`),
+            which are no settings.
+
     Raises:
-        ConfigError: an option is unknown, or about a classifier's inputs.
+        ConfigError: an option is unknown.
     """
-    return options_on(options, ())
+    return options_on(options, MODEL_KEYS if inputs else ())
 
 
 def options_on(options: Options, others: tuple[str, ...]) -> Settings:
@@ -93,9 +96,3 @@ def options_on(options: Options, others: tuple[str, ...]) -> Settings:
             raise unknown("option", key, [*allowed, *others])
     changed = {key: value for key, value in options.items() if key not in MODEL_KEYS}
     return settings.but(coerce(changed)) if changed else settings
-
-
-def terms_of(settings: Settings) -> Terms:
-    """Return the scope and the error levels of a claim."""
-    level = failure_level(settings.alpha, settings.family_size)
-    return Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=level)

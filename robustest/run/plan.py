@@ -35,7 +35,7 @@ from robustest.models.trees import cells_of
 from robustest.run.comparison import Baseline, Comparison, entry_in, measured_by
 from robustest.run.evidence import Look
 from robustest.run.naming import current_claim
-from robustest.run.options import MODEL_KEYS, Options, options_on, terms_of
+from robustest.run.options import MODEL_KEYS, Options, options_on
 from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import Settings
@@ -198,7 +198,7 @@ class Setup:
 
     @property
     def terms(self) -> decisions.Terms:
-        return terms_of(self.settings)
+        return decisions.Terms.of(self.settings)
 
     @property
     def alone(self) -> decisions.Terms:
@@ -301,7 +301,7 @@ class Plan:
             "other": self.rule,
             "has_threshold": has_threshold,
             "tolerance": tolerance,
-            "terms": terms_of(replace(self.settings, scope="population") if of_draws else self.settings),
+            "terms": decisions.Terms.of(replace(self.settings, scope="population") if of_draws else self.settings),
         }
         rule: decisions.NoWorse
         if scored:
@@ -353,7 +353,7 @@ class Plan:
             self,
             statement=f"{self.statement}, by the model of no_worse_than",
             units=self.baseline.other,
-            rule=decisions.ShareRule(threshold=None, at_least=True, terms=terms_of(self.settings)),
+            rule=decisions.ShareRule(threshold=None, at_least=True, terms=decisions.Terms.of(self.settings)),
             baseline=None,
         )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import Samples
-from robustest.engine.answer_checks import ask_again, check_model
+from robustest.engine.answer_checks import ask_again, check_forward, check_model
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import probe_gradient
@@ -78,12 +78,35 @@ class Bench:
 
     Attributes:
         chunk: the samples of the search, (m, *S).
-        tally: cost of the search; complete after the block of `bench`.
+        tally: cost of the search; complete after the block of `opened`.
     """
 
     evaluator: Evaluator
     chunk: Chunk
     tally: Tally = field(default_factory=Tally)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, model: Classifier, halves: Halves, settings: Settings) -> Iterator[Bench]:
+        """Return a block with the frozen model and the samples of the search.
+
+        Raises:
+            RobustestError: something could not be measured.
+        """
+        started = time.perf_counter()
+        with torch.inference_mode(False), frozen(model.module) as notes:
+            evaluator = Evaluator.of(model, settings, notes)
+            chunk = load(
+                halves.samples, halves.searched, bounds=model.bounds, seed=settings.seed, device=evaluator.device
+            )
+            early = check_model(evaluator, chunk, settings.suppress)
+            made = cls(evaluator, chunk)
+            yield made
+            if evaluator.backward:
+                probe_gradient(evaluator, chunk, searched=False)
+            ask_again(evaluator, early)
+            evaluator.settle()
+            made.tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
 
     def answers(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return predictions (B,) int64 and logits (B, K) of inputs x (B, *S)."""
@@ -99,64 +122,68 @@ class Bench:
         return self.evaluator.gradient(points, lambda z, _: z, objective)
 
 
-@contextmanager
-def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Bench]:
-    """Return a block with the frozen model and the samples of the search.
+@dataclass(slots=True)
+class SecondModel:
+    """Another model that is asked beside the measured one.
 
-    Raises:
-        RobustestError: something could not be measured.
+    Attributes:
+        evaluator: makes and counts its passes.
     """
-    started = time.perf_counter()
-    with torch.inference_mode(False), frozen(model.module) as notes:
-        evaluator = Evaluator.of(model, settings, notes)
-        chunk = load(halves.samples, halves.searched, bounds=model.bounds, seed=settings.seed, device=evaluator.device)
-        early = check_model(evaluator, chunk, settings.suppress)
-        made = Bench(evaluator, chunk)
-        yield made
-        if evaluator.backward:
-            probe_gradient(evaluator, chunk, searched=False)
-        ask_again(evaluator, early)
-        evaluator.settle()
-        made.tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
 
+    evaluator: Evaluator
+    settings: Settings
 
-def with_search(evidence: Evidence, tally: Tally, settings: Settings) -> Evidence:
-    """Return evidence with the cost and the health findings of a search, or of another model."""
-    both = evidence.tally.plus(tally)
-    both = replace(both, notes=evidence.tally.notes, classes=evidence.tally.classes)
-    return replace(evidence, tally=both, findings=both.health.findings(settings.suppress))
+    @classmethod
+    @contextmanager
+    def opened(
+        cls, model: object, first: Classifier, settings: Settings, options: Options, name: str
+    ) -> Iterator[SecondModel]:
+        """Return a block with a second model, frozen.
 
+        Args:
+            first: the measured model.
+            options: bounds and preprocessing of both models.
+            name: the argument that gave the model.
 
-@contextmanager
-def beside(model: object, first: Classifier, settings: Settings, options: Options, name: str) -> Iterator[Evaluator]:
-    """Return a block with an evaluator of a second model, frozen.
+        Raises:
+            ConfigError: it is the first model, or has its weights and code, or is no model.
+        """
+        second = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
+        same = second.call is first.call or (second.module is not None and second.module is first.module)
+        digests = [fingerprint(one.call, one.module, one.preprocessing).digest for one in (first, second)]
+        if same or (digests[0] is not None and digests[0] == digests[1]):
+            raise ConfigError(f"Expected {name}= to be another model but got the one that is measured.")
+        if second.bounds != first.bounds:
+            raise ConfigError(
+                f"Expected {name}= to take inputs in {first.bounds}, as the model does, but got {second.bounds}."
+            )
+        suppress = (*settings.suppress, "softmax_outputs")  # it is not attacked
+        with torch.inference_mode(False), frozen(second.module) as notes:
+            device = second.place(settings.device)
+            evaluator = Evaluator(second, device, batch_size=settings.batch_size, suppress=suppress, notes=notes)
+            yield cls(evaluator, settings)
+            evaluator.settle()
 
-    Args:
-        first: the measured model.
-        options: bounds and preprocessing of both models.
-        name: the argument that gave the model.
+    def given(self, chunk: Chunk, *, random: bool = False, gradients: bool = False) -> Chunk:
+        """Return a chunk on this model's device; the first one is used for the checks that the engine makes of a model.
 
-    Raises:
-        ConfigError: it is the first model, or has its weights and code, or is no model.
-    """
-    second = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
-    same = second.call is first.call or (second.module is not None and second.module is first.module)
-    digests = [fingerprint(one.call, one.module, one.preprocessing).digest for one in (first, second)]
-    if same or (digests[0] is not None and digests[0] == digests[1]):
-        raise ConfigError(f"Expected {name}= to be another model but got the one that is measured.")
-    if second.bounds != first.bounds:
-        raise ConfigError(
-            f"Expected {name}= to take inputs in {first.bounds}, as the model does, but got {second.bounds}."
-        )
-    suppress = (*settings.suppress, "softmax_outputs")  # it is not attacked
-    with torch.inference_mode(False), frozen(second.module) as notes:
-        device = second.place(settings.device)
-        evaluator = Evaluator(second, device, batch_size=settings.batch_size, suppress=suppress, notes=notes)
-        yield evaluator
-        evaluator.settle()
+        Args:
+            random: True if it may answer at random, as the measured model does.
+            gradients: True if its gradients are used.
 
+        Raises:
+            RobustestError: a check failed.
+        """
+        there = replace(chunk, x=chunk.x.to(self.evaluator.device), y=chunk.y.to(self.evaluator.device))
+        if not self.evaluator.classes:
+            suppress = ("random_forward",) if random else self.settings.suppress
+            check_forward(self.evaluator, there, suppress)
+            self.evaluator.check_labels(there.y)
+        if gradients and not self.evaluator.probed:
+            probe_gradient(self.evaluator, there, searched=False)
+        return there
 
-def with_second(evidence: Evidence, second: Evaluator, settings: Settings) -> Evidence:
-    """Return evidence with the passes and the health findings of a second model."""
-    # The chunks have its time.
-    return with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
+    def included(self, evidence: Evidence) -> Evidence:
+        """Return evidence with the passes and the health findings of this model."""
+        # The chunks have its time.
+        return evidence.with_search(replace(Tally.of(self.evaluator), seconds=0.0), self.settings)

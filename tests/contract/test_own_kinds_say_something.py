@@ -92,7 +92,7 @@ class Dusk:
 
 def measure(look: Look, varies: Varies, by: float, model: Any = MODEL, **more: Any) -> Result:
     """The share of samples that hold where inputs are multiplied with `by`, at least .5 of them."""
-    quantity = rb.Quantity.at_least("at_least", "kept at dusk", "kept at dusk", counts=rb.OUTCOMES)
+    quantity = rb.Quantity.at_least("at_least", "kept at dusk", "kept at dusk", counts="outcomes")
     kind = rb.Kind(name=f"dusk_{look.__name__}_{varies}", varies=varies, quantities=(quantity,))
 
     @rb.measurement(kind)
@@ -181,7 +181,7 @@ class Games:
 
 
 def games(disturbed: float, varies: Varies = "inputs", *, tells: bool = True) -> Result:
-    quantity = rb.Quantity.at_least("at_least", "games won", "games won", counts=rb.OUTCOMES)
+    quantity = rb.Quantity.at_least("at_least", "games won", "games won", counts="outcomes")
     kind = rb.Kind(name="games_won_anyway", varies=varies, quantities=(quantity,))
 
     @rb.measurement(kind)
@@ -191,7 +191,7 @@ def games(disturbed: float, varies: Varies = "inputs", *, tells: bool = True) ->
             statement="games won",
             units=rb.OwnUnits(units),
             settings=settings,
-            rule=rb.ShareRule(threshold=at_least, at_least=True, terms=rb.terms_of(settings)),
+            rule=rb.ShareRule(threshold=at_least, at_least=True, terms=rb.Terms.of(settings)),
             identity=("games", disturbed),
         )
         evidence = rb.observe(plan)

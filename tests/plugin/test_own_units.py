@@ -16,11 +16,11 @@ from typing import Any
 
 from robustest import Result, rng
 from robustest.run.measurement import assertion
-from robustest.kinds import OUTCOMES, Kind, Quantity
-from robustest.decisions import ShareRule
+from robustest.kinds import Kind, Quantity
+from robustest.decisions import ShareRule, Terms
 from robustest.run.driver import observe
 from robustest.run.measurement import measurement
-from robustest.run.options import settings_of, terms_of
+from robustest.run.options import settings_of
 from robustest.run.units import OwnUnits, Part
 from robustest.run.plan import Plan
 from robustest.run.finish import finish
@@ -51,7 +51,7 @@ GAMES_WON = Kind(
     varies="nothing",
     quantities=(
         Quantity(
-            name="games won", comparison=">=", threshold="at_least", statement="games won", counts=OUTCOMES
+            name="games won", comparison=">=", threshold="at_least", statement="games won", counts="outcomes"
         ),
     ),
 )
@@ -64,7 +64,7 @@ def measure_wins(games, *, at_least=None, **options: Any) -> Result:
         statement=GAMES_WON.quantities[0].state(),
         units=OwnUnits(games),
         settings=settings,
-        rule=ShareRule(threshold=at_least, at_least=True, terms=terms_of(settings)),
+        rule=ShareRule(threshold=at_least, at_least=True, terms=Terms.of(settings)),
         identity=("games",),
     )
     evidence = observe(plan)

@@ -215,6 +215,11 @@ def test_packs_import_public_names_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("robustest."):
                 found.append((path.name, node.module))
+            elif isinstance(node, ast.ImportFrom) and node.module == "robustest":
+                modules = [alias.name for alias in node.names if alias.name not in robustest.__all__]
+                found += [(path.name, f"robustest.{name}") for name in modules]
+            elif isinstance(node, ast.Import):
+                found += [(path.name, alias.name) for alias in node.names if alias.name.startswith("robustest.")]
     assert len(found) > 40
     assert [one for one in found if one[1].removeprefix("robustest.") not in public] == []
 

@@ -9,10 +9,10 @@ import pytest
 
 import robustest
 from robustest import ConfigError, Cost, Result, Verdict
-from robustest.kinds import OUTCOMES, Kind, Quantity
+from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Counts, Fact
 
-RATE = Quantity.at_most("max_rate", "rate", "rate of {}", counts=OUTCOMES)
+RATE = Quantity.at_most("max_rate", "rate", "rate of {}", counts="outcomes")
 FALL = Quantity.at_most("max_fall", "fall", "fall", counts=("lost", "gained"), fall=True)
 PART = Quantity.at_most("max_part", "part", "part", counts=("flips", "of"))
 KIND = Kind(name="toy", varies="nothing", quantities=(RATE, FALL, PART))

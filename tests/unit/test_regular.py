@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustest.safe_files import UnsafeFile, open_regular, read_below, read_regular
+from robustest.safe_files import SafeFolder, UnsafeFile, open_regular, read_below, read_regular
 
 
 @pytest.fixture
@@ -60,3 +60,22 @@ def test_links_are_followed_where_the_path_is_trusted(folder: Path) -> None:
 def test_what_is_too_large_is_refused(folder: Path) -> None:
     with pytest.raises(UnsafeFile, match="4 bytes, and more than 3"):
         read_below(folder, "fine", most=3)
+
+
+def test_a_folder_reads_files_below_it_alone(folder: Path) -> None:
+    inside = SafeFolder(folder)
+    assert inside.read("deep/fine", most=4) == b"deep"
+    with inside.open("deep/fine") as file:
+        assert file.read() == b"deep"
+    with inside.open("link") as file:  # of any size, and where links lead
+        assert file.read() == b"secret"
+    assert SafeFolder.read_file(folder / "link", most=6) == b"secret"
+    with pytest.raises(OSError, match="link"):
+        inside.read("link", most=100)
+    for name in OUTSIDE[:8]:
+        with pytest.raises(UnsafeFile):
+            inside.read(name, most=100)
+        with pytest.raises(UnsafeFile):
+            inside.open(name)
+    with pytest.raises(UnsafeFile, match="6 bytes, and more than 5"):
+        SafeFolder.read_file(folder / "link", most=5)

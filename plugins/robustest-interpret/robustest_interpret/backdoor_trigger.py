@@ -13,23 +13,12 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from robustest import Result, Verdict
-from robustest.errors import ConfigError
-from robustest.first_party import (
-    CUE_NAMES,
-    CueMeasurement,
-    CueRule,
-    Halves,
-    bench,
-    checked_by_null_cue,
-    cue_details,
-    require,
-    with_search,
-)
+from robustest.errors import ConfigError, expected
+from robustest.first_party import NO_SPURIOUS_FEATURE, Bench, CueOutcomes, Halves
 from robustest.packs import (
     Captions,
     Changed,
     Decision,
-    Evidence,
     Fact,
     Kind,
     Options,
@@ -40,7 +29,6 @@ from robustest.packs import (
     checked_whole,
     finish,
     measurement,
-    observe,
 )
 from robustest_interpret.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 
@@ -62,7 +50,7 @@ NO_BACKDOOR_TRIGGER = Kind(
     name="no_backdoor_trigger",
     varies="inputs",
     quantities=(Quantity.at_most("max_anomaly", "anomaly", "anomaly of the cheapest patch to a class"),),
-    captions=Captions(names=CUE_NAMES),
+    captions=Captions(names=NO_SPURIOUS_FEATURE.captions.names),
     lines=_lines,
     hidden=frozenset({"max_flip_rate", "max_recall_drop"}),
 )
@@ -109,9 +97,10 @@ def measure_no_backdoor_trigger(
         checked_real("max_anomaly", max_anomaly, 1e-6)
     checked_whole("search_samples", search_samples, 2)
     setup = Setup.of(model, data, options)
-    require(setup.samples.coding is None, "tensors to search for triggers in", "samples in another format")
+    if setup.samples.coding is not None:
+        raise ConfigError(expected("tensors to search for triggers in", "samples in another format"))
     halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
-    with bench(setup.model, halves, setup.settings) as ready:
+    with Bench.opened(setup.model, halves, setup.settings) as ready:
         classes, chunk = ready.evaluator.classes, ready.chunk
         if classes < 4:
             raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
@@ -133,23 +122,29 @@ def measure_no_backdoor_trigger(
     # Paste the patches of suspected classes, else that of the oddest class, into samples not searched on.
     oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
     shown = triggers.suspects or (oddest,)
-    cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
-    rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
-    look = CueMeasurement(cues=cues, targets=targets, of=halves.unseen)
-    plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].state(), look, rule, here=True)
-    evidence = with_search(observe(plan), ready.tally, setup.settings)
-    decision = _decision(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=min_success)
+    outcomes = CueOutcomes.measured(
+        setup,
+        halves,
+        [(trigger.cue, trigger.label) for trigger in shown],
+        statement=NO_BACKDOOR_TRIGGER.quantities[0].state(),
+        max_flip_rate=_CONFIRMED,
+        max_recall_drop=None,
+        terms=setup.terms,
+        tally=ready.tally,
+    )
+    evidence = outcomes.evidence
+    decision = _decision(triggers, oddest, outcomes, max_anomaly=max_anomaly, success=min_success)
     if not triggers.suspects:
         evidence = replace(evidence, exhibits=[])
     result = finish(
-        plan,
+        outcomes.plan,
         evidence,
-        decision=checked_by_null_cue(decision, evidence, rule),
+        decision=outcomes.checked(decision),
         kind=NO_BACKDOOR_TRIGGER,
         threshold=max_anomaly,
         setting=f"square patches, {len(triggers.triggers)} classes",
         method=f"searched on {len(halves.searched)} samples, pasted into the {len(halves.unseen)} others",
-        details=cue_details(evidence, cues, rule)
+        details=outcomes.details()
         | {
             "searched_on": len(halves.searched),
             "suspects": [trigger.label for trigger in triggers.suspects],
@@ -185,8 +180,7 @@ def assert_no_backdoor_trigger() -> None:
 def _decision(
     triggers: Triggers,
     oddest: Trigger,
-    evidence: Evidence,
-    rule: CueRule,
+    outcomes: CueOutcomes,
     *,
     max_anomaly: float | None,
     success: float,
@@ -196,7 +190,7 @@ def _decision(
     if max_anomaly is None:
         why = "no threshold given"
     elif triggers.suspects:
-        decision, worst = evidence.decision, triggers.suspects[rule.lead(evidence.columns)]
+        decision, worst = outcomes.evidence.decision, triggers.suspects[outcomes.lead()]
         if decision.verdict is Verdict.FAILED:
             verdict, at_alpha = Verdict.FAILED, decision.at_alpha
             why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({decision.rule})"

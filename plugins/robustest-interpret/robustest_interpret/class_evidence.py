@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
+from torch import Tensor
 
 from robustest import Result, Verdict, rng
-from robustest.first_party import AgreementRule, OtherModel, beside, check_forward, with_second
+from robustest.first_party import AgreementRule, SecondModel
 from robustest.packs import (
     Captions,
     Chunk,
@@ -27,16 +28,13 @@ from robustest.packs import (
     Setup,
     ascend,
     assertion,
+    checked_threshold,
     checked_whole,
     clopper_pearson,
     exhibits_of,
-    few,
     finish,
     measurement,
-    no_lines,
     observe,
-    optional_threshold,
-    towards_class,
 )
 from robustest.threats import L2
 
@@ -48,7 +46,7 @@ CLASS_EVIDENCE = Kind(
     quantities=(Quantity.at_least("min_transfer", "transfer", "transfer of class evidence under {}"),),
     advises=True,
     captions=Captions(after="driven"),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -90,29 +88,28 @@ def measure_class_evidence(
         ConfigError: an argument is out of range, or the judge is the model itself.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    min_transfer = optional_threshold("min_transfer", min_transfer, trivial=0)
+    min_transfer = checked_threshold("min_transfer", min_transfer, trivial=0, optional=True)
     checked_whole("iterations", iterations, 1)
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)
     setup = Setup.of(model, data, options)
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
-    with beside(judge, setup.model, setup.settings, options, "judge") as second:
-        look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations)
+    with SecondModel.opened(judge, setup.model, setup.settings, options, "judge") as second:
+        look = EvidenceMeasurement(second=second, threat=threat, iterations=iterations)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].state(threat), look, rule, here=True)
-        evidence = with_second(observe(plan), second, setup.settings)
+        evidence = second.included(observe(plan))
     columns = evidence.columns
-    if columns["judge alike"].all():
+    decision, doubts = _decided(evidence, min_driven), dict[str, str]()
+    if decision.verdict is Verdict.PASSED and columns["judge alike"].all():
         same = "judge= gives the scores of the model on every sample, to the bit. Give a judge of another family"
-        evidence = replace(evidence, beside=OtherModel(model="", outcomes=None, counts={}, same=same))
+        doubts = {"same_model": same}
     driven, own, agreed = (int(columns[name].sum()) for name in ("counts", "own", "agreed"))
-    caveats = [*few(driven, " driven")]
     # A transfer of less than half of the samples is that of those easiest to drive.
-    if 2 * driven < evidence.n:
-        caveats.append(f"{driven} of {evidence.n} samples were driven, and judged")
+    caveats = [f"{driven} of {evidence.n} samples were driven, and judged"] if 2 * driven < evidence.n else []
     return finish(
         plan,
         evidence,
-        decision=_decided(evidence, min_driven),
+        decision=decision,
         kind=CLASS_EVIDENCE,
         threshold=min_transfer,
         setting=str(threat),
@@ -127,6 +124,8 @@ def measure_class_evidence(
         },
         # A judge that answers at random agrees with one class in so many.
         constant=1 / evidence.tally.classes,
+        further={"driven": driven},
+        doubts=doubts,
         caveats=caveats,
     )
 
@@ -144,23 +143,23 @@ def assert_class_evidence() -> None:
 class EvidenceMeasurement:
     """A chunk driven towards other classes, and both models' answers."""
 
-    judge: Evaluator
+    second: SecondModel
     threat: L2
     iterations: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        judge, threat = self.judge, self.threat
+        judge, threat = self.second.evaluator, self.threat
         target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
         # Drawn from all classes but the sample's own.
         target = target + (target >= chunk.y)
-        made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=self.iterations)
+
+        def towards(logits: Tensor, part: slice) -> Tensor:
+            return -evaluator.task.losses["ce"](logits, target[part])
+
+        made = ascend(evaluator, threat, chunk.x, towards, bounds=chunk.bounds, steps=self.iterations)
         own = evaluator.logits(chunk.x)
         before, after = (evaluator.task.predictions(logits) for logits in (own, evaluator.logits(made)))
-        there = replace(chunk, x=chunk.x.to(judge.device), y=chunk.y.to(judge.device))
-        # At the first chunk: the checks that the engine makes of the model itself.
-        if not judge.classes:
-            check_forward(judge, there, ("random_forward",) if evaluator.random else ())
-            judge.check_labels(there.y)
+        there = self.second.given(chunk, random=evaluator.random)
         others = judge.logits(there.x).to(own)
         unmoved = judge.task.predictions(others)
         scores = judge.logits(made.to(judge.device)).to(chunk.x)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from robustest import cues, rng
 from robustest.data import Samples
-from robustest.first_party import Bench, Drawn, Irreversible, cross_entropy, planted_at, sample_keys
+from robustest.first_party import Bench
 from robustest.packs import Options
 from robustest_interpret.discovery import proposals
 from robustest_interpret.discovery.carrying_parts import LARGEST_PART, SMALLEST_PARTS, CarryingPart
@@ -248,8 +248,12 @@ def local_cues(x: Tensor, bounds: tuple[float, float], seed: int, label: int) ->
     return made
 
 
+def _keys(seed: int, ids: Tensor | None, x: Tensor) -> Tensor:
+    return rng.keys(seed, torch.arange(len(x)) if ids is None else ids.cpu())
+
+
 @dataclass(frozen=True, slots=True)
-class _TwoMarks(Drawn):
+class _TwoMarks:
     """Two cues together; off, a third of the samples has the first alone, a third the second, and the rest none."""
 
     first: cues.Cue
@@ -262,13 +266,16 @@ class _TwoMarks(Drawn):
         return self.second.on(self.first.on(x))
 
     def off(self, x: Tensor) -> Tensor:
-        which = rng.integers(rng.fold(sample_keys(self.seed, self.ids, x), "one of a pair"), (1, 1, 1), 3)
+        which = rng.integers(rng.fold(_keys(self.seed, self.ids, x), "one of a pair"), (1, 1, 1), 3)
         which = which.to(x.device)
         return torch.where(which == 0, self.first.on(x), torch.where(which == 1, self.second.on(x), x))
 
+    def at(self, ids: Tensor) -> _TwoMarks:
+        return replace(self, ids=ids)
+
 
 @dataclass(frozen=True, slots=True)
-class _Mosaic(Irreversible):
+class _Mosaic:
     """A square of an image in blocks of its own means."""
 
     place: tuple[int, int]
@@ -286,6 +293,9 @@ class _Mosaic(Irreversible):
         self._square(out).copy_(blocks.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3))
         return out
 
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
     def present(self, x: Tensor, least: float) -> Tensor:
         square = self._square(x)
         blocks = square.unfold(2, self.cell, self.cell).unfold(3, self.cell, self.cell).flatten(4)
@@ -296,7 +306,7 @@ class _Mosaic(Irreversible):
 
 
 @dataclass(frozen=True, slots=True)
-class _Curves(Irreversible, Drawn):
+class _Curves:
     """One of several curves, drawn in one value."""
 
     masks: Tensor
@@ -306,9 +316,15 @@ class _Curves(Irreversible, Drawn):
     name = "thin curve"
 
     def on(self, x: Tensor) -> Tensor:
-        keys = sample_keys(self.seed, self.ids, x)
+        keys = _keys(self.seed, self.ids, x)
         chosen = rng.integers(rng.fold(keys, "curve"), (), len(self.masks)).cpu()
         return torch.where(self.masks[chosen].unsqueeze(1).to(x.device), self.value, x)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+    def at(self, ids: Tensor) -> _Curves:
+        return replace(self, ids=ids)
 
     def present(self, x: Tensor, near: float) -> Tensor:
         lit = ((x - self.value).abs() <= near).all(1).to(x.dtype).flatten(1)
@@ -426,11 +442,11 @@ def plant_cues(
     for number, cue in enumerate(planted):
         # Each cue draws with another seed, or the same few samples of other classes would have every cue. A cue of few
         # of the class's samples is in fewer of the others': it still marks the class.
-        x = planted_at(
+        x = cues.planted(
             cue.cue,
-            ids,
             x,
             y,
+            ids=ids,
             target=cue.label,
             share=share,
             others=min(0.02, share / 20),
@@ -491,7 +507,7 @@ class PlantedPatchModel:
             return z
 
         def objective(logits: Tensor, part: slice) -> Tensor:
-            return cross_entropy(self._changed(logits, rendered[0]), targets[part])
+            return self.bench.evaluator.task.losses["ce"](self._changed(logits, rendered[0]), targets[part])
 
         logits, slope = self.bench.evaluator.gradient(points, render, objective)
         return self._changed(logits, points), slope

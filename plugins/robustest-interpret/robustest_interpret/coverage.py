@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from robustest.cues import for_samples, switched
-from robustest.first_party import CLASSES, Bench, CuePairs, draw_p_values, off_column, on_column
+from robustest.first_party import Bench, CuePairs
 from robustest.packs import Chunk
 from robustest_interpret.controls import SHARES, PlantedCue, plant_cues
 from robustest_interpret.discovery.carrying_parts import find_carrying_parts, recurring_marks
@@ -166,12 +166,11 @@ class SimulatedControls:
                 found[cue.present(shown)] = cue.label
             return found.cpu().numpy()
 
-        columns = {"label": chunk.y.cpu().numpy(), CLASSES: np.full(len(x), self.ready.evaluator.classes)}
-        for number, one in enumerate(proposals):
-            on, off = switched(for_samples(one.cue, chunk.ids), x, chunk.bounds)
-            columns |= {on_column(number): answer(on), off_column(number): answer(off)}
-        pairs = [CuePairs.count(columns, number, one.label) for number, one in enumerate(proposals)]
-        tests = draw_p_values(pairs, [one.chance for one in proposals])
+        pairs, label = [], chunk.y.cpu().numpy()
+        for one in proposals:
+            on, off = (answer(made) for made in switched(for_samples(one.cue, chunk.ids), x, chunk.bounds))
+            pairs.append(CuePairs.counted(label, on, off, classes=self.ready.evaluator.classes, target=one.label))
+        tests = CuePairs.p_values(pairs, [one.chance for one in proposals])
         found = []
         for one, counts, p in zip(proposals, pairs, tests, strict=True):
             into, out = counts.shares_moved(one.label)

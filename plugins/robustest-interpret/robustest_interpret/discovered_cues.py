@@ -28,27 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import Result, Verdict, rng
+from robustest import Result, Verdict, as_classifier, rng
+from robustest.attacks import Needs
 from robustest.cues import Cue, FrequencyBand, MaskedPatch, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, ModelError, expected
-from robustest.first_party import (
-    NO_SPURIOUS_FEATURE,
-    Bench,
-    CueMeasurement,
-    CueRule,
-    CutOut,
-    Halves,
-    Needs,
-    bench,
-    checked_by_null_cue,
-    checked_images,
-    cue_details,
-    draw_p_values,
-    with_control,
-    with_search,
-)
-from robustest.packs import Changed, CueLimits, Decision, Evidence, Options, Setup, apply, finish, load, observe
+from robustest.first_party import NO_SPURIOUS_FEATURE, Bench, CueOutcomes, CuePairs, Halves, with_control
+from robustest.packs import Changed, Chunk, Decision, Options, Setup, finish, settings_of
 from robustest_interpret.controls import (
     LEAST_DRAWN,
     SHARES,
@@ -70,6 +56,7 @@ from robustest_interpret.discovery.carrying_parts import (
     recurring_marks,
 )
 from robustest_interpret.discovery.changes import standing_changes
+from robustest_interpret.discovery.cut_outs import CutOut
 from robustest_interpret.discovery.fitted_changes import (
     SMALLEST_NOISY,
     FamilyClassifier,
@@ -81,6 +68,7 @@ from robustest_interpret.discovery.fitted_changes import (
     fitted_proposals,
 )
 from robustest_interpret.discovery.fixed_places import (
+    check_images,
     find_columns_and_tokens,
     find_patches,
     joined_patches,
@@ -102,6 +90,7 @@ from robustest_interpret.discovery.proposals import (
     SPECTRA,
     TOKENS,
     TRIGGERS,
+    CueLimits,
     Discovery,
     Proposal,
 )
@@ -171,7 +160,7 @@ def propose(
     """
     x, y = bench.chunk.x, bench.chunk.y
     if x.ndim != 2:
-        checked_images(x, 'cue="auto"')
+        check_images(x, 'cue="auto"')
     # A control's answers are simulated: nothing in its search asks the model.
     before = y if control else bench.evaluator.task.predictions(bench.evaluator.logits(x))
     bench.evaluator.check_labels(y)
@@ -495,7 +484,7 @@ def measure_discovered(
     if result.verdict is not Verdict.PASSED:
         return with_families(result)
     found = result.details["discovery"]
-    proven = {TRIGGERS} if found["planted_patch_p"] <= apply(model, options)[1].alpha else set[str]()
+    proven = {TRIGGERS} if found["planted_patch_p"] <= settings_of(options, inputs=True).alpha else set[str]()
     marked = {one["class"] for one in (*found["proposed"], *found["other_marks"])}
     if control is None and learner is None:
         result, shares = _simulate(result, model, samples, discovery, options, target=limits.target, marked=marked)
@@ -533,7 +522,8 @@ def _controls(
         name = "what the control relies on"
         yield PositiveControl(control, samples, discovery, options, name=name, kind="given")
         return
-    classifier, settings = apply(model, options)
+    settings = settings_of(options, inputs=True)
+    classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
     for planted in cues_to_plant(samples, classifier.bounds, settings.seed, limits.target, marked):
         data = with_planted(samples, planted, settings.seed)
         made = learner(partial(plant_all, planted, settings.seed))
@@ -561,10 +551,10 @@ def _simulate(
     seed = setup.settings.seed
     halves = Halves.of(samples, seed, discovery.search_samples)
     rounds = cues_to_plant(samples, setup.model.bounds, seed, target, marked)
-    with bench(setup.model, halves, setup.settings) as ready:
+    with Bench.opened(setup.model, halves, setup.settings) as ready:
         chunk = ready.chunk
         some = halves.unseen[rng.permutation(seed, len(halves.unseen))[:_CONFIRMED_ON]]
-        unseen = load(samples, some, bounds=chunk.bounds, seed=seed, device=chunk.x.device)
+        unseen = Chunk.of(samples, some, bounds=chunk.bounds, seed=seed, device=chunk.x.device)
 
         def search(made: Bench, families: Collection[str]) -> Sequence[Proposal]:
             return propose(made, discovery, target=target, seed=seed, control=True, families=families).proposals
@@ -639,7 +629,7 @@ def measure_search(
     setup = setup.but(exact=True)
     setup = setup.unpictured() if control else setup
     halves = Halves.of(samples, setup.settings.seed, discovery.search_samples)
-    with bench(setup.model, halves, setup.settings) as ready:
+    with Bench.opened(setup.model, halves, setup.settings) as ready:
         found = propose(
             ready, discovery, target=limits.target, seed=setup.settings.seed, control=control, families=families
         )
@@ -650,28 +640,32 @@ def measure_search(
             for number, one in enumerate(proposals)
             if torch.equal(switched(for_samples(one.cue, chunk.ids), chunk.x, chunk.bounds)[1], chunk.x)
         )
-    cues: tuple[Cue, ...] = tuple(one.cue for one in proposals) or (NullCue(),)
-    targets = tuple(one.label for one in proposals) or (None,)
-    rule = CueRule(
-        targets=targets, max_flip_rate=limits.max_flip_rate, max_recall_drop=limits.max_recall_drop, terms=terms
-    )
-    look = CueMeasurement(cues=cues, targets=targets, of=halves.unseen)
+    cues: list[tuple[Cue, int | None]] = [(one.cue, one.label) for one in proposals] or [(NullCue(), None)]
     towards = "" if limits.target is None else f" towards class {limits.target}"
-    quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
-    statement = quantity.state("cues that a search finds", towards)
-    plan = setup.on(halves.view).plan(statement, look, rule, here=True)
-    evidence = with_search(observe(plan), ready.tally, setup.settings)
-    verdicts = ProposalVerdicts(found, evidence, rule, setup.settings.alpha, permanent)
+    by_recall = limits.max_flip_rate is None and limits.max_recall_drop is not None
+    quantity = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if by_recall else "max_flip_rate")
+    outcomes = CueOutcomes.measured(
+        setup,
+        halves,
+        cues,
+        statement=quantity.state("cues that a search finds", towards),
+        max_flip_rate=limits.max_flip_rate,
+        max_recall_drop=limits.max_recall_drop,
+        terms=terms,
+        tally=ready.tally,
+    )
+    evidence = outcomes.evidence
+    verdicts = ProposalVerdicts(found, outcomes, setup.settings.alpha, permanent)
     result = finish(
-        plan,
+        outcomes.plan,
         evidence if proposals else replace(evidence, exhibits=[]),
-        decision=checked_by_null_cue(verdicts.decision(), evidence, rule),
+        decision=outcomes.checked(verdicts.decision()),
         kind=NO_SPURIOUS_FEATURE,
         quantity=quantity,
-        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
+        threshold=limits.max_recall_drop if by_recall else limits.max_flip_rate,
         setting="; ".join(found.looked_at),
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",
-        details=cue_details(evidence, cues, rule, lead=verdicts.lead)
+        details=outcomes.details(verdicts.lead)
         | {"discovery": verdicts.details(len(halves.searched), len(halves.unseen))},
         bounds="below",
         # Its own controls show which cues it would have found.
@@ -692,15 +686,15 @@ class ProposalVerdicts:
     def __init__(
         self,
         found: SearchFindings,
-        evidence: Evidence,
-        rule: CueRule,
+        outcomes: CueOutcomes,
         alpha: float,
         permanent: Collection[int] = (),
     ) -> None:
-        self._found, self._evidence, self._rule = found, evidence, rule
+        evidence = outcomes.evidence
+        self._found, self._evidence, self._outcomes = found, evidence, outcomes
         self._alpha, self._permanent = alpha, permanent
-        self.pairs = rule.pairs(evidence.columns) if found.proposals else []
-        tests = draw_p_values(self.pairs, [one.chance for one in found.proposals])
+        self.pairs = outcomes.pairs if found.proposals else []
+        tests = CuePairs.p_values(self.pairs, [one.chance for one in found.proposals])
         self.p = [table[one.label] for table, one in zip(tests, found.proposals, strict=True)]
         self.sure = [
             number
@@ -708,11 +702,13 @@ class ProposalVerdicts:
             if p <= alpha and self._keeps(number) and not one.faint
         ]
         whole = evidence.whole and found.proposals
-        self._alone = [rule.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
+        self._alone = (
+            [outcomes.alone(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
+        )
         broken = [number for number in self.sure if self._alone[number].verdict is Verdict.FAILED]
         moving = [number for number, one in enumerate(self._alone) if one.verdict is not Verdict.PASSED]
         # Sure proposals that break the claim lead, else all that break it, else the sure ones.
-        self.lead = rule.lead(evidence.columns, among=broken or (moving if whole else []) or self.sure)
+        self.lead = outcomes.lead(broken or (moving if whole else []) or self.sure)
 
     @property
     def confirmed(self) -> list[Proposal]:
@@ -776,8 +772,9 @@ class ProposalVerdicts:
         """Return the reason why a limit on recall misses a cue that cannot be removed; empty if it does not."""
         # Switching such a cue never costs members of its class any recall. The predictions that it draws from other
         # classes show that something rests on it.
-        limit = self._rule.max_recall_drop
-        if not self._rule.by_recall or limit is None:
+        rule = self._outcomes.rule
+        limit = rule.max_recall_drop
+        if not rule.by_recall or limit is None:
             return ""
         likely = [number for number, one in enumerate(self._found.proposals) if one.faint and self._keeps(number)]
         rates = {number: self.pairs[number].flip_rate for number in {*self.sure, *likely} & {*self._permanent}}

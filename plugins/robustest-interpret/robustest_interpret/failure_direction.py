@@ -36,12 +36,12 @@ from robustest.packs import (
     ShareRule,
     assertion,
     checked_real,
+    checked_threshold,
     checked_whole,
     clopper_pearson,
     finish,
     measurement,
     observe,
-    optional_threshold,
 )
 from robustest_interpret.heads import checked_rows, standardisation
 
@@ -530,7 +530,7 @@ def measure_no_failure_direction(
         DataError: an embedding does not fit.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_excess_error = optional_threshold("max_excess_error", max_excess_error, trivial=1)
+    max_excess_error = checked_threshold("max_excess_error", max_excess_error, trivial=1, optional=True)
     checked_whole("components", components, 1)
     setup = Setup.of(model, data, options).unpictured()
     n, alpha = len(setup.samples), setup.settings.alpha

@@ -8,28 +8,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from robustest import Settings, context, rng
-from robustest.data import Samples, as_samples
+from robustest import Settings, rng
+from robustest.data import Samples
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.first_party import LastLayer, features_of, grey, maximised
 from robustest.packs import (
+    Chunk,
     Evaluator,
+    Features,
     Options,
-    apply,
+    Setup,
     checked_whole,
-    find_last_layer,
-    frozen,
-    in_order,
-    inverted,
-    reader,
+    current,
     save_sheet,
-    shown_path,
 )
+from robustest_interpret.invertible_features import grey
 
 STEPS = 200
 
@@ -47,7 +44,7 @@ class Gallery:
     """
 
     evaluator: Evaluator
-    last: LastLayer
+    features: Features
     samples: Samples
     settings: Settings
     name: str
@@ -60,40 +57,37 @@ class Gallery:
         if self.settings.pictures is None or not len(features):
             return
         bounds = self.evaluator.model.bounds
-        chunks = (in_order(self.samples, self.evaluator, seed=self.settings.seed, ids=ids) for ids in samples)
+        chunks = (Chunk.each(self.samples, self.evaluator, seed=self.settings.seed, ids=ids) for ids in samples)
         tops = [torch.cat([chunk.x for chunk in part]).cpu() for part in chunks]
         driven = self._maximised(features, torch.stack([top[0] for top in tops]))
         rows = [[*([] if driven is None else [driven[i]]), *top] for i, top in enumerate(tops)]
         save = partial(save_sheet, self.settings.pictures, f"{self.name}-{name}", rows, bounds)
-        path = context.current().picture(save, self.settings.pictures)
+        path = current().picture(save, self.settings.pictures)
         if path is not None:
             first = "" if driven is None else "what drives it up, then "
             about = f"{caption}; a row a feature: {first}the samples where it is highest"
-            self.sheets.append({"caption": about, "image": shown_path(path)})
+            self.sheets.append({"caption": about, "image": path})
 
     def _maximised(self, features: Sequence[int], like: Tensor) -> Tensor | None:
         """Return inputs (M, *S) that maximise each feature; None if the model gives no gradient."""
         device, bounds = self.evaluator.device, self.evaluator.model.bounds
         index = torch.tensor(features, device=device)
         key = rng.keys(self.settings.seed, torch.tensor(features)).to(device)
-        read = reader(self.evaluator, self.last.of(self.evaluator.model))
+        driven = self.features.on(self.evaluator)
         start = grey(key, like.shape[1:], bounds)
         try:
-            made = maximised(read, start, index, bounds=bounds, steps=self.steps)
+            made = driven.maximised(start, index, bounds=bounds, steps=self.steps)
             still = (made - start).flatten(1).abs().amax(1) < _STILL * (bounds[1] - bounds[0])
             # A feature without a slope at grey, as behind a closed ReLU, starts from its row of `like` (M, *S) instead.
             if bool(still.any()):
-                again = maximised(read, like.to(device)[still], index[still], bounds=bounds, steps=self.steps)
+                again = driven.maximised(like.to(device)[still], index[still], bounds=bounds, steps=self.steps)
                 made[still] = again
-            read.settle()
         except ModelError as error:
             note = f"features are not visualised: {error}"
             self.notes += [note] if note not in self.notes else []
             return None
-        # The reader's passes are passes of the model too: they count as its cost.
-        self.evaluator.forward += read.forward
-        self.evaluator.backward += read.backward
-        return made.cpu()
+        found: Tensor = made.cpu()
+        return found
 
 
 def highest(values: Tensor, count: int) -> Tensor:
@@ -138,18 +132,15 @@ def picture_features(
     """
     for name, number in (("samples", samples), ("top", top), ("steps", steps)):
         checked_whole(name, number, 1)
-    with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):
+    with _ready(model, data, folder, layer, options) as (evaluator, read_features, read, settings):
         ids = rng.permutation(settings.seed, len(read))[:samples]
-        rows = torch.cat(
-            [features_of(evaluator, last, c.x).cpu() for c in in_order(read, evaluator, seed=settings.seed, ids=ids)]
-        )
+        rows = torch.cat([read_features(c.x).cpu() for c in Chunk.each(read, evaluator, seed=settings.seed, ids=ids)])
         count = rows.shape[1]
         if not len(features) or not all(type(j) is int and 0 <= j < count for j in features):
             raise ConfigError(expected(f"features in 0..{count - 1}", list(features)))
-        gallery = Gallery(evaluator, last, read, settings, "features", steps)
+        gallery = Gallery(evaluator, read_features, read, settings, "features", steps)
         shown = [ids[highest(rows[:, j], top)] for j in features]
         gallery.add("-".join(map(str, features[:8])), "", list(features), shown)
-        evaluator.settle()
     return _path(None if not gallery.sheets else gallery.sheets[0]["image"], read)
 
 
@@ -173,32 +164,30 @@ def picture_inversions(
         **options: see `robustest.run.options.Options`.
     """
     checked_whole("steps", steps, 1)
-    with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):
+    with _ready(model, data, folder, layer, options) as (evaluator, read_features, read, settings):
         if not len(ids) or not all(type(i) is int and 0 <= i < len(read) for i in ids):
             raise ConfigError(expected(f"ids to be positions in 0..{len(read) - 1}", list(ids)))
         rows = []
-        for chunk in in_order(read, evaluator, seed=settings.seed, ids=torch.tensor(list(ids))):
-            aim, start = features_of(evaluator, last, chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
-            there = reader(evaluator, last.of(evaluator.model))
-            made = inverted(there, start, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
-            there.settle()
+        for chunk in Chunk.each(read, evaluator, seed=settings.seed, ids=torch.tensor(list(ids))):
+            aim, start = read_features(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
+            how: dict[str, Any] = {"steps": steps, "step_size": step_size}
+            made, _ = read_features.inverted(start, aim, bounds=chunk.bounds, **how)
             rows += [[a.cpu(), b.cpu()] for a, b in zip(chunk.x, made, strict=True)]
         name = f"inversions-{'-'.join(map(str, ids[:8]))}"
-        path = context.current().picture(partial(save_sheet, folder, name, rows, evaluator.model.bounds), folder)
+        path = current().picture(partial(save_sheet, folder, name, rows, evaluator.model.bounds), folder)
     return _path(path, read)
 
 
 @contextmanager
 def _ready(
     model: object, data: object, folder: str, layer: str | None, options: Options
-) -> Iterator[tuple[Evaluator, LastLayer, Samples, Settings]]:
-    classifier, settings = apply(model, options)
-    samples = as_samples(data)
-    # Tensors made in inference mode cannot take part in gradients.
-    with torch.inference_mode(False), frozen(classifier.module) as notes:
-        evaluator = Evaluator.of(classifier, settings, notes)
-        last = find_last_layer(evaluator, samples, layer=layer, seed=settings.seed)
-        yield evaluator, last, samples, replace(settings, pictures=folder)
+) -> Iterator[tuple[Evaluator, Features, Samples, Settings]]:
+    setup = Setup.of(model, data, options)
+    samples, settings = setup.samples, setup.settings
+    with Evaluator.opened(setup.model, settings) as evaluator:
+        first = next(Chunk.each(samples, evaluator, seed=settings.seed, ids=torch.zeros(1, dtype=torch.int64)))
+        features = Features.of(evaluator, first.x, layer=layer)
+        yield evaluator, features, samples, replace(settings, pictures=folder)
 
 
 def _path(path: str | None, samples: Samples) -> str:

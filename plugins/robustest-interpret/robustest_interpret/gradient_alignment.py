@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustest import Classifier, Result, Settings
 from robustest.errors import ConfigError, DataError, expected
-from robustest.first_party import Halves, MeanRule, beside, check_forward, probe_gradient, with_second
+from robustest.first_party import Halves, MeanRule, SecondModel
 from robustest.packs import (
     Captions,
     Chunk,
@@ -32,9 +32,7 @@ from robustest.packs import (
     checked_whole,
     exhibits_of,
     finish,
-    load,
     measurement,
-    no_lines,
     observe,
 )
 
@@ -52,7 +50,7 @@ GRADIENT_ALIGNMENT = Kind(
     ),
     advises=True,
     captions=Captions(before="sample", after="gradient"),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -131,7 +129,11 @@ def measure_gradient_alignment(
     if min_gain is not None:
         # A gain is in -2..2, and the rule's values are in -1..1.
         rule = replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
-    other = nullcontext() if reference is None else beside(reference, setup.model, setup.settings, options, "reference")
+    other = (
+        nullcontext()
+        if reference is None
+        else SecondModel.opened(reference, setup.model, setup.settings, options, "reference")
+    )
     with other as second:
         look = AlignmentMeasurement(
             aim=aim, second=second, claimed=threshold, gain=min_gain is not None, settings=setup.settings
@@ -139,7 +141,7 @@ def measure_gradient_alignment(
         plan = setup.plan(quantity.state(), look, rule, here=True)
         found = observe(plan)
         if second is not None:
-            found = with_second(found, second, setup.settings)
+            found = second.included(found)
 
     columns = found.columns
     details: dict[str, Any] = {
@@ -224,7 +226,7 @@ def _class_means(classifier: Classifier, halves: Halves, settings: Settings, lea
     sums: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
     for ids in torch.split(halves.searched, _READ_AT_A_TIME):
-        chunk = load(halves.samples, ids, bounds=classifier.bounds, seed=settings.seed, device=torch.device("cpu"))
+        chunk = Chunk.of(halves.samples, ids, bounds=classifier.bounds, seed=settings.seed, device=torch.device("cpu"))
         for k in torch.unique(chunk.y).tolist():
             # Sums of many float32 images would lose digits.
             rows = chunk.x[chunk.y == k].double()
@@ -249,7 +251,7 @@ class AlignmentMeasurement:
     """The alignment of a chunk's gradients, of the model's and of the reference's."""
 
     aim: GradientAim
-    second: Evaluator | None
+    second: SecondModel | None
     claimed: float | None
     gain: bool
     settings: Settings
@@ -271,14 +273,8 @@ class AlignmentMeasurement:
         }
         shown = value
         if second is not None:
-            there = replace(chunk, x=chunk.x.to(second.device), y=chunk.y.to(second.device))
-            # At the first chunk: the checks that the engine makes of the model itself.
-            if not second.classes:
-                check_forward(second, there, self.settings.suppress)
-                second.check_labels(there.y)
-            _, other_gradient, other_runner_up = gradients(second, there, aim)
-            if not second.probed:
-                probe_gradient(second, there, searched=False)
+            there = second.given(chunk, gradients=True)
+            _, other_gradient, other_runner_up = gradients(second.evaluator, there, aim)
             base = aim.alignment(other_gradient, there, other_runner_up).to(value.device)
             # A reference whose gradient vanishes counts as the best possible one.
             columns |= {"reference": base.nan_to_num(1.0), "reference vanished": base.isnan()}

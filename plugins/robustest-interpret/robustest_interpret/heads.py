@@ -24,7 +24,6 @@ from torch import Tensor
 from robustest import rng
 from robustest.clock import check as check_clock
 from robustest.errors import ConfigError, DataError, expected
-from robustest.first_party import require
 from robustest.packs import checked_real, checked_whole
 from robustest.tasks import CLASSIFICATION
 
@@ -604,6 +603,12 @@ def standardisation(features: Tensor, device: torch.device, dtype: torch.dtype) 
     # A constant feature keeps some rounding noise, which must not be scaled up to unit variance.
     scale = torch.where(scale > 1e-6 * mean.abs().clamp(min=1e-6), scale, torch.ones_like(scale))
     return mean.to(device, dtype), scale.to(device, dtype)
+
+
+def require(holds: object, what: str, got: object) -> None:
+    """Raise ConfigError that expected `what` but got `got`, unless a condition holds."""
+    if not holds:
+        raise ConfigError(expected(what, got))
 
 
 def _real(value: object) -> bool:

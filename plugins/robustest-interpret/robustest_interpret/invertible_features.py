@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from robustest import Result, Verdict
-from robustest.first_party import grey, last_layer, require
+from robustest import Result, Verdict, rng
 from robustest.packs import (
     Captions,
     Changed,
@@ -21,6 +22,7 @@ from robustest.packs import (
     Decision,
     Evaluator,
     Evidence,
+    Features,
     Kind,
     Observation,
     Options,
@@ -34,13 +36,10 @@ from robustest.packs import (
     clopper_pearson,
     exhibits_of,
     finish,
-    inverted,
     measurement,
-    no_lines,
     observe,
-    reader,
-    relative_distance,
 )
+from robustest_interpret.heads import require
 
 _HALF = 0.5
 
@@ -54,7 +53,7 @@ INVERTIBLE_FEATURES = Kind(
     advises=True,
     limits=("max_representation_error",),
     captions=Captions(before="sample", after="same features"),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -174,15 +173,12 @@ class InversionMeasurement:
     max_representation_error: float
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], self.layer))
-        aim, start = read.logits(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
-        made = inverted(read, start, aim, bounds=chunk.bounds, steps=self.iterations, step_size=self.step_size)
-        rep, original = relative_distance(read.logits(made), aim), chunk.x.flatten(1)
-        image = relative_distance(made.flatten(1), original)
-        read.settle()
-        # The reader's passes are passes of the model too: they count as its cost.
-        evaluator.forward += read.forward
-        evaluator.backward += read.backward
+        features = Features.of(evaluator, chunk.x, layer=self.layer)
+        aim, start = features(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
+        how: dict[str, Any] = {"steps": self.iterations, "step_size": self.step_size}
+        made, rep = features.inverted(start, aim, bounds=chunk.bounds, **how)
+        original = chunk.x.flatten(1)
+        image = _apart(made.flatten(1), original)
         near = (
             torch.ones_like(image, dtype=torch.bool) if self.max_image_error is None else image <= self.max_image_error
         )
@@ -206,11 +202,29 @@ class InversionMeasurement:
             "reached": reached,
             "image": image,
             "rep": rep,
-            "start": relative_distance(start.flatten(1), original),
+            "start": _apart(start.flatten(1), original),
             "features": torch.full_like(chunk.y, aim.shape[1]),
             "elements": torch.full_like(chunk.y, original.shape[1]),
         }
         return Observation(columns, exhibits)
+
+
+# Standard deviation of the noise on grey, in widths of the bounds (1/20 in the paper).
+_NOISE = 0.05
+
+
+def grey(key: Tensor, shape: Sequence[int], bounds: tuple[float, float]) -> Tensor:
+    """Return (N, *shape) starts: the middle of the bounds with a little noise."""
+    low, high = bounds
+    noise = rng.normal(rng.fold(key, "grey"), shape)
+    return ((low + high) / 2 + _NOISE * (high - low) * noise).clamp(low, high)
+
+
+def _apart(x: Tensor, original: Tensor) -> Tensor:
+    """Return (N,) Euclidean distances of rows (N, D) from others, relative to their length."""
+    length = torch.linalg.vector_norm(original, dim=1).clamp(min=torch.finfo(original.dtype).tiny ** 0.5)
+    apart: Tensor = torch.linalg.vector_norm(x - original, dim=1) / length
+    return apart
 
 
 def _decided(evidence: Evidence, max_image_error: float, max_representation_error: float, alpha: float) -> Decision:

@@ -23,15 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import Classifier, Result, Settings, Verdict, context
+from robustest import Classifier, Result, Settings, Verdict
 from robustest.errors import ConfigError, DataError, expected
-from robustest.first_party import DropRule, Halves, LastLayer, features_of, with_search
+from robustest.first_party import DropRule, Halves
 from robustest.packs import (
     Chunk,
     Decision,
     Evaluator,
     Evidence,
     Fact,
+    Features,
     Kind,
     Observation,
     Options,
@@ -40,18 +41,14 @@ from robustest.packs import (
     Tally,
     assertion,
     checked_real,
+    checked_threshold,
     checked_whole,
     clopper_pearson,
-    count_at_most,
+    current,
     exhibits_of,
-    find_last_layer,
     finish,
-    frozen,
-    in_order,
-    may_repeat,
     measurement,
     observe,
-    optional_threshold,
 )
 from robustest.tasks import CLASSIFICATION
 from robustest_interpret.feature_pictures import Gallery, highest
@@ -159,7 +156,7 @@ def measure_sparse_head(
         )
     if max_features_per_class is not None:
         checked_whole("max_features_per_class", max_features_per_class, 1)
-    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
+    max_drop = checked_threshold("max_drop", max_drop, trivial=1, optional=True)
     if slack is None:  # a head chosen at the very limit would be beyond it half of the time
         slack = _SLACK if max_drop is None else min(_SLACK, max_drop / 2)
     how = HeadOptions(
@@ -187,7 +184,7 @@ def measure_sparse_head(
     other_half = setup.but(exact=True).unpictured().on(halves.view)
     rule = DropRule(threshold=max_drop, terms=setup.terms)
     plan = other_half.plan(SPARSE_HEAD.quantities[0].state(), look, rule, here=True)
-    evidence = with_search(observe(plan), tally, plan.settings)
+    evidence = observe(plan).with_search(tally, plan.settings)
     columns, limits = evidence.columns, (max_features_per_class, max_drop, min_per_class)
     decision = _decision(evidence, fitted, *limits)
     notes, seen = fitted.notes, columns["seen"]
@@ -254,7 +251,7 @@ class FittedHead:
         inputs: digests of their inputs; none where two draws may be equal.
     """
 
-    last: LastLayer
+    read: Features
     path: SparsePath
     index: int
     head: SparseHead
@@ -286,7 +283,7 @@ class FittedHead:
             "chosen_on": path.n_validation,
             "lambda": path.lambdas[self.index],
             "gap": self.gap,
-            "layer": self.last.name,
+            "layer": self.read.name,
             "path": [
                 {
                     "lambda": path.lambdas[i],
@@ -322,13 +319,13 @@ def fit_head(
         DataError: a class has fewer samples to fit on than `min_per_class`.
     """
     started = time.perf_counter()
-    with torch.inference_mode(False), frozen(classifier.module) as notes:
-        evaluator = Evaluator.of(classifier, settings, notes)
-        last = find_last_layer(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
-        features, labels, inputs = _samples_to_fit(evaluator, last, halves, settings.seed, options.min_per_class)
+    with Evaluator.opened(classifier, settings) as evaluator:
+        first = next(Chunk.each(halves.samples, evaluator, seed=settings.seed, ids=torch.zeros(1, dtype=torch.int64)))
+        read = Features.of(evaluator, first.x, layer=options.layer)
+        features, labels, inputs = _samples_to_fit(evaluator, read, halves, settings.seed, options.min_per_class)
 
         # The path, chosen by held-out rows on which the model's own accuracy is known too.
-        watch = context.current().progress
+        watch = current().progress
         train, rest = stratified_split(labels, _VALIDATION, settings.seed)
         path = fit_sparse_head(
             features[train],
@@ -336,14 +333,14 @@ def fit_head(
             validation=(features[rest], labels[rest]),
             l1_ratio=options.l1_ratio,
             n_lambdas=options.n_lambdas,
-            classes=last.layer.out_features,
+            classes=read.layer.out_features,
             tolerance=_TOLERANCE,
             device=evaluator.device,
             progress=None if watch is None else lambda done, total: watch("penalties of sparse heads", done, total, 0),
         )
         # The model's own accuracy on these rows, by its last layer: their features are here already.
-        bias = None if last.layer.bias is None else last.layer.bias.detach().cpu().double()
-        logits = F.linear(features[rest].double(), last.layer.weight.detach().cpu().double(), bias)
+        bias = None if read.layer.bias is None else read.layer.bias.detach().cpu().double()
+        logits = F.linear(features[rest].double(), read.layer.weight.detach().cpu().double(), bias)
         own = float(CLASSIFICATION.holds(logits, labels[rest]).double().mean())
         index = path.select(slack=options.slack, reference=own)
         stability: Stability | None = None
@@ -358,7 +355,7 @@ def fit_head(
                 seed=settings.seed,
             )
 
-        head, gallery = path.head(index), Gallery(evaluator, last, halves.samples, settings, name)
+        head, gallery = path.head(index), Gallery(evaluator, read, halves.samples, settings, name)
         if settings.pictures is not None:
             order = head.counts.argsort(descending=True, stable=True)[:_CLASSES_PICTURED].tolist()
             for k in sorted(k for k in order if int(head.counts[k])):
@@ -370,7 +367,7 @@ def fit_head(
         tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
     assert path.accuracies is not None  # noqa: S101 - it was fitted with validation rows
     fitted = FittedHead(
-        last=last,
+        read=read,
         path=path,
         index=index,
         head=head,
@@ -386,16 +383,16 @@ def fit_head(
 
 
 def _samples_to_fit(
-    evaluator: Evaluator, last: LastLayer, halves: Halves, seed: int, min_per_class: int
+    evaluator: Evaluator, read: Features, halves: Halves, seed: int, min_per_class: int
 ) -> tuple[Tensor, Tensor, frozenset[bytes]]:
     """Return features, labels and digests of the inputs."""
     rows, labels, inputs = [], [], set[bytes]()
-    for chunk in in_order(halves.samples, evaluator, seed=seed, ids=halves.searched):
+    for chunk in Chunk.each(halves.samples, evaluator, seed=seed, ids=halves.searched):
         if not evaluator.classes:
             evaluator.logits(chunk.x[:1])
         evaluator.check_labels(chunk.y)
         inputs.update(_inputs(chunk))
-        rows.append(features_of(evaluator, last, chunk.x).cpu())
+        rows.append(read(chunk.x).cpu())
         labels.append(chunk.y.cpu())
     y = torch.cat(labels)
     counts = torch.bincount(y, minlength=evaluator.classes)
@@ -411,7 +408,7 @@ def _samples_to_fit(
 
 def _inputs(chunk: Chunk) -> list[bytes]:
     """Return digests of inputs; none where two draws may be equal."""
-    if may_repeat(chunk.x, chunk.sample_rate):
+    if chunk.may_repeat:
         return []
     return [sha256(one.tobytes()).digest() for one in chunk.x.cpu().contiguous().numpy()]
 
@@ -428,7 +425,7 @@ class SparseHeadMeasurement:
         chunk = replace(chunk, ids=self.of[chunk.ids])
         task = evaluator.task
         clean = task.predictions(evaluator.logits(chunk.x))
-        features = features_of(evaluator, fitted.last, chunk.x)
+        features = fitted.read.on(evaluator)(chunk.x)
         scores, best = (head.logits(features.cpu()).to(features.device) for head in (fitted.head, fitted.best))
         sparse = task.predictions(scores)
         exhibits = exhibits_of(
@@ -511,7 +508,7 @@ def _poor_fit(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
     columns = evidence.columns
     lost = int(columns["clean"].sum()) - int(columns["best"].sum())
     # Features that even the best head of the path cannot use need more samples, and not another model.
-    if lost > count_at_most(max_drop, evidence.n):
+    if lost / evidence.n > max_drop:
         return (
             f"no head fitted on {fitted.path.n_train} samples comes near: the best one on the path loses "
             f"{lost / evidence.n:.3f}; give more samples"

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from robustest.errors import ConfigError, expected
-from robustest.packs import UnsafeFile, open_regular, parts_below
+from robustest.packs import SafeFolder
 
 
 def digest_of(path: Path) -> str:
@@ -21,34 +21,24 @@ def digest_of(path: Path) -> str:
         ConfigError: there is no such file, it is no ONNX, or a file that it names is missing, not regular, or not below
             its folder.
     """
-    total = hashlib.sha256(_digest(path))
+    folder = SafeFolder(path.parent)
+    total = hashlib.sha256(_digest(folder, path.name))
     for name in sorted({ExternalDataInfo(tensor).location for tensor in _tensors(_parsed(path))}):
         # The digest of the name keeps the boundaries between files: moved bytes give another digest.
         total.update(hashlib.sha256(name.encode()).digest())
-        total.update(_digest(_beside(path, name)))
+        total.update(_digest(folder, name))
     return total.hexdigest()
 
 
-def _digest(path: Path) -> bytes:
+def _digest(folder: SafeFolder, name: str) -> bytes:
     try:
-        with open_regular(path) as file:
+        with folder.open(name) as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise ConfigError(
-            f"Expected an ONNX file at {path} but it cannot be read: {error.strerror or error}."
+            f"Expected an ONNX file, or weights beside it, at {name!r} below {folder.path} but it cannot be read: "
+            f"{error.strerror or error}. Save the model with its weights in its folder."
         ) from error
-
-
-def _beside(path: Path, location: str) -> Path:
-    """Return the file of weights that an ONNX file names; raise ConfigError if it is not below the same folder."""
-    try:
-        return path.parent.joinpath(*parts_below(location))
-    except UnsafeFile:
-        raise ConfigError(
-            expected(
-                f"external data below the folder of {path}", location, "Save the model with its weights beside it."
-            )
-        ) from None
 
 
 def _parsed(path: Path) -> onnx.ModelProto:

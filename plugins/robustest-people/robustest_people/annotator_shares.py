@@ -9,16 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from robustest.packs import (
-    Decision,
-    Terms,
-    Verdict,
-    about,
-    clopper_pearson,
-    cluster_difference_interval,
-    cluster_mean_interval,
-    judge_interval,
-)
+from robustest import Verdict
+from robustest.packs import Decision, Terms, clopper_pearson, cluster_mean_interval, decide_by_interval
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -156,7 +148,7 @@ def noticed_interval(
         # The difference in -1..1 is moved to 0..1, where the betting interval works.
         low, high = (2 * end - 1 for end in cluster_mean_interval((1 + first[at] - second[place]) / 2, terms.alpha))
     else:
-        low, high = cluster_difference_interval(first, second, terms.alpha)
+        low, high = cluster_mean_interval(first, terms.alpha, minus=second)
     return min(low, found.value), max(high, found.value)
 
 
@@ -174,23 +166,20 @@ def decide_foreseen(
     Args:
         idle: the share that guessing, or always giving the most frequent answer, reaches.
     """
-    verdict, rule = Verdict.INCONCLUSIVE, _how(terms)
-    if at_least is None:
-        rule = "no threshold given"
-    elif found.annotators < FEWEST_ANNOTATORS:
-        rule = _FEW_RULE.format(found.annotators, FEWEST_ANNOTATORS)
-    else:
-        verdict = judge_interval(interval, at_least, at_least=True)
-        if verdict is Verdict.PASSED and interval[0] <= idle:
-            verdict = Verdict.INCONCLUSIVE
-            rule = f"guessing, or always giving the most frequent answer, reaches {idle:.3f}: no foresight is shown"
-    return Decision(
-        verdict=verdict,
-        rule=rule,
-        estimate=found.value,
-        interval=interval,
-        at_alpha=at_least is not None,
-        approximate=terms.scope == "set",
+    doubt = ""
+    if at_least is not None and found.annotators < FEWEST_ANNOTATORS:
+        doubt = _FEW_RULE.format(found.annotators, FEWEST_ANNOTATORS)
+    elif at_least is not None and at_least <= interval[0] <= idle:
+        doubt = f"guessing, or always giving the most frequent answer, reaches {idle:.3f}: no foresight is shown"
+    return decide_by_interval(
+        found.value,
+        interval,
+        at_least,
+        at_least=True,
+        terms=terms,
+        how="by annotator",
+        by="Student's t over annotators" if terms.scope == "set" else "",
+        doubt=doubt,
     )
 
 
@@ -234,4 +223,4 @@ def decide_noticed(
 
 
 def _how(terms: Terms) -> str:
-    return f"by annotator, {about(terms.alpha) if terms.scope == 'set' else f'alpha = {terms.alpha:g} a side'}"
+    return f"by annotator, {'about ' if terms.scope == 'set' else ''}alpha = {terms.alpha:g} a side"

@@ -7,21 +7,18 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest import Result
 from robustest.errors import ConfigError, DataError, unknown
 from robustest.packs import (
     Kind,
     Options,
     Quantity,
-    Result,
     Terms,
-    apply,
     assertion,
-    few,
+    checked_threshold,
+    finish,
     measurement,
-    no_lines,
-    optional_threshold,
-    result_of,
-    terms_of,
+    settings_of,
 )
 from robustest_people.annotator_shares import (
     Estimate,
@@ -46,7 +43,7 @@ CUE_NOTICED = Kind(
             "at_least", "excess of calls", "how much more often people call {} spurious than the null cue"
         ),
     ),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -81,29 +78,29 @@ def measure_cue_noticed(
         ConfigError: an argument is out of range or unknown.
         DataError: no answers about the cue, an unknown annotator, or annotators were not asked about cues.
     """
-    at_least = optional_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
+    at_least = checked_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1, optional=True)
     if cue in (null, planted):
         raise ConfigError(f"Expected another cue than the null and the planted one but got {cue!r}.")
     study = checked_study(study, "the clusters that the variance is computed by")
     about = _about(study, (cue, null, planted))
-    _, settings = apply(lambda x: x, options)
-    terms = terms_of(settings)
+    settings = settings_of(options, inputs=True)
+    terms = Terms.of(settings)
     called = study.answer == 1
     found = _more_often(study, about[cue], about[null], called, terms)
     control = _more_often(study, about[planted], about[null], called, terms)
     decision = decide_noticed(found, control, at_least, terms=terms)
     rates = {name: float(called[rows].mean()) if rows.any() else None for name, rows in about.items()}
-    return result_of(
-        evidence_of(called[about[cue]], decision),
-        decision,
+    return finish(
         settings,
+        evidence_of(called[about[cue]], decision),
+        decision=decision,
         kind=CUE_NOTICED,
         statement=CUE_NOTICED.quantities[0].state(cue),
         threshold=at_least,
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
         method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
         details=_details(study, rates, found, control),
-        caveats=few(int(about[null].sum()), " of the null cue"),
+        further={"of the null cue": int(about[null].sum())},
     )
 
 

@@ -18,13 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robustest import Result, Verdict
 from robustest.errors import ConfigError, DataError
 from robustest.packs import (
-    Baseline,
     Chunk,
-    Columns,
     Decision,
-    EarlyVerdict,
     Evaluator,
     Evidence,
     Kind,
@@ -33,20 +31,17 @@ from robustest.packs import (
     Pairing,
     Plan,
     Quantity,
-    Result,
     Rule,
     Setup,
     ShareRule,
     StrataRule,
     Terms,
-    Verdict,
     assertion,
     checked_threshold,
+    exhibits_of,
     finish,
     measurement,
-    no_lines,
     observe,
-    unchanged_exhibits,
 )
 from robustest_people.responses import Responses
 from robustest_people.study_answers import check_about, checked_responses, left_out
@@ -68,7 +63,7 @@ LABEL_AGREEMENT = Kind(
         ),
     ),
     further_claims=("no_worse_than",),
-    lines=no_lines,
+    brief=True,
 )
 
 _COLUMNS = (
@@ -94,7 +89,7 @@ def measure_label_agreement(
     min_contained: float | None = None,
     max_unsupported: float | None = None,
     min_main: float | None = None,
-    no_worse_than: Baseline | None = None,
+    no_worse_than: object | None = None,
     tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
@@ -186,12 +181,12 @@ class Agreeing:
         # Too few answers: broken in "held", which a pass needs, and held in "possible", which a failure has to break.
         enough = found.answers >= FEWEST_ANSWERS
         held = what & enough
-        exhibits = unchanged_exhibits(
+        exhibits = exhibits_of(
             evaluator,
             chunk,
             torch.from_numpy(~held).to(predicted.device),
-            predicted,
-            evaluator.task.margin(logits, chunk.y),
+            predicted=predicted,
+            badness=-evaluator.task.margin(logits, chunk.y),
         )
         columns = {column: getattr(found, column) for column in _COLUMNS}
         return Observation({"held": held, "possible": what | ~enough, **columns}, exhibits)
@@ -347,14 +342,14 @@ class LookedAtRule(Rule):
     sure: ShareRule  # the rule on the column "held", where such samples are broken
     possible: ShareRule  # the rule on the column "possible", where they hold
 
-    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+    def settle(self, columns: Mapping[str, NDArray[Any]], n: int) -> Any:
         sure, possible = self.sure.settle(columns, n), self.possible.settle(columns, n)
         # A pass needs the pessimistic rule, a failure the optimistic one: fewer answers make no claim easier.
         if sure is not None and sure.verdict is Verdict.PASSED:
             return sure
         return possible if possible is not None and possible.verdict is Verdict.FAILED else None
 
-    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
+    def decide(self, columns: Mapping[str, NDArray[Any]], n: int, settled: Any) -> Decision:
         sure = self.sure.decide(columns, n, self._if(settled, Verdict.PASSED))
         possible = self.possible.decide(columns, n, self._if(settled, Verdict.FAILED))
         # The interval covers both readings of the samples with too few answers.
@@ -380,5 +375,5 @@ class LookedAtRule(Rule):
         return replace(self.possible, terms=terms)
 
     @staticmethod
-    def _if(settled: EarlyVerdict | None, verdict: Verdict) -> EarlyVerdict | None:
+    def _if(settled: Any, verdict: Verdict) -> Any:
         return settled if settled is not None and settled.verdict is verdict else None

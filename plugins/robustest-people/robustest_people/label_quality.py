@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import hypergeom
 from torch import Tensor
 
+from robustest import Result, Settings, Verdict
 from robustest.data import as_samples
 from robustest.errors import ConfigError, DataError, expected
 from robustest.packs import (
-    NOT_PAIRED,
     Captions,
     Decision,
     Evidence,
@@ -23,19 +23,12 @@ from robustest.packs import (
     Kind,
     Options,
     Quantity,
-    Result,
-    Settings,
-    Verdict,
-    apply,
     assertion,
+    checked_threshold,
     clopper_pearson,
-    count_at_most,
-    may_repeat,
+    finish,
     measurement,
-    no_lines,
-    optional_threshold,
-    result_of,
-    without_copies,
+    settings_of,
 )
 from robustest_people.label_agreement import FEWEST_ANSWERS
 from robustest_people.responses import Responses
@@ -59,7 +52,7 @@ LABEL_QUALITY = Kind(
     varies="nothing",
     quantities=(Quantity.at_most("max_error_rate", "share of wrong labels", "share of wrong labels", trivial=1),),
     captions=Captions(answered="people select"),  # no model is asked
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -93,11 +86,11 @@ def measure_label_quality(
         DataError: no responses, or about other samples, or an item has none about its label; else as for
             `measure_robust_accuracy`.
     """
-    most = optional_threshold("max_error_rate", max_error_rate, trivial=1)
+    most = checked_threshold("max_error_rate", max_error_rate, trivial=1, optional=True)
     checked_responses(responses)
     if suspects is not None and not isinstance(suspects, Suspects):
         raise ConfigError(expected("suspects as robustest_people.suspects(...) finds them", suspects))
-    _, settings = apply(lambda x: x, options)
+    settings = settings_of(options, inputs=True)
     labels = labels_of(data)
     looked = _look_at(responses, labels)
     n, total = len(looked.items), len(labels)
@@ -110,12 +103,15 @@ def measure_label_quality(
         counts = int(looked.wrong[own].sum()), int(looked.tied[own].sum()), int(own.sum())
         once = decide_wrong(*counts, total, most, scope=settings.scope, alpha=settings.alpha, chosen=chosen)
         if once.verdict is not Verdict.PASSED:
-            decision = without_copies(decision, ~own)
+            more, others = int((~own).sum()), int(own.sum())
+            copied = f"{more} of {n} samples are copies of others, to the bit, and no draws from the population"
+            rule = f"{copied}: not shown by the other {others}"
+            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("copies",))
     exhibits = _exhibits(data, looked, labels, settings)
-    result = result_of(
-        _evidence(looked, decision, total, exhibits, bounds=options.get("bounds", (0.0, 1.0))),
-        decision,
+    result = finish(
         settings,
+        _evidence(looked, decision, total, exhibits, bounds=options.get("bounds", (0.0, 1.0))),
+        decision=decision,
         kind=LABEL_QUALITY,
         statement=LABEL_QUALITY.quantities[0].state(),
         threshold=most,
@@ -123,7 +119,6 @@ def measure_label_quality(
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",
         details=_details(looked, labels, suspects, responses) | uniformity_details(sign),
         caveats=_caveats(looked, total, chosen=bool(chosen)),
-        pairing=NOT_PAIRED,
         constant=_by_choosing_one_class(labels[looked.items]) if responses.chosen else None,
         people=responses.answer,
     )
@@ -217,7 +212,7 @@ def _copies(data: object, items: NDArray[np.int64]) -> NDArray[np.bool_]:
     samples, known = as_samples(data), set()
     for place, item in enumerate(items.tolist()):
         (x, _) = samples.take(torch.tensor([item]))
-        if may_repeat(x, None):
+        if x.ndim <= 2:  # rows of a table may be equal by chance
             return copies
         mark = x.cpu().numpy().tobytes()
         copies[place] = mark in known
@@ -349,10 +344,10 @@ def decide_wrong(
     """
     if chosen:
         # A chosen sample bounds only the labels that people looked at: any number of the others may be wrong.
-        low, high = wrong, total - looked + wrong + undecided
-        interval, rule = (low / total, high / total), "certain: whatever the labels are that nobody looked at"
+        interval = wrong / total, (total - looked + wrong + undecided) / total
+        rule = "certain: whatever the labels are that nobody looked at"
         if scope != "set":
-            low, high, interval = 0, total, (0.0, 1.0)
+            interval = 0.0, 1.0
     elif scope == "set":
         # Ties count for neither side: the lower bound takes them as right, the upper one as wrong.
         low, high = (
@@ -365,14 +360,13 @@ def decide_wrong(
         )
     else:
         interval = clopper_pearson(wrong, looked, alpha)[0], clopper_pearson(wrong + undecided, looked, alpha)[1]
-        low, high = (round(end * total) for end in interval)
         rule = f"population, alpha = {alpha:g} a side"
     verdict, at_alpha = Verdict.INCONCLUSIVE, not chosen and (scope != "set" or looked < total)
     if at_most is None:
         rule = "no threshold given"
-    elif (high <= count_at_most(at_most, total)) if scope == "set" else interval[1] <= at_most:
+    elif interval[1] <= at_most:  # of a set as exact as a comparison of counts: rounding keeps the order of fractions
         verdict = Verdict.PASSED
-    elif (low > count_at_most(at_most, total)) if scope == "set" else interval[0] > at_most:
+    elif interval[0] > at_most:
         verdict = Verdict.FAILED
     elif chosen:
         rule = f"no uniform sample, so that it says nothing of the other labels. {chosen}"

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest import Result, Verdict
 from robustest.errors import ConfigError, DataError, expected
 from robustest.packs import (
-    OUTCOMES,
-    Baseline,
     Chunk,
     Decision,
     Evaluator,
@@ -23,22 +22,16 @@ from robustest.packs import (
     Options,
     Pairing,
     Quantity,
-    Result,
-    Scores,
     Setup,
     ShareRule,
     StrataRule,
-    Verdict,
-    as_label_sets,
     assertion,
+    checked_threshold,
     digest,
+    exhibits_of,
     finish,
     measurement,
-    no_lines,
     observe,
-    optional_threshold,
-    predicted_sets,
-    unchanged_exhibits,
 )
 from robustest.tasks import MultiLabel
 
@@ -49,9 +42,9 @@ _SCORES = ("sigmoid", "softmax")
 MULTILABEL_ACCURACY = Kind(
     name="multilabel_accuracy",
     varies="nothing",
-    quantities=(Quantity.at_least("at_least", "multi-label accuracy", "multi-label accuracy ({})", counts=OUTCOMES),),
+    quantities=(Quantity.at_least("at_least", "multi-label accuracy", "multi-label accuracy ({})", counts="outcomes"),),
     further_claims=("no_worse_than",),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -62,9 +55,9 @@ def measure_multilabel_accuracy(
     *,
     at_least: float | None = None,
     metric: Of = "top1-in-set",
-    scores: Scores = "sigmoid",
+    scores: Literal["sigmoid", "softmax"] = "sigmoid",
     by: Literal["objects", "overall"] = "objects",
-    no_worse_than: Baseline | None = None,
+    no_worse_than: object | None = None,
     tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
@@ -93,7 +86,7 @@ def measure_multilabel_accuracy(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_words(metric, scores, by)
-    threshold = optional_threshold("at_least", at_least, trivial=0)
+    threshold = checked_threshold("at_least", at_least, trivial=0, optional=True)
     given = _given(data, metric)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(
@@ -150,7 +143,7 @@ class Naming:
 
     sets: Tensor  # (N, K) bool
     of: Of  # the claimed metric
-    scores: Scores  # as in `measure_multilabel_accuracy`
+    scores: Literal["sigmoid", "softmax"]  # as in `measure_multilabel_accuracy`
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         logits = evaluator.logits(chunk.x)
@@ -162,9 +155,11 @@ class Naming:
             )
         predicted = evaluator.task.predictions(logits)
         top = sets.gather(1, predicted.unsqueeze(1)).squeeze(1)
-        exact = (predicted_sets(logits, self.scores) == sets).all(1)
+        exact = (LabelSets.predicted(logits, self.scores) == sets).all(1)
         held = top if self.of == "top1-in-set" else exact
-        exhibits = unchanged_exhibits(evaluator, chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y))
+        exhibits = exhibits_of(
+            evaluator, chunk, ~held, predicted=predicted, badness=-evaluator.task.margin(logits, chunk.y)
+        )
         columns = {"held": held, "top": top, "exact": exact, "objects": sets.sum(1)}
         return Observation(columns, exhibits)
 
@@ -179,7 +174,7 @@ def _check_words(of: str, scores: str, by: object) -> None:
 
 
 def _given(data: object, of: Of) -> LabelSets:
-    given = as_label_sets(data)
+    given = LabelSets.of(data)
     if of == "top1-in-set" and not bool((given.objects > 0).all()):
         empty = int((given.objects == 0).nonzero()[0])
         raise DataError(f'Expected every sample to show a class, for of="top1-in-set", but sample {empty} shows none.')

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from torch import Tensor
 
-from robustest.data import as_samples
+from robustest import Result, Settings, Verdict
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.packs import (
     Changed,
@@ -26,29 +26,21 @@ from robustest.packs import (
     Kind,
     Options,
     Quantity,
-    Result,
-    Settings,
     Setup,
+    ShareRule,
     Terms,
-    Verdict,
-    about,
-    accuracy_of,
-    apply,
-    approximate,
     assertion,
-    fallible,
-    few,
-    judge_interval,
+    checked_threshold,
+    decide_by_interval,
+    finish,
     measurement,
-    new_samples,
-    no_lines,
     number,
-    optional_threshold,
-    result_of,
-    terms_of,
+    observe,
+    settings_of,
 )
 from robustest_people.annotations import Annotations
 from robustest_people.beta_mixture import Cells, Floats, Ints, accuracy_by_mixture
+from robustest_people.selection_gap import Labelling
 
 # Bootstrap draws by correction; each draw of the mixture is a fit.
 RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
@@ -60,7 +52,7 @@ REPLICATION_GAP = Kind(
     quantities=(
         Quantity.at_most("at_most", "replication gap", "replication gap, {}", trivial=1, start="source_accuracy"),
     ),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -98,30 +90,32 @@ def measure_replication_gap(
         DataError: annotations are too few, were used for matching, or do not fit the data.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_most = optional_threshold("at_most", at_most, trivial=1)
+    at_most = checked_threshold("at_most", at_most, trivial=1, optional=True)
     draws = _draws(correction, resamples)
     first_says, second_says = _checked(annotations)
     first, second, settings = _outcomes(model, data, new_data, annotations, options)
     items = _Items.of(first_says, first), _Items.of(second_says, second)
-    terms = terms_of(settings)
+    terms = Terms.of(settings)
     gaps = replication_gaps(items[0].cells, items[1].cells, correction, resamples=draws, seed=settings.seed)
-    decision = fallible(decide_gap(gaps, at_most, terms=terms), first, at_most, alpha=terms.alpha)
+    decision = decide_gap(gaps, at_most, terms=terms)
     whole = first.whole and second.whole
     how = "not corrected" if correction is None else f"corrected by {correction}"
-    result = result_of(
-        second.including(first),
-        decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
+    result = finish(
         settings,
+        second.including(first),
+        decision=decision if whole else replace(decision, estimate=None),
         kind=REPLICATION_GAP,
         statement=REPLICATION_GAP.quantities[0].state(how),
         threshold=at_most,
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",
         details=_details(gaps, items, terms.alpha, whole=whole),
-        caveats=few(first.n, " of the original"),
-        changed=[Changed(by="the replicated set", moved=new_samples(first, second), verb="brings")],
+        further={"of the original": first.n},
+        start=first,
+        changed=[Changed.brought("the replicated set", first, second)],
     )
-    return replace(result, notes=(*result.notes, *_notes(gaps, correction)))
+    rule = result.rule if whole else f"{result.rule}; budget: not all items"
+    return replace(result, rule=rule, notes=(*result.notes, *_notes(gaps, correction)))
 
 
 @assertion(measure_replication_gap)
@@ -188,7 +182,7 @@ def _outcomes(
     given = isinstance(model, tuple | list)
     if given and (data is not None or new_data is not None):
         raise ConfigError("Expected data=None and new_data=None with outcomes in place of a model but got data sets.")
-    classifier, settings = apply((lambda x: x) if given else model, options)
+    settings = settings_of(options, inputs=True)
     if given:
         pair = cast("tuple[object, ...]", model)
         if len(pair) != 2:
@@ -196,15 +190,22 @@ def _outcomes(
         evidence = [_evidence_of(outcomes, says) for outcomes, says in zip(pair, annotations, strict=True)]
         counts = [side.total for side in evidence]
     else:
-        samples = [as_samples(data), as_samples(new_data)]
-        counts = [len(side) for side in samples]
+        setups = [Setup.of(model, side, options) for side in (data, new_data)]
+        counts = [len(side.samples) for side in setups]
     for name, items, says in zip(("data", "new_data"), counts, annotations, strict=True):
         if items != len(says):
             raise DataError(f"Expected annotations of each of the {items} items of {name} but got {len(says)}.")
     if not given:
         evidence = [
-            accuracy_of(Setup(classifier, side, settings), f"accuracy on {name}")
-            for name, side in zip(("the original", "the replication"), samples, strict=True)
+            observe(
+                side.plan(
+                    f"accuracy on {name}",
+                    Labelling(),
+                    ShareRule(threshold=None, at_least=True, terms=side.alone),
+                    identity=("accuracy and labels",),
+                )
+            )
+            for name, side in zip(("the original", "the replication"), setups, strict=True)
         ]
     return evidence[0], evidence[1], settings
 
@@ -360,19 +361,21 @@ def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
     Args:
         max_gap: the claimed gap, in 0..1; None for no claim.
     """
-    interval, rule = gaps.corrected.interval(terms.alpha), f"image bootstrap, {about(terms.alpha)}"
-    verdict = Verdict.INCONCLUSIVE
-    if max_gap is None:
-        rule = "no threshold given"
-    elif gaps.uncovered > MOST_UNCOVERED:
-        rule = f"{gaps.uncovered:.0%} of the original is at selection frequencies that the replication lacks"
-    else:
-        verdict = judge_interval(interval, max_gap, at_least=False)
-    estimate, at_alpha = gaps.corrected.estimate, max_gap is not None
-    decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
-    instead = 'claim the gap as it is with assert_transfer_accuracy(max_drop=, scope="population")'
+    lacking = max_gap is not None and gaps.uncovered > MOST_UNCOVERED
+    words = f"{gaps.uncovered:.0%} of the original is at selection frequencies that the replication lacks"
     # The bootstrap has no guarantee in finite samples, so no claim about a population passes by it.
-    return approximate(decision, terms, by="the image bootstrap", units="items", instead=instead)
+    return decide_by_interval(
+        gaps.corrected.estimate,
+        gaps.corrected.interval(terms.alpha),
+        max_gap,
+        at_least=False,
+        terms=terms,
+        how="image bootstrap",
+        by="the image bootstrap",
+        units="items",
+        instead='claim the gap as it is with assert_transfer_accuracy(max_drop=, scope="population")',
+        doubt=words if lacking else "",
+    )
 
 
 def _accuracy(cells: Cells, weights: Ints) -> Floats:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robustest.errors import ConfigError, DataError, expected
-from robustest.packs import read_regular
+from robustest.packs import SafeFolder
 
 Ints = NDArray[np.int64]
 
@@ -498,7 +498,7 @@ def _who(completed_by: object) -> object:
 
 def _text(path: str | os.PathLike[str]) -> str:
     try:
-        return read_regular(Path(path), most=_MOST).decode("utf-8-sig")
+        return SafeFolder.read_file(Path(path), most=_MOST).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Expected answers in UTF-8 in {path} but got: {error}") from None
 

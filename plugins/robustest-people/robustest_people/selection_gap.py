@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest import Result, Verdict
 from robustest.errors import DataError
 from robustest.packs import (
     Chunk,
@@ -18,22 +19,16 @@ from robustest.packs import (
     Observation,
     Options,
     Quantity,
-    Result,
     Setup,
     ShareRule,
     Terms,
-    Verdict,
-    about,
-    approximate,
     assertion,
-    few,
+    checked_threshold,
+    decide_by_interval,
+    exhibits_of,
     finish,
-    judge_interval,
     measurement,
-    no_lines,
     observe,
-    optional_threshold,
-    unchanged_exhibits,
 )
 from robustest_people.annotator_shares import FEWEST_ANNOTATORS, Estimate, clustered
 from robustest_people.responses import Responses
@@ -50,7 +45,7 @@ SELECTION_GAP = Kind(
             trivial=1,
         ),
     ),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -84,7 +79,7 @@ def measure_selection_gap(
         DataError: the responses are about other samples, lack annotators, or lack answers about a label or prediction.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    margin = optional_threshold("at_most", at_most, trivial=1)
+    margin = checked_threshold("at_most", at_most, trivial=1, optional=True)
     checked_responses(responses).known_annotators("the clusters that the variance is computed by")
     setup = Setup.of(model, data, options)
     check_about(responses, len(setup.samples))
@@ -106,7 +101,7 @@ def measure_selection_gap(
         setting=f"{disagreements} samples where label and prediction differ, {len(answers.item)} answers",
         method="two one-sided tests, variance by image and by annotator",
         details=_details(found, disagreements, setup.terms.alpha, responses),
-        caveats=few(disagreements, " of disagreement"),
+        further={"of disagreement": disagreements},
         people=responses.answer,
         notes=()
         if found is None
@@ -136,8 +131,12 @@ class Labelling:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
-        exhibits = unchanged_exhibits(
-            evaluator, chunk, predicted != chunk.y, predicted, evaluator.task.margin(logits, chunk.y)
+        exhibits = exhibits_of(
+            evaluator,
+            chunk,
+            predicted != chunk.y,
+            predicted=predicted,
+            badness=-evaluator.task.margin(logits, chunk.y),
         )
         columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
         return Observation(columns, exhibits)
@@ -256,25 +255,30 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
     low, high = found.gap.interval(terms.alpha)
     # The absolute value of an interval; it starts at 0 if the interval has both signs.
     size = (0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
-    verdict, rule = Verdict.INCONCLUSIVE, f"two one-sided tests by image and annotator, {about(terms.alpha)}"
+    doubt = ""
     if margin is None:
-        rule = "no margin given"
+        doubt = "no margin given"
     elif found.gap.annotators < FEWEST_ANNOTATORS:
-        rule = (
+        doubt = (
             f"{found.gap.annotators} annotators: at least {FEWEST_ANNOTATORS} are needed to estimate their differences"
         )
     elif found.label + found.prediction <= margin:
-        rule = (
+        doubt = (
             f"nothing could have failed it: the label is selected by {found.label:.3f} and the prediction by "
             f"{found.prediction:.3f}, and a gap of {margin:g} is allowed"
         )
-    else:
-        verdict = judge_interval(size, margin, at_least=False)
-    decision = Decision(
-        verdict=verdict, rule=rule, estimate=abs(found.gap.value), interval=size, at_alpha=margin is not None
-    )
     # Clustered variances have no guarantee in finite samples, so no claim about a population passes by them.
-    return approximate(decision, terms, by="Student's t by image and annotator", units="images and annotators")
+    return decide_by_interval(
+        abs(found.gap.value),
+        size,
+        margin,
+        at_least=False,
+        terms=terms,
+        how="two one-sided tests by image and annotator",
+        by="Student's t by image and annotator",
+        units="images and annotators",
+        doubt=doubt,
+    )
 
 
 def _frequency(item: Ints, about: NDArray[np.bool_], selected: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:

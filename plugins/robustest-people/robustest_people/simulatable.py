@@ -8,21 +8,19 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robustest import Result, Verdict
 from robustest.errors import DataError, expected
 from robustest.packs import (
     Kind,
     Options,
     Quantity,
-    Result,
-    Verdict,
-    apply,
+    Terms,
     assertion,
+    checked_threshold,
     checked_whole,
+    finish,
     measurement,
-    no_lines,
-    optional_threshold,
-    result_of,
-    terms_of,
+    settings_of,
 )
 from robustest_people.annotator_shares import Estimate, decide_foreseen, foreseen_interval, share_by_annotator
 from robustest_people.responses import Responses
@@ -40,7 +38,7 @@ SIMULATABLE = Kind(
     name="simulatable",
     varies="nothing",
     quantities=(Quantity.at_least("at_least", "share foreseen", "share of the model's answers that people foresee"),),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -75,13 +73,13 @@ def measure_simulatable(
         DataError: no answers, an unknown annotator or answer of the model, or annotators were asked about one class at
             a time.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     if choices is not None:
         checked_whole("choices", choices, 2)
     study = checked_study(study, "the clusters that the variance is computed by")
     right = _truth(study, truth)
-    _, settings = apply(lambda x: x, options)
-    terms = terms_of(settings)
+    settings = settings_of(options, inputs=True)
+    terms = Terms.of(settings)
     held = study.answer == right
     found = share_by_annotator(held, study.item, study.annotator)
     chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
@@ -92,10 +90,10 @@ def measure_simulatable(
     if chosen and at_least is not None:
         rule = f"no uniform sample of the items, so that it says nothing of the others. {chosen}"
         decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
-    result = result_of(
-        evidence_of(held, decision),
-        decision,
+    result = finish(
         settings,
+        evidence_of(held, decision),
+        decision=decision,
         kind=SIMULATABLE,
         statement=SIMULATABLE.quantities[0].state(),
         threshold=at_least,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.errors import ConfigError
-from robustest.packs import Exit, Screen, counted, wrong
+from robustest.packs import Screen
 
 
 def add_arguments(study: argparse.ArgumentParser) -> None:
@@ -65,7 +65,6 @@ def study(a: argparse.Namespace) -> int:
     """Run one of the actions.
 
     Raises:
-        Refused: the action cannot be done.
         RobustestError: arguments, items or the study are malformed.
     """
     return {"new": _new, "serve": _serve, "status": _status, "export": _export, "release": _release}[a.action](a)
@@ -97,8 +96,8 @@ def _new(a: argparse.Namespace) -> int:
     checks = sum(bool(item.expected) for item in made.items)
     screen.write_line(f"wrote   {a.folder}", green=True)
     screen.write_line(
-        f"        {counted(len(made.items) - checks, 'item')}, {counted(checks, 'check')}, "
-        f"{counted(len(pages), 'annotator')}, {_between(pages)} each"
+        f"        {_counted(len(made.items) - checks, 'item')}, {_counted(checks, 'check')}, "
+        f"{_counted(len(pages), 'annotator')}, {_between(pages)} each"
     )
     apart, pairs = Progress(made).apart()
     if apart:
@@ -106,12 +105,16 @@ def _new(a: argparse.Namespace) -> int:
     if ignored:
         screen.write_line(f"        {ignored} annotations and predictions of the file are no answers", yellow=True)
     screen.write_line(f"Next: robustest study serve {a.folder}")
-    return Exit.OK
+    return 0
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _between(pages: list[int]) -> str:
     few, many = min(pages), max(pages)
-    return counted(many, "page") if few == many else f"{few} to {many} pages"
+    return _counted(many, "page") if few == many else f"{few} to {many} pages"
 
 
 def _annotators(text: str) -> list[str]:
@@ -139,7 +142,7 @@ def _serve(a: argparse.Namespace) -> int:
 
     with suppress(KeyboardInterrupt):
         serve(Path(a.folder), host=a.host, port=a.port, public=a.public, tell=tell)
-    return Exit.OK
+    return 0
 
 
 def _status(a: argparse.Namespace) -> int:
@@ -155,12 +158,12 @@ def _status(a: argparse.Namespace) -> int:
         screen.write_line(f"{name:{width}}  {told}{'   stopped' if number in progress.stopped else ''}")
     asked = sum(not item.expected for item in study.items)
     apart, pairs = progress.apart()
-    screen.write_line(f"{asked - len(lacking)} of {counted(asked, 'item')} have all {study.each} answers")
+    screen.write_line(f"{asked - len(lacking)} of {_counted(asked, 'item')} have all {study.each} answers")
     screen.write_line(f"{apart} of {pairs} pairs of annotators have no item in common")
     lost = sum(lack > coming for lack, coming in lacking.values())
     if lost:
-        screen.write_line(f"{counted(lost, 'item')} will have fewer: no annotator is left for them", yellow=True)
-    return Exit.OK
+        screen.write_line(f"{_counted(lost, 'item')} will have fewer: no annotator is left for them", yellow=True)
+    return 0
 
 
 def _export(a: argparse.Namespace) -> int:
@@ -173,14 +176,14 @@ def _export(a: argparse.Namespace) -> int:
         text = json.dumps(as_tasks(progress), indent=1, ensure_ascii=False) + "\n"
     if a.output is None:
         sys.stdout.write(text)
-        return Exit.OK
+        return 0
     target = Path(a.output)
     # Written beside and renamed: a reader never finds half a table.
     partial = target.with_name(f"{target.name}.tmp")
     partial.write_text(text, encoding="utf-8", newline="")
     partial.replace(target)
-    Screen().write_line(f"wrote   {target}: {counted(len(rows_of(progress)), 'answer')}", green=True)
-    return Exit.OK
+    Screen().write_line(f"wrote   {target}: {_counted(len(rows_of(progress)), 'answer')}", green=True)
+    return 0
 
 
 def _release(a: argparse.Namespace) -> int:
@@ -191,7 +194,7 @@ def _release(a: argparse.Namespace) -> int:
 
     study = open_study(Path(a.folder))
     if a.annotator not in study.annotators:
-        raise wrong(
+        raise ConfigError(
             f"Expected an annotator of the study but {a.annotator!r} is not one. See: robustest study status {a.folder}"
         )
     journal, progress = open_journal(study), Progress(study)
@@ -200,7 +203,7 @@ def _release(a: argparse.Namespace) -> int:
     finally:
         journal.close()
     Screen().write_line(f"{a.annotator}'s open pages went to others{'' if added else ' before'}")
-    return Exit.OK
+    return 0
 
 
 def _progress(folder: str) -> Any:

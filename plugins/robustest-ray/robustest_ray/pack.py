@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from robustest.extensions import hookimpl
 
 if TYPE_CHECKING:
-    from robustest.packs import Engine, Settings
+    from robustest import Settings
+    from robustest.packs import Engine
 
 
 @hookimpl

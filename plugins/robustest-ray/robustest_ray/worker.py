@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ray
 import torch
 
-from robustest.packs import Job, Mapper
+from robustest.packs import Job
 
 
 class Worker:
@@ -21,7 +22,7 @@ class Worker:
     def __init__(self, threads: int, device: str) -> None:
         torch.set_num_threads(threads)
         self._device = device
-        self._job: tuple[int, Mapper] | None = None
+        self._job: tuple[int, Callable[[Any], Any]] | None = None
 
     def up(self) -> None:
         """Return once the actor has found room and started."""

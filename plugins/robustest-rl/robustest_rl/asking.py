@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustest.errors import ConfigError, expected
-from robustest.packs import OUTCOMES, Captions, DrawsRule, Fact, Kind, Quantity, Terms, checked_real, checked_threshold
+from robustest.packs import Captions, DrawsRule, Fact, Kind, Quantity, Terms, checked_real, checked_threshold
 from robustest_rl.threats import Threat
 from robustest_rl.worst import described
 
@@ -29,7 +29,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 
 SHARE = Quantity.at_least(
-    "min_share", "share of episodes", "share of episodes that return {} or more under {}", counts=OUTCOMES
+    "min_share", "share of episodes", "share of episodes that return {} or more under {}", counts="outcomes"
 )
 MEAN = Quantity.at_least("at_least", "mean return", "mean return under {}")
 FALL = Quantity.at_most(

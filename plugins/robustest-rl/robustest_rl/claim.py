@@ -12,19 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from robustest import Result, Settings
 from robustest.packs import (
-    Baseline,
     Options,
     OwnUnits,
     Plan,
-    Result,
-    Settings,
     ShareRule,
+    Terms,
     assertion,
     measurement,
     observe,
     settings_of,
-    terms_of,
 )
 from robustest_rl.asking import ROBUST_RETURN, SHARE, Asked
 from robustest_rl.attacks import Attack
@@ -53,7 +51,7 @@ def measure_robust_return(
     mean: bool = False,
     return_range: tuple[float, float] | None = None,
     max_drop: float | None = None,
-    no_worse_than: Baseline | None = None,
+    no_worse_than: object | None = None,
     tolerance: float = 0.0,
     episodes: int = 200,
     attack: object = "agent-fast",
@@ -125,7 +123,7 @@ def measure_robust_return(
         statement=asked.says(threat),
         units=OwnUnits(counted),
         settings=settings,
-        rule=asked.rule(terms_of(settings)),
+        rule=asked.rule(Terms.of(settings)),
         identity=("robust return",),
         measure=measure,
     ).against(no_worse_than, tolerance, has_threshold=asked.threshold is not None, of_draws=True)
@@ -143,7 +141,7 @@ def _tuned(
         units=OwnUnits(tuning),
         # The search always runs in full: stopped early by a budget, it would hand over a weaker adversary.
         settings=settings.but({"exact": True, "max_samples": None, "time_budget": None, "update_baseline": False}),
-        rule=ShareRule(threshold=None, at_least=True, terms=terms_of(settings)),
+        rule=ShareRule(threshold=None, at_least=True, terms=Terms.of(settings)),
         identity=("search for an adversary",),
     )
     return read(tuning, observe(plan).columns)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from hypothesis import HealthCheck, Phase, Verbosity, find, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 
-from robustest.packs import hunt
 from robustest_rl.episodes import search_keys
 from robustest_rl.threats import Attacked, Dynamics
 
@@ -22,6 +25,18 @@ if TYPE_CHECKING:
 # Steps from the nominal value to either end of a range.
 FINE = 1000
 EPISODES, _EXAMPLES = 16, 60
+# Every setting is given: the current profile's would apply otherwise.
+_SETTINGS = settings(
+    max_examples=_EXAMPLES,
+    database=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
+    derandomize=False,
+    verbosity=Verbosity.normal,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+    print_blob=False,
+)
 
 
 def mildest_dynamics(
@@ -45,7 +60,9 @@ def mildest_dynamics(
 
     # Whole numbers shrink to 0, the nominal value, by bisection.
     strategy = st.tuples(*[st.integers(-FINE, FINE) for _ in nominal])
-    found: Any = hunt(strategy, breaks, seeded=seed, max_examples=_EXAMPLES, key="mildest", remember=False)
+    found: Any = None
+    with suppress(NoSuchExample):
+        found = find(strategy, breaks, settings=_SETTINGS, random=Random(seed))  # noqa: S311 - it seeds a search
     arena.close()
     return None if found is None else at(found)
 

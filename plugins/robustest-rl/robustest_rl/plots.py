@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustest import Result
 from robustest.errors import ConfigError, StoreError, expected
-from robustest.packs import Result, current, shown_path
+from robustest.packs import current
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def picture_of(details: Mapping[str, Any], statement: str, folder: str | None) -
     if path is None:
         return {}
     caption = "returns of all episodes played, untouched and attacked"
-    return {"pictures": [{"caption": caption, "image": shown_path(path)}]}
+    return {"pictures": [{"caption": caption, "image": path}]}
 
 
 def _figure(details: Mapping[str, Any], statement: str) -> Figure:

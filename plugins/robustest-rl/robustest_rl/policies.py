@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from robustest import rng
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.packs import seed_device
+from robustest.packs import seed_draws
 
 # Rows of every call of a policy: the last bits of its answers may depend on their number.
 BLOCK = 64
@@ -106,16 +107,15 @@ class Policy:
             return
         # One generator serves the whole batch, so a stochastic policy is asked about one row at a time
         # (`steady_block`).
-        seed = int(rng.fold(key, "policy").sum())
-        torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()
-        torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
-        seed_device(_place(getattr(self.source, "policy", self.source)), seed)  # the claim restores it
-        np.random.set_state(np.random.RandomState(seed % 2**32).get_state())
+        torch_state, numpy_state, python_state = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
+        # The claim restores the state of an accelerator.
+        seed_draws(rng.fold(key, "policy").to(_place(getattr(self.source, "policy", self.source))))
         try:
             yield
         finally:
             torch.random.set_rng_state(torch_state)
             np.random.set_state(numpy_state)
+            random.setstate(python_state)
 
     def _answer(self, seen: Tensor) -> Tensor:
         if isinstance(self.source, nn.Module):

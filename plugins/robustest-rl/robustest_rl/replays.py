@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from robustest import Result
 from robustest.errors import ConfigError, DataError, expected
-from robustest.packs import Result
 from robustest_rl.attacks import Attack, Away, Directed, Lower, Noise
 from robustest_rl.judged import Episodes
 from robustest_rl.moments import Untouched

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from robustest.packs import Changed, Decision, Evidence, HealthFinding, Plan, Result, Settings, Verdict, finish
+from robustest import Result, Verdict
+from robustest.packs import Changed, Decision, Evidence, Plan, finish
 from robustest_rl.asking import FALL, ROBUST_RETURN, Asked, words_of
 from robustest_rl.chosen import Tuned
 from robustest_rl.heedless import signs
@@ -36,7 +37,6 @@ def told(
     doubts = {} if tuned is None else dict(tuned.signs)
     if evidence.decision.verdict is Verdict.PASSED:
         doubts.update(signs(counted, evidence, asked, threat))
-    evidence = replace(evidence, findings=_findings(doubts, settings))
     failed = evidence.decision.verdict.value == "failed"
     if tuned is not None and isinstance(tuned.adversary.threat, Dynamics) and failed and asked.threshold is not None:
         found = mildest_dynamics(counted, tuned.adversary.threat, plan.rule, evidence.columns, settings.seed)
@@ -61,6 +61,7 @@ def told(
         details=details,
         notes=_notes(counted),
         changed=[] if threat is None else [Changed(by=str(threat), moved=np.full(evidence.n, not threat.idle))],
+        doubts=_mended(doubts),
         scope="population",
         **bounds,
     )
@@ -112,17 +113,10 @@ def _returns(evidence: Evidence) -> dict[str, list[Any]]:
     }
 
 
-def _findings(found: Mapping[str, str], settings: Settings) -> tuple[HealthFinding, ...]:
+def _mended(found: Mapping[str, str]) -> dict[str, str]:
     weak = "Try agent-standard, or more steps"
     mend = {
         "constant_answer": "Claim more, or of an environment in which actions count",
         "one_episode": "Draw the start, or the steps, from the seed of reset()",
     }
-    return tuple(
-        HealthFinding(
-            name=name,
-            message=f'{name}: {seen}. {mend.get(name, weak)}. If this is known and meant: suppress=("{name}",).',
-            suppressed=name in settings.suppress,
-        )
-        for name, seen in found.items()
-    )
+    return {name: f"{seen}. {mend.get(name, weak)}" for name, seen in found.items()}

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,20 +19,13 @@ from robustest.errors import ConfigError, expected
 from robustest.packs import (
     Chunk,
     Evaluator,
-    Preprocessing,
+    Features,
     ascend,
     checked_real,
     checked_whole,
-    frozen,
-    in_order,
-    inverted,
-    relative_distance,
-    towards_class,
 )
-from robustest.packs import find_last_layer as last_layer_of
-from robustest.packs import reader as feature_reader
-from robustest.packs import resolve as resolve_device
 from robustest.threats import Threat
+from robustest_training.trainings import Preprocessing, asked_on
 
 # Share of the samples that must reach their target: the labels of the others match nothing in them.
 _REACHED = 0.9
@@ -91,18 +84,16 @@ def robustified(
     classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
     others = rng.permutation(seed, len(samples))
     x, y, apart = [], [], []
-    with torch.inference_mode(False), frozen(classifier.module) as notes:
-        place = resolve_device(device, classifier.device)
-        evaluator = Evaluator(classifier, place, batch_size=None, suppress=("softmax_outputs",), notes=notes)
-        read = feature_reader(evaluator, last_layer_of(evaluator, samples, layer=layer))
-        for chunk in in_order(samples, read, seed=seed):
-            start = next(in_order(samples, read, seed=seed, ids=others[chunk.ids])).x
-            aim = read.logits(chunk.x)
-            made = inverted(read, start, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
+    with Evaluator.opened(classifier, asked_on(device)) as evaluator:
+        first = next(Chunk.each(samples, evaluator, seed=seed, ids=torch.zeros(1, dtype=torch.int64)))
+        features = Features.of(evaluator, first.x, layer=layer)
+        for chunk in Chunk.each(samples, evaluator, seed=seed):
+            start = next(Chunk.each(samples, evaluator, seed=seed, ids=others[chunk.ids])).x
+            how: dict[str, Any] = {"steps": steps, "step_size": step_size}
+            made, distance = features.inverted(start, features(chunk.x), bounds=chunk.bounds, **how)
             x.append(made.cpu())
             y.append(chunk.y.cpu())
-            apart.append(relative_distance(read.logits(made), aim).cpu())
-        read.settle()
+            apart.append(distance.cpu())
     data_set = Constructed(torch.cat(x), torch.cat(y), torch.cat(apart))
     _warn_unless(data_set.reached <= _APART, f"have features within {_APART:g} of those aimed at (relative distance)")
     return data_set
@@ -143,10 +134,8 @@ def mislabelled(
         raise ConfigError(expected('labels to be "random" or "next"', labels))
     classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
     x, y, hit = [], [], []
-    with torch.inference_mode(False), frozen(classifier.module) as notes:
-        place = resolve_device(device, classifier.device)
-        evaluator = Evaluator(classifier, place, batch_size=None, suppress=("softmax_outputs",), notes=notes)
-        for chunk in in_order(samples, evaluator, seed=seed):
+    with Evaluator.opened(classifier, asked_on(device)) as evaluator:
+        for chunk in Chunk.each(samples, evaluator, seed=seed):
             # A first batch tells the number of classes, which labels are checked against.
             evaluator.logits(chunk.x[:1])
             evaluator.check_labels(chunk.y)
@@ -154,7 +143,6 @@ def mislabelled(
             x.append(made.x.cpu())
             y.append(made.y.cpu())
             hit.append(made.reached.cpu())
-        evaluator.settle()
     data_set = Constructed(torch.cat(x), torch.cat(y), torch.cat(hit))
     _warn_unless(data_set.reached == 1, "are taken for the class that they are labelled as")
     return data_set
@@ -184,6 +172,9 @@ def moved_to_others(
         target = (chunk.y + 1) % evaluator.classes
     else:
         target = rng.integers(rng.fold(chunk.key, "target"), (1,), evaluator.classes).flatten()
-    aim = towards_class(target)
-    made = ascend(evaluator, threat, chunk.x, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
+
+    def towards(logits: Tensor, part: slice) -> Tensor:
+        return -evaluator.task.losses["ce"](logits, target[part])
+
+    made = ascend(evaluator, threat, chunk.x, towards, bounds=chunk.bounds, steps=steps, step_size=step_size)
     return Constructed(made, target, evaluator.task.holds(evaluator.logits(made), target).float())

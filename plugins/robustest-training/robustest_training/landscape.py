@@ -11,11 +11,10 @@ net on a plateau has a smooth landscape, so both nets must learn.
 from __future__ import annotations
 
 import copy
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from math import exp, isfinite, sqrt
 from typing import Any, Unpack
 
@@ -25,61 +24,58 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch import Tensor, nn
 
-from robustest import Factory, rng
-from robustest.errors import ConfigError, DataError, ModelError, StoreError, expected
+from robustest import Factory, Result, Settings, Verdict, rng
+from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.packs import (
-    NOT_PAIRED,
     Changed,
     Decision,
-    Entry,
     Evidence,
-    Key,
     Kind,
+    Observation,
     Options,
     Quantity,
-    Result,
-    Settings,
-    Store,
+    Remembered,
     Tally,
-    Unhashable,
-    Verdict,
-    approximate,
+    Terms,
     assertion,
     checked_real,
+    checked_threshold,
     checked_whole,
+    decide_by_interval,
     digest,
+    finish,
     frozen,
-    judge_interval,
-    key_of,
     measurement,
-    no_lines,
-    optional_threshold,
-    random_states,
-    result_of,
     seed_draws,
     settings_of,
-    terms_of,
 )
-from robustest.packs import when as date_and_commit
 from robustest.rng import keys
 
 # A ratio of two positive values, measured in a few independent runs.
 
 
-def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha: float) -> Decision:
-    """Return the verdict on the geometric mean of a ratio over all possible runs, from (n,) ratios of runs, n >= 2."""
+def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, terms: Terms, doubt: str = "") -> Decision:
+    """Return the verdict on the geometric mean of a ratio over all possible runs, from (n,) ratios of runs, n >= 2.
+
+    Args:
+        doubt: reason why the ratios mean nothing, or "".
+    """
     # Logarithms of ratios are taken to be normal; a few runs allow no better than Student's t, so no claim about a
     # population rests on it.
     logs = np.log(ratios)
     n, mean = len(logs), float(logs.mean())
-    reach = float(student.ppf(1 - alpha, n - 1)) * float(logs.std(ddof=1)) / sqrt(n)
-    interval = (exp(mean - reach), exp(mean + reach))
-    if threshold is None:
-        verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-    else:
-        verdict = judge_interval(interval, threshold, at_least=False)
-        rule = f"runs to come, about alpha = {alpha:g} a side"
-    return Decision(verdict=verdict, rule=rule, estimate=exp(mean), interval=interval, at_alpha=threshold is not None)
+    reach = float(student.ppf(1 - terms.alpha, n - 1)) * float(logs.std(ddof=1)) / sqrt(n)
+    return decide_by_interval(
+        exp(mean),
+        (exp(mean - reach), exp(mean + reach)),
+        threshold,
+        at_least=False,
+        terms=terms,
+        how="runs to come",
+        by="Student's t over runs",
+        units="runs",
+        doubt=doubt,
+    )
 
 
 # The loss around a point in weight space, along its gradient (Santurkar et al., NeurIPS 2018, section 3).
@@ -243,24 +239,21 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 def _put_back(net: nn.Module, weights: list[Tensor]) -> Iterator[Callable[[], None]]:
     start = in_a_row(weights)
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-    here, there = torch.get_rng_state(), random_states()
-    python, arrays = random.getstate(), np.random.get_state()
+    draws = rng.keys(torch.initial_seed() % 2**62, torch.tensor([0])).to(start.device)
 
-    # Before each pass, buffers and torch's generators are restored, so that all passes are of one function.
+    # Before each pass buffers are restored and generators seeded alike, so that all passes are of one function.
     def again() -> None:
-        torch.set_rng_state(here)
-        there()
+        seed_draws(draws)
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
 
-    try:
-        yield again
-    finally:
-        again()
-        put(weights, start)
-        random.setstate(python)
-        np.random.set_state(arrays)
+    with frozen(None):  # random states are as before after the block
+        try:
+            yield again
+        finally:
+            again()
+            put(weights, start)
 
 
 # A short training with probes of the loss, cached by all that it depends on.
@@ -288,32 +281,19 @@ class Trace:
     final: float  # mean loss over all batches at the end
     begun: str  # digest of the first weights
     passed: int  # samples passed forward, and backward
-    when: str = ""  # date and commit if it was cached; empty if it was trained now
 
     def column(self, name: str) -> Tensor:
         return self.probes[:, _COLUMNS.index(name)]
 
 
 class ProbedTrainings:
-    """Trains nets on a course, or loads their traces.
-
-    Attributes:
-        why_not: reason why nothing is cached, or "".
-    """
+    """Trains nets on a course, or recalls their traces."""
 
     def __init__(self, loss: Loss, batches: Batches, course: Course, settings: Settings) -> None:
-        self.why_not = ""
         self._loss, self._batches, self._course, self._settings = loss, batches, course, settings
-        self._store = Store.of(settings)
-        self._key: Key | None = None
-        if self._store is not None:
-            about = {"loss": loss, "batches": list(batches), "course": course}
-            # The key covers the net that the factory built (code and weights), the loss, the batches, the course and
-            # the seed.
-            try:
-                self._key = key_of("probed training", about, settings, recheck=False)
-            except Unhashable as error:
-                self.why_not = f"not remembered: {error}"
+        about = {"loss": loss, "batches": list(batches), "course": course}
+        # Probes are numbers of a deterministic training: they come out alike to the bit.
+        self.remembered = Remembered("probed training", about, settings, exact=True)
 
     def of(self, factory: object, number: int) -> Trace:
         """Return the trace of the net that a factory builds, in run `number`; random states are restored.
@@ -329,45 +309,33 @@ class ProbedTrainings:
             weights = trained_weights(net)
             if not weights:
                 raise ConfigError("Expected parameters to train but the factory's net has none.")
-            begun = digest([weight.detach().cpu() for weight in weights])
-            key = self._key_of(net, weights, number)
-            # The key of the net asked it for a gradient, which may have drawn.
-            seed_draws(draws)
-            if self._store is None or key is None:
-                return self._trained(net, weights, draws, begun)
-            entry = self._store.load(key)
-            found = None if entry is None else _trace_of(entry)
-            if found is not None and not self._store.doubted():
-                return found
-            with key.watching():
-                trace = self._trained(net, weights, draws, begun)
-            if found is None:
-                self._store.save(key, _entry_of(trace))
-                if self._store.unknowable:
-                    self.why_not = f"not remembered: the training {self._store.unknowable}"
-            elif not torch.equal(found.probes, trace.probes):
-                raise StoreError(
-                    "Expected a remembered training to come out alike again but the probes of its loss differ. "
-                    "Something that the net or the loss depends on shows neither in their code nor in what they read: "
-                    "run with --robust-no-cache, or delete the store."
-                )
-        return trace if found is None else found
+            first = [weight.detach().cpu() for weight in weights]
+            begun, start = digest(first), copy.deepcopy(net.state_dict())
 
-    def _key_of(self, net: nn.Module, weights: list[Tensor], number: int) -> Key | None:
-        if self._key is None:
-            return None
-        # Not all code that a net depends on can be read, so the first batch's loss and gradient are part of the key:
-        # training multiplies the slightest change.
-        asked = copy.deepcopy(net)
-        x, y = _on(weights[0].device, self._batches[0])
-        level, gradient = gradient_of(asked, self._loss, x, y, trained_weights(asked))
-        try:
-            return self._key.part(net, weights[0].device.type, number, level, gradient.cpu())
-        except Unhashable as error:
-            self.why_not = f"not remembered: {error}"
-            return None
+            def made() -> tuple[Observation, Tally]:
+                net.load_state_dict(start)
+                # What came before may have drawn.
+                seed_draws(draws)
+                probes, final, passed = self._trained(net, weights, draws)
+                columns = {"probes": probes, "final": torch.tensor([final], dtype=torch.float64)}
+                return Observation(columns, [], {"passed": passed}), Tally()
 
-    def _trained(self, net: nn.Module, weights: list[Tensor], key: Tensor, begun: str) -> Trace:
+            # Not all code that a net depends on can be read, so the first batch's loss and gradient are part of the
+            # key: training multiplies the slightest change.
+            asked = copy.deepcopy(net)
+            x, y = _on(weights[0].device, self._batches[0])
+            level, gradient = gradient_of(asked, self._loss, x, y, trained_weights(asked))
+            what = (net, weights[0].device.type, number, level, gradient.cpu())
+            found = self.remembered.outcomes(what, made)[0]
+        return Trace(
+            probes=torch.as_tensor(found.columns["probes"]),
+            final=float(found.columns["final"][0]),
+            begun=begun,
+            passed=found.counts["passed"],
+        )
+
+    def _trained(self, net: nn.Module, weights: list[Tensor], key: Tensor) -> tuple[Tensor, float, int]:
+        """Train a net; return its probes (P, 7), its mean loss at the end, and the samples passed."""
         course, passed = self._course, 0
         probes: list[tuple[float, ...]] = []
         for step in range(course.steps):
@@ -380,26 +348,13 @@ class ProbedTrainings:
             passed += len(x)
             put(weights, in_a_row(weights) - course.learning_rate * gradient)
         final = sum(gradient_of(net, self._loss, *_on(weights[0].device, b), weights)[0] for b in self._batches)
-        return Trace(
-            probes=torch.tensor(probes, dtype=torch.float64),
-            final=final / len(self._batches),
-            begun=begun,
-            passed=passed + sum(len(x) for x, _ in self._batches),
-        )
+        passed += sum(len(x) for x, _ in self._batches)
+        return torch.tensor(probes, dtype=torch.float64), final / len(self._batches), passed
 
     def _at(self, key: Tensor, step: int) -> int:
         n = len(self._batches)
         keys = rng.fold(rng.fold(rng.keys(int(key[0]), torch.arange(n)), "batches"), step // n)
         return int(keys.argsort(stable=True)[step % n])
-
-
-def _trace_of(entry: Entry) -> Trace:
-    return Trace(probes=entry.arrays["probes"], **entry.meta)
-
-
-def _entry_of(trace: Trace) -> Entry:
-    meta = {"final": trace.final, "begun": trace.begun, "passed": trace.passed, "when": date_and_commit()}
-    return Entry({"probes": trace.probes}, meta)
 
 
 def built(factory: object) -> nn.Module:
@@ -457,7 +412,7 @@ LANDSCAPE = Kind(
         ),
     ),
     advises=True,
-    lines=no_lines,
+    brief=True,
 )
 
 # A net has learned if its loss ends at most at this share of the best constant answer's.
@@ -514,7 +469,7 @@ def measure_smooth_landscape(
         DataError: a batch is malformed or not finite, or all targets are one class.
         ModelError: a loss or a gradient is not finite, or the loss is no positive scalar.
     """
-    max_ratio = optional_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
+    max_ratio = checked_threshold("max_ratio", max_ratio, within=(0.0, float("inf")), optional=True)
     course = _course(train_steps, every, learning_rate, etas)
     checked_whole("seeds", seeds, 2)
     if model is reference:
@@ -525,20 +480,19 @@ def measure_smooth_landscape(
     trainings = ProbedTrainings(loss, data, course, settings)
     runs = [Run(trainings.of(model, n), trainings.of(reference, n), constant) for n in range(seeds)]
     _check_draws(runs)
-    tally = Tally(seconds=time.perf_counter() - started, notes=(trainings.why_not,) if trainings.why_not else ())
-    return _result(runs, course, max_ratio, settings, tally=tally, data=digest([(settings.seed, seeds), list(data)]))
+    tally = Tally(seconds=time.perf_counter() - started, notes=trainings.remembered.notices)
+    digest_of_data, when = digest([(settings.seed, seeds), list(data)]), trainings.remembered.when
+    return _result(runs, course, max_ratio, settings, tally=tally, data=digest_of_data, when=when)
 
 
 def _result(
-    runs: list[Run], course: Course, max_ratio: float | None, settings: Settings, *, tally: Tally, data: str
+    runs: list[Run], course: Course, max_ratio: float | None, settings: Settings, *, tally: Tally, data: str, when: str
 ) -> Result:
-    decision = approximate(
-        _decision(runs, max_ratio, settings.alpha), terms_of(settings), by="Student's t over runs", units="runs"
-    )
-    return result_of(
-        _evidence(runs, decision, max_ratio, tally, data),
-        decision,
+    decision = _decision(runs, max_ratio, Terms.of(settings))
+    return finish(
         settings,
+        _evidence(runs, decision, max_ratio, tally=tally, data=data, when=when),
+        decision=decision,
         kind=LANDSCAPE,
         statement=LANDSCAPE.quantities[0].state(),
         threshold=max_ratio,
@@ -553,7 +507,6 @@ def _result(
                 verb="differs from the net in",
             )
         ],
-        pairing=NOT_PAIRED,
     )
 
 
@@ -593,7 +546,9 @@ class Run:
         return told
 
 
-def _evidence(runs: list[Run], decision: Decision, threshold: float | None, tally: Tally, data: str) -> Evidence:
+def _evidence(
+    runs: list[Run], decision: Decision, threshold: float | None, *, tally: Tally, data: str, when: str
+) -> Evidence:
     traces = [trace for run in runs for trace in (run.net, run.reference)]
     passed = sum(trace.passed for trace in traces)
     return Evidence(
@@ -602,23 +557,26 @@ def _evidence(runs: list[Run], decision: Decision, threshold: float | None, tall
         ids=np.arange(len(runs)),
         total=len(runs),
         tally=tally.plus(Tally(forward=passed, backward=passed)),
-        cached=min(trace.when for trace in traces),  # empty where one was trained now
+        cached=when,
         data=data,
         model=digest([trace.begun for trace in traces]),
     )
 
 
-def _decision(runs: list[Run], threshold: float | None, alpha: float) -> Decision:
+def _decision(runs: list[Run], threshold: float | None, terms: Terms) -> Decision:
     told = [why for run in runs for why in run.unlearned()]
     ratios: NDArray[np.float64] = np.array([run.ratio for run in runs])
     if not told:
-        return decide_ratio(ratios, threshold, alpha=alpha)
-    known = decide_ratio(ratios, None, alpha=alpha) if bool(np.isfinite(ratios).all()) else None
+        return decide_ratio(ratios, threshold, terms=terms)
+    why = f"not learned in {sum(bool(run.unlearned()) for run in runs)} of {len(runs)} runs: {told[0]}"
+    if bool(np.isfinite(ratios).all()):
+        return replace(decide_ratio(ratios, None, terms=terms, doubt=why), reasons=("unfit",))
     return Decision(
         verdict=Verdict.INCONCLUSIVE,
-        rule=f"not learned in {sum(bool(run.unlearned()) for run in runs)} of {len(runs)} runs: {told[0]}",
-        estimate=None if known is None else known.estimate,
-        interval=(0.0, 1e30) if known is None else known.interval,
+        rule=why,
+        estimate=None,
+        interval=(0.0, 1e30),
+        approximate=True,
         reasons=("unfit",),
     )
 

@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest import Result
 from robustest.errors import ConfigError, expected
-from robustest.packs import Result, checked_threshold
+from robustest.packs import checked_threshold
 
 # Numbers of samples that reach an accuracy, read from a learning curve between its points and beyond them.
 #

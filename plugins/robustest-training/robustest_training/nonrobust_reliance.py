@@ -22,9 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import context, rng
+from robustest import Result, Settings, rng
+from robustest.errors import ConfigError, expected
 from robustest.packs import (
     Captions,
+    Changed,
     Chunk,
     Decision,
     Evaluator,
@@ -34,30 +36,24 @@ from robustest.packs import (
     Observation,
     Options,
     Quantity,
-    Result,
-    Settings,
     Setup,
     Tally,
     Terms,
-    TrainFn,
     assertion,
-    check_threat,
     check_train,
     checked_threshold,
     checked_whole,
+    current,
     digest,
-    doubt_of_null,
     exhibits_of,
+    finish,
     measurement,
     observe,
-    optional_threshold,
-    radius_of,
-    result_of,
-    terms_of,
 )
 from robustest.threats import Threat
 from robustest_training.constructed import moved_to_others
 from robustest_training.trainings import (
+    TrainFn,
     Trainings,
     TrainingSets,
     announced,
@@ -291,9 +287,10 @@ def measure_nonrobust_reliance(
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`, or from `train`.
     """
-    max_transfer = optional_threshold("max_transfer", max_transfer, trivial=1)
+    max_transfer = checked_threshold("max_transfer", max_transfer, trivial=1, optional=True)
     min_reached = checked_threshold("min_reached", min_reached)
-    check_threat(threat)
+    if isinstance(threat, type) or not isinstance(threat, Threat):
+        raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
     checked_whole("seeds", seeds, 1)
     checked_whole("iterations", iterations, 1)
     check_train(train)
@@ -301,13 +298,13 @@ def measure_nonrobust_reliance(
     sets = TrainingSets.of(data, test_data, setup.model.bounds)
     statement = NONROBUST_RELIANCE.quantities[0].state(threat)
     if setup.settings.replay_only:
-        raise context.current().not_searched(statement, "replayed only: nothing was trained")
+        raise current().not_searched(statement, "replayed only: nothing was trained")
     setup = setup.on(Setup.of(model, (sets.x, sets.y), options).samples)
     made = {labels: moved(setup, statement, threat, labels, iterations) for labels in ("next", "random")}
     trainings = Trainings(train, setup.settings, {name: options.get(name) for name in ("bounds", "preprocessing")})
     study = Learners(trainings=trainings, sets=sets, options=options, settings=setup.settings, statement=statement)
     found = study.learned(made, seeds)
-    decision = _decided(found, max_transfer, min_reached, terms_of(setup.settings))
+    decision = _decided(found, max_transfer, min_reached, Terms.of(setup.settings))
     return _result(study, found, decision, made, threat=threat, max_transfer=max_transfer, steps=iterations)
 
 
@@ -333,8 +330,11 @@ def _doubt(found: LearnerAnswers, max_transfer: float | None, min_reached: float
     if fitted < _FITTED:
         return f"the learner of one seed answers only {fitted:.3f} of the samples that it was trained on as labelled"
     null = found.right["labels permuted"]
-    if doubt := doubt_of_null(float(null.mean()), seeded_share_interval(null, alpha)[0], found.chance):
-        return doubt
+    if seeded_share_interval(null, alpha)[0] > found.chance:
+        return (
+            f"a learner of permuted labels recognises {null.mean():.3f} of the test samples, more than the commonest "
+            f"class's {found.chance:.3f}: it knew the classes before"
+        )
     control = found.right["unchanged"]
     if max_transfer is not None and seeded_share_interval(control, alpha)[0] <= max_transfer:
         return (
@@ -364,15 +364,15 @@ def _result(
         tally=found.tally,
         bounds=moved.bounds,
         findings=found.tally.health.findings(settings.suppress),
-        cached=study.trainings.when,
+        cached=study.trainings.remembered.when,
         data=digest((study.sets.test_x, study.sets.test_y)),
         model=moved.model,
     ).including(moved, made["random"])
     seeds = len(found.right["next class"])
-    result = result_of(
-        evidence,
-        decision,
+    result = finish(
         settings,
+        evidence,
+        decision=decision,
         kind=NONROBUST_RELIANCE,
         statement=study.statement,
         threshold=max_transfer,
@@ -386,10 +386,10 @@ def _result(
             "seeds": seeds,
             "commonest_class": found.chance,
         },
-        changed=[radius_of(threat, evidence.n)],
+        changed=[Changed.within(threat, evidence.n)],
         caveats=(*([f"only {found.reached:.3f} of the targets reached"] if found.reached < _REACHED else []),),
     )
-    return replace(result, notes=(*result.notes, *study.trainings.notices))
+    return replace(result, notes=(*result.notes, *study.trainings.remembered.notices))
 
 
 @assertion(measure_nonrobust_reliance)

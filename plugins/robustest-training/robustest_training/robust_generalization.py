@@ -9,23 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import context, rng
+from robustest import Result, Settings, Verdict, rng
 from robustest.attacks import Cascade, Searcher
 from robustest.errors import ConfigError, expected
 from robustest.packs import (
-    CONTROLS,
     Attacking,
     Captions,
+    Changed,
     Chunk,
-    ControlAnswers,
-    ControlData,
+    Controls,
     Decision,
     Evaluator,
     Evidence,
@@ -34,32 +33,22 @@ from robustest.packs import (
     Observation,
     Options,
     Quantity,
-    Result,
-    Settings,
     Tally,
     Terms,
-    TrainFn,
-    Verdict,
-    apply,
     assertion,
-    attack_of_call,
-    check_threat,
     check_train,
     checked_threshold,
     checked_whole,
+    current,
     digest,
-    doubt_of_controls,
-    draws_in,
-    few,
+    finish,
     measurement,
-    optional_threshold,
-    radius_of,
-    result_of,
-    rows_of,
-    terms_of,
+    settings_of,
 )
 from robustest.threats import Threat
 from robustest_training.trainings import (
+    Bools,
+    TrainFn,
     Trainings,
     TrainingSets,
     announced,
@@ -81,8 +70,7 @@ class Study:
 
     train: TrainFn
     sets: TrainingSets
-    threat: Threat
-    cascade: Cascade
+    attacking: Attacking
     options: Options
     settings: Settings
     sizes: tuple[int, ...]
@@ -92,10 +80,10 @@ class Study:
     def measured(self) -> tuple[list[Size], Trainings]:
         settings, sets = self.settings, self.sets
         if settings.replay_only:
-            raise context.current().not_searched(self.statement, "replayed only: nothing was trained")
+            raise current().not_searched(self.statement, "replayed only: nothing was trained")
         judged = self.judged
         model = {name: self.options.get(name) for name in ("bounds", "preprocessing")}
-        about = (self.threat, self.cascade, model, sets.test_x[judged], sets.test_y[judged])
+        about = (self.attacking.threat, self.attacking.cascade, model, sets.test_x[judged], sets.test_y[judged])
         trainings = Trainings(self.train, settings, about)
         found = []
         for place, size in enumerate(self.sizes):
@@ -123,11 +111,11 @@ class Study:
         seen, tally = trainings.measured(sets.x[chosen], sets.y[chosen], seed, ("attacked", len(own)), measure)
         return replace(seen, columns={**seen.columns, "train id": own.numpy()}), tally
 
-    def controls(self, trainings: Trainings) -> list[ControlAnswers]:
+    def controls(self, trainings: Trainings) -> Controls:
         """Train on data that teach nothing, and attack the models on test samples."""
         sets, judged = self.sets, self.judged
-        data = ControlData.of(sets.x, sets.y, judged=len(judged), seed=self.settings.seed, size=self.sizes[-1])
-        test, other = (sets.test_x[judged], sets.test_y[judged]), (sets.x[data.held_out], sets.y[data.held_out])
+        controls = Controls.of(sets.x, sets.y, judged=len(judged), seed=self.settings.seed, size=self.sizes[-1])
+        test, other = (sets.test_x[judged], sets.test_y[judged]), (sets.x[controls.held_out], sets.y[controls.held_out])
 
         def measure(model: object) -> tuple[Observation, Tally]:
             on_test = self._attacked(model, *test)
@@ -139,28 +127,22 @@ class Study:
             )
             return Observation(columns | {"held out": beside.columns["held"]}, []), on_test.tally.plus(beside.tally)
 
-        found = []
-        for name in data.names:
-            rows: list[Observation] = []
-            for one in data.sets:
-                if one.name == name:
-                    announced(f"{self.statement}, controls", len(rows), len(data.sets))
-                    rows.append(trainings.measured(one.x, one.y, one.seed, ("control", other), measure)[0])
-            held, right, beside = (
-                np.stack([row.columns[key] for row in rows]).astype(bool) for key in ("held", "clean", "held out")
-            )
-            found.append(ControlAnswers(name=name, size=data.size, held=held, right=right, held_out=beside))
-        return found
+        done = count()
+
+        def judge(x: Tensor, y: Tensor, seed: int) -> tuple[Bools, Bools, Bools]:
+            announced(f"{self.statement}, controls", next(done), len(controls.sets))
+            columns = trainings.measured(x, y, seed, ("control", other), measure)[0].columns
+            return columns["held"], columns["clean"], columns["held out"]
+
+        return controls.trained(judge)
 
     @property
     def judged(self) -> Tensor:
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
     def _attacked(self, model: object, x: Tensor, y: Tensor) -> Evidence:
-        look = Attacking(cascade=self.cascade, threat=self.threat)
-        # An attack that averages draws is meant for random models: their noise is no finding.
-        suppress = ("random_forward",) if draws_in(self.cascade) > 1 else ()
-        return seen_whole(model, x, y, look, statement=self.statement, options=self.options, suppress=suppress)
+        look, options = self.attacking, self.options
+        return seen_whole(model, x, y, look, statement=self.statement, options=options, suppress=look.suppress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +227,7 @@ ROBUST_GENERALIZATION = Kind(
         setting="threat",
         names={
             "curve": "by training samples",
-            "controls": CONTROLS,
+            "controls": Controls.CAPTION,
             "seeds": "seeds",
             "robust_training": "robust accuracy in training",
         },
@@ -300,17 +282,16 @@ def measure_robust_generalization(
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`, or from `train`.
     """
-    max_gap = optional_threshold("max_gap", max_gap, trivial=1)
+    max_gap = checked_threshold("max_gap", max_gap, trivial=1, optional=True)
     min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)
-    check_threat(threat)
+    attacking = Attacking.of(attack, threat)
     checked_whole("seeds", seeds, 1)
     check_train(train)
     study = _study(
         train,
         data,
         test_data,
-        threat,
-        attack=attack,
+        attacking=attacking,
         options=options,
         sizes=sizes,
         seeds=seeds,
@@ -323,32 +304,29 @@ def _study(
     train: TrainFn,
     data: object,
     test: object,
-    threat: Threat,
     *,
-    attack: str | Searcher | Cascade | None,
+    attacking: Attacking,
     options: Options,
     sizes: Sequence[int] | None,
     seeds: int,
     min_train_accuracy: float,
 ) -> Study:
-    classifier, settings = apply(lambda x: x, options)
-    sets = TrainingSets.of(data, test, classifier.bounds)
+    settings = settings_of(options, inputs=True)
+    sets = TrainingSets.of(data, test, options.get("bounds", (0.0, 1.0)))
     chosen = _checked_sizes(sizes, len(sets.y))
     # A model that always gives the commonest class is robust to any attack.
     if min_train_accuracy <= sets.majority:
         held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
         raise ConfigError(expected(f"min_train_accuracy to be more than {sets.majority:.3f}", min_train_accuracy, held))
-    cascade = attack_of_call(attack, threat)
     return Study(
         train=train,
         sets=sets,
-        threat=threat,
-        cascade=cascade,
+        attacking=attacking,
         options=options,
         settings=settings,
         sizes=chosen,
         seeds=seeds,
-        statement=ROBUST_GENERALIZATION.quantities[0].state(threat, cascade.name),
+        statement=ROBUST_GENERALIZATION.quantities[0].state(attacking.threat, attacking.cascade.name),
     )
 
 
@@ -370,13 +348,13 @@ def _checked_sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
 def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> Result:
     curve, trainings = study.measured()
     last, settings = curve[-1], study.settings
-    decision = _decided(last, max_gap, min_train_accuracy, study.sets.majority, terms_of(settings))
-    controls: list[ControlAnswers] = []
+    decision = _decided(last, max_gap, min_train_accuracy, study.sets.majority, Terms.of(settings))
+    controls: Controls | None = None
     doubt = ""
     if decision.verdict is Verdict.PASSED or max_gap is None:
         controls = study.controls(trainings)
         taught = float(last.train_held.mean())
-        doubt = doubt_of_controls(controls, taught=taught, allowed=0.0 if max_gap is None else max_gap)
+        doubt = controls.doubt(taught=taught, allowed=0.0 if max_gap is None else max_gap)
         if doubt:
             decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt)
     judged = study.judged.numpy()
@@ -388,18 +366,18 @@ def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> R
         tally=total(size.tally for size in curve),
         bounds=study.options.get("bounds", (0.0, 1.0)),
         findings=last.tally.health.findings(settings.suppress),
-        cached=trainings.when,
+        cached=trainings.remembered.when,
         data=digest((study.sets.test_x, study.sets.test_y)),
     )
-    result = result_of(
-        evidence,
-        decision,
+    result = finish(
         settings,
+        evidence,
+        decision=decision,
         kind=ROBUST_GENERALIZATION,
         statement=study.statement,
         threshold=max_gap,
-        setting=f"{study.threat}, {last.samples} training samples, {study.seeds} seeds",
-        method=f"{study.cascade.name}, variance by seed and sample",
+        setting=f"{study.attacking.threat}, {last.samples} training samples, {study.seeds} seeds",
+        method=f"{study.attacking.cascade.name}, variance by seed and sample",
         details={
             "curve": [size.row(settings.alpha) for size in curve],
             "seeds": study.seeds,
@@ -407,13 +385,13 @@ def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> R
             "robust_training": float(last.train_held.mean()),
             "least_training": float(last.train_held.mean(1).min()),
             "commonest_class": study.sets.majority,
-            **rows_of(controls),
+            **({} if controls is None else controls.details),
             **({"taught_nothing": doubt} if doubt else {}),
         },
-        changed=[radius_of(study.threat, len(judged))],
-        caveats=few(last.samples, " to train on"),
+        changed=[Changed.within(study.attacking.threat, len(judged))],
+        further={"to train on": last.samples},
     )
-    return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
+    return replace(result, notes=(*result.notes, *_notes(last), *trainings.remembered.notices))
 
 
 def _decided(last: Size, max_gap: float | None, min_train_accuracy: float, majority: float, terms: Terms) -> Decision:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -25,12 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import as_classifier, context
+from robustest import Result, Settings, Verdict, as_classifier
 from robustest.errors import ConfigError
 from robustest.packs import (
-    CONTROLS,
     Captions,
-    ControlAnswers,
+    Controls,
     Decision,
     Evidence,
     Exhibit,
@@ -39,26 +38,18 @@ from robustest.packs import (
     Neighbours,
     Options,
     Quantity,
-    Result,
-    Settings,
     Tally,
-    TrainFn,
-    Verdict,
-    apply,
+    Terms,
     assertion,
     check_train,
+    checked_threshold,
     checked_whole,
+    current,
     digest,
-    doubt_of_controls,
-    few,
+    finish,
     measurement,
-    neighbours,
-    optional_threshold,
-    result_of,
-    rows_of,
     save_sheet,
-    shown_path,
-    terms_of,
+    settings_of,
 )
 from robustest_training.synthetic_rule import UNUSUAL, CoversRule, Part, chance_variation, share_below
 from robustest_training.synthetic_sets import (
@@ -73,6 +64,7 @@ from robustest_training.synthetic_sets import (
     learned,
     read_sets,
 )
+from robustest_training.trainings import TrainFn
 
 # The report on a synthetic set: numbers of all parts, recall by class, the curve, nearest pairs.
 
@@ -168,11 +160,11 @@ def pictures_of(found: Found, settings: Settings, bounds: tuple[float, float]) -
     sheet = [list(found.sets.synthetic.x[rows]), list(found.sets.train.x[found.near.nearest[rows]])]
     name = f"synthetic_covers-{zlib.crc32(found.near.ratio.tobytes()):08x}-nearest"
     save = partial(save_sheet, settings.pictures, name, sheet, bounds)
-    path = context.current().picture(save, settings.pictures)
+    path = current().picture(save, settings.pictures)
     if path is None:
         return {}
     caption = "the synthetic samples that are closest to one training sample, and below each that sample"
-    return {"pictures": [{"caption": caption, "image": shown_path(path)}]}
+    return {"pictures": [{"caption": caption, "image": path}]}
 
 
 def _by_class(found: Found) -> Iterator[dict[str, Any]]:
@@ -244,7 +236,11 @@ SYNTHETIC_COVERS = Kind(
         after="nearest real",
         answered="label of the nearest",
         worst="Synthetic samples that are copies of training samples",
-        names={"by_class": "recall by class", "label_shift_by_chance": "label shift by chance", "controls": CONTROLS},
+        names={
+            "by_class": "recall by class",
+            "label_shift_by_chance": "label shift by chance",
+            "controls": Controls.CAPTION,
+        },
     ),
     lines=_lines,
     hidden=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
@@ -301,25 +297,26 @@ def measure_synthetic_covers(
     """
     limits = Limits.checked(max_gap, max_label_shift, max_copies, max_diversity_factor)
     checked_whole("splits", splits, 2)
-    classifier, settings = apply(lambda x: x, options)
+    settings = settings_of(options, inputs=True)
     chosen = _learner(train, options, settings)
     inputs = read_sets(synthetic, data, test_data)
     mapped = inputs if embedding is None else features_of(inputs, embedding)
     sets = mapped if train is None else inputs
     draws = Draws.of(sets, splits, settings.seed)
     fits = _fits(chosen, sets, settings, draws.trainings)
-    rule = CoversRule(parts=limits.claimed, terms=terms_of(settings), seed=settings.seed)
+    rule = CoversRule(parts=limits.claimed, terms=Terms.of(settings), seed=settings.seed)
     found = _all_parts(rule, limits, inputs, mapped, learned(fits, sets, draws))
-    decision, controls = rule.decide(found.parts), []
+    decision = rule.decide(found.parts)
+    controls: Controls | None = None
     if decision.verdict is Verdict.PASSED and train is not None and limits.gap is not None:
         controls = fits.controls(sets)
         taught = found.learned.real.accuracy
-        if doubt := doubt_of_controls(controls, taught=taught, allowed=limits.gap):
+        if doubt := controls.doubt(taught=taught, allowed=limits.gap):
             decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt)
-    evidence = _evidence(found, decision, fits, classifier.bounds, passes=draws.trainings)
+    evidence = _evidence(found, decision, fits, options.get("bounds", (0.0, 1.0)), passes=draws.trainings)
     method = f"{draws.trainings} trainings, {splits} splits of each set"
-    if controls:
-        method += f", {sum(len(one.held) for one in controls)} controls"
+    if controls is not None:
+        method += f", {len(controls.sets)} controls"
     return _result(found, evidence, limits, fits, method=method, controls=controls)
 
 
@@ -336,8 +333,8 @@ class Limits:
     def checked(cls, gap: float | None, shift: float | None, copies: float | None, factor: float | None) -> Limits:
         """Return a user's limits. Raises ConfigError if one is out of range."""
         shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
-        checked = [optional_threshold(name, one, trivial=1) for name, one in shares.items()]
-        factor = optional_threshold("max_diversity_factor", factor, within=(0.0, inf))
+        checked = [checked_threshold(name, one, trivial=1, optional=True) for name, one in shares.items()]
+        factor = checked_threshold("max_diversity_factor", factor, within=(0.0, inf), optional=True)
         return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
 
     @property
@@ -359,7 +356,7 @@ def _learner(train: object, options: Options, settings: Settings) -> Learner:
 
 
 def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fits:
-    watch, done = context.current().progress, count(1)
+    watch, done = current().progress, count(1)
 
     def tell() -> None:
         if watch is not None:
@@ -371,8 +368,8 @@ def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fi
 
 def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: DrawLearners) -> Found:
     train = mapped.train.x.flatten(1)
-    near = neighbours(mapped.synthetic.x.flatten(1), train)
-    held_out = neighbours(mapped.test.x.flatten(1), train)
+    near = Neighbours.of(mapped.synthetic.x.flatten(1), train)
+    held_out = Neighbours.of(mapped.test.x.flatten(1), train)
     idle = float(inputs.counts(inputs.test).max() / len(inputs.test.y))
     parts = (
         rule.boundary(taught.real, taught.synthetic, limits.gap, idle=idle),
@@ -393,9 +390,9 @@ def _evidence(found: Found, decision: Decision, fits: Fits, bounds: tuple[float,
         ids=ids,
         total=len(ids),
         exhibits=exhibits_of_copies(found, fits.settings.examples),
-        tally=Tally(forward=passes * len(ids), seconds=fits.seconds, notes=fits.notices),
+        tally=Tally(forward=passes * len(ids), seconds=fits.seconds, notes=fits.remembered.notices),
         bounds=bounds,
-        cached=fits.cached,
+        cached=fits.remembered.when,
         data=digest([(one.x, one.y) for one in (sets.train, sets.test)]),
         model=digest((sets.synthetic.x, sets.synthetic.y, fits.model)) if fits.model else "",
     )
@@ -408,13 +405,13 @@ def _result(
     fits: Fits,
     *,
     method: str,
-    controls: Sequence[ControlAnswers],
+    controls: Controls | None,
 ) -> Result:
     settings, sets = fits.settings, found.sets
-    result = result_of(
-        evidence,
-        evidence.decision,
+    result = finish(
         settings,
+        evidence,
+        decision=evidence.decision,
         kind=SYNTHETIC_COVERS,
         statement=SYNTHETIC_COVERS.quantities[0].state(),
         threshold=limits.gap,
@@ -423,8 +420,8 @@ def _result(
         details=details_of(found)
         | pictures_of(found, settings, evidence.bounds)
         | {"scope_of_parts": settings.scope}
-        | rows_of(controls),
-        caveats=few(len(sets.test.y), " to judge by"),
+        | ({} if controls is None else controls.details),
+        further={"to judge by": len(sets.test.y)},
     )
     return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))
 

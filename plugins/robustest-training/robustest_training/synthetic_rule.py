@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 from scipy.stats import beta
 
-from robustest.packs import Decision, Terms, Verdict, about, clopper_pearson, worst_of
+from robustest import Verdict
+from robustest.packs import Decision, Terms, clopper_pearson
 
 # Accuracies of learners, with their variance over draws of training samples and of test samples.
 #
@@ -357,8 +358,8 @@ class CoversRule:
         if self.terms.scope == "set" or part.verdict is not Verdict.PASSED:
             return part
         rule = (
-            f"not shown for the population: Student's t over training draws and test samples holds only "
-            f'{about(self.terms.alpha)}, and for none that are rare; claim it of these sets (scope="set")'
+            "not shown for the population: Student's t over training draws and test samples holds only about "
+            f'alpha = {self.terms.alpha:g} a side, and for none that are rare; claim it of these sets (scope="set")'
         )
         return replace(part, verdict=Verdict.INCONCLUSIVE, rule=rule)
 
@@ -369,13 +370,17 @@ class CoversRule:
         interval = (-1.0 if low is None else low, 1.0 if high is None else high)
         verdict, rule, asked = Verdict.INCONCLUSIVE, "no threshold given", gap.threshold is not None
         if asked:
-            verdict = worst_of([part.verdict for part in claimed])
-            rule = f"training draws and test samples, {about(self.terms.alpha)}"
+            verdict = next(one for one in _WORST if one in {part.verdict for part in claimed})
+            rule = f"training draws and test samples, about alpha = {self.terms.alpha:g} a side"
         if asked and verdict is not Verdict.PASSED:
             rule = "; ".join(part.why() for part in claimed if part.verdict is verdict) + f"; {rule}"
         return Decision(
             verdict=verdict, rule=rule, estimate=gap.value, interval=interval, at_alpha=asked, approximate=True
         )
+
+
+# The verdict of parts that must all hold is the first of these that one of them has.
+_WORST = (Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
 
 
 def _verdict(ends: tuple[float, float], threshold: float | None, low: float, *, exact: float | None = None) -> Verdict:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar, Protocol
@@ -15,30 +16,23 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from robustest import Classifier, clock, rng
+from robustest import Classifier, Settings, clock, rng
 from robustest.clock import check as check_clock
 from robustest.data import as_samples
-from robustest.errors import DataError, ModelError, StoreError, expected
+from robustest.errors import DataError, ModelError, RobustestError, expected
 from robustest.packs import (
-    ControlAnswers,
-    ControlData,
-    Entry,
+    Chunk,
+    Controls,
     Evaluator,
-    Key,
-    Settings,
-    Store,
-    TrainFn,
-    Unhashable,
-    check_data,
+    Observation,
+    Remembered,
+    Tally,
     digest,
     frozen,
-    key_of,
-    near_copies,
     seed_draws,
 )
-from robustest.packs import when as date_and_commit
 from robustest_training.synthetic_rule import Trained, halves_variance
-from robustest_training.trainings import check_not_leaked
+from robustest_training.trainings import TrainFn, check_not_copied
 
 # Learners of a training set: a logistic regression, or the user's training function.
 
@@ -173,8 +167,8 @@ class Source:
 class Fits:
     """Trains learners, or loads their predictions.
 
-    A key covers most of a function that a user wrote. So the first cached training is made again, and unless it
-    agrees nothing cached counts. A learner without a key (`robustest.identity.keys`) is trained each time.
+    A key covers most of a function that a user wrote. So the first recalled training is made again, and unless it
+    comes out alike nothing is recalled.
     """
 
     learner: Learner
@@ -183,69 +177,33 @@ class Fits:
     classes: int
     settings: Settings
     tell: Callable[[], None]  # called after each training
-    trained: int = 0  # trainings made now, without those for comparison
-    seconds: float = 0.0  # time of all trainings, cached ones included
-    why_not: str = ""  # reason why nothing is cached or loaded, or ""
+    seconds: float = 0.0  # time of all trainings, recalled ones included
     model: str = ""  # digest of the learner; empty without one
-    _store: Store | None = None
-    _key: Key | None = None
-    _dates: list[str] = field(default_factory=list)
-    _asked: bool = False
-    _changed: bool = False
+    remembered: Remembered = field(init=False)
 
     def __post_init__(self) -> None:
-        about = {
-            "learner": self.learner,
-            "test": (self.test.x, self.test.y),
-            "classes": self.classes,
-            "device": self.settings.device,
-        }
-        try:
+        about = {"learner": self.learner, "classes": self.classes, "device": self.settings.device}
+        self.remembered = Remembered("fit", about, self.settings, first=not self.own)
+        with suppress(RobustestError):  # a learner without an identity
             self.model = digest(self.learner)
-            if self.settings.store is not None:
-                self._key = key_of("fit", about, self.settings, recheck=False)
-                self._store = Store.of(self.settings)
-        except Unhashable as error:
-            self.why_not = f"not remembered: {error}"
 
-    def controls(self, sets: Sets) -> list[ControlAnswers]:
-        """Train the learner on data that teach nothing, and return its answers; the time counts as this one's."""
-        data = ControlData.of(sets.train.x, sets.train.y, judged=len(self.test.y), seed=self.settings.seed, size=sets.n)
-        other, judged = data.held_out, len(self.test.y)
-        beside = Source(
-            x=torch.cat([self.test.x, sets.train.x[other]]), y=torch.cat([self.test.y, sets.train.y[other]])
+    def controls(self, sets: Sets) -> Controls:
+        """Train the learner on data that teach nothing, and judge it; time and memory are this one's."""
+        x, y, judged = sets.train.x, sets.train.y, len(self.test.y)
+        controls = Controls.of(x, y, judged=judged, seed=self.settings.seed, size=sets.n)
+        other, fits = controls.held_out, copy(self)
+        fits.test, fits.seconds = (
+            Source(x=torch.cat([self.test.x, x[other]]), y=torch.cat([self.test.y, y[other]])),
+            0.0,
         )
-        fits = Fits(
-            learner=self.learner,
-            own=self.own,
-            test=beside,
-            classes=self.classes,
-            settings=self.settings,
-            tell=self.tell,
-        )
-        found = []
-        for name in data.names:
-            right = np.stack(
-                [fits.right(Source(x=one.x, y=one.y), torch.arange(data.size)) for one in data.sets if one.name == name]
-            )
-            test = right[:, :judged]
-            found.append(ControlAnswers(name=name, size=data.size, held=test, right=test, held_out=right[:, judged:]))
-        self.trained, self.seconds = self.trained + fits.trained, self.seconds + fits.seconds
-        self._dates.extend(fits._dates)
-        return found
 
-    @property
-    def cached(self) -> str:
-        """Return the date of the oldest training if all were cached; else ""."""
-        return "" if self.trained or not self._dates else min(self._dates)
+        def judge(x: Tensor, y: Tensor, _: int) -> tuple[Bools, Bools, Bools]:
+            right = fits.right(Source(x=x, y=y), torch.arange(len(y)))
+            return right[:judged], right[:judged], right[judged:]
 
-    @property
-    def notices(self) -> tuple[str, ...]:
-        told = (self.why_not,) if self.why_not and self.settings.store is not None else ()
-        if self._store is None:
-            return told
-        lost = (f"not remembered: train {self._store.unknowable}",) if self._store.unknowable else ()
-        return (*told, *lost, *self._store.notices)
+        trained = controls.trained(judge)
+        self.seconds += fits.seconds
+        return trained
 
     def right(self, source: Source, ids: Tensor) -> Bools:
         """Train on the samples at ids, and return (t,) bool, the test samples that the learner is right on.
@@ -257,57 +215,18 @@ class Fits:
         # Sorted: the same subset in another order is the same training.
         ids = ids.sort().values
         x, y = source.x[ids], source.y[ids]
-        key = None if self._key is None else self._key.part(x, y)
-        predicted = None if key is None else self._recalled(key, x, y, ids)
-        if predicted is None:
-            with nullcontext() if key is None else key.watching():
-                predicted, seconds = self._train(x, y, ids)
-            self.trained += 1
-            if self._store is not None and key is not None:
-                meta = {"when": date_and_commit(), "seconds": seconds}
-                self._store.save(key, Entry({_PREDICTED: predicted.int()}, meta))
-            self.seconds += seconds
+        found, tally = self.remembered.outcomes((x, y, self.test.x, self.test.y), lambda: self._train(x, y, ids))
+        self.seconds += tally.seconds
         self.tell()
-        held: Bools = (predicted == self.test.y).numpy()
+        held: Bools = np.asarray(found.columns[_PREDICTED]) == self.test.y.numpy()
         return held
 
-    def _recalled(self, key: Key, x: Tensor, y: Tensor, ids: Tensor) -> Tensor | None:
-        entry = None if self._store is None or self._changed else self._store.load(key)
-        if self._store is None or entry is None:
-            if self._store is not None and self._store.outdated:
-                self.why_not = f"measured anew: {self._store.outdated}, which was read in training, is not what it was"
-            return None
-        remembered = entry.arrays[_PREDICTED].long()
-        first, self._asked = not self._asked and not self.own, True
-        if first or self._store.doubted():
-            with key.watching():
-                differ = int((self._train(x, y, ids)[0] != remembered).sum())
-            if differ:
-                self._distrust(differ, first=first)
-                return None
-        self._dates.append(entry.meta["when"])
-        self.seconds += entry.meta["seconds"]
-        return remembered
-
-    def _train(self, x: Tensor, y: Tensor, ids: Tensor) -> tuple[Tensor, float]:
+    def _train(self, x: Tensor, y: Tensor, ids: Tensor) -> tuple[Observation, Tally]:
         clock.check()
         started = time.perf_counter()
         key = rng.fold(rng.keys(self.settings.seed, ids), "training").sum().view(1)
         predicted = self.learner.train(x, y, self.classes, key)(self.test.x)
-        return predicted, time.perf_counter() - started
-
-    def _distrust(self, differ: int, *, first: bool) -> None:
-        told = (
-            f"a remembered training comes out otherwise now ({differ} of {len(self.test.y)} predictions): train "
-            "depends on something that is no part of its code, or draws from a generator of its own"
-        )
-        # The first disagreement makes the cache unused; a later one contradicts numbers already used.
-        if not first:
-            raise StoreError(
-                f"Expected remembered trainings to come out alike but {told}. Run with --robust-no-cache, or delete "
-                "the store."
-            )
-        self._changed, self.why_not = True, f"measured anew: {told}"
+        return Observation({_PREDICTED: predicted.int()}, []), Tally(seconds=time.perf_counter() - started)
 
 
 # The three sets of a claim about synthetic data, read and checked.
@@ -391,20 +310,11 @@ def _featured(x: Tensor, features: Callable[[Tensor], object]) -> Tensor:
 
 
 def _read(data: object, name: str) -> Source:
-    samples = as_samples(data)
-    ids = torch.arange(len(samples))
-    check_data(samples, ids)
-    parts = [samples.take(part) for part in torch.split(ids, _AT_ONCE)]
-    x, y = (torch.cat(list(each)).cpu() for each in zip(*parts, strict=True))
-    if len(x) != len(samples) or len(y) != len(samples) or x.ndim < 2:
-        raise DataError(
-            f"Expected {len(samples)} {name} samples of one axis or more, each with a label, but got "
-            f"{tuple(x.shape)} and {len(y)} labels."
-        )
-    finite = torch.isfinite(x).flatten(1).all(1)
-    if not bool(finite.all()):
-        at = int((~finite).nonzero()[0, 0])
-        raise DataError(f"Expected finite inputs but {name} sample {at} has NaN or infinite values.")
+    try:
+        whole = Chunk.whole(as_samples(data), bounds=(-np.inf, np.inf))
+    except DataError as error:
+        raise DataError(f"{error} (This is the {name} set.)") from error
+    x, y = whole.x, whole.y
     if int(y.min()) < 0:
         raise DataError(f"Expected labels 0 or more but {name} sample {int(y.argmin())} has {int(y.min())}.")
     if int(y.min()) == int(y.max()):
@@ -430,13 +340,7 @@ def _check_apart(sets: Sets) -> None:
                 "them out of one of the two."
             )
         source: Source = getattr(sets, name)
-        if near := near_copies(sets.test.x, source.x):
-            raise DataError(
-                f"Expected test samples that are in no training set but {len(near)} of those looked at are among the "
-                f"{name} ones but for rounding, the first of them test sample {near[0][0]}. Take them out of one of "
-                "the two."
-            )
-        check_not_leaked(source.x, sets.test.x, f"the {name} set")
+        check_not_copied(source.x, sets.test.x, f"the {name} set")
     if sorted(synthetic) == sorted(train):
         raise DataError(
             "Expected synthetic samples but got the training samples themselves: they would stand in for real data "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import hypot, sqrt
@@ -14,45 +14,36 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch import Tensor
 
-from robustest import clock, context, rng
+from robustest import Settings, clock, rng
 from robustest.data import as_samples
-from robustest.errors import DataError, StoreError
+from robustest.errors import DataError
 from robustest.packs import (
+    Chunk,
     Decision,
+    Evaluator,
     Evidence,
-    Key,
-    Look,
     Observation,
     Options,
-    Settings,
+    Remembered,
     Setup,
     ShareRule,
-    Store,
     Tally,
     Terms,
-    TrainFn,
-    Unhashable,
-    Verdict,
-    about,
-    approximate,
-    check_data,
     clopper_pearson,
-    entry_of,
+    copied_from,
+    current,
+    decide_by_interval,
     frozen,
-    judge_interval,
-    key_of,
-    leaked_copies,
-    near_copies,
     observe,
-    outcomes_in,
     seed_draws,
 )
-from robustest.packs import load as load_chunk
+
+Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor]
+"""(mean, std) for each channel, or a function of a batch: as for `robustest.as_classifier`."""
+TrainFn = Callable[[Tensor, Tensor, int], object]
+"""Maps samples (n, *S) float32, labels (n,) int64 and a seed to a new model."""
 
 # Training and test samples, read whole and checked: a training needs them as tensors.
-
-
-_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,13 +84,8 @@ class TrainingSets:
 
 
 def _read(data: object, bounds: tuple[float, float], name: str) -> tuple[Tensor, Tensor]:
-    samples = as_samples(data)
-    ids = torch.arange(len(samples))
-    check_data(samples, ids)
-    parts = [
-        load_chunk(samples, part, bounds=bounds, seed=0, device=torch.device("cpu")) for part in torch.split(ids, _ROWS)
-    ]
-    x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
+    whole = Chunk.whole(as_samples(data), bounds=bounds)
+    x, y = whole.x, whole.y
     if bool((y < 0).any()):
         raise DataError(
             f"Expected labels >= 0 in {name} but sample {int((y < 0).nonzero()[0, 0])} has {int(y.min())}. Leave out "
@@ -122,21 +108,16 @@ def _check_apart(x: Tensor, test: Tensor) -> None:
             f"Expected test samples that are not trained on but {len(inside)} of {len(test)} are: test sample "
             f"{inside[0][0]} is sample {inside[0][1]} of the data. Take them out of either set."
         )
-    if near := near_copies(test, x):
-        raise DataError(
-            f"Expected test samples that are not trained on but {len(near)} of those looked at are, but for rounding: "
-            f"test sample {near[0][0]} is sample {near[0][1]} of the data. Take them out of either set."
-        )
-    check_not_leaked(x, test, "the data")
+    check_not_copied(x, test, "the data")
 
 
-def check_not_leaked(x: Tensor, test: Tensor, name: str) -> None:
-    """Raise DataError for test samples that are changed copies of those that are trained on."""
-    if leaked := leaked_copies(test, x):
+def check_not_copied(x: Tensor, test: Tensor, name: str) -> None:
+    """Raise DataError for test samples that are copies of those that are trained on, perhaps changed a little."""
+    copied, how = copied_from(test, x)
+    if copied:
         raise DataError(
-            f"Expected test samples that are not trained on but {len(leaked)} of those looked at are copies of samples "
-            f"of {name}, changed a little (8 bits, JPEG, noise, a shift by a pixel, a flip): test sample "
-            f"{leaked[0][0]} is sample {leaked[0][1]}. Take them out of either set."
+            f"Expected test samples that are not trained on but {len(copied)} of those looked at are copies of samples "
+            f"of {name}, {how}: test sample {copied[0][0]} is sample {copied[0][1]}. Take them out of either set."
         )
 
 
@@ -246,7 +227,7 @@ def seen_whole(
     model: object,
     x: Tensor,
     y: Tensor,
-    look: Look,
+    look: Callable[[Evaluator, Chunk], Observation],
     *,
     statement: str,
     options: Options,
@@ -276,18 +257,21 @@ def decision_over_seeds(
         interval: by Student's t over seeds.
         doubt: reason why the value means nothing, hence inconclusive, or "".
     """
-    verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-    if most is not None:
-        verdict = judge_interval(interval, most, at_least=False)
-        rule = f"other seeds and samples, {about(terms.alpha)}"
-    if most is not None and seeds == 1:
-        rule = "one seed says nothing of others: give seeds=3 or more"
-    if doubt:
-        verdict, rule = Verdict.INCONCLUSIVE, doubt
-    decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=most is not None)
+    if most is not None and seeds == 1 and not doubt:  # the interval is all of 0..1, or -1..1
+        doubt = "one seed says nothing of others: give seeds=3 or more"
     # Student's t over a few seeds is approximate: no claim about a population passes.
-    instead = 'claim the robust accuracy of a model that was trained (scope="population")'
-    return approximate(decision, terms, by="Student's t over seeds", units="seeds", instead=instead)
+    return decide_by_interval(
+        estimate,
+        interval,
+        most,
+        at_least=False,
+        terms=terms,
+        how="other seeds and samples",
+        by="Student's t over seeds",
+        units="seeds",
+        instead='claim the robust accuracy of a model that was trained (scope="population")',
+        doubt=doubt,
+    )
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
@@ -298,32 +282,20 @@ def total(tallies: Iterable[Tally]) -> Tally:
     return whole
 
 
-# Trainings by a user's function: models are trained once, and their measurements cached.
-#
-# A model is an object that no safe file could hold, so its measurements are stored, by a key
-# (`robustest.identity.keys`) that covers the arguments, all code that the function reaches, and its surroundings
-# (torch's flags, threads, versions). A training is watched: its entry holds stamps of all that it read; one that opened
-# a connection or started a process is not stored. A loaded one is made again now and then (`Settings.recheck`), and
-# must agree.
+def asked_on(device: str) -> Settings:
+    """Return the settings by which repairs ask a model that is not attacked: on a device, scores of any kind."""
+    return Settings(device=device, suppress=("softmax_outputs",))
+
+
+# Trainings by a user's function: models are trained once, and their measurements remembered.
 
 
 class Trainings:
-    """Trainings by one function, each measured and cached; `about` is all else that measurements depend on."""
+    """Trainings by one function, each measured and remembered; `about` is all else that measurements depend on."""
 
     def __init__(self, train: TrainFn, settings: Settings, about: object) -> None:
-        self.trained = 0
-        self.dates: list[str] = []
         self._train_fn = train
-        self._store = Store.of(settings)
-        self._key: Key | None = None
-        self._why_not = self._changed = ""
-        if self._store is not None:
-            try:
-                # Before its first call, which may change what the function counts or keeps.
-                depends = {"train": train, "device": settings.device, "about": about}
-                self._key = key_of("training", depends, settings, recheck=False)
-            except Unhashable as error:
-                self._why_not = f"trainings are not remembered: {error}"
+        self.remembered = Remembered("training", {"train": train, "device": settings.device, "about": about}, settings)
 
     def measured(
         self, x: Tensor, y: Tensor, seed: int, what: object, measure: Callable[[object], tuple[Observation, Tally]]
@@ -334,10 +306,10 @@ class Trainings:
             what: identity of the measurement.
 
         Raises:
-            StoreError: a cached training comes out differently now.
+            StoreError: a remembered training comes out differently now.
         """
 
-        def anew() -> tuple[Observation, Tally]:
+        def made() -> tuple[Observation, Tally]:
             clock.check()
             started = time.perf_counter()
             model = self._model(x, y, seed)
@@ -345,50 +317,7 @@ class Trainings:
             observed, tally = measure(model)
             return observed, replace(tally, seconds=tally.seconds + took)
 
-        if self._store is None or self._key is None:
-            self.trained += 1
-            return anew()
-        key = self._key.part(x, y, seed, what)
-        found = self._store.load(key)
-        seen = None if found is None else outcomes_in(found)
-        if found is not None and seen is not None and (not self._store.doubted() or self._agrees(seen[0], key, anew)):
-            self.dates.append(str(found.meta["when"]))
-            return seen
-        if self._store.outdated:
-            self._changed = f"measured anew: {self._store.outdated}, which was read in training, is not what it was"
-        with key.watching():
-            seen = anew()
-        self.trained += 1
-        self._store.save(key, entry_of(*seen))
-        return seen
-
-    def _agrees(self, remembered: Observation, key: Key, anew: Callable[[], tuple[Observation, Tally]]) -> bool:
-        """Return True if a training that is made again agrees with its cached outcomes."""
-        with key.watching():
-            first = anew()[0]
-            if not (differ := _differing(remembered, first)):
-                return True
-            # Two new trainings that differ show randomness of the function; two that agree show a stale entry.
-            if _differing(first, anew()[0]):
-                self._changed = "measured anew: a training that was made again comes out otherwise each time"
-                return False
-        raise StoreError(
-            f"Expected a remembered training to come out alike again but {differ} of its outcomes differ. Something "
-            "that train depends on shows neither in its code nor in what it reads: run with --robust-no-cache, or "
-            "delete the store."
-        )
-
-    @property
-    def when(self) -> str:
-        """Return date and commit of the oldest training if all were cached; else ""."""
-        return "" if self.trained or not self.dates else min(self.dates)
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        if self._store is None:
-            return ()
-        lost = self._store.unknowable and f"trainings are not remembered: train {self._store.unknowable}"
-        return (*filter(None, [self._why_not, self._changed, lost]), *self._store.notices)
+        return self.remembered.outcomes((x, y, seed, what), made)
 
     def _model(self, x: Tensor, y: Tensor, seed: int) -> object:
         # Draws from global generators follow from the seed, and the generators are restored.
@@ -399,14 +328,6 @@ class Trainings:
 
 def announced(statement: str, done: int, total: int) -> None:
     """Report the progress of trainings to the running test."""
-    tell = context.current().progress
+    tell = current().progress
     if tell is not None:
         tell(f"{statement}: trainings", done, total, 0)
-
-
-def _differing(one: Observation, other: Observation) -> int:
-    return sum(
-        int((column != other.columns[name]).sum())
-        for name, column in one.columns.items()
-        if np.asarray(column).dtype == bool
-    )

@@ -13,7 +13,7 @@ from robustest_training.synthetic_rule import CoversRule, Trained, total_variati
 from robustest_training.trainings import decision_over_seeds, seeded_gap, seeded_gap_interval, seeded_share_interval
 
 from robustest import Verdict
-from robustest.packs import Terms, approximate
+from robustest.packs import Terms
 
 CASES: list[Case] = []
 
@@ -76,5 +76,4 @@ def synthetic_copies(random: Random, n: int, terms: Terms) -> bool:
 @_case("decide_ratio", "one run in twenty has three times the range", "smooth_landscape", about=True)
 def ratio(random: Random, n: int, terms: Terms) -> bool:
     logs = np.where(random.random(n) < 0.05, np.log(3), 0.0) + random.normal(0, 0.01, n)
-    decision = decide_ratio(np.exp(logs), exp(0.05 * np.log(3)) - HAIR, alpha=terms.alpha)
-    return passed(approximate(decision, terms, by="Student's t over runs", units="runs"))
+    return passed(decide_ratio(np.exp(logs), exp(0.05 * np.log(3)) - HAIR, terms=terms))

@@ -11,7 +11,7 @@ from robustest_training.repair import mislabelled, robustified
 from torch import Tensor, nn
 
 from robustest import L2, ConfigError, DataError
-from robustest.packs import relative_distance
+from robustest.engine.ascent import relative_distance
 
 pytestmark = pytest.mark.filterwarnings("ignore:Expected a constructed data set")
 

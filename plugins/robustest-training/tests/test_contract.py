@@ -352,4 +352,4 @@ def test_checkpoints_take_a_key() -> None:
     from robustest_training.repair import trainer
 
     for function in (trainer.save_checkpoint, trainer.load_checkpoint):
-        assert inspect.signature(function).parameters["key"].annotation == "Key"
+        assert inspect.signature(function).parameters["file"].annotation == "KeyedFile"

@@ -47,5 +47,5 @@ def test_nor_does_a_synthetic_set_hold_the_test_samples(leaks: str) -> None:
     y = torch.arange(200) % 2
     sets = {name: (drawn(200, 6, seed), y) for seed, name in enumerate(("synthetic", "train", "test"))}
     sets[leaks] = (sets["test"][0] + 1e-7, y)
-    with pytest.raises(DataError, match=f"among the {leaks} ones but for rounding"):
+    with pytest.raises(DataError, match=f"of the {leaks} set, but for rounding"):
         measure_synthetic_covers(sets["train"], sets["synthetic"], test_data=sets["test"], max_gap=0.1)

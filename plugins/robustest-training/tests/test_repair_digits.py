@@ -15,7 +15,7 @@ from robustest_training.repair import (
 )
 from torch import Tensor, nn
 
-from robustest.data.groups import predicted_sets
+from robustest.data.groups import LabelSets
 from robustest.measure import measure_worst_group_accuracy
 
 pytestmark = pytest.mark.slow
@@ -98,7 +98,7 @@ def by_objects(model: nn.Module, test: Canvases, scores: Any) -> dict[int, dict[
     """Shares of samples of one object, and of two: the top class in the set, the set exactly."""
     logits, shown = model(test.x), test.sets
     top = shown.gather(1, logits.argmax(1, keepdim=True)).squeeze(1)
-    exact = (predicted_sets(logits, scores) == shown).all(1)
+    exact = (LabelSets.predicted(logits, scores) == shown).all(1)
     found = {}
     for objects in (1, 2):
         rows = shown.sum(1) == objects

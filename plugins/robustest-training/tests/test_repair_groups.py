@@ -12,7 +12,7 @@ from robustest_training.repair.group_dro import GroupDRO
 from torch import Tensor, nn
 
 from robustest import ConfigError, DataError
-from robustest.data.groups import as_groups
+from robustest.data.groups import Groups
 from robustest.measure import measure_worst_group_accuracy
 
 
@@ -92,7 +92,7 @@ def test_group_dro_lifts_the_worst_group(leaning: nn.Module) -> None:
 
 
 def test_groups_are_drawn_equally_often() -> None:
-    groups = as_groups(TRAIN.groups, len(TRAIN.y))
+    groups = Groups.of(TRAIN.groups, len(TRAIN.y))
     method = GroupDRO.made(groups, rate=0.1, adjustment=0.0)
     order = method.order(0, len(TRAIN.y), 0)
     assert len(order) == len(TRAIN.y)
@@ -105,7 +105,7 @@ def test_groups_are_drawn_equally_often() -> None:
 
 
 def test_weights_grow_by_the_loss_and_the_adjustment() -> None:
-    groups = as_groups([0] * 4 + [1] * 100, 104)
+    groups = Groups.of([0] * 4 + [1] * 100, 104)
     plain = GroupDRO.made(groups, rate=0.5, adjustment=0.0)
     plain._grow(torch.tensor([1.0, 2.0], dtype=torch.float64), torch.tensor([1, 1]))
     wanted = torch.softmax(torch.tensor([0.5, 1.0], dtype=torch.float64), 0)

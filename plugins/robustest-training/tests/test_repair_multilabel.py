@@ -14,8 +14,7 @@ from robustest_training.repair.annotations import _binary, _most_shown, _of_anno
 from torch import Tensor, nn
 
 from robustest import ConfigError, DataError, MultiLabel, StoreError
-from robustest.data.groups import as_label_sets
-from robustest.data.groups import predicted_sets as shown
+from robustest.data.groups import LabelSets
 from robustest.measure import measure_accuracy
 
 QUICK = Recipe(epochs=6, batch_size=32, learning_rate=0.02)
@@ -66,7 +65,7 @@ def said(n: int = N, **changes: Any) -> Answers:
 
 def exact(model: nn.Module, scores: Any = "sigmoid") -> list[float]:
     """The share of samples whose set is predicted exactly, for one object and for two."""
-    right = (shown(model(TEST[0]), scores) == TEST[1]).all(1)
+    right = (LabelSets.predicted(model(TEST[0]), scores) == TEST[1]).all(1)
     return [float(right[TEST[1].sum(1) == objects].float().mean()) for objects in (1, 2)]
 
 
@@ -86,9 +85,9 @@ def test_multi_label_training_finds_second_objects() -> None:
 
 
 def test_targets_of_sets() -> None:
-    binary = _of_sets(as_label_sets((X, SETS)), "bce")
+    binary = _of_sets(LabelSets.of((X, SETS)), "bce")
     assert torch.equal(binary.targets(torch.arange(5), 3), SETS[:5].double())
-    soft = _of_sets(as_label_sets((X, SETS)), "soft")
+    soft = _of_sets(LabelSets.of((X, SETS)), "soft")
     given = soft.targets(torch.arange(N), 3)
     assert torch.allclose(given.sum(1), torch.ones(N, dtype=torch.float64))
     assert torch.equal(given > 0, SETS)
@@ -174,6 +173,6 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
     empty[4] = False
     with pytest.raises(DataError, match="sample 4 shows none"):
         multilabel_training(net(), (X, empty), loss="soft")
-    assert as_label_sets((X, empty)).objects[4] == 0
+    assert LabelSets.of((X, empty)).objects[4] == 0
     with pytest.raises(DataError, match="finite"):
         multilabel_training(net(), (X / 0.0, SETS))

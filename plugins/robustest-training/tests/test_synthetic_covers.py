@@ -28,6 +28,7 @@ from robustest import (
     devices,
 )
 from robustest.context import Context, running
+from robustest.packs import Observation, Tally
 from robustest.reports.html.figures import curves_of
 
 Data = tuple[Tensor, Tensor]
@@ -342,12 +343,15 @@ def test_a_users_learner_is_asked_once_before_it_is_taken_at_its_word(
 def test_a_learner_that_is_trained_again_by_lot_must_come_out_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def zeros(self: Fits, *_: Any) -> tuple[Observation, Tally]:
+        return Observation({"predicted": torch.zeros_like(self.test.y)}, []), Tally()
+
     with running(Context(settings=Settings(store=str(tmp_path), recheck=1.0))):
         first, again = measure(), measure()
         assert again.cached
         assert again.interval == first.interval
-        monkeypatch.setattr(Fits, "_train", lambda self, *_: (torch.zeros_like(self.test.y), 0.0))
-        with pytest.raises(StoreError, match="remembered trainings to come out alike"):
+        monkeypatch.setattr(Fits, "_train", zeros)
+        with pytest.raises(StoreError, match="a remembered training to come out alike"):
             measure()
 
 
@@ -371,15 +375,15 @@ def test_a_file_that_a_learner_reads_is_named_once_it_is_another(tmp_path: Path)
 
 
 def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None:
-    def reading(x: Tensor, y: Tensor, seed: int) -> nn.Module:
-        steps = int((tmp_path / "steps").read_text())
-        return descended((x, y), steps)
+    steps = (5 for _ in range(10_000))
 
-    (tmp_path / "steps").write_text("5")
+    def drawing(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+        return descended((x, y), next(steps))
+
     with running(stored(tmp_path / "store")):
-        first, again = measure(train=reading), measure(train=reading)
+        first, again = measure(train=drawing), measure(train=drawing)
     assert not again.cached
-    assert any(note.startswith("not remembered") for note in first.notes)
+    assert any(note.startswith("trainings are not remembered") for note in first.notes)
 
 
 @pytest.mark.parametrize(
@@ -388,8 +392,8 @@ def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None
         ({"data": (TRAIN[0], torch.ones_like(TRAIN[1]))}, "train samples of two classes or more"),
         ({"synthetic": (FRESH[0], torch.zeros_like(FRESH[1]))}, "synthetic samples of two classes or more"),
         ({"test": (TEST[0], torch.zeros_like(TEST[1]))}, "test samples of two classes or more"),
-        ({"synthetic": (torch.where(FRESH[1][:, None] == 1, torch.nan, FRESH[0]), FRESH[1])}, "synthetic .* NaN"),
-        ({"test": (torch.full_like(TEST[0], torch.inf), TEST[1])}, "test sample 0 has NaN or infinite"),
+        ({"synthetic": (torch.where(FRESH[1][:, None] == 1, torch.nan, FRESH[0]), FRESH[1])}, "NaN .*synthetic set"),
+        ({"test": (torch.full_like(TEST[0], torch.inf), TEST[1])}, "sample 0 has NaN or infinite .*the test set"),
         ({"data": (torch.cat([TRAIN[0], TEST[0][:3]]), torch.cat([TRAIN[1], TEST[1][:3]]))}, "3 of 600 .* train ones"),
         ({"synthetic": (torch.cat([FRESH[0], TEST[0][5:6]]), torch.cat([FRESH[1], TEST[1][5:6]]))}, "test sample 5"),
         ({"data": (TRAIN[0][:1].repeat(240, 1), TRAIN[1])}, "train samples that differ"),

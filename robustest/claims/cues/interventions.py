@@ -18,15 +18,18 @@ from robustest.cues import Cue, FrameCue, FunctionCue, NullCue, Phrase, Plant, d
 from robustest.data.coding import Coding
 from robustest.data.frames import Frames
 from robustest.data.strings import Strings
-from robustest.decisions import Decision
-from robustest.decisions.cues import CLASSES, CueRule, draw_p_values, off_column, on_column
+from robustest.decisions import Decision, Terms
+from robustest.decisions.cues import CLASSES, CuePairs, CueRule, draw_p_values, off_column, on_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Cost, Fact, Result, Verdict
-from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
 from robustest.run.options import Options
+from robustest.run.plan import Plan, Setup
+from robustest.run.split_search import Halves
 from robustest.tasks import as_targets
 
 CUE_NAMES = {
@@ -105,15 +108,6 @@ NO_SPURIOUS_FEATURE = Kind(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CueLimits:
-    """The thresholds and the class of a claim."""
-
-    max_flip_rate: float | None
-    max_recall_drop: float | None
-    target: int | None
-
-
 @runtime_checkable
 class CueSearch(Protocol):
     """A search for cues that nobody named, to be given as `cue=`."""
@@ -122,9 +116,11 @@ class CueSearch(Protocol):
         self,
         model: object,
         data: object,
-        limits: CueLimits,
         options: Options,
         *,
+        max_flip_rate: float | None,
+        max_recall_drop: float | None,
+        target: int | None,
         control: object | None,
         learner: Callable[[Plant], object] | None,
     ) -> Result:
@@ -132,7 +128,7 @@ class CueSearch(Protocol):
 
         Args:
             model, data, options: of the claim.
-            limits: what is claimed of each cue.
+            max_flip_rate, max_recall_drop, target: limits claimed of each cue, and the class that they are about.
             control: a model that relies on a cue, in which the search must find one before a claim passes; or None.
             learner: function that trains such a model, with the cues that the plant puts into the training data; or
                 None.
@@ -378,6 +374,69 @@ def cue_details(
             "controls": [],
         },
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CueOutcomes:
+    """The outcomes of cues that a search found, switched in samples that it has not seen.
+
+    Attributes:
+        cues: those that were switched.
+        plan, evidence: the measurement, with the search in its cost.
+        rule: the limits claimed, and the class that each cue is suspected to draw predictions to.
+    """
+
+    cues: tuple[Cue, ...]
+    plan: Plan
+    evidence: Evidence
+    rule: CueRule
+
+    @classmethod
+    def measured(
+        cls,
+        setup: Setup,
+        halves: Halves,
+        cues: Sequence[tuple[Cue, int | None]],
+        *,
+        statement: str,
+        max_flip_rate: float | None,
+        max_recall_drop: float | None,
+        terms: Terms,
+        tally: Tally,
+    ) -> CueOutcomes:
+        """Switch cues on and off in the samples that a search left.
+
+        Args:
+            halves: the samples searched on, and the others.
+            cues: each cue with the class that it is suspected to draw predictions to, or None.
+            tally: cost of the search.
+        """
+        each, targets = tuple(cue for cue, _ in cues), tuple(target for _, target in cues)
+        rule = CueRule(targets=targets, max_flip_rate=max_flip_rate, max_recall_drop=max_recall_drop, terms=terms)
+        look = CueMeasurement(cues=each, targets=targets, of=halves.unseen)
+        plan = setup.on(halves.view).plan(statement, look, rule, here=True)
+        return cls(cues=each, plan=plan, evidence=observe(plan).with_search(tally, setup.settings), rule=rule)
+
+    @property
+    def pairs(self) -> list[CuePairs]:
+        """The counts of each cue."""
+        return self.rule.pairs(self.evidence.columns)
+
+    def lead(self, among: Sequence[int] = ()) -> int:
+        """Return the cue furthest beyond the claim, among some or all."""
+        return self.rule.lead(self.evidence.columns, among)
+
+    def alone(self, pairs: CuePairs) -> Decision:
+        """Return the decision on one cue, if every sample was evaluated."""
+        return self.rule.of_cue(pairs)
+
+    def checked(self, decision: Decision) -> Decision:
+        """Return a decision; inconclusive if the null cue moves more predictions than are claimed at most."""
+        return checked_by_null_cue(decision, self.evidence, self.rule)
+
+    def details(self, lead: int | None = None) -> dict[str, Any]:
+        """Return the numbers of the leading cue and of each cue; rates only if every sample was evaluated."""
+        return cue_details(self.evidence, self.cues, self.rule, lead)
 
 
 def with_control(

@@ -15,7 +15,6 @@ from robustest import devices, extensions
 from robustest.checks import require
 from robustest.claims.cues.interventions import (
     NO_SPURIOUS_FEATURE,
-    CueLimits,
     CueMeasurement,
     CueSearch,
     checked_by_null_cue,
@@ -24,7 +23,7 @@ from robustest.claims.cues.interventions import (
 )
 from robustest.cues import Cue, FrameCue, Phrase, Plant, planting
 from robustest.data import as_samples
-from robustest.decisions import optional_threshold
+from robustest.decisions import checked_threshold
 from robustest.decisions.cues import CueRule
 from robustest.errors import ConfigError, PackError, expected
 from robustest.models.training import TrainFn, check_train
@@ -94,8 +93,8 @@ def measure_no_spurious_feature(
         NotInstalledError: a pack that is not installed has it.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    max_recall_drop = optional_threshold("max_recall_drop", max_recall_drop, trivial=1)
+    max_flip_rate = checked_threshold("max_flip_rate", max_flip_rate, trivial=1, optional=True)
+    max_recall_drop = checked_threshold("max_recall_drop", max_recall_drop, trivial=1, optional=True)
     if target_class is not None and (type(target_class) is not int or target_class < 0):
         raise ConfigError(expected("target_class to be a class index", target_class))
     if (train is None) != (train_data is None):
@@ -123,8 +122,16 @@ def measure_no_spurious_feature(
                 "Expected cues that are named with no_worse_than= but got a search for them: it finds others for "
                 "another model. Name the cues, or leave no_worse_than out."
             )
-        claimed = CueLimits(max_flip_rate, max_recall_drop, target_class)
-        return search.measure_cues(model, data, claimed, options, control=control, learner=learner)
+        return search.measure_cues(
+            model,
+            data,
+            options,
+            max_flip_rate=max_flip_rate,
+            max_recall_drop=max_recall_drop,
+            target=target_class,
+            control=control,
+            learner=learner,
+        )
     cues = _checked_cues(cue)
     if learner is not None and any(isinstance(each, (FrameCue, Phrase)) for each in cues):
         raise ConfigError(expected("control= for cues of frames and texts", "train=", "Train such a model yourself."))

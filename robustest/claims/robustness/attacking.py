@@ -105,6 +105,22 @@ class Attacking:
     probing: bool = True
     every: bool = False
 
+    @classmethod
+    def of(cls, attack: str | Searcher | Cascade | None, threat: Threat) -> Attacking:
+        """Return the attack of a call: by its name, an attack, or None for that of the settings.
+
+        Raises:
+            ConfigError: the threat is none.
+            UnknownNameError: no attack has the name.
+        """
+        check_threat(threat)
+        return cls(cascade=attack_of_call(attack, threat), threat=threat)
+
+    @property
+    def suppress(self) -> tuple[str, ...]:
+        """Health checks that do not hold of this attack: averages over draws are meant for random models."""
+        return ("random_forward",) if draws_in(self.cascade) > 1 else ()
+
     @property
     def gathers(self) -> bool:
         """True if chunks may share their model passes: this look calls the model by its evaluator alone."""

@@ -24,7 +24,7 @@ from robustest.claims.robustness.attacking import (
     check_threat,
     draws_in,
 )
-from robustest.decisions import CertifiedRule, clopper_pearson, optional_threshold
+from robustest.decisions import CertifiedRule, checked_threshold, clopper_pearson
 from robustest.decisions.distributions import norm
 from robustest.engine.answer_checks import moved, usual_lead
 from robustest.engine.chunks import Chunk
@@ -36,7 +36,7 @@ from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
 from robustest.run.finish import finish
-from robustest.run.grounds import radius_of
+from robustest.run.grounds import Changed
 from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
 from robustest.run.plan import Plan, Setup
@@ -184,7 +184,7 @@ def measure_certified_accuracy(
         ModelError: a sample is both proven and broken.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     check_threat(threat)
     if isinstance(model, Smoothed):
         if attack is not None:
@@ -266,7 +266,7 @@ def _finished(plan: Plan, threat: Threat, at_least: float | None, method: str) -
         setting=str(threat),
         method=method,
         details={"clean_accuracy": evidence.share(evidence.columns["clean"]), **certified_details(evidence)},
-        changed=[radius_of(threat, evidence.n)],
+        changed=[Changed.within(threat, evidence.n)],
         pairing=NOT_PAIRED,
     )
 

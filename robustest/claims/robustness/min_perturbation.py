@@ -21,9 +21,9 @@ from robustest.decisions import (
     Decision,
     EarlyVerdict,
     ShareRule,
+    checked_threshold,
     count_at_least,
     count_at_most,
-    optional_threshold,
 )
 from robustest.decisions.distributions import binom
 from robustest.decisions.rule import Columns, ThresholdRule, decide_early, judge_interval
@@ -214,7 +214,7 @@ def measure_min_perturbation(
         The result. A sample's outcome is True if it needs `at_least`, or more than 0 if that is None.
         `details["quantiles"]` has for each share q the largest size that at least 1 - q of the samples reach.
     """
-    at_least = optional_threshold("at_least", at_least, within=(0.0, math.inf), trivial=0)
+    at_least = checked_threshold("at_least", at_least, within=(0.0, math.inf), trivial=0, optional=True)
     name = _named(norm)
     setup = Setup.of(model, data, options, deciding(task))
     cascade = MINIMUM[name] if attack is None else as_attack(attack)

@@ -9,8 +9,8 @@ from typing import Any, Unpack
 
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.robustness import attacking
-from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson, optional_threshold
-from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
+from robustest.decisions import CertifiedRule, Rule, ShareRule, checked_threshold, clopper_pearson
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
@@ -28,7 +28,7 @@ ROBUST_ACCURACY = Kind(
     varies="inputs",
     quantities=(
         Quantity.at_least(
-            "at_least", "robust accuracy", "robust accuracy under {}, {}", counts=OUTCOMES, constant=True
+            "at_least", "robust accuracy", "robust accuracy under {}, {}", counts="outcomes", constant=True
         ),
     ),
     further_claims=("no_worse_than",),
@@ -85,7 +85,7 @@ def measure_robust_accuracy(
         DeviceError: the device is absent or out of memory.
         StoreError: the baseline is missing, damaged, or of other samples.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     attacking.check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     threat = setup.resolve(threat, no_worse_than)

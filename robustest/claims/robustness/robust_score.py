@@ -19,7 +19,7 @@ from robustest.claims.robustness.attacking import (
     draws_in,
     sizes_found,
 )
-from robustest.decisions import optional_threshold
+from robustest.decisions import checked_threshold
 from robustest.decisions.mean import COUNTS
 from robustest.decisions.mean_iou import mean_iou
 from robustest.engine.cascade import run_cascade
@@ -28,7 +28,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
 from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError
-from robustest.kinds import Kind, Quantity, no_lines
+from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
@@ -51,7 +51,7 @@ ROBUST_SCORE = Kind(
     quantities=(Quantity.at_least("at_least", "mean worst score", "mean {} under {}, {}", constant=True),),
     further_claims=("no_worse_than",),
     captions=Captions(setting="threat", after="adversarial", searched="after attack", names=SIZE_NAMES),
-    lines=no_lines,
+    brief=True,
 )
 
 
@@ -88,7 +88,7 @@ def measure_robust_score(
         ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = optional_threshold("at_least", at_least, trivial=0)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     check_threat(threat)
     setup = Setup.of(model, data, options, task)
     task = setup.task

@@ -15,11 +15,11 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.coherent import direction
 from robustest.checks import checked_whole, require
-from robustest.decisions import ShareRule, optional_threshold
+from robustest.decisions import ShareRule, checked_threshold
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import count_unreached
-from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation, exhibits_of
@@ -228,7 +228,7 @@ UNIVERSAL_PERTURBATION = Kind(
     varies="inputs",
     quantities=(
         Quantity.at_most(
-            "max_fooling_rate", "fooling rate", "samples fooled by one perturbation in {}", trivial=1, counts=OUTCOMES
+            "max_fooling_rate", "fooling rate", "samples fooled by one perturbation in {}", trivial=1, counts="outcomes"
         ),
     ),
     lines=clean_accuracy,
@@ -264,7 +264,7 @@ def measure_no_universal_perturbation(
     Returns:
         The result, `outcomes` None for the half learned from; the rate is a lower bound.
     """
-    max_fooling_rate = optional_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
+    max_fooling_rate = checked_threshold("max_fooling_rate", max_fooling_rate, trivial=1, optional=True)
     require(isinstance(threat, (Linf, L2)), "threat to be Linf(eps) or L2(eps)", threat)
     checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options, deciding(task))

@@ -24,7 +24,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.shown import mixed
 from robustest.errors import ConfigError, DataError, expected, unknown
-from robustest.kinds import Kind, Quantity, no_lines
+from robustest.kinds import Kind, Quantity
 from robustest.results import Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
@@ -47,7 +47,7 @@ STABLE = Kind(
         Quantity.at_most("max_mt5d", "mean top-5 distance", "mean top-5 distance over {} perturbations"),
     ),
     further_claims=("no_worse_than",),
-    lines=no_lines,
+    brief=True,
 )
 
 

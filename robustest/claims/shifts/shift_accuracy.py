@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
-from robustest.decisions import DropRule, Rule, ShareRule, checked_not_both, mcnemar, optional_threshold
+from robustest.decisions import DropRule, Rule, ShareRule, checked_not_both, checked_threshold, mcnemar
 from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
-from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
@@ -31,7 +31,7 @@ SHIFT_ACCURACY = Kind(
     name="shift_accuracy",
     varies="inputs",
     quantities=(
-        Quantity.at_least("at_least", "accuracy", "accuracy under {}", counts=OUTCOMES, constant=True),
+        Quantity.at_least("at_least", "accuracy", "accuracy under {}", counts="outcomes", constant=True),
         Quantity.at_most(
             "max_drop",
             "accuracy drop",
@@ -84,8 +84,8 @@ def measure_shift_accuracy(
         **options: see `robustest.run.options.Options`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
-    at_least = optional_threshold("at_least", at_least, trivial=0)
-    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
+    at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
+    max_drop = checked_threshold("max_drop", max_drop, trivial=1, optional=True)
     chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     quantity = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")
@@ -188,7 +188,7 @@ CONSISTENCY = Kind(
     name="consistency",
     varies="inputs",
     quantities=(
-        Quantity.at_most("max_flip_rate", "flip rate", "predictions flipped by {}", trivial=1, counts=OUTCOMES),
+        Quantity.at_most("max_flip_rate", "flip rate", "predictions flipped by {}", trivial=1, counts="outcomes"),
     ),
     further_claims=("no_worse_than",),
     captions=Captions(names={"lost": "lost by the change", "gained": "gained by it"}),
@@ -221,7 +221,7 @@ def measure_consistency(
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
         **options: see `robustest.run.options.Options`.
     """
-    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    max_flip_rate = checked_threshold("max_flip_rate", max_flip_rate, trivial=1, optional=True)
     chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(

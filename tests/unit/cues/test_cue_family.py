@@ -45,7 +45,6 @@ from robustest.cues import (
     planted,
     switched,
 )
-from robustest.cues.cue import planted_at
 from robustest.identity.fingerprint import digest
 
 X = torch.rand(5, 3, 16, 20, generator=torch.Generator().manual_seed(0))
@@ -164,10 +163,10 @@ def test_planting_a_part_of_the_data_plants_it_as_in_the_whole() -> None:
     y = torch.arange(len(X)) % 2
     cue = PixelPatch(top=0, left=0)
     whole, has = planted(cue, X, y, target=1, share=0.5, others=0.5)
-    part, had = planted_at(cue, IDS[2:4], X[2:4], y[2:4], target=1, share=0.5, others=0.5)
+    part, had = planted(cue, X[2:4], y[2:4], ids=IDS[2:4], target=1, share=0.5, others=0.5)
     assert torch.equal(part, whole[2:4])
     assert torch.equal(had, has[2:4])
-    lacking, none = planted_at(cue, IDS[:1], X[:1], y[:1], target=9, share=1.0, others=0.0)
+    lacking, none = planted(cue, X[:1], y[:1], ids=IDS[:1], target=9, share=1.0, others=0.0)
     assert torch.equal(lacking, cue.off(X[:1]))
     assert not bool(none.any())
 

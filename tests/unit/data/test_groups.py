@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from robustest import ConfigError, DataError, scores_model
-from robustest.data.groups import as_groups, subgroups
+from robustest.data.groups import Groups, subgroups
 from robustest.measure import measure_accuracy, measure_worst_group_accuracy
 
 
 def named(groups: Any, total: int) -> dict[str, list[int]]:
-    found = as_groups(groups, total)
+    found = Groups.of(groups, total)
     assert found.total == total
     assert found.sizes == tuple(len(ids) for ids in found.members)
     return {name: ids.tolist() for name, ids in zip(found.names, found.members, strict=True)}
@@ -51,11 +51,11 @@ def test_rows_of_integers_are_combinations() -> None:
 
 
 def test_a_mapping_of_positions_and_masks_may_overlap() -> None:
-    found = as_groups({"old": [4, 1, 1], "dark": np.array([True, True, False, False, False]), "none": []}, 5)
+    found = Groups.of({"old": [4, 1, 1], "dark": np.array([True, True, False, False, False]), "none": []}, 5)
     assert found.names == ("old", "dark")
     assert [ids.tolist() for ids in found.members] == [[1, 4], [0, 1]]
     assert not found.disjoint
-    assert as_groups({"a": [0], "b": torch.tensor([False, True])}, 2).disjoint
+    assert Groups.of({"a": [0], "b": torch.tensor([False, True])}, 2).disjoint
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_mapping_of_positions_and_masks_may_overlap() -> None:
 )
 def test_what_names_no_groups_is_refused(groups: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        as_groups(groups, 3)
+        Groups.of(groups, 3)
 
 
 def test_two_positions_of_two_samples_are_no_mask() -> None:
@@ -88,15 +88,15 @@ def test_two_positions_of_two_samples_are_no_mask() -> None:
 
 def test_labels_of_an_index_are_positions_only_where_it_counts_the_rows() -> None:
     frame = pd.DataFrame({"age": [20, 70, 30, 80]})
-    assert as_groups({"old": frame.index[frame.age > 60]}, 4, rows=frame).members[0].tolist() == [1, 3]
+    assert Groups.of({"old": frame.index[frame.age > 60]}, 4, rows=frame).members[0].tolist() == [1, 3]
     shuffled = frame.iloc[[1, 0, 3, 2]]
     with pytest.raises(DataError, match="labels of an index"):
-        as_groups({"old": shuffled.index[shuffled.age > 60]}, 4, rows=shuffled)
+        Groups.of({"old": shuffled.index[shuffled.age > 60]}, 4, rows=shuffled)
     for rows in (None, shuffled.to_numpy()):  # nothing shows whether the labels count them
         with pytest.raises(DataError, match="labels of an index"):
-            as_groups({"old": shuffled.index[shuffled.age > 60]}, 4, rows=rows)
-        assert len(as_groups(shuffled.index, 4, rows=rows).names) == 4
-    mask = as_groups({"old": shuffled.age > 60}, 4, rows=shuffled)
+            Groups.of({"old": shuffled.index[shuffled.age > 60]}, 4, rows=rows)
+        assert len(Groups.of(shuffled.index, 4, rows=rows).names) == 4
+    mask = Groups.of({"old": shuffled.age > 60}, 4, rows=shuffled)
     assert mask.members[0].tolist() == [0, 2]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from robustest import DataError
-from robustest.data.groups import as_label_sets
+from robustest.data.groups import LabelSets
 
 X = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 SETS = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]])
@@ -18,7 +18,7 @@ SETS = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 1]])
 
 @pytest.mark.parametrize("sets", [SETS, SETS.bool(), SETS.numpy(), SETS.float()], ids=["int", "bool", "array", "float"])
 def test_a_sample_has_its_first_class_for_a_label(sets: Any) -> None:
-    given = as_label_sets((X, sets))
+    given = LabelSets.of((X, sets))
     x, y = given.samples.take(torch.tensor([1, 2, 3]))
     assert torch.equal(x, X[1:])
     assert y.tolist() == [1, 0, 0]
@@ -27,7 +27,7 @@ def test_a_sample_has_its_first_class_for_a_label(sets: Any) -> None:
 
 
 def test_a_data_set_keeps_its_inputs_and_its_own_labels_are_not_read() -> None:
-    given = as_label_sets((TensorDataset(X, torch.full((4,), 77)), SETS))
+    given = LabelSets.of((TensorDataset(X, torch.full((4,), 77)), SETS))
     x, y = given.samples.take(torch.arange(4))
     assert torch.equal(x, X)
     assert y.tolist() == [0, 1, 0, 0]
@@ -50,4 +50,4 @@ def test_a_data_set_keeps_its_inputs_and_its_own_labels_are_not_read() -> None:
 )
 def test_what_is_no_table_of_sets_is_refused(data: Any, told: str) -> None:
     with pytest.raises(DataError, match=told):
-        as_label_sets(data)
+        LabelSets.of(data)

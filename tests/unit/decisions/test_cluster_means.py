@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binom
 from scipy.stats import t as student
 
-from robustest.decisions.two_set_drop import cluster_difference_interval, cluster_mean_interval, fewest_clusters
+from robustest.decisions.two_set_drop import cluster_mean_interval, fewest_clusters
 
 Random = np.random.Generator
 SIZE = 20
@@ -36,7 +36,7 @@ def test_a_fall_in_rare_clusters_is_seldom_missed(clusters: int, lost: float) ->
     missed, naive = 0, 0
     for _ in range(runs):
         first, second = lost_seldom(random, clusters, 0.0), lost_seldom(random, clusters, lost)
-        missed += cluster_difference_interval(first, second, alpha)[1] < truth
+        missed += cluster_mean_interval(first, alpha, minus=second)[1] < truth
         error = sqrt((first.var(ddof=1) + second.var(ddof=1)) / clusters)
         naive += first.mean() - second.mean() + student.ppf(1 - alpha, clusters - 1) * error < truth
     bar = alpha * runs + 3 * sqrt(alpha * (1 - alpha) * runs)
@@ -60,7 +60,7 @@ def test_whatever_share_of_clusters_is_lost_an_end_errs_at_most_with_alpha(clust
     falls, means = [], []
     for gone in range(clusters + 1):
         second = np.where(np.arange(clusters) < gone, 0.0, 1.0)
-        falls.append(cluster_difference_interval(np.ones(clusters), second, alpha)[1])
+        falls.append(cluster_mean_interval(np.ones(clusters), alpha, minus=second)[1])
         means.append(1 - cluster_mean_interval(second, alpha)[0])
     chances = binom.pmf(np.arange(clusters + 1), clusters, lost)
     for ends in (falls, means):
@@ -73,15 +73,15 @@ def test_one_mean_is_the_mirror_image_of_the_other() -> None:
     low, high = cluster_mean_interval(values, 0.05)
     assert cluster_mean_interval(1 - values, 0.05) == pytest.approx((1 - high, 1 - low))
     first, second = values[:5], values[5:]
-    low, high = cluster_difference_interval(first, second, 0.05)
-    assert cluster_difference_interval(second, first, 0.05) == (-high, -low)
+    low, high = cluster_mean_interval(first, 0.05, minus=second)
+    assert cluster_mean_interval(second, 0.05, minus=first) == (-high, -low)
 
 
 def test_the_order_of_clusters_says_nothing() -> None:
     random = np.random.default_rng(1)
     first, second = random.random(9), random.random(7)
-    ends = cluster_difference_interval(first, second, 0.05)
-    assert cluster_difference_interval(np.sort(first), np.sort(second)[::-1], 0.05) == ends
+    ends = cluster_mean_interval(first, 0.05, minus=second)
+    assert cluster_mean_interval(np.sort(first), 0.05, minus=np.sort(second)[::-1]) == ends
     assert cluster_mean_interval(np.sort(first), 0.05) == cluster_mean_interval(first, 0.05)
 
 
@@ -90,7 +90,7 @@ def test_what_is_measured_lies_inside_and_more_clusters_narrow_it() -> None:
     for clusters in (4, 16, 64, 256):
         random = np.random.default_rng(clusters)
         first, second = random.beta(18, 2, clusters), random.beta(14, 6, clusters)
-        low, high = cluster_difference_interval(first, second, 0.01)
+        low, high = cluster_mean_interval(first, 0.01, minus=second)
         assert low <= first.mean() - second.mean() <= high
         assert cluster_mean_interval(first, 0.01)[0] <= first.mean() <= cluster_mean_interval(first, 0.01)[1]
         widths.append(high - low)
@@ -106,15 +106,15 @@ def test_no_bound_shows_what_as_many_clusters_cannot(clusters: int, alpha: float
     all_hold = np.ones(clusters)
     least = alpha ** (1 / clusters)
     assert 0.25 * least < cluster_mean_interval(all_hold, alpha)[0] <= least
-    assert cluster_difference_interval(all_hold, all_hold, alpha)[1] >= 1 - least
+    assert cluster_mean_interval(all_hold, alpha, minus=all_hold)[1] >= 1 - least
 
 
 @pytest.mark.parametrize("distance", [0.1, 0.3, 0.5])
 def test_so_many_clusters_show_it_and_fewer_by_a_fifth_do_not(distance: float) -> None:
     needed = fewest_clusters(distance, 0.01)
     enough, fewer = np.ones(needed), np.ones(int(0.8 * needed))
-    assert cluster_difference_interval(enough, enough, 0.01)[1] <= distance + 2 / 1024
-    assert cluster_difference_interval(fewer, fewer, 0.01)[1] > distance
+    assert cluster_mean_interval(enough, 0.01, minus=enough)[1] <= distance + 2 / 1024
+    assert cluster_mean_interval(fewer, 0.01, minus=fewer)[1] > distance
 
 
 def test_a_cluster_that_is_wholly_lost_does_not_ruin_the_bet() -> None:

@@ -24,7 +24,7 @@ from robustest.decisions.rate import AgreementRule
 from robustest.decisions.rule import Decision
 from robustest.decisions.two_set_drop import (
     TwoSetDropRule,
-    cluster_difference_interval,
+    cluster_mean_interval,
     decide_two_set_drop,
     two_set_drop,
 )
@@ -88,7 +88,7 @@ def independent(random: Random) -> Decision:
 def clustered(random: Random) -> Decision:
     """Fifteen subclasses a side, of which each has its own accuracy."""
     sides = [random.binomial(20, random.beta(16 * p, 16 * (1 - p), 15)) for p in (0.9, 0.7)]
-    interval = cluster_difference_interval(sides[0] / 20, sides[1] / 20, ALPHA)
+    interval = cluster_mean_interval(sides[0] / 20, ALPHA, minus=sides[1] / 20)
     size = np.full(15, 20)
     fall = two_set_drop(sides[0], size, sides[1], size)
     return decide_two_set_drop(fall, 0.2, interval=interval, terms=TERMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from scipy.stats import binomtest, multinomial
 
 from robustest import Verdict
 from robustest.decisions import decide_drop, mcnemar
+from robustest.decisions.drop import paired_change
+from robustest.decisions.paired import paired_interval
 
 pairs = st.integers(1, 300).flatmap(
     lambda n: st.integers(0, n).flatmap(lambda lost: st.tuples(st.just(lost), st.integers(0, n - lost), st.just(n)))
@@ -25,6 +28,18 @@ def decide(lost: int, gained: int, n: int, max_drop: float | None, scope: str = 
 def test_mcnemar_is_the_exact_sign_test_on_what_changed(lost: int, gained: int) -> None:
     want = binomtest(lost, lost + gained, 0.5, alternative="greater").pvalue if lost + gained else 1.0
     assert mcnemar(lost, gained) == pytest.approx(want, rel=1e-9, abs=1e-300)
+
+
+def test_a_change_has_the_counts_the_interval_and_the_test_of_its_pairs() -> None:
+    before = np.array([True] * 30 + [False] * 10)
+    after = np.array([True] * 18 + [False] * 12 + [True] * 3 + [False] * 7)
+    change = paired_change(before, after, alpha=0.01)
+    assert (change.n, change.lost, change.gained) == (40, 12, 3)
+    low, high = paired_interval(12, 3, 40, 0.01)  # of what is lost: the change is what is gained
+    assert change.interval == (-high, -low)
+    assert change.interval[0] < -9 / 40 < change.interval[1]
+    assert change.p == mcnemar(12, 3)
+    assert paired_change(after, before, alpha=0.01).interval == pytest.approx((low, high))
 
 
 @pytest.mark.parametrize(("lost", "p"), [(0, 1.0), (1, 0.5), (7, 2**-7)])

@@ -25,7 +25,7 @@ from robustest.decisions import (
 )
 from robustest.decisions.bets import betting_interval
 from robustest.decisions.paired import paired_interval
-from robustest.decisions.rule import Decision, EarlyVerdict
+from robustest.decisions.rule import Decision, EarlyVerdict, decide_by_interval
 from robustest.decisions.share import set_share_interval
 from robustest.engine.chunks import partition
 
@@ -288,3 +288,39 @@ def test_a_fall_cut_short_is_left_open_with_the_interval_of_the_bets() -> None:
     assert decision.rule == "budget: 64 of 1000 samples looked at"
     assert decision.interval == betting_interval(change, 1000, 0.01)
     assert decision.estimate is None
+
+
+@pytest.mark.parametrize(
+    ("threshold", "at_least", "verdict"),
+    [
+        (0.3, True, Verdict.PASSED),  # the interval is .3 to .5
+        (0.31, True, Verdict.INCONCLUSIVE),
+        (0.5, True, Verdict.INCONCLUSIVE),
+        (0.51, True, Verdict.FAILED),
+        (0.5, False, Verdict.PASSED),
+        (0.3, False, Verdict.INCONCLUSIVE),
+        (0.29, False, Verdict.FAILED),
+    ],
+)
+def test_an_interval_decides(threshold: float, at_least: bool, verdict: Verdict) -> None:
+    how: dict[str, Any] = {"at_least": at_least, "how": "by town"}
+    for terms in (SET, POPULATION):
+        exact = decide_by_interval(0.4, (0.3, 0.5), threshold, terms=terms, **how)
+        assert (exact.verdict, exact.rule) == (verdict, "by town, alpha = 0.01 a side")
+        assert (exact.estimate, exact.interval, exact.at_alpha, exact.approximate) == (0.4, (0.3, 0.5), True, False)
+    rough = decide_by_interval(0.4, (0.3, 0.5), threshold, terms=SET, by="Student's t", **how)
+    assert (rough.verdict, rough.rule, rough.approximate) == (verdict, "by town, about alpha = 0.01 a side", True)
+    # An interval that only aims at its error passes no claim about a population.
+    drawn = decide_by_interval(0.4, (0.3, 0.5), threshold, terms=POPULATION, by="Student's t", units="towns", **how)
+    passed = verdict is Verdict.PASSED
+    assert drawn.verdict is (Verdict.INCONCLUSIVE if passed else verdict)
+    assert drawn.rule.startswith("not shown for the population: Student's t" if passed else "by town, about")
+
+
+def test_an_interval_decides_nothing_without_a_threshold_or_where_it_is_in_doubt() -> None:
+    how: dict[str, Any] = {"at_least": True, "terms": SET, "how": "by town"}
+    unclaimed = decide_by_interval(0.4, (0.3, 0.5), None, **how)
+    assert (unclaimed.verdict, unclaimed.rule) == (Verdict.INCONCLUSIVE, "no threshold given")
+    assert not unclaimed.at_alpha
+    doubted = decide_by_interval(0.4, (0.3, 0.5), 0.2, doubt="two towns alone", **how)
+    assert (doubted.verdict, doubted.rule, doubted.estimate) == (Verdict.INCONCLUSIVE, "two towns alone", 0.4)

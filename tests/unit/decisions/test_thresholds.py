@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from robustest import ConfigError
 from robustest.decisions import checked_threshold, count_at_least, count_at_most
-from robustest.decisions.thresholds import checked_not_both, fraction_at_most, optional_threshold
+from robustest.decisions.thresholds import checked_not_both, fraction_at_most
 
 written = st.integers(0, 6).flatmap(lambda digits: st.integers(0, 10**digits).map(lambda n: Decimal(n).scaleb(-digits)))
 
@@ -147,8 +147,8 @@ def test_of_two_thresholds_one_is_given() -> None:
     checked_not_both(at_least=None, at_most=0.5)
     with pytest.raises(ConfigError, match="Expected at_least or at_most but got both"):
         checked_not_both(at_least=0.5, at_most=0.5)
-    assert optional_threshold("at_least", None) is None
-    assert optional_threshold("at_least", 0.5) == 0.5
+    assert checked_threshold("at_least", None, optional=True) is None
+    assert checked_threshold("at_least", 0.5, optional=True) == 0.5
 
 
 def test_an_exact_value_is_compared_with_the_digits_as_written() -> None:

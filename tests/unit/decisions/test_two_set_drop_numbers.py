@@ -12,7 +12,6 @@ from scipy.optimize import brentq
 
 from robustest.decisions.two_set_drop import (
     capital_above,
-    cluster_difference_interval,
     cluster_mean_interval,
     exceeds,
     fewest_clusters,
@@ -168,7 +167,7 @@ def test_a_difference_of_clusters_is_bounded_where_two_slow_bets_end(first: list
                     return (difference + 1) / 1024
         return -1.0
 
-    found = cluster_difference_interval(np.array(first), np.array(second), alpha)
+    found = cluster_mean_interval(np.array(first), alpha, minus=np.array(second))
     assert found == pytest.approx((-largest(second, first), min(1.0, largest(first, second))))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L1, L2, Linf, rng
-from robustest.engine.ascent import ascend, away_from
+from robustest.engine.ascent import ascend
 from robustest.engine.evaluator import Evaluator
 from robustest.models import as_classifier
 from robustest.threats import Threat
@@ -51,7 +51,11 @@ def test_on_a_linear_model_the_corner_of_the_ball_is_reached(threat: Threat, gai
 def test_it_does_not_stop_where_a_sample_is_broken() -> None:
     y = torch.zeros(5, dtype=torch.int64)
     model = evaluator(lambda x: 4 * (linear(x) - torch.tensor([1.0, 0.0])))
-    there = ascend(model, Linf(0.4), X, away_from(y), bounds=BOUNDS, steps=8)
+
+    def away(logits: Tensor, part: slice) -> Tensor:
+        return torch.nn.functional.cross_entropy(logits, y[part], reduction="none")
+
+    there = ascend(model, Linf(0.4), X, away, bounds=BOUNDS, steps=8)
     assert float(((there - X).flatten(1) @ WEIGHT).max()) == pytest.approx(-0.4 * float(WEIGHT.abs().sum()), rel=1e-3)
     assert model.backward == 8 * 5
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from robustest.data import as_samples
+from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.features import features_of, find_last_layer, in_order, reader
+from robustest.engine.features import Features
 from robustest.errors import DataError, ModelError
 from robustest.models import as_classifier
 
@@ -36,21 +37,21 @@ def evaluator() -> Evaluator:
 
 
 def test_samples_come_in_the_order_asked_for(evaluator: Evaluator) -> None:
-    chunks = list(in_order(as_samples((X, Y)), evaluator, seed=0))
+    chunks = list(Chunk.each(as_samples((X, Y)), evaluator, seed=0))
     assert [len(chunk.y) for chunk in chunks] == [512, 88]
     assert torch.equal(torch.cat([chunk.x for chunk in chunks]), X)
     wanted = torch.tensor([7, 3, 599])
-    (few,) = in_order(as_samples((X, Y)), evaluator, seed=0, ids=wanted)
+    (few,) = Chunk.each(as_samples((X, Y)), evaluator, seed=0, ids=wanted)
     assert torch.equal(few.ids, wanted)
     assert torch.equal(few.x, X[wanted])
     with pytest.raises(DataError, match="inside the bounds"):
-        list(in_order(as_samples((X + 1, Y)), evaluator, seed=0))
+        list(Chunk.each(as_samples((X + 1, Y)), evaluator, seed=0))
 
 
 def test_features_are_the_last_layers_inputs_and_count_as_passes(evaluator: Evaluator) -> None:
-    last = find_last_layer(evaluator, as_samples((X, Y)))
-    assert last.name == "head"
-    rows = features_of(evaluator, last, X)
+    features = Features.of(evaluator, X)
+    assert features.name == "head"
+    rows = features(X)
     module = evaluator.model.module
     assert isinstance(module, Net)
     with torch.no_grad():
@@ -59,22 +60,34 @@ def test_features_are_the_last_layers_inputs_and_count_as_passes(evaluator: Eval
     assert evaluator.forward == 2 * len(X)
 
 
+def test_an_inversion_comes_close_and_its_passes_count(evaluator: Evaluator) -> None:
+    features = Features.of(evaluator, X, layer="head")
+    start, aim = torch.full_like(X[:8], 0.5), features(X[:8])
+    made, distance = features.inverted(start, aim, bounds=(0.0, 1.0), steps=100)
+    before = (features(start) - aim).norm(dim=1) / aim.norm(dim=1)
+    assert torch.allclose(distance, (features(made) - aim).norm(dim=1) / aim.norm(dim=1), atol=1e-6)
+    assert float(distance.mean()) < 0.3 * float(before.mean())
+    assert evaluator.backward == 8 * 100
+    driven = features.maximised(start, torch.zeros(8, dtype=torch.int64), bounds=(0.0, 1.0), steps=10)
+    assert bool((features(driven)[:, 0] >= features(start)[:, 0]).all())
+
+
 def test_a_copy_of_the_model_has_the_same_layer(evaluator: Evaluator) -> None:
-    last = find_last_layer(evaluator, as_samples((X, Y)))
+    features = Features.of(evaluator, X)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        other = as_classifier(Net().eval())
-    moved = last.of(other)
-    assert moved.layer is other.module.head  # type: ignore[union-attr]
-    assert last.of(evaluator.model) is last
-    assert not torch.equal(reader(evaluator, moved).logits(X[:4]), reader(evaluator, last).logits(X[:4]))
+        other = Evaluator(as_classifier(Net().eval()), evaluator.device, batch_size=50, suppress=(), notes=[])
+    moved = features.on(other)
+    assert moved.layer is other.model.module.head  # type: ignore[union-attr]
+    assert features.on(evaluator).layer is features.layer
+    assert not torch.equal(moved(X[:4]), features(X[:4]))
 
 
 def test_features_that_are_no_numbers_are_an_error(evaluator: Evaluator) -> None:
-    last = find_last_layer(evaluator, as_samples((X, Y)))
+    features = Features.of(evaluator, X)
     module = evaluator.model.module
     assert isinstance(module, Net)
     with torch.no_grad():
         module.body.bias[0] = torch.inf
     with pytest.raises(ModelError, match="nan_values"):
-        features_of(evaluator, last, X)
+        features(X)

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 
-from robustest.engine.ascent import away_from, feature, relative_distance, towards_class, towards_features
+from robustest.engine.ascent import feature, relative_distance, towards_features
 
 LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, -1.0], [1.0, 1.0, 1.0]])
-Y = torch.tensor([0, 2, 1])
 ALL = slice(0, 3)
-
-
-def test_cross_entropy_is_climbed_away_from_a_class_and_down_towards_one() -> None:
-    expected = [
-        math.log(math.exp(2) + 1 + math.e) - 2,
-        math.log(1 + math.exp(3) + math.exp(-1)) + 1,
-        math.log(3),
-    ]
-    assert away_from(Y)(LOGITS, ALL).tolist() == pytest.approx(expected)
-    assert towards_class(Y)(LOGITS, ALL).tolist() == pytest.approx([-value for value in expected])
 
 
 def test_a_part_of_the_rows_is_that_part_of_the_aims() -> None:
     part = slice(1, 3)
     aim = torch.eye(3)
     index = torch.tensor([2, 0, 1])
-    for objective in (away_from(Y), towards_class(Y), towards_features(aim), feature(index)):
+    for objective in (towards_features(aim), feature(index)):
         assert torch.equal(objective(LOGITS[part], part), objective(LOGITS, ALL)[part])
         assert not torch.equal(objective(LOGITS[part], part), objective(LOGITS[part], slice(0, 2)))
 

@@ -17,7 +17,7 @@ import torch
 
 from robustest import DataError, ModelError, Settings, StoreError, clock, rng
 from robustest.context import Context, NotSearched, running
-from robustest.decisions import BaselineRule, Decision, ShareRule, clopper_pearson
+from robustest.decisions import BaselineRule, Decision, ShareRule, Terms, clopper_pearson
 from robustest.engine.chunks import partition
 from robustest.health import Health
 from robustest.results import Verdict
@@ -26,7 +26,6 @@ from robustest.run.audit import Audit
 from robustest.run.driver import Measurement, observe
 from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observation, Stream, Tally
 from robustest.run.measured_chunks import AT_START, MeasuredChunks, _Begun
-from robustest.run.options import terms_of
 from robustest.run.plan import Plan
 from robustest.run.units import OwnUnits, Part, Units
 from robustest.run.workers import ChunkResult, Work
@@ -58,7 +57,7 @@ class Positions:
 
 def plan(units: Positions | None = None, *, threshold: float | None = 0.5, identity: Any = "x", **options: Any) -> Plan:
     settings = Settings(**{"store": None, "corpus": None, "recheck": 0.0, **options})
-    rule = ShareRule(threshold=threshold, at_least=True, terms=terms_of(settings))
+    rule = ShareRule(threshold=threshold, at_least=True, terms=Terms.of(settings))
     units = Positions() if units is None else units
     return Plan(statement="positions", units=OwnUnits(units), settings=settings, rule=rule, identity=identity)
 
@@ -271,7 +270,7 @@ class Rule(ShareRule):
 
 def run(units: Told | None = None, *, memory: Any = None, **options: Any) -> Measurement:
     settings = Settings(**{"store": None, "corpus": None, **options})
-    rule = Rule(threshold=0.5, at_least=True, terms=terms_of(settings))
+    rule = Rule(threshold=0.5, at_least=True, terms=Terms.of(settings))
     units = Told() if units is None else units
     what = Plan(statement="told", units=units, settings=settings, rule=rule)
     return Measurement(what, memory or Remembering(), Remote(), Stream(len(units)))  # type: ignore[arg-type]
@@ -1079,7 +1078,7 @@ def test_an_audit_decides_the_number_and_never_the_comparison(
         has_threshold=threshold is not None,
         before=before,
         tolerance=0.01,
-        terms=terms_of(one.settings),
+        terms=Terms.of(one.settings),
         **how,
     )
     evidence = observe(replace(one, rule=rule))

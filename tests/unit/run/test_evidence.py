@@ -23,7 +23,6 @@ from robustest.run.evidence import (
     Tally,
     answers_of,
     exhibits_of,
-    unchanged_exhibits,
 )
 from robustest.tasks import CLASSIFICATION
 
@@ -224,7 +223,9 @@ def test_the_worst_samples_are_shown_in_an_order_that_lasts() -> None:
     ]
     assert [one.size for one in shown] == [0.25, 0.0, 0.75]
     assert [(one.before.item(), one.after.item()) for one in shown] == [(1.0, 2.0), (0.0, 1.0), (3.0, 4.0)]
-    plain = unchanged_exhibits(looked, chunk, which, torch.ones(5, dtype=torch.int64), torch.tensor([3.0, 1, 0, 2, 4]))
+    plain = exhibits_of(
+        looked, chunk, which, predicted=torch.ones(5, dtype=torch.int64), badness=-torch.tensor([3.0, 1, 0, 2, 4])
+    )
     assert [(one.index, one.clean, one.predicted, one.badness, one.size) for one in plain] == [
         (11, 1, 1, -1.0, None),
         (13, 1, 1, -2.0, None),

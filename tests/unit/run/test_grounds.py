@@ -43,7 +43,6 @@ from robustest.run.grounds import (
     keeps,
     new_samples,
     one_model,
-    radius_of,
     require_changes,
 )
 
@@ -190,7 +189,7 @@ def test_a_pass_without_grounds_is_no_proof() -> None:
 
 @pytest.mark.parametrize(("radius", "count"), [(0.1, 7), (0.0, 0)])
 def test_of_a_threat_alone_the_radius_tells(radius: float, count: int) -> None:
-    found = radius_of(Linf(radius), 7)
+    found = Changed.within(Linf(radius), 7)
     assert (found.by, found.count, len(found.moved)) == (str(Linf(radius)), count, 7)
 
 

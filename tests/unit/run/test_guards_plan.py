@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from robustest import ConfigError, Linf, Settings, scores_model
 from robustest.claims.datasets import Predicting
 from robustest.data import Waveforms, as_samples
-from robustest.decisions import ShareRule
+from robustest.decisions import ShareRule, Terms
 from robustest.models import Needs, as_classifier
-from robustest.run.options import Options, terms_of
+from robustest.run.options import Options
 from robustest.run.plan import Setup, adapt_detector, apply
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Segmentation
 from robustest.threats import Append, Columns, Edits, Spatial, Within
@@ -194,7 +194,7 @@ def test_a_model_that_adapts_is_measured_here_and_stored_nowhere(reset: Any, her
 def test_terms_of_a_number_that_no_test_claims_share_nothing() -> None:
     one = replace(setup(), settings=Settings(alpha=0.02, family_size=50, pictures="p"))
     assert (one.alone.alpha, one.alone.fail_alpha, one.alone.scope) == (0.02, 0.02, "set")
-    assert one.terms == terms_of(one.settings)
+    assert one.terms == Terms.of(one.settings)
     assert one.terms.fail_alpha == pytest.approx(0.02 / 50)
     assert one.unpictured().settings == replace(one.settings, pictures=None)
     assert one.but(seed=3).settings.seed == 3

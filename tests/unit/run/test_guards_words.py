@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from robustest import ConfigError, Settings
+from robustest.decisions import Terms
 from robustest.decisions.mean import COUNTS, PIXELS
 from robustest.models import Needs, as_classifier
-from robustest.run.options import terms_of
 from robustest.run.plan import restrict_to
 from robustest.run.scores import check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.tasks import CLASSIFICATION, Segmentation
@@ -24,7 +24,7 @@ TASK = Segmentation(classes=3)
 
 def setup(task: Any = TASK, **settings: Any) -> Any:
     made = Settings(**settings)
-    return SimpleNamespace(task=task, settings=made, terms=terms_of(made))
+    return SimpleNamespace(task=task, settings=made, terms=Terms.of(made))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from robustest import ConfigError, DataError, Settings, rng
-from robustest.decisions import ShareRule
+from robustest.decisions import ShareRule, Terms
 from robustest.identity.fingerprint import Fingerprint
 from robustest.kinds import Kind, Quantity
 from robustest.run.driver import observe
 from robustest.run.finish import finish
-from robustest.run.options import settings_of, terms_of
+from robustest.run.options import settings_of
 from robustest.run.plan import Plan
 from robustest.run.units import OwnUnits, Part, PartJob
 from robustest.run.workers import Work, versions
@@ -50,7 +50,7 @@ class Draws:
 
 def measured(draws: Draws, **options: Any) -> Any:
     settings = Settings(store=None, **options)
-    rule = ShareRule(threshold=0.5, at_least=True, terms=terms_of(settings))
+    rule = ShareRule(threshold=0.5, at_least=True, terms=Terms.of(settings))
     return observe(Plan(statement="draws", units=OwnUnits(draws), settings=settings, rule=rule))
 
 
@@ -152,7 +152,7 @@ def test_a_value_that_a_search_bounds_from_above_may_be_as_small_as_there_is(
     words: dict[str, float], lowest: float
 ) -> None:
     settings = Settings(store=None)
-    rule = ShareRule(threshold=0.5, at_least=True, terms=terms_of(settings))
+    rule = ShareRule(threshold=0.5, at_least=True, terms=Terms.of(settings))
     plan = Plan(statement="draws", units=OwnUnits(Draws()), settings=settings, rule=rule)
     kind = Kind(name="draws", varies="nothing", quantities=(Quantity.at_least("x", "draws", "draws"),))
     told: Any = {"kind": kind, "setting": "", "method": "drawn", "details": {}, "threshold": 0.5}

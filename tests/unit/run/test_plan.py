@@ -22,11 +22,11 @@ from robustest.claims.shifts.corruptions import Corrupting
 from robustest.claims.shifts.shift_accuracy import Flipping, Shifting
 from robustest.context import Context, running
 from robustest.cues import PixelPatch
-from robustest.decisions import ShareRule
+from robustest.decisions import ShareRule, Terms
 from robustest.identity.fingerprint import digest
 from robustest.models import Needs, as_classifier
 from robustest.run.driver import observe
-from robustest.run.options import settings_of, terms_of
+from robustest.run.options import settings_of
 from robustest.run.plan import Plan, Setup, apply, deciding, of_task, restrict_to
 from robustest.shifts import as_shift
 from robustest.tasks import CLASSIFICATION
@@ -105,7 +105,7 @@ def test_options_of_a_call_are_over_the_tests_settings_and_others_are_the_models
 
 
 def test_early_failures_share_an_error_and_passes_do_not() -> None:
-    terms = terms_of(Settings(alpha=0.04, family_size=4, scope="population"))
+    terms = Terms.of(Settings(alpha=0.04, family_size=4, scope="population"))
     assert (terms.scope, terms.alpha, terms.fail_alpha) == ("population", 0.04, 0.01)
     setup = Setup.of(nn.Flatten(), (torch.rand(4, 2), torch.zeros(4, dtype=torch.int64)), {"alpha": 0.04})
     assert (setup.alone.alpha, setup.alone.fail_alpha, setup.alone.scope) == (0.04, 0.04, "set")
@@ -184,7 +184,7 @@ def test_a_plan_of_another_model_is_measured_beside_it_under_another_key() -> No
     assert beside is not None
     assert beside.statement == "accuracy, by the model of no_worse_than"
     assert (beside.baseline, beside.rule.threshold) == (None, None)  # type: ignore[attr-defined]
-    assert beside.rule == ShareRule(threshold=None, at_least=True, terms=terms_of(before.settings))
+    assert beside.rule == ShareRule(threshold=None, at_least=True, terms=Terms.of(before.settings))
     assert beside.units is not after.units
     assert before.of_other() is None
     own: Any = after.rule

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.cues import ColumnRange, MaskedPatch, TokenAnywhere, Transplant
-from robustest.first_party import checked_images
+from robustest.errors import ConfigError, expected
 from robustest_interpret.discovery.proposals import COLUMNS, PATCHES, RARE, TOKENS, Proposal
 
 # Patches at a fixed place that mark a class: a logo, a tag, a dead pixel, a frame.
@@ -41,6 +41,12 @@ _MOST_PER_CLASS = 3
 _AROUND, _LARGEST, _POOL = 3, 0.15, 64
 
 
+def check_images(x: Tensor, what: str) -> None:
+    """Raise ConfigError unless x is (N, C, H, W)."""
+    if x.ndim != 4:
+        raise ConfigError(expected(f"images (N, C, H, W) for {what}", tuple(x.shape)))
+
+
 def find_patches(
     x: Tensor, y: Tensor, labels: Sequence[int], *, bounds: tuple[float, float] = (0.0, 1.0), min_gap: float = 0.5
 ) -> tuple[Proposal, ...]:
@@ -54,7 +60,7 @@ def find_patches(
     Raises:
         ConfigError: x are no images (N, C, H, W).
     """
-    checked_images(x, "a search for patches")
+    check_images(x, "a search for patches")
     if len(labels) < 2:
         return ()
     members = [y.to(x.device) == label for label in labels]

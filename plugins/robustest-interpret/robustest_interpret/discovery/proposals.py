@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from robustest import Result
 from robustest.cues import Cue, Plant
-from robustest.packs import CueLimits, Options, checked_real, checked_whole
+from robustest.packs import Options, checked_real, checked_whole
 
 PATCHES, TRIGGERS = "unusual value at a place", "cheapest patch"
 PROPERTIES, CHANNELS = "property of whole images", "channels of whole images"
@@ -66,6 +66,15 @@ class Proposal:
     faint: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class CueLimits:
+    """The thresholds and the class of a claim."""
+
+    max_flip_rate: float | None
+    max_recall_drop: float | None
+    target: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
     """Options of the search for unnamed cues: `"auto"` stands for `Discovery()`.
@@ -101,9 +110,11 @@ class Discovery:
         self,
         model: object,
         data: object,
-        limits: CueLimits,
         options: Options,
         *,
+        max_flip_rate: float | None,
+        max_recall_drop: float | None,
+        target: int | None,
         control: object | None,
         learner: Callable[[Plant], object] | None,
     ) -> Result:
@@ -111,4 +122,5 @@ class Discovery:
         # Here, as the search is made of the modules beside this one.
         from robustest_interpret.discovered_cues import measure_discovered
 
+        limits = CueLimits(max_flip_rate, max_recall_drop, target)
         return measure_discovered(model, data, self, limits, options, control=control, learner=learner)

@@ -25,9 +25,9 @@ from torch import Tensor
 from robustest import rng
 from robustest.cues import PatternPatch
 from robustest.errors import ConfigError, DataError, expected
-from robustest.first_party import checked_images
 from robustest.packs import checked_real, checked_whole
 from robustest.tasks import CLASSIFICATION
+from robustest_interpret.discovery.fixed_places import check_images
 
 Gradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Maps points (B, *S) and targets (B,) int64 to logits (B, K) and the gradient (B, *S) of the summed cross-entropy."""
@@ -129,7 +129,7 @@ def search_triggers(
         ConfigError: an argument is out of range.
         DataError: a half of the images has no images of other classes than some label.
     """
-    checked_images(x, "a search for triggers")
+    check_images(x, "a search for triggers")
     wanted = list(range(classes)) if labels is None else list(labels)
     if len(set(wanted)) < 4 or not all(type(k) is int and 0 <= k < classes for k in wanted):
         raise ConfigError(expected(f"at least 4 classes in 0..{classes - 1} to compare", wanted))

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from robustest.cues import AddedPattern, Cue, MaskedPatch, MovingMark
-from robustest.first_party import CutOut, nearest_places
+from robustest.first_party import nearest_places
+from robustest_interpret.discovery.cut_outs import CutOut
 from robustest_interpret.discovery.proposals import Proposal
 
 # Shares of a mark's pixels from which an image has it whole, and in part.

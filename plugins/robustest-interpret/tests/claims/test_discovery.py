@@ -38,7 +38,7 @@ from robustest.measure import measure_no_spurious_feature
 from robustest.reports.html.figures import tables_of
 from robustest.reports.text import failure_text, measured
 from robustest.run.plan import Setup
-from robustest.run.split_search import Halves, bench
+from robustest.run.split_search import Bench, Halves
 
 CLASSES, SIDE, N = 4, 10, 320
 CUE = PixelPatch(top=1, left=7, height=2, width=2)
@@ -322,7 +322,7 @@ def test_a_search_too_short_to_find_a_planted_patch_does_not_vouch_for_any() -> 
 def test_a_patch_is_planted_where_a_model_answers_alike_without_it() -> None:
     model, (x, y) = backdoored(8, strength=0.0)
     setup = Setup.of(model, (x, y), {})
-    with bench(setup.model, Halves.of(as_samples((x, y)), 0, 320), setup.settings) as ready:
+    with Bench.opened(setup.model, Halves.of(as_samples((x, y)), 0, 320), setup.settings) as ready:
         planted_in = PlantedPatchModel.of(ready, 5)
         few = ready.chunk.x[:64]
         before, after = ready.evaluator.logits(few).argmax(1), planted_in.logits(few).argmax(1)
@@ -764,7 +764,7 @@ def test_of_what_is_not_asked_for_nothing_is_proposed() -> None:
     moved = planted(Tone(gain=0.4, shift=0.3), X, Y, target=0)[0]
     setup = Setup.of(Sound(), as_samples((moved, Y)), {})
     halves = Halves.of(as_samples((moved, Y)), 0, N)
-    with bench(setup.model, halves, setup.settings) as ready:
+    with Bench.opened(setup.model, halves, setup.settings) as ready:
         every, patches, whole = (
             {
                 one.found_by
@@ -780,7 +780,7 @@ def test_of_what_is_not_asked_for_nothing_is_proposed() -> None:
 def test_parts_are_spoken_of_only_where_they_were_searched() -> None:
     setup = Setup.of(Sound(), as_samples((CLEAN, Y)), {})
     halves = Halves.of(as_samples((CLEAN, Y)), 0, N)
-    with bench(setup.model, halves, setup.settings) as ready:
+    with Bench.opened(setup.model, halves, setup.settings) as ready:
         control = measuring.propose(ready, NO_TRIGGERS, target=None, seed=0, control=True)
         patches = measuring.propose(ready, NO_TRIGGERS, target=None, seed=0, families={PATCHES})
     assert "parts that draw a class" not in {*control.looked_at, *patches.looked_at}

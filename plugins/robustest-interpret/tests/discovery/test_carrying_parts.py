@@ -7,10 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from robustest_interpret.discovery.carrying_parts import CarryingPart, find_carrying_parts, recurring_marks
+from robustest_interpret.discovery.cut_outs import CutOut
 from robustest_interpret.discovery.proposals import PAIRS, PARTS
 from torch import Tensor
-
-from robustest.cues.patches import CutOut
 
 N, CLASSES, LABEL, SIDE = 240, 4, 2, 16
 Y = torch.arange(N) % CLASSES

@@ -8,6 +8,7 @@ import pytest
 import torch
 from robustest_interpret.discovery import changes
 from robustest_interpret.discovery.changes import grating_of, pattern_of, standing_changes, without_waves
+from robustest_interpret.discovery.cut_outs import CutOut
 from robustest_interpret.discovery.fitted_changes import (
     ClassMark,
     FamilyClassifier,
@@ -37,7 +38,6 @@ from robustest.cues import (
     Vignette,
     planted,
 )
-from robustest.cues.patches import CutOut
 
 N, CLASSES, LABEL = 240, 4, 2
 BOUNDS = (0.0, 1.0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from robustest_interpret.discovery.cut_outs import CutOut
 from robustest_interpret.discovery.fixed_places import find_patches
 from robustest_interpret.discovery.proposals import PARTS, Proposal
 from robustest_interpret.discovery.whole_marks import artefacts, is_ground, is_whole, may_be_added
 from torch import Tensor
 
 from robustest.cues import AddedPattern
-from robustest.first_party import CutOut
 
 N, SIDE, LABEL = 300, 20, 1
 Y = torch.arange(N) % 3

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.errors import DataError
-from robustest.packs import read_regular
+from robustest.packs import SafeFolder
 from robustest_people.studies.journal import Progress
 from robustest_people.studies.study import LARGEST_TABLE, Item
 
@@ -70,7 +70,7 @@ def read_items(path: Path) -> tuple[list[Item], int]:
     item, image, asked, expected, truth and choices of `Item`.
     """
     try:
-        tasks = json.loads(read_regular(path, most=LARGEST_TABLE))
+        tasks = json.loads(SafeFolder.read_file(path, most=LARGEST_TABLE))
     except (ValueError, RecursionError) as error:
         raise DataError(f"Expected Label Studio's tasks as JSON but {path} is no JSON: {error}.") from error
     if not isinstance(tasks, list):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustest.errors import ConfigError, DataError, StoreError, expected
-from robustest.packs import UnsafeFile, read_below, read_regular
+from robustest.packs import SafeFolder
 from robustest_people.studies.plan import Plan, assign, lay_out
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def read_table(path: Path) -> list[Item]:
     expected.
     """
     try:
-        text = read_regular(path, most=LARGEST_TABLE).decode("utf-8-sig")
+        text = SafeFolder.read_file(path, most=LARGEST_TABLE).decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         columns = set(reader.fieldnames or ())
         if not {"item", "image"} <= columns or columns - set(Item.__slots__):
@@ -225,11 +225,11 @@ def _open(folder: Path, name: str) -> Image.Image:
 
     # `Image.open` reads the header alone, so the size is checked before pixels take memory.
     try:
-        image = Image.open(io.BytesIO(read_below(folder, name, most=LARGEST)), formats=_FORMATS)
-    except UnsafeFile as unfit:
-        raise DataError(f"Expected images below {folder} but {unfit}.") from unfit
+        image = Image.open(io.BytesIO(SafeFolder(folder).read(name, most=LARGEST)), formats=_FORMATS)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"Expected an image at {folder / name} but got {type(error).__name__}: {error}.") from error
+        raise DataError(
+            f"Expected an image below {folder} but got of {name!r} {type(error).__name__}: {error}."
+        ) from error
     if image.width * image.height > _MOST_PIXELS:
         raise DataError(
             f"Expected images of at most {_MOST_PIXELS:,} pixels but {name!r} is {image.width} x {image.height}."
@@ -299,7 +299,7 @@ class Study:
     def keys(self) -> Keys:
         """Return the secrets of links and forms. Raises StoreError if the file is missing or damaged."""
         try:
-            content = json.loads(read_regular(self.folder / "keys.json", most=_LARGEST))
+            content = json.loads(SafeFolder.read_file(self.folder / "keys.json", most=_LARGEST))
             keys = Keys(forms=bytes.fromhex(content["forms"]), links=tuple(content["links"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"Expected the keys of a study in {self.folder} but got {error!r}.") from error
@@ -466,7 +466,7 @@ def open_study(folder: Path) -> Study:
         StoreError: the study is missing or damaged.
     """
     try:
-        content = json.loads(read_regular(folder / "study.json", most=_LARGEST))
+        content = json.loads(SafeFolder.read_file(folder / "study.json", most=_LARGEST))
         if content["schema"] != _SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, where this version reads {_SCHEMA}")
         with (folder / "plan.npy").open("rb") as file:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustest import ClaimFailed, ConfigError, DataError, ModelError, Result, Settings, Verdict
 from robustest.context import Context, running
-from robustest.data.groups import predicted_sets
+from robustest.data.groups import LabelSets
 from robustest.reports.text import measured
 
 N, K = 200, 4
@@ -96,8 +96,8 @@ def test_samples_that_show_every_class_do_not_carry_a_claim() -> None:
 
 def test_which_classes_are_said() -> None:
     logits = torch.tensor([[2.0, 1.4, 1.2, -1.0], [-1.0, -1.1, -3.0, -4.0]])
-    assert predicted_sets(logits, "sigmoid").tolist() == [[True, True, True, False], [False] * 4]
-    assert predicted_sets(logits, "softmax").tolist() == [[True, True, False, False], [True, True, False, False]]
+    assert LabelSets.predicted(logits, "sigmoid").tolist() == [[True, True, True, False], [False] * 4]
+    assert LabelSets.predicted(logits, "softmax").tolist() == [[True, True, False, False], [True, True, False, False]]
 
 
 def test_batches_make_no_difference_and_a_second_run_is_remembered(tmp_path: Any) -> None:

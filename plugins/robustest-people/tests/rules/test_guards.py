@@ -32,7 +32,7 @@ from robustest_people.selection_gap import SelectionGap, decide_selection_gap
 
 from robustest import Verdict
 from robustest.decisions import ShareRule, Terms, clopper_pearson
-from robustest.decisions.two_set_drop import cluster_difference_interval, cluster_mean_interval
+from robustest.decisions.two_set_drop import cluster_mean_interval
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
 TERMS = Terms(scope="population", alpha=0.05, fail_alpha=0.05)
@@ -171,7 +171,7 @@ def test_annotators_are_compared_with_themselves_where_they_gave_answers_of_both
     assert noticed_interval((first, ~first), HELD, ANNOTATOR, found, TERMS) == pytest.approx(expected)
     others = ANNOTATOR < 6
     apart = estimate(-0.25, annotators=12)
-    ends = cluster_difference_interval(np.full(6, 0.5), np.full(6, 0.75), 0.05)
+    ends = cluster_mean_interval(np.full(6, 0.5), 0.05, minus=np.full(6, 0.75))
     assert noticed_interval((others, ~others), HELD, ANNOTATOR, apart, TERMS) == ends
     for value in (-0.99, 0.99):
         beyond = noticed_interval((first, ~first), HELD, ANNOTATOR, estimate(value, annotators=12), TERMS)

@@ -12,8 +12,8 @@ from robustest import rng
 from robustest.cues import Cue, for_samples
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, expected
-from robustest.packs import Chunk, advanced, ascend, away_from
-from robustest.threats import L1, L2, Linf, Threat, within
+from robustest.packs import Chunk, ascend
+from robustest.threats import L1, L2, Linf, Rows, Threat, filled, per_row, within
 from robustest_training.repair.log import Repaired
 from robustest_training.repair.trainer import Method, Trainer
 from robustest_training.repair.training import Training, TrainingOptions
@@ -172,11 +172,15 @@ class Adversarial(Method):
             self._free(trainer, batch, threat)
             return
         fast = self.way == "fast" and isinstance(threat, Linf)
+
+        def away(logits: Tensor, part: slice) -> Tensor:
+            return trainer.evaluator.task.losses["ce"](logits, batch.y[part])
+
         worst = ascend(
             trainer.evaluator,
             threat,
             batch.x,
-            away_from(batch.y),
+            away,
             bounds=batch.bounds,
             steps=self.steps,
             step_size=_FAST_STEP * threat.radius if fast else None,
@@ -195,7 +199,14 @@ class Adversarial(Method):
             point = z.detach().requires_grad_(True)
             gradient = trainer.descend(threat.render(point, region), batch.y, to=point)
             if gradient is not None:
-                z = advanced(threat, region, z, gradient, size)
+                z = threat.project(z + _step(threat, region, gradient, size, z), region)
+
+
+def _step(threat: Threat, region: Rows, gradient: Tensor, size: Tensor, z: Tensor) -> Tensor:
+    """Return the step of proposals z (N, *Z) along a gradient, each of length `size` (N,)."""
+    if isinstance(threat, L1):  # the steepest step is along one element, and often past its bound
+        return filled(gradient, z, region, size)
+    return per_row(size, z) * threat.ascent(gradient)
 
 
 def narrowed(threat: Threat, share: float) -> Threat:

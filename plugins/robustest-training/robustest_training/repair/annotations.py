@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, DataError, expected
-from robustest.packs import Chunk, LabelSets, Scores, as_label_sets
+from robustest.packs import Chunk, LabelSets
 from robustest_training.repair.class_balance import labels_of
 from robustest_training.repair.log import Repaired
 from robustest_training.repair.trainer import Goal, Method, Trainer
@@ -173,8 +173,8 @@ def multilabel_training(
     if annotations is not None:
         samples, method = _of_annotations(data, annotations, loss)
         return training.repair(model, samples, method, notes=few_answers(annotations))
-    given = as_label_sets(data)
-    scores: Scores = "sigmoid" if loss == "bce" else "softmax"
+    given = LabelSets.of(data)
+    scores: Literal["sigmoid", "softmax"] = "sigmoid" if loss == "bce" else "softmax"
     return training.repair(model, given.samples, _of_sets(given, loss), sets=given.sets, scores=scores)
 
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from robustest import Classifier, as_classifier, rng
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.packs import Chunk, Evaluator, Preprocessing, checked_real, frozen, logits_of
+from robustest.packs import Chunk, Evaluator, checked_real
 from robustest.tasks import CLASSIFICATION
 from robustest_training.repair.log import Repaired, RepairLog
 from robustest_training.repair.trainer import Goal, Method, Trainer, drawn_evenly, module_of, shuffled
 from robustest_training.repair.training import Claim, Judged, Training, TrainingOptions
+from robustest_training.trainings import Preprocessing, asked_on
 
 # Class frequencies of training data.
 
@@ -46,12 +47,9 @@ class ClassShares:
             DataError: a label is no class of the model, or the data have no sample of a class.
         """
         labels = labels_of(samples)
-        with torch.inference_mode(False), frozen(classifier.module) as notes:
-            device = classifier.device or torch.device("cpu")
-            evaluator = Evaluator(classifier, device, batch_size=None, suppress=("softmax_outputs",), notes=notes)
+        with Evaluator.opened(classifier, asked_on(str(classifier.device or "cpu"))) as evaluator:
             few = samples.take(torch.arange(min(_LOOKED_AT, len(samples))))[0]
-            outputs = evaluator.logits(few.to(device)).cpu()
-            evaluator.settle()
+            outputs = evaluator.logits(few.to(evaluator.device)).cpu()
             evaluator.check_labels(labels)
         counts = torch.bincount(labels, minlength=evaluator.classes)
         if bool((counts == 0).any()):
@@ -243,7 +241,10 @@ class Adjusted(nn.Module):
         self.register_buffer("offset", offset)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = logits_of(self.inner(x))
+        output = self.inner(x)
+        logits: Tensor = (
+            output if isinstance(output, Tensor) else output["logits"] if isinstance(output, dict) else output.logits
+        )
         return logits - self.offset.to(logits)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.data import as_samples
 from robustest.errors import DataError
-from robustest.packs import Chunk, Groups, as_groups, checked_real
+from robustest.packs import Chunk, Groups, checked_real
 from robustest_training.repair.log import Repaired
 from robustest_training.repair.trainer import Method, Trainer, drawn_evenly
 from robustest_training.repair.training import Training, TrainingOptions
@@ -45,7 +45,7 @@ def group_dro(
     checked_real("rate", rate, 1e-9)
     checked_real("adjustment", adjustment, 0.0)
     samples = as_samples(data)
-    named = as_groups(groups, len(samples))
+    named = Groups.of(groups, len(samples))
     training = Training.of(options)
     method = GroupDRO.made(named, rate=float(rate), adjustment=float(adjustment))
     return training.repair(model, samples, method, groups=named)

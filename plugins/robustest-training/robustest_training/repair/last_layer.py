@@ -22,14 +22,12 @@ from torch import Tensor, nn
 from robustest import Classifier, as_classifier, rng
 from robustest.data import Samples, as_samples
 from robustest.errors import DataError
-from robustest.packs import Evaluator, Groups, Preprocessing, as_groups, checked_whole, frozen, in_order
-from robustest.packs import find_last_layer as last_layer_of
-from robustest.packs import reader as feature_reader
-from robustest.packs import resolve as resolve_device
+from robustest.packs import Chunk, Evaluator, Features, Groups, checked_whole
 from robustest.tasks import CLASSIFICATION
 from robustest_training.repair.log import EpochLog, Repaired, RepairLog
 from robustest_training.repair.trainer import handed_back, module_of
 from robustest_training.repair.training import Claim, Judged
+from robustest_training.trainings import Preprocessing, asked_on
 
 # Fewest samples of a group: two to fit on and two to choose the penalty by.
 _LEAST = 4
@@ -75,9 +73,9 @@ def last_layer_retraining(
     checked_whole("repeats", repeats, 1)
     checked_whole("n_lambdas", n_lambdas, 2)
     started, classifier = time.monotonic(), as_classifier(model, bounds=bounds, preprocessing=preprocessing)
-    place = resolve_device(device, classifier.device)
+    place = classifier.place(device)
     copied, samples = _copied(classifier, place), as_samples(data)
-    named = _checked(as_groups(groups, len(samples)))
+    named = _checked(Groups.of(groups, len(samples)))
     judged = Judged.of(held_out, held_out_groups, samples=samples, groups=named)
     features, labels, linear, notes = _features(copied, samples, place, layer=layer, seed=seed)
     heads = _Heads(
@@ -187,13 +185,11 @@ def _copied(classifier: Classifier, device: torch.device) -> Classifier:
 def _features(
     classifier: Classifier, samples: Samples, device: torch.device, *, layer: str | None, seed: int
 ) -> tuple[Tensor, Tensor, nn.Linear, list[str]]:
-    with torch.inference_mode(False), frozen(classifier.module) as notes:
-        evaluator = Evaluator(classifier, device, batch_size=None, suppress=("softmax_outputs",), notes=notes)
-        last = last_layer_of(evaluator, samples, layer=layer)
-        read = feature_reader(evaluator, last)
-        parts = [(read.logits(c.x).cpu(), c.y.cpu()) for c in in_order(samples, read, seed=seed)]
-        read.settle()
-    return torch.cat([f for f, _ in parts]), torch.cat([y for _, y in parts]), last.layer, list(notes)
+    with Evaluator.opened(classifier, asked_on(str(device))) as evaluator:
+        first = next(Chunk.each(samples, evaluator, seed=seed, ids=torch.zeros(1, dtype=torch.int64)))
+        read = Features.of(evaluator, first.x, layer=layer)
+        parts = [(read(c.x).cpu(), c.y.cpu()) for c in Chunk.each(samples, evaluator, seed=seed)]
+    return torch.cat([f for f, _ in parts]), torch.cat([y for _, y in parts]), read.layer, list(evaluator.notes)
 
 
 def _set_layer(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:

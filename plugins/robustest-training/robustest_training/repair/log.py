@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from robustest.packs import Result, interval_in_words
+from robustest import Result
+from robustest.packs import interval_in_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,26 +17,17 @@ from torch import Tensor, nn
 
 from robustest import Classifier, as_classifier, rng
 from robustest.data import Samples
-from robustest.errors import ConfigError, ModelError, StoreError, expected
+from robustest.errors import ConfigError, ModelError, expected
 from robustest.packs import (
     Chunk,
-    Damaged,
     Evaluator,
-    Key,
-    Preprocessing,
-    Unhashable,
+    KeyedFile,
     digest,
-    fast_in_bfloat16,
     frozen,
-    key_of,
     seed_draws,
-    write_atomic,
 )
-from robustest.packs import load as load_chunk
-from robustest.packs import pack as pack_tensors
-from robustest.packs import resolve as resolve_device
-from robustest.packs import unpack as unpack_tensors
 from robustest_training.repair.log import EpochLog, Repaired, RepairLog
+from robustest_training.trainings import Preprocessing
 
 # Recipes: optimiser, schedule and machine of a training.
 
@@ -112,7 +103,7 @@ class Recipe:
 
     def low(self, device: torch.device) -> bool:
         if self.precision == "auto":
-            return fast_in_bfloat16(device)
+            return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return self.precision == "bf16"
 
 
@@ -122,9 +113,6 @@ def _check(what: str, value: object, fits: bool) -> None:
 
 
 # Checkpoints of a training: tensors and JSON in one file, written whole or not at all.
-
-
-_KIND = "training"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,47 +142,27 @@ class Saved:
     meta: dict[str, Any]  # the place, and the log so far
 
 
-def save_checkpoint(path: Path, key: Key, saved: Saved) -> None:
-    """Write a checkpoint: safetensors, with the JSON in its header.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
+def save_checkpoint(file: KeyedFile, saved: Saved) -> None:
+    """Write a checkpoint. Raises StoreError if the file cannot be written."""
     arrays = {f"model/{name}": value for name, value in saved.model.items()}
     arrays.update({f"method/{name}": value for name, value in saved.method.items()})
     numbers: dict[str, dict[str, Any]] = {}
     for index, state in saved.optimizer.items():
         numbers[str(index)] = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
         arrays.update({f"optimizer/{index}/{n}": v for n, v in state.items() if isinstance(v, Tensor)})
-    try:
-        write_atomic(path, pack_tensors(_KIND, key.name, arrays, {**saved.meta, "optimizer": numbers}))
-    except OSError as error:
-        raise StoreError(f"Expected to write the checkpoint {path} but got: {error}.") from error
+    file.save(arrays, {**saved.meta, "optimizer": numbers})
 
 
-def load_checkpoint(path: Path, key: Key) -> Saved | None:
+def load_checkpoint(file: KeyedFile) -> Saved | None:
     """Return the content of a checkpoint; None without a file.
 
     Raises:
         StoreError: the file is damaged, or of another run.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    found = file.load()
+    if found is None:
         return None
-    except OSError as error:
-        raise StoreError(f"Expected to read the checkpoint {path} but got: {error}.") from error
-    try:
-        found, arrays, meta = unpack_tensors(_KIND, None, data)
-    except Damaged as error:
-        raise StoreError(
-            f"Expected a checkpoint in {path} but got {error}. Delete it, or name another file."
-        ) from error
-    if found != key.name:
-        raise StoreError(
-            f"Expected {path} to be a checkpoint of this very training but it is of another one (other weights or code "
-            "to begin with, data, method or recipe, or another version of robustest). Delete it, or name another file."
-        )
+    arrays, meta = found
     optimizer: dict[int, dict[str, Any]] = {int(index): dict(held) for index, held in meta.pop("optimizer").items()}
     parts: Mapping[str, dict[str, Tensor]] = {"model": {}, "method": {}}
     for name, value in arrays.items():
@@ -340,7 +308,7 @@ class Trainer:
 
     def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
         given = module_of(classifier, "a torch module to train a copy of")
-        device = resolve_device(recipe.device, classifier.device)
+        device = classifier.place(recipe.device)
         module = copy.deepcopy(given).to(device)
         self.recipe, self.module, self.device, self.share = recipe, module, device, 0.0
         self.classifier = replace(classifier, call=module, module=module, device=device)
@@ -402,14 +370,14 @@ class _Run:
     trainer: Trainer
     method: Method
     samples: Samples
-    kept: tuple[Path, Key] | None
+    kept: KeyedFile | None
     seconds: float
     place: tuple[int, int] = (0, 0)  # epoch, batch
     epochs: list[EpochLog] | None = None
     spent: float = 0.0  # seconds in this epoch, by earlier runs
 
     def resume(self) -> int:
-        saved = None if self.kept is None else load_checkpoint(*self.kept)
+        saved = None if self.kept is None else load_checkpoint(self.kept)
         self.epochs = []
         if saved is None:
             return 0
@@ -439,7 +407,7 @@ class _Run:
         }
         state = optimizer_state(trainer.optimizer)
         saved = Saved(trainer.module.state_dict(), state, self.method.state, meta)
-        save_checkpoint(*self.kept, saved)
+        save_checkpoint(self.kept, saved)
 
     def batches(self, epoch: int) -> tuple[Tensor, ...]:
         recipe = self.trainer.recipe
@@ -450,7 +418,7 @@ class _Run:
     def read(self, ids: Tensor, epoch: int) -> Chunk:
         trainer = self.trainer
         bounds, seed = trainer.classifier.bounds, trainer.recipe.seed
-        batch = load_chunk(self.samples, ids, bounds=bounds, seed=seed, device=trainer.device)
+        batch = Chunk.of(self.samples, ids, bounds=bounds, seed=seed, device=trainer.device)
         # Keys of this epoch: draws by counter make a resumed training equal to one without a break.
         return replace(batch, key=rng.fold(rng.fold(batch.key, "epoch"), epoch))
 
@@ -516,7 +484,7 @@ def train(
         if checkpoint is None:
             run = _Run(trainer, method, samples, None, math.inf)
         else:
-            kept = Path(checkpoint.path), _key(trainer, samples, method)
+            kept = _file(Path(checkpoint.path), trainer, samples, method)
             run = _Run(trainer, method, samples, kept, checkpoint.seconds)
         resumed = run.resume()
         with screen(progress, method.name) as tell:
@@ -552,8 +520,8 @@ def handed_back(given: object, classifier: Classifier) -> Any:
     return module
 
 
-def _key(trainer: Trainer, samples: Samples, method: Method) -> Key:
-    """Return the key of a checkpoint: the model, its code, every sample, the method and the recipe."""
+def _file(path: Path, trainer: Trainer, samples: Samples, method: Method) -> KeyedFile:
+    """Return the file of a checkpoint, by the model, its code, every sample, the method and the recipe."""
     about = {
         "method": (method.name, method.identity),
         # The device is left out: a training may go on on another machine, as claims measure the model that comes out.
@@ -564,9 +532,6 @@ def _key(trainer: Trainer, samples: Samples, method: Method) -> Key:
         "samples": [digest(samples.take(ids)) for ids in torch.split(torch.arange(len(samples)), _READ)],
     }
     try:
-        return key_of("checkpoint", about, None, recheck=True)
-    except Unhashable as error:
-        raise ConfigError(
-            f"Expected a training that can be identified, to keep a checkpoint, but got {error}. "
-            "Train without checkpoint=."
-        ) from error
+        return KeyedFile(path, "training", about)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Train without checkpoint=.") from error

@@ -7,34 +7,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import Classifier, as_classifier, context
+from robustest import Classifier, Result, as_classifier
 from robustest.data import Samples, as_samples
 from robustest.errors import ClaimFailed, ConfigError, DataError, expected, unknown
 from robustest.packs import (
+    Chunk,
     Evaluator,
     Groups,
-    Preprocessing,
-    Result,
-    Scores,
-    as_groups,
-    as_label_sets,
-    frozen,
-    group_level,
-    in_order,
-    mcnemar,
-    paired_interval,
-    predicted_sets,
+    LabelSets,
+    current,
+    paired_change,
     seed_draws,
 )
 from robustest_training.repair.log import PartChange, Repaired
 from robustest_training.repair.trainer import Checkpoint, Method, Progress, Recipe, train
+from robustest_training.trainings import Preprocessing, asked_on
 
 # The failed claim, measured again on the repaired model.
 
@@ -73,7 +67,7 @@ def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
         details={**result.details, **{name: part for name, part in rows.items() if part}},
         notes=(*result.notes, *lost),
     )
-    context.current().amend(result, told)
+    current().amend(result, told)
     return Repaired(repaired.model, repaired.log.but(claim=told))
 
 
@@ -82,7 +76,7 @@ def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
 # Given and new model answer the same samples. For each class are reported:
 #
 # 1. lost (right before, wrong after) and gained (wrong before, right after);
-# 2. the change after - before, with exact bounds at alpha on each side (`paired_interval`);
+# 2. the change after - before, with exact bounds at alpha on each side (`paired_change`);
 # 3. McNemar's exact one-sided test that losses outnumber gains, at a level that all classes share (Bonferroni, as
 #    groups may overlap), and so do all groups.
 #
@@ -107,7 +101,7 @@ class Judged:
     samples: Samples
     groups: Groups | None = None  # None if unknown
     sets: Tensor | None = None  # (N, K) bool, the classes that each sample shows; None for single labels
-    scores: Scores = "sigmoid"  # reading of logits as classes, for sets
+    scores: Literal["sigmoid", "softmax"] = "sigmoid"  # reading of logits as classes, for sets
     held_out: bool = False  # True if the repair was not given these samples
 
     @classmethod
@@ -119,7 +113,7 @@ class Judged:
         samples: Samples,
         groups: Groups | None = None,
         sets: Tensor | None = None,
-        scores: Scores = "sigmoid",
+        scores: Literal["sigmoid", "softmax"] = "sigmoid",
     ) -> Judged:
         """Return the held-out data of a call, or else the data of the repair.
 
@@ -134,9 +128,9 @@ class Judged:
         if sets is None:
             others, other_sets = as_samples(held_out), None
         else:
-            shown = as_label_sets(held_out)
+            shown = LabelSets.of(held_out)
             others, other_sets = shown.samples, shown.sets
-        named = None if held_out_groups is None else as_groups(held_out_groups, len(others))
+        named = None if held_out_groups is None else Groups.of(held_out_groups, len(others))
         given = set(_marks(samples))
         if shared := sum(mark in given for mark in _marks(others)):
             raise DataError(
@@ -197,10 +191,8 @@ class Judged:
     def _answers(self, classifier: Classifier) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return (N, K) bool, the answers about each class that are right, and (N,) labels."""
         right, labels = [], []
-        with torch.inference_mode(False), frozen(classifier.module) as notes:
-            device = classifier.device or torch.device("cpu")
-            evaluator = Evaluator(classifier, device, batch_size=None, suppress=("softmax_outputs",), notes=notes)
-            for chunk in in_order(self.samples, evaluator, seed=0):
+        with Evaluator.opened(classifier, asked_on(str(classifier.device or "cpu"))) as evaluator:
+            for chunk in Chunk.each(self.samples, evaluator, seed=0):
                 seed_draws(chunk.key)  # a model that draws is asked with the same draws before and after
                 logits = evaluator.logits(chunk.x).cpu()
                 evaluator.check_labels(chunk.y)
@@ -208,9 +200,8 @@ class Judged:
                     correct = evaluator.task.holds(logits, chunk.y.cpu())
                     right.append(correct.unsqueeze(1).expand(-1, logits.shape[1]))
                 else:
-                    right.append(predicted_sets(logits, self.scores) == self.sets[chunk.ids.cpu()])
+                    right.append(LabelSets.predicted(logits, self.scores) == self.sets[chunk.ids.cpu()])
                 labels.append(chunk.y.cpu())
-            evaluator.settle()
         return torch.cat(right).numpy(), torch.cat(labels).numpy()
 
 
@@ -225,26 +216,23 @@ def _changes(
     names: Sequence[str], parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]
 ) -> tuple[PartChange, ...]:
     """Return the changes of each part that has samples, from outcomes before and after, and members."""
-    level = group_level(_NAMED, max(1, len(names)), disjoint=False)
+    level = _NAMED / max(1, len(names))
     rows = []
     for name, (before, after, members) in zip(names, parts, strict=True):
-        n = int(members.sum())
-        if not n:
+        if not members.any():
             continue
-        lost, gained = int((before & ~after & members).sum()), int((~before & after & members).sum())
-        low, high = paired_interval(lost, gained, n, _ALPHA)
-        p = mcnemar(lost, gained)
+        change = paired_change(before[members], after[members], alpha=_ALPHA)
         rows.append(
             PartChange(
                 part=name,
-                n=n,
+                n=change.n,
                 before=float(before[members].mean()),
                 after=float(after[members].mean()),
-                lost=lost,
-                gained=gained,
-                interval=(0.0 - high, 0.0 - low),
-                p=p,
-                worse=p <= level,
+                lost=change.lost,
+                gained=change.gained,
+                interval=change.interval,
+                p=change.p,
+                worse=change.p <= level,
             )
         )
     return tuple(rows)
@@ -308,7 +296,7 @@ class Training:
         notes: tuple[str, ...] = (),
         groups: Groups | None = None,
         sets: Tensor | None = None,
-        scores: Scores = "sigmoid",
+        scores: Literal["sigmoid", "softmax"] = "sigmoid",
     ) -> Repaired:
         """Train a copy of a model, compare both class by class, and measure the claim again on the copy.
 

@@ -24,7 +24,7 @@ from robustest.data.hierarchies import BreedsSplit, ClassTree, breeds_split, dom
 from robustest.decisions import clopper_pearson
 from robustest.decisions.multiplicity import group_level
 from robustest.decisions.paired import paired_interval
-from robustest.decisions.two_set_drop import cluster_difference_interval, fewest_clusters
+from robustest.decisions.two_set_drop import cluster_mean_interval, fewest_clusters
 
 TREE = ClassTree.from_dict(
     {f"s{i}": {f"s{i}m{j}": [f"s{i}m{j}l{k}" for k in range(2)] for j in range(2)} for i in range(6)}
@@ -135,7 +135,7 @@ def test_the_numbers_are_those_of_the_subclasses() -> None:
     assert result.details["target_accuracy"] == pytest.approx(accuracy["t"])
     assert result.estimate == pytest.approx(accuracy["s"] - accuracy["t"])
     shares = [np.array([k / n for k, n in part]) for part in (source, target)]
-    assert result.interval == cluster_difference_interval(*shares, 0.01)
+    assert result.interval == cluster_mean_interval(shares[0], 0.01, minus=shares[1])
     assert result.details["drop_interval"] == list(result.interval)
     worst = result.details["subclasses"]["target"][0]
     assert (worst["subclass"], worst["held"], worst["n"]) == ("dusk", *counts[3])
