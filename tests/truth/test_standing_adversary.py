@@ -12,7 +12,7 @@ from robustest import Verdict
 from robustest.measure import measure_robust_accuracy
 
 DAILY = (18, 24, 35)
-"""Gates that passed before moves of all elements together were followed behind them; so did 4 and 98, which take long."""
+"""Gates that passed before moves of all elements together were followed behind them, as did the longer 4 and 98."""
 ALL = 200
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from table_entries import check_entries
@@ -236,3 +237,41 @@ def test_mutants_are_made_of_modules_that_exist_and_tried_on_tests_that_exist() 
     assert len(listed) == len({*listed})
     absent = sorted(path for path in paths if not at(path).exists())
     assert not absent, f"benchmarks/mutants.toml names files that are not there: {', '.join(absent)}."
+
+
+FAST = text("tests/fast.txt").split()
+UNIT = at("tests/unit")
+
+
+@pytest.fixture
+def is_fast(request: pytest.FixtureRequest) -> Any:
+    """What decides, in the conftest that marks tests."""
+    (conftest,) = (one for _, one in request.config.pluginmanager.list_name_plugin() if hasattr(one, "is_fast"))
+    return conftest.is_fast
+
+
+def test_fast_modules_exist_and_are_of_every_folder() -> None:
+    absent = [name for name in FAST if not at(f"tests/{name}").exists()]
+    assert not absent, f"tests/fast.txt names modules that are not there: {', '.join(absent)}."
+    assert sorted({*FAST}) == FAST, "Sort tests/fast.txt, each module once."
+    here = {name.split("/")[1] for name in FAST if name.startswith("unit/")}
+    folders = {path.relative_to(UNIT).parts[0] for path in UNIT.rglob("test_*.py") if path.parent != UNIT}
+    check_entries(
+        {name for name in here if not name.endswith(".py")},
+        folders,
+        "tests/fast.txt, by a module of this folder of tests/unit",
+    )
+
+
+@pytest.mark.parametrize(("marks", "fast"), [((), True), (("slow",), False), (("gpu",), False)])
+def test_a_test_is_fast_by_its_module_and_neither_slow_nor_for_a_gpu(
+    is_fast: Any, marks: tuple[str, ...], *, fast: bool
+) -> None:
+    assert is_fast(at(f"tests/{FAST[0]}"), marks) is fast
+    assert not is_fast(at("tests/unit/test_contributing.py"), marks)
+
+
+def test_no_test_is_marked_as_fast_beside_the_list() -> None:
+    mark = "pytest.mark." + "fast"
+    marked = [path.name for path in at("tests").rglob("test_*.py") if mark in path.read_text(encoding="utf-8")]
+    assert not marked, f"Name the module in tests/fast.txt in place of {mark}: {', '.join(marked)}."
