@@ -9,7 +9,7 @@ import os
 import random
 import sys
 import sysconfig
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -49,6 +49,34 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+_FAST = frozenset((Path(__file__).parent / "fast.txt").read_text(encoding="utf-8").split())
+
+
+def is_fast(module: Path, marks: Collection[str] = ()) -> bool:
+    """Whether `pytest -m fast` runs a test: its module is in tests/fast.txt, and it is neither slow nor for a GPU."""
+    tests = Path(__file__).parent
+    return (
+        module.is_relative_to(tests)
+        and module.relative_to(tests).as_posix() in _FAST
+        and not {"slow", "gpu"} & {*marks}
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m fast` imports the modules of fast tests alone: importing all of them takes longer than the fast tests."""
+    if config.option.markexpr != "fast" or collection_path.is_dir():
+        return None
+    return not is_fast(collection_path) or None
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the modules in tests/fast.txt."""
+    for item in items:
+        if is_fast(item.path, {mark.name for mark in item.iter_markers()}):
+            item.add_marker("fast")
 
 
 _TESTED = Path(robustest.__file__).resolve().parent

@@ -9,6 +9,7 @@ by the build of the site, which shows their results: here they are compiled.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import json
@@ -18,7 +19,6 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from itertools import zip_longest
 from pathlib import Path
@@ -85,15 +85,19 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks(page: Path) -> Iterator[Block]:
+@functools.cache
+def blocks(page: Path) -> list[Block]:
     """The blocks of a page, in its order."""
+    found = []
     tokens = markdown_it.MarkdownIt().parse(page.read_text(encoding="utf-8"))
     for token, after in zip_longest(tokens, tokens[1:]):
         if token.type == "fence":
             built = after is not None and after.content.startswith("<!-- result -->")
-            yield Block(token.map[0] + 1, "built" if built else token.info.strip(), token.content)
+            found.append(Block(token.map[0] + 1, "built" if built else token.info.strip(), token.content))
         elif token.type == "html_block" and token.content.startswith("<!-- setup\n"):
-            yield Block(token.map[0] + 1, "setup", token.content.split("\n", 1)[1].rpartition("-->")[0])
+            text = token.content.split("\n", 1)[1].rpartition("-->")[0]
+            found.append(Block(token.map[0] + 1, "setup", text))
+    return found
 
 
 def named(page: Path) -> str:

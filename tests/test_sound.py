@@ -23,7 +23,7 @@ from robustest import Linf, Verdict, as_classifier, labels_model, scores_model
 from robustest.attacks import Square
 from robustest.measure import measure_robust_accuracy
 
-N = 48
+N = 24
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def held() -> tuple[nn.Sequential, Tensor, Tensor]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     x, y = module.digits()
-    return module.load("robust"), x[::20][:N], y[::20][:N]
+    return module.load("robust"), x[::40][:N], y[::40][:N]
 
 
 class Fitted(nn.Module):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from table_entries import check_entries
 
 import robustest
 from robustest import measure
@@ -72,7 +73,8 @@ def test_an_assertion_and_its_measurement_are_twins(name: str) -> None:
 
 def test_every_measurement_has_its_assertion() -> None:
     measured = [name.removeprefix("measure_") for name in measure.__all__ if name.startswith("measure_")]
-    assert sorted(measured) == sorted(name.removeprefix("assert_") for name in ASSERTIONS)
+    asserted = [name.removeprefix("assert_") for name in ASSERTIONS]
+    check_entries(measured, asserted, "robustest.measure (as measure_NAME)")
 
 
 @every_assertion
@@ -81,14 +83,15 @@ def test_a_model_data_and_what_is_varied_are_positional_and_nothing_else(name: s
     first = FIRST.get(name, ["model", "data"])
     assert places[: len(first)] == first
     assert len(places) <= len(first) + 1
-    assert set(places[len(first) :]) <= VARIED
+    new = sorted({*places[len(first) :]} - VARIED)
+    assert not new, f"Make {', '.join(new)} keyword-only, or add to VARIED here what {name} varies."
 
 
 @every_assertion
 def test_a_threshold_is_called_by_one_of_four_words(name: str) -> None:
     kind = kind_of(name)
     for word in {*kind.thresholds, *kind.further_claims} - {"no_worse_than"}:
-        assert THRESHOLD.fullmatch(word), word
+        assert THRESHOLD.fullmatch(word), f"{name}: {word} should be at_least, at_most, min_... or max_..."
     for quantity in kind.quantities:
         largest = quantity.comparison == "<="
         word = quantity.threshold
@@ -102,7 +105,9 @@ def test_a_threshold_is_called_by_one_of_four_words(name: str) -> None:
 @every_assertion
 def test_a_baseline_comes_with_a_tolerance(name: str) -> None:
     words = parameters(name)
-    assert ("no_worse_than" in words) == ("tolerance" in words)
+    pair = {"no_worse_than", "tolerance"}
+    lacking = pair - {*words}
+    assert lacking in (set(), pair), f"Add {', '.join(lacking)} to {name}."
 
 
 @every_assertion
@@ -118,9 +123,7 @@ def keywords() -> list[str]:
 
 def test_every_keyword_has_one_meaning_on_the_page() -> None:
     used = {word for name in ASSERTIONS for word, one in parameters(name).items() if one.kind is not one.VAR_KEYWORD}
-    listed = keywords()
-    assert len(listed) == len(set(listed)), "a word in two rows has two meanings"
-    assert sorted(listed) == sorted(used)
+    check_entries(keywords(), used, "the table Keywords of docs/reference.md (a word in two rows has two meanings)")
 
 
 ONE_TYPE = {
@@ -138,7 +141,8 @@ def test_a_word_has_one_type() -> None:
     for name in ASSERTIONS:
         for word, one in parameters(name).items():
             types.setdefault(word, set()).add(str(one.annotation).removesuffix(" | None"))
-    assert {word for word, known in types.items() if len(known) > 1} == set(ONE_TYPE)
+    several = {word for word, known in types.items() if len(known) > 1}
+    check_entries(ONE_TYPE, several, "ONE_TYPE here (words of several types)")
 
 
 def test_the_reference_is_made_from_the_signatures() -> None:

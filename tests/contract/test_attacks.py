@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from table_entries import check_entries
 from torch import Tensor, nn
 
 from robustest import Linf, find_adversarial
@@ -181,7 +182,7 @@ def test_a_radius_of_zero_changes_nothing(name: str, kind: str) -> None:
 
 
 def test_the_table_has_every_attack() -> None:
-    assert {name for name, _, _ in CASES} == set(EVERY)
+    check_entries({name for name, _, _ in CASES}, EVERY, "the threats and shapes here (none is one that it serves)")
     assert all(isinstance(make(), Searcher) for make in EVERY.values())
 
 

@@ -181,8 +181,8 @@ def one_threat_each() -> Iterator[Any]:
     for kind, (_, parts, threats) in MODALITIES.items():
         for place, name in enumerate(parts):
             threat = threats[place % len(threats)]
-            # Every other one of the many parts of images every day.
-            marks = pytest.mark.slow if kind == "images" and place % 2 else ()
+            # Every third one of the many parts of images every day.
+            marks = pytest.mark.slow if kind == "images" and place % 3 else ()
             yield pytest.param(kind, name, threat, place % 4 == 0, id=f"{kind}, {name}, {threat}", marks=marks)
 
 

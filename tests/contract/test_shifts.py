@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from table_entries import check_entries
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -155,10 +156,10 @@ def test_the_same_seed_gives_the_same_images_and_another_gives_others(name: str)
     assert torch.equal(first, again)
     twins = corrupt(x[:1].expand(16, -1, -1, -1), name, 3)
     if name in DETERMINISTIC:
-        assert torch.equal(first, other)
+        assert torch.equal(first, other), f"{name} draws: remove it from DETERMINISTIC."
         assert torch.equal(twins, twins[:1].expand_as(twins))
     else:
-        assert not torch.equal(first, other)
+        assert not torch.equal(first, other), f"Add {name} to DETERMINISTIC, or let it draw from its key."
         assert not torch.equal(twins, twins[:1].expand_as(twins))
 
 
@@ -427,7 +428,8 @@ def test_the_golden_figures_are_of_shifts_that_exist() -> None:
         f"{name} {severity} {parameters}" for name in SHIFTS for severity in SEVERITIES for parameters in PARAMETERS
     } | {f"{name} {severity} signals" for name in GOLDEN_SIGNALS for severity in SEVERITIES}
     cells |= {f"{name} {severity}" for name in OF_TEXTS for severity in SEVERITIES}
-    assert json.loads(GOLDEN.read_text()).keys() == cells
+    where = "tests/contract/shifts.json, by python tests/contract/test_shifts.py"
+    check_entries(json.loads(GOLDEN.read_text()), cells, where)
 
 
 # Shifts of texts
@@ -510,7 +512,7 @@ def test_images_and_texts_have_shifts_of_their_own() -> None:
     with pytest.raises(DataError, match="texts"):
         TEXT_SHIFTS["typos"]([b"bytes"], 1, rng.keys(0, torch.arange(1)))  # type: ignore[list-item]
     assert set(TEXT_SHIFTS).isdisjoint(SHIFTS)
-    assert {*SHARES} == {*OF_TEXTS}
+    check_entries(SHARES, OF_TEXTS, "SHARES")
     assert all(list(shares) == sorted(shares) for shares in SHARES.values())
     for table in ({}, {"a": "b"}, {"a": []}, {"a": [1]}):
         with pytest.raises(ConfigError, match="table of words"):

@@ -355,12 +355,15 @@ AFTER = {
 }
 
 
+DAILY = {("thread", "--robust"), ("atexit of a test", "-q")}
+
+
 @pytest.mark.parametrize(
-    ("after", "option"),  # each takes seconds: one of each kind every day
+    ("after", "option"),  # each takes seconds: a thread and a hook, with and without --robust, every day
     [
-        pytest.param(after, option, id=f"{after}-{name}", marks=pytest.mark.slow if (place + at) % 2 else ())
-        for place, after in enumerate(AFTER)
-        for at, (option, name) in enumerate([("--robust", "robust"), ("-q", "plain")])
+        pytest.param(after, option, id=f"{after}{option}", marks=() if (after, option) in DAILY else pytest.mark.slow)
+        for after in AFTER
+        for option in ("--robust", "-q")
     ],
 )
 def test_a_claim_after_the_session_ends_the_process_in_error(
@@ -442,8 +445,14 @@ def fork():
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("how", ["anew('swallowed()')", "anew('swallowed()', env={})", "fork()"])
-@pytest.mark.parametrize("hook", ["", "def pytest_sessionstart(): "], ids=["module", "hook"])
+@pytest.mark.parametrize(
+    ("how", "hook"),  # each takes seconds: every way and every place every day, but not each with each
+    [
+        pytest.param(how, hook, id=f"{how}-{name}", marks=pytest.mark.slow if (place + at) % 2 else ())
+        for place, how in enumerate(["anew('swallowed()')", "anew('swallowed()', env={})", "fork()"])
+        for at, (hook, name) in enumerate([("", "module"), ("def pytest_sessionstart(): ", "hook")])
+    ],
+)
 def test_a_child_that_no_test_has_started_is_refused(
     *, how: str, hook: str, workers: tuple[str, ...], outside: Any, run: Any, read_json: Any, project: Any
 ) -> None:

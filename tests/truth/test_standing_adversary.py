@@ -11,8 +11,8 @@ import pytest
 from robustest import Verdict
 from robustest.measure import measure_robust_accuracy
 
-DAILY = (4, 18, 24, 35, 98)
-"""Gates that passed before moves of all elements together were followed behind them."""
+DAILY = (18, 24, 35)
+"""Gates that passed before moves of all elements together were followed behind them, as did the longer 4 and 98."""
 ALL = 200
 
 

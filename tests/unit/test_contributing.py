@@ -8,8 +8,10 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from table_entries import check_entries
 
 import robustest
 from robustest import attacks, claims, cues, tasks
@@ -92,7 +94,7 @@ def test_what_is_missing_of_a_kind_is_said() -> None:
 
 def test_every_claim_is_of_a_kind_that_is_listed() -> None:
     claims = [name for name in robustest.__all__ if name.startswith("assert_")]
-    assert sorted(kind.assertion for kind in kinds()) == claims
+    check_entries((kind.assertion for kind in kinds()), claims, "the registered kinds (Kind(...) of each assertion)")
 
 
 def test_the_files_that_the_recipes_name_are_there() -> None:
@@ -100,7 +102,8 @@ def test_the_files_that_the_recipes_name_are_there() -> None:
     paths = sorted({code or link for code, link in named} - {"docs/claims/NAME.md"})
     paths = [path for path in paths if not path.endswith("NAME.py")]
     assert len(paths) > 30
-    assert [path for path in paths if not at(path).exists()] == []
+    absent = [path for path in paths if not at(path).exists()]
+    assert not absent, f"CONTRIBUTING.md names files that are not there: {', '.join(absent)}."
 
 
 def defined(path: str) -> set[str]:
@@ -116,8 +119,10 @@ def defined(path: str) -> set[str]:
 
 def test_the_lists_that_the_recipes_name_are_where_they_say() -> None:
     named = re.findall(r"`(\w+)`[^`\n]*? in `([\w./]+\.py)`", RECIPES)
-    assert {name for name, _ in named} >= {"_MAKERS", "_BEYOND", "CUES", "KINDS", "Task", "VERBS", "_files"}
-    assert [(name, path) for name, path in named if name not in defined(path)] == []
+    lost = {"_MAKERS", "_BEYOND", "CUES", "KINDS", "Task", "VERBS", "_files"} - {name for name, _ in named}
+    assert not lost, f"The recipes of CONTRIBUTING.md no longer name {', '.join(sorted(lost))}."
+    absent = [f"{name} in {path}" for name, path in named if name not in defined(path)]
+    assert not absent, f"CONTRIBUTING.md names what is not there: {', '.join(absent)}."
 
 
 CUES = [
@@ -162,7 +167,8 @@ def test_a_shift_is_wherever_shifts_are_listed(name: str) -> None:
 def test_a_verb_has_a_page_and_tests(verb: str) -> None:
     pages = text("docs/cli.md") + text("docs/studies.md") + text("docs/reports.md")
     assert f"\n## {verb}\n" in pages or f"robustest {verb} " in pages, f"Add a section on {verb} to docs/cli.md."
-    assert (ROOT / "tests" / "unit" / "cli" / f"test_{verb}.py").exists()
+    tests = f"tests/unit/cli/test_{verb}.py"
+    assert (ROOT / tests).exists(), f"Add {tests}."
 
 
 def _is_task(one: object) -> bool:
@@ -201,10 +207,12 @@ HOOKS = [name for name in vars(Hooks) if name.startswith("robustest_")]
 def test_a_hook_is_on_the_page_of_packs_and_in_the_toy_pack(hook: str) -> None:
     page = text("docs/plugins.md")
     arguments = ", ".join(list(inspect.signature(vars(Hooks)[hook]).parameters)[1:])
-    (row,) = re.findall(rf"^\| \[`{hook}\({arguments}\)`\]\((#[\w-]+)\) \|", page, re.M)
-    assert f"\n## {row[1:].replace('-', ' ').capitalize()}\n" in page
+    rows = re.findall(rf"^\| \[`{hook}\({arguments}\)`\]\((#[\w-]+)\) \|", page, re.M)
+    assert len(rows) == 1, f"Add one row for {hook}({arguments}) to the table of hooks in docs/plugins.md."
+    title = rows[0][1:].replace("-", " ").capitalize()
+    assert f"\n## {title}\n" in page, f"Add a section {title} to docs/plugins.md."
     assert f"@hookimpl\ndef {hook}(" in page, f"Add an example of {hook} to docs/plugins.md."
-    assert f"@hookimpl\ndef {hook}(" in text("tests/toy_pack.py")
+    assert f"@hookimpl\ndef {hook}(" in text("tests/toy_pack.py"), f"Add {hook} to tests/toy_pack.py."
 
 
 def test_packs_import_public_names_alone() -> None:
@@ -221,7 +229,8 @@ def test_packs_import_public_names_alone() -> None:
             elif isinstance(node, ast.Import):
                 found += [(path.name, alias.name) for alias in node.names if alias.name.startswith("robustest.")]
     assert len(found) > 40
-    assert [one for one in found if one[1].removeprefix("robustest.") not in public] == []
+    private = sorted({f"{name}: {module}" for name, module in found if module.removeprefix("robustest.") not in public})
+    assert not private, f"Packs import from robustest.packs and public modules, not {', '.join(private)}."
 
 
 def test_mutants_are_made_of_modules_that_exist_and_tried_on_tests_that_exist() -> None:
@@ -231,4 +240,43 @@ def test_mutants_are_made_of_modules_that_exist_and_tried_on_tests_that_exist() 
     paths = {*listed, *config["asked"], *config["apart"], *apart}
     assert len(listed) > 60
     assert len(listed) == len({*listed})
-    assert sorted(path for path in paths if not at(path).exists()) == []
+    absent = sorted(path for path in paths if not at(path).exists())
+    assert not absent, f"benchmarks/mutants.toml names files that are not there: {', '.join(absent)}."
+
+
+FAST = text("tests/fast.txt").split()
+UNIT = at("tests/unit")
+
+
+@pytest.fixture
+def is_fast(request: pytest.FixtureRequest) -> Any:
+    """What decides, in the conftest that marks tests."""
+    (conftest,) = (one for _, one in request.config.pluginmanager.list_name_plugin() if hasattr(one, "is_fast"))
+    return conftest.is_fast
+
+
+def test_fast_modules_exist_and_are_of_every_folder() -> None:
+    absent = [name for name in FAST if not at(f"tests/{name}").exists()]
+    assert not absent, f"tests/fast.txt names modules that are not there: {', '.join(absent)}."
+    assert sorted({*FAST}) == FAST, "Sort tests/fast.txt, each module once."
+    here = {name.split("/")[1] for name in FAST if name.startswith("unit/")}
+    folders = {path.relative_to(UNIT).parts[0] for path in UNIT.rglob("test_*.py") if path.parent != UNIT}
+    check_entries(
+        {name for name in here if not name.endswith(".py")},
+        folders,
+        "tests/fast.txt, by a module of this folder of tests/unit",
+    )
+
+
+@pytest.mark.parametrize(("marks", "fast"), [((), True), (("slow",), False), (("gpu",), False)])
+def test_a_test_is_fast_by_its_module_and_neither_slow_nor_for_a_gpu(
+    is_fast: Any, marks: tuple[str, ...], *, fast: bool
+) -> None:
+    assert is_fast(at(f"tests/{FAST[0]}"), marks) is fast
+    assert not is_fast(at("tests/unit/test_contributing.py"), marks)
+
+
+def test_no_test_is_marked_as_fast_beside_the_list() -> None:
+    mark = "pytest.mark." + "fast"
+    marked = [path.name for path in at("tests").rglob("test_*.py") if mark in path.read_text(encoding="utf-8")]
+    assert not marked, f"Name the module in tests/fast.txt in place of {mark}: {', '.join(marked)}."

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from table_entries import check_entries
 from torch import Tensor, nn
 
 from robustest import Columns, rng
@@ -62,7 +63,7 @@ def test_the_attacks_for_every_threat_are_named() -> None:
         for line in REFERENCE_PAGE.read_text(encoding="utf-8").splitlines()
         if line.startswith("These work for every threat: ")
     ]
-    assert set(re.findall("`(.+?)`", line)) == set(everywhere())
+    check_entries(re.findall("`(.+?)`", line), everywhere(), 'the line "These work for every threat" of the page')
 
 
 TABLES = ("cascades", "further", "audits", "further audits")
@@ -80,7 +81,7 @@ def test_the_tables_of_cascades_are_made_for_the_site() -> None:
 
 
 def test_the_tables_of_cascades_have_every_cascade_and_limit() -> None:
-    assert {line.split("`")[1] for line in cascade_rows()} == set(CASCADES)
+    check_entries((line.split("`")[1] for line in cascade_rows()), CASCADES, "cascade_rows of docs/site_tables.py")
     assert all(f"for samples of at most {limit} elements" in table("further") for limit in LIMITS)
     assert "Stages of its audit" in table("audits")
     assert "`odi-margin` 2 x 8; " in table("cascades")
@@ -96,13 +97,14 @@ def test_the_table_of_costs_says_what_the_code_says(line: str) -> None:
 
 @pytest.mark.parametrize("name", [*ATTACKS, *CASCADES])
 def test_every_attack_and_cascade_is_on_the_page(name: str) -> None:
-    assert f"`{name}`" in REFERENCE_PAGE.read_text(encoding="utf-8")
+    assert f"`{name}`" in REFERENCE_PAGE.read_text(encoding="utf-8"), f"Add {name} to docs/attack-reference.md."
 
 
 @pytest.mark.parametrize(("heading", "names"), [("What each costs", ATTACKS), ("Health checks", HEALTH_CHECKS)])
 def test_a_table_names_what_there_is_and_nothing_else(heading: str, names: Mapping[str, object]) -> None:
     section = REFERENCE_PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `([a-z0-9_-]+)` \|", section, re.MULTILINE)) == set(names)
+    listed = re.findall(r"^\| `([a-z0-9_-]+)` \|", section, re.MULTILINE)
+    check_entries(listed, names, f"the table {heading} of docs/attack-reference.md")
 
 
 def test_the_attack_on_the_page_is_that_of_the_example() -> None:

@@ -18,6 +18,7 @@ import robustest_people
 import robustest_people.measure
 from core_tests import TESTS, load
 from robustest_people import pack
+from table_entries import check_entries
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 PACKAGE = Path(robustest_people.__file__).parent
@@ -72,11 +73,13 @@ ASSERTIONS = [name for name in robustest_people.__all__ if name.startswith("asse
 
 
 def test_every_assertion_has_a_kind_a_twin_and_a_page() -> None:
-    assert {kind.assertion for kind in pack.robustest_kinds()} == set(ASSERTIONS)
-    assert {name.replace("assert_", "measure_") for name in ASSERTIONS} == set(robustest_people.measure.__all__)
+    check_entries((kind.assertion for kind in pack.robustest_kinds()), ASSERTIONS, "robustest_kinds of the pack")
+    twins = [name.replace("assert_", "measure_") for name in ASSERTIONS]
+    check_entries(robustest_people.measure.__all__, twins, "__all__ of robustest_people/measure.py")
     for name in ASSERTIONS:
         page = TESTS.parent / "docs" / "claims" / f"{name.removeprefix('assert_')}.md"
-        assert f"{name}(" in page.read_text(encoding="utf-8")
+        assert page.exists(), f"Add {page.relative_to(TESTS.parent)}."
+        assert f"{name}(" in page.read_text(encoding="utf-8"), f"Add a call of {name} to {page.name}."
 
 
 RULES = [name for name, rule in vars(load("contract/test_api_rules.py")).items() if name.startswith("test_")
@@ -104,5 +107,5 @@ def test_every_keyword_is_on_the_page_of_answers() -> None:
     used = {one.name for parts in signatures for one in parts if one.kind is not one.VAR_KEYWORD}
     page = (TESTS.parent / "docs" / "labels.md").read_text(encoding="utf-8").partition("## Keywords")[2]
     listed = [word for row in re.findall(r"^\| (`.*?) \|", page, re.M) for word in re.findall(r"`(\w+)`", row)]
-    assert len(listed) == len(set(listed))
-    assert set(listed) == used - set(load("contract/test_api_rules.py").keywords())
+    ours = used - set(load("contract/test_api_rules.py").keywords())
+    check_entries(listed, ours, "the table Keywords of docs/labels.md")

@@ -29,6 +29,7 @@ from robustest_training import (
     measure_smooth_landscape,
     measure_synthetic_covers,
 )
+from table_entries import check_entries
 from torch import Tensor, nn
 from training_kinds import KINDS
 
@@ -172,7 +173,7 @@ every_row = pytest.mark.parametrize("one", TABLE.values(), ids=TABLE)
 
 
 def test_the_table_has_every_kind() -> None:
-    assert sorted(one.assertion for one in TABLE.values()) == ASSERTIONS
+    check_entries((one.assertion for one in TABLE.values()), ASSERTIONS, "TABLE here")
 
 
 @every_row
@@ -211,7 +212,7 @@ def test_few_runs_pass_a_false_claim(one: rare_strata.Case, n: int) -> None:
 
 
 def test_every_kind_has_a_population_that_misleads() -> None:
-    assert sorted({f"assert_{kind}" for one in CASES for kind in one.kinds}) == ASSERTIONS
+    check_entries({f"assert_{kind}" for one in CASES for kind in one.kinds}, ASSERTIONS, "CASES in rare_trainings.py")
 
 
 def test_what_is_about_would_pass_false_claims_of_a_population() -> None:

@@ -390,13 +390,13 @@ def test_a_function_that_reads_a_file_is_remembered_with_the_file(stored: Path, 
 
 def test_a_function_with_a_state_is_asked_about_all_and_not_remembered(stored: Path) -> None:
     """Right until its credit is used up: the first items are no random part of all."""
-    credit = {"left": 120}
+    credit = {"left": 60}
 
     def paid(item: dict[str, str]) -> str:
         credit["left"] -= 1
         return solved(item) if credit["left"] >= 0 else ""
 
-    found = rate(paid)
+    found = rate(paid, ITEMS[:100])
     assert found.verdict is Verdict.FAILED
     assert found.estimate == 0.6
     assert "the function's state changed as it was asked" in found.caveats

@@ -7,6 +7,7 @@ import sys
 import pytest
 from core_tests import TESTS, load
 from robustest_people.pack import robustest_kinds
+from table_entries import check_entries
 
 sys.path.insert(0, str(TESTS / "contract"))  # populations of images, which those of answers are made of
 answers = load("../plugins/robustest-people/tests/contract/answer_populations.py")
@@ -29,7 +30,9 @@ TRUTHS = {
 
 
 def test_every_kind_is_here() -> None:
-    assert {one.kind for one in TRUTHS.values()} == {kind.name for kind in robustest_kinds()}
+    check_entries(
+        {one.kind for one in TRUTHS.values()}, {kind.name for kind in robustest_kinds()}, "TRUTHS, as its kind"
+    )
 
 
 @pytest.mark.parametrize("draws", [pytest.param(30, id="30"), pytest.param(300, marks=pytest.mark.slow)])
