@@ -36,8 +36,8 @@ def _digest(folder: SafeFolder, name: str) -> bytes:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
         raise ConfigError(
-            f"Expected an ONNX file, or weights beside it, at {name!r} below {folder.path} but it cannot be read: "
-            f"{error.strerror or error}. Save the model with its weights in its folder."
+            f"Expected an ONNX file, or external data below the folder of one, at {folder.path / name} but it cannot "
+            f"be read: {error.strerror or error}. Save the model with its weights beside it."
         ) from error
 
 
