@@ -61,7 +61,7 @@ def advice_on(result: Result) -> Advice | None:
         if found := look(result):
             return found
     low, high = result.interval
-    value = result.estimate if result.estimate is not None else high if result.comparison == ">=" else low
+    value = result.estimate if result.estimate is not None else high if result.ruling.comparison == ">=" else low
     gap = "" if result.threshold is None else f"by {abs(value - result.threshold):.3g}, and "
     first = "look at the worst samples" if result.counterexamples else "look at the outcomes (--robust-json)"
     return Advice(
@@ -123,7 +123,9 @@ def _set_up(result: Result) -> Advice | None:
     hint = next((note for note in result.notes if note.startswith(HINT)), "")
     seen = result.details.get("clean_seen")
     shares = [clean_share(seen)] if isinstance(seen, Mapping) and seen.get("of") else []
-    shares += [result.value] if result.quantity.endswith("accuracy") and result.comparison == ">=" else []
+    shares += (
+        [result.numbers.value] if result.quantity.endswith("accuracy") and result.ruling.comparison == ">=" else []
+    )
     if not hint or not shares or min(shares) > _ABOVE_CHANCE * _chance(result):
         return None
     return Advice(hint.removeprefix(HINT), "mend this first, then measure again", "troubleshooting.md")
@@ -144,7 +146,7 @@ def _limit(result: Result) -> Advice | None:
 
 def _wrong_before(result: Result) -> Advice | None:
     seen = result.details.get("clean_seen")
-    if not isinstance(seen, Mapping) or result.comparison != ">=" or not result.quantity.endswith("accuracy"):
+    if not isinstance(seen, Mapping) or result.ruling.comparison != ">=" or not result.quantity.endswith("accuracy"):
         return None
     failures, wrong, of = (int(seen.get(name, 0)) for name in ("failures", "wrong", "of"))
     if not of or 2 * wrong <= failures:
@@ -206,7 +208,7 @@ def _class(result: Result) -> Advice | None:
 def _saturated(result: Result) -> Advice | None:
     seen = result.details.get("clean_seen")
     every = result.interval[1] == 0.0 if result.estimate is None else result.estimate == 0.0
-    if result.bounds != "above" or result.comparison != ">=" or not every or not isinstance(seen, Mapping):
+    if result.bounds != "above" or result.ruling.comparison != ">=" or not every or not isinstance(seen, Mapping):
         return None
     before = clean_share(seen)
     return Advice(
@@ -240,7 +242,7 @@ def _needed(result: Result) -> float:
     """Return the number of samples whose interval would just reach the threshold; 0 if there is no value."""
     if result.estimate is None or result.threshold is None or not result.n:
         return 0.0
-    low, high = result.left_interval
+    low, high = result.numbers.left_interval
     gap = abs(result.estimate - result.threshold)
     half = result.estimate - low if result.threshold < result.estimate else high - result.estimate
     # The interval shrinks with the root of the number of samples.
@@ -275,7 +277,7 @@ def _change(result: Result) -> Advice | None:
     if isinstance(seen, Mapping) and int(seen.get("failures", 0)) and "clean_accuracy" in result.details:
         lost, right = int(seen["failures"]) - int(seen.get("wrong", 0)), int(seen["right"])
         cause = f"the change itself: it turns {lost} of the {right} answers that were right before it"
-        if result.comparison == "<=" and isinstance(flips := result.details.get("flips"), int):
+        if result.ruling.comparison == "<=" and isinstance(flips := result.details.get("flips"), int):
             cause = f"the change itself: it turns {flips} of {result.n} answers"
         return Advice(cause, repair, "training/repair.md")
     if (isinstance(before, (int, float)) and "changed" in result.details) or result.bounds == "above":

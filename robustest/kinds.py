@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from robustest.checks import require
@@ -151,12 +151,11 @@ class Kind:
             **more: further fields to replace.
         """
         quantity = next((one for one in self.quantities if one.name == result.quantity), self.quantities[0])
-        return replace(
-            result,
+        return result.but(
             captions=self.captions,
             facts=self.facts(result.details),
             counts=quantity.counts_of(result),
-            trivial=quantity.trivial if result.trivial is None else result.trivial,
+            trivial=quantity.trivial if result.ruling.trivial is None else result.ruling.trivial,
             start=quantity.start_of(result, self.captions.names),
             **more,
         )

@@ -299,7 +299,7 @@ def measure_transfer_accuracy(
     if start is None:
         return result
     about = result.details["baseline"] | {"start": start.details_of(first)[0]}
-    return replace(result, details={**result.details, "baseline": about})
+    return result.but(details={**result.details, "baseline": about})
 
 
 def _second_set(first: Evidence, second: Evidence, *, by_drop: bool) -> Changed:
@@ -609,7 +609,7 @@ def measure_subpopulation_shift(
         low, high = result.details["headroom_interval"]
         words = f"an oracle trained on the target has accuracy {number(result.details['oracle_accuracy'])}"
         notes.append(f"{words}: headroom {number(result.details['headroom'])} {interval_in_words(low, high)}")
-    return replace(result, notes=tuple(notes))
+    return result.but(notes=tuple(notes))
 
 
 @assertion(measure_subpopulation_shift)

@@ -208,9 +208,6 @@ def parse_json(data: bytes) -> Any:
     return value
 
 
-_NUMBERS = ("interval", "quantity", "estimate", "counts", "threshold", "comparison", "verdict")
-
-
 def check_result(result: Result) -> None:
     """Raise TypeError or ValueError if a result of a file contradicts itself, or no report could be made of it."""
     # Numbers that were edited, or of two runs, must be no one's verdict.
@@ -218,7 +215,7 @@ def check_result(result: Result) -> None:
     if result.outcomes and (len(result.outcomes), evaluated) != (result.n_total, result.n):
         found = f"{evaluated} of {len(result.outcomes)} outcomes"
         raise ValueError(f"a result with n={result.n} of {result.n_total}, but {found}")
-    for problem in numbers_apart(to_plain({name: getattr(result, name) for name in _NUMBERS})):
+    for problem in numbers_apart(to_plain(result.ruling) | to_plain(result.numbers)):
         raise ValueError(f"a result that contradicts itself: {problem}")
     # Details have no fixed form, and only the reports know which parts they need: so make the reports.
     try:

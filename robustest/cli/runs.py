@@ -143,12 +143,12 @@ def _remembered(store: Path) -> Account:
                 f"Expected the records of robustest in {store} but got one of {record.get('test', '?')} with {what}. "
                 "Another version wrote it: run the tests again, or delete the store."
             ) from None
-        replay = f"pytest --robust --robust-seed={result.seed} {shlex.quote(test)}"
+        replay = f"pytest --robust --robust-seed={result.evidence.seed} {shlex.quote(test)}"
         key = test, result.claim
         if key not in latest or when > latest[key][0]:  # an earlier one had another threshold
             latest[key] = (when, [])
         if when == latest[key][0]:
-            latest[key][1].append(Row(test, replace(result, cached=when), "", replay))
+            latest[key][1].append(Row(test, result.but(cached=when), "", replay))
     if not latest:
         raise missing(f"Expected results in {store} but none are remembered there. Run the tests: pytest --robust")
     rows = []

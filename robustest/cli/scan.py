@@ -12,7 +12,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from robustest import extensions
@@ -146,7 +145,7 @@ def _print_answer(
         return None
     result = row.result
     screen.write_line(f"{probe.name}  {result.statement}")
-    screen.write_line(f"    measured  {measured(replace(result, threshold=None))}")
+    screen.write_line(f"    measured  {measured(result.but(threshold=None))}")
     for note in result.notes:
         screen.write_line(f"    {'hint' if note.startswith(HINT) else 'note'}      {note.removeprefix(HINT)}")
     results = [other.result for other in others if other is not None and other.result is not None]
@@ -158,15 +157,15 @@ def _print_answer(
     # frequent label of the samples that were looked at, or of those that were measured.
     guess = max(guess, result.details.get("largest_class", 0) / result.n_total)
     guessed = binomial_quantile(1 - alpha, result.n_total, guess) / result.n_total
-    if threshold is not None and result.comparison == ">=" and threshold <= guessed:
+    if threshold is not None and result.ruling.comparison == ">=" and threshold <= guessed:
         why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {result.n_total}"
         threshold = None
     if threshold is None:
         screen.write_line(f"    holds     no threshold: {why_not}", yellow=True)
     else:
-        screen.write_line(f"    holds     {result.comparison} {threshold:g}")
+        screen.write_line(f"    holds     {result.ruling.comparison} {threshold:g}")
     value = result.estimate if found.threshold is None else found.threshold
-    if value is not None and (value < probe.weak if result.comparison == ">=" else value > probe.weak):
+    if value is not None and (value < probe.weak if result.ruling.comparison == ">=" else value > probe.weak):
         screen.write_line(f"    cause     {probe.cause}", yellow=True)
         screen.write_line(f"    next      {probe.step}")
     return threshold

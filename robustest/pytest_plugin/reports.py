@@ -210,10 +210,10 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
                 outcomes=unpacked(about["cells"])
                 if "cells" in about
                 else tuple(bool(held) for held in result.outcomes),
-                data=about.get("data", result.data),
-                model=result.model or None,
-                seed=result.seed,
-                method=result.method,
+                data=about.get("data", result.evidence.data),
+                model=result.evidence.model or None,
+                seed=result.evidence.seed,
+                method=result.subject.method,
                 date=today(),
                 commit=commit(),
                 estimate=estimate,

@@ -115,7 +115,7 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
         return about
     result = row.result
     plain = result.to_dict()
-    if {one["name"]: one["value"] for one in plain["limits"]}.get(result.threshold_name) != result.threshold:
+    if {one["name"]: one["value"] for one in plain["limits"]}.get(result.ruling.threshold_name) != result.threshold:
         plain["threshold_name"] = None  # the argument limits another number than the quantity, e.g. of half the samples
     return {
         **about,
@@ -130,7 +130,7 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
             "".join(_MARKS[outcome] for outcome in result.outcomes[start : start + _LINE])
             for start in range(0, len(result.outcomes), _LINE)
         ],
-        "data": salted(result.data, salt),
+        "data": salted(result.evidence.data, salt),
         # Answers in words (`told`) may quote a sample; paths of pictures are of one machine.
         "counterexamples": [
             {name: one[name] for name in ("index", "label", "clean", "predicted", "size", "unit", "pixels")}

@@ -98,6 +98,5 @@ def nearness(row: Row) -> float | None:
     result = row.result
     if result is None or result.threshold is None:
         return None
-    return (
-        (result.value - result.threshold) * (1 if result.comparison == ">=" else -1) / max(1.0, abs(result.threshold))
-    )
+    sign = 1 if result.ruling.comparison == ">=" else -1
+    return (result.numbers.value - result.threshold) * sign / max(1.0, abs(result.threshold))

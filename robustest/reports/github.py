@@ -14,7 +14,7 @@ from robustest.reports.families import worst_first
 from robustest.reports.inert import inert, inert_lines
 from robustest.reports.text import failure_text, row_remark, row_without_result
 from robustest.results import Result, shown
-from robustest.words import count_of, sentence
+from robustest.results.sentences import count_of
 
 BUDGET = 900_000
 """Largest size of a step's summary in bytes: GitHub discards all of a summary of more than 1 MiB."""
@@ -193,8 +193,8 @@ def _table_row(row: Row) -> str:
         return f"| {mark} | {escaped(_short(row_without_result(row), _CELL))} | | | {test} |\n"
     result = row.result
     claim = "; ".join(part for part in (result.statement, row_remark(row)) if part)
-    value = "; ".join((sentence(result), *result.caveats))
-    cells = " | ".join(escaped(_short(text, _CELL)) for text in (claim, value, count_of(result)))
+    value = "; ".join((result.sentence, *result.caveats))
+    cells = " | ".join(escaped(_short(text, _CELL)) for text in (claim, value, count_of(result.numbers)))
     return f"| {mark} | {cells} | {test} |\n"
 
 

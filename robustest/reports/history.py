@@ -23,7 +23,7 @@ from robustest.history import (
 )
 from robustest.reports.terminal import COLOURS
 from robustest.results import Result
-from robustest.words import exactly, further_limits, value_in_words
+from robustest.words import exactly, value_in_words
 
 NOT_MEASURED = "not measured"
 """State of a claim that held when last measured, and has no entry at the latest commits."""
@@ -89,11 +89,14 @@ def _unmeasured(origin: Origin, state: str, problem: str) -> HistoryEntry:
 def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
     # Intervals are rounded outwards, so that no slack appears that is not there.
     low, high = _rounded(result.interval[0], ROUND_FLOOR), _rounded(result.interval[1], ROUND_CEILING)
-    left = _rounded(result.left_interval[0], ROUND_FLOOR), _rounded(result.left_interval[1], ROUND_CEILING)
+    left = (
+        _rounded(result.numbers.left_interval[0], ROUND_FLOOR),
+        _rounded(result.numbers.left_interval[1], ROUND_CEILING),
+    )
     # The requirement is stored with its exact numbers, so that a change of the threshold is noticed.
-    required = [] if result.threshold is None else [f"{result.comparison} {exactly(result.threshold)}"]
-    required += [f"{one.name} {one.comparison} {exactly(one.value)}" for one in further_limits(result)]
-    required += [] if result.scope == "set" else [result.scope]
+    required = [] if result.threshold is None else [f"{result.ruling.comparison} {exactly(result.threshold)}"]
+    required += [f"{one.name} {one.comparison} {exactly(one.value)}" for one in result.ruling.further_limits]
+    required += [] if result.subject.scope == "set" else [result.subject.scope]
     return _unmeasured(origin, state, "")._replace(
         verdict=str(result.verdict),
         estimate=None if result.estimate is None else _rounded(result.estimate, ROUND_HALF_EVEN),
@@ -105,13 +108,13 @@ def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
         used=result.n,
         total=result.n_total,
         threshold=result.threshold,
-        comparison=result.comparison,
+        comparison=result.ruling.comparison,
         required=", ".join(required)[:_LONGEST],
         seconds=float(f"{result.cost.seconds:.2g}"),
-        seed=result.seed,
+        seed=result.evidence.seed,
         cached=bool(result.cached),
-        model=result.model[:_DIGEST],
-        data=result.data[:_DIGEST],
+        model=result.evidence.model[:_DIGEST],
+        data=result.evidence.data[:_DIGEST],
     )
 
 

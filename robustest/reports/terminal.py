@@ -119,7 +119,7 @@ def summary(
             result, cost = row.result, row.result.cost
             if not stated or width == _WIDE:
                 out.write_line(f"    {result.statement}")
-            out.write_line(f"    {result.rule}; {result.method}; seed {result.seed}")
+            out.write_line(f"    {result.rule}; {result.subject.method}; seed {result.evidence.seed}")
             if result.cached:
                 out.write_line(f"    cached: measured {result.cached}")
             out.write_line(f"    {cost.forward} forward and {cost.backward} backward samples, {cost.seconds:.1f} s")
@@ -150,7 +150,7 @@ def summary(
     results = [row.result for row in rows if row.result is not None]
     if chance := str(Chance.of(results)):
         write(f"chance: {chance}")
-    if replayed := sum(result.replayed for result in results):
+    if replayed := sum(result.evidence.replayed for result in results):
         write(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
     # Claims of one model often have the same hint; it is printed once, like the replay command of a test.
     starts = (HINT, NOT_REMEMBERED)

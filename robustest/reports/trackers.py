@@ -129,10 +129,24 @@ def _table(rows: Iterable[Row], lost: Iterable[str], service: str) -> Iterator[d
             low, high = result.interval
             line |= {"statement": result.statement, "verdict": str(result.verdict), "quantity": result.quantity}
             line |= {"estimate": _finite(result.estimate), "low": _finite(low), "high": _finite(high)}
-            line |= {"bounds": result.bounds, "threshold": _finite(result.threshold), "comparison": result.comparison}
-            line |= {"n": result.n, "n_total": result.n_total, "setting": result.setting, "attack": result.method}
-            line |= {"seed": result.seed, "alpha": result.alpha, "scope": result.scope, "cached": result.cached}
-            line |= {"seconds": result.cost.seconds, "model": result.model, "data": result.data}
+            line |= {
+                "bounds": result.bounds,
+                "threshold": _finite(result.threshold),
+                "comparison": result.ruling.comparison,
+            }
+            line |= {
+                "n": result.n,
+                "n_total": result.n_total,
+                "setting": result.setting,
+                "attack": result.subject.method,
+            }
+            line |= {
+                "seed": result.evidence.seed,
+                "alpha": result.ruling.alpha,
+                "scope": result.subject.scope,
+                "cached": result.cached,
+            }
+            line |= {"seconds": result.cost.seconds, "model": result.evidence.model, "data": result.evidence.data}
             line |= {"measured": measured(result), "rule": result.rule}
         yield {key: without_secrets(value) if isinstance(value, str) else value for key, value in line.items()}
     for problem in lost:  # no row shows it, and a run that lost results is not green

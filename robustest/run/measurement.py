@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache, wraps
 from inspect import signature
 from pathlib import Path
@@ -138,14 +137,14 @@ def require_clusters(result: Result, cluster: object) -> Result:
     """
     # Here, where every claim comes by, and not in each rule: a rule that knows of no clusters takes their units for
     # draws of their own.
-    passed = result.verdict is Verdict.PASSED and result.scope != "set"
+    passed = result.verdict is Verdict.PASSED and result.subject.scope != "set"
     if cluster is None or not passed or result.details.get("clusters"):
         return result
     rule = (
         "clusters were given, and the rule of this claim counts single units as draws: not shown for the population; "
         f'claim it of these units (scope="set"). {result.rule}'
     )
-    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("clusters",))
+    return result.but(verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("clusters",))
 
 
 def note(found: R) -> R:
@@ -201,7 +200,7 @@ def _undecided(kind: Kind, name: ClaimName, given: Mapping[str, Any], reason: st
 
 def _unmeasured(kind: str, statement: str, rule: str, reason: str, **others: Any) -> Result:
     defaults = {"quantity": "", "threshold": None, "comparison": ">=", "seed": context.current().settings.seed}
-    return Result(
+    return Result.of(
         kind=kind,
         statement=statement,
         verdict=Verdict.INCONCLUSIVE,
@@ -350,7 +349,7 @@ def _store(result: Result) -> None:
     running = context.current()
     if running.test and running.settings.store is not None:
         # The latest result of each claim, as if all had been measured now; one with another threshold replaces it.
-        plain = replace(result, cached="").to_dict()
+        plain = result.but(cached="").to_dict()
         record = {"test": running.test, "claim": result.claim, "when": when(), "result": plain}
         save_record(Path(running.settings.store), digest((running.test, result.claim)), record)
 

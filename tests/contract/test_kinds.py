@@ -330,10 +330,10 @@ def test_a_threshold_at_the_measured_value(one: Kind) -> None:
         assert result.verdict is Verdict.PASSED, result.rule
     population = one.measure(first(N), scope="population", **at)
     if one.assertion == "assert_robust_to":  # its change was picked by looking at these samples
-        assert population.scope == "set"
+        assert population.subject.scope == "set"
         assert "of this set alone, not of the population" in measured(population)
     else:
-        assert (population.verdict, population.scope) == (Verdict.INCONCLUSIVE, "population")
+        assert (population.verdict, population.subject.scope) == (Verdict.INCONCLUSIVE, "population")
 
 
 WRONG = next(at for at in range(N) if Y[at] == 3 and MODEL(X[at : at + 1]).argmax(1) != 3)
@@ -392,8 +392,8 @@ def test_a_class_too_small_to_judge_is_neither_green_nor_silent(name: str, scope
 def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
     """Scope, and the side that a search leaves open: of these the interval is open too."""
     result = one.measure(first(N), scope=scope, **easy(one))
-    assert result.scope in {"set", "population"}
-    if result.scope == "set" != scope:
+    assert result.subject.scope in {"set", "population"}
+    if result.subject.scope == "set" != scope:
         assert "of this set alone" in measured(result)
     low, high = result.interval
     if result.bounds:
@@ -411,22 +411,26 @@ def test_a_fall_says_where_it_starts(one: Kind) -> None:
     result = one.measure(first(N), **easy(one))
     words = set(result.quantity.split())
     falls = bool(words & {"drop", "gap", "lost"}) and result.quantity != "selection gap"  # of two sets of answers
-    assert (result.start is not None) is falls
+    assert (result.numbers.start is not None) is falls
     # Of an inversion, a start so near that nothing has to change is a caveat.
     assert (" from " in measured(result).replace("; the start from grey changes no sample", "")) is falls
-    if result.start is not None and isinstance(result.start.value, float) and not result.details["health"]:
-        assert f" from {result.start.label} {result.start.value:.3f}, required " in measured(result)
+    if (
+        result.numbers.start is not None
+        and isinstance(result.numbers.start.value, float)
+        and not result.details["health"]
+    ):
+        assert f" from {result.numbers.start.label} {result.numbers.start.value:.3f}, required " in measured(result)
 
 
 @every_kind
 def test_a_pass_about_the_population_rests_on_a_bound(one: Kind) -> None:
     """The end of the interval that speaks against the claim keeps the threshold; else the line says so."""
     result = one.measure(first(N), scope="population", **easy(one))
-    if result.verdict is not Verdict.PASSED or result.scope == "set":
+    if result.verdict is not Verdict.PASSED or result.subject.scope == "set":
         return
-    low, high = result.left_interval
+    low, high = result.numbers.left_interval
     assert result.threshold is not None
-    assert (low >= result.threshold) if result.comparison == ">=" else (high <= result.threshold)
+    assert (low >= result.threshold) if result.ruling.comparison == ">=" else (high <= result.threshold)
     assert low < high, "what was counted of these samples alone is no bound"
 
 

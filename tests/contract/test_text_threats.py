@@ -344,7 +344,7 @@ def test_counterexamples_are_shrunk_shown_and_replayed(tmp_path: Path) -> None:
         longer = [*MIXED, "c" * 60], [*SIDES, int(bigrams("c" * 60) > 0)]
         again = measure_robust_accuracy(model, longer, threat, at_least=0.9, **QUICK, cache=False)
     assert first.verdict is Verdict.FAILED
-    assert again.replayed >= len([held for held in first.outcomes if held is False]) > 0
+    assert again.evidence.replayed >= len([held for held in first.outcomes if held is False]) > 0
     for worst in first.counterexamples:
         assert worst.changes is not None
         assert worst.pixels is None

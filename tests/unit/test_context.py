@@ -65,7 +65,7 @@ def test_the_replay_command_has_seed_and_test_and_survives_a_shell() -> None:
 def test_measurements_take_their_settings_from_the_running_test(toy: Any) -> None:
     with running(Context(settings=Settings(seed=5, attack="fgsm"), test="t")):
         result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.01))
-    assert (result.seed, result.method) == (5, "fgsm")
+    assert (result.evidence.seed, result.subject.method) == (5, "fgsm")
 
 
 def test_a_claims_error_is_its_own_in_a_test_and_outside_first_or_last(toys: Callable[..., Any]) -> None:

@@ -299,7 +299,7 @@ def test_searches_join_the_cascades_for_their_threat_alone(packs: Packs, toy: An
     own = Cascade(name="own", stages=CASCADES["fast"].stages)
     assert as_attack(own, Linf(0.25)) is own
     found = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.25), attack="fast", exact=True)
-    assert "fast + toy" in found.method
+    assert "fast + toy" in found.subject.method
 
 
 def test_a_shift_by_name(packs: Packs) -> None:

@@ -53,7 +53,7 @@ def test_batch_norm_makes_it_smoother(smoother: Result) -> None:
     assert smoother.verdict is Verdict.PASSED, smoother.rule
     assert smoother.estimate is not None
     assert smoother.interval[0] < smoother.estimate < smoother.interval[1] < 0.5
-    assert (smoother.scope, smoother.outcomes, smoother.n_total) == ("set", (True,) * 3, 3)
+    assert (smoother.subject.scope, smoother.outcomes, smoother.n_total) == ("set", (True,) * 3, 3)
     assert "3 samples alone" in smoother.caveats
     assert Result.from_dict(smoother.to_dict()) == smoother
     rows = {row["measure"]: row for row in smoother.details["landscape"]}
@@ -64,7 +64,7 @@ def test_batch_norm_makes_it_smoother(smoother: Result) -> None:
 def test_a_few_runs_show_nothing_of_a_population(smoother: Result) -> None:
     assert "about alpha = 0.05" in smoother.rule
     of_others = measured(max_ratio=0.5, scope="population")
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     assert of_others.interval == smoother.interval
     assert measured(PLAIN, NORMALISED, max_ratio=0.5, scope="population").verdict is Verdict.FAILED
 

@@ -168,10 +168,10 @@ def gap(train: Any = None, data: Any = DATA, test: Any = TEST, **more: Any) -> R
 
 def test_what_was_learned_by_heart_fails_and_class_means_pass() -> None:
     passed = gap(max_gap=0.25)
-    assert (passed.verdict, passed.scope) == (Verdict.PASSED, "set")
+    assert (passed.verdict, passed.subject.scope) == (Verdict.PASSED, "set")
     assert "other seeds and samples, about alpha = " in passed.rule
     of_others = gap(max_gap=0.25, scope="population")
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     assert "not shown for the population: Student's t over seeds" in of_others.rule
     result = gap(Training(by_heart=True), max_gap=0.1)
     assert result.verdict is Verdict.FAILED
@@ -221,7 +221,7 @@ def test_a_gap_down_to_chance_that_is_allowed_proves_nothing() -> None:
     assert known.verdict is Verdict.PASSED
     trained, majority = known.details["robust_training"], known.details["commonest_class"]
     result = gap(max_gap=trained - majority + 0.01)
-    assert (result.verdict, known.start) == (Verdict.INCONCLUSIVE, Fact("robust accuracy in training", trained))
+    assert (result.verdict, known.numbers.start) == (Verdict.INCONCLUSIVE, Fact("robust accuracy in training", trained))
     assert result.rule.startswith("a model that stopped looking would keep it")
 
 

@@ -75,7 +75,7 @@ def test_the_gap_and_the_factor_show_nothing_of_a_population() -> None:
     asked = {"max_gap": 0.3, "max_diversity_factor": 10.0, "max_copies": None}
     assert [part(measure(**asked), name)["verdict"] for name in ("accuracy gap", "diversity factor")] == ["passed"] * 2
     of_others = measure(**asked, scope="population")
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     for name in ("accuracy gap", "diversity factor"):
         assert part(of_others, name)["verdict"] == "inconclusive"
         assert f"{name}: not shown for the population" in of_others.rule
@@ -271,7 +271,7 @@ def test_a_learner_of_the_users_own() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     assert result.verdict is Verdict.PASSED
     assert result.setting == "240 samples of either kind, Trainer"
-    assert result.method == f"{trainer.called - 6} trainings, 2 splits of each set, 6 controls"
+    assert result.subject.method == f"{trainer.called - 6} trainings, 2 splits of each set, 6 controls"
     assert measure(train=Trainer()).interval == result.interval
 
 
@@ -298,7 +298,7 @@ def test_other_samples_are_trained_on_anew(tmp_path: Path) -> None:
         first, other, seeded = measure(), measure(moved), measure(seed=5)
         unread = measure(cache=False)
     assert [one.cached for one in (first, other, seeded, unread)] == [""] * 4
-    assert first.model != other.model
+    assert first.evidence.model != other.evidence.model
 
 
 @dataclass(frozen=True)
@@ -451,7 +451,7 @@ def test_the_report_has_the_curve_with_the_set_on_it_and_the_nearest_pairs(tmp_p
     assert at.y == result.details["synthetic_accuracy"]
     assert np.isclose(at.x, 240 / result.details["diversity_factor"])
     assert [point.x for point in curve.points] == sorted(point.x for point in curve.points)
-    assert {fact.label for fact in result.facts if fact.leads} >= {"label shift", "copies", "diversity factor"}
+    assert {fact.label for fact in result.words.facts if fact.leads} >= {"label shift", "copies", "diversity factor"}
 
 
 def test_a_function_that_a_training_returns_is_asked_where_its_module_is(monkeypatch: pytest.MonkeyPatch) -> None:

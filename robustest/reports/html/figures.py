@@ -12,7 +12,7 @@ from typing import Any
 
 from robustest.account import Row
 from robustest.results import SHOWN_ELSEWHERE, Result, is_rows, is_table, named, shown
-from robustest.words import end_of, interval_in_words, number, requirement
+from robustest.words import end_of, interval_in_words, number
 
 MOST_ROWS = 60
 """Largest number of rows of a table on the page; the JSON file has all."""
@@ -50,11 +50,11 @@ def scale_of(result: Result) -> Scale:
         result.interval,
         result.estimate,
         threshold=result.threshold,
-        comparison=result.comparison,
+        comparison=result.ruling.comparison,
         before=before,
         quantity=result.quantity,
         bounds=result.bounds,
-        claim=requirement(result),
+        claim=result.requirement,
     )
 
 
@@ -168,10 +168,10 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
         name, bracket, parameters = row.test.partition("[")
         # test_a[linf-0.1] and test_a[linf-0.2] are one curve.
         test = name + bracket + _NUMBER.sub("…", parameters)
-        varied = ", ".join(str(one.without_axis) for one in result.varied)
-        family = _Family(test, result.kind, quantity, result.method, result.family, result.axis, varied)
+        varied = ", ".join(str(one.without_axis) for one in result.subject.varied)
+        family = _Family(test, result.kind, quantity, result.subject.method, result.subject.family, result.axis, varied)
         clean = _number(result.details, "clean_accuracy") if quantity.endswith("accuracy") else None
-        families.setdefault(family, []).append((point, result.model, clean))
+        families.setdefault(family, []).append((point, result.evidence.model, clean))
     curves = []
     for family, placed in families.items():
         # Early verdicts have no digest of the model, and go with the only one there is.

@@ -25,7 +25,7 @@ def baseline_of(tmp_path: Path) -> Keeps:
             claim=now.claim,
             quantity=now.quantity,
             outcomes=tuple(outcomes),
-            data=now.data,
+            data=now.evidence.data,
             model=None,
             seed=0,
             method="",

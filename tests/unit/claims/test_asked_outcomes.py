@@ -469,7 +469,7 @@ def test_two_functions_are_compared_on_the_same_items() -> None:
     common: dict[str, Any] = {"at_least": None, "tolerance": 0.05}
     found = rate(worse, no_worse_than=adder, **common)
     assert found.verdict is Verdict.FAILED
-    assert found.scope == "population"
+    assert found.subject.scope == "population"
     assert found.details["baseline"]["pairs"] == 200
     assert rate(adder, no_worse_than=worse, **common).verdict is Verdict.PASSED
     assert rate(worse, no_worse_than=recorded(), **common).verdict is Verdict.FAILED

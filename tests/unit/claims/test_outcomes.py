@@ -103,7 +103,7 @@ def test_items_of_one_input_are_one_draw_of_consistency() -> None:
 def test_the_claim_is_about_the_population_unless_the_call_says_otherwise() -> None:
     outcomes = right(80, 100)
     assert measure_rate(outcomes, at_least=0.78).verdict is Verdict.INCONCLUSIVE
-    assert measure_rate(outcomes, at_least=0.78).scope == "population"
+    assert measure_rate(outcomes, at_least=0.78).subject.scope == "population"
     assert measure_rate(outcomes, at_least=0.78, scope="set").verdict is Verdict.PASSED
     assert measure_rate(outcomes, at_least=0.65).verdict is Verdict.PASSED
     assert measure_rate(outcomes, at_least=0.95).verdict is Verdict.FAILED
@@ -149,7 +149,7 @@ def test_a_loss_is_shown_by_the_pairs() -> None:
     before, now = right(90, 100), Outcomes.of([{"item": f"q{i:04d}", "score": 8 <= i < 90} for i in range(100)])
     found = measure_rate(now, no_worse_than=before, tolerance=0.01)
     assert found.verdict is Verdict.FAILED
-    assert found.scope == "population"
+    assert found.subject.scope == "population"
     low, high = paired_interval(8, 0, 100, 0.01)
     assert found.details["baseline"]["drop_interval"] == [low, high]
     assert 0.01 < low < 0.03
@@ -157,7 +157,7 @@ def test_a_loss_is_shown_by_the_pairs() -> None:
     assert measure_rate(now, no_worse_than=before, tolerance=0.2).verdict is Verdict.PASSED
     assert measure_rate(before, no_worse_than=now, tolerance=0.01).verdict is Verdict.PASSED
     of_these = measure_rate(now, no_worse_than=before, tolerance=0.08, scope="set")
-    assert (of_these.verdict, of_these.at_alpha) == (Verdict.PASSED, False)
+    assert (of_these.verdict, of_these.ruling.at_alpha) == (Verdict.PASSED, False)
     assert of_these.rule == "no worse: fell by 0.0800 on this set, tolerance 0.08 (8 lost, 0 gained of 100)"
     assert measure_rate(now, no_worse_than=before, tolerance=0.079, scope="set").verdict is Verdict.FAILED
 
@@ -325,7 +325,7 @@ def test_of_groups_with_one_rate_the_smaller_is_the_worst() -> None:
     low, high = zip(*(one["interval"] for one in found.details["groups"]), strict=True)
     assert found.interval == (min(low), min(high))
     assert high[1] > high[2] > high[0] > 0.5
-    assert found.pairing == NOT_PAIRED
+    assert found.evidence.pairing == NOT_PAIRED
 
 
 @pytest.mark.parametrize(
@@ -418,10 +418,10 @@ def test_many_runs_of_one_item_do_not_outweigh_the_others() -> None:
 
 def test_a_comparison_is_about_the_population_as_a_rate_is() -> None:
     outcomes, other = right(90, 100), right(89, 100)
-    assert measure_rate(outcomes, no_worse_than=other, tolerance=0.1).scope == "population"
-    assert measure_rate(outcomes, no_worse_than=other, scope="set").scope == "set"
-    assert measure_rate(outcomes, no_worse_than=other, at_least=0.5, tolerance=0.1).scope == "population"
-    assert measure_rate(outcomes, no_worse_than=other, at_least=0.5, scope="set").scope == "set"
+    assert measure_rate(outcomes, no_worse_than=other, tolerance=0.1).subject.scope == "population"
+    assert measure_rate(outcomes, no_worse_than=other, scope="set").subject.scope == "set"
+    assert measure_rate(outcomes, no_worse_than=other, at_least=0.5, tolerance=0.1).subject.scope == "population"
+    assert measure_rate(outcomes, no_worse_than=other, at_least=0.5, scope="set").subject.scope == "set"
 
 
 @pytest.mark.parametrize("tolerance", [-0.01, 1.0, 2.0])
@@ -445,13 +445,13 @@ def test_an_input_that_one_side_does_not_know_is_taken_for_the_same(without: str
 
 def test_only_single_runs_of_right_or_wrong_are_paired_with_another_run_of_the_claim() -> None:
     single = measure_rate(right(3, 5))
-    assert single.pairing == Pairing()
+    assert single.evidence.pairing == Pairing()
     assert single.details["right"] == 3
     for other in (rows({"a": (1.0, 1.0)}), rows({"a": (0.5,)}), rows({"a": (1.0, None)})):
         found = measure_rate(other)
-        assert found.pairing == NOT_PAIRED
+        assert found.evidence.pairing == NOT_PAIRED
         assert "right" not in found.details
-    assert measure_consistent_runs(rows({"a": (1.0, 1.0)})).pairing == NOT_PAIRED
+    assert measure_consistent_runs(rows({"a": (1.0, 1.0)})).evidence.pairing == NOT_PAIRED
 
 
 def test_an_example_is_shown_where_something_was_claimed_and_did_not_pass() -> None:
@@ -479,7 +479,7 @@ def test_the_number_and_the_comparison_are_both_said(wrong: tuple[Outcomes, floa
         assert found.rule.startswith(f"{alone.rule}; no worse: ")
     else:
         assert found.rule == alone.rule
-    assert found.at_alpha is alone.at_alpha is False
+    assert found.ruling.at_alpha is alone.ruling.at_alpha is False
     assert (found.estimate, found.interval) == (alone.estimate, alone.interval)
 
 

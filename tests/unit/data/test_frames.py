@@ -325,11 +325,11 @@ def test_a_second_run_recalls_frames_in_any_order_of_columns(tmp_path: Path) -> 
     assert sum(asked) - cost < cost / 2
     assert again.estimate == first.estimate
     # A history tells runs apart by these.
-    assert first.data
-    assert (again.data, again.claim) == (first.data, first.claim)
+    assert first.evidence.data
+    assert (again.evidence.data, again.claim) == (first.evidence.data, first.claim)
     other = measured(ROWS.assign(age=ROWS.age + 1))
     assert not other.cached, "other values are other data"
-    assert other.data != first.data
+    assert other.evidence.data != first.evidence.data
 
 
 def test_known_counterexamples_are_tried_first_where_they_are_allowed(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_known_counterexamples_are_tried_first_where_they_are_allowed(tmp_path: 
 
     first = measured(ROWS, 0.0, wide)
     again = measured(ROWS[ROWS.columns[::-1]], 0.5, wide)
-    assert again.replayed == first.details["broken_by_attack"] > 0
+    assert again.evidence.replayed == first.details["broken_by_attack"] > 0
     assert again.estimate == first.estimate
     assert measured(ROWS, 0.5, Columns({"tenure": Whole(1)})).replayed == 0, "rows that this threat does not allow"
 

@@ -130,7 +130,7 @@ FORMS = {
 def test_every_form_of_texts_is_the_same_data(form: str) -> None:
     result = measure_accuracy(good, FORMS[form], at_least=1.0, exact=True)
     assert result.verdict is Verdict.PASSED
-    assert result.data == measure_accuracy(good, (TEXTS, LABELS), exact=True).data
+    assert result.evidence.data == measure_accuracy(good, (TEXTS, LABELS), exact=True).evidence.data
 
 
 def test_other_texts_and_other_labels_are_other_data() -> None:
@@ -140,7 +140,7 @@ def test_other_texts_and_other_labels_are_other_data() -> None:
         ([*TEXTS[:-1], TEXTS[-1] + "\0"], LABELS),
         (TEXTS, [*LABELS[:-1], 0]),
     ]
-    assert len({measure_accuracy(good, data, exact=True).data for data in kinds}) == len(kinds)
+    assert len({measure_accuracy(good, data, exact=True).evidence.data for data in kinds}) == len(kinds)
 
 
 def test_a_longer_text_in_the_data_changes_no_digest_of_the_others() -> None:

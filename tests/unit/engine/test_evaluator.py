@@ -296,4 +296,4 @@ def test_nor_does_it_matter_to_shifts_and_data_sets(toys: Any) -> None:
         got = measure_shift_accuracy(toy.model, Turned(), "zoom_blur")
         assert torch.is_autocast_enabled("cpu")
     assert 0.1 < (want.estimate or 0) < 1
-    assert (got.data, got.outcomes) == (want.data, want.outcomes)
+    assert (got.evidence.data, got.outcomes) == (want.evidence.data, want.outcomes)

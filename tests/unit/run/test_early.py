@@ -226,7 +226,7 @@ def test_a_claim_about_the_population_waits_and_takes_a_budget_for_a_smaller_sam
 def test_a_claim_about_the_population_that_the_clock_ends_is_open(half: Any, at_least: float, one_chunk: None) -> None:
     """Broken samples are quicker: how many are read by then hangs on their outcomes, and bounds do not hold."""
     found = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population", time_budget=5)
-    assert (found.n, found.verdict, found.at_alpha) == (64, Verdict.INCONCLUSIVE, False)
+    assert (found.n, found.verdict, found.ruling.at_alpha) == (64, Verdict.INCONCLUSIVE, False)
     assert found.rule == f"the clock: 64 of {N} samples looked at"
     in_time = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population")
     assert in_time.verdict is not Verdict.INCONCLUSIVE

@@ -33,7 +33,7 @@ sys.path.pop(0)
 )
 def test_a_result_states_the_error_that_its_verdict_may_take(at_alpha: bool, exact: bool, alpha: float) -> None:
     result = finished(decision=replace(PASS, at_alpha=at_alpha), settings={"alpha": 0.03, "exact": exact})
-    assert (result.alpha, result.at_alpha) == (alpha, at_alpha)
+    assert (result.ruling.alpha, result.ruling.at_alpha) == (alpha, at_alpha)
 
 
 @pytest.mark.parametrize(
@@ -63,17 +63,18 @@ def test_fields_are_those_of_the_evidence() -> None:
     result = finished(found, notes=("c",), compared=({"by": 1}, ("d",)), trivial=0.1, pairing=Pairing(under="u"))
     assert (result.n, result.n_total, result.outcomes) == (20, 25, (*(True, True, True, False) * 5, *[None] * 5))
     assert (result.cost.forward, result.cost.backward, result.cost.seconds) == (7, 3, 2.0)
-    assert (result.cached, result.data, result.model, result.replayed) == ("today", "d", "m", 4)
+    kept = result.evidence
+    assert (kept.cached, kept.data, kept.model, kept.replayed) == ("today", "d", "m", 4)
     assert result.notes == ("a", "c", "d")
-    assert (result.trivial, result.pairing.under) == (0.1, "u")
-    unpaired = finished(found).pairing
+    assert (result.ruling.trivial, result.evidence.pairing.under) == (0.1, "u")
+    unpaired = finished(found).evidence.pairing
     assert unpaired is not None
-    assert (result.pairing.share, unpaired.share) == (True, False)
-    assert (result.setting, result.method, result.kind, result.statement) == ("here", "by hand", "made", "it")
+    assert (result.evidence.pairing.share, unpaired.share) == (True, False)
+    assert (result.setting, result.subject.method, result.kind, result.statement) == ("here", "by hand", "made", "it")
     assert result.details["baseline"] == {"by": 1}
-    assert finished().replayed == 0
-    assert finished(quantity=DOWN).comparison == "<="
-    assert (finished().comparison, finished().quantity) == (">=", "accuracy")
+    assert finished().evidence.replayed == 0
+    assert finished(quantity=DOWN).ruling.comparison == "<="
+    assert (finished().ruling.comparison, finished().quantity) == (">=", "accuracy")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_a_comparison_alone_claims_nothing_before_it_is_decided() -> None:
 )
 def test_the_scope_is_that_of_the_claim_or_of_the_settings(scope: str | None, settings: str, caveat: int) -> None:
     result = finished(settings={"scope": settings}, **({} if scope is None else {"scope": scope}))
-    assert result.scope == (scope or settings)
+    assert result.subject.scope == (scope or settings)
     assert result.caveats.count("of this set alone, not of the population") == caveat
 
 

@@ -26,7 +26,7 @@ ADVICE = Kind(name="made_advice", varies="nothing", quantities=(HIGH,), advises=
 
 
 def result(verdict: str = "passed", threshold: float | None = 0.5, kind: str = "made_one") -> Result:
-    return Result(
+    return Result.of(
         kind=kind,
         statement="it",
         verdict=Verdict(verdict),
@@ -197,11 +197,11 @@ def test_a_claim_out_of_time_is_undecided(
 
     found = measure("budget: all spent", seed=7, **given)
     assert (found.verdict, found.reasons, found.rule) == (Verdict.INCONCLUSIVE, ("budget",), "budget: all spent")
-    assert (found.quantity, found.threshold, found.comparison) == (quantity, threshold, comparison)
-    assert (found.seed, found.n, found.n_total, found.estimate, found.interval) == (7, 0, 0, None, (0.0, 1.0))
+    assert (found.quantity, found.threshold, found.ruling.comparison) == (quantity, threshold, comparison)
+    assert (found.evidence.seed, found.n, found.n_total, found.estimate, found.interval) == (7, 0, 0, None, (0.0, 1.0))
     assert measure().rule == "the clock: the time was up before the search had ended"
     with running(Context(settings=Settings(seed=5))):
-        assert measure().seed == 5
+        assert measure().evidence.seed == 5
 
 
 @pytest.mark.parametrize(("budget", "left"), [(None, None), (50.0, 50), (50, 50)])

@@ -332,13 +332,13 @@ def test_counterexamples_of_earlier_runs_are_tried_on_both(tmp_path: Path) -> No
         measure_robust_accuracy(net(), samples(), THREAT, attack="fgsm")
         found = measured(net(), Masked(net()))
         assert (about(found)["lost"], about(found)["gained"]) == (0, 0)
-        assert found.replayed > 0
+        assert found.evidence.replayed > 0
         # What is known of this model is not known of the other one, which may hold there: that would hide a loss.
         weak = net(2.0)
         fresh = about(measured(weak, net()))
         measure_robust_accuracy(weak, samples(), THREAT, attack="fgsm")
         known = measured(weak, net())
-        assert known.replayed > 0
+        assert known.evidence.replayed > 0
         assert about(known)["lost"] == fresh["lost"] > 0
     with (
         running(Context(settings=replace(settings, replay_only=True), test="t.py::t")),

@@ -240,7 +240,7 @@ def test_a_collate_function_gets_the_same_batches_in_a_worker(tmp_path: Path) ->
     items = Elsewhere(tmp_path)
     here, there = (claim(DataLoader(items, num_workers=workers, collate_fn=shifted)) for workers in (0, 1))
     assert there.outcomes == here.outcomes
-    assert there.data == here.data
+    assert there.evidence.data == here.evidence.data
     assert len(list(tmp_path.iterdir())) == 2
 
 

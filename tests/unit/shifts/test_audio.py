@@ -296,7 +296,7 @@ def test_the_sample_rate_comes_with_the_data() -> None:
     assert result.setting == "Delay (delay 6.25 ms)"
     assert result.verdict == again.verdict == "passed"
     # A rate is part of the samples' identity: the same clips at another rate are other sounds.
-    assert result.data != again.data
+    assert result.evidence.data != again.evidence.data
     by_hand = torch.cat([torch.zeros(40, 50), x[:, :750]], 1)
     assert result.estimate == float((louder_half(by_hand).argmax(1) == y).float().mean())
     with pytest.raises(ConfigError, match="sample_rate to be a whole number >= 1"):

@@ -68,7 +68,7 @@ def test_the_ratio_is_shown_in_decibels_and_is_that_of_the_sound_that_is_saved(t
         result = measure_robust_accuracy(model, data, Snr(10), at_least=0.99)
     assert result.verdict == "failed"
     text = failure_text(result, replay="")
-    facts = {fact.label: str(fact) for fact in result.facts}
+    facts = {fact.label: str(fact) for fact in result.words.facts}
     assert facts["ratio allowed, dB"] == "10"
     assert facts["lowest ratio found, dB"] == f"{result.details['lowest_db']:.4g}"
     assert result.counterexamples

@@ -644,9 +644,9 @@ def test_results_are_plain_and_shown(relying: Result, sound: Result) -> None:
     assert "not confirmed, p = 1" in text
     assert "simulated control failed (a 1x1 pattern" in text
     assert {"discovery: searched on": "160", "discovery: confirmed": "1"}.items() <= {
-        fact.label: str(fact) for fact in relying.facts
+        fact.label: str(fact) for fact in relying.words.facts
     }.items()
-    captions = {table.caption: table for table in tables_of(relying.details, relying.captions.names)}
+    captions = {table.caption: table for table in tables_of(relying.details, relying.words.captions.names)}
     assert captions["discovery: proposed"].rows[0][0] == "2"
 
 

@@ -81,7 +81,7 @@ def test_errors_and_hits_are_counted_beside_people() -> None:
 )
 def test_each_threshold_is_certain_about_the_set(threshold: str, passes: float, fails: float, value: float) -> None:
     passed = measure(exact=True, **{threshold: passes})
-    assert (passed.verdict, passed.estimate, passed.scope) == (Verdict.PASSED, value, "set")
+    assert (passed.verdict, passed.estimate, passed.subject.scope) == (Verdict.PASSED, value, "set")
     failed = measure(exact=True, **{threshold: fails})
     assert failed.verdict is Verdict.FAILED
     broken = {at for at, held in enumerate(failed.outcomes) if not held}
@@ -89,7 +89,7 @@ def test_each_threshold_is_certain_about_the_set(threshold: str, passes: float, 
     assert shown
     assert shown <= broken
     population = measure(scope="population", **{threshold: passes})
-    assert (population.verdict, population.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (population.verdict, population.subject.scope) == (Verdict.INCONCLUSIVE, "population")
 
 
 def thinned(answers: int, seed: int = 0) -> Responses:

@@ -136,7 +136,7 @@ def test_a_chosen_sample_settles_what_is_certain() -> None:
     """Whatever the labels are that nobody looked at."""
     first = np.arange(600)
     failed = measure(looked(first, wrong=first[:41]), max_error_rate=0.02)
-    assert (failed.verdict, failed.at_alpha) == (Verdict.FAILED, False)
+    assert (failed.verdict, failed.ruling.at_alpha) == (Verdict.FAILED, False)
     assert failed.rule == "certain: whatever the labels are that nobody looked at"
     assert measure(looked(first, wrong=first[:40]), max_error_rate=0.02).verdict is Verdict.INCONCLUSIVE
     most = np.arange(N - 20)
@@ -149,7 +149,7 @@ def test_a_chosen_sample_settles_what_is_certain() -> None:
 def test_a_set_that_was_looked_at_whole_is_certain() -> None:
     every = looked(np.arange(N), wrong=np.arange(40))
     result = measure(every, max_error_rate=0.02)
-    assert (result.verdict, result.rule, result.alpha) == (Verdict.PASSED, "certain: exact on this set", 0.01)
+    assert (result.verdict, result.rule, result.ruling.alpha) == (Verdict.PASSED, "certain: exact on this set", 0.01)
     assert "uniformly" not in measured(result)
     assert measure(every, max_error_rate=0.0199).verdict is Verdict.FAILED
     assert measure(every, max_error_rate=0.02, scope="population").verdict is Verdict.INCONCLUSIVE

@@ -89,17 +89,17 @@ def test_corrections_differ_and_none_is_the_naive_gap() -> None:
     error = jackknife.details["corrected"]["error"]
     assert abs((mixture.estimate or 0.0) - (jackknife.estimate or 0.0)) <= 2 * error
     assert any("biased" in note for note in none.notes)
-    assert "1000 draws" in jackknife.method
-    assert "100 draws" in mixture.method
+    assert "1000 draws" in jackknife.subject.method
+    assert "100 draws" in mixture.subject.method
 
 
 def test_the_interval_decides_and_passes_nothing_of_the_population() -> None:
     """A bootstrap over images holds about: rare images that a sample lacks are not in it."""
     passed, of_others = (measured(at_most=0.2, scope=scope) for scope in ("set", "population"))
-    assert (passed.verdict, passed.scope) == (Verdict.PASSED, "set")
+    assert (passed.verdict, passed.subject.scope) == (Verdict.PASSED, "set")
     assert "image bootstrap, about alpha = " in passed.rule
     assert passed.details["approximate"] is True
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     assert "assert_transfer_accuracy" in of_others.rule
     assert measured(at_most=0.0).verdict is Verdict.INCONCLUSIVE
     worse, says = drawn(2, N2, 0.2, gap=0.25)

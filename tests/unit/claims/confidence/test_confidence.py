@@ -63,7 +63,7 @@ def test_brier_is_the_mean_squared_distance_of_all_probabilities() -> None:
 
 def test_a_calibrated_model_passes_and_an_overconfident_one_fails() -> None:
     good = measure_calibrated(model, samples(), max_ece=0.07)
-    assert (good.verdict, good.scope) == (Verdict.PASSED, "population")
+    assert (good.verdict, good.subject.scope) == (Verdict.PASSED, "population")
     assert good.details["ece"] > good.estimate  # what is reported usually is too high by chance
     bad = measure_calibrated(model, samples(gap=0.2), max_ece=0.07)
     assert bad.verdict is Verdict.FAILED

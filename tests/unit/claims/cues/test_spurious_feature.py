@@ -116,10 +116,10 @@ def test_each_threshold_may_be_left_out(thresholds: dict[str, float]) -> None:
     result = measure_no_spurious_feature(model, (X, Y), CUE, **thresholds)
     assert result.verdict is (Verdict.FAILED if "max_flip_rate" in thresholds else result.verdict)
     assert result.threshold == next(iter(thresholds.values()), None)
-    assert {limit.name: (limit.comparison, limit.value) for limit in result.limits} == {
+    assert {limit.name: (limit.comparison, limit.value) for limit in result.ruling.limits} == {
         name: ("<=", value) for name, value in thresholds.items()
     }
-    assert result.threshold_name == next(iter(thresholds), None)
+    assert result.ruling.threshold_name == next(iter(thresholds), None)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from robustest.measure import measure_accuracy, measure_transfer_accuracy
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.reports.text import failure_text
 from robustest.settings import Settings
-from robustest.words import headline
 
 N = 1000
 Y = torch.arange(N) % 4
@@ -46,7 +45,7 @@ def test_every_sample_decides_exactly(at_least: float, verdict: Verdict) -> None
     assert (result.verdict, result.estimate, result.rule) == (verdict, 0.9, "certain: exact on this set")
     assert (result.quantity, result.kind, result.n) == ("accuracy", "accuracy", N)
     assert result.outcomes.count(True) == 900
-    assert (result.counts.events, result.counts.n) == (900, N)
+    assert (result.numbers.counts.events, result.numbers.counts.n) == (900, N)
 
 
 @pytest.mark.parametrize(("at_least", "verdict"), [(0.7, Verdict.PASSED), (0.97, Verdict.FAILED)])
@@ -62,12 +61,12 @@ def test_a_clear_claim_stops_early(at_least: float, verdict: Verdict) -> None:
 def test_a_claim_about_the_population_rests_on_the_bound() -> None:
     for at_least, verdict in ((0.87, Verdict.PASSED), (0.9, Verdict.INCONCLUSIVE), (0.93, Verdict.FAILED)):
         result = measure(0.9, at_least=at_least, scope="population")
-        assert (result.verdict, result.n, result.scope) == (verdict, N, "population")
+        assert (result.verdict, result.n, result.subject.scope) == (verdict, N, "population")
 
 
 def test_its_first_line_is_the_accuracy() -> None:
     failed = measure(0.9, at_least=0.95, exact=True)
-    assert headline(failed) == "accuracy 0.900 < 0.95"
+    assert failed.headline == "accuracy 0.900 < 0.95"
     with pytest.raises(ClaimFailed, match=r"accuracy 0\.900 < 0\.95"):
         assert_accuracy(right_on(0.9), (X, Y), at_least=0.95, exact=True)
     with pytest.raises(ConfigError, match="nothing to claim"):

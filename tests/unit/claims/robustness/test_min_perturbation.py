@@ -270,7 +270,7 @@ def test_a_claim_on_many_samples_stops_early_and_agrees_with_the_whole(toys: Toy
 def test_an_own_attack_is_searched_with(toys: Toys) -> None:
     toy = toys(8)
     result = measure_min_perturbation(toy.model, (toy.x, toy.y), "l2", attack="ddn")
-    assert result.method == "ddn"
+    assert result.subject.method == "ddn"
     assert result.cost.backward == 8 * 100 + 8 * 7  # and seven gradients each: do they tell the truth?
     with pytest.raises(ConfigError, match="works on L1"):
         measure_min_perturbation(toy.model, (toy.x, toy.y), "l1", attack="ddn")
@@ -316,7 +316,7 @@ def test_on_a_robust_network_the_median_is_below_that_of_ddn_alone(shared_networ
     model, data = shared_networks.load("fast_mnist_pgd"), shared_networks.images("mnist_test", 30)
     whole = measure_min_perturbation(model, data, "l2")
     alone = measure_min_perturbation(model, data, "l2", attack="ddn")
-    assert whole.method == MINIMUM["l2"].name
+    assert whole.subject.method == MINIMUM["l2"].name
     assert whole.estimate < alone.estimate
 
 

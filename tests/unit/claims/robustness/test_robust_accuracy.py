@@ -261,13 +261,13 @@ def test_a_result_says_everything(toys: Callable[..., Any]) -> None:
     toy = toys(100, classes=8)
     result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.03), at_least=0.25, attack="fgsm", seed=4)
     held = result.outcomes.count(True)
-    assert (result.kind, result.method, result.setting) == ("robust_accuracy", "fgsm", "Linf(eps=0.03)")
+    assert (result.kind, result.subject.method, result.setting) == ("robust_accuracy", "fgsm", "Linf(eps=0.03)")
     assert result.statement == "robust accuracy under Linf(eps=0.03), fgsm"
-    assert (result.quantity, result.comparison, result.threshold) == ("robust accuracy", ">=", 0.25)
-    assert (result.seed, result.n, result.n_total) == (4, 100, 100)
+    assert (result.quantity, result.ruling.comparison, result.threshold) == ("robust accuracy", ">=", 0.25)
+    assert (result.evidence.seed, result.n, result.n_total) == (4, 100, 100)
     assert result.estimate == held / 100
     assert (result.bounds, result.interval[0]) == ("above", 0.0)
-    assert result.left_interval[0] < result.estimate < result.interval[1] == result.left_interval[1]
+    assert result.numbers.left_interval[0] < result.estimate < result.interval[1] == result.numbers.left_interval[1]
     assert result.verdict is (Verdict.PASSED if held >= 25 else Verdict.FAILED)
     assert result.details["broken_by_attack"] == 100 - held
     assert 0 < result.details["largest_size"] <= result.details["radius"] == 0.03

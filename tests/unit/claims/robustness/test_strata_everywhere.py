@@ -91,7 +91,7 @@ def test_a_number_of_objects_that_the_mean_hides_lets_nothing_pass(claim: Measur
 def test_who_claims_the_mean_alone_reads_what_it_hides(claim: Measure) -> None:
     overall = claim(Sees(), task=MultiLabel(by="overall"))
     assert overall.verdict is Verdict.PASSED, overall.rule
-    assert any("2 objects: 0.000" in str(fact.value) for fact in overall.facts if fact.leads)
+    assert any("2 objects: 0.000" in str(fact.value) for fact in overall.words.facts if fact.leads)
     if overall.n == N:  # of few samples no more can be said
         assert "2 objects" in measured(overall)
 
@@ -112,7 +112,7 @@ def test_every_stratum_has_its_number_and_interval_in_the_result_and_the_first_l
     assert (two["part"], two["samples"], two["value"]) == ("2 objects", 40, 0.0)
     assert two["interval"][1] < 0.7
     assert (one["beyond"], two["beyond"]) == (False, True)
-    lead = [fact for fact in result.facts if fact.leads and "2 objects" in str(fact.value)]
+    lead = [fact for fact in result.words.facts if fact.leads and "2 objects" in str(fact.value)]
     assert lead
     assert "0 of 40" in str(lead[0].value) or "n=40" in str(lead[0].value)
     assert Result.from_dict(result.to_dict()) == result
@@ -205,7 +205,7 @@ def test_replayed_counterexamples_join_samples_that_were_remembered(tmp_path: Pa
     run(Settings(store=store, corpus=str(tmp_path / "none"), recheck=0.0), max_samples=64)
     doomed = run(Settings(store=store, corpus=corpus, recheck=0.0))
     assert doomed.verdict is Verdict.FAILED
-    assert 0 < doomed.replayed < doomed.n
+    assert 0 < doomed.evidence.replayed < doomed.n
 
 
 def test_by_is_one_of_two_words() -> None:

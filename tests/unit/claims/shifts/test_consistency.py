@@ -40,7 +40,7 @@ def test_every_flip_counts_whatever_the_label() -> None:
     assert result.outcomes == tuple(not (45 <= i < 50 or 75 <= i < 80) for i in range(N))
     assert result.estimate == 0.1
     assert result.verdict is Verdict.PASSED
-    assert (result.quantity, result.comparison, result.setting) == ("flip rate", "<=", "brighter, severity 5")
+    assert (result.quantity, result.ruling.comparison, result.setting) == ("flip rate", "<=", "brighter, severity 5")
     details = {name: result.details[name] for name in ("flips", "lost", "gained", "wrong_to_wrong")}
     assert details == {"flips": 10, "lost": 10, "gained": 0, "wrong_to_wrong": 0}
     assert (result.details["clean_accuracy"], result.details["shifted_accuracy"]) == (0.8, 0.7)

@@ -58,7 +58,7 @@ def test_accuracy_at_least(at_least: float | None, verdict: Verdict) -> None:
     result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, at_least=at_least, exact=True)
     assert result.verdict is verdict
     assert result.estimate == 0.95
-    assert (result.quantity, result.comparison, result.threshold) == ("accuracy", ">=", at_least)
+    assert (result.quantity, result.ruling.comparison, result.threshold) == ("accuracy", ">=", at_least)
 
 
 @pytest.mark.parametrize(("max_drop", "verdict"), [(0.05, Verdict.PASSED), (0.04, Verdict.FAILED)])
@@ -66,7 +66,7 @@ def test_a_fall_of_at_most(max_drop: float, verdict: Verdict) -> None:
     result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, max_drop=max_drop, exact=True)
     assert result.verdict is verdict
     assert result.estimate == pytest.approx(0.05)
-    assert (result.quantity, result.comparison, result.threshold) == ("accuracy drop", "<=", max_drop)
+    assert (result.quantity, result.ruling.comparison, result.threshold) == ("accuracy drop", "<=", max_drop)
     assert "lost to brighter, severity 5" in result.statement
 
 

@@ -480,7 +480,7 @@ def test_a_threshold_that_any_model_keeps_is_no_claim(monkeypatch: pytest.Monkey
     def asks(at_least: float) -> list[float]:
         strategy = st.just(darker(0.01))
         found = measure_robust_to(Bright(), (X, Y), strategy, at_least=at_least, max_examples=1, cache=False)
-        return [found.value, accuracy_under(Bright(), (X, Y), darker(0.01), at_least=at_least)]
+        return [found.numbers.value, accuracy_under(Bright(), (X, Y), darker(0.01), at_least=at_least)]
 
     monkeypatch.setattr(hypothesis, "currently_in_test_context", lambda: False)
     assert asks(1.0) == asks(0.01) == [1.0, 1.0]
