@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,8 @@ from robustest.cli.questions import Facts, Probe
 from robustest.data import Outcomes, as_samples
 from robustest.data.samples import unwrapped
 from robustest.errors import PackError
-from robustest.extensions import Command, Hooks, Section, hookimpl
+from robustest.extensions import Command, Section, hookimpl
+from robustest.hooks import Hooks
 from robustest.measure import measure_accuracy, measure_no_spurious_feature, measure_robust_accuracy
 from robustest.reports import github, terminal
 from robustest.reports.html.page import write
@@ -164,6 +166,11 @@ def test_two_packs_of_one_name_are_an_error(packs: Packs) -> None:
 def test_the_toy_pack_has_every_hook(packs: Packs) -> None:
     packs(toy=toy_pack)
     assert {one.name for one in extensions.manager().get_hookcallers(toy_pack) or ()} == set(HOOKS)
+
+
+def test_packs_are_held_to_the_arguments_that_are_specified() -> None:
+    specified = {name: tuple(inspect.signature(vars(Hooks)[name]).parameters)[1:] for name in HOOKS}
+    assert specified == extensions.HOOKS, "Write the hook's arguments into HOOKS in robustest/extensions.py."
 
 
 @pytest.mark.parametrize("hook", HOOKS)
