@@ -602,7 +602,7 @@ def measure_subpopulation_shift(
         changed=[Changed.brought("the target", on_source, on_target)],
     )
     worst = halves[1].shares[0]
-    notes = [*result.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
+    notes = [*result.words.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
     if result.details["headroom"] is None:
         notes.append("no oracle: how much of the fall could be avoided is not known")
     else:

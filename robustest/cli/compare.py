@@ -1,6 +1,6 @@
 """`robustest compare`: two runs, claim by claim."""
 
-# 1. Claims of both runs are matched by test and key (`Result.claim`); thresholds may differ.
+# 1. Claims of both runs are matched by test and key (`Subject.claim`); thresholds may differ.
 # 2. If the same samples were evaluated, outcomes are paired: `lost` held only in the first run, `gained` only in the
 #    second. The exact one-sided McNemar test gives the p-value of the loss.
 # 3. Holm's step-down rule (Scandinavian Journal of Statistics 1979) over all paired claims bounds the probability that
@@ -125,10 +125,10 @@ class ClaimPair:
     def _below_old_threshold(self) -> bool:
         """Return True if the value now breaks the old threshold too, and no other requirement changed."""
         first, second = self._both
-        if first.threshold is None or second.estimate is None:
+        if first.ruling.threshold is None or second.estimate is None:
             return False
         others = [[one for one in required[:-1] if one != required[0]] for required in self.required]
-        return others[0] == others[1] and _breaks(second.estimate, first.ruling.comparison, first.threshold)
+        return others[0] == others[1] and _breaks(second.estimate, first.ruling.comparison, first.ruling.threshold)
 
     def _smaller_fall_from_lower_start(self) -> bool:
         first, second = self._both
@@ -136,10 +136,10 @@ class ClaimPair:
         if start is None or later is None:
             return False
         (before, of_before), (after, of_after) = start, later
-        if second.estimate is not None and second.threshold is not None:
+        if second.estimate is not None and second.ruling.threshold is not None:
             # Measured from its old start to its new end, the fall must be larger than allowed.
             end = after / of_after - second.estimate
-            if before / of_before - end <= second.threshold + _ROUNDING:
+            if before / of_before - end <= second.ruling.threshold + _ROUNDING:
                 return False
         # On the same samples a lower start is a fact; on other samples it must be lower beyond chance.
         if first.evidence.data and first.evidence.data == second.evidence.data:
@@ -164,10 +164,10 @@ class ClaimPair:
             and first.evidence.seed == second.evidence.seed
         ):
             return True
-        new = second.threshold
+        new = second.ruling.threshold
         same_data = first.evidence.data == second.evidence.data and first.estimate is not None
         # A value that already broke the new threshold before explains the failure without any change of the model.
-        if same_data and new is not None and new != first.threshold:
+        if same_data and new is not None and new != first.ruling.threshold:
             return _breaks(first.estimate or 0.0, second.ruling.comparison, new) or self._same_number()
         return self._same_number()
 
@@ -178,7 +178,7 @@ def _breaks(value: float, comparison: str, threshold: float) -> bool:
 
 def limits_of(result: Result) -> tuple[Requirement, ...]:
     """Return the numbers that a claim requires, its threshold first."""
-    first = () if result.threshold is None else ((result.ruling.comparison, result.threshold),)
+    first = () if result.ruling.threshold is None else ((result.ruling.comparison, result.ruling.threshold),)
     return (*first, *((one.comparison, one.value) for one in result.ruling.further_limits))
 
 
@@ -259,14 +259,16 @@ def _start_of(result: Result) -> tuple[int, int] | None:
     outcomes_there = [outcome for outcome in _pairing(result).start if outcome is not None]
     if outcomes_there:
         return outcomes_there.count(True), len(outcomes_there)
-    start = None if result.numbers.start is None else result.numbers.start.value
-    return (round(start * result.n), result.n) if isinstance(start, float) and result.n else None
+    numbers = result.numbers
+    start = None if numbers.start is None else numbers.start.value
+    return (round(start * numbers.n), numbers.n) if isinstance(start, float) and numbers.n else None
 
 
 def _why_not_paired(before: Result, after: Result, first: Pairing, second: Pairing) -> str:
     for name, result in (("A", before), ("B", after)):
         if not result.evidence.data:
-            return f"{name} evaluated {result.n} of {result.n_total} samples (--robust-exact evaluates all)"
+            n, n_total = result.numbers.n, result.numbers.n_total
+            return f"{name} evaluated {n} of {n_total} samples (--robust-exact evaluates all)"
     if before.evidence.data != after.evidence.data:
         return "the samples differ"
     if [o is None for o in before.outcomes] != [o is None for o in after.outcomes]:
@@ -308,7 +310,7 @@ def by_claim(rows: Sequence[Row]) -> dict[ClaimKey, Row]:
     """Return rows by the identity of their claims."""
     found: dict[ClaimKey, Row] = {}
     for row in rows:
-        key = "" if row.result is None else row.result.claim
+        key = "" if row.result is None else row.result.subject.claim
         number = next(n for n in count() if (row.test, key, n) not in found)
         found[row.test, key, number] = row
     return found
@@ -392,7 +394,7 @@ def _alpha_of(run: ResultsFile) -> float:
 
 def _print_pair(screen: Screen, one: ClaimPair, trend: ClaimTrend, alpha: float) -> None:
     result = one.before.result if one.after.result is None else one.after.result
-    screen.write_line(f"{one.after.test}{'' if result is None else f'  {result.statement}'}")
+    screen.write_line(f"{one.after.test}{'' if result is None else f'  {result.subject.statement}'}")
     for name, row in (("A", one.before), ("B", one.after)):
         if row.result is None:
             line = f"could not measure: {row.problem.splitlines()[0]}"

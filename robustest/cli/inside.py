@@ -208,7 +208,7 @@ class _Planned:
         self._ended[nodeid] = Spent(
             self._seconds.get(nodeid, 0.0),
             measured=sum(one.cost.seconds for one in results),
-            recalled=bool(results) and all(one.cached for one in results),
+            recalled=bool(results) and all(one.evidence.cached for one in results),
         )
         self._values[nodeid] = [end for one in results for end in (one.estimate, *one.numbers.left_interval)]
 

@@ -69,7 +69,7 @@ def _shown(path: Path | None) -> tuple[str, Account]:
         with store_warnings() as problems:
             account = _remembered(where)
         account = account.with_lost(problems)
-        dates = sorted(row.result.cached for row in account.results if row.result is not None)
+        dates = sorted(row.result.evidence.cached for row in account.results if row.result is not None)
         span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
         about = f"{where}: the latest result of each claim, measured {span}"
     else:
@@ -144,7 +144,7 @@ def _remembered(store: Path) -> Account:
                 "Another version wrote it: run the tests again, or delete the store."
             ) from None
         replay = f"pytest --robust --robust-seed={result.evidence.seed} {shlex.quote(test)}"
-        key = test, result.claim
+        key = test, result.subject.claim
         if key not in latest or when > latest[key][0]:  # an earlier one had another threshold
             latest[key] = (when, [])
         if when == latest[key][0]:

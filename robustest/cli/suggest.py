@@ -53,7 +53,7 @@ def suggest(rest: Sequence[str]) -> int:
     if code not in (0, 1):
         return exit_of_pytest(code)
     keyed = by_claim(first.account.results)
-    rows = {key: row for key, row in keyed.items() if row.result is None or row.result.threshold is not None}
+    rows = {key: row for key, row in keyed.items() if row.result is None or row.result.ruling.threshold is not None}
     if not rows:
         raise missing("Expected a claim with a threshold but no test that ran makes one. Name the tests to run.")
     screen = Screen()
@@ -178,16 +178,16 @@ def _print_claim(screen: Screen, row: Row, others: Sequence[Row | None], alpha: 
     found = suggestion(result, alpha, there)
     if len(there) < len(others):
         found = Suggestion(threshold=None, why_not="it was not measured under another seed: its test ended before")
-    screen.write_line(f"{row.test}  {result.statement}")
+    screen.write_line(f"{row.test}  {result.subject.statement}")
     screen.write_line(f"    measured    {measured(result)}")
     screen.write_line(f"    now         {result.requirement or 'nothing required'}  {result.verdict}")
     threshold = found.threshold
     if threshold is None:
         screen.write_line(f"    could hold  none: {found.why_not}", yellow=True)
         return found
-    change = "as it is"
-    if result.threshold is not None and threshold != result.threshold:
-        tighter = threshold > result.threshold if result.ruling.comparison == ">=" else threshold < result.threshold
+    change, now = "as it is", result.ruling.threshold
+    if now is not None and threshold != now:
+        tighter = threshold > now if result.ruling.comparison == ">=" else threshold < now
         change = "tighter than now" if tighter else "looser than now"
     star = "*" if found.of_population else ""
     seeds = f"  ({found.seeds} seeds)" if found.seeds > 1 else ""
@@ -265,18 +265,18 @@ def moves(first: Result, second: Result) -> bool:
 
 def _why_not(result: Result) -> str:
     if result.estimate is None:
-        return f"only {result.n} of {result.n_total} samples were evaluated"
+        return f"only {result.numbers.n} of {result.numbers.n_total} samples were evaluated"
     health = result.details.get("health") or []
     triggered = [one["name"] for one in health if not (one["suppressed"] or one.get("carried"))]
-    if _guessed(result, result.threshold):  # another threshold may mend it
+    if _guessed(result, result.ruling.threshold):  # another threshold may mend it
         triggered = [name for name in triggered if name != "constant_answer"]
     if triggered:
         return f"health check: {', '.join(triggered)}; the value may not show robustness"
-    if "unaudited" in result.reasons:
+    if "unaudited" in result.ruling.reasons:
         return "an audit of what the attack left did not end in time, or broke more in each round"
     if untested := result.details.get("nothing_tested"):
         return str(untested)
-    threshold = result.threshold
+    threshold = result.ruling.threshold
     if threshold is None:
         return ""
     if len(set(limits_of(result))) > 1:

@@ -50,8 +50,8 @@ def list_measured(context: Context) -> None:
 
     def key(result: Result) -> tuple[object, ...]:
         # Measurements of a test that differ in none of these are shown as one.
-        of = result.evidence.model, result.evidence.data
-        return result.claim, result.threshold, result.verdict, *of, result.estimate, result.interval, result.n
+        of = result.subject.claim, result.ruling.threshold, result.evidence.model, result.evidence.data
+        return *of, result.verdict, result.estimate, result.interval, result.numbers.n
 
     recorded = {id(result): place for place, result in enumerate(context.results)}
     # A test of drawn examples may measure the same many times, and a test may measure what it asserts later.
@@ -60,7 +60,7 @@ def list_measured(context: Context) -> None:
         loose, place = result.but(gated=False), recorded.get(id(result))
         if result.is_claim and result.verdict is not Verdict.PASSED:
             caveat = f"{result.verdict}, but the test does not assert it: write {result.subject.asserted_by}"
-            loose = loose.but(caveats=(*result.caveats, caveat))
+            loose = loose.but(caveats=(*result.words.caveats, caveat))
         elif place is not None:
             continue
         if place is not None:

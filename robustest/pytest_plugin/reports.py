@@ -205,8 +205,8 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
                 estimate = None
             entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
                 test=row.test,
-                claim=result.claim,
-                quantity=result.quantity,
+                claim=result.subject.claim,
+                quantity=result.numbers.quantity,
                 outcomes=unpacked(about["cells"])
                 if "cells" in about
                 else tuple(bool(held) for held in result.outcomes),

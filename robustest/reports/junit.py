@@ -95,7 +95,8 @@ def _case(row: Row) -> TestCase:
     else:
         # The name of a claim has neither value nor requirement. A claim that passed has no message, so its output has.
         words = None if state in RED else _xml(measured(result))
-        case = TestCase(_xml(result.statement), classname=classname, elapsed_sec=result.cost.seconds, stdout=words)
+        name = _xml(result.subject.statement)
+        case = TestCase(name, classname=classname, elapsed_sec=result.cost.seconds, stdout=words)
         message, output = result.headline, failure_text(result, replay=row.replay)
     # An "error" is a missing measurement, a "failure" a claim that does not hold or is undecided. Both make the suite
     # red.

@@ -19,7 +19,7 @@ def measured(result: Result) -> str:
 
     For example "accuracy 0.410 [0.370, 0.450], required >= 0.40; n=512; 5 samples changed".
     """
-    return "; ".join((result.sentence, f"n={count_of(result.numbers)}", *result.caveats))
+    return "; ".join((result.sentence, f"n={count_of(result.numbers)}", *result.words.caveats))
 
 
 def failure_text(result: Result, *, replay: str) -> str:
@@ -28,9 +28,9 @@ def failure_text(result: Result, *, replay: str) -> str:
     lines = [
         result.headline,
         *([f"  cause     {advice.cause}", f"  next      {advice.next}"] if advice else []),
-        f"  claim     {result.statement}",
+        f"  claim     {result.subject.statement}",
         f"  measured  {measured(result)}",
-        f"  {result.words.captions.setting:9} {result.setting}",
+        f"  {result.words.captions.setting:9} {result.subject.setting}",
         f"  method    {result.subject.method}; seed {result.evidence.seed}",
         f"  verdict   {result.verdict} ({result.rule})",
     ]
@@ -39,7 +39,7 @@ def failure_text(result: Result, *, replay: str) -> str:
     if "lost" in baseline:
         low, high = baseline["drop_interval"]
         # Baselines of shares other than the accuracy name their share.
-        share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
+        share = baseline.get("of") or ("accuracy" if "accuracy" in result.numbers.quantity else "share that held")
         other = baseline.get("model")
         source = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
         drop = f"{number(baseline['drop'], digits=4)} {interval_in_words(low, high, digits=4)}"
@@ -49,8 +49,8 @@ def failure_text(result: Result, *, replay: str) -> str:
         )
     if result.evidence.replayed:
         lines.append(f"  replayed  {result.evidence.replayed} samples broken by counterexamples of earlier runs")
-    if result.cached:
-        lines.append(f"  cached    {result.cached}")
+    if result.evidence.cached:
+        lines.append(f"  cached    {result.evidence.cached}")
     for rank, worst in enumerate(result.counterexamples, 1):
         size = "" if worst.size is None else f", {result.words.captions.size} {sized(worst)}"
         pixels = "" if worst.pixels is None else f", {worst.pixels} {changed_places(worst)}"
@@ -58,7 +58,7 @@ def failure_text(result: Result, *, replay: str) -> str:
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
         if worst.changes is not None:
             lines += [f"            {line}" for line in changes_in_words(worst.changes)]
-    notes = [note for note in result.notes if advice is None or note.removeprefix(HINT) != advice.cause]
+    notes = [note for note in result.words.notes if advice is None or note.removeprefix(HINT) != advice.cause]
     lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in notes]
     if replay:
         lines.append(f"  replay    {replay}")

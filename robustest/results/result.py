@@ -52,41 +52,6 @@ class Result:
         return replace(self, **changed)
 
     @property
-    def kind(self) -> str:
-        """Kind of claim, e.g. "robust_accuracy"."""
-        return self.subject.kind
-
-    @property
-    def claim(self) -> str:
-        """Key of the claim, the same in every run, for any words and any value of the threshold."""
-        return self.subject.claim
-
-    @property
-    def statement(self) -> str:
-        """The claim in words, without its requirement."""
-        return self.subject.statement
-
-    @property
-    def setting(self) -> str:
-        """Threat, shift or cue in words."""
-        return self.subject.setting
-
-    @property
-    def axis(self) -> str | None:
-        """Parameter along which such claims make a curve, e.g. "eps"; or None."""
-        return self.subject.axis
-
-    @property
-    def at(self) -> float | None:
-        """Value of the parameter on the axis, e.g. 0.031; or None."""
-        return self.subject.at
-
-    @property
-    def threshold(self) -> float | None:
-        """Claimed value, or None."""
-        return self.ruling.threshold
-
-    @property
     def verdict(self) -> Verdict:
         """Passed, failed or inconclusive; inconclusive too without a threshold."""
         return self.ruling.verdict
@@ -97,16 +62,6 @@ class Result:
         return self.ruling.rule
 
     @property
-    def reasons(self) -> tuple[str, ...]:
-        """Reasons that value and threshold do not show, as keys of `REASONS`."""
-        return self.ruling.reasons
-
-    @property
-    def quantity(self) -> str:
-        """Name of the estimate, e.g. "accuracy"."""
-        return self.numbers.quantity
-
-    @property
     def estimate(self) -> float | None:
         """Measured value; None if not all samples were measured, as after an early verdict."""
         return self.numbers.estimate
@@ -115,21 +70,6 @@ class Result:
     def interval(self) -> tuple[float, float]:
         """Confidence interval of the value."""
         return self.numbers.interval
-
-    @property
-    def bounds(self) -> str:
-        """Side of the true value that a search has bounded, "above" or "below"; else empty."""
-        return self.numbers.bounds
-
-    @property
-    def n(self) -> int:
-        """Number of evaluated samples."""
-        return self.numbers.n
-
-    @property
-    def n_total(self) -> int:
-        """Number of samples in the data."""
-        return self.numbers.n_total
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -152,24 +92,9 @@ class Result:
         return self.evidence.cost
 
     @property
-    def cached(self) -> str:
-        """Date and commit of a recalled measurement; empty for a new one."""
-        return self.evidence.cached
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the reader."""
-        return self.words.notes
-
-    @property
-    def caveats(self) -> tuple[str, ...]:
-        """Sentences that every line about this result has."""
-        return self.words.caveats
-
-    @property
     def is_claim(self) -> bool:
         """True if something was claimed: a threshold, or to be no worse than a baseline."""
-        return self.threshold is not None or bool(self.details.get("baseline"))
+        return self.ruling.threshold is not None or bool(self.details.get("baseline"))
 
     @property
     def outcome(self) -> str:
@@ -184,7 +109,7 @@ class Result:
         # The interval is about the population that the samples were drawn from, the verdict about the samples.
         decided = self.verdict is not Verdict.INCONCLUSIVE and self.estimate is not None
         of_set = self.subject.scope == "set"
-        return decided and of_set and self.threshold is not None and low < self.threshold < high
+        return decided and of_set and self.ruling.threshold is not None and low < self.ruling.threshold < high
 
     @property
     def sentence(self) -> str:
@@ -194,7 +119,7 @@ class Result:
     @property
     def measured_value(self) -> str:
         """The measured value with its interval, and with its proven bound if a search found it."""
-        return measured_value(self.numbers, self.threshold, self.words.captions.searched)
+        return measured_value(self.numbers, self.ruling.threshold, self.words.captions.searched)
 
     @property
     def headline(self) -> str:
@@ -207,7 +132,8 @@ class Result:
         return requirement(self.ruling, self.details)
 
     def __repr__(self) -> str:
-        claim = repr(self.statement)[1:-1].replace("##", r"\x23#")  # anybody's words: pytest prints this into logs
+        # These are anybody's words, and pytest prints them into logs.
+        claim = repr(self.subject.statement)[1:-1].replace("##", r"\x23#")
         return f"<{type(self).__name__} {self.outcome}: {claim}; {self.sentence}; n={count_of(self.numbers)}>"
 
     def __bool__(self) -> bool:

@@ -321,7 +321,7 @@ def result_of(
             backward=result.cost.backward + backward,
             seconds=result.cost.seconds + later.tally.seconds - evidence.tally.seconds,
         )
-        shown, notes = pictured(later, folder), (*result.notes, *later.remarks)
+        shown, notes = pictured(later, folder), (*result.words.notes, *later.remarks)
         return result.but(counterexamples=shown, cost=cost, notes=notes, cached=later.cached)
 
     return after_verdict(result, fuller)

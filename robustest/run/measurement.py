@@ -33,7 +33,6 @@ from robustest.run.naming import ClaimName, named
 from robustest.run.options import Options
 from robustest.store.files import save_record
 from robustest.store.provenance import when
-from robustest.words import headline
 
 # The wrapper of every measurement: name of the claim, clock, state of the process, facts of its kind.
 
@@ -93,7 +92,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                     with named(name), limit, collected() as afterwards:
                         found = cast("Any", measure(*args, **kwargs))
                         # Last, so that facts agree with the details.
-                        result = kind.describe(found, **name.fields(found.threshold))
+                        result = kind.describe(found, **name.fields(found.ruling.threshold))
                         result = require_clusters(result, cast("Any", kwargs).get("cluster"))
                         result = afterwards.done(result)
                 except clock.OutOfTime as over:
@@ -341,7 +340,7 @@ def _announced(result: Result) -> Result:
     running.announce(result)
     _store(result)
     if isinstance(running.progress, TerminalProgress):
-        running.progress.verdict(headline(result), result.cost.seconds)
+        running.progress.verdict(result.headline, result.cost.seconds)
     return result
 
 
@@ -350,8 +349,8 @@ def _store(result: Result) -> None:
     if running.test and running.settings.store is not None:
         # The latest result of each claim, as if all had been measured now; one with another threshold replaces it.
         plain = result.but(cached="").to_dict()
-        record = {"test": running.test, "claim": result.claim, "when": when(), "result": plain}
-        save_record(Path(running.settings.store), digest((running.test, result.claim)), record)
+        record = {"test": running.test, "claim": result.subject.claim, "when": when(), "result": plain}
+        save_record(Path(running.settings.store), digest((running.test, result.subject.claim)), record)
 
 
 def gate(result: Result, *, advises: bool = False, announced: Result | None = None) -> Result:
@@ -371,17 +370,17 @@ def gate(result: Result, *, advises: bool = False, announced: Result | None = No
     __tracebackhide__ = True
     running = context.current()
     # An advisory kind without a threshold claims nothing, and so cannot fail.
-    free = advises and result.threshold is None and not running.settings.replay_only
+    free = advises and result.ruling.threshold is None and not running.settings.replay_only
     if not free:
         running.gate(result)
         if running.settings.replay_only and result.verdict is not Verdict.FAILED:
-            raise running.not_searched(result.statement, "replayed only: nothing was searched for")
+            raise running.not_searched(result.subject.statement, "replayed only: nothing was searched for")
     running.record(result, announced=announced)
     _store(result)
     if free or result.verdict is Verdict.PASSED:
         return result
     if result.verdict is Verdict.INCONCLUSIVE and running.settings.inconclusive == "skip" and running.skip is not None:
-        running.skip(f"inconclusive: {result.statement}: {result.rule}")
+        running.skip(f"inconclusive: {result.subject.statement}: {result.rule}")
     error = ClaimFailed if result.verdict is Verdict.FAILED else ClaimInconclusive
     raise error(failure_text(result, replay=""), result)  # the report of the run says once how to repeat its test
 

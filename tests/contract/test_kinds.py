@@ -312,8 +312,8 @@ def test_a_claim_on_few_samples_is_not_silent(one: Kind, scope: str, n: int) -> 
     except (DataError, ConfigError, ModelError):
         return
     assert result.verdict is not Verdict.PASSED or "alone" in measured(result)
-    assert result.n < 10
-    assert any(caveat.endswith("alone") for caveat in result.caveats)
+    assert result.numbers.n < 10
+    assert any(caveat.endswith("alone") for caveat in result.words.caveats)
 
 
 EXACT = {name: one for name, one in KINDS.items() if one.exact}
@@ -396,12 +396,12 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
     if result.subject.scope == "set" != scope:
         assert "of this set alone" in measured(result)
     low, high = result.interval
-    if result.bounds:
-        assert result.bounds == SEARCHES[one.assertion]
-        assert f" at {'most' if result.bounds == 'above' else 'least'} " in measured(result)
+    if result.numbers.bounds:
+        assert result.numbers.bounds == SEARCHES[one.assertion]
+        assert f" at {'most' if result.numbers.bounds == 'above' else 'least'} " in measured(result)
         left = result.details["left_interval"]
-        assert low == 0 if result.bounds == "above" else low == left[0]
-        assert left[1] == high if result.bounds == "above" else high >= left[1]
+        assert low == 0 if result.numbers.bounds == "above" else low == left[0]
+        assert left[1] == high if result.numbers.bounds == "above" else high >= left[1]
     assert Result.from_dict(result.to_dict()) == result
 
 
@@ -409,8 +409,10 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
 def test_a_fall_says_where_it_starts(one: Kind) -> None:
     """Every line with the value of a fall, a gap or a loss has the value that it is taken from."""
     result = one.measure(first(N), **easy(one))
-    words = set(result.quantity.split())
-    falls = bool(words & {"drop", "gap", "lost"}) and result.quantity != "selection gap"  # of two sets of answers
+    words = set(result.numbers.quantity.split())
+    falls = (
+        bool(words & {"drop", "gap", "lost"}) and result.numbers.quantity != "selection gap"
+    )  # of two sets of answers
     assert (result.numbers.start is not None) is falls
     # Of an inversion, a start so near that nothing has to change is a caveat.
     assert (" from " in measured(result).replace("; the start from grey changes no sample", "")) is falls
@@ -429,8 +431,8 @@ def test_a_pass_about_the_population_rests_on_a_bound(one: Kind) -> None:
     if result.verdict is not Verdict.PASSED or result.subject.scope == "set":
         return
     low, high = result.numbers.left_interval
-    assert result.threshold is not None
-    assert (low >= result.threshold) if result.ruling.comparison == ">=" else (high <= result.threshold)
+    assert result.ruling.threshold is not None
+    assert (low >= result.ruling.threshold) if result.ruling.comparison == ">=" else (high <= result.ruling.threshold)
     assert low < high, "what was counted of these samples alone is no bound"
 
 
@@ -447,7 +449,7 @@ SEARCHES = {
 def test_each_search_bounds() -> None:
     for name in ("robust accuracy", "patch", "minimum perturbation", "strategy", "universal"):
         one = KINDS[name]
-        assert one.measure(first(N), **easy(one)).bounds == SEARCHES[one.assertion], name
+        assert one.measure(first(N), **easy(one)).numbers.bounds == SEARCHES[one.assertion], name
 
 
 def test_a_radius_of_nothing_is_said() -> None:
@@ -590,7 +592,7 @@ def test_a_change_that_changes_nothing_tests_nothing(kind: str) -> None:
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rule.startswith(f"nothing was tested: {name}" if name.startswith("the") else "nothing was tested: ")
     assert name in found.rule
-    assert f"none of {found.n} samples" in found.rule
+    assert f"none of {found.numbers.n} samples" in found.rule
     assert "changes no sample" in measured(found)
     assert 0 in found.details["changed"].values()
 
@@ -635,5 +637,5 @@ def test_samples_that_did_not_change_cannot_carry_a_claim(kind: str) -> None:
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rule.startswith("nothing could have failed it: ")
     count = next(iter(found.details["changed"].values()))
-    assert 0 < count < 0.15 * found.n
-    assert f"changes {count} of {found.n} samples" in measured(found)
+    assert 0 < count < 0.15 * found.numbers.n
+    assert f"changes {count} of {found.numbers.n} samples" in measured(found)

@@ -142,8 +142,10 @@ def rows() -> list[Any]:
 @pytest.mark.parametrize(("one", "draws"), rows())
 def test_the_truth_is_missed_no_oftener_than_alpha(one: Truth, draws: int) -> None:
     results = one.results(draws)
-    assert {(result.kind, result.subject.scope) for result in results} == {(one.kind, "population")}
-    assert not any("copies" in result.reasons for result in results), "else a claim at the truth would seldom pass"
+    assert {(result.subject.kind, result.subject.scope) for result in results} == {(one.kind, "population")}
+    assert not any("copies" in result.ruling.reasons for result in results), (
+        "else a claim at the truth would seldom pass"
+    )
     found = misses(results, one.value)
     assert all(count <= allowed(draws) for count in found.values()), found
     mean = float(np.mean([result.estimate for result in results if result.estimate is not None]))

@@ -171,15 +171,15 @@ def test_a_claim_has_one_name_whatever_its_threshold_and_its_words(kind: str, mo
     monkeypatch.setattr(Quantity, "state", lambda *_: "reworded")
     monkeypatch.setattr(_Ball, "__str__", lambda _: "a reworded threat")
     others.append(name_of(monkeypatch, known.result))
-    assert {one.claim for one in others} == {measured_claim.claim}
-    assert {(one.axis, one.at) for one in others} == {(measured_claim.axis, measured_claim.at)}
-    assert measured_claim.claim.startswith(measured_claim.kind)
+    assert {one.claim for one in others} == {measured_claim.subject.claim}
+    assert {(one.axis, one.at) for one in others} == {(measured_claim.subject.axis, measured_claim.subject.at)}
+    assert measured_claim.subject.claim.startswith(measured_claim.subject.kind)
     assert measured_claim.ruling.threshold_name == known.argument
-    assert measured_claim.claim.endswith(f" {known.argument}")
+    assert measured_claim.subject.claim.endswith(f" {known.argument}")
 
 
 def test_every_claim_has_a_name_of_its_own() -> None:
-    names = [result_of_kind(kind).claim for kind in KINDS]
+    names = [result_of_kind(kind).subject.claim for kind in KINDS]
     assert len(set(names)) == len(names)
 
 
@@ -187,8 +187,8 @@ def test_every_claim_has_a_name_of_its_own() -> None:
 def test_every_reason_is_one_that_is_described(kind: str) -> None:
     for value in (KINDS[kind].easy, KINDS[kind].hard):
         found = result_of_kind(kind) if value == KINDS[kind].easy else KINDS[kind].result(threshold=value)
-        assert {reason.partition(":")[0] for reason in found.reasons} <= set(REASONS)
-        assert found.reasons or found.verdict is not Verdict.INCONCLUSIVE, found.rule
+        assert {reason.partition(":")[0] for reason in found.ruling.reasons} <= set(REASONS)
+        assert found.ruling.reasons or found.verdict is not Verdict.INCONCLUSIVE, found.rule
 
 
 # The sentence
@@ -217,7 +217,7 @@ def row_of(kind: str, **changes: Any) -> Row:
 def rows_of(kind: str) -> list[Row]:
     """A claim that passed, failed or was left open, early or of all samples, and compared with a baseline."""
     found = result_of_kind(kind)
-    n, total = max(1, found.n_total // 2), max(2, found.n_total)
+    n, total = max(1, found.numbers.n_total // 2), max(2, found.numbers.n_total)
     outcomes = (*[True] * n, *[None] * (total - n)) if found.outcomes else ()
     early = {"estimate": None, "n": n, "n_total": total, "outcomes": outcomes}
     compared = {**found.details, "baseline": {**BASELINE, **COMPARED}}
@@ -265,7 +265,7 @@ def test_all_reports_print_the_same_sentence(kind: str, reports: dict[str, str])
     for row in rows:
         assert row.result is not None
         words = row.result.sentence
-        assert row.result.quantity in words
+        assert row.result.numbers.quantity in words
         assert ", required " in words
         for name, text in reports.items():
             assert words in text, name

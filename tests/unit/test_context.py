@@ -117,8 +117,8 @@ def test_progress_ends_with_an_early_verdict_and_with_an_error(toys: Callable[..
     with running(Context(test="t", progress=lambda *values: told.append(values))):
         result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.0), attack="fgsm", at_least=0.3)
         assert told[0][2] == 500
-        assert told[-1][1:3] == (result.n, result.n)
-        assert result.n < 500
+        assert told[-1][1:3] == (result.numbers.n, result.numbers.n)
+        assert result.numbers.n < 500
         told.clear()
 
         def breaks_down(x: Any) -> Any:

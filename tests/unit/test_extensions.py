@@ -334,7 +334,7 @@ def test_a_kind_of_claim_is_listed(packs: Packs) -> None:
 def test_a_kind_of_claim_with_the_name_of_one_of_ours_is_refused_and_ours_measured(packs: Packs, toy: Any) -> None:
     bad = replace(toy_pack.TOY, name="accuracy")
     packs(bad=pack("robustest_kinds", [bad]))
-    assert measure_accuracy(toy.model, (toy.x, toy.y)).kind == "accuracy"
+    assert measure_accuracy(toy.model, (toy.x, toy.y)).subject.kind == "accuracy"
     with pytest.raises(PackError, match="'accuracy' is one of robustest's"):
         measurement(bad)(lambda *, at_least: None)(at_least=0.5)
     with pytest.raises(PackError, match=r"pack 'bad' .* robustest has a kind of claim 'accuracy' too"):
@@ -350,7 +350,7 @@ def test_a_kind_of_claim_with_the_name_of_another_packs_is_refused(packs: Packs)
 
 def test_claims_of_ours_load_no_kinds_of_packs(packs: Packs, toy: Any) -> None:
     packs(own=pack("robustest_kinds", ZeroDivisionError("loaded")))
-    assert measure_accuracy(toy.model, (toy.x, toy.y)).kind == "accuracy"
+    assert measure_accuracy(toy.model, (toy.x, toy.y)).subject.kind == "accuracy"
 
 
 def test_data_of_another_type_are_read(packs: Packs) -> None:

@@ -47,7 +47,7 @@ def test_a_replay_alone_passes_nothing_and_keeps_what_it_refutes(result: Any, re
     one.record(result)
     (held,) = one.results
     if replay and result is RESULT:
-        assert (held.verdict, held.reasons) == (Verdict.INCONCLUSIVE, ("not_searched",))
+        assert (held.verdict, held.ruling.reasons) == (Verdict.INCONCLUSIVE, ("not_searched",))
         assert held.rule == "replayed only: nothing was searched for"
     else:
         assert held is result

@@ -301,9 +301,9 @@ def test_a_result_is_a_line_in_a_log_that_steers_nothing() -> None:
 
 
 def test_a_result_has_a_claim_and_facts_though_nobody_gave_them() -> None:
-    assert ONE.but(claim="").claim == "robust_accuracy: made up"
-    assert ONE.but(claim="robust_accuracy(x)").claim == "robust_accuracy(x)"
-    assert ONE.but(claim="other(x)").claim == "robust_accuracy: made up"
+    assert ONE.but(claim="").subject.claim == "robust_accuracy: made up"
+    assert ONE.but(claim="robust_accuracy(x)").subject.claim == "robust_accuracy(x)"
+    assert ONE.but(claim="other(x)").subject.claim == "robust_accuracy: made up"
     assert [fact.label for fact in ONE.but(details={"steps_done": 3}).words.facts] == ["steps done"]
     assert ONE.words.facts == ()
 

@@ -193,7 +193,7 @@ def test_core_holds(
 @pytest.mark.parametrize("name", ["backdoor", "inversion", "cues that a search finds"])
 def test_each_search_bounds(name: str) -> None:
     one = TABLE[name]
-    assert one.measure(first(N), **easy(one)).bounds == SEARCHES[one.assertion]
+    assert one.measure(first(N), **easy(one)).numbers.bounds == SEARCHES[one.assertion]
 
 
 @pytest.mark.parametrize("name", ["alignment", "sparse head", "cues that a search finds"])

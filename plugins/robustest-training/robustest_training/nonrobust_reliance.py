@@ -389,7 +389,7 @@ def _result(
         changed=[Changed.within(threat, evidence.n)],
         caveats=(*([f"only {found.reached:.3f} of the targets reached"] if found.reached < _REACHED else []),),
     )
-    return result.but(notes=(*result.notes, *study.trainings.remembered.notices))
+    return result.but(notes=(*result.words.notes, *study.trainings.remembered.notices))
 
 
 @assertion(measure_nonrobust_reliance)

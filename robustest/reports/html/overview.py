@@ -127,7 +127,7 @@ def _cell(row: Row, number: int, family: str) -> Cell:
         told = row_without_result(row)
     else:
         required = result.requirement
-        told = f"{result.quantity} {result.measured_value}{f', required {required}' if required else ''}"
+        told = f"{result.numbers.quantity} {result.measured_value}{f', required {required}' if required else ''}"
     words = f"{row.test.removeprefix(family)} {row.state}: {told}"
     return Cell(number, row.state, heat_of(row), words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…")
 

@@ -45,10 +45,10 @@ def test_a_share_of_single_runs_has_the_exact_interval(count: int) -> None:
 def test_items_of_one_input_are_named_where_they_count_as_draws() -> None:
     asked = Outcomes.of([{"item": i, "prompt": f"p{i % 3}", "group": "a", "score": True} for i in range(100)])
     for measure in (measure_rate, measure_worst_group_rate):
-        assert "97 items with the input of another" in measure(asked, at_least=0.9).caveats
-        assert "97 items with the input of another" not in measure(asked, at_least=0.9, scope="set").caveats
+        assert "97 items with the input of another" in measure(asked, at_least=0.9).words.caveats
+        assert "97 items with the input of another" not in measure(asked, at_least=0.9, scope="set").words.caveats
     for others in (right(100, 100), Outcomes.of([{"item": i, "prompt": f"p{i}", "score": 1} for i in range(100)])):
-        assert measure_rate(others, at_least=0.9).caveats == ()
+        assert measure_rate(others, at_least=0.9).words.caveats == ()
 
 
 def several(inputs: int, times: int, right: int, **more: Any) -> Outcomes:
@@ -64,7 +64,7 @@ def several(inputs: int, times: int, right: int, **more: Any) -> Outcomes:
 @pytest.mark.parametrize("measure", [measure_rate, measure_worst_group_rate])
 def test_items_of_one_input_are_one_draw_of_the_population(measure: Any) -> None:
     few = measure(several(20, 50, 19), at_least=0.9)
-    assert (few.verdict, few.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
+    assert (few.verdict, few.ruling.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
     assert "980 of 1000 items have the input of another" in few.rule
     assert few.estimate == 0.95
     assert measure(several(20, 50, 19), at_least=0.7).verdict is Verdict.PASSED
@@ -75,7 +75,7 @@ def test_items_of_one_input_are_one_draw_of_the_population(measure: Any) -> None
 
 def test_items_of_one_input_with_other_scores_count_by_their_mean() -> None:
     rows = [{"item": f"{i}-{k}", "prompt": f"p{i}", "score": k < 9} for i in range(30) for k in range(10)]
-    assert measure_rate(Outcomes.of(rows), at_least=0.8).reasons == ("copies",)
+    assert measure_rate(Outcomes.of(rows), at_least=0.8).ruling.reasons == ("copies",)
     assert measure_rate(Outcomes.of(rows), at_least=0.6).verdict is Verdict.PASSED
 
 
@@ -84,7 +84,7 @@ def test_items_of_one_input_compare_as_one_pair() -> None:
         both = several(inputs, times, inputs), several(inputs, times, inputs - 1)
         return measure_rate(both[0], no_worse_than=both[1], tolerance=0.05, scope=scope)
 
-    assert compared(20, 50).reasons == ("copies",)
+    assert compared(20, 50).ruling.reasons == ("copies",)
     assert compared(1000, 1).verdict is Verdict.PASSED
     assert compared(20, 50, "set").verdict is Verdict.PASSED
 
@@ -96,7 +96,7 @@ def test_items_of_one_input_are_one_draw_of_consistency() -> None:
         for k in range(50)
         for run in "ab"
     ]
-    assert measure_consistent_runs(Outcomes.of(rows), max_flip_rate=0.1).reasons == ("copies",)
+    assert measure_consistent_runs(Outcomes.of(rows), max_flip_rate=0.1).ruling.reasons == ("copies",)
     assert measure_consistent_runs(Outcomes.of(rows), max_flip_rate=0.5).verdict is Verdict.PASSED
 
 
@@ -113,7 +113,7 @@ def test_runs_of_an_item_are_no_further_samples() -> None:
     """Ten items with a hundred equal runs each show no more than ten items."""
     many = Outcomes.of([{"item": f"q{i}", "score": 1.0} for i in range(10) for _ in range(100)])
     found = measure_rate(many, at_least=0.9)
-    assert found.n == 10
+    assert found.numbers.n == 10
     assert found.verdict is Verdict.INCONCLUSIVE
     assert (
         measure_rate(Outcomes.of([{"item": i, "score": 1.0} for i in range(1000)]), at_least=0.9).verdict
@@ -138,9 +138,9 @@ def test_a_run_without_a_score_counts_against_the_claim() -> None:
     kept, dropped = (measure_rate(crashed, at_least=0.95, scope="set", missing=how) for how in ("fail", "drop"))
     assert kept.estimate == 0.9
     assert kept.verdict is Verdict.FAILED
-    assert kept.caveats == ("10 items without a score counted as 0",)
+    assert kept.words.caveats == ("10 items without a score counted as 0",)
     assert dropped.estimate == 1
-    assert dropped.caveats == ("10 items without a score left out",)
+    assert dropped.words.caveats == ("10 items without a score left out",)
     some = rows({"a": (1.0, None, 1.0, None)})
     assert measure_rate(some, at_least=0.5, scope="set").estimate == 0.5
 
@@ -200,10 +200,10 @@ def test_an_item_that_the_candidate_lacks_is_lost() -> None:
     before, easy = right(90, 100), right(50, 50)
     found = measure_rate(easy, no_worse_than=before, scope="set")
     assert found.verdict is Verdict.FAILED
-    assert "50 items missing, counted as 0" in found.caveats
+    assert "50 items missing, counted as 0" in found.words.caveats
     dropped = measure_rate(easy, no_worse_than=before, missing="drop", scope="set")
     assert dropped.verdict is Verdict.PASSED
-    assert "50 items missing, left out" in dropped.caveats
+    assert "50 items missing, left out" in dropped.words.caveats
 
 
 def test_new_and_changed_items_are_named_and_not_paired() -> None:
@@ -213,8 +213,8 @@ def test_new_and_changed_items_are_named_and_not_paired() -> None:
     )
     found = measure_rate(now, no_worse_than=before, scope="set")
     assert found.details["baseline"]["pairs"] == 40
-    assert "10 items new, not compared" in found.caveats
-    assert "20 items of another input, not compared" in found.caveats
+    assert "10 items new, not compared" in found.words.caveats
+    assert "20 items of another input, not compared" in found.words.caveats
 
 
 def test_items_that_got_another_input_cannot_hide_a_loss() -> None:
@@ -233,7 +233,7 @@ def test_items_that_got_another_input_cannot_hide_a_loss() -> None:
 def test_fewer_runs_of_an_item_are_named() -> None:
     before, now = rows({f"q{i}": (1.0, 0.0, 1.0) for i in range(50)}), rows({f"q{i}": (1.0,) for i in range(50)})
     found = measure_rate(now, no_worse_than=before, scope="set")
-    assert "50 items with fewer runs than in the other outcomes" in found.caveats
+    assert "50 items with fewer runs than in the other outcomes" in found.words.caveats
 
 
 def test_a_crash_of_the_other_system_makes_it_no_easier_to_match() -> None:
@@ -242,7 +242,7 @@ def test_a_crash_of_the_other_system_makes_it_no_easier_to_match() -> None:
     found = measure_rate(now, no_worse_than=before, scope="set")
     assert found.details["baseline"]["accuracy"] == 1
     assert found.verdict is Verdict.FAILED
-    assert "100 items with a run that the other outcomes have no score of" in found.caveats
+    assert "100 items with a run that the other outcomes have no score of" in found.words.caveats
 
 
 def test_other_items_cannot_be_compared() -> None:
@@ -293,7 +293,7 @@ def test_the_worst_group_decides() -> None:
     found = measure_worst_group_rate(Outcomes.of(good + bad + alone), at_least=0.8)
     assert found.verdict is Verdict.FAILED
     assert found.estimate == 0.5
-    assert found.caveats == ("worst group 'b'", "5 items in no group")
+    assert found.words.caveats == ("worst group 'b'", "5 items in no group")
     assert measure_worst_group_rate(Outcomes.of(good), at_least=0.8).verdict is Verdict.PASSED
     few = Outcomes.of([*good, {"item": "d", "score": 1, "group": "d"}])
     assert measure_worst_group_rate(few, at_least=0.8).verdict is Verdict.INCONCLUSIVE  # one item shows nothing
@@ -318,7 +318,7 @@ def test_of_groups_with_one_rate_the_smaller_is_the_worst() -> None:
         [{"item": f"{g}{i}", "score": i % 2, "group": g} for g, n in sizes.items() for i in range(n)]
     )
     found = measure_worst_group_rate(outcomes, at_least=0.1)
-    assert "worst group 'b'" in found.caveats
+    assert "worst group 'b'" in found.words.caveats
     assert [(one["group"], one["n"], one["estimate"]) for one in found.details["groups"]] == [
         (name, n, 0.5) for name, n in sizes.items()
     ]
@@ -357,7 +357,7 @@ def test_flips_between_runs_are_counted_by_item() -> None:
     assert found.estimate == pytest.approx(30 * (2 / 3) / 330)
     assert found.interval[0] <= found.estimate <= found.interval[1]
     assert found.details["flipped_items"] == 30
-    assert found.caveats == ("1 item with one run left out",)
+    assert found.words.caveats == ("1 item with one run left out",)
     assert measure_consistent_runs(rows(steady | shaky), max_flip_rate=0.01).verdict is Verdict.FAILED
     with pytest.raises(DataError, match="several runs"):
         measure_consistent_runs(right(3, 5), max_flip_rate=0.1)
@@ -369,7 +369,7 @@ def test_a_run_that_crashed_differs_from_every_other() -> None:
     crashed = {f"c{i}": (1.0, None, 1.0) for i in range(10)}
     found = measure_consistent_runs(rows(steady | crashed | {"d": (None, None)}), max_flip_rate=0.5)
     assert found.estimate == pytest.approx((90 * 2 / 3 + 10 * 2 / 3 + 1) / 101)
-    assert "11 items with a run without a score" in found.caveats
+    assert "11 items with a run without a score" in found.words.caveats
     halves = rows({f"q{i}": (1.0, None if i % 2 else 1.0) for i in range(200)})
     assert measure_consistent_runs(halves, max_flip_rate=0.1).verdict is Verdict.FAILED
 

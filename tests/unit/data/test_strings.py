@@ -175,8 +175,8 @@ def test_a_second_run_recalls_the_chunks_of_texts(tmp_path: Path) -> None:
         first = measure_shift_accuracy(counted, (TEXTS, LABELS), shout, at_least=0.9)
         cost = sum(asked)
         again = measure_shift_accuracy(counted, (TEXTS, LABELS), shout, at_least=0.9)
-    assert again.cached
-    assert not first.cached
+    assert again.evidence.cached
+    assert not first.evidence.cached
     assert sum(asked) - cost < cost
     assert again.counterexamples == first.counterexamples
     assert again.counterexamples[0].changes
@@ -224,7 +224,7 @@ def test_a_function_shifts_the_users_own_format_and_the_result_shows_a_diff() ->
 def test_a_shift_that_changes_nothing_or_returns_something_else_does_not_pass() -> None:
     still = measure_shift_accuracy(good, (TEXTS, LABELS), lambda texts: [*texts], at_least=0.9)
     assert still.verdict is Verdict.INCONCLUSIVE
-    assert still.reasons == ("unchanged",)
+    assert still.ruling.reasons == ("unchanged",)
     for wrong, words in ((lambda t: t[:-1], "64 samples"), (lambda t: [b"x"] * len(t), "texts"), (len, "texts")):
         with pytest.raises(ModelError, match=words):
             measure_shift_accuracy(good, (TEXTS, LABELS), wrong, at_least=0.9)

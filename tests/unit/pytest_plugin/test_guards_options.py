@@ -148,7 +148,7 @@ def test_what_was_measured_and_not_gated_is_said_unless_it_holds(verdict: str, r
     assert one.results[0] is other
     assert one.results[1].ruling.gated is False
     said = f"{verdict}, but the test does not assert it: write assert_"
-    assert [one.startswith(said) for one in one.results[1].caveats] == [True] * (verdict != "passed")
+    assert [one.startswith(said) for one in one.results[1].words.caveats] == [True] * (verdict != "passed")
 
 
 def test_fixtures_are_told_by_scope_and_parameter() -> None:

@@ -70,7 +70,7 @@ def test_a_pass_after_a_failure_holds_by_the_rule_alone(
 def test_what_was_measured_and_not_asserted_is_listed_once() -> None:
     context = Context(results=[PASSED], ungated=[MEASURED, MEASURED.but(), MEASURED.but(n=3)])
     list_measured(context)
-    assert [(one.ruling.gated, one.n) for one in context.results] == [(True, 4), (False, 4), (False, 3)]
+    assert [(one.ruling.gated, one.numbers.n) for one in context.results] == [(True, 4), (False, 4), (False, 3)]
     assert context.ungated == []
 
 
@@ -82,7 +82,7 @@ def test_a_recorded_result_that_nobody_asserted_says_so_unless_it_passed(result:
     found = context.results[1]
     assert found.ruling.gated is not listed
     caveat = f"{result.verdict}, but the test does not assert it: write assert_robust_accuracy"
-    assert found.caveats == ((caveat,) if listed else ())
+    assert found.words.caveats == ((caveat,) if listed else ())
 
 
 @pytest.mark.parametrize("field", ["claim", "threshold", "verdict", "model", "data", "estimate", "interval", "n"])

@@ -178,7 +178,7 @@ def test_what_was_measured_for_a_baseline_is_written_to_its_file(tmp_path: Path)
     assert set(first) == {"k1", "k3"}
     assert set(second) == {"k2", "k5"}, "the start alone, of a fall whose end is compared elsewhere"
     entry = first["k1"]
-    assert (entry.test, entry.claim, entry.quantity, entry.data) == ("t", RESULT.claim, "accuracy", "of these")
+    assert (entry.test, entry.claim, entry.quantity, entry.data) == ("t", RESULT.subject.claim, "accuracy", "of these")
     assert (entry.model, entry.seed, entry.method, entry.measured_by) == (None, 3, "by hand", "so")
     assert (entry.outcomes, entry.estimate, entry.interval) == (RESULT.outcomes, 0.5, (0.25, 0.75))
     assert (second["k2"].outcomes, second["k2"].data) == ((True, True, False), "d")

@@ -20,9 +20,8 @@ from robustest.words import interval_in_words
 
 def described(told: Result) -> Result:
     """A result as its kind describes it when it is measured."""
-    return {kind.name: kind for kind in (ROBUST_ACCURACY, SHIFT_ACCURACY, NO_SPURIOUS_FEATURE)}[told.kind].describe(
-        told
-    )
+    kinds = {kind.name: kind for kind in (ROBUST_ACCURACY, SHIFT_ACCURACY, NO_SPURIOUS_FEATURE)}
+    return kinds[told.subject.kind].describe(told)
 
 
 def result(**changes: Any) -> Result:
@@ -340,10 +339,10 @@ def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: An
         ),
     ):
         text = failure_text(found, replay="")
-        assert found.statement in text
+        assert found.subject.statement in text
         assert "None" not in text
-        early = found.n < found.n_total
-        if found.bounds:
+        early = found.numbers.n < found.numbers.n_total
+        if found.numbers.bounds:
             assert " after attack (true value at most " in measured(found)
             assert found.interval[0] == 0
             assert found.details["left_interval"][0] <= found.numbers.value

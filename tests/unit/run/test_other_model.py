@@ -296,8 +296,8 @@ def test_what_is_remembered_of_both_models_is_compared_alike(tmp_path: Path) -> 
         with running(Context(settings=settings, test="t.py::t")):
             found.append(measured(Masked(net()), net(), recheck=0.0))
     first, second = found
-    assert not first.cached
-    assert second.cached
+    assert not first.evidence.cached
+    assert second.evidence.cached
     assert second.cost.forward == first.cost.forward
     assert about(second) == about(first)
     assert second.outcomes == first.outcomes
@@ -319,7 +319,7 @@ def test_the_corpus_keeps_what_breaks_this_model_and_not_the_other(tmp_path: Pat
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         with running(Context(settings=Settings(corpus=str(folder)), test="t.py::t")):
             found = measured(model, other)
-        assert found.n == N
+        assert found.numbers.n == N
         listed = Corpus(folder, 20.0).listing()
         return [one.samples for one in listed]
 

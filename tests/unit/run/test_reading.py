@@ -81,8 +81,8 @@ def test_an_early_verdict_leaves_no_thread_and_reads_at_most_a_chunk_in_vain() -
     items = Items()
     found = claim(items, at_least=0.99, exact=False)
     assert found.verdict is Verdict.FAILED
-    assert found.n < N
-    assert len(items.reads) - 16 <= found.n + 64
+    assert found.numbers.n < N
+    assert len(items.reads) - 16 <= found.numbers.n + 64
     assert threads() == []
 
 

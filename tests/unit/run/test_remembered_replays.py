@@ -52,7 +52,7 @@ def test_replay_dooms_a_claim_before_anything_is_searched(measured: Callable[...
     doomed = measured(WEAK, at_least=claim, cache=False)
     assert doomed.verdict is Verdict.FAILED
     assert doomed.estimate is None
-    assert doomed.evidence.replayed == doomed.n == strong.outcomes.count(False)
+    assert doomed.evidence.replayed == doomed.numbers.n == strong.outcomes.count(False)
     assert doomed.rule.startswith("certain: ")
     assert doomed.interval[0] == 0
     assert doomed.interval[1] == pytest.approx(strong.estimate)
@@ -74,7 +74,7 @@ def test_replay_dooms_a_claim_that_proves_too(
         doomed = measure(toy.model, (toy.x, toy.y), THREAT, at_least=0.99)
     assert doomed.verdict is Verdict.FAILED
     assert doomed.rule.endswith("samples are broken by replayed counterexamples")
-    assert doomed.evidence.replayed == doomed.n == doomed.details["not_held"] == first.details["not_held"]
+    assert doomed.evidence.replayed == doomed.numbers.n == doomed.details["not_held"] == first.details["not_held"]
     assert (doomed.details["proven"], doomed.details["open"]) == (0, 0)
 
 

@@ -64,7 +64,7 @@ def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
     lost = tuple(f"the repair cost: {note}" for note in repaired.log.losses)
     told = result.but(
         details={**result.details, **{name: part for name, part in rows.items() if part}},
-        notes=(*result.notes, *lost),
+        notes=(*result.words.notes, *lost),
     )
     current().amend(result, told)
     return Repaired(repaired.model, repaired.log.but(claim=told))

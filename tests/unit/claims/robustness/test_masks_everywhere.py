@@ -36,8 +36,8 @@ def here() -> Result:
 def test_what_the_store_remembers_is_what_was_measured(here: Result, tmp_path: Path) -> None:
     kept = replace(EXACT, store=str(tmp_path / "store"))
     first, again = measured(kept), measured(kept)
-    assert not first.cached
-    assert again.cached
+    assert not first.evidence.cached
+    assert again.evidence.cached
     assert again.outcomes == first.outcomes == here.outcomes
     assert again.estimate == here.estimate
     x, y = DATA

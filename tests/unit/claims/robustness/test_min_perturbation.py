@@ -99,7 +99,7 @@ def test_the_verdict_counts_samples_that_need_the_threshold(toys: Toys) -> None:
     assert (at.verdict, sum(map(bool, at.outcomes))) == (Verdict.PASSED, 5)
     assert (above.verdict, sum(map(bool, above.outcomes))) == (Verdict.FAILED, 4)
     assert [c.size for c in above.counterexamples] == sizes[:6]  # the smallest first, and no others
-    assert above.statement == "median L2 perturbation, minimum-l2"
+    assert above.subject.statement == "median L2 perturbation, minimum-l2"
 
 
 def test_samples_wrong_unchanged_need_nothing(toys: Toys) -> None:
@@ -259,11 +259,11 @@ def test_a_claim_on_many_samples_stops_early_and_agrees_with_the_whole(toys: Toy
         early = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", at_least=threshold)
         exact = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", at_least=threshold, exact=True)
         assert early.verdict is exact.verdict is verdict
-        assert early.n < exact.n == 400
+        assert early.numbers.n < exact.numbers.n == 400
         assert (early.estimate, exact.estimate) == (None, whole.estimate)
         assert early.details["clean_accuracy"] is None
         known = [(a, b) for a, b in zip(early.outcomes, exact.outcomes, strict=True) if a is not None]
-        assert len(known) == early.n
+        assert len(known) == early.numbers.n
         assert all(a == b for a, b in known)
 
 
