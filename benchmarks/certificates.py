@@ -160,7 +160,7 @@ def give_up(shared: Any, side: int, n: int) -> None:
     print(
         f"resnet18, {side} x {side}, 8/255, {n} images: clean {about['clean_accuracy']:.3f}, left by the attack "
         f"{about['attacked']:.3f}, proven {about['proven']}, bounds {bounds:.2f} CPU s, attack {attack:.2f}: "
-        f"{bounds / attack:.1%}. {'; '.join(result.notes)}",
+        f"{bounds / attack:.1%}. {'; '.join(result.words.notes)}",
         flush=True,
     )
 

@@ -157,7 +157,7 @@ def cue(seeds: Sequence[int], mnist: Path | None) -> None:
             say(
                 f"cue seed {seed} {twin}: accuracy {accuracy(model, seen):.3f}; {result.verdict}, flips "
                 f"{told['flip_rate']:.3f}, recall drop {told['recall_drop']:.3f}, p = {told['mcnemar_p']:.2g}; early "
-                f"{early.verdict} after {early.n} of {early.n_total}"
+                f"{early.verdict} after {early.numbers.n} of {early.numbers.n_total}"
             )
     say(f"cue: failed on {failed} of {len(seeds)} trained with it, passed on {passed} clean twins")
 

@@ -159,7 +159,8 @@ def sizes(files: list[str]) -> None:
         result = measure_rate(file, at_least=0.79)
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
-            f"{file}: {result.n:,} items, {result.verdict} in {time.process_time() - begun:.1f} CPU s, {used:.2f} GiB"
+            f"{file}: {result.numbers.n:,} items, {result.verdict} "
+            f"in {time.process_time() - begun:.1f} CPU s, {used:.2f} GiB"
         )
     if files:
         return

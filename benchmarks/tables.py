@@ -229,7 +229,7 @@ def main(names: Sequence[str]) -> None:
                 f"over {result.estimate - true:+.3f} proven {result.details.get('certified', math.nan):.3f} "
                 f"claim of truth + .05: {claim.verdict} "
                 f"{result.cost.forward:,} passes {cpu:.1f} CPU s {time.perf_counter() - start:.1f} s "
-                f"{result.details['stages']} {result.reasons}",
+                f"{result.details['stages']} {result.ruling.reasons}",
                 flush=True,
             )
 

@@ -75,7 +75,9 @@ def twice(name: str, measure: Callable[[], Result]) -> Result:
             result = measure()
             took = time.process_time() - started
             print(f"{name}{', again' if again else ''}: {took:.1f} CPU s, {result.verdict}: {result.rule}", flush=True)
-            print(f"  {result.estimate:.3f} [{result.interval[0]:.3f}, {result.interval[1]:.3f}] {result.cached}")
+            print(
+                f"  {result.estimate:.3f} [{result.interval[0]:.3f}, {result.interval[1]:.3f}] {result.evidence.cached}"
+            )
     return result
 
 

@@ -240,7 +240,7 @@ def nets(folder: str, *, full: bool) -> bool:
         met = result.verdict is gate.verdict and share <= gate.bar
         kept &= met
         print(
-            f"  at_least={gate.at_least}: {result.verdict}, {result.rule}; {result.n} samples read, "
+            f"  at_least={gate.at_least}: {result.verdict}, {result.rule}; {result.numbers.n} samples read, "
             f"{passes} passes, 1/{1 / share:.0f} of full; bar {gate.verdict}, 1/{1 / gate.bar:.0f}: "
             f"{'met' if met else 'NOT MET'}",
             flush=True,

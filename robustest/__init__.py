@@ -44,10 +44,10 @@ _HOME = {
         "labels_model",
         "scores_model",
     ),
+    "reports": ("Result",),  # loaded with its card for notebooks
     "results": (
         "Cost",
         "Counterexample",
-        "Result",
         "Verdict",
     ),
     "run.asking": (

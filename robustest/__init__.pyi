@@ -32,9 +32,9 @@ from robustest.models import adapting as adapting
 from robustest.models import as_classifier as as_classifier
 from robustest.models import labels_model as labels_model
 from robustest.models import scores_model as scores_model
+from robustest.reports import Result as Result
 from robustest.results import Cost as Cost
 from robustest.results import Counterexample as Counterexample
-from robustest.results import Result as Result
 from robustest.results import Verdict as Verdict
 from robustest.run.asking import Calls as Calls
 from robustest.run.asking import Deployed as Deployed

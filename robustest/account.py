@@ -310,4 +310,4 @@ def _rebased(result: Result, start: Path, to: Path) -> Result:
             for one in sheets
         ]
         details = {**details, "pictures": paths}
-    return replace(result, counterexamples=worst, details=details)
+    return result.but(counterexamples=worst, details=details)

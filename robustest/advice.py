@@ -61,8 +61,8 @@ def advice_on(result: Result) -> Advice | None:
         if found := look(result):
             return found
     low, high = result.interval
-    value = result.estimate if result.estimate is not None else high if result.comparison == ">=" else low
-    gap = "" if result.threshold is None else f"by {abs(value - result.threshold):.3g}, and "
+    value = result.estimate if result.estimate is not None else high if result.ruling.comparison == ">=" else low
+    gap = "" if result.ruling.threshold is None else f"by {abs(value - result.ruling.threshold):.3g}, and "
     first = "look at the worst samples" if result.counterexamples else "look at the outcomes (--robust-json)"
     return Advice(
         f"the value misses the threshold {gap}no check, class or group explains it",
@@ -72,7 +72,7 @@ def advice_on(result: Result) -> Advice | None:
 
 
 def _undecided(result: Result) -> Advice:
-    reason, _, name = (result.reasons[0] if result.reasons else "undecided").partition(":")
+    reason, _, name = (result.ruling.reasons[0] if result.ruling.reasons else "undecided").partition(":")
     cause = REASONS.get(reason, result.rule)
     page = "verdicts.md#coverage-of-a-verdict"
     if reason == "health":
@@ -86,7 +86,7 @@ def _undecided(result: Result) -> Advice:
         return Advice(
             f"too few samples: {cause}", _more_samples(result) or "measure more samples", "verdicts.md#early-verdicts"
         )
-    seen = f"{result.n} of {result.n_total} samples were evaluated" if result.n_total else cause
+    seen = f"{result.numbers.n} of {result.numbers.n_total} samples were evaluated" if result.numbers.n_total else cause
     steps = {
         "budget": (
             seen,
@@ -107,7 +107,7 @@ def _undecided(result: Result) -> Advice:
 
 def _lost(result: Result) -> Advice | None:
     baseline = result.details.get("baseline")
-    if "baseline" not in result.reasons or not isinstance(baseline, Mapping) or "lost" not in baseline:
+    if "baseline" not in result.ruling.reasons or not isinstance(baseline, Mapping) or "lost" not in baseline:
         return None
     other = baseline.get("model")
     before = f"the model {other}" if other else f"commit {baseline.get('commit')}"
@@ -120,10 +120,11 @@ def _lost(result: Result) -> Advice | None:
 
 def _set_up(result: Result) -> Advice | None:
     """Blame a likely mistake of which the run has a hint, if the value is one that such mistakes lead to."""
-    hint = next((note for note in result.notes if note.startswith(HINT)), "")
+    hint = next((note for note in result.words.notes if note.startswith(HINT)), "")
     seen = result.details.get("clean_seen")
     shares = [clean_share(seen)] if isinstance(seen, Mapping) and seen.get("of") else []
-    shares += [result.value] if result.quantity.endswith("accuracy") and result.comparison == ">=" else []
+    numbers = result.numbers
+    shares += [numbers.value] if numbers.quantity.endswith("accuracy") and result.ruling.comparison == ">=" else []
     if not hint or not shares or min(shares) > _ABOVE_CHANCE * _chance(result):
         return None
     return Advice(hint.removeprefix(HINT), "mend this first, then measure again", "troubleshooting.md")
@@ -131,26 +132,26 @@ def _set_up(result: Result) -> Advice | None:
 
 def _chance(result: Result) -> float:
     largest, names = result.details.get("largest_class"), result.details.get("class_names")
-    if isinstance(largest, int) and result.n:
-        return largest / result.n
+    if isinstance(largest, int) and result.numbers.n:
+        return largest / result.numbers.n
     return 1 / max(len(names), 2) if isinstance(names, (list, tuple)) else 0.1
 
 
 def _limit(result: Result) -> Advice | None:
-    if "limit" not in result.reasons:
+    if "limit" not in result.ruling.reasons:
         return None
     return Advice(result.rule, "loosen that limit, or change the model in what it limits", "which-claim.md")
 
 
 def _wrong_before(result: Result) -> Advice | None:
-    seen = result.details.get("clean_seen")
-    if not isinstance(seen, Mapping) or result.comparison != ">=" or not result.quantity.endswith("accuracy"):
+    seen, of_accuracy = result.details.get("clean_seen"), result.numbers.quantity.endswith("accuracy")
+    if not isinstance(seen, Mapping) or result.ruling.comparison != ">=" or not of_accuracy:
         return None
     failures, wrong, of = (int(seen.get(name, 0)) for name in ("failures", "wrong", "of"))
     if not of or 2 * wrong <= failures:
         return None
     before = clean_share(seen)
-    accuracy = number(before, result.threshold)
+    accuracy = number(before, result.ruling.threshold)
     cause = f"{wrong} of {failures} failures were wrong before any change (clean accuracy {accuracy})"
     if before <= _ABOVE_CHANCE * _chance(result):
         step = "check the labels, their order, the loaded weights and the inputs' scale"
@@ -182,7 +183,7 @@ def _group(result: Result) -> Advice | None:
     if "items" in result.details:  # recorded outcomes, which no training changes
         step = "look at that group's items first: their inputs, their labels and the rule that scored them"
     return Advice(
-        f"one group: {name!r} has {number(low, result.threshold)} on {n} samples, the others {number(rest)}",
+        f"one group: {name!r} has {number(low, result.ruling.threshold)} on {n} samples, the others {number(rest)}",
         step,
         "groups.md",
     )
@@ -206,7 +207,8 @@ def _class(result: Result) -> Advice | None:
 def _saturated(result: Result) -> Advice | None:
     seen = result.details.get("clean_seen")
     every = result.interval[1] == 0.0 if result.estimate is None else result.estimate == 0.0
-    if result.bounds != "above" or result.comparison != ">=" or not every or not isinstance(seen, Mapping):
+    searched = result.numbers.bounds == "above" and result.ruling.comparison == ">="
+    if not searched or not every or not isinstance(seen, Mapping):
         return None
     before = clean_share(seen)
     return Advice(
@@ -217,9 +219,10 @@ def _saturated(result: Result) -> Advice | None:
 
 
 def _near(result: Result) -> Advice | None:
-    if not result.straddles or _needed(result) < 2 * result.n:
+    if not result.straddles or _needed(result) < 2 * result.numbers.n:
         return None
-    cause = f"too few samples to know it of others: {result.threshold:g} lies inside the interval of these {result.n}"
+    threshold, n = result.ruling.threshold, result.numbers.n
+    cause = f"too few samples to know it of others: {threshold:g} lies inside the interval of these {n}"
     return Advice(cause, _more_samples(result) or "measure more samples", "verdicts.md#two-kinds-of-claim")
 
 
@@ -227,7 +230,7 @@ def _more_samples(result: Result) -> str:
     """Return the number of samples that would decide a claim if its value stayed as it is; else empty."""
     if (needed := _needed(result)) == 0:
         return ""
-    if not result.n < needed < _MANY:
+    if not result.numbers.n < needed < _MANY:
         return "measure more samples, or claim a threshold further away: robustest suggest prints it"
     digits = 10 ** max(0, len(str(int(needed))) - 2)
     return (
@@ -238,13 +241,13 @@ def _more_samples(result: Result) -> str:
 
 def _needed(result: Result) -> float:
     """Return the number of samples whose interval would just reach the threshold; 0 if there is no value."""
-    if result.estimate is None or result.threshold is None or not result.n:
+    if result.estimate is None or result.ruling.threshold is None or not result.numbers.n:
         return 0.0
-    low, high = result.left_interval
-    gap = abs(result.estimate - result.threshold)
-    half = result.estimate - low if result.threshold < result.estimate else high - result.estimate
+    low, high = result.numbers.left_interval
+    gap = abs(result.estimate - result.ruling.threshold)
+    half = result.estimate - low if result.ruling.threshold < result.estimate else high - result.estimate
     # The interval shrinks with the root of the number of samples.
-    return result.n * (half / gap) ** 2 if gap > 0 else math.inf
+    return result.numbers.n * (half / gap) ** 2 if gap > 0 else math.inf
 
 
 def _cue(result: Result) -> Advice | None:
@@ -275,10 +278,10 @@ def _change(result: Result) -> Advice | None:
     if isinstance(seen, Mapping) and int(seen.get("failures", 0)) and "clean_accuracy" in result.details:
         lost, right = int(seen["failures"]) - int(seen.get("wrong", 0)), int(seen["right"])
         cause = f"the change itself: it turns {lost} of the {right} answers that were right before it"
-        if result.comparison == "<=" and isinstance(flips := result.details.get("flips"), int):
-            cause = f"the change itself: it turns {flips} of {result.n} answers"
+        if result.ruling.comparison == "<=" and isinstance(flips := result.details.get("flips"), int):
+            cause = f"the change itself: it turns {flips} of {result.numbers.n} answers"
         return Advice(cause, repair, "training/repair.md")
-    if (isinstance(before, (int, float)) and "changed" in result.details) or result.bounds == "above":
+    if (isinstance(before, (int, float)) and "changed" in result.details) or result.numbers.bounds == "above":
         start = f", from {number(before)} before it" if isinstance(before, (int, float)) else ""
         return Advice(f"the change itself{start}", repair, "training/repair.md")
     if "source_accuracy" in result.details and "target_accuracy" in result.details:

@@ -161,8 +161,7 @@ class Context:
         result.to_dict()
         # Known counterexamples that no longer break prove nothing about new ones.
         if self.settings.replay_only and result.verdict is Verdict.PASSED:
-            result = replace(
-                result,
+            result = result.but(
                 verdict=Verdict.INCONCLUSIVE,
                 rule="replayed only: nothing was searched for",
                 reasons=("not_searched",),
@@ -230,7 +229,9 @@ class Attempt:
     @classmethod
     def of(cls, context: Context) -> Attempt:
         """Return the attempt that a context has just recorded."""
-        refuted = any(one.gated and one.is_claim and one.verdict is not Verdict.PASSED for one in context.results)
+        refuted = any(
+            one.ruling.gated and one.is_claim and one.verdict is not Verdict.PASSED for one in context.results
+        )
         if context.ended is None:
             return cls(tuple(context.results), "call", "passed", "")
         phase, error = context.ended

@@ -29,38 +29,39 @@ nothing is measured or reported without an installed pack.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pluggy
 
 from robustest.errors import PackError, RobustestError, expected, not_installed, unknown
 from robustest.extras import given_by_extras
-from robustest.results import Fact, Result
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from robustest.attacks import Cascade, Searcher, Stage
-    from robustest.claims.cues.interventions import CueSearch
-    from robustest.cli.questions import Facts, Probe
-    from robustest.data.outcomes import Outcomes
-    from robustest.kinds import Kind
-    from robustest.run.workers import Engine
-    from robustest.settings import Settings
-    from robustest.shifts import ShiftFunction
-    from robustest.tasks import Task
-    from robustest.threats import Threat
+from robustest.results import Fact
 
 GROUP = "robustest"
 """The entry-point group of packs, and the name of their hooks' project."""
 
-hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 """Decorator of a pack's function that implements the hook of its name."""
+
+HOOKS: Mapping[str, tuple[str, ...]] = {
+    "robustest_attacks": (),
+    "robustest_searches": ("threat",),
+    "robustest_shifts": (),
+    "robustest_cue_searches": (),
+    "robustest_tasks": (),
+    "robustest_kinds": (),
+    "robustest_read": ("data",),
+    "robustest_outcomes": (),
+    "robustest_engines": (),
+    "robustest_sections": ("results",),
+    "robustest_commands": (),
+    "robustest_probes": ("facts",),
+}
+"""Arguments of each hook by its name; `robustest.hooks` specifies them."""
 
 T = TypeVar("T")
 
@@ -90,108 +91,6 @@ class Section:
     facts: tuple[Fact, ...]
 
 
-class Hooks:
-    """The hooks of a pack. Each is optional, and may leave out arguments."""
-
-    @hookspec
-    def robustest_attacks(self) -> Mapping[str, Callable[[], Searcher | Cascade]]:  # type: ignore[empty-body]
-        """Return attacks by name, each as a function of no arguments that makes it.
-
-        Called when `attack=`, the ini key `robust_attack` or a profile names an attack that robustest does not have.
-        """
-
-    @hookspec
-    def robustest_searches(self, threat: Threat) -> Sequence[Stage]:  # type: ignore[empty-body]
-        """Return the stages for a threat; none for a threat that the pack does not know.
-
-        Called before a model is attacked by one of robustest's own cascades ("fast", "standard", "thorough" ...). The
-        stages run after those of the cascade, on the samples that these left, and the cascade's name in reports ends in
-        " + " and the pack's name. A threat of the pack gets all its stages here.
-
-        Args:
-            threat: the threat of the claim.
-        """
-
-    @hookspec
-    def robustest_shifts(self) -> Mapping[str, ShiftFunction]:  # type: ignore[empty-body]
-        """Return shifts by name, each as a function of a batch in input units.
-
-        Called when a claim or `corrupt` names a shift that robustest does not have.
-        """
-
-    @hookspec
-    def robustest_cue_searches(self) -> Mapping[str, Callable[[], CueSearch]]:  # type: ignore[empty-body]
-        """Return searches for unnamed cues by name, each as a function of no arguments that makes it.
-
-        Called when `cue=` is a name.
-        """
-
-    @hookspec
-    def robustest_tasks(self) -> Mapping[str, Callable[[], Task]]:  # type: ignore[empty-body]
-        """Return tasks by name, each as a function of no arguments that makes it.
-
-        Called when `task=` is a name.
-        """
-
-    @hookspec
-    def robustest_kinds(self) -> Sequence[Kind]:  # type: ignore[empty-body]
-        """Return the kinds of claim of the pack's assertions.
-
-        Called by `robustest.claims.kinds()`, and when a claim is measured. A name that another kind has is an error
-        of every claim of either, as results are compared by the names of their kinds.
-        """
-
-    @hookspec
-    def robustest_read(self, data: object) -> object | None:
-        """Return data that robustest reads, `(x, y)` or a data set, or None for a type that the pack does not know.
-
-        Called with data of types that robustest does not know; the first pack that answers decides. The same data must
-        give the same samples each time: workers read them too.
-
-        Args:
-            data: the argument of the claim.
-        """
-
-    @hookspec
-    def robustest_outcomes(self) -> Mapping[str, Callable[[Path, Mapping[str, Any]], Outcomes]]:  # type: ignore[empty-body]
-        """Return readers of recorded outcomes by name, each as a function of a path and the keywords of the call.
-
-        Called when `Outcomes.read(path, reader=NAME)` names a reader that robustest does not have.
-        """
-
-    @hookspec
-    def robustest_engines(self) -> Mapping[str, Callable[[Settings], Engine]]:  # type: ignore[empty-body]
-        """Return engines by name, each as a function that opens it with a run's settings.
-
-        Called when `--robust-engine` or the ini key `robust_engine` names an engine that robustest does not have.
-        """
-
-    @hookspec
-    def robustest_sections(self, results: Sequence[Result]) -> Sequence[Section]:  # type: ignore[empty-body]
-        """Return the sections that a report shows below its claims; may be empty.
-
-        Called once for each run, after its last test, and by `robustest show` and `robustest merge`. Sections carry no
-        verdict; a hook that raises makes the run red.
-
-        Args:
-            results: results of the run, in the order of its tests.
-        """
-
-    @hookspec
-    def robustest_commands(self) -> Sequence[Command]:  # type: ignore[empty-body]
-        """Return commands of the command line. Called when the command `robustest` starts."""
-
-    @hookspec
-    def robustest_probes(self, facts: Facts) -> Sequence[Probe]:  # type: ignore[empty-body]
-        """Return further questions that `robustest init --scan` puts to a project's model.
-
-        Called by the scan. Each question is the source of a test, which imports in its body.
-
-        Args:
-            facts: kind and values of the samples, framework of the model, names of the fixtures.
-        """
-
-
 @cache
 def manager() -> pluggy.PluginManager:
     """Return the plugin manager with every installed pack, which the first call loads.
@@ -200,7 +99,6 @@ def manager() -> pluggy.PluginManager:
         PackError: a pack cannot be loaded, or implements an unknown hook.
     """
     found = pluggy.PluginManager(GROUP)
-    found.add_hookspecs(Hooks)
     for point in entry_points(group=GROUP):
         # `load_setuptools_entrypoints` would raise the error of a pack without the pack's name.
         try:
@@ -209,8 +107,11 @@ def manager() -> pluggy.PluginManager:
             raise _broken(point, error) from error
         for hook in found.get_hookcallers(found.get_plugin(point.name)) or ():
             # pluggy accepts functions without a specification, and a wrapper could change the answers of other packs.
-            if not hook.has_spec():
-                raise _broken(point, unknown("hook", hook.name, [name for name in vars(Hooks) if name[0] != "_"]))
+            if hook.name not in HOOKS:
+                raise _broken(point, unknown("hook", hook.name, HOOKS))
+            for one in hook.get_hookimpls():
+                if surplus := {*one.argnames} - {*HOOKS[hook.name]}:
+                    raise _broken(point, f"arguments {sorted(surplus)} that {hook.name} does not have")
             if any(one.wrapper or one.hookwrapper for one in hook.get_hookimpls()):
                 raise _broken(point, f"a wrapper of {hook.name}: a pack answers for itself alone")
     return found
@@ -249,7 +150,8 @@ def answers(hook: str, **arguments: object) -> Iterator[Answer]:
     """
     # In pluggy's order (`tryfirst`, `trylast`, else the last registered first). A call of the hook itself would return
     # values without the names of their packs.
-    for one in reversed(getattr(manager().hook, hook).get_hookimpls()):
+    caller = getattr(manager().hook, hook, None)  # None if no pack has the hook
+    for one in [] if caller is None else reversed(caller.get_hookimpls()):
         try:
             value = one.function(*[arguments[name] for name in one.argnames])
         except RobustestError:

@@ -40,7 +40,7 @@ class ClaimId:
     """Identity of a claim from run to run, while its thresholds and words change."""
 
     test: str  # node id of the test
-    key: str = ""  # `Result.claim`; empty for the test itself, e.g. for its failures beside its claims
+    key: str = ""  # `Subject.claim`; empty for the test itself, e.g. for its failures beside its claims
     place: int = 0  # index among the claims of one key in the test, in the order of recording
     service: str = ""  # part of the repository (`Settings.service`): two services may have tests of one name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from robustest.checks import require
@@ -61,11 +61,11 @@ class Quantity:
         if self.counts == "outcomes":
             # The events of a share that should be high are the samples that held; of one that should be low, those
             # that did not.
-            return Counts(n=result.n, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
+            return Counts(n=result.numbers.n, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
         first, second = (result.details.get(name) for name in self.counts)
         if type(first) is not int or type(second) is not int:
             return None
-        return Counts(n=result.n, events=first, gained=second) if self.fall else Counts(n=second, events=first)
+        return Counts(n=result.numbers.n, events=first, gained=second) if self.fall else Counts(n=second, events=first)
 
     def start_of(self, result: Result, names: Mapping[str, str]) -> Fact | None:
         """Return the value from which a measured fall starts, or None; `names` are keys of details in words."""
@@ -87,7 +87,7 @@ class Kind:
         ConfigError: it has no name or no quantity, does not say what it varies, or its axis is none of its parameters.
     """
 
-    name: str  # `Result.kind`, e.g. "robust_accuracy"
+    name: str  # `Subject.kind`, e.g. "robust_accuracy"
     # "inputs": a pass needs samples that were shown changed; "sets": a second set with samples that the first lacks;
     # "nothing": the model, or the records, are taken as they are
     varies: Varied | None = None
@@ -150,13 +150,12 @@ class Kind:
         Args:
             **more: further fields to replace.
         """
-        quantity = next((one for one in self.quantities if one.name == result.quantity), self.quantities[0])
-        return replace(
-            result,
+        quantity = next((one for one in self.quantities if one.name == result.numbers.quantity), self.quantities[0])
+        return result.but(
             captions=self.captions,
             facts=self.facts(result.details),
             counts=quantity.counts_of(result),
-            trivial=quantity.trivial if result.trivial is None else result.trivial,
+            trivial=quantity.trivial if result.ruling.trivial is None else result.ruling.trivial,
             start=quantity.start_of(result, self.captions.names),
             **more,
         )

@@ -73,7 +73,7 @@ def plot_severity(result: Result, path: str | os.PathLike[str] | None = None) ->
     table = result.details.get("by_severity")
     if not table:
         raise ConfigError(
-            f"Expected a result with accuracies by severity but got one of {result.kind!r} without. Measure "
+            f"Expected a result with accuracies by severity but got one of {result.subject.kind!r} without. Measure "
             "corruption robustness with exact=True: a claim that was settled early has none."
         )
     names = sorted(table, key=lambda name: math.fsum(map(_accuracy, table[name].values())) / len(table[name]))
@@ -86,7 +86,7 @@ def plot_severity(result: Result, path: str | os.PathLike[str] | None = None) ->
     for panel in panels.flat[len(names) :]:
         panel.set_visible(False)
     add_legend(figure, panels.flat[0])
-    add_title(figure, result.statement)
+    add_title(figure, result.subject.statement)
     figure.supylabel("accuracy", fontsize=8)
     return save_figure(figure, path)
 
@@ -131,7 +131,7 @@ def plot_worst(result: Result, path: str | os.PathLike[str] | None = None, *, mo
         panel.set_title(_caption(one, names), fontsize=8, loc="left", pad=3, parse_math=False)
     for panel in panels.flat:
         panel.set_axis_off()
-    add_title(figure, f"{result.statement}: before, after, difference")
+    add_title(figure, f"{result.subject.statement}: before, after, difference")
     return save_figure(figure, path)
 
 

@@ -14,6 +14,9 @@ from robustest.errors import expected
 
 T = TypeVar("T")
 
+INLINE: Mapping[str, bool] = {"inline": True}
+"""Metadata of a field that holds a data class whose fields stand in JSON beside those of its owner."""
+
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
 
 
@@ -32,14 +35,23 @@ def from_plain(cls: Callable[..., T], data: object, what: str) -> T:
     """
     if not isinstance(data, Mapping):
         raise TypeError(expected(f"the fields of {what}", data))
-    hints = _hints(cls)
+    names = _names(cls)
     # Ignoring an unknown field of another version could change a verdict.
-    if surplus := sorted(set(data) - set(hints)):
+    if surplus := sorted(set(data) - set(names)):
         raise TypeError(f"Expected the fields of {what} but got also {surplus}")
-    for name in hints:
+    for name in names:
         if name not in data:
             raise KeyError(name)
-    return cls(**{name: _made(hint, data[name], f"{name} of {what}") for name, hint in hints.items()})
+    hints = _hints(cls)
+    inside = {name: {field: data[field] for field in _names(hints[name])} for name in _inline(cls)}
+    return cls(
+        **{
+            name: from_plain(hint, inside[name], what)
+            if name in inside
+            else _made(hint, data[name], f"{name} of {what}")
+            for name, hint in hints.items()
+        }
+    )
 
 
 def to_plain(value: Any) -> Any:
@@ -55,7 +67,12 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): to_plain(v) for k, v in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
+        plain: dict[str, Any] = {}
+        inline = _inline(type(value))
+        for each in fields(value):
+            made = to_plain(getattr(value, each.name))
+            plain |= made if each.name in inline else {each.name: made}
+        return plain
     raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")
 
 
@@ -70,6 +87,18 @@ def check_fields(value: Any, what: str) -> None:
 def _hints(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {one.name: hints[one.name] for one in fields(cls)}
+
+
+@cache
+def _inline(cls: Any) -> frozenset[str]:
+    return frozenset(one.name for one in fields(cls) if one.metadata.get("inline"))
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    """Return the names of a data class's fields in JSON."""
+    hints, inline = _hints(cls), _inline(cls)
+    return tuple(name for one in hints for name in (_names(hints[one]) if one in inline else (one,)))
 
 
 def _made(hint: Any, value: Any, what: str) -> Any:

@@ -1,4 +1,4 @@
-"""Numbers and results in words, the same in every report."""
+"""Numbers in words, the same in every report."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from robustest.results import Limit, Result
+from typing import Any
 
 UNSEEN = "(unseen)"
 """A word of a table's column that no row of the data has."""
@@ -82,31 +79,6 @@ def end_of(end: float, threshold: float | None = None, *, above: bool, digits: i
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def sentence(result: Result) -> str:
-    """Return the measured value and the requirement, in the one sentence that every report prints.
-
-    A search only bounds the true value, so its own value comes first, then the proven bound: "robust accuracy 0.940
-    [0.921, 0.952] after attack (true value at most 0.952), required >= 0.90". An early verdict has an interval and no
-    value: "accuracy in [0.940, 0.982], required >= 0.93". A fall is followed by its start, as a worse model may fall
-    less: "accuracy drop 0.050 [0.031, 0.071] from clean accuracy 0.750, required <= 0.08".
-    """
-    least = requirement(result)
-    return f"{result.quantity} {value_of(result)}, {f'required {least}' if least else 'nothing required'}"
-
-
-def value_of(result: Result) -> str:
-    """Return the measured value with its interval, and with its proven bound if a search found it."""
-    value = value_in_words(
-        result.estimate,
-        result.interval,
-        result.left_interval,
-        bounds=result.bounds,
-        searched=result.captions.searched,
-        threshold=result.threshold,
-    )
-    return f"{value}{_start_of(result)}"
-
-
 def value_in_words(
     estimate: float | None,
     interval: tuple[float, float],
@@ -146,92 +118,7 @@ def value_in_words(
     return " ".join(part for part in (value, searched, proven) if part)
 
 
-def requirement(result: Result) -> str:
-    """Return the requirement: ">= 0.90", every further limit by its argument, and the baseline; may be empty."""
-    parts = limits_in_words(result)
-    baseline = result.details.get("baseline")
-    if isinstance(baseline, Mapping) and baseline and "update" not in baseline:
-        least = "no worse than the baseline"
-        if "accuracy" in baseline:
-            low, high = baseline["drop_interval"]
-            of_set = baseline.get("scope", "set") == "set"
-            where = "on this set" if of_set else f"{interval_in_words(low, high, digits=4)} of the population"
-            least = (
-                f"{least}'s {number(baseline['accuracy'])} (fell by {number(baseline['drop'], digits=4)} {where}, "
-                f"tolerance {baseline['tolerance']:g})"
-            )
-        parts.append(least)
-    return " and ".join(parts)
-
-
-def limits_in_words(result: Result) -> list[str]:
-    """Return the threshold of a claim, ">= 0.90", and every further limit by its argument."""
-    parts = [] if result.threshold is None else [f"{result.comparison} {_threshold(result.threshold)}"]
-    return [*parts, *(f"{one.name} {one.comparison} {_threshold(one.value)}" for one in further_limits(result))]
-
-
-def further_limits(result: Result) -> list[Limit]:
-    """Return the limits of a claim beside its threshold."""
-    main = (result.threshold_name, result.threshold)
-    return [one for one in result.limits if result.threshold is not None and (one.name, one.value) != main]
-
-
-def count_of(result: Result) -> str:
-    """Return the number of measured samples: "1000", or "212 of 1000"."""
-    return str(result.n) if result.n == result.n_total else f"{result.n} of {result.n_total}"
-
-
-def headline(result: Result) -> str:
-    """Return a claim that did not pass in one line: "robust accuracy 0.312 < 0.40 under Linf(eps=8/255), fast".
-
-    If the value does not show why the claim did not pass, sentence and rule take its place.
-    """
-    # The comparison comes first, since pytest's short summary cuts lines at 80 columns.
-    about = result.statement.removeprefix(result.quantity)
-    about = about if about != result.statement else f": {about}"
-    if result.verdict == "inconclusive":
-        health = any(reason.startswith("health") for reason in result.reasons)
-        claim = f"inconclusive{f' ({result.rule})' if health else ''}: {sentence(result)}{about}"
-    elif result.threshold is None or not _is_beyond(result):  # a baseline, another limit, or this set alone
-        claim = f"{result.verdict}: {sentence(result)}{about} ({result.rule})"
-    else:
-        low, high = result.interval
-        above = result.bounds == "above"
-        if result.estimate is not None:
-            value = number(result.estimate, result.threshold)
-        elif result.bounds:
-            value = f"at {'most' if above else 'least'} {end_of(high if above else low, result.threshold, above=above)}"
-        else:
-            value = f"in {interval_in_words(low, high, result.threshold)}"
-        sign = "<" if result.comparison == ">=" else ">"
-        claim = f"{result.quantity} {value}{_start_of(result)} {sign} {_threshold(result.threshold)}{about}"
-    # If most failures were wrong before any change, that comes first: neither attack nor shift is the cause.
-    clean = result.details.get("clean_seen")
-    if isinstance(clean, Mapping) and result.comparison == ">=" and result.quantity.endswith("accuracy"):
-        failures, wrong, of = (int(clean.get(name, 0)) for name in ("failures", "wrong", "of"))
-        if of and 2 * wrong > failures:
-            before = f"{wrong} of {failures} failures were wrong before any change"
-            claim = f"clean accuracy {number(clean_share(clean))}: {before}; {claim}"
-    return claim
-
-
-def _start_of(result: Result) -> str:
-    """Return the start of a fall in words; empty if the value is no fall."""
-    if result.start is None:
-        return ""
-    start = result.start.value
-    return f" from {result.start.label} {number(start) if isinstance(start, float) else start}"
-
-
-def _is_beyond(result: Result) -> bool:
-    """Return True if the value, or all of the interval of an early verdict, is on the wrong side of the threshold."""
-    low, high = result.interval
-    at_least = result.comparison == ">="
-    value = result.estimate if result.estimate is not None else high if at_least else low
-    return result.threshold is not None and (value < result.threshold if at_least else value > result.threshold)
-
-
-def _threshold(value: float) -> str:
+def threshold_in_words(value: float) -> str:
     """Return a threshold with two decimals or more, since shares are read as percent."""
     short = f"{value:g}"
     return f"{value:.2f}" if float(f"{value:.2f}") == value else short

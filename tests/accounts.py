@@ -8,7 +8,7 @@ from robustest.account import Account, Row
 from robustest.extensions import Section
 from robustest.results import Cost, Result, Verdict
 
-RESULT = Result(
+RESULT = Result.of(
     kind="robust_accuracy",
     statement="made up",
     verdict=Verdict.PASSED,

@@ -28,7 +28,7 @@ from robustest.errors import ClaimFailed, ClaimInconclusive, ModelError
 from robustest.results import Cost, Result, Verdict
 
 def made(verdict, threshold=0.5):
-    return Result(
+    return Result.of(
         kind="robust_accuracy", statement="made up >= 0.5", verdict=Verdict(verdict), rule="made up",
         quantity="accuracy", estimate=0.5, interval=(0.25, 0.75), threshold=threshold, comparison=">=", n=4,
         n_total=4, outcomes=(True, False, True, False), cost=Cost(), seed=0, setting="nothing", method="none",

@@ -416,9 +416,9 @@ def test_the_sound_model_and_data_of_the_table_are_sound(
 ) -> None:
     before = snapshot(model)
     result = measure(model, (x, y))
-    assert result.n == N
+    assert result.numbers.n == N
     assert snapshot(model) == before
-    assert any("train mode" in note and "eval mode" in note for note in result.notes)
+    assert any("train mode" in note and "eval mode" in note for note in result.words.notes)
 
 
 @pytest.mark.parametrize("measure", MEASUREMENTS.values(), ids=MEASUREMENTS)

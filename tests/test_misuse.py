@@ -104,7 +104,7 @@ def test_a_suppressed_check_only_notes(undefended: Any) -> None:
         ),
     )
     assert found.verdict is Verdict.PASSED
-    assert any(note.startswith("zero_gradient") for note in found.notes)
+    assert any(note.startswith("zero_gradient") for note in found.words.notes)
 
 
 def test_nan_gradients_are_an_error_with_a_name(undefended: Any) -> None:
@@ -192,7 +192,9 @@ def test_its_name_suppresses_it(name: str, build: Callable[[nn.Module], nn.Modul
     net, x, y = defended
     found = claimed(build(copy.deepcopy(net)), (x, y), suppress=(name,))
     assert found.verdict is Verdict.PASSED
-    assert [note for note in found.notes if note.startswith(f"{name}: ")] == [found.details["health"][0]["message"]]
+    assert [note for note in found.words.notes if note.startswith(f"{name}: ")] == [
+        found.details["health"][0]["message"]
+    ]
 
 
 def test_train_mode_is_no_matter_where_eval_mode_reaches_every_part(defended: Any) -> None:
@@ -200,7 +202,7 @@ def test_train_mode_is_no_matter_where_eval_mode_reaches_every_part(defended: An
     found = claimed(Around(copy.deepcopy(net), after=nn.Dropout(0.1)).train(), (x, y))
     assert found.verdict is Verdict.PASSED
     assert names(found) == set()
-    assert [note for note in found.notes if "train mode" in note]
+    assert [note for note in found.words.notes if "train mode" in note]
 
 
 def test_a_failed_claim_stays_failed_in_train_mode(undefended: Any) -> None:
@@ -216,7 +218,7 @@ def test_a_finding_ends_with_what_to_do_and_its_name(undefended: Any) -> None:
     assert len(names(found)) == len(found.details["health"]) >= 2
     for finding in found.details["health"]:
         assert finding["message"].endswith(f'If this is known and meant: suppress=("{finding["name"]}",).')
-        assert found.notes.count(finding["message"]) == 1
+        assert found.words.notes.count(finding["message"]) == 1
 
 
 def test_a_sound_model_is_named_by_none(digits: ModuleType) -> None:

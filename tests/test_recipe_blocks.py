@@ -68,7 +68,7 @@ def test_the_shift_of_its_recipe_is_found_by_name(dusk: SimpleNamespace) -> None
     for shift in ("darker", dusk.shift.darker):
         found = measure_shift_accuracy(by_light, (X, Y), shift, severity=3, exact=True)
         assert 0.3 < float(found.estimate or 0) < 1
-    assert "darker" in found.statement
+    assert "darker" in found.subject.statement
 
 
 def test_the_threat_of_its_recipe_is_searched_by_the_stages_of_the_pack(dusk: SimpleNamespace) -> None:
@@ -78,8 +78,8 @@ def test_the_threat_of_its_recipe_is_searched_by_the_stages_of_the_pack(dusk: Si
     found = measure_robust_accuracy(by_light, (X, Y), threat, exact=True)
     assert found.estimate == pytest.approx(truth)
     assert 0 < truth < 1
-    assert "standard + dusk" in found.statement or "fast + dusk" in found.statement
-    assert "Dimming(0.2)" in found.statement
+    assert "standard + dusk" in found.subject.statement or "fast + dusk" in found.subject.statement
+    assert "Dimming(0.2)" in found.subject.statement
     assert all(0 < float(one.size or 0) <= 0.2 * (1 + 1e-6) for one in found.counterexamples)
 
 

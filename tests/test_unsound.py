@@ -226,7 +226,7 @@ def test_a_search_that_does_not_count_vouches_for_nothing(case: str, bare: Any) 
     found = measure_robust_accuracy(model, (x[:40], y[:40]), threat, attack=attack, at_least=0.05, exact=True)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "weak_search" in names(found)
-    assert [note for note in found.notes if note.startswith(f"weak_search: {threat}") and "takes" in note]
+    assert [note for note in found.words.notes if note.startswith(f"weak_search: {threat}") and "takes" in note]
 
 
 BALLS = [Linf(EPS), L2(2.0), L1(10.0), L0(8), Patch(5, 5)]
@@ -263,7 +263,8 @@ def test_labels_of_many_features_are_never_searched(bare: Any) -> None:
     found = measure_robust_accuracy(model, (x[few], y[few]), Linf(0.01), attack=attack, at_least=0.5)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert names(found) == {"weak_search"}
-    assert [note for note in found.notes if "of 784 features" in note and "scores (scores_model) or gradients" in note]
+    notes = found.words.notes
+    assert [note for note in notes if "of 784 features" in note and "scores (scores_model) or gradients" in note]
 
 
 def one_hot(z: Tensor) -> Tensor:
@@ -305,7 +306,7 @@ def test_scores_that_say_no_more_than_labels_carry_no_search(case: str, rows: in
     found = measure_robust_accuracy(model, (x[at], y[at]), Linf(EPS), attack=attack, at_least=0.3, exact=True)
     assert found.verdict is not Verdict.PASSED
     assert "weak_search" in names(found)
-    assert [note for note in found.notes if "no more than its labels" in note]
+    assert [note for note in found.words.notes if "no more than its labels" in note]
 
 
 def claims(model: Any, data: Any) -> dict[str, Callable[[], Any]]:

@@ -97,7 +97,8 @@ def main() -> None:
     for name, result, own in rows:
         same = abs(result.estimate - own) < 1e-9
         print(
-            f"{name:28} robustest {result.estimate:.4f}  own {own:.4f}  n {result.n}  {'' if same else 'DIFFERS'}",
+            f"{name:28} robustest {result.estimate:.4f}  own {own:.4f}  n {result.numbers.n}  "
+            f"{'' if same else 'DIFFERS'}",
             flush=True,
         )
     sys.exit(any(abs(result.estimate - own) > 1e-9 for _, result, own in rows))

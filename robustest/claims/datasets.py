@@ -299,7 +299,7 @@ def measure_transfer_accuracy(
     if start is None:
         return result
     about = result.details["baseline"] | {"start": start.details_of(first)[0]}
-    return replace(result, details={**result.details, "baseline": about})
+    return result.but(details={**result.details, "baseline": about})
 
 
 def _second_set(first: Evidence, second: Evidence, *, by_drop: bool) -> Changed:
@@ -602,14 +602,14 @@ def measure_subpopulation_shift(
         changed=[Changed.brought("the target", on_source, on_target)],
     )
     worst = halves[1].shares[0]
-    notes = [*result.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
+    notes = [*result.words.notes, f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
     if result.details["headroom"] is None:
         notes.append("no oracle: how much of the fall could be avoided is not known")
     else:
         low, high = result.details["headroom_interval"]
         words = f"an oracle trained on the target has accuracy {number(result.details['oracle_accuracy'])}"
         notes.append(f"{words}: headroom {number(result.details['headroom'])} {interval_in_words(low, high)}")
-    return replace(result, notes=tuple(notes))
+    return result.but(notes=tuple(notes))
 
 
 @assertion(measure_subpopulation_shift)

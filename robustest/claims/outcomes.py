@@ -1107,4 +1107,4 @@ def _result(
             parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
             parts += [f"{name} {_excerpt(texts[name][row])}" for name in TEXTS if texts.get(name) and texts[name][row]]
             shown.append(Counterexample(index=index, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
-    return replace(result, counterexamples=tuple(shown))
+    return result.but(counterexamples=tuple(shown))

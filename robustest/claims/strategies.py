@@ -160,7 +160,7 @@ def measure_robust_to(
         caveats=caveats,
         changed=[Changed(by="the strategy", moved=moved, cut=trials.cut, worst=worst)],
     )
-    return replace(result, notes=(*notes, *result.notes))
+    return result.but(notes=(*notes, *result.words.notes))
 
 
 @assertion(measure_robust_to)

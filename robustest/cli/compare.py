@@ -1,6 +1,6 @@
 """`robustest compare`: two runs, claim by claim."""
 
-# 1. Claims of both runs are matched by test and key (`Result.claim`); thresholds may differ.
+# 1. Claims of both runs are matched by test and key (`Subject.claim`); thresholds may differ.
 # 2. If the same samples were evaluated, outcomes are paired: `lost` held only in the first run, `gained` only in the
 #    second. The exact one-sided McNemar test gives the p-value of the loss.
 # 3. Holm's step-down rule (Scandinavian Journal of Statistics 1979) over all paired claims bounds the probability that
@@ -28,7 +28,7 @@ from robustest.errors import ConfigError
 from robustest.reports.text import measured
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.settings import Settings
-from robustest.words import further_limits, interval_in_words, number
+from robustest.words import interval_in_words, number
 
 ClaimKey = tuple[str, str, int]
 """Identity of a claim: its test, its key, and its index among the claims of that key in the test."""
@@ -125,10 +125,10 @@ class ClaimPair:
     def _below_old_threshold(self) -> bool:
         """Return True if the value now breaks the old threshold too, and no other requirement changed."""
         first, second = self._both
-        if first.threshold is None or second.estimate is None:
+        if first.ruling.threshold is None or second.estimate is None:
             return False
         others = [[one for one in required[:-1] if one != required[0]] for required in self.required]
-        return others[0] == others[1] and _breaks(second.estimate, first.comparison, first.threshold)
+        return others[0] == others[1] and _breaks(second.estimate, first.ruling.comparison, first.ruling.threshold)
 
     def _smaller_fall_from_lower_start(self) -> bool:
         first, second = self._both
@@ -136,13 +136,13 @@ class ClaimPair:
         if start is None or later is None:
             return False
         (before, of_before), (after, of_after) = start, later
-        if second.estimate is not None and second.threshold is not None:
+        if second.estimate is not None and second.ruling.threshold is not None:
             # Measured from its old start to its new end, the fall must be larger than allowed.
             end = after / of_after - second.estimate
-            if before / of_before - end <= second.threshold + _ROUNDING:
+            if before / of_before - end <= second.ruling.threshold + _ROUNDING:
                 return False
         # On the same samples a lower start is a fact; on other samples it must be lower beyond chance.
-        if first.data and first.data == second.data:
+        if first.evidence.data and first.evidence.data == second.evidence.data:
             return after / of_after < before / of_before
         return share_difference_interval(before, of_before, after, of_after, _START_ALPHA)[0] > 0
 
@@ -150,19 +150,25 @@ class ClaimPair:
         first, second = self._both
         if first.estimate is None or second.estimate is None:
             return False
-        if first.data != second.data or (not first.data and first.outcomes != second.outcomes):
+        if first.evidence.data != second.evidence.data or (
+            not first.evidence.data and first.outcomes != second.outcomes
+        ):
             return False
         return math.isclose(first.estimate, second.estimate, rel_tol=1e-9, abs_tol=1e-12)
 
     def _same_model(self) -> bool:
         first, second = self._both
-        if first.model and first.model == second.model and first.seed == second.seed:
+        if (
+            first.evidence.model
+            and first.evidence.model == second.evidence.model
+            and first.evidence.seed == second.evidence.seed
+        ):
             return True
-        new = second.threshold
-        same_data = first.data == second.data and first.estimate is not None
+        new = second.ruling.threshold
+        same_data = first.evidence.data == second.evidence.data and first.estimate is not None
         # A value that already broke the new threshold before explains the failure without any change of the model.
-        if same_data and new is not None and new != first.threshold:
-            return _breaks(first.estimate or 0.0, second.comparison, new) or self._same_number()
+        if same_data and new is not None and new != first.ruling.threshold:
+            return _breaks(first.estimate or 0.0, second.ruling.comparison, new) or self._same_number()
         return self._same_number()
 
 
@@ -172,14 +178,14 @@ def _breaks(value: float, comparison: str, threshold: float) -> bool:
 
 def limits_of(result: Result) -> tuple[Requirement, ...]:
     """Return the numbers that a claim requires, its threshold first."""
-    first = () if result.threshold is None else ((result.comparison, result.threshold),)
-    return (*first, *((one.comparison, one.value) for one in further_limits(result)))
+    first = () if result.ruling.threshold is None else ((result.ruling.comparison, result.ruling.threshold),)
+    return (*first, *((one.comparison, one.value) for one in result.ruling.further_limits))
 
 
 def is_about_population(result: Result) -> bool:
     """Return True if a claim requires a bound on the population."""
     # A claim of several parts may decide each part in another scope than the whole.
-    return bool(result.details.get("scope_of_parts", result.scope) == "population")
+    return bool(result.details.get("scope_of_parts", result.subject.scope) == "population")
 
 
 def _requirements_of(result: Result, alpha: float) -> tuple[Requirement, ...]:
@@ -240,11 +246,11 @@ def pair(before: Row, after: Row, alphas: tuple[float, float] = (0.0, 0.0)) -> C
 
 def _pairing(result: Result) -> Pairing:
     """Return the pairing that the kind of claim declares."""
-    if result.pairing is not None:
-        return result.pairing
+    if result.evidence.pairing is not None:
+        return result.evidence.pairing
     # Without a declared pairing, outcomes may be paired only if their share is the value.
     outcomes_there = [outcome for outcome in result.outcomes if outcome is not None]
-    share = outcomes_there.count(result.comparison == ">=") / len(outcomes_there) if outcomes_there else None
+    share = outcomes_there.count(result.ruling.comparison == ">=") / len(outcomes_there) if outcomes_there else None
     same = result.estimate is None or (share is not None and math.isclose(share, result.estimate, abs_tol=1e-9))
     return Pairing() if same else NOT_PAIRED
 
@@ -253,15 +259,17 @@ def _start_of(result: Result) -> tuple[int, int] | None:
     outcomes_there = [outcome for outcome in _pairing(result).start if outcome is not None]
     if outcomes_there:
         return outcomes_there.count(True), len(outcomes_there)
-    start = None if result.start is None else result.start.value
-    return (round(start * result.n), result.n) if isinstance(start, float) and result.n else None
+    numbers = result.numbers
+    start = None if numbers.start is None else numbers.start.value
+    return (round(start * numbers.n), numbers.n) if isinstance(start, float) and numbers.n else None
 
 
 def _why_not_paired(before: Result, after: Result, first: Pairing, second: Pairing) -> str:
     for name, result in (("A", before), ("B", after)):
-        if not result.data:
-            return f"{name} evaluated {result.n} of {result.n_total} samples (--robust-exact evaluates all)"
-    if before.data != after.data:
+        if not result.evidence.data:
+            n, n_total = result.numbers.n, result.numbers.n_total
+            return f"{name} evaluated {n} of {n_total} samples (--robust-exact evaluates all)"
+    if before.evidence.data != after.evidence.data:
         return "the samples differ"
     if [o is None for o in before.outcomes] != [o is None for o in after.outcomes]:
         return "different samples were evaluated"
@@ -302,7 +310,7 @@ def by_claim(rows: Sequence[Row]) -> dict[ClaimKey, Row]:
     """Return rows by the identity of their claims."""
     found: dict[ClaimKey, Row] = {}
     for row in rows:
-        key = "" if row.result is None else row.result.claim
+        key = "" if row.result is None else row.result.subject.claim
         number = next(n for n in count() if (row.test, key, n) not in found)
         found[row.test, key, number] = row
     return found
@@ -336,7 +344,11 @@ def compare(a: str, b: str, *, alpha: float | None, fail_on_worse: bool, allow_m
     screen = Screen()
     screen.write_sep("=", "comparison")
     for name, path, run in (("A", a, before), ("B", b, after)):
-        models = {row.result.model for row in run.account.results if row.result is not None and row.result.model}
+        models = {
+            row.result.evidence.model
+            for row in run.account.results
+            if row.result is not None and row.result.evidence.model
+        }
         model = f"  model {next(iter(models))[:12]}" if len(models) == 1 else ""
         screen.write_line(f"{name}  {path}  robustest {run.version}{model}")
     for name in _TELLING_SETTINGS:
@@ -382,7 +394,7 @@ def _alpha_of(run: ResultsFile) -> float:
 
 def _print_pair(screen: Screen, one: ClaimPair, trend: ClaimTrend, alpha: float) -> None:
     result = one.before.result if one.after.result is None else one.after.result
-    screen.write_line(f"{one.after.test}{'' if result is None else f'  {result.statement}'}")
+    screen.write_line(f"{one.after.test}{'' if result is None else f'  {result.subject.statement}'}")
     for name, row in (("A", one.before), ("B", one.after)):
         if row.result is None:
             line = f"could not measure: {row.problem.splitlines()[0]}"

@@ -50,10 +50,11 @@ def estimate(rest: Sequence[str]) -> int:
             unmeasured = True
             screen.write_line(f"{row.test}  could not measure: {row.problem.splitlines()[0]}", red=True)
             continue
-        screen.write_line(f"{row.test}  {result.statement}")
-        forward, backward = (count / max(1, result.n) for count in (result.cost.forward, result.cost.backward))
+        screen.write_line(f"{row.test}  {result.subject.statement}")
+        n, n_total = result.numbers.n, result.numbers.n_total
+        forward, backward = (count / max(1, n) for count in (result.cost.forward, result.cost.backward))
         screen.write_line(
-            f"    {result.n_total:,} samples, {forward:,.1f} passes forward and {backward:,.1f} backward of each"
+            f"    {n_total:,} samples, {forward:,.1f} passes forward and {backward:,.1f} backward of each"
         )
         for name in names:
             there = by_claim(runs[name].account.results).get(key)
@@ -78,7 +79,7 @@ def estimate(rest: Sequence[str]) -> int:
 
 def seconds_of(result: Result) -> float:
     """Return the seconds that all samples of a claim take, by those of the measured ones."""
-    return result.cost.seconds * result.n_total / max(1, result.n)
+    return result.cost.seconds * result.numbers.n_total / max(1, result.numbers.n)
 
 
 def words(seconds: float) -> str:

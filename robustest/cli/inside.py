@@ -208,9 +208,9 @@ class _Planned:
         self._ended[nodeid] = Spent(
             self._seconds.get(nodeid, 0.0),
             measured=sum(one.cost.seconds for one in results),
-            recalled=bool(results) and all(one.cached for one in results),
+            recalled=bool(results) and all(one.evidence.cached for one in results),
         )
-        self._values[nodeid] = [end for one in results for end in (one.estimate, *one.left_interval)]
+        self._values[nodeid] = [end for one in results for end in (one.estimate, *one.numbers.left_interval)]
 
     def pytest_sessionfinish(self) -> None:
         if (path := self._plan.get("timing")) and self._began:

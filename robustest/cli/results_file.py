@@ -208,17 +208,14 @@ def parse_json(data: bytes) -> Any:
     return value
 
 
-_NUMBERS = ("interval", "quantity", "estimate", "counts", "threshold", "comparison", "verdict")
-
-
 def check_result(result: Result) -> None:
     """Raise TypeError or ValueError if a result of a file contradicts itself, or no report could be made of it."""
     # Numbers that were edited, or of two runs, must be no one's verdict.
     evaluated = sum(outcome is not None for outcome in result.outcomes)
-    if result.outcomes and (len(result.outcomes), evaluated) != (result.n_total, result.n):
+    if result.outcomes and (len(result.outcomes), evaluated) != (result.numbers.n_total, result.numbers.n):
         found = f"{evaluated} of {len(result.outcomes)} outcomes"
-        raise ValueError(f"a result with n={result.n} of {result.n_total}, but {found}")
-    for problem in numbers_apart(to_plain({name: getattr(result, name) for name in _NUMBERS})):
+        raise ValueError(f"a result with n={result.numbers.n} of {result.numbers.n_total}, but {found}")
+    for problem in numbers_apart(to_plain(result.ruling) | to_plain(result.numbers)):
         raise ValueError(f"a result that contradicts itself: {problem}")
     # Details have no fixed form, and only the reports know which parts they need: so make the reports.
     try:
@@ -228,4 +225,4 @@ def check_result(result: Result) -> None:
         _ = [plot_of(curve) for curve in curves_of([row])]
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration) as error:
         problem = f"{type(error).__name__}: {error}"[:200]
-        raise TypeError(f"details of {result.kind!r} that cannot be reported ({problem})") from None
+        raise TypeError(f"details of {result.subject.kind!r} that cannot be reported ({problem})") from None

@@ -69,7 +69,7 @@ def _shown(path: Path | None) -> tuple[str, Account]:
         with store_warnings() as problems:
             account = _remembered(where)
         account = account.with_lost(problems)
-        dates = sorted(row.result.cached for row in account.results if row.result is not None)
+        dates = sorted(row.result.evidence.cached for row in account.results if row.result is not None)
         span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
         about = f"{where}: the latest result of each claim, measured {span}"
     else:
@@ -143,12 +143,12 @@ def _remembered(store: Path) -> Account:
                 f"Expected the records of robustest in {store} but got one of {record.get('test', '?')} with {what}. "
                 "Another version wrote it: run the tests again, or delete the store."
             ) from None
-        replay = f"pytest --robust --robust-seed={result.seed} {shlex.quote(test)}"
-        key = test, result.claim
+        replay = f"pytest --robust --robust-seed={result.evidence.seed} {shlex.quote(test)}"
+        key = test, result.subject.claim
         if key not in latest or when > latest[key][0]:  # an earlier one had another threshold
             latest[key] = (when, [])
         if when == latest[key][0]:
-            latest[key][1].append(Row(test, replace(result, cached=when), "", replay))
+            latest[key][1].append(Row(test, result.but(cached=when), "", replay))
     if not latest:
         raise missing(f"Expected results in {store} but none are remembered there. Run the tests: pytest --robust")
     rows = []

@@ -12,7 +12,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from robustest import extensions
@@ -145,9 +144,9 @@ def _print_answer(
         screen.write_line(f"{probe.name}  could not measure: {why}", red=True)
         return None
     result = row.result
-    screen.write_line(f"{probe.name}  {result.statement}")
-    screen.write_line(f"    measured  {measured(replace(result, threshold=None))}")
-    for note in result.notes:
+    screen.write_line(f"{probe.name}  {result.subject.statement}")
+    screen.write_line(f"    measured  {measured(result.but(threshold=None))}")
+    for note in result.words.notes:
         screen.write_line(f"    {'hint' if note.startswith(HINT) else 'note'}      {note.removeprefix(HINT)}")
     results = [other.result for other in others if other is not None and other.result is not None]
     found = suggestion(result, alpha, results)
@@ -156,17 +155,18 @@ def _print_answer(
         threshold, why_not = None, "it was not measured under another seed"
     # An untrained model is right about as often as a guess; by chance more often, on few samples. The guess is the most
     # frequent label of the samples that were looked at, or of those that were measured.
-    guess = max(guess, result.details.get("largest_class", 0) / result.n_total)
-    guessed = binomial_quantile(1 - alpha, result.n_total, guess) / result.n_total
-    if threshold is not None and result.comparison == ">=" and threshold <= guessed:
-        why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {result.n_total}"
+    n, comparison = result.numbers.n_total, result.ruling.comparison
+    guess = max(guess, result.details.get("largest_class", 0) / n)
+    guessed = binomial_quantile(1 - alpha, n, guess) / n
+    if threshold is not None and comparison == ">=" and threshold <= guessed:
+        why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {n}"
         threshold = None
     if threshold is None:
         screen.write_line(f"    holds     no threshold: {why_not}", yellow=True)
     else:
-        screen.write_line(f"    holds     {result.comparison} {threshold:g}")
+        screen.write_line(f"    holds     {comparison} {threshold:g}")
     value = result.estimate if found.threshold is None else found.threshold
-    if value is not None and (value < probe.weak if result.comparison == ">=" else value > probe.weak):
+    if value is not None and (value < probe.weak if comparison == ">=" else value > probe.weak):
         screen.write_line(f"    cause     {probe.cause}", yellow=True)
         screen.write_line(f"    next      {probe.step}")
     return threshold

@@ -37,7 +37,6 @@ from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.reports.text import measured
 from robustest.results import Result, Verdict
 from robustest.run.grounds import keeps
-from robustest.words import requirement
 
 SEEDS = 5
 """Number of seeds that are measured if a value changes with the seed."""
@@ -54,7 +53,7 @@ def suggest(rest: Sequence[str]) -> int:
     if code not in (0, 1):
         return exit_of_pytest(code)
     keyed = by_claim(first.account.results)
-    rows = {key: row for key, row in keyed.items() if row.result is None or row.result.threshold is not None}
+    rows = {key: row for key, row in keyed.items() if row.result is None or row.result.ruling.threshold is not None}
     if not rows:
         raise missing("Expected a claim with a threshold but no test that ran makes one. Name the tests to run.")
     screen = Screen()
@@ -179,20 +178,20 @@ def _print_claim(screen: Screen, row: Row, others: Sequence[Row | None], alpha: 
     found = suggestion(result, alpha, there)
     if len(there) < len(others):
         found = Suggestion(threshold=None, why_not="it was not measured under another seed: its test ended before")
-    screen.write_line(f"{row.test}  {result.statement}")
+    screen.write_line(f"{row.test}  {result.subject.statement}")
     screen.write_line(f"    measured    {measured(result)}")
-    screen.write_line(f"    now         {requirement(result) or 'nothing required'}  {result.verdict}")
+    screen.write_line(f"    now         {result.requirement or 'nothing required'}  {result.verdict}")
     threshold = found.threshold
     if threshold is None:
         screen.write_line(f"    could hold  none: {found.why_not}", yellow=True)
         return found
-    change = "as it is"
-    if result.threshold is not None and threshold != result.threshold:
-        tighter = threshold > result.threshold if result.comparison == ">=" else threshold < result.threshold
+    change, now = "as it is", result.ruling.threshold
+    if now is not None and threshold != now:
+        tighter = threshold > now if result.ruling.comparison == ">=" else threshold < now
         change = "tighter than now" if tighter else "looser than now"
     star = "*" if found.of_population else ""
     seeds = f"  ({found.seeds} seeds)" if found.seeds > 1 else ""
-    bound = f"{result.comparison} {threshold:g}{star}"
+    bound = f"{result.ruling.comparison} {threshold:g}{star}"
     screen.write_line(f"    could hold  {bound}  margin {found.margin:.3g}  {change}{seeds}")
     return found
 
@@ -222,10 +221,10 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     moved = any(moves(result, other) for other in others)
     if moved and len(results) < SEEDS:
         return Suggestion(threshold=None, why_not=f"it moves with the seed, and only {len(results)} were measured")
-    at_least = result.comparison == ">="
+    at_least = result.ruling.comparison == ">="
     found = [_next_bound(one, alpha) for one in results]
     share = all(bound is not None for bound in found)
-    values = [one.left_interval[0 if at_least else 1] for one in results]
+    values = [one.numbers.left_interval[0 if at_least else 1] for one in results]
     if share:
         values = [bound[0] for bound in found if bound]
     value = min(values) if at_least else max(values)
@@ -238,8 +237,8 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     # An interval of other values may need more of something else than samples, as of subclasses.
     scarce = "its interval is too wide" if n is None else f"n={n} is too few"
     # A limit must stay below the value of any model; a share has 1, other quantities have none.
-    widest = result.trivial if result.trivial is not None else 1.0 if share else math.inf
-    if threshold <= max(0.0, result.trivial or 0.0) if at_least else threshold >= widest:
+    widest = result.ruling.trivial if result.ruling.trivial is not None else 1.0 if share else math.inf
+    if threshold <= max(0.0, result.ruling.trivial or 0.0) if at_least else threshold >= widest:
         few = "it moves too much with the seed" if moved else scarce
         return Suggestion(threshold=None, why_not=f"{few} for a threshold that any model could miss")
     # A drop can be no larger than the share that held before; a limit above it is always kept.
@@ -260,23 +259,24 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
 
 def moves(first: Result, second: Result) -> bool:
     """Return True if another seed gave another value, or an early verdict."""
-    return changed((first.estimate, *first.left_interval), (second.estimate, *second.left_interval))
+    ends, others = first.numbers.left_interval, second.numbers.left_interval
+    return changed((first.estimate, *ends), (second.estimate, *others))
 
 
 def _why_not(result: Result) -> str:
     if result.estimate is None:
-        return f"only {result.n} of {result.n_total} samples were evaluated"
+        return f"only {result.numbers.n} of {result.numbers.n_total} samples were evaluated"
     health = result.details.get("health") or []
     triggered = [one["name"] for one in health if not (one["suppressed"] or one.get("carried"))]
-    if _guessed(result, result.threshold):  # another threshold may mend it
+    if _guessed(result, result.ruling.threshold):  # another threshold may mend it
         triggered = [name for name in triggered if name != "constant_answer"]
     if triggered:
         return f"health check: {', '.join(triggered)}; the value may not show robustness"
-    if "unaudited" in result.reasons:
+    if "unaudited" in result.ruling.reasons:
         return "an audit of what the attack left did not end in time, or broke more in each round"
     if untested := result.details.get("nothing_tested"):
         return str(untested)
-    threshold = result.threshold
+    threshold = result.ruling.threshold
     if threshold is None:
         return ""
     if len(set(limits_of(result))) > 1:
@@ -285,8 +285,8 @@ def _why_not(result: Result) -> str:
         return ""
     # Where a claim is inconclusive although its value (about a population: its interval) keeps the threshold, something
     # else stands in the way. Another threshold helps only if nothing could have failed the present one.
-    at_least = result.comparison == ">="
-    values = [result.estimate, *(result.left_interval if is_about_population(result) else ())]
+    at_least = result.ruling.comparison == ">="
+    values = [result.estimate, *(result.numbers.left_interval if is_about_population(result) else ())]
     kept = min(values) >= threshold if at_least else max(values) <= threshold
     empty = _to_lose(result) <= threshold or _untested(result, threshold) or _guessed(result, threshold)
     if kept and not empty:
@@ -296,18 +296,18 @@ def _why_not(result: Result) -> str:
 
 def _untested(result: Result, threshold: float) -> bool:
     worst = result.details.get("nothing_fails_at")
-    return worst is not None and keeps(worst, threshold, at_least=result.comparison == ">=")
+    return worst is not None and keeps(worst, threshold, at_least=result.ruling.comparison == ">=")
 
 
 def _guessed(result: Result, threshold: float | None) -> bool:
     constant = result.details.get("constant_answer")
-    return constant is not None and keeps(constant, threshold, at_least=result.comparison == ">=")
+    return constant is not None and keeps(constant, threshold, at_least=result.ruling.comparison == ">=")
 
 
 def _to_lose(result: Result) -> float:
     """Return the largest possible fall: the share that was right beyond chance; else infinity."""
-    before = result.start.value if result.start is not None else None
-    if before is None and result.counts is not None and result.counts.gained is not None:
+    before = result.numbers.start.value if result.numbers.start is not None else None
+    if before is None and result.numbers.counts is not None and result.numbers.counts.gained is not None:
         before = result.details.get("clean_accuracy")
     chance = result.details.get("without_looking") or 0.0
     return float(before) - float(chance) if isinstance(before, float) else math.inf
@@ -334,7 +334,7 @@ def fewest(held: int, n: int, alpha: float) -> int:
 
 
 def _next_bound(result: Result, alpha: float) -> tuple[float, int] | None:
-    population, counts = is_about_population(result), result.counts
+    population, counts = is_about_population(result), result.numbers.counts
     if counts is None or counts.n < 1:
         return None
     events, n = counts.events, counts.n
@@ -346,7 +346,7 @@ def _next_bound(result: Result, alpha: float) -> tuple[float, int] | None:
         lost = n - fewest(n - events, n, alpha / 2)
         gained = min(fewest(counts.gained, n, alpha / 2), n - lost)
         return max(0.0, paired_interval(lost, gained, n, alpha)[1] if population else (lost - gained) / n), n
-    if result.comparison == ">=":
+    if result.ruling.comparison == ">=":
         k = fewest(events, n, alpha)
         return (clopper_pearson(k, n, alpha)[0] if population else k / n), n
     k = n - fewest(n - events, n, alpha)

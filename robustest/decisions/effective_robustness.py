@@ -21,7 +21,7 @@ from robustest.results import Result
 Accuracies = tuple[float, float] | tuple[float, float, int, int]
 """(before the shift, under it) in 0..1, optionally with the number of samples of each."""
 
-# Keys of accuracies and sample numbers in the details of results; None is `Result.n`.
+# Keys of accuracies and sample numbers in the details of results; None is `Numbers.n`.
 _PAIRS = (
     ("source_accuracy", "target_accuracy", "source_n", "target_n"),
     ("clean_accuracy", "shifted_accuracy", None, None),
@@ -164,9 +164,10 @@ def _accuracies(name: str, result: Result | Accuracies) -> tuple[float, float, i
             if before in result.details and under in result.details:
                 if result.details[before] is None or result.details[under] is None:
                     raise DataError(f"Expected whole data sets but those of {name!r} were looked at in part.")
-                counts = (result.details[key] if key else result.n for key in (n_before, n_under))
+                counts = (result.details[key] if key else result.numbers.n for key in (n_before, n_under))
                 return result.details[before], result.details[under], *counts
-        raise DataError(f"Expected a result with accuracies before and under a shift but {name!r} is {result.kind!r}.")
+        kind = result.subject.kind
+        raise DataError(f"Expected a result with accuracies before and under a shift but {name!r} is {kind!r}.")
     if not isinstance(result, tuple) or len(result) not in (2, 4):
         raise DataError(expected(f"a result, or (before, under) accuracies, for {name!r}", result))
     return result if len(result) == 4 else (*result, None, None)

@@ -139,7 +139,7 @@ class Decision:
         proven: True if proofs alone made it pass, so that the strength of a search does not matter.
         approximate: True if the error is only about alpha, without a finite-sample bound.
         clusters: number and sizes of the clusters that it was made by, in words; "" if units were independent.
-        reasons: keys of `robustest.results.Result.reasons`: why the verdict does not follow from the value alone.
+        reasons: keys of `robustest.results.REASONS`: why the verdict does not follow from the value alone.
     """
 
     verdict: Verdict

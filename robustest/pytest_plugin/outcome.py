@@ -11,7 +11,6 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -24,8 +23,6 @@ from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Result, Verdict
 from robustest.words import folded
 
-# Fields in which two measurements of a test differ, or they are shown as one.
-_IDENTITY = ("claim", "threshold", "verdict", "model", "data", "estimate", "interval", "n")
 # Narrowest width of a terminal that pytest believes, and its default.
 _NARROWEST, _USUAL = 40, 80
 
@@ -52,16 +49,18 @@ def list_measured(context: Context) -> None:
     """Add the measured results that no assertion took to the test's results, each once."""
 
     def key(result: Result) -> tuple[object, ...]:
-        return tuple(getattr(result, name) for name in _IDENTITY)
+        # Measurements of a test that differ in none of these are shown as one.
+        of = result.subject.claim, result.ruling.threshold, result.evidence.model, result.evidence.data
+        return *of, result.verdict, result.estimate, result.interval, result.numbers.n
 
     recorded = {id(result): place for place, result in enumerate(context.results)}
     # A test of drawn examples may measure the same many times, and a test may measure what it asserts later.
     listed = {key(result) for result in context.results}
     for result in context.ungated:
-        loose, place = replace(result, gated=False), recorded.get(id(result))
+        loose, place = result.but(gated=False), recorded.get(id(result))
         if result.is_claim and result.verdict is not Verdict.PASSED:
-            caveat = f"{result.verdict}, but the test does not assert it: write {result.asserted_by}"
-            loose = replace(loose, caveats=(*result.caveats, caveat))
+            caveat = f"{result.verdict}, but the test does not assert it: write {result.subject.asserted_by}"
+            loose = loose.but(caveats=(*result.words.caveats, caveat))
         elif place is not None:
             continue
         if place is not None:

@@ -205,15 +205,15 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
                 estimate = None
             entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
                 test=row.test,
-                claim=result.claim,
-                quantity=result.quantity,
+                claim=result.subject.claim,
+                quantity=result.numbers.quantity,
                 outcomes=unpacked(about["cells"])
                 if "cells" in about
                 else tuple(bool(held) for held in result.outcomes),
-                data=about.get("data", result.data),
-                model=result.model or None,
-                seed=result.seed,
-                method=result.method,
+                data=about.get("data", result.evidence.data),
+                model=result.evidence.model or None,
+                seed=result.evidence.seed,
+                method=result.subject.method,
                 date=today(),
                 commit=commit(),
                 estimate=estimate,

@@ -113,9 +113,9 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
     if row.result is None:
         about["problem"] = row.problem or ("" if row.ending is None else row.ending.reason)
         return about
-    result = row.result
-    plain = result.to_dict()
-    if {one["name"]: one["value"] for one in plain["limits"]}.get(result.threshold_name) != result.threshold:
+    result, plain = row.result, row.result.to_dict()
+    limits = {one["name"]: one["value"] for one in plain["limits"]}
+    if limits.get(plain["threshold_name"]) != plain["threshold"]:
         plain["threshold_name"] = None  # the argument limits another number than the quantity, e.g. of half the samples
     return {
         **about,
@@ -130,7 +130,7 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
             "".join(_MARKS[outcome] for outcome in result.outcomes[start : start + _LINE])
             for start in range(0, len(result.outcomes), _LINE)
         ],
-        "data": salted(result.data, salt),
+        "data": salted(result.evidence.data, salt),
         # Answers in words (`told`) may quote a sample; paths of pictures are of one machine.
         "counterexamples": [
             {name: one[name] for name in ("index", "label", "clean", "predicted", "size", "unit", "pixels")}

@@ -96,8 +96,7 @@ def nearness(row: Row) -> float | None:
     Values above 1 are no shares: 3 of 100 steps missing is less than 0.2 of an accuracy.
     """
     result = row.result
-    if result is None or result.threshold is None:
+    if result is None or result.ruling.threshold is None:
         return None
-    return (
-        (result.value - result.threshold) * (1 if result.comparison == ">=" else -1) / max(1.0, abs(result.threshold))
-    )
+    sign = 1 if result.ruling.comparison == ">=" else -1
+    return (result.numbers.value - result.ruling.threshold) * sign / max(1.0, abs(result.ruling.threshold))

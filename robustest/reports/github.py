@@ -14,7 +14,7 @@ from robustest.reports.families import worst_first
 from robustest.reports.inert import inert, inert_lines
 from robustest.reports.text import failure_text, row_remark, row_without_result
 from robustest.results import Result, shown
-from robustest.words import count_of, sentence
+from robustest.results.sentences import count_of
 
 BUDGET = 900_000
 """Largest size of a step's summary in bytes: GitHub discards all of a summary of more than 1 MiB."""
@@ -95,7 +95,7 @@ def annotation_commands(
         if result is None:
             title, text = row_without_result(row).partition(": ")[0], _short(row.problem, 2_000)
         else:
-            title, text = f"{state}: {result.statement}", failure_text(result, replay=row.replay)[:4_000]
+            title, text = f"{state}: {result.subject.statement}", failure_text(result, replay=row.replay)[:4_000]
         # An inconclusive claim is red too; a tolerated one failed, but its test passed.
         kind = "warning" if state in ("inconclusive", "tolerated") else "error"
         commands.append(
@@ -192,15 +192,15 @@ def _table_row(row: Row) -> str:
     if row.result is None:
         return f"| {mark} | {escaped(_short(row_without_result(row), _CELL))} | | | {test} |\n"
     result = row.result
-    claim = "; ".join(part for part in (result.statement, row_remark(row)) if part)
-    value = "; ".join((sentence(result), *result.caveats))
-    cells = " | ".join(escaped(_short(text, _CELL)) for text in (claim, value, count_of(result)))
+    claim = "; ".join(part for part in (result.subject.statement, row_remark(row)) if part)
+    value = "; ".join((result.sentence, *result.words.caveats))
+    cells = " | ".join(escaped(_short(text, _CELL)) for text in (claim, value, count_of(result.numbers)))
     return f"| {mark} | {cells} | {test} |\n"
 
 
 def _details(row: Row) -> str:
     result = row.result
-    title = f"{row.state}: {_short(row_without_result(row) if result is None else result.statement, _CELL)}"
+    title = f"{row.state}: {_short(row_without_result(row) if result is None else result.subject.statement, _CELL)}"
     again = f"\nreplay: {row.replay}" if row.replay else ""
     text = f"{row.problem}{again}" if result is None else failure_text(result, replay=row.replay)
     clipped = text if len(text) <= _FOLDED else f"{text[:_FOLDED]}\n… {len(text) - _FOLDED} characters more"

@@ -23,7 +23,7 @@ from robustest.history import (
 )
 from robustest.reports.terminal import COLOURS
 from robustest.results import Result
-from robustest.words import exactly, further_limits, value_in_words
+from robustest.words import exactly, value_in_words
 
 NOT_MEASURED = "not measured"
 """State of a claim that held when last measured, and has no entry at the latest commits."""
@@ -63,7 +63,7 @@ def entries_of(account: Account, origin: Origin) -> dict[ClaimId, list[HistoryEn
         if row.result is None:
             claim, entry = ClaimId(row.test, service=service), _unmeasured(origin, row.state, row.problem)
         else:
-            key = (row.test, row.result.claim)
+            key = (row.test, row.result.subject.claim)
             claim, entry = ClaimId(*key, places[key], service), _measured(origin, row.state, row.result)
             # The same claim may be made several times in one test; its place tells the entries apart.
             places[key] += 1
@@ -87,32 +87,36 @@ def _unmeasured(origin: Origin, state: str, problem: str) -> HistoryEntry:
 
 
 def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
+    ruling, numbers, evidence = result.ruling, result.numbers, result.evidence
     # Intervals are rounded outwards, so that no slack appears that is not there.
-    low, high = _rounded(result.interval[0], ROUND_FLOOR), _rounded(result.interval[1], ROUND_CEILING)
-    left = _rounded(result.left_interval[0], ROUND_FLOOR), _rounded(result.left_interval[1], ROUND_CEILING)
+    (low, high), left = _outwards(numbers.interval), _outwards(numbers.left_interval)
     # The requirement is stored with its exact numbers, so that a change of the threshold is noticed.
-    required = [] if result.threshold is None else [f"{result.comparison} {exactly(result.threshold)}"]
-    required += [f"{one.name} {one.comparison} {exactly(one.value)}" for one in further_limits(result)]
-    required += [] if result.scope == "set" else [result.scope]
+    required = [] if ruling.threshold is None else [f"{ruling.comparison} {exactly(ruling.threshold)}"]
+    required += [f"{one.name} {one.comparison} {exactly(one.value)}" for one in ruling.further_limits]
+    required += [] if result.subject.scope == "set" else [result.subject.scope]
     return _unmeasured(origin, state, "")._replace(
-        verdict=str(result.verdict),
-        estimate=None if result.estimate is None else _rounded(result.estimate, ROUND_HALF_EVEN),
+        verdict=str(ruling.verdict),
+        estimate=None if numbers.estimate is None else _rounded(numbers.estimate, ROUND_HALF_EVEN),
         low=low,
         high=high,
         left_low=None if left == (low, high) else left[0],
         left_high=None if left == (low, high) else left[1],
-        bounds=result.bounds,
-        used=result.n,
-        total=result.n_total,
-        threshold=result.threshold,
-        comparison=result.comparison,
+        bounds=numbers.bounds,
+        used=numbers.n,
+        total=numbers.n_total,
+        threshold=ruling.threshold,
+        comparison=ruling.comparison,
         required=", ".join(required)[:_LONGEST],
-        seconds=float(f"{result.cost.seconds:.2g}"),
-        seed=result.seed,
-        cached=bool(result.cached),
-        model=result.model[:_DIGEST],
-        data=result.data[:_DIGEST],
+        seconds=float(f"{evidence.cost.seconds:.2g}"),
+        seed=evidence.seed,
+        cached=bool(evidence.cached),
+        model=evidence.model[:_DIGEST],
+        data=evidence.data[:_DIGEST],
     )
+
+
+def _outwards(interval: tuple[float, float]) -> tuple[float, float]:
+    return _rounded(interval[0], ROUND_FLOOR), _rounded(interval[1], ROUND_CEILING)
 
 
 def _rounded(value: float, way: str) -> float:

@@ -18,7 +18,6 @@ from robustest.reports.text import failure_text, measured, row_remark, row_witho
 from robustest.results import LONG
 from robustest.safe_files import write_atomic
 from robustest.version import VERSION
-from robustest.words import headline
 
 # Characters that XML 1.0 cannot write, even escaped, or advises against (section 2.2).
 _NO_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
@@ -96,8 +95,9 @@ def _case(row: Row) -> TestCase:
     else:
         # The name of a claim has neither value nor requirement. A claim that passed has no message, so its output has.
         words = None if state in RED else _xml(measured(result))
-        case = TestCase(_xml(result.statement), classname=classname, elapsed_sec=result.cost.seconds, stdout=words)
-        message, output = headline(result), failure_text(result, replay=row.replay)
+        name = _xml(result.subject.statement)
+        case = TestCase(name, classname=classname, elapsed_sec=result.cost.seconds, stdout=words)
+        message, output = result.headline, failure_text(result, replay=row.replay)
     # An "error" is a missing measurement, a "failure" a claim that does not hold or is undecided. Both make the suite
     # red.
     if state in ("error", "unfinished"):

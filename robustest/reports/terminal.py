@@ -98,7 +98,7 @@ def summary(
     def write_row(row: Row, advised_once: str) -> None:
         colour = {COLOURS.get(row.state, "yellow"): True}
         if stated and width != _WIDE:  # lines into a pipe or a file stay as the run prints them
-            about = "" if row.result is None else f"{row.result.statement}: "
+            about = "" if row.result is None else f"{row.result.subject.statement}: "
             out.write(_word(row), **colour)
             out.write(" " * (widest - len(_word(row)) + 2))
             out.write_line(row.test)
@@ -118,14 +118,14 @@ def summary(
         if details and row.result is not None:
             result, cost = row.result, row.result.cost
             if not stated or width == _WIDE:
-                out.write_line(f"    {result.statement}")
-            out.write_line(f"    {result.rule}; {result.method}; seed {result.seed}")
-            if result.cached:
-                out.write_line(f"    cached: measured {result.cached}")
+                out.write_line(f"    {result.subject.statement}")
+            out.write_line(f"    {result.rule}; {result.subject.method}; seed {result.evidence.seed}")
+            if result.evidence.cached:
+                out.write_line(f"    cached: measured {result.evidence.cached}")
             out.write_line(f"    {cost.forward} forward and {cost.backward} backward samples, {cost.seconds:.1f} s")
             for name, value in result.details.items():
                 out.write_line(f"    {name}: {json.dumps(value)}")
-            for note in result.notes:
+            for note in result.words.notes:
                 out.write_line(f"    note: {note}")
         if row.state in EXPLAINED and row.result is not None and row.result.counterexamples:
             worst = row.result.counterexamples[0]
@@ -150,11 +150,11 @@ def summary(
     results = [row.result for row in rows if row.result is not None]
     if chance := str(Chance.of(results)):
         write(f"chance: {chance}")
-    if replayed := sum(result.replayed for result in results):
+    if replayed := sum(result.evidence.replayed for result in results):
         write(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
     # Claims of one model often have the same hint; it is printed once, like the replay command of a test.
     starts = (HINT, NOT_REMEMBERED)
-    hints = [note for start in starts for result in results for note in result.notes if note.startswith(start)]
+    hints = [note for start in starts for result in results for note in result.words.notes if note.startswith(start)]
     hints = list(dict.fromkeys(hints))
     for note in hints if whole else hints[:_HINTS]:
         write(note, yellow=True)
@@ -196,5 +196,5 @@ def _word(row: Row) -> str:
 def _line(row: Row) -> str:
     if row.result is None:
         return row_without_result(row)
-    parts = (measured(row.result), "cached" if row.result.cached else "", row_remark(row))
+    parts = (measured(row.result), "cached" if row.result.evidence.cached else "", row_remark(row))
     return "  ".join(part for part in parts if part)

@@ -10,7 +10,8 @@ from robustest.account import Row, first_line
 from robustest.advice import HINT, advice_on
 from robustest.reports.inert import inert
 from robustest.results import Changes, Counterexample, Result, Verdict
-from robustest.words import count_of, headline, interval_in_words, number, sentence
+from robustest.results.sentences import count_of
+from robustest.words import interval_in_words, number
 
 
 def measured(result: Result) -> str:
@@ -18,27 +19,27 @@ def measured(result: Result) -> str:
 
     For example "accuracy 0.410 [0.370, 0.450], required >= 0.40; n=512; 5 samples changed".
     """
-    return "; ".join((sentence(result), f"n={count_of(result)}", *result.caveats))
+    return "; ".join((result.sentence, f"n={count_of(result.numbers)}", *result.words.caveats))
 
 
 def failure_text(result: Result, *, replay: str) -> str:
     """Return the text of a claim that did not pass: headline, cause and step, every number, and the replay command."""
     advice = advice_on(result)
     lines = [
-        headline(result),
+        result.headline,
         *([f"  cause     {advice.cause}", f"  next      {advice.next}"] if advice else []),
-        f"  claim     {result.statement}",
+        f"  claim     {result.subject.statement}",
         f"  measured  {measured(result)}",
-        f"  {result.captions.setting:9} {result.setting}",
-        f"  method    {result.method}; seed {result.seed}",
+        f"  {result.words.captions.setting:9} {result.subject.setting}",
+        f"  method    {result.subject.method}; seed {result.evidence.seed}",
         f"  verdict   {result.verdict} ({result.rule})",
     ]
-    lines += [f"  {fact.label:9} {fact}" for fact in result.facts if fact.leads]
+    lines += [f"  {fact.label:9} {fact}" for fact in result.words.facts if fact.leads]
     baseline = result.details.get("baseline") or {}
     if "lost" in baseline:
         low, high = baseline["drop_interval"]
         # Baselines of shares other than the accuracy name their share.
-        share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
+        share = baseline.get("of") or ("accuracy" if "accuracy" in result.numbers.quantity else "share that held")
         other = baseline.get("model")
         source = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
         drop = f"{number(baseline['drop'], digits=4)} {interval_in_words(low, high, digits=4)}"
@@ -46,18 +47,18 @@ def failure_text(result: Result, *, replay: str) -> str:
             f"  baseline  {share} {number(baseline['accuracy'])}; {baseline['lost']} lost, {baseline['gained']} "
             f"gained: drop {drop}, tolerance {baseline['tolerance']:g} ({source})"
         )
-    if result.replayed:
-        lines.append(f"  replayed  {result.replayed} samples broken by counterexamples of earlier runs")
-    if result.cached:
-        lines.append(f"  cached    {result.cached}")
+    if result.evidence.replayed:
+        lines.append(f"  replayed  {result.evidence.replayed} samples broken by counterexamples of earlier runs")
+    if result.evidence.cached:
+        lines.append(f"  cached    {result.evidence.cached}")
     for rank, worst in enumerate(result.counterexamples, 1):
-        size = "" if worst.size is None else f", {result.captions.size} {sized(worst)}"
+        size = "" if worst.size is None else f", {result.words.captions.size} {sized(worst)}"
         pixels = "" if worst.pixels is None else f", {worst.pixels} {changed_places(worst)}"
         picture = f", {worst.image}" if worst.image else ""
         lines.append(f"  worst {rank}   sample {worst.index}: {answers(result, worst)}{size}{pixels}{picture}")
         if worst.changes is not None:
             lines += [f"            {line}" for line in changes_in_words(worst.changes)]
-    notes = [note for note in result.notes if advice is None or note.removeprefix(HINT) != advice.cause]
+    notes = [note for note in result.words.notes if advice is None or note.removeprefix(HINT) != advice.cause]
     lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in notes]
     if replay:
         lines.append(f"  replay    {replay}")
@@ -80,8 +81,8 @@ def answers(result: Result, worst: Counterexample, *, separator: str = " -> ") -
         return worst.answer
     names = result.details.get("class_names")
     label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
-    if result.captions.answered:
-        return f"label {label}, {result.captions.answered} {predicted}"
+    if result.words.captions.answered:
+        return f"label {label}, {result.words.captions.answered} {predicted}"
     return f"label {label}, predicted {clean}{separator}{predicted}"
 
 
@@ -178,8 +179,8 @@ class Chance:
         """Count the verdicts of these results; None stands for a claim that could not be measured."""
         claims = [result for result in results if result is not None and result.is_claim]
         decided = [claim for claim in claims if claim.verdict is not Verdict.INCONCLUSIVE]
-        resting = [claim for claim in decided if claim.at_alpha]
-        levels = [claim.alpha for claim in resting]
+        resting = [claim for claim in decided if claim.ruling.at_alpha]
+        levels = [claim.ruling.alpha for claim in resting]
         return cls(
             verdicts=len(decided),
             at_alpha=len(resting),
@@ -187,7 +188,7 @@ class Chance:
             # Before any sample is evaluated, each claim errs with probability at most alpha. So the bound is the sum
             # over all claims: a sum over those that came to rest on alpha would be wrong, as the outcomes selected
             # them. Certain verdicts are never wrong, so the number of the others bounds it too.
-            wrong=min(float(len(resting)), sum(claim.alpha for claim in claims)) if resting else 0.0,
+            wrong=min(float(len(resting)), sum(claim.ruling.alpha for claim in claims)) if resting else 0.0,
             # Alpha bounds false alarms of these comparisons; the size of an undetected loss depends on the number of
             # samples.
             no_loss=sum(bool(c.details.get("baseline")) and c.verdict is Verdict.PASSED for c in resting),

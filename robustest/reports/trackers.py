@@ -119,20 +119,21 @@ def _table(rows: Iterable[Row], lost: Iterable[str], service: str) -> Iterator[d
     places: Counter[tuple[str, str]] = Counter()
     for row in rows:
         result = row.result
-        key = (row.test, "" if result is None else result.claim)
+        key = (row.test, "" if result is None else result.subject.claim)
         claim = ClaimId(*key, places[key], service)
         places[key] += 1
         line: dict[str, str | int | float | None] = dict.fromkeys(COLUMNS)
         line |= {"name": _name_of(claim), "test": row.test, "claim": claim.key, "state": row.state}
         line["problem"] = row.problem or ("" if row.ending is None else row.ending.reason)
         if result is not None:
-            low, high = result.interval
-            line |= {"statement": result.statement, "verdict": str(result.verdict), "quantity": result.quantity}
-            line |= {"estimate": _finite(result.estimate), "low": _finite(low), "high": _finite(high)}
-            line |= {"bounds": result.bounds, "threshold": _finite(result.threshold), "comparison": result.comparison}
-            line |= {"n": result.n, "n_total": result.n_total, "setting": result.setting, "attack": result.method}
-            line |= {"seed": result.seed, "alpha": result.alpha, "scope": result.scope, "cached": result.cached}
-            line |= {"seconds": result.cost.seconds, "model": result.model, "data": result.data}
+            subject, ruling, numbers, evidence = result.subject, result.ruling, result.numbers, result.evidence
+            low, high = numbers.interval
+            line |= {"statement": subject.statement, "verdict": str(ruling.verdict), "quantity": numbers.quantity}
+            line |= {"estimate": _finite(numbers.estimate), "low": _finite(low), "high": _finite(high)}
+            line |= {"bounds": numbers.bounds, "threshold": _finite(ruling.threshold), "comparison": ruling.comparison}
+            line |= {"n": numbers.n, "n_total": numbers.n_total, "setting": subject.setting, "attack": subject.method}
+            line |= {"seed": evidence.seed, "alpha": ruling.alpha, "scope": subject.scope, "cached": evidence.cached}
+            line |= {"seconds": evidence.cost.seconds, "model": evidence.model, "data": evidence.data}
             line |= {"measured": measured(result), "rule": result.rule}
         yield {key: without_secrets(value) if isinstance(value, str) else value for key, value in line.items()}
     for problem in lost:  # no row shows it, and a run that lost results is not green

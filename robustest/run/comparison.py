@@ -86,7 +86,7 @@ class Comparison:
         for result in (*running.results, *running.ungated):
             paired = result.details.get("baseline") or {}
             same = (paired.get("file"), paired.get("key")) == (str(self.file), self.key)
-            if same and (result.model or "", result.data, result.outcomes) != own:
+            if same and (result.evidence.model or "", result.evidence.data, result.outcomes) != own:
                 raise StoreError(
                     "Expected one claim of this name in the test but there are two, of other models or samples, with "
                     f"one entry in the baseline {Path(str(self.file)).name}. Make each a test of its own, by "

@@ -20,7 +20,18 @@ from robustest.health import BEYOND_SEARCH, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.loaded import of_class
 from robustest.reports.pictures import save_exhibit
-from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.results import (
+    NOT_PAIRED,
+    Counterexample,
+    KeptEvidence,
+    Numbers,
+    Pairing,
+    Result,
+    Ruling,
+    Subject,
+    Verdict,
+    Words,
+)
 from robustest.run.afterwards import after_verdict
 from robustest.run.evidence import CLASS, REPLAYED, Evidence
 from robustest.run.grounds import (
@@ -255,37 +266,47 @@ def result_of(
         _counterexamples, name=name, class_names=details.get("class_names", ()), threat=about.get("threat")
     )
     result = Result(
-        kind=kind.name,
-        statement=statement,
-        verdict=decision.verdict,
-        rule=decision.rule,
-        quantity=quantity.name,
-        estimate=decision.estimate,
-        interval=(low, high),
-        threshold=threshold,
-        comparison=quantity.comparison,
-        n=evidence.n,
-        n_total=evidence.total,
-        outcomes=evidence.outcomes,
-        cost=evidence.tally.cost,
-        seed=settings.seed,
-        setting=about["setting"],
-        method=method,
-        counterexamples=pictured(evidence, None if evidence.smaller else folder),
-        notes=(*notes, *about.get("notes", ()), *(() if compared is None else compared[1]), *evidence.remarks),
-        details=details,
-        cached=evidence.cached,
-        replayed=evidence.counts.get(REPLAYED, 0),
-        alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
-        at_alpha=decision.at_alpha,
-        data=evidence.data,
-        model=evidence.model,
-        bounds=bounds,
-        scope=settings.scope if scope is None else scope,
-        trivial=about.get("trivial"),
-        reasons=reasons,
-        caveats=tuple(caveats),
-        pairing=about.get("pairing", NOT_PAIRED),
+        subject=Subject(
+            kind=kind.name,
+            statement=statement,
+            setting=about["setting"],
+            method=method,
+            scope=settings.scope if scope is None else scope,
+        ),
+        ruling=Ruling(
+            comparison=quantity.comparison,
+            threshold=threshold,
+            trivial=about.get("trivial"),
+            verdict=decision.verdict,
+            rule=decision.rule,
+            reasons=reasons,
+            alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
+            at_alpha=decision.at_alpha,
+        ),
+        numbers=Numbers(
+            quantity=quantity.name,
+            estimate=decision.estimate,
+            interval=(low, high),
+            bounds=bounds,
+            n=evidence.n,
+            n_total=evidence.total,
+            details=details,
+        ),
+        evidence=KeptEvidence(
+            outcomes=evidence.outcomes,
+            counterexamples=pictured(evidence, None if evidence.smaller else folder),
+            replayed=evidence.counts.get(REPLAYED, 0),
+            pairing=about.get("pairing", NOT_PAIRED),
+            seed=settings.seed,
+            data=evidence.data,
+            model=evidence.model,
+            cost=evidence.tally.cost,
+            cached=evidence.cached,
+        ),
+        words=Words(
+            caveats=tuple(caveats),
+            notes=(*notes, *about.get("notes", ()), *(() if compared is None else compared[1]), *evidence.remarks),
+        ),
     )
     smaller = evidence.smaller
     if smaller is None:
@@ -300,8 +321,8 @@ def result_of(
             backward=result.cost.backward + backward,
             seconds=result.cost.seconds + later.tally.seconds - evidence.tally.seconds,
         )
-        shown, notes = pictured(later, folder), (*result.notes, *later.remarks)
-        return replace(result, counterexamples=shown, cost=cost, notes=notes, cached=later.cached)
+        shown, notes = pictured(later, folder), (*result.words.notes, *later.remarks)
+        return result.but(counterexamples=shown, cost=cost, notes=notes, cached=later.cached)
 
     return after_verdict(result, fuller)
 

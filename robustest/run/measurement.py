@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cache, wraps
 from inspect import signature
 from pathlib import Path
@@ -34,7 +33,6 @@ from robustest.run.naming import ClaimName, named
 from robustest.run.options import Options
 from robustest.store.files import save_record
 from robustest.store.provenance import when
-from robustest.words import headline
 
 # The wrapper of every measurement: name of the claim, clock, state of the process, facts of its kind.
 
@@ -94,7 +92,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                     with named(name), limit, collected() as afterwards:
                         found = cast("Any", measure(*args, **kwargs))
                         # Last, so that facts agree with the details.
-                        result = kind.describe(found, **name.fields(found.threshold))
+                        result = kind.describe(found, **name.fields(found.ruling.threshold))
                         result = require_clusters(result, cast("Any", kwargs).get("cluster"))
                         result = afterwards.done(result)
                 except clock.OutOfTime as over:
@@ -138,14 +136,14 @@ def require_clusters(result: Result, cluster: object) -> Result:
     """
     # Here, where every claim comes by, and not in each rule: a rule that knows of no clusters takes their units for
     # draws of their own.
-    passed = result.verdict is Verdict.PASSED and result.scope != "set"
+    passed = result.verdict is Verdict.PASSED and result.subject.scope != "set"
     if cluster is None or not passed or result.details.get("clusters"):
         return result
     rule = (
         "clusters were given, and the rule of this claim counts single units as draws: not shown for the population; "
         f'claim it of these units (scope="set"). {result.rule}'
     )
-    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("clusters",))
+    return result.but(verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("clusters",))
 
 
 def note(found: R) -> R:
@@ -201,7 +199,7 @@ def _undecided(kind: Kind, name: ClaimName, given: Mapping[str, Any], reason: st
 
 def _unmeasured(kind: str, statement: str, rule: str, reason: str, **others: Any) -> Result:
     defaults = {"quantity": "", "threshold": None, "comparison": ">=", "seed": context.current().settings.seed}
-    return Result(
+    return Result.of(
         kind=kind,
         statement=statement,
         verdict=Verdict.INCONCLUSIVE,
@@ -342,7 +340,7 @@ def _announced(result: Result) -> Result:
     running.announce(result)
     _store(result)
     if isinstance(running.progress, TerminalProgress):
-        running.progress.verdict(headline(result), result.cost.seconds)
+        running.progress.verdict(result.headline, result.cost.seconds)
     return result
 
 
@@ -350,9 +348,9 @@ def _store(result: Result) -> None:
     running = context.current()
     if running.test and running.settings.store is not None:
         # The latest result of each claim, as if all had been measured now; one with another threshold replaces it.
-        plain = replace(result, cached="").to_dict()
-        record = {"test": running.test, "claim": result.claim, "when": when(), "result": plain}
-        save_record(Path(running.settings.store), digest((running.test, result.claim)), record)
+        plain = result.but(cached="").to_dict()
+        record = {"test": running.test, "claim": result.subject.claim, "when": when(), "result": plain}
+        save_record(Path(running.settings.store), digest((running.test, result.subject.claim)), record)
 
 
 def gate(result: Result, *, advises: bool = False, announced: Result | None = None) -> Result:
@@ -372,17 +370,17 @@ def gate(result: Result, *, advises: bool = False, announced: Result | None = No
     __tracebackhide__ = True
     running = context.current()
     # An advisory kind without a threshold claims nothing, and so cannot fail.
-    free = advises and result.threshold is None and not running.settings.replay_only
+    free = advises and result.ruling.threshold is None and not running.settings.replay_only
     if not free:
         running.gate(result)
         if running.settings.replay_only and result.verdict is not Verdict.FAILED:
-            raise running.not_searched(result.statement, "replayed only: nothing was searched for")
+            raise running.not_searched(result.subject.statement, "replayed only: nothing was searched for")
     running.record(result, announced=announced)
     _store(result)
     if free or result.verdict is Verdict.PASSED:
         return result
     if result.verdict is Verdict.INCONCLUSIVE and running.settings.inconclusive == "skip" and running.skip is not None:
-        running.skip(f"inconclusive: {result.statement}: {result.rule}")
+        running.skip(f"inconclusive: {result.subject.statement}: {result.rule}")
     error = ClaimFailed if result.verdict is Verdict.FAILED else ClaimInconclusive
     raise error(failure_text(result, replay=""), result)  # the report of the run says once how to repeat its test
 

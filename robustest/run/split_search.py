@@ -69,7 +69,7 @@ class Halves:
         outcomes: list[bool | None] = [None] * len(self.samples)
         for at, outcome in zip(self.unseen.tolist(), result.outcomes, strict=True):
             outcomes[at] = outcome
-        return replace(result, n_total=len(self.samples), outcomes=tuple(outcomes))
+        return result.but(n_total=len(self.samples), outcomes=tuple(outcomes))
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ class BaselineEntry:
     """The outcomes of one claim.
 
     Attributes:
-        claim: as `Result.claim`.
+        claim: as `Subject.claim`.
         outcomes: one per sample, in the data's order: True held, False broken.
         data, model: digests; None for a model without an identity.
         date: e.g. "2026-11-25".

@@ -200,7 +200,7 @@ def test_a_device_that_rounds_factors_proves_nothing_and_says_so(monkeypatch: py
         exact = measure_certified_accuracy(sent(model), *claim, **options)  # type: ignore[arg-type]
         monkeypatch.setattr(Counter, "__torch_dispatch__", dispatch)
         coarse = measure_certified_accuracy(sent(model), *claim, **options)  # type: ignore[arg-type]
-    says = ["rounds the factors" in " ".join(one.notes) for one in (exact, coarse)]
+    says = ["rounds the factors" in " ".join(one.words.notes) for one in (exact, coarse)]
     assert exact.details["proven"] > 16
     assert (coarse.details["proven"], says) == (0, [False, True])
 

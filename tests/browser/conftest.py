@@ -57,7 +57,7 @@ def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
         "at": eps,
         "details": {"clean_accuracy": 0.95, "stages": {"pgd": 646, "square": 4}, "health": []},
     }
-    return Result(**{**values, **changes})
+    return Result.of(**{**values, **changes})
 
 
 @pytest.fixture(name="made")
@@ -217,7 +217,7 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("notebook") / "book.html"
     results = [row.result for row in every_state()[-2:] if row.result is not None]
     shown = [
-        card(replace(one, counterexamples=one.counterexamples * times)) or ""
+        card(one.but(counterexamples=one.counterexamples * times)) or ""
         for one, times in zip(results, (30, 1), strict=True)
     ]
     path.write_text("".join(f"<div>{one}</div>" for one in shown), encoding="utf-8")

@@ -456,7 +456,7 @@ def greens(call: Call, world: World, *, slack: float, drawn: bool = False) -> li
     """
     found = list(verdicts(call, world, slack=slack))
     if drawn:
-        found = [(claimed, result) for claimed, result in found[-1:] if result.scope == "population"]
+        found = [(claimed, result) for claimed, result in found[-1:] if result.subject.scope == "population"]
     return [
         f"{call.name}: {claimed} passed, {result.rule}" for claimed, result in found if result.verdict is Verdict.PASSED
     ]

@@ -97,7 +97,7 @@ def test_what_became_of_a_claim(name: str, first: dict[str, Any], second: dict[s
 def test_the_same_model_under_another_scope_is_neither_worse_nor_alike(name: str) -> None:
     """A claim about the population asks for more, whatever its rule says; some kinds are about one of both alone."""
     by_set, by_population = measured(name), measured(name, scope="population")
-    alone = by_set.scope == by_population.scope
+    alone = by_set.subject.scope == by_population.subject.scope
     told = {change(by_set, by_population), change(by_population, by_set)}
     assert told == {ClaimTrend.UNCHANGED if alone else ClaimTrend.MOVED}
 
@@ -109,11 +109,11 @@ def test_what_broke_the_old_threshold_as_well_is_worse_whatever_is_asked_now(nam
 
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_paired_belongs_to_the_kind(name: str) -> None:
-    pairing = measured(name).pairing
+    pairing = measured(name).evidence.pairing
     assert pairing is not None
     assert pairing.share is (name not in NOT_PAIRED)
     assert bool(pairing.groups) is (name in BY_GROUP)
-    assert Result.from_dict(measured(name).to_dict()).pairing == pairing
+    assert Result.from_dict(measured(name).to_dict()).evidence.pairing == pairing
 
 
 def test_the_command_ends_as_the_worst_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -312,8 +312,8 @@ def test_a_claim_on_few_samples_is_not_silent(one: Kind, scope: str, n: int) -> 
     except (DataError, ConfigError, ModelError):
         return
     assert result.verdict is not Verdict.PASSED or "alone" in measured(result)
-    assert result.n < 10
-    assert any(caveat.endswith("alone") for caveat in result.caveats)
+    assert result.numbers.n < 10
+    assert any(caveat.endswith("alone") for caveat in result.words.caveats)
 
 
 EXACT = {name: one for name, one in KINDS.items() if one.exact}
@@ -330,10 +330,10 @@ def test_a_threshold_at_the_measured_value(one: Kind) -> None:
         assert result.verdict is Verdict.PASSED, result.rule
     population = one.measure(first(N), scope="population", **at)
     if one.assertion == "assert_robust_to":  # its change was picked by looking at these samples
-        assert population.scope == "set"
+        assert population.subject.scope == "set"
         assert "of this set alone, not of the population" in measured(population)
     else:
-        assert (population.verdict, population.scope) == (Verdict.INCONCLUSIVE, "population")
+        assert (population.verdict, population.subject.scope) == (Verdict.INCONCLUSIVE, "population")
 
 
 WRONG = next(at for at in range(N) if Y[at] == 3 and MODEL(X[at : at + 1]).argmax(1) != 3)
@@ -392,16 +392,16 @@ def test_a_class_too_small_to_judge_is_neither_green_nor_silent(name: str, scope
 def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
     """Scope, and the side that a search leaves open: of these the interval is open too."""
     result = one.measure(first(N), scope=scope, **easy(one))
-    assert result.scope in {"set", "population"}
-    if result.scope == "set" != scope:
+    assert result.subject.scope in {"set", "population"}
+    if result.subject.scope == "set" != scope:
         assert "of this set alone" in measured(result)
     low, high = result.interval
-    if result.bounds:
-        assert result.bounds == SEARCHES[one.assertion]
-        assert f" at {'most' if result.bounds == 'above' else 'least'} " in measured(result)
+    if result.numbers.bounds:
+        assert result.numbers.bounds == SEARCHES[one.assertion]
+        assert f" at {'most' if result.numbers.bounds == 'above' else 'least'} " in measured(result)
         left = result.details["left_interval"]
-        assert low == 0 if result.bounds == "above" else low == left[0]
-        assert left[1] == high if result.bounds == "above" else high >= left[1]
+        assert low == 0 if result.numbers.bounds == "above" else low == left[0]
+        assert left[1] == high if result.numbers.bounds == "above" else high >= left[1]
     assert Result.from_dict(result.to_dict()) == result
 
 
@@ -409,24 +409,30 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
 def test_a_fall_says_where_it_starts(one: Kind) -> None:
     """Every line with the value of a fall, a gap or a loss has the value that it is taken from."""
     result = one.measure(first(N), **easy(one))
-    words = set(result.quantity.split())
-    falls = bool(words & {"drop", "gap", "lost"}) and result.quantity != "selection gap"  # of two sets of answers
-    assert (result.start is not None) is falls
+    words = set(result.numbers.quantity.split())
+    falls = (
+        bool(words & {"drop", "gap", "lost"}) and result.numbers.quantity != "selection gap"
+    )  # of two sets of answers
+    assert (result.numbers.start is not None) is falls
     # Of an inversion, a start so near that nothing has to change is a caveat.
     assert (" from " in measured(result).replace("; the start from grey changes no sample", "")) is falls
-    if result.start is not None and isinstance(result.start.value, float) and not result.details["health"]:
-        assert f" from {result.start.label} {result.start.value:.3f}, required " in measured(result)
+    if (
+        result.numbers.start is not None
+        and isinstance(result.numbers.start.value, float)
+        and not result.details["health"]
+    ):
+        assert f" from {result.numbers.start.label} {result.numbers.start.value:.3f}, required " in measured(result)
 
 
 @every_kind
 def test_a_pass_about_the_population_rests_on_a_bound(one: Kind) -> None:
     """The end of the interval that speaks against the claim keeps the threshold; else the line says so."""
     result = one.measure(first(N), scope="population", **easy(one))
-    if result.verdict is not Verdict.PASSED or result.scope == "set":
+    if result.verdict is not Verdict.PASSED or result.subject.scope == "set":
         return
-    low, high = result.left_interval
-    assert result.threshold is not None
-    assert (low >= result.threshold) if result.comparison == ">=" else (high <= result.threshold)
+    low, high = result.numbers.left_interval
+    assert result.ruling.threshold is not None
+    assert (low >= result.ruling.threshold) if result.ruling.comparison == ">=" else (high <= result.ruling.threshold)
     assert low < high, "what was counted of these samples alone is no bound"
 
 
@@ -443,7 +449,7 @@ SEARCHES = {
 def test_each_search_bounds() -> None:
     for name in ("robust accuracy", "patch", "minimum perturbation", "strategy", "universal"):
         one = KINDS[name]
-        assert one.measure(first(N), **easy(one)).bounds == SEARCHES[one.assertion], name
+        assert one.measure(first(N), **easy(one)).numbers.bounds == SEARCHES[one.assertion], name
 
 
 def test_a_radius_of_nothing_is_said() -> None:
@@ -586,7 +592,7 @@ def test_a_change_that_changes_nothing_tests_nothing(kind: str) -> None:
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rule.startswith(f"nothing was tested: {name}" if name.startswith("the") else "nothing was tested: ")
     assert name in found.rule
-    assert f"none of {found.n} samples" in found.rule
+    assert f"none of {found.numbers.n} samples" in found.rule
     assert "changes no sample" in measured(found)
     assert 0 in found.details["changed"].values()
 
@@ -631,5 +637,5 @@ def test_samples_that_did_not_change_cannot_carry_a_claim(kind: str) -> None:
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rule.startswith("nothing could have failed it: ")
     count = next(iter(found.details["changed"].values()))
-    assert 0 < count < 0.15 * found.n
-    assert f"changes {count} of {found.n} samples" in measured(found)
+    assert 0 < count < 0.15 * found.numbers.n
+    assert f"changes {count} of {found.numbers.n} samples" in measured(found)

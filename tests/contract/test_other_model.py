@@ -97,7 +97,9 @@ def test_the_table_has_every_kind_that_takes_a_baseline() -> None:
         if "no_worse_than" in kind.further_claims and kind.name in asserted_kinds()
     }
     own = {name for name in asked if f"assert_{name}" in robustest.__all__} - {"rate"}  # which compares outcomes
-    check_entries({KINDS[name].result().kind for name in MODELS}, own, "MODELS in tests/contract/test_other_model.py")
+    check_entries(
+        {KINDS[name].result().subject.kind for name in MODELS}, own, "MODELS in tests/contract/test_other_model.py"
+    )
 
 
 @every_kind

@@ -119,7 +119,7 @@ def allowed(draws: int) -> int:
 
 def misses(results: list[Result], truth: float) -> dict[str, int]:
     """How often the truth lies beyond each end, and a claim at the truth is settled."""
-    ends = [result.left_interval for result in results]
+    ends = [result.numbers.left_interval for result in results]
     return {
         "below": sum(low > truth + 1e-9 for low, _ in ends),
         "above": sum(high < truth - 1e-9 for _, high in ends),
@@ -142,12 +142,14 @@ def rows() -> list[Any]:
 @pytest.mark.parametrize(("one", "draws"), rows())
 def test_the_truth_is_missed_no_oftener_than_alpha(one: Truth, draws: int) -> None:
     results = one.results(draws)
-    assert {(result.kind, result.scope) for result in results} == {(one.kind, "population")}
-    assert not any("copies" in result.reasons for result in results), "else a claim at the truth would seldom pass"
+    assert {(result.subject.kind, result.subject.scope) for result in results} == {(one.kind, "population")}
+    assert not any("copies" in result.ruling.reasons for result in results), (
+        "else a claim at the truth would seldom pass"
+    )
     found = misses(results, one.value)
     assert all(count <= allowed(draws) for count in found.values()), found
     mean = float(np.mean([result.estimate for result in results if result.estimate is not None]))
-    width = float(np.mean([np.ptp(result.left_interval) for result in results]))
+    width = float(np.mean([np.ptp(result.numbers.left_interval) for result in results]))
     assert abs(mean - one.value) < 0.5 * width < 0.5, "and they say something, about this truth"
 
 

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import cache
 from importlib.resources import files
 from io import StringIO
@@ -29,10 +29,22 @@ from robustest.measure import measure_robust_accuracy
 from robustest.reports import evidence, github, json_file, junit
 from robustest.reports.html import page as pages
 from robustest.reports.text import Chance, failure_text, measured
-from robustest.results import REASONS, Captions, Counts, Fact, Limit, Pairing, Variation
+from robustest.results import (
+    REASONS,
+    Captions,
+    Counts,
+    Fact,
+    KeptEvidence,
+    Limit,
+    Numbers,
+    Pairing,
+    Ruling,
+    Subject,
+    Variation,
+    Words,
+)
 from robustest.run import measurement
 from robustest.threats.threat import _Ball
-from robustest.words import sentence
 
 sys.path.insert(0, str(Path(__file__).parent))
 from kinds import CLASSES, KINDS, Net, samples
@@ -109,6 +121,8 @@ def test_another_form_is_refused(change: Mapping[str, Any]) -> None:
 )
 def test_the_schema_has_the_fields_of_the_classes(name: str, form: Any) -> None:
     names = {field.name for field in fields(form)}
+    if form is Result:  # its parts' fields stand side by side
+        names = {field.name for part in (Subject, Ruling, Numbers, KeptEvidence, Words) for field in fields(part)}
     about = SCHEMA["$defs"][name]
     assert set(about["properties"]) == set(about["required"]) == names
     assert about["additionalProperties"] is False
@@ -157,15 +171,15 @@ def test_a_claim_has_one_name_whatever_its_threshold_and_its_words(kind: str, mo
     monkeypatch.setattr(Quantity, "state", lambda *_: "reworded")
     monkeypatch.setattr(_Ball, "__str__", lambda _: "a reworded threat")
     others.append(name_of(monkeypatch, known.result))
-    assert {one.claim for one in others} == {measured_claim.claim}
-    assert {(one.axis, one.at) for one in others} == {(measured_claim.axis, measured_claim.at)}
-    assert measured_claim.claim.startswith(measured_claim.kind)
-    assert measured_claim.threshold_name == known.argument
-    assert measured_claim.claim.endswith(f" {known.argument}")
+    assert {one.claim for one in others} == {measured_claim.subject.claim}
+    assert {(one.axis, one.at) for one in others} == {(measured_claim.subject.axis, measured_claim.subject.at)}
+    assert measured_claim.subject.claim.startswith(measured_claim.subject.kind)
+    assert measured_claim.ruling.threshold_name == known.argument
+    assert measured_claim.subject.claim.endswith(f" {known.argument}")
 
 
 def test_every_claim_has_a_name_of_its_own() -> None:
-    names = [result_of_kind(kind).claim for kind in KINDS]
+    names = [result_of_kind(kind).subject.claim for kind in KINDS]
     assert len(set(names)) == len(names)
 
 
@@ -173,8 +187,8 @@ def test_every_claim_has_a_name_of_its_own() -> None:
 def test_every_reason_is_one_that_is_described(kind: str) -> None:
     for value in (KINDS[kind].easy, KINDS[kind].hard):
         found = result_of_kind(kind) if value == KINDS[kind].easy else KINDS[kind].result(threshold=value)
-        assert {reason.partition(":")[0] for reason in found.reasons} <= set(REASONS)
-        assert found.reasons or found.verdict is not Verdict.INCONCLUSIVE, found.rule
+        assert {reason.partition(":")[0] for reason in found.ruling.reasons} <= set(REASONS)
+        assert found.ruling.reasons or found.verdict is not Verdict.INCONCLUSIVE, found.rule
 
 
 # The sentence
@@ -193,7 +207,7 @@ COMPARED = {
 
 
 def row_of(kind: str, **changes: Any) -> Row:
-    result = replace(result_of_kind(kind), **changes)
+    result = result_of_kind(kind).but(**changes)
     test = f"test_a.py::test_{kind.replace(' ', '_')}_{len(changes)}"
     outcome = "passed" if result.verdict is Verdict.PASSED else "failed"
     ending = Ending(test=test, phase="call", outcome=outcome, claimed=outcome != "passed")
@@ -203,7 +217,7 @@ def row_of(kind: str, **changes: Any) -> Row:
 def rows_of(kind: str) -> list[Row]:
     """A claim that passed, failed or was left open, early or of all samples, and compared with a baseline."""
     found = result_of_kind(kind)
-    n, total = max(1, found.n_total // 2), max(2, found.n_total)
+    n, total = max(1, found.numbers.n_total // 2), max(2, found.numbers.n_total)
     outcomes = (*[True] * n, *[None] * (total - n)) if found.outcomes else ()
     early = {"estimate": None, "n": n, "n_total": total, "outcomes": outcomes}
     compared = {**found.details, "baseline": {**BASELINE, **COMPARED}}
@@ -250,8 +264,8 @@ def test_all_reports_print_the_same_sentence(kind: str, reports: dict[str, str])
     reports = {**reports, "summary": without_tags(github.summary(account_of(rows)))}
     for row in rows:
         assert row.result is not None
-        words = sentence(row.result)
-        assert row.result.quantity in words
+        words = row.result.sentence
+        assert row.result.numbers.quantity in words
         assert ", required " in words
         for name, text in reports.items():
             assert words in text, name
@@ -268,13 +282,13 @@ def test_an_early_verdict_and_a_whole_one_read_without_a_riddle() -> None:
     found = measure_robust_accuracy(Net(good=True), data, Linf(0.1), attack="fgsm", at_least=0.5, exact=True)
     assert re.fullmatch(
         r"robust accuracy 0\.\d{3} \[0\.\d{3}, (\d\.\d{3})\] after attack \(true value at most \1\), required >= 0\.50",
-        sentence(found),
+        found.sentence,
     )
     early = measure_robust_accuracy(Net(good=True), samples(0, 2000), Linf(0.01), attack="fgsm", at_least=0.2)
     assert early.estimate is None
     assert re.fullmatch(
         r"robust accuracy in \[0\.\d{3}, (\d\.\d{3})\] after attack \(true value at most \1\), required >= 0\.20",
-        sentence(early),
+        early.sentence,
     )
     assert CLASSES == 4
 

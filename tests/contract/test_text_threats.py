@@ -344,7 +344,7 @@ def test_counterexamples_are_shrunk_shown_and_replayed(tmp_path: Path) -> None:
         longer = [*MIXED, "c" * 60], [*SIDES, int(bigrams("c" * 60) > 0)]
         again = measure_robust_accuracy(model, longer, threat, at_least=0.9, **QUICK, cache=False)
     assert first.verdict is Verdict.FAILED
-    assert again.replayed >= len([held for held in first.outcomes if held is False]) > 0
+    assert again.evidence.replayed >= len([held for held in first.outcomes if held is False]) > 0
     for worst in first.counterexamples:
         assert worst.changes is not None
         assert worst.pixels is None
@@ -426,9 +426,9 @@ def test_a_model_that_reads_the_padding_of_its_batch_passes_nothing() -> None:
     assert (np.concatenate([diluted([text]) for text in turned]).argmax(1) != LABELS).all()
     threat = Edits(1, kinds=("insert", "substitute"), alphabet="xyz")
     result = measure_robust_accuracy(diluted, (TEXTS, LABELS), threat, at_least=0.4, attack="fast", exact=True)
-    assert "health:batch_dependence" in result.reasons
+    assert "health:batch_dependence" in result.ruling.reasons
     shifted = measure_shift_accuracy(diluted, (TEXTS, LABELS), "typos", at_least=0.4, exact=True)
-    assert "health:batch_dependence" in shifted.reasons
+    assert "health:batch_dependence" in shifted.ruling.reasons
     for texts in ([], ["", ""]):  # nothing to be longer than
         data = ([*TEXTS, *texts], [*LABELS, *[int(right("", 0.0) > 0) for _ in texts]])
         own = measure_shift_accuracy(SOUND, data, "typos", at_least=0.7, exact=True)
@@ -446,7 +446,7 @@ def test_a_model_that_reads_the_padding_of_edited_texts_alone_passes_nothing() -
         diluted_if_edited, (TEXTS, LABELS), threat, at_least=0.4, attack="fast", exact=True
     )
     assert result.verdict is not Verdict.PASSED
-    assert "health:batch_dependence" in result.reasons
+    assert "health:batch_dependence" in result.ruling.reasons
 
 
 HELD: dict[Any, Any] = {}
@@ -493,13 +493,13 @@ def test_a_cache_that_takes_one_text_for_another_passes_nothing(where: str) -> N
     """In capitals each text gets the answer of the text itself, which was asked first; alone all are wrong."""
     assert (of_capitals([text.upper() for text in TEXTS]).argmax(1) != LABELS).all()
     result = measure_shift_accuracy(CACHES[where], (TEXTS, LABELS), "casing", severity=5, at_least=0.9, exact=True)
-    assert "health:history_dependence" in result.reasons
+    assert "health:history_dependence" in result.ruling.reasons
 
 
 def test_a_cache_of_the_texts_themselves_changes_nothing() -> None:
     asked = Remembering(str)
     result = measure_shift_accuracy(asked, (TEXTS, LABELS), lambda texts: texts[::1], at_least=0.9, exact=True)
-    assert "health:history_dependence" not in result.reasons
+    assert "health:history_dependence" not in result.ruling.reasons
     assert {*asked.held} >= {*TEXTS}
     assert len(asked.held) == len(TEXTS) + 1, "beside a longer text; copies were asked all others"
 
@@ -508,7 +508,7 @@ def test_what_a_model_does_not_read_is_said_to_be_unread() -> None:
     cut = scored(lambda text: right(text[:24], 0.3))
     result = measure_robust_accuracy(cut, (TEXTS, LABELS), Append(4), at_least=0.6, attack=SHORT)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert any("Append(n=4) does to the texts changes a bit of their scores" in note for note in result.notes)
+    assert any("Append(n=4) does to the texts changes a bit of their scores" in note for note in result.words.notes)
     known = measure_robust_accuracy(
         cut, (TEXTS, LABELS), Append(4), at_least=0.6, attack=SHORT, suppress=("weak_search",)
     )

@@ -95,7 +95,7 @@ def test_gradients_are_in_bfloat16_by_default() -> None:
     model.passes.clear()
     got = measure_robust_accuracy(model, data, Linf(0.02), **options)
     supported = torch.cuda.is_bf16_supported(including_emulation=False)
-    assert any("gradients in bfloat16, checked" in note for note in got.notes) == supported
+    assert any("gradients in bfloat16, checked" in note for note in got.words.notes) == supported
     low_gradients = sum(rows for low, gradient, _, rows in model.passes if low and gradient)
     full_gradients = sum(rows for low, gradient, _, rows in model.passes if gradient and not low)
     assert (low_gradients > 3 * full_gradients) == supported
@@ -171,4 +171,4 @@ def test_real_memory_that_runs_out_halves_the_batch() -> None:
     x, y = torch.full((128, 1, 4, 4), 0.9), torch.ones(128, dtype=torch.int64)
     result = measure_robust_accuracy(Hungry(), (x, y), Linf(0.1), attack="fgsm", device="cuda", batch_size=128)
     assert result.estimate == 1
-    assert any("out of memory" in note for note in result.notes)
+    assert any("out of memory" in note for note in result.words.notes)

@@ -16,7 +16,7 @@ def test_an_adversarially_trained_mnist_net(shared_networks: ModuleType) -> None
     data = shared_networks.images("mnist_test", 1000)
     result = measure_robust_accuracy(shared_networks.load("fast_mnist_pgd"), data, Linf(0.3), attack="pgd")
     assert 0.89 <= result.estimate <= 0.91
-    assert result.n == result.n_total == 1000
+    assert result.numbers.n == result.numbers.n_total == 1000
 
 
 @pytest.mark.slow

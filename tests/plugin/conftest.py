@@ -105,7 +105,7 @@ def made(verdict="passed", **changes):
         quantity="accuracy", estimate=0.5, interval=(0.25, 0.75), threshold=0.5, comparison=">=", n=4, n_total=4,
         outcomes=(True, False, True, False), cost=Cost(), seed=0, setting="nothing", method="none",
     )
-    return Result(**{**fields, **changes})
+    return Result.of(**{**fields, **changes})
 
 def claimed():  # a claim that passed, for tests that are about something else
     from robustest import context

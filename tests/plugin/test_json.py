@@ -81,7 +81,7 @@ def test_a_result_can_be_read_back(write, rows_of):
     result = Result.from_dict(data)
     assert result.to_dict() == data
     assert result.outcomes == (True, False, False, True) * 8, "0.44 and 0.56 are the samples within 0.1 of 0.5"
-    assert (result.estimate, result.n, result.n_total, result.threshold) == (0.5, 32, 32, 0.6)
+    assert (result.estimate, result.numbers.n, result.numbers.n_total, result.ruling.threshold) == (0.5, 32, 32, 0.6)
     assert {worst.index % 4 for worst in result.counterexamples} <= {1, 2}
 
 

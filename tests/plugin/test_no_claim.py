@@ -52,7 +52,7 @@ TESTS = """
 
     def test_first_of_a_fixture(found): assert found.estimate == 0.5
 
-    def test_second_of_a_fixture(found): assert found.n == 32
+    def test_second_of_a_fixture(found): assert found.numbers.n == 32
 
     def test_third_of_a_fixture(several): assert several["one"].n == 32
 

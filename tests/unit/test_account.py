@@ -28,9 +28,9 @@ from robustest.extensions import Section
 from robustest.results import Counterexample, Result, Verdict
 from robustest.typed import from_plain, to_plain
 
-VERDICTS = {verdict: replace(RESULT, verdict=Verdict(verdict)) for verdict in ("passed", "failed", "inconclusive")}
-MEASURED = replace(VERDICTS["inconclusive"], threshold=None)
-LOOSE = replace(VERDICTS["failed"], gated=False)
+VERDICTS = {verdict: RESULT.but(verdict=Verdict(verdict)) for verdict in ("passed", "failed", "inconclusive")}
+MEASURED = VERDICTS["inconclusive"].but(threshold=None)
+LOOSE = VERDICTS["failed"].but(gated=False)
 
 
 def ending(outcome: str = "passed", phase: str = "call", test: str = "t", **more: Any) -> Ending:
@@ -307,9 +307,7 @@ def test_sections_of_packs_are_made_of_the_results_there_are(monkeypatch: pytest
 def test_paths_of_pictures_are_made_relative_to_another_folder(tmp_path: Path) -> None:
     worst = Counterexample(index=0, label=0, clean=0, predicted=1)
     sheets = [{"title": "a", "image": "p/b.png"}, {"title": "none"}, "a text", {"image": 3}]
-    shown = replace(
-        RESULT, counterexamples=(replace(worst, image="p/a.png"), worst), details={"pictures": sheets, "n": 1}
-    )
+    shown = RESULT.but(counterexamples=(replace(worst, image="p/a.png"), worst), details={"pictures": sheets, "n": 1})
     one = account(Row("t", shown), Row("u", None), Row("v", RESULT))
     moved = one.with_pictures_from(lambda _: tmp_path / "run", tmp_path / "out" / "page")
     first = moved.results[0].result
@@ -330,7 +328,7 @@ def test_a_picture_on_another_drive_keeps_its_path(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("os.path.relpath", apart)
     shown = Counterexample(index=0, label=0, clean=0, predicted=1, image="p.png")
-    made = replace(RESULT, counterexamples=(shown,), details={"pictures": [{"image": "q.png"}, {"image": 3}, "r"]})
+    made = RESULT.but(counterexamples=(shown,), details={"pictures": [{"image": "q.png"}, {"image": 3}, "r"]})
     (row,) = account(Row("t", made)).with_pictures_from(lambda _: Path("/a"), Path("/b")).results
     assert row.result is not None
     assert row.result.counterexamples[0].image == "p.png"

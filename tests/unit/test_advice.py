@@ -41,7 +41,7 @@ def made(**changes: Any) -> Result:
         "setting": "",
         "method": "",
     }
-    return Result(**{**fields, **changes})
+    return Result.of(**{**fields, **changes})
 
 
 def advised(**changes: Any) -> Advice | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from graphlib import TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,6 +66,30 @@ def test_a_route_is_short_and_goes_down(label: str, modules: list[str]) -> None:
         assert source(there).exists(), there
         assert there in imported(here), f"{here} does not import {there}"
         assert floor_of(there) >= floor_of(here), f"{there} is above {here}"
+
+
+# Pairs of modules that name each other, the one for types alone: a claim's errors and their result, for example.
+CIRCLES = [
+    {"robustest.errors", "robustest.results"},
+    {"robustest.run.units", "robustest.run.workers"},
+    {"robustest.run.units", "robustest.run.memory"},
+    {"robustest.bounds.graph", "robustest.bounds.linear"},
+]
+
+
+def test_imports_make_no_circle_even_for_types() -> None:
+    """import-linter holds the imports that run; a circle of types would make a reader open all files of it."""
+    modules = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names = {(n.module, one.name) for n in nodes if isinstance(n, ast.ImportFrom) for one in n.names}
+        named = {f"{home}.{name}" if f"{home}.{name}" in modules else str(home) for home, name in names}
+        graph[module] = {one for one in named & {*modules} - {module} if {module, one} not in CIRCLES}
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_floors_on_the_page_are_those_that_are_held() -> None:

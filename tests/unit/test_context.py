@@ -65,7 +65,7 @@ def test_the_replay_command_has_seed_and_test_and_survives_a_shell() -> None:
 def test_measurements_take_their_settings_from_the_running_test(toy: Any) -> None:
     with running(Context(settings=Settings(seed=5, attack="fgsm"), test="t")):
         result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.01))
-    assert (result.seed, result.method) == (5, "fgsm")
+    assert (result.evidence.seed, result.subject.method) == (5, "fgsm")
 
 
 def test_a_claims_error_is_its_own_in_a_test_and_outside_first_or_last(toys: Callable[..., Any]) -> None:
@@ -117,8 +117,8 @@ def test_progress_ends_with_an_early_verdict_and_with_an_error(toys: Callable[..
     with running(Context(test="t", progress=lambda *values: told.append(values))):
         result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.0), attack="fgsm", at_least=0.3)
         assert told[0][2] == 500
-        assert told[-1][1:3] == (result.n, result.n)
-        assert result.n < 500
+        assert told[-1][1:3] == (result.numbers.n, result.numbers.n)
+        assert result.numbers.n < 500
         told.clear()
 
         def breaks_down(x: Any) -> Any:

@@ -16,7 +16,7 @@ from table_entries import check_entries
 import robustest
 from robustest import attacks, claims, cues, tasks
 from robustest.cli.command import VERBS
-from robustest.extensions import Hooks
+from robustest.hooks import Hooks
 from robustest.kinds import Kind
 from robustest.pytest_plugin import options
 from robustest.shifts import registry

@@ -21,7 +21,7 @@ from robustest import (
 )
 from robustest.errors import expected, unknown
 
-RESULT = Result(
+RESULT = Result.of(
     kind="c",
     statement="s",
     verdict=Verdict.FAILED,

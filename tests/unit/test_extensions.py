@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,8 @@ from robustest.cli.questions import Facts, Probe
 from robustest.data import Outcomes, as_samples
 from robustest.data.samples import unwrapped
 from robustest.errors import PackError
-from robustest.extensions import Command, Hooks, Section, hookimpl
+from robustest.extensions import Command, Section, hookimpl
+from robustest.hooks import Hooks
 from robustest.measure import measure_accuracy, measure_no_spurious_feature, measure_robust_accuracy
 from robustest.reports import github, terminal
 from robustest.reports.html.page import write
@@ -164,6 +166,11 @@ def test_two_packs_of_one_name_are_an_error(packs: Packs) -> None:
 def test_the_toy_pack_has_every_hook(packs: Packs) -> None:
     packs(toy=toy_pack)
     assert {one.name for one in extensions.manager().get_hookcallers(toy_pack) or ()} == set(HOOKS)
+
+
+def test_packs_are_held_to_the_arguments_that_are_specified() -> None:
+    specified = {name: tuple(inspect.signature(vars(Hooks)[name]).parameters)[1:] for name in HOOKS}
+    assert specified == extensions.HOOKS, "Write the hook's arguments into HOOKS in robustest/extensions.py."
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -299,7 +306,7 @@ def test_searches_join_the_cascades_for_their_threat_alone(packs: Packs, toy: An
     own = Cascade(name="own", stages=CASCADES["fast"].stages)
     assert as_attack(own, Linf(0.25)) is own
     found = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.25), attack="fast", exact=True)
-    assert "fast + toy" in found.method
+    assert "fast + toy" in found.subject.method
 
 
 def test_a_shift_by_name(packs: Packs) -> None:
@@ -327,7 +334,7 @@ def test_a_kind_of_claim_is_listed(packs: Packs) -> None:
 def test_a_kind_of_claim_with_the_name_of_one_of_ours_is_refused_and_ours_measured(packs: Packs, toy: Any) -> None:
     bad = replace(toy_pack.TOY, name="accuracy")
     packs(bad=pack("robustest_kinds", [bad]))
-    assert measure_accuracy(toy.model, (toy.x, toy.y)).kind == "accuracy"
+    assert measure_accuracy(toy.model, (toy.x, toy.y)).subject.kind == "accuracy"
     with pytest.raises(PackError, match="'accuracy' is one of robustest's"):
         measurement(bad)(lambda *, at_least: None)(at_least=0.5)
     with pytest.raises(PackError, match=r"pack 'bad' .* robustest has a kind of claim 'accuracy' too"):
@@ -343,7 +350,7 @@ def test_a_kind_of_claim_with_the_name_of_another_packs_is_refused(packs: Packs)
 
 def test_claims_of_ours_load_no_kinds_of_packs(packs: Packs, toy: Any) -> None:
     packs(own=pack("robustest_kinds", ZeroDivisionError("loaded")))
-    assert measure_accuracy(toy.model, (toy.x, toy.y)).kind == "accuracy"
+    assert measure_accuracy(toy.model, (toy.x, toy.y)).subject.kind == "accuracy"
 
 
 def test_data_of_another_type_are_read(packs: Packs) -> None:

@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,8 +21,8 @@ from robustest.context import Apart, Attempt, Context, claiming, current, follow
 from robustest.errors import ClaimFailed, ConfigError, NotSearched
 from robustest.results import Verdict
 
-FAILED = replace(RESULT, verdict=Verdict.FAILED)
-OPEN = replace(RESULT, verdict=Verdict.INCONCLUSIVE)
+FAILED = RESULT.but(verdict=Verdict.FAILED)
+OPEN = RESULT.but(verdict=Verdict.INCONCLUSIVE)
 
 
 def of_test(**fields: Any) -> Context:
@@ -48,7 +47,7 @@ def test_a_replay_alone_passes_nothing_and_keeps_what_it_refutes(result: Any, re
     one.record(result)
     (held,) = one.results
     if replay and result is RESULT:
-        assert (held.verdict, held.reasons) == (Verdict.INCONCLUSIVE, ("not_searched",))
+        assert (held.verdict, held.ruling.reasons) == (Verdict.INCONCLUSIVE, ("not_searched",))
         assert held.rule == "replayed only: nothing was searched for"
     else:
         assert held is result
@@ -63,7 +62,7 @@ def test_outside_of_a_test_nothing_is_recorded_and_only_results_are() -> None:
     with pytest.raises(TypeError, match="robustest result"):
         one.record(0.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="plain JSON"):
-        one.record(replace(RESULT, details={"here": Path()}))
+        one.record(RESULT.but(details={"here": Path()}))
     assert (one.results, one.claims) == ([], False)
 
 
@@ -119,7 +118,7 @@ def test_an_attempt_has_the_reason_that_ended_it(error: BaseException, reason: s
 @pytest.mark.parametrize("threshold", [0.5, None])
 @pytest.mark.parametrize("verdict", [*Verdict])
 def test_an_error_beside_a_refuted_claim_is_a_failure(gated: bool, threshold: float | None, verdict: Verdict) -> None:
-    result = replace(RESULT, gated=gated, threshold=threshold, verdict=verdict)
+    result = RESULT.but(gated=gated, threshold=threshold, verdict=verdict)
     found = Attempt.of(of_test(ended=("call", OSError("disk")), results=[RESULT, result]))
     refuted = gated and threshold is not None and verdict is not Verdict.PASSED
     assert found.outcome == ("failed" if refuted else "error")
@@ -432,7 +431,7 @@ def test_a_claim_makes_a_test_a_robustness_test(home: bool) -> None:
 
 @pytest.mark.parametrize("value", [RESULT, None])
 def test_a_measurement_is_ungated_until_an_assertion_takes_it(value: Any) -> None:
-    one, other = of_test(), replace(RESULT)
+    one, other = of_test(), RESULT.but()
     one.note(other)
     one.note(value)
     assert one.measured == 2

@@ -11,7 +11,21 @@ from accounts import RESULT
 
 from robustest.account import EXPLAINED, RED, Account, Ending, Row, Session, exit_reason
 from robustest.decisions import Decision
-from robustest.results import NOT_PAIRED, Cost, Counts, Fact, Pairing, Result, Verdict, facts_of
+from robustest.results import (
+    NOT_PAIRED,
+    Cost,
+    Counts,
+    Fact,
+    KeptEvidence,
+    Numbers,
+    Pairing,
+    Result,
+    Ruling,
+    Subject,
+    Verdict,
+    Words,
+    facts_of,
+)
 from robustest.run.evidence import Evidence, Observation, Stream, Tally
 from robustest.run.workers import ChunkResult, Work
 from robustest.store.corpus import EACH
@@ -47,13 +61,18 @@ DECISION = Decision(verdict=Verdict.FAILED, rule="r", estimate=0.5, interval=(0.
             Session,
             {"stopped": "", "collected": 0, "deselected": (), "ran": 0, "selection": "", "files_left_out": 0},
         ),
+        (Subject, {"claim": "", "family": "", "varied": (), "axis": None, "at": None, "scope": "set"}),
         (
-            Result,
-            {"counterexamples": (), "notes": (), "cached": "", "replayed": 0, "alpha": 0.0, "at_alpha": False}
-            | {"data": "", "model": "", "bounds": "", "scope": "set", "caveats": (), "gated": True, "pairing": None}
-            | {"facts": (), "counts": None, "trivial": None, "start": None, "claim": "", "family": ""}
-            | {"threshold_name": None, "varied": (), "axis": None, "at": None, "limits": (), "reasons": ()},
+            Ruling,
+            {"threshold_name": None, "limits": (), "trivial": None, "reasons": ()}
+            | {"alpha": 0.0, "at_alpha": False, "gated": True},
         ),
+        (Numbers, {"bounds": "", "counts": None, "start": None}),
+        (
+            KeptEvidence,
+            {"counterexamples": (), "replayed": 0, "pairing": None, "data": "", "model": "", "cached": ""},
+        ),
+        (Words, {"caveats": (), "notes": (), "facts": ()}),
     ],
     ids=lambda one: getattr(one, "__name__", ""),
 )
@@ -84,15 +103,18 @@ def test_a_stream_counts_its_chunks() -> None:
 
 
 def test_a_result_is_asserted_unless_it_says_otherwise() -> None:
-    plain = {one.name: getattr(RESULT, one.name) for one in dataclasses.fields(Result) if one.name not in GIVEN}
-    made = Result(**{**plain, **REQUIRED})
-    assert (made.outcome, made.gated, made.at_alpha, made.alpha, made.replayed) == ("failed", True, False, 0.0, 0)
-    shown = {one.name for one in dataclasses.fields(Result) if not one.repr}
-    assert shown == {"outcomes", "pairing", "captions", "counts", "trivial"}
+    parts = [getattr(RESULT, one.name) for one in dataclasses.fields(Result)]
+    every = [(part, one) for part in parts for one in dataclasses.fields(part)]
+    plain = {one.name: getattr(part, one.name) for part, one in every if one.name not in GIVEN}
+    made = Result.of(**{**plain, **REQUIRED})
+    assert (made.outcome, made.ruling.gated, made.ruling.at_alpha) == ("failed", True, False)
+    assert (made.ruling.alpha, made.evidence.replayed) == (0.0, 0)
+    assert {one.name for _, one in every if not one.repr} == {"outcomes", "pairing", "captions", "counts", "trivial"}
     assert [fact.leads for fact in facts_of({"a": 1}, {})] == [True]
 
 
-GIVEN = set(defaults(Result)) | {"details", "captions"}
+PARTS = (Subject, Ruling, Numbers, KeptEvidence, Words)
+GIVEN = {name for part in PARTS for name in defaults(part)} | {"details", "captions"}
 REQUIRED: dict[str, Any] = {"verdict": Verdict.FAILED, "threshold": 0.5}
 
 

@@ -38,7 +38,7 @@ def result(quantity: str = "rate", **changes: Any) -> Result:
         "method": "",
         "details": {"lost": 3, "gained": 1, "flips": 2, "of": 3, "clean_accuracy": 0.5},
     }
-    return Result(**{**fields, **changes})
+    return Result.of(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def result(quantity: str = "rate", **changes: Any) -> Result:
     ],
 )
 def test_a_value_has_the_whole_numbers_it_is_made_of(quantity: str, counts: Counts) -> None:
-    assert KIND.describe(result(quantity)).counts == counts
-    assert KIND.describe(result(quantity, estimate=None)).counts is None
-    assert KIND.describe(result("fall", details={"lost": 0.5})).counts is None
+    assert KIND.describe(result(quantity)).numbers.counts == counts
+    assert KIND.describe(result(quantity, estimate=None)).numbers.counts is None
+    assert KIND.describe(result("fall", details={"lost": 0.5})).numbers.counts is None
 
 
 def test_what_was_told_is_no_fact_of_its_own() -> None:
@@ -63,13 +63,13 @@ def test_what_was_told_is_no_fact_of_its_own() -> None:
 
 
 def test_a_result_that_no_kind_described_tells_its_details() -> None:
-    assert Fact("clean accuracy", 0.5) in result().facts
+    assert Fact("clean accuracy", 0.5) in result().words.facts
 
 
 def test_a_described_result_goes_through_json_unchanged() -> None:
     told = dataclasses.replace(KIND, captions=Captions(size="age", names={"of": "out of"})).describe(result())
     assert Result.from_dict(told.to_dict()) == told
-    assert told.asserted_by == "assert_toy"
+    assert told.subject.asserted_by == "assert_toy"
 
 
 def test_a_kind_must_have_a_name_and_something_to_measure() -> None:

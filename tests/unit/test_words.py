@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 import robustest
 from robustest import Cost, Result, Verdict
-from robustest.words import as_written, folded, headline, interval_in_words
+from robustest.words import as_written, folded, interval_in_words
 
 
 def result(verdict: Verdict = Verdict.FAILED, **changes: Any) -> Result:
@@ -39,7 +38,7 @@ def result(verdict: Verdict = Verdict.FAILED, **changes: Any) -> Result:
         "method": "fast",
         "bounds": "above",
     }
-    return Result(**{**values, **changes})
+    return Result.of(**{**values, **changes})
 
 
 @given(st.integers(1, 255))
@@ -58,28 +57,28 @@ def test_other_numbers_are_as_short_as_they_were(value: float, written: str) -> 
 
 
 def test_the_first_line_of_a_failure_says_it() -> None:
-    assert headline(result()) == "robust accuracy 0.000 < 0.40 under Linf(eps=8/255), fast"
+    assert result().headline == "robust accuracy 0.000 < 0.40 under Linf(eps=8/255), fast"
     early = result(estimate=None, interval=(0.0, 0.3149), n=64)
-    assert headline(early) == "robust accuracy at most 0.315 < 0.40 under Linf(eps=8/255), fast"
-    assert headline(replace(early, bounds="")) == "robust accuracy in [0.000, 0.315] < 0.40 under Linf(eps=8/255), fast"
-    assert headline(result(statement="other words")) == "robust accuracy 0.000 < 0.40: other words"
+    assert early.headline == "robust accuracy at most 0.315 < 0.40 under Linf(eps=8/255), fast"
+    assert early.but(bounds="").headline == "robust accuracy in [0.000, 0.315] < 0.40 under Linf(eps=8/255), fast"
+    assert result(statement="other words").headline == "robust accuracy 0.000 < 0.40: other words"
 
 
 def test_a_value_is_never_said_to_be_on_the_other_side_of_its_threshold() -> None:
     near = result(estimate=0.39999, interval=(0.0, 0.45))
     about = "required >= 0.40 under Linf(eps=8/255), fast"
-    assert headline(near) == "robust accuracy 0.39999 < 0.40 under Linf(eps=8/255), fast"
+    assert near.headline == "robust accuracy 0.39999 < 0.40 under Linf(eps=8/255), fast"
     worse = result(estimate=0.5, interval=(0.0, 0.55), rule="worse than the baseline")
-    assert headline(worse) == (
+    assert worse.headline == (
         f"failed: robust accuracy 0.500 found (true value at most 0.550), {about} (worse than the baseline)"
     )
     open_ = result(estimate=None, interval=(0.0, 0.45), rule="certain after 300 of 512")
-    assert headline(open_).startswith("failed: ")
+    assert open_.headline.startswith("failed: ")
 
 
 def test_what_was_not_settled_says_so_first() -> None:
     open_ = result(Verdict.INCONCLUSIVE, estimate=None, interval=(0.0, 0.45))
-    assert headline(open_) == (
+    assert open_.headline == (
         "inconclusive: robust accuracy in [0.000, 0.450] found (true value at most 0.450), required >= 0.40 under "
         "Linf(eps=8/255), fast"
     )
@@ -90,15 +89,15 @@ def test_what_was_not_settled_says_so_first() -> None:
         rule="health check: zero_gradient",
         reasons=("health:zero_gradient",),
     )
-    assert headline(sick).startswith("inconclusive (health check: zero_gradient): robust accuracy 0.900 found")
+    assert sick.headline.startswith("inconclusive (health check: zero_gradient): robust accuracy 0.900 found")
     reworded = result(Verdict.INCONCLUSIVE, rule="health check: zero_gradient")
-    assert headline(reworded).startswith("inconclusive: "), "the reasons count, and not the words of the rule"
+    assert reworded.headline.startswith("inconclusive: "), "the reasons count, and not the words of the rule"
 
 
 @pytest.mark.parametrize(("wrong", "first"), [(33, True), (32, False), (0, False)])
 def test_failures_that_no_attack_brought_about_are_said_first(wrong: int, first: bool) -> None:
     seen = {"right": 64 - wrong, "of": 64, "failures": 64, "wrong": wrong}
-    line = headline(result(details={"clean_seen": seen}))
+    line = result(details={"clean_seen": seen}).headline
     assert line.startswith("clean accuracy 0.484: 33 of 64 failures were wrong before any change; ") == first
     assert line.endswith("robust accuracy 0.000 < 0.40 under Linf(eps=8/255), fast")
 

@@ -66,7 +66,7 @@ def test_an_unreliable_endpoint_is_asked_once_for_each_answer(server: Any, tmp_p
     misbehave(server)
     begun = time.monotonic()
     found = claim(server, tmp_path)
-    assert (found.n, found.estimate, found.details["failed"]) == (200, 1.0, 0)
+    assert (found.numbers.n, found.estimate, found.details["failed"]) == (200, 1.0, 0)
     sent = len(server.requests)
     assert found.details["calls"] == sent < 300
     assert time.monotonic() - begun > (sent - 1) / 400
@@ -82,10 +82,10 @@ def test_a_budget_is_never_exceeded_and_the_next_run_goes_on(server: Any, tmp_pa
         before = len(server.requests)
         read.append(claim(server, tmp_path, budget=90))
         assert len(server.requests) - before <= 90
-    assert read[0].reasons == ("budget",)
+    assert read[0].ruling.reasons == ("budget",)
     assert read[0].verdict is Verdict.INCONCLUSIVE
-    assert [one.n for one in read] == sorted(one.n for one in read)
-    assert read[-1].n == 200
+    assert [one.numbers.n for one in read] == sorted(one.numbers.n for one in read)
+    assert read[-1].numbers.n == 200
 
 
 def test_a_killed_run_loses_the_calls_under_way_alone(server: Any, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_killed_run_loses_the_calls_under_way_alone(server: Any, tmp_path: Pat
     time.sleep(0.05)
     server.faults, before = [], len(server.requests)
     found = claim(server, tmp_path)
-    assert found.n == 200
+    assert found.numbers.n == 200
     rows = Counter(str(body["rows"]) for _, _, body, _ in server.requests[before:])
     assert max(rows.values()) == 1
     stored = 200 - len(rows)

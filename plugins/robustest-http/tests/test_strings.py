@@ -81,7 +81,7 @@ def test_files_in_forms(serve: Any) -> None:
 def test_several_files_under_one_name(serve: Any) -> None:
     asked = serve(lambda request: [scores(part.get_payload()) for part in in_form(request)])
     model = json_model("http://s.example", encode=lambda texts: Multipart({"files": texts}), decode=lambda reply: reply)
-    assert measure_accuracy(model, (TEXTS[:8], LABELS[:8]), at_least=0.5).n == 8
+    assert measure_accuracy(model, (TEXTS[:8], LABELS[:8]), at_least=0.5).numbers.n == 8
     assert len(in_form(asked[0])) == 8
 
 

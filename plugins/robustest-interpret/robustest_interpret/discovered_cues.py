@@ -502,7 +502,7 @@ def measure_discovered(
         )
         proven |= known.proven(confirmed)
         problem = _control_problem(known, shown.verdict, confirmed)
-        row = {"measured": shown.estimate, "n": shown.n, "model": known.kind}
+        row = {"measured": shown.estimate, "n": shown.numbers.n, "model": known.kind}
         result = with_control(result, cue=known.name, verdict=shown.verdict, row=row, problem=problem, cost=shown.cost)
     return with_families(result, proven)
 
@@ -585,7 +585,7 @@ def _simulate(
             result = with_control(result, cue=name, verdict=verdict, row=row, problem=problem)
             if problem:
                 break
-    return replace(result, cost=replace(result.cost, forward=result.cost.forward + ready.tally.forward)), shares
+    return result.but(cost=replace(result.cost, forward=result.cost.forward + ready.tally.forward)), shares
 
 
 def _smaller_shares(
@@ -870,7 +870,7 @@ def with_families(result: Result, proven: Collection[str] = (), shares: Mapping[
         weak = f"cues that move less than {FOLLOWED:g} of other images"
         caveats.append(f"not covered: smaller shares, fainter cues, {weak}, other kinds")
     details = {**result.details, "discovery": {**found, "families": families}}
-    return replace(result, details=details, caveats=(*result.caveats, *caveats))
+    return result.but(details=details, caveats=(*result.words.caveats, *caveats))
 
 
 def _coverage_caveats(families: Sequence[Mapping[str, Any]]) -> list[str]:

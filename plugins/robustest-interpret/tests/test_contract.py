@@ -193,7 +193,7 @@ def test_core_holds(
 @pytest.mark.parametrize("name", ["backdoor", "inversion", "cues that a search finds"])
 def test_each_search_bounds(name: str) -> None:
     one = TABLE[name]
-    assert one.measure(first(N), **easy(one)).bounds == SEARCHES[one.assertion]
+    assert one.measure(first(N), **easy(one)).numbers.bounds == SEARCHES[one.assertion]
 
 
 @pytest.mark.parametrize("name", ["alignment", "sparse head", "cues that a search finds"])
@@ -223,7 +223,7 @@ def test_a_search_without_an_interval_is_of_these_samples_alone() -> None:
     right = X[MODEL(X).argmax(1) == Y], Y[MODEL(X).argmax(1) == Y]
     for name, data in (("failure direction", right), ("backdoor", first(12))):
         result = TABLE[name].measure(data, scope="population", **easy(TABLE[name]))
-        assert (result.verdict, result.scope) == (Verdict.PASSED, "set"), result.rule
+        assert (result.verdict, result.subject.scope) == (Verdict.PASSED, "set"), result.rule
         assert "of this set alone, not of the population" in measured(result)
 
 

@@ -152,4 +152,4 @@ def test_an_attack_breaks_what_it_breaks_of_the_network(save: Save, net: nn.Modu
     ours, theirs = (measure_robust_accuracy(m, data, Linf(0.05), attack="pgd", exact=True) for m in (model, net))
     assert ours.outcomes == theirs.outcomes
     assert 0.1 < theirs.estimate < 0.9
-    assert ours.notes == ()
+    assert ours.words.notes == ()

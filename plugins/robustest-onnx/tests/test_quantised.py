@@ -106,7 +106,7 @@ def test_a_twin_that_is_another_function_passes_nothing(save: Save, data: Data, 
     model = onnx_model(path, gradients_from=path.with_name("stranger.onnx"))
     found = measure_robust_accuracy(model, data, Linf(0.03), attack=attack, at_least=0.05)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "health:gradient_misleads" in found.reasons
+    assert "health:gradient_misleads" in found.ruling.reasons
 
 
 def test_twins_of_another_form_are_refused(save: Save) -> None:

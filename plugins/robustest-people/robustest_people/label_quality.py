@@ -122,7 +122,7 @@ def measure_label_quality(
         constant=_by_choosing_one_class(labels[looked.items]) if responses.chosen else None,
         people=responses.answer,
     )
-    return replace(result, notes=(*result.notes, *_notes(looked, suspects, total)))
+    return result.but(notes=(*result.words.notes, *_notes(looked, suspects, total)))
 
 
 @assertion(measure_label_quality, max_error_rate=0.02)

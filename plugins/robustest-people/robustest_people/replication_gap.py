@@ -115,7 +115,7 @@ def measure_replication_gap(
         changed=[Changed.brought("the replicated set", first, second)],
     )
     rule = result.rule if whole else f"{result.rule}; budget: not all items"
-    return replace(result, rule=rule, notes=(*result.notes, *_notes(gaps, correction)))
+    return result.but(rule=rule, notes=(*result.words.notes, *_notes(gaps, correction)))
 
 
 @assertion(measure_replication_gap)

@@ -102,7 +102,7 @@ def measure_simulatable(
         details=_details(study, found, chance, constant) | uniformity_details(sign),
     )
     note = f"guessing is right in {chance:.3f}, always giving the model's most frequent answer in {constant:.3f}"
-    return replace(result, notes=(*result.notes, note))
+    return result.but(notes=(*result.words.notes, note))
 
 
 @assertion(measure_simulatable, at_least=0.5)

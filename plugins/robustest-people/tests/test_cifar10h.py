@@ -119,4 +119,4 @@ def test_fewer_answers_flatter_and_are_said_to(people: People) -> None:
     some, few = (measured(thinned(people.counts, answers)) for answers in (12, 5))
     assert few.details["defensible"] > 1.5 * every.details["defensible"]
     assert [one.verdict for one in (every, some, few)] == [Verdict.PASSED, Verdict.PASSED, Verdict.INCONCLUSIVE]
-    assert [len(one.caveats) for one in (every, some, few)] == [0, 1, 1]
+    assert [len(one.words.caveats) for one in (every, some, few)] == [0, 1, 1]

@@ -92,7 +92,7 @@ def test_an_early_verdict_leaves_nothing_to_do(cluster: Any, net: Any, samples: 
     with running(Context(settings=settings, test="test")):
         result = measure_robust_accuracy(net, samples, THREAT, at_least=0.99, attack="standard")
         assert result.verdict is Verdict.FAILED
-        assert result.n < 1000
+        assert result.numbers.n < 1000
         started = time.monotonic()
         while busy():
             time.sleep(0.05)

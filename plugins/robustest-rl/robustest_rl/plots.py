@@ -46,7 +46,7 @@ def plot_returns(result: Result, path: str | os.PathLike[str]) -> Path:
         raise ConfigError(
             "Expected Matplotlib for pictures but it is not installed. Install it: pip install 'robustest-rl[pictures]'"
         )
-    return _saved(_figure(result.details, result.statement), Path(path))
+    return _saved(_figure(result.details, result.subject.statement), Path(path))
 
 
 def curves_by_radius(curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:

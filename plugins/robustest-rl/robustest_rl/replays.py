@@ -58,7 +58,7 @@ def replay(
     if kept["threat"] != words:
         raise ConfigError(expected(f"the threat that was measured, {kept['threat']}", words))
     scene = Scene(policy, World.of(env), kept["stochastic"], max_steps=kept["max_steps"], cost=kept["cost"]).steady()
-    counted = Episodes(scene, again, result.n_total, result.seed, -np.inf)
+    counted = Episodes(scene, again, result.numbers.n_total, result.evidence.seed, -np.inf)
     returns = result.details["returns"]
     number = returns["episode"][int(np.argmin(returns["attacked"]))] if episode is None else episode
     found = trace(counted, number, untouched=untouched)

@@ -115,10 +115,10 @@ def test_a_policy_that_draws_is_a_function_of_its_episode_once_it_says_so() -> N
 def test_a_share_passes_and_fails_and_says_how() -> None:
     passed = measure_robust_return(right, Line, at_least=3, min_share=0.8)
     assert passed.verdict is Verdict.PASSED
-    assert passed.n < passed.n_total
+    assert passed.numbers.n < passed.numbers.n_total
     failed = measure_robust_return(right, Line, at_least=5, min_share=0.95)
     assert failed.verdict is Verdict.FAILED
-    assert failed.scope == "population"
+    assert failed.subject.scope == "population"
 
 
 def test_actions_are_attacked_within_the_limits_inside_their_wrappers() -> None:

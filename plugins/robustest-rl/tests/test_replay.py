@@ -127,7 +127,7 @@ def test_its_steps_are_those_of_the_environment_and_the_adversary() -> None:
 
 def test_an_episode_that_was_not_played_is_one_of_the_seed_too() -> None:
     early = measured(SCALED, attack="noise", exact=False, at_least=1, min_share=0.3, episodes=200)
-    late = early.n_total - 1
+    late = early.numbers.n_total - 1
     assert late not in early.details["returns"]["episode"]
     whole = measured(SCALED, attack="noise", episodes=200)
     assert replay(early, net(), Weighted, SCALED, episode=late).returned == whole.details["returns"]["attacked"][late]

@@ -53,7 +53,7 @@ def failed() -> Result:
 
 
 def facts(result: Result) -> dict[str, str]:
-    return {fact.label: str(fact) for fact in result.facts if fact.leads}
+    return {fact.label: str(fact) for fact in result.words.facts if fact.leads}
 
 
 def test_short_reports_say_returns_by_radius_and_the_worst_episode(failed: Result) -> None:

@@ -14,7 +14,7 @@ D_det. Learners of three other sets stand beside it:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -389,7 +389,7 @@ def _result(
         changed=[Changed.within(threat, evidence.n)],
         caveats=(*([f"only {found.reached:.3f} of the targets reached"] if found.reached < _REACHED else []),),
     )
-    return replace(result, notes=(*result.notes, *study.trainings.remembered.notices))
+    return result.but(notes=(*result.words.notes, *study.trainings.remembered.notices))
 
 
 @assertion(measure_nonrobust_reliance)

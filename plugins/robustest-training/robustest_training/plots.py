@@ -31,7 +31,7 @@ def plot_generalization(result: Result, path: str | os.PathLike[str] | None = No
     rows = list(curve) if isinstance(curve, Sequence) else []
     if not rows or not all(isinstance(row, Mapping) and set(row) >= _ROW for row in rows):
         raise ConfigError(
-            f"Expected a result with accuracies by training samples but got one of {result.kind!r} without. "
+            f"Expected a result with accuracies by training samples but got one of {result.subject.kind!r} without. "
             "Give one of measure_robust_generalization(data, threat, train=, test_data=, min_train_accuracy=)."
         )
     rows.sort(key=lambda row: float(row["samples"]))
@@ -56,5 +56,5 @@ def plot_generalization(result: Result, path: str | os.PathLike[str] | None = No
     panel.grid(axis="y", linewidth=0.4, alpha=0.5)
     panel.spines[["top", "right"]].set_visible(False)
     add_legend(figure, panel, columns=2)
-    add_title(figure, result.statement)
+    add_title(figure, result.subject.statement)
     return save_figure(figure, path)

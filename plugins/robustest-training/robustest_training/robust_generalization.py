@@ -391,7 +391,7 @@ def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> R
         changed=[Changed.within(study.attacking.threat, len(judged))],
         further={"to train on": last.samples},
     )
-    return replace(result, notes=(*result.notes, *_notes(last), *trainings.remembered.notices))
+    return result.but(notes=(*result.words.notes, *_notes(last), *trainings.remembered.notices))
 
 
 def _decided(last: Size, max_gap: float | None, min_train_accuracy: float, majority: float, terms: Terms) -> Decision:

@@ -423,7 +423,7 @@ def _result(
         | ({} if controls is None else controls.details),
         further={"to judge by": len(sets.test.y)},
     )
-    return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))
+    return result.but(notes=(*result.words.notes, *notes_of(found, settings.scope)))
 
 
 @assertion(measure_synthetic_covers)

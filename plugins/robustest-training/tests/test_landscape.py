@@ -53,8 +53,8 @@ def test_batch_norm_makes_it_smoother(smoother: Result) -> None:
     assert smoother.verdict is Verdict.PASSED, smoother.rule
     assert smoother.estimate is not None
     assert smoother.interval[0] < smoother.estimate < smoother.interval[1] < 0.5
-    assert (smoother.scope, smoother.outcomes, smoother.n_total) == ("set", (True,) * 3, 3)
-    assert "3 samples alone" in smoother.caveats
+    assert (smoother.subject.scope, smoother.outcomes, smoother.numbers.n_total) == ("set", (True,) * 3, 3)
+    assert "3 samples alone" in smoother.words.caveats
     assert Result.from_dict(smoother.to_dict()) == smoother
     rows = {row["measure"]: row for row in smoother.details["landscape"]}
     assert rows["loss range"]["net"] < rows["loss range"]["reference"]
@@ -64,7 +64,7 @@ def test_batch_norm_makes_it_smoother(smoother: Result) -> None:
 def test_a_few_runs_show_nothing_of_a_population(smoother: Result) -> None:
     assert "about alpha = 0.05" in smoother.rule
     of_others = measured(max_ratio=0.5, scope="population")
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     assert of_others.interval == smoother.interval
     assert measured(PLAIN, NORMALISED, max_ratio=0.5, scope="population").verdict is Verdict.FAILED
 
@@ -176,10 +176,10 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
         assert len(trained) == 6, "of six trainings two were done"
         again = measured(max_ratio=0.4)
         assert len(trained) == 6
-        assert again.cached
+        assert again.evidence.cached
         measure_smooth_landscape(NORMALISED, BATCHES, loss=lambda out, y: 2 * CE(out, y), reference=PLAIN, **SHORT)
         assert len(trained) == 12, "of another loss nothing is known"
-    assert not whole.cached
+    assert not whole.evidence.cached
     assert whole.estimate == again.estimate == smoother.estimate
 
 
@@ -290,10 +290,10 @@ def test_what_a_loss_reads_is_part_of_what_is_remembered(tmp_path: Path) -> None
 
     path.write_text("1")
     first = measured()
-    assert measured().cached
+    assert measured().evidence.cached
     path.write_text("3")
     changed = measured()
-    assert changed.cached == ""
+    assert changed.evidence.cached == ""
     assert changed.details["runs"] != first.details["runs"]
 
 
@@ -305,7 +305,7 @@ def test_a_training_that_is_made_again_by_lot_must_have_the_same_probes(
             return measure_smooth_landscape(NORMALISED, BATCHES, loss=CE, reference=PLAIN, **(SHORT | {"seeds": 2}))
 
     first, again = measured(), measured()
-    assert again.cached
+    assert again.evidence.cached
     assert again.estimate == first.estimate
     monkeypatch.setattr(landscape, "put", lambda *_: None)
     with pytest.raises(StoreError, match=r"to come out alike again but \d+ of its outcomes differ"):

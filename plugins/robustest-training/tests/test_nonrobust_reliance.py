@@ -124,7 +124,7 @@ def test_a_class_that_was_never_reached_is_named_however_many_others_were() -> N
 def test_who_asks_for_less_reads_on_every_line_how_much_was_reached(model: nn.Module) -> None:
     result = relied(model, Counted(), 1.0, max_transfer=0.9, seeds=2, iterations=30, min_reached=0.1)
     assert not result.rule.startswith("few targets reached")
-    assert any("of the targets reached" in caveat for caveat in result.caveats)
+    assert any("of the targets reached" in caveat for caveat in result.words.caveats)
 
 
 def test_what_transfers_fails(wide: Result) -> None:
@@ -223,7 +223,7 @@ def test_a_second_run_trains_nothing_and_says_the_same(model: nn.Module, tmp_pat
     trains = [Counted() for _ in range(4)]
     first, again = stored(trains[0]), stored(trains[1])
     assert [one.calls for one in trains[:2]] == [8, 0]
-    assert again.cached
+    assert again.evidence.cached
     assert {**again.to_dict(), "cached": ""} == first.to_dict()
     stored(trains[2], seeds=3)
     assert trains[2].calls == 4  # of the seed that is new

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 
 def made(statement: str = "s", details: Any = ()) -> Result:
-    return Result(
+    return Result.of(
         kind="robust_generalization",
         statement=statement,
         verdict=Verdict.PASSED,

@@ -108,7 +108,7 @@ def test_the_claim_is_measured_again(make_net: Callable[..., nn.Sequential]) -> 
     for repair in (logit_adjusted_training, balanced_training):
         _, log = repair(make_net(), TRAIN, recipe=Recipe(epochs=1), claim=claim)
         assert log.claim is not None
-        assert log.claim.threshold == 0.99
+        assert log.claim.ruling.threshold == 0.99
     _, log = logit_adjustment(make_net(), TRAIN, claim=claim)
     assert log.claim is not None
 

@@ -168,7 +168,7 @@ def test_the_claim_is_measured_on_the_new_model(task: Any, make_net: Callable[..
     model, log = shift_training(make_net(), task, "gaussian_noise", recipe=SHORT, claim=claim)
     assert seen == [model]
     assert log.claim is not None
-    assert log.claim.threshold == 1.0
+    assert log.claim.ruling.threshold == 1.0
 
 
 def test_a_claim_that_still_fails_is_in_the_log(task: Any, make_net: Callable[..., nn.Sequential]) -> None:

@@ -168,10 +168,10 @@ def gap(train: Any = None, data: Any = DATA, test: Any = TEST, **more: Any) -> R
 
 def test_what_was_learned_by_heart_fails_and_class_means_pass() -> None:
     passed = gap(max_gap=0.25)
-    assert (passed.verdict, passed.scope) == (Verdict.PASSED, "set")
+    assert (passed.verdict, passed.subject.scope) == (Verdict.PASSED, "set")
     assert "other seeds and samples, about alpha = " in passed.rule
     of_others = gap(max_gap=0.25, scope="population")
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     assert "not shown for the population: Student's t over seeds" in of_others.rule
     result = gap(Training(by_heart=True), max_gap=0.1)
     assert result.verdict is Verdict.FAILED
@@ -221,7 +221,7 @@ def test_a_gap_down_to_chance_that_is_allowed_proves_nothing() -> None:
     assert known.verdict is Verdict.PASSED
     trained, majority = known.details["robust_training"], known.details["commonest_class"]
     result = gap(max_gap=trained - majority + 0.01)
-    assert (result.verdict, known.start) == (Verdict.INCONCLUSIVE, Fact("robust accuracy in training", trained))
+    assert (result.verdict, known.numbers.start) == (Verdict.INCONCLUSIVE, Fact("robust accuracy in training", trained))
     assert result.rule.startswith("a model that stopped looking would keep it")
 
 
@@ -234,8 +234,10 @@ def test_one_seed_says_nothing_of_others() -> None:
 
 @pytest.mark.usefixtures("few_controls")
 def test_seeds_that_make_one_model_are_told() -> None:
-    assert any("answer alike" in note for note in gap(max_gap=0.25).notes)  # means of all samples: no seed is in them
-    assert not any("answer alike" in note for note in gap(sizes=[60], max_samples=60).notes)
+    assert any(
+        "answer alike" in note for note in gap(max_gap=0.25).words.notes
+    )  # means of all samples: no seed is in them
+    assert not any("answer alike" in note for note in gap(sizes=[60], max_samples=60).words.notes)
 
 
 def stored(folder: Path, train: Training, **more: Any) -> Result:
@@ -248,9 +250,9 @@ def test_a_second_run_trains_nothing_and_says_the_same(tmp_path: Path) -> None:
     first, again, other = (Training(by_heart=False) for _ in range(3))
     one, two = stored(tmp_path, first), stored(tmp_path, again)
     assert (first.calls, again.calls) == (6, 0)
-    assert two.cached
-    assert not one.cached
-    assert one.to_dict() == {**two.to_dict(), "cached": one.cached}
+    assert two.evidence.cached
+    assert not one.evidence.cached
+    assert one.to_dict() == {**two.to_dict(), "cached": one.evidence.cached}
     assert stored(tmp_path, other, sizes=[10, 20, 40]).verdict is one.verdict
     assert other.calls == 3  # of the size that is new
     heart = Training(by_heart=True)  # other code
@@ -300,8 +302,8 @@ def test_a_share_of_trainings_is_made_again_and_must_come_out_alike(tmp_path: Pa
     first, again = rechecked(tmp_path, Stated(by_heart=False)), Stated(by_heart=False)
     second = rechecked(tmp_path, again)
     assert again.calls == 3
-    assert second.cached
-    assert second.to_dict() == {**first.to_dict(), "cached": second.cached}
+    assert second.evidence.cached
+    assert second.to_dict() == {**first.to_dict(), "cached": second.evidence.cached}
     with pytest.raises(StoreError, match=r"to come out alike again but \d+ of its outcomes differ"):
         rechecked(tmp_path, Stated(by_heart=True))
 
@@ -321,8 +323,8 @@ def test_a_training_that_never_comes_out_alike_is_measured_anew_where_that_is_no
 
     rechecked(tmp_path, Drawn(by_heart=False))
     again = rechecked(tmp_path, Drawn(by_heart=False))
-    assert not again.cached
-    assert "measured anew: a training that was made again comes out otherwise each time" in again.notes
+    assert not again.evidence.cached
+    assert "measured anew: a training that was made again comes out otherwise each time" in again.words.notes
 
 
 def test_weights_that_a_training_begins_with_are_part_of_it_however_often_they_are_read(tmp_path: Path) -> None:
@@ -350,15 +352,15 @@ def test_weights_that_a_training_begins_with_are_part_of_it_however_often_they_a
     write(0.5)
     first = claims()
     assert all(one.details["least_training"] < 1 for one in first)
-    assert [bool(one.cached) for one in first] == [False, False, False]  # the cache was not empty any more
-    assert "a cache that holds answers already" in " ".join(first[1].notes)
-    assert stored(store, train).cached == ""
+    assert [bool(one.evidence.cached) for one in first] == [False, False, False]  # the cache was not empty any more
+    assert "a cache that holds answers already" in " ".join(first[1].words.notes)
+    assert stored(store, train).evidence.cached == ""
     base.cache_clear()
-    assert stored(store, train).cached
+    assert stored(store, train).evidence.cached
     write(2.0)
     changed = claims()
     assert all(one.details["least_training"] == 1 for one in changed)
-    assert f"measured anew: {path}, which was read in training, is not what it was" in changed[0].notes
+    assert f"measured anew: {path}, which was read in training, is not what it was" in changed[0].words.notes
 
 
 def test_a_training_that_starts_processes_is_not_remembered_and_says_why(tmp_path: Path) -> None:
@@ -368,8 +370,8 @@ def test_a_training_that_starts_processes_is_not_remembered_and_says_why(tmp_pat
         return Training(by_heart=False)(x, y, seed)
 
     first, again = stored(tmp_path, train, sizes=[20], seeds=1), stored(tmp_path, train, sizes=[20], seeds=1)
-    assert (first.cached, again.cached) == ("", "")
-    assert "trainings are not remembered: train starts a process" in again.notes
+    assert (first.evidence.cached, again.evidence.cached) == ("", "")
+    assert "trainings are not remembered: train starts a process" in again.words.notes
 
 
 @pytest.mark.usefixtures("few_controls")
@@ -392,9 +394,9 @@ def test_functions_are_told_by_their_code(tmp_path: Path) -> None:
         one, again, other = (
             gap(trained(rate), sizes=[80], min_train_accuracy=0.26, max_samples=20) for rate in (0.5, 0.5, 0.2)
         )
-    assert again.cached
+    assert again.evidence.cached
     assert one.estimate == again.estimate
-    assert not other.cached
+    assert not other.evidence.cached
 
 
 def test_draws_without_a_generator_follow_from_the_seed_and_are_put_back() -> None:

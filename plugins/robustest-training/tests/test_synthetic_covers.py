@@ -63,7 +63,7 @@ def jitter(data: Data, noise: float = 0.02) -> Data:
 def test_fresh_samples_stand_in_for_real_ones() -> None:
     asked = {"max_gap": 0.1, "max_label_shift": 0.2, "max_diversity_factor": 8.0, "max_copies": 0.05}
     result = assert_synthetic_covers(TRAIN, FRESH, test_data=TEST, **asked)
-    assert (result.verdict, result.scope, result.n) == (Verdict.PASSED, "set", 600)
+    assert (result.verdict, result.subject.scope, result.numbers.n) == (Verdict.PASSED, "set", 600)
     assert [row["verdict"] for row in result.details["parts"]] == ["passed"] * 4
     low, high = result.interval
     assert low < 0 < high < 0.1
@@ -75,7 +75,7 @@ def test_the_gap_and_the_factor_show_nothing_of_a_population() -> None:
     asked = {"max_gap": 0.3, "max_diversity_factor": 10.0, "max_copies": None}
     assert [part(measure(**asked), name)["verdict"] for name in ("accuracy gap", "diversity factor")] == ["passed"] * 2
     of_others = measure(**asked, scope="population")
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     for name in ("accuracy gap", "diversity factor"):
         assert part(of_others, name)["verdict"] == "inconclusive"
         assert f"{name}: not shown for the population" in of_others.rule
@@ -193,7 +193,7 @@ def test_a_flat_curve_resolves_no_factor() -> None:
     assert result.details["diversity_factor"] is None
     assert part(result, "diversity factor")["verdict"] == "inconclusive"
     assert "not resolved" in result.rule
-    assert "not resolved" in " ".join(result.notes)
+    assert "not resolved" in " ".join(result.words.notes)
 
 
 def test_a_factor_beyond_the_curve_is_not_claimed_in_vain() -> None:
@@ -212,7 +212,7 @@ def test_equally_many_samples_are_compared() -> None:
     result = measure((FRESH[0][:120], FRESH[1][:120]), splits=8)
     assert result.verdict is Verdict.PASSED
     assert result.details["samples"] == 120
-    assert result.setting == "120 samples of either kind, logistic regression"
+    assert result.subject.setting == "120 samples of either kind, logistic regression"
     assert [row["samples"] for row in result.details["learning_curve"]][-1] == 240
 
 
@@ -270,8 +270,8 @@ def test_a_learner_of_the_users_own() -> None:
     result = measure(train=trainer)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert result.verdict is Verdict.PASSED
-    assert result.setting == "240 samples of either kind, Trainer"
-    assert result.method == f"{trainer.called - 6} trainings, 2 splits of each set, 6 controls"
+    assert result.subject.setting == "240 samples of either kind, Trainer"
+    assert result.subject.method == f"{trainer.called - 6} trainings, 2 splits of each set, 6 controls"
     assert measure(train=Trainer()).interval == result.interval
 
 
@@ -285,8 +285,8 @@ def test_a_second_run_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         first = measure()
         monkeypatch.setattr(Fits, "_train", None)
         again = measure(max_gap=0.2)  # another threshold, the same trainings
-    assert not first.cached
-    assert again.cached
+    assert not first.evidence.cached
+    assert again.evidence.cached
     assert (again.interval, again.details["learning_curve"]) == (first.interval, first.details["learning_curve"])
     assert again.cost == first.cost
 
@@ -297,8 +297,8 @@ def test_other_samples_are_trained_on_anew(tmp_path: Path) -> None:
     with running(stored(tmp_path)):
         first, other, seeded = measure(), measure(moved), measure(seed=5)
         unread = measure(cache=False)
-    assert [one.cached for one in (first, other, seeded, unread)] == [""] * 4
-    assert first.model != other.model
+    assert [one.evidence.cached for one in (first, other, seeded, unread)] == [""] * 4
+    assert first.evidence.model != other.evidence.model
 
 
 @dataclass(frozen=True)
@@ -333,10 +333,12 @@ def test_a_users_learner_is_asked_once_before_it_is_taken_at_its_word(
         other = measure(train=Stated(8))
         controls = 6 * (other.verdict is Verdict.PASSED)  # no others are trained
         assert len(trained) == 2 * many + 2 + controls
-    assert again.cached
+    assert again.evidence.cached
     assert again.interval == first.interval
-    assert not other.cached
-    assert any(note.startswith("measured anew: a remembered training comes out otherwise") for note in other.notes)
+    assert not other.evidence.cached
+    assert any(
+        note.startswith("measured anew: a remembered training comes out otherwise") for note in other.words.notes
+    )
 
 
 @pytest.mark.usefixtures("few_controls")
@@ -348,7 +350,7 @@ def test_a_learner_that_is_trained_again_by_lot_must_come_out_alike(
 
     with running(Context(settings=Settings(store=str(tmp_path), recheck=1.0))):
         first, again = measure(), measure()
-        assert again.cached
+        assert again.evidence.cached
         assert again.interval == first.interval
         monkeypatch.setattr(Fits, "_train", zeros)
         with pytest.raises(StoreError, match="a remembered training to come out alike"):
@@ -366,11 +368,11 @@ def test_a_file_that_a_learner_reads_is_named_once_it_is_another(tmp_path: Path)
     with running(stored(tmp_path / "store")):
         path.write_text("5")
         first = measure(train=train)
-        assert measure(train=train).cached
+        assert measure(train=train).evidence.cached
         path.write_text("8")
         other = measure(train=train)
-    assert not other.cached
-    assert f"measured anew: {path}, which was read in training, is not what it was" in other.notes
+    assert not other.evidence.cached
+    assert f"measured anew: {path}, which was read in training, is not what it was" in other.words.notes
     assert other.interval != first.interval
 
 
@@ -382,8 +384,8 @@ def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None
 
     with running(stored(tmp_path / "store")):
         first, again = measure(train=drawing), measure(train=drawing)
-    assert not again.cached
-    assert any(note.startswith("trainings are not remembered") for note in first.notes)
+    assert not again.evidence.cached
+    assert any(note.startswith("trainings are not remembered") for note in first.words.notes)
 
 
 @pytest.mark.parametrize(
@@ -451,7 +453,7 @@ def test_the_report_has_the_curve_with_the_set_on_it_and_the_nearest_pairs(tmp_p
     assert at.y == result.details["synthetic_accuracy"]
     assert np.isclose(at.x, 240 / result.details["diversity_factor"])
     assert [point.x for point in curve.points] == sorted(point.x for point in curve.points)
-    assert {fact.label for fact in result.facts if fact.leads} >= {"label shift", "copies", "diversity factor"}
+    assert {fact.label for fact in result.words.facts if fact.leads} >= {"label shift", "copies", "diversity factor"}
 
 
 def test_a_function_that_a_training_returns_is_asked_where_its_module_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -460,12 +460,12 @@ def with_control(
     sensitivity = result.details["sensitivity"]
     shown = {"cue": cue, "verdict": str(verdict), **row}
     details = {**result.details, "sensitivity": {**sensitivity, "controls": [*sensitivity["controls"], shown]}}
-    result = replace(result, details=details)
+    result = result.but(details=details)
     if cost is not None:
         total = Cost(
             forward=result.cost.forward + cost.forward,
             backward=result.cost.backward + cost.backward,
             seconds=result.cost.seconds + cost.seconds,
         )
-        result = replace(result, cost=total)
-    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem, reasons=("control",)) if problem else result
+        result = result.but(cost=total)
+    return result.but(verdict=Verdict.INCONCLUSIVE, rule=problem, reasons=("control",)) if problem else result

@@ -155,7 +155,7 @@ def measure_no_spurious_feature(
         if shown.verdict is not Verdict.FAILED:
             missed = f"a model that relies on {each.name} would not be noticed"
             problem = f"the control does not fail ({shown.verdict}): {missed}"
-        row = {"measured": shown.estimate, "n": shown.n}
+        row = {"measured": shown.estimate, "n": shown.numbers.n}
         result = with_control(result, cue=each.name, verdict=shown.verdict, row=row, problem=problem, cost=shown.cost)
     return result
 

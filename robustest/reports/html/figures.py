@@ -12,7 +12,7 @@ from typing import Any
 
 from robustest.account import Row
 from robustest.results import SHOWN_ELSEWHERE, Result, is_rows, is_table, named, shown
-from robustest.words import end_of, interval_in_words, number, requirement
+from robustest.words import end_of, interval_in_words, number
 
 MOST_ROWS = 60
 """Largest number of rows of a table on the page; the JSON file has all."""
@@ -45,16 +45,16 @@ class Scale:
 def scale_of(result: Result) -> Scale:
     """Return the scale of a result: 0 to 1, or further if the value is no share, e.g. a size in input units."""
     baseline = result.details.get("baseline") or {}
-    before = baseline.get("accuracy") if result.quantity.endswith("accuracy") or "of" in baseline else None
+    before = baseline.get("accuracy") if result.numbers.quantity.endswith("accuracy") or "of" in baseline else None
     return scale(
         result.interval,
         result.estimate,
-        threshold=result.threshold,
-        comparison=result.comparison,
+        threshold=result.ruling.threshold,
+        comparison=result.ruling.comparison,
         before=before,
-        quantity=result.quantity,
-        bounds=result.bounds,
-        claim=requirement(result),
+        quantity=result.numbers.quantity,
+        bounds=result.numbers.bounds,
+        claim=result.requirement,
     )
 
 
@@ -148,19 +148,20 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
         if result is None:
             continue
         inside += [*_severity_curves(row.test, result), *_drawn_curves(row.test, result)]
-        if result.axis is None or result.at is None:
+        subject = result.subject
+        if subject.axis is None or subject.at is None:
             continue
         low, high = result.interval
         point = CurvePoint(
-            x=float(result.at),
+            x=float(subject.at),
             y=result.estimate,
             low=low,
             high=high,
-            threshold=result.threshold,
+            threshold=result.ruling.threshold,
             verdict=row.state,
             number=place,
         )
-        quantity = result.quantity
+        quantity = result.numbers.quantity
         # A curve of the accuracy is easier to read than one of its drop.
         if quantity == "accuracy drop" and _number(result.details, "shifted_accuracy") is not None:
             quantity = "accuracy"  # the accuracy itself; interval and threshold are those of the drop
@@ -168,10 +169,10 @@ def curves_of(rows: Iterable[Row]) -> list[PageCurve]:
         name, bracket, parameters = row.test.partition("[")
         # test_a[linf-0.1] and test_a[linf-0.2] are one curve.
         test = name + bracket + _NUMBER.sub("…", parameters)
-        varied = ", ".join(str(one.without_axis) for one in result.varied)
-        family = _Family(test, result.kind, quantity, result.method, result.family, result.axis, varied)
+        varied = ", ".join(str(one.without_axis) for one in subject.varied)
+        family = _Family(test, subject.kind, quantity, subject.method, subject.family, subject.axis, varied)
         clean = _number(result.details, "clean_accuracy") if quantity.endswith("accuracy") else None
-        families.setdefault(family, []).append((point, result.model, clean))
+        families.setdefault(family, []).append((point, result.evidence.model, clean))
     curves = []
     for family, placed in families.items():
         # Early verdicts have no digest of the model, and go with the only one there is.

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from robustest.account import EXPLAINED, STATES, Row
 from robustest.reports.families import FEW, ClaimFamily, families_of, nearness, worst_first
 from robustest.reports.text import row_without_result
-from robustest.words import requirement, value_of
 
 # Claims that did not pass and are listed before the families: all, if they are no more than `_ALL`; else `_WORST`, so
 # that the maps with all the others come into sight.
@@ -127,8 +126,8 @@ def _cell(row: Row, number: int, family: str) -> Cell:
     if result is None:
         told = row_without_result(row)
     else:
-        required = requirement(result)
-        told = f"{result.quantity} {value_of(result)}{f', required {required}' if required else ''}"
+        required = result.requirement
+        told = f"{result.numbers.quantity} {result.measured_value}{f', required {required}' if required else ''}"
     words = f"{row.test.removeprefix(family)} {row.state}: {told}"
     return Cell(number, row.state, heat_of(row), words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…")
 

@@ -38,10 +38,11 @@ from robustest.reports.text import (
     sized,
 )
 from robustest.results import Counterexample, Fact, Result, shown
+from robustest.results.sentences import count_of, limits_in_words
 from robustest.safe_files import write_atomic
 from robustest.settings import Settings
 from robustest.version import VERSION
-from robustest.words import clean_share, count_of, further_limits, interval_in_words, limits_in_words, number, value_of
+from robustest.words import clean_share, interval_in_words, number
 
 MARKS = {
     "passed": "✓",
@@ -200,7 +201,7 @@ def write(
         unfolded=set(bad[:_UNFOLDED]),
         findings=_triggered(cards),
         compared=any(card.change is not None for card in cards),
-        further=any(further_limits(result) for result in results),
+        further=any(result.ruling.further_limits for result in results),
         plots=[plot_of(curve) for curve in curves],
         shown_plots=_PLOTS if overview.families else len(curves),
         lost=lost,
@@ -217,8 +218,8 @@ def write(
             "forward": sum(result.cost.forward for result in results),
             "backward": sum(result.cost.backward for result in results),
             "seconds": sum(result.cost.seconds for result in results),
-            "cached": sum(bool(result.cached) for result in results),
-            "replayed": sum(result.replayed for result in results),
+            "cached": sum(bool(result.evidence.cached) for result in results),
+            "replayed": sum(result.evidence.replayed for result in results),
         },
         settings={name: shown(value) for name, value in asdict(settings).items()},
         marks=MARKS,
@@ -256,7 +257,7 @@ def card(result: Result) -> str | None:
         return None
     claim = card_of(1, Row("", result), Album(folder=Path(), origin=Path(), inline=True))
     page = html.escape(rendered("card.html", claim=claim, marks=MARKS), quote=True)
-    title = html.escape(f"{result.outcome}: {result.statement}", quote=True)
+    title = html.escape(f"{result.outcome}: {result.subject.statement}", quote=True)
     # A frame keeps the style of the page and that of the notebook apart.
     style = f"width:100%;height:{_FRAME_LINES}em;border:0"
     return f'<iframe srcdoc="{page}" title="{title}" style="{style}" onload="{_FITTED}"></iframe>'
@@ -338,7 +339,7 @@ def _data_facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     def span(values: Sequence[str]) -> str:
         return "" if not values else values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
-    sizes = sorted({result.n_total for result in results if result.n_total})
+    sizes = sorted({result.numbers.n_total for result in results if result.numbers.n_total})
     classes = sorted({len(result.details["class_names"]) for result in results if result.details.get("class_names")})
     clean = [result.details["clean_seen"] for result in results if result.details.get("clean_seen")]
     shares = sorted({round(clean_share(one), 3) for one in clean})
@@ -375,11 +376,11 @@ def card_of(number: int, row: Row, album: Album) -> Card:
     return Card(
         number=number,
         row=row,
-        statement=result.statement,
+        statement=result.subject.statement,
         measured=measured(result),
-        value=value_of(result),
-        required=", ".join(limits_in_words(result)),
-        count=count_of(result),
+        value=result.measured_value,
+        required=", ".join(limits_in_words(result.ruling)),
+        count=count_of(result.numbers),
         about=_bar_meaning(result),
         scale=scale_of(result),
         slack=nearness(row),
@@ -387,27 +388,27 @@ def card_of(number: int, row: Row, album: Album) -> Card:
             _worst_sample(f"claim-{number}-worst-{rank}.png", row.test, result, one, album)
             for rank, one in enumerate(result.counterexamples, 1)
         ),
-        tables=tuple(tables_of(result.details, result.captions.names, result.threshold)),
+        tables=tuple(tables_of(result.details, result.words.captions.names, result.ruling.threshold)),
         sheets=tuple(sheets),
         findings=findings,
-        remarks=tuple(note for note in (row_remark(row), *result.notes) if note and note not in messages),
-        baseline=_baseline_comparison(result.details.get("baseline"), result.quantity),
+        remarks=tuple(note for note in (row_remark(row), *result.words.notes) if note and note not in messages),
+        baseline=_baseline_comparison(result.details.get("baseline"), result.numbers.quantity),
         advice=advice_on(result) if row.state in EXPLAINED else None,
     )
 
 
 def _bar_meaning(result: Result) -> str:
-    low, high = result.left_interval
+    (low, high), threshold = result.numbers.left_interval, result.ruling.threshold
     texts = []
-    if result.bounds:
-        side, more = ("above", "lower") if result.bounds == "above" else ("below", "higher")
+    if side := result.numbers.bounds:
+        more = "lower" if side == "above" else "higher"
         texts.append(f"A search bounds the value from {side}: a stronger search may find a {more} one.")
     if result.straddles:
         texts.append(
             "The claim is about this very set, and every sample was evaluated. The bar is about the population that "
             "the set was drawn from; a claim about the population would be undecided."
         )
-    elif result.scope == "population" and result.threshold is not None and low < result.threshold < high:
+    elif result.subject.scope == "population" and threshold is not None and low < threshold < high:
         texts.append("The claim is about the population: a bar that reaches over the threshold does not settle it.")
     return " ".join(texts)
 
@@ -415,7 +416,7 @@ def _bar_meaning(result: Result) -> str:
 def _worst_sample(name: str, test: str, result: Result, worst: Counterexample, album: Album) -> WorstSample:
     taken = album.take(worst.image, name, test) if worst.image else None
     picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
-    captions, names = result.captions, result.details.get("class_names")
+    captions, names = result.words.captions, result.details.get("class_names")
     label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
     facts = [Fact("sample", str(worst.index))]
     if worst.answer:

@@ -100,7 +100,7 @@ def test_a_model_without_a_gate_passes() -> None:
         found = measure_robust_accuracy(model, (x, y), Linf(EPS), attack=attack, at_least=0.9, cache=False, exact=True)
         assert found.verdict is Verdict.PASSED
         assert found.details["audit"]["broken"] == 0
-        assert any("of the others at most" in note for note in found.notes)
+        assert any("of the others at most" in note for note in found.words.notes)
 
 
 def test_coherent_moves_need_labels_alone() -> None:

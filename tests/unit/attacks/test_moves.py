@@ -110,7 +110,7 @@ def test_scores_that_are_labels_do_not_guide_a_search() -> None:
         bounds=BOUNDS,
     )
     assert result.verdict == "inconclusive"
-    assert any("weak_search" in reason for reason in result.reasons)
+    assert any("weak_search" in reason for reason in result.ruling.reasons)
 
 
 @pytest.mark.parametrize("attack", [Enumeration(), GreedyMoves(), RandomMoves()])
@@ -135,7 +135,7 @@ def test_moves_that_do_not_move_miss_the_control() -> None:
     arguments: Any = {"at_least": 0.6, "attack": GreedyMoves(), "bounds": BOUNDS}
     result = measure_robust_accuracy(scores_model(and_second, bounds=BOUNDS), BOTH, threat, **arguments)
     assert result.verdict == "inconclusive"
-    assert any("missed_control" in reason for reason in result.reasons)
+    assert any("missed_control" in reason for reason in result.ruling.reasons)
     sound = Columns({0: Within(-3, 3), 1: Within(-3, 3)})
     assert (
         measure_robust_accuracy(scores_model(and_second, bounds=BOUNDS), BOTH, sound, **arguments).verdict == "passed"

@@ -130,7 +130,7 @@ def test_the_word_of_a_name_is_not_taken() -> None:
     assert read_network(made("times a negative number")).is_affine_between(x[:8])
     found = measure_certified_accuracy(net, (x, net(x).argmax(1)), Linf(0.001), at_least=0.1)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "no bound: what the graph computes between its nonlinearities is not affine" in found.notes
+    assert "no bound: what the graph computes between its nonlinearities is not affine" in found.words.notes
 
 
 def cancelling(seed: int, size: float, bend: bool, width: int = 24) -> nn.Module:

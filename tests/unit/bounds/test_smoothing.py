@@ -65,8 +65,8 @@ def test_no_sample_is_certified_beyond_its_true_radius() -> None:
     assert result.estimate is not None
     assert truth - 0.2 <= result.estimate <= truth
     assert result.verdict is Verdict.PASSED
-    assert result.at_alpha
-    assert "smoothing, sigma 0.1" in result.method
+    assert result.ruling.at_alpha
+    assert "smoothing, sigma 0.1" in result.subject.method
 
 
 def test_proofs_and_the_share_of_them_share_alpha() -> None:

@@ -22,10 +22,10 @@ def baseline_of(tmp_path: Path) -> Keeps:
     def keep(now: Result, outcomes: Iterable[bool], identity: object) -> Path:
         entry = BaselineEntry(
             test="",
-            claim=now.claim,
-            quantity=now.quantity,
+            claim=now.subject.claim,
+            quantity=now.numbers.quantity,
             outcomes=tuple(outcomes),
-            data=now.data,
+            data=now.evidence.data,
             model=None,
             seed=0,
             method="",
@@ -35,7 +35,7 @@ def baseline_of(tmp_path: Path) -> Keeps:
             interval=(0.0, 1.0),
             measured_by=measured_by(identity, CLASSIFICATION),
         )
-        write(tmp_path / "was.json", {f": {now.claim}": entry})
+        write(tmp_path / "was.json", {f": {now.subject.claim}": entry})
         return tmp_path / "was.json"
 
     return keep

@@ -71,7 +71,7 @@ def test_any_change_of_a_strategy(made: Any) -> None:
     drawn = shifts(["brightness"], min_severity=4 if made is numbers else 1)
     found = measure_robust_to(model, data, drawn, at_least=0.9, max_examples=6, task=task)
     assert found.verdict is Verdict.FAILED, found.rule
-    assert str(task) in found.statement
+    assert str(task) in found.subject.statement
     assert found.details["clean_accuracy"] == 1
     assert found.counterexamples[0].answer
 
@@ -100,7 +100,7 @@ def test_the_smallest_change_that_loses_an_answer(made: Any, norm: str) -> None:
     model, data, task = made()
     found = measure_min_perturbation(model, data, norm, at_least=1e-3, task=task)
     assert found.verdict is Verdict.PASSED, found.rule
-    assert str(task) in found.statement
+    assert str(task) in found.subject.statement
     sizes = found.estimate
     if made is numbers and norm == "linf":  # every pixel moves the mean alike: by 0.3 less the error it has already
         assert sizes == pytest.approx(0.15, abs=0.03)

@@ -86,10 +86,10 @@ def rate(system: Any = adder, items: Any = ITEMS, score: Any = right, **claim: A
 def test_reading_stops_once_the_verdict_is_known() -> None:
     found = rate()
     assert found.verdict is Verdict.PASSED
-    assert found.n == found.details["calls"] == sum(SENT.values()) < 150
-    assert found.n_total == 200
+    assert found.numbers.n == found.details["calls"] == sum(SENT.values()) < 150
+    assert found.numbers.n_total == 200
     assert found.estimate is None
-    assert found.outcomes.count(None) == 200 - found.n
+    assert found.outcomes.count(None) == 200 - found.numbers.n
     SENT.clear()
     failed = rate(at_least=0.99, scope="set")
     assert failed.verdict is Verdict.FAILED
@@ -100,7 +100,7 @@ def test_a_claim_that_nothing_settles_early_reads_every_item() -> None:
     for more in ({"at_least": 0.95}, {"exact": True}, {"at_least": None}):
         SENT.clear()
         found = rate(**more)
-        assert found.n == sum(SENT.values()) == 200
+        assert found.numbers.n == sum(SENT.values()) == 200
         assert found.estimate == 0.95
     assert rate(at_least=None).interval == measure_rate(recorded()).interval
     least = 0.75 * Settings().alpha  # a quarter is for early verdicts
@@ -122,13 +122,13 @@ def test_the_verdict_depends_on_no_thread(threads: int) -> None:
 
     found = rate(slow_if_wrong, calls=Calls(concurrency=threads))
     plain = rate()
-    assert (found.n, found.rule, found.outcomes, found.interval) == (
-        plain.n,
+    assert (found.numbers.n, found.rule, found.outcomes, found.interval) == (
+        plain.numbers.n,
         plain.rule,
         plain.outcomes,
         plain.interval,
     )
-    assert found.details["calls"] <= plain.n + 2 * threads
+    assert found.details["calls"] <= plain.numbers.n + 2 * threads
 
 
 def test_answers_are_remembered_and_asked_once(stored: Path) -> None:
@@ -136,7 +136,7 @@ def test_answers_are_remembered_and_asked_once(stored: Path) -> None:
     first = rate(items=few, at_least=0.7)
     assert rate(items=few, at_least=0.5).details["calls"] == 0
     again = rate(items=few, at_least=0.7)
-    assert again.cached
+    assert again.evidence.cached
     assert (again.outcomes, again.rule) == (first.outcomes, first.rule)
     measure_worst_group_rate(adder, few, score=right, at_least=0.4)
     measure_consistent_runs(adder, few, score=right, max_flip_rate=0.5)
@@ -192,7 +192,7 @@ def test_what_may_have_changed_behind_a_network_is_not_remembered(stored: Path) 
         return solved(item)
 
     first = rate(reached)
-    assert "reaches outside this process" in " ".join(first.notes)
+    assert "reaches outside this process" in " ".join(first.words.notes)
     assert rate(reached).details["recalled"] == 0
 
 
@@ -232,7 +232,7 @@ def test_an_answer_that_is_no_answer_is_a_failure_at_once() -> None:
     assert found.verdict is Verdict.FAILED
     assert set(asked.values()) == {1}
     assert found.details["failed"] > 0
-    assert "failed and counted as 0" in " ".join(found.caveats)
+    assert "failed and counted as 0" in " ".join(found.words.caveats)
     assert "ValueError: no JSON" in found.counterexamples[0].answer
 
 
@@ -250,7 +250,7 @@ def test_failures_are_outcomes_when_the_test_runs_again(stored: Path) -> None:
     again = rate(system, calls=Calls(retries=1, backoff=0.0), at_least=0.9, scope="set")
     assert again.details["calls"] == 0
     assert again.verdict is Verdict.FAILED
-    assert "have no answer: --robust-no-cache asks again" in " ".join(again.notes)
+    assert "have no answer: --robust-no-cache asks again" in " ".join(again.words.notes)
 
 
 def test_a_system_that_is_down_is_no_outcome(stored: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_budget_of_calls_is_kept_and_decides_nothing(stored: Path, threads: in
     tried = [rate(calls=calls) for _ in range(5)]
     assert [one.verdict for one in tried[:2]] == [Verdict.INCONCLUSIVE] * 2
     assert "budget: all 30 calls were made" in tried[0].rule
-    assert tried[0].reasons == ("budget",)
+    assert tried[0].ruling.reasons == ("budget",)
     assert all(one.details["calls"] <= 30 for one in tried)
     assert tried[-1].verdict is Verdict.PASSED
     assert set(SENT.values()) == {1}
@@ -293,7 +293,7 @@ def test_a_budget_that_ends_further_ahead_is_spent_on_what_comes_first() -> None
         return solved(item)
 
     found = rate(slow, at_least=0.9999, calls=Calls(budget=6, concurrency=8, backoff=0.0))
-    assert (found.verdict, found.n) == (Verdict.INCONCLUSIVE, 6)
+    assert (found.verdict, found.numbers.n) == (Verdict.INCONCLUSIVE, 6)
 
 
 def test_retries_count_in_the_budget() -> None:
@@ -399,7 +399,7 @@ def test_a_function_with_a_state_is_asked_about_all_and_not_remembered(stored: P
     found = rate(paid, ITEMS[:100])
     assert found.verdict is Verdict.FAILED
     assert found.estimate == 0.6
-    assert "the function's state changed as it was asked" in found.caveats
+    assert "the function's state changed as it was asked" in found.words.caveats
     assert not list(stored.rglob("chunks/*/*"))
 
 
@@ -433,7 +433,7 @@ def test_flips_between_runs_of_a_function() -> None:
     assert measure_consistent_runs(system, ITEMS, score=right, exact=True).estimate == 0.5
     steady = measure_consistent_runs(adder, ITEMS, score=right, max_flip_rate=0.1)
     assert steady.verdict is Verdict.PASSED
-    assert steady.n < 200
+    assert steady.numbers.n < 200
 
 
 def test_consistency_needs_two_runs() -> None:
@@ -454,22 +454,22 @@ def test_a_failed_run_agrees_with_no_other() -> None:
 def test_each_group_is_asked_until_it_is_settled() -> None:
     found = measure_worst_group_rate(adder, ITEMS, score=right, at_least=0.6)
     assert found.verdict is Verdict.PASSED
-    assert found.n == sum(SENT.values()) < 160
+    assert found.numbers.n == sum(SENT.values()) < 160
 
     def bad(item: dict[str, str]) -> object:
         return "" if item["group"] == "b" else adder(item)
 
     failed = measure_worst_group_rate(bad, [*ITEMS, {"prompt": "no group"}], score=right, at_least=0.6)
     assert failed.verdict is Verdict.FAILED
-    assert failed.n < 100
-    assert {"worst group 'b'", "1 item in no group"} <= set(failed.caveats)
+    assert failed.numbers.n < 100
+    assert {"worst group 'b'", "1 item in no group"} <= set(failed.words.caveats)
 
 
 def test_two_functions_are_compared_on_the_same_items() -> None:
     common: dict[str, Any] = {"at_least": None, "tolerance": 0.05}
     found = rate(worse, no_worse_than=adder, **common)
     assert found.verdict is Verdict.FAILED
-    assert found.scope == "population"
+    assert found.subject.scope == "population"
     assert found.details["baseline"]["pairs"] == 200
     assert rate(adder, no_worse_than=worse, **common).verdict is Verdict.PASSED
     assert rate(worse, no_worse_than=recorded(), **common).verdict is Verdict.FAILED
@@ -514,7 +514,7 @@ def test_a_claim_out_of_time_decides_on_what_was_read(monkeypatch: pytest.Monkey
     monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=SENT.total))
     found = rate(time_budget=20.0)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert 0 < found.n <= SENT.total() < 30
+    assert 0 < found.numbers.n <= SENT.total() < 30
     assert "the clock" in found.rule
 
 
@@ -614,7 +614,7 @@ def test_asked_items_of_one_input_are_one_draw_of_the_population(exact: bool) ->
         return measure_rate(lambda item: item["prompt"].upper(), items, **how)
 
     few = rate(20, 20, 0.9)
-    assert (few.verdict, few.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
+    assert (few.verdict, few.ruling.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
     assert "380 of 400 items have the input of another" in few.rule
     assert rate(20, 20, 0.5).verdict is Verdict.PASSED
     assert rate(20, 20, 0.9, scope="set").verdict is Verdict.PASSED

@@ -110,7 +110,7 @@ def test_a_set_is_what_it_is() -> None:
 def test_a_claim_that_counts_no_clusters_passes_nothing_with_them(claim: Callable[[Any], Result]) -> None:
     assert claim(None).verdict is Verdict.PASSED, "else the case is none"
     found = claim(IDS)
-    assert (found.verdict, found.reasons) == (Verdict.INCONCLUSIVE, ("clusters",))
+    assert (found.verdict, found.ruling.reasons) == (Verdict.INCONCLUSIVE, ("clusters",))
     assert found.rule.startswith("clusters were given, and the rule of this claim counts single units as draws")
     assert 'scope="set"' in found.rule
 
@@ -186,14 +186,14 @@ def films(step: float) -> tuple[Tensor, Tensor]:
 
 def test_likely_clusters_are_named_where_they_count() -> None:
     def caveats(**how: Any) -> str:
-        return "; ".join(measure_accuracy(Bright().eval(), films(0.001), at_least=0.6, **how).caveats)
+        return "; ".join(measure_accuracy(Bright().eval(), films(0.001), at_least=0.6, **how).words.caveats)
 
     assert "samples compared are nearly equal to others" in caveats(**SCOPE)
     assert "say so with cluster=" in caveats(**SCOPE)
     assert "nearly equal" not in caveats(scope="set")
     assert "nearly equal" not in caveats(cluster=np.repeat(np.arange(30), 20), **SCOPE)
     assert "nearly equal" not in caveats(cluster=np.arange(600), **SCOPE), "each said to be a draw of its own"
-    assert accuracy(cluster=None).caveats == ()
+    assert accuracy(cluster=None).words.caveats == ()
 
 
 def test_sounds_have_clusters() -> None:

@@ -45,10 +45,10 @@ def test_a_share_of_single_runs_has_the_exact_interval(count: int) -> None:
 def test_items_of_one_input_are_named_where_they_count_as_draws() -> None:
     asked = Outcomes.of([{"item": i, "prompt": f"p{i % 3}", "group": "a", "score": True} for i in range(100)])
     for measure in (measure_rate, measure_worst_group_rate):
-        assert "97 items with the input of another" in measure(asked, at_least=0.9).caveats
-        assert "97 items with the input of another" not in measure(asked, at_least=0.9, scope="set").caveats
+        assert "97 items with the input of another" in measure(asked, at_least=0.9).words.caveats
+        assert "97 items with the input of another" not in measure(asked, at_least=0.9, scope="set").words.caveats
     for others in (right(100, 100), Outcomes.of([{"item": i, "prompt": f"p{i}", "score": 1} for i in range(100)])):
-        assert measure_rate(others, at_least=0.9).caveats == ()
+        assert measure_rate(others, at_least=0.9).words.caveats == ()
 
 
 def several(inputs: int, times: int, right: int, **more: Any) -> Outcomes:
@@ -64,7 +64,7 @@ def several(inputs: int, times: int, right: int, **more: Any) -> Outcomes:
 @pytest.mark.parametrize("measure", [measure_rate, measure_worst_group_rate])
 def test_items_of_one_input_are_one_draw_of_the_population(measure: Any) -> None:
     few = measure(several(20, 50, 19), at_least=0.9)
-    assert (few.verdict, few.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
+    assert (few.verdict, few.ruling.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
     assert "980 of 1000 items have the input of another" in few.rule
     assert few.estimate == 0.95
     assert measure(several(20, 50, 19), at_least=0.7).verdict is Verdict.PASSED
@@ -75,7 +75,7 @@ def test_items_of_one_input_are_one_draw_of_the_population(measure: Any) -> None
 
 def test_items_of_one_input_with_other_scores_count_by_their_mean() -> None:
     rows = [{"item": f"{i}-{k}", "prompt": f"p{i}", "score": k < 9} for i in range(30) for k in range(10)]
-    assert measure_rate(Outcomes.of(rows), at_least=0.8).reasons == ("copies",)
+    assert measure_rate(Outcomes.of(rows), at_least=0.8).ruling.reasons == ("copies",)
     assert measure_rate(Outcomes.of(rows), at_least=0.6).verdict is Verdict.PASSED
 
 
@@ -84,7 +84,7 @@ def test_items_of_one_input_compare_as_one_pair() -> None:
         both = several(inputs, times, inputs), several(inputs, times, inputs - 1)
         return measure_rate(both[0], no_worse_than=both[1], tolerance=0.05, scope=scope)
 
-    assert compared(20, 50).reasons == ("copies",)
+    assert compared(20, 50).ruling.reasons == ("copies",)
     assert compared(1000, 1).verdict is Verdict.PASSED
     assert compared(20, 50, "set").verdict is Verdict.PASSED
 
@@ -96,14 +96,14 @@ def test_items_of_one_input_are_one_draw_of_consistency() -> None:
         for k in range(50)
         for run in "ab"
     ]
-    assert measure_consistent_runs(Outcomes.of(rows), max_flip_rate=0.1).reasons == ("copies",)
+    assert measure_consistent_runs(Outcomes.of(rows), max_flip_rate=0.1).ruling.reasons == ("copies",)
     assert measure_consistent_runs(Outcomes.of(rows), max_flip_rate=0.5).verdict is Verdict.PASSED
 
 
 def test_the_claim_is_about_the_population_unless_the_call_says_otherwise() -> None:
     outcomes = right(80, 100)
     assert measure_rate(outcomes, at_least=0.78).verdict is Verdict.INCONCLUSIVE
-    assert measure_rate(outcomes, at_least=0.78).scope == "population"
+    assert measure_rate(outcomes, at_least=0.78).subject.scope == "population"
     assert measure_rate(outcomes, at_least=0.78, scope="set").verdict is Verdict.PASSED
     assert measure_rate(outcomes, at_least=0.65).verdict is Verdict.PASSED
     assert measure_rate(outcomes, at_least=0.95).verdict is Verdict.FAILED
@@ -113,7 +113,7 @@ def test_runs_of_an_item_are_no_further_samples() -> None:
     """Ten items with a hundred equal runs each show no more than ten items."""
     many = Outcomes.of([{"item": f"q{i}", "score": 1.0} for i in range(10) for _ in range(100)])
     found = measure_rate(many, at_least=0.9)
-    assert found.n == 10
+    assert found.numbers.n == 10
     assert found.verdict is Verdict.INCONCLUSIVE
     assert (
         measure_rate(Outcomes.of([{"item": i, "score": 1.0} for i in range(1000)]), at_least=0.9).verdict
@@ -138,9 +138,9 @@ def test_a_run_without_a_score_counts_against_the_claim() -> None:
     kept, dropped = (measure_rate(crashed, at_least=0.95, scope="set", missing=how) for how in ("fail", "drop"))
     assert kept.estimate == 0.9
     assert kept.verdict is Verdict.FAILED
-    assert kept.caveats == ("10 items without a score counted as 0",)
+    assert kept.words.caveats == ("10 items without a score counted as 0",)
     assert dropped.estimate == 1
-    assert dropped.caveats == ("10 items without a score left out",)
+    assert dropped.words.caveats == ("10 items without a score left out",)
     some = rows({"a": (1.0, None, 1.0, None)})
     assert measure_rate(some, at_least=0.5, scope="set").estimate == 0.5
 
@@ -149,7 +149,7 @@ def test_a_loss_is_shown_by_the_pairs() -> None:
     before, now = right(90, 100), Outcomes.of([{"item": f"q{i:04d}", "score": 8 <= i < 90} for i in range(100)])
     found = measure_rate(now, no_worse_than=before, tolerance=0.01)
     assert found.verdict is Verdict.FAILED
-    assert found.scope == "population"
+    assert found.subject.scope == "population"
     low, high = paired_interval(8, 0, 100, 0.01)
     assert found.details["baseline"]["drop_interval"] == [low, high]
     assert 0.01 < low < 0.03
@@ -157,7 +157,7 @@ def test_a_loss_is_shown_by_the_pairs() -> None:
     assert measure_rate(now, no_worse_than=before, tolerance=0.2).verdict is Verdict.PASSED
     assert measure_rate(before, no_worse_than=now, tolerance=0.01).verdict is Verdict.PASSED
     of_these = measure_rate(now, no_worse_than=before, tolerance=0.08, scope="set")
-    assert (of_these.verdict, of_these.at_alpha) == (Verdict.PASSED, False)
+    assert (of_these.verdict, of_these.ruling.at_alpha) == (Verdict.PASSED, False)
     assert of_these.rule == "no worse: fell by 0.0800 on this set, tolerance 0.08 (8 lost, 0 gained of 100)"
     assert measure_rate(now, no_worse_than=before, tolerance=0.079, scope="set").verdict is Verdict.FAILED
 
@@ -200,10 +200,10 @@ def test_an_item_that_the_candidate_lacks_is_lost() -> None:
     before, easy = right(90, 100), right(50, 50)
     found = measure_rate(easy, no_worse_than=before, scope="set")
     assert found.verdict is Verdict.FAILED
-    assert "50 items missing, counted as 0" in found.caveats
+    assert "50 items missing, counted as 0" in found.words.caveats
     dropped = measure_rate(easy, no_worse_than=before, missing="drop", scope="set")
     assert dropped.verdict is Verdict.PASSED
-    assert "50 items missing, left out" in dropped.caveats
+    assert "50 items missing, left out" in dropped.words.caveats
 
 
 def test_new_and_changed_items_are_named_and_not_paired() -> None:
@@ -213,8 +213,8 @@ def test_new_and_changed_items_are_named_and_not_paired() -> None:
     )
     found = measure_rate(now, no_worse_than=before, scope="set")
     assert found.details["baseline"]["pairs"] == 40
-    assert "10 items new, not compared" in found.caveats
-    assert "20 items of another input, not compared" in found.caveats
+    assert "10 items new, not compared" in found.words.caveats
+    assert "20 items of another input, not compared" in found.words.caveats
 
 
 def test_items_that_got_another_input_cannot_hide_a_loss() -> None:
@@ -233,7 +233,7 @@ def test_items_that_got_another_input_cannot_hide_a_loss() -> None:
 def test_fewer_runs_of_an_item_are_named() -> None:
     before, now = rows({f"q{i}": (1.0, 0.0, 1.0) for i in range(50)}), rows({f"q{i}": (1.0,) for i in range(50)})
     found = measure_rate(now, no_worse_than=before, scope="set")
-    assert "50 items with fewer runs than in the other outcomes" in found.caveats
+    assert "50 items with fewer runs than in the other outcomes" in found.words.caveats
 
 
 def test_a_crash_of_the_other_system_makes_it_no_easier_to_match() -> None:
@@ -242,7 +242,7 @@ def test_a_crash_of_the_other_system_makes_it_no_easier_to_match() -> None:
     found = measure_rate(now, no_worse_than=before, scope="set")
     assert found.details["baseline"]["accuracy"] == 1
     assert found.verdict is Verdict.FAILED
-    assert "100 items with a run that the other outcomes have no score of" in found.caveats
+    assert "100 items with a run that the other outcomes have no score of" in found.words.caveats
 
 
 def test_other_items_cannot_be_compared() -> None:
@@ -293,7 +293,7 @@ def test_the_worst_group_decides() -> None:
     found = measure_worst_group_rate(Outcomes.of(good + bad + alone), at_least=0.8)
     assert found.verdict is Verdict.FAILED
     assert found.estimate == 0.5
-    assert found.caveats == ("worst group 'b'", "5 items in no group")
+    assert found.words.caveats == ("worst group 'b'", "5 items in no group")
     assert measure_worst_group_rate(Outcomes.of(good), at_least=0.8).verdict is Verdict.PASSED
     few = Outcomes.of([*good, {"item": "d", "score": 1, "group": "d"}])
     assert measure_worst_group_rate(few, at_least=0.8).verdict is Verdict.INCONCLUSIVE  # one item shows nothing
@@ -318,14 +318,14 @@ def test_of_groups_with_one_rate_the_smaller_is_the_worst() -> None:
         [{"item": f"{g}{i}", "score": i % 2, "group": g} for g, n in sizes.items() for i in range(n)]
     )
     found = measure_worst_group_rate(outcomes, at_least=0.1)
-    assert "worst group 'b'" in found.caveats
+    assert "worst group 'b'" in found.words.caveats
     assert [(one["group"], one["n"], one["estimate"]) for one in found.details["groups"]] == [
         (name, n, 0.5) for name, n in sizes.items()
     ]
     low, high = zip(*(one["interval"] for one in found.details["groups"]), strict=True)
     assert found.interval == (min(low), min(high))
     assert high[1] > high[2] > high[0] > 0.5
-    assert found.pairing == NOT_PAIRED
+    assert found.evidence.pairing == NOT_PAIRED
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_flips_between_runs_are_counted_by_item() -> None:
     assert found.estimate == pytest.approx(30 * (2 / 3) / 330)
     assert found.interval[0] <= found.estimate <= found.interval[1]
     assert found.details["flipped_items"] == 30
-    assert found.caveats == ("1 item with one run left out",)
+    assert found.words.caveats == ("1 item with one run left out",)
     assert measure_consistent_runs(rows(steady | shaky), max_flip_rate=0.01).verdict is Verdict.FAILED
     with pytest.raises(DataError, match="several runs"):
         measure_consistent_runs(right(3, 5), max_flip_rate=0.1)
@@ -369,7 +369,7 @@ def test_a_run_that_crashed_differs_from_every_other() -> None:
     crashed = {f"c{i}": (1.0, None, 1.0) for i in range(10)}
     found = measure_consistent_runs(rows(steady | crashed | {"d": (None, None)}), max_flip_rate=0.5)
     assert found.estimate == pytest.approx((90 * 2 / 3 + 10 * 2 / 3 + 1) / 101)
-    assert "11 items with a run without a score" in found.caveats
+    assert "11 items with a run without a score" in found.words.caveats
     halves = rows({f"q{i}": (1.0, None if i % 2 else 1.0) for i in range(200)})
     assert measure_consistent_runs(halves, max_flip_rate=0.1).verdict is Verdict.FAILED
 
@@ -418,10 +418,10 @@ def test_many_runs_of_one_item_do_not_outweigh_the_others() -> None:
 
 def test_a_comparison_is_about_the_population_as_a_rate_is() -> None:
     outcomes, other = right(90, 100), right(89, 100)
-    assert measure_rate(outcomes, no_worse_than=other, tolerance=0.1).scope == "population"
-    assert measure_rate(outcomes, no_worse_than=other, scope="set").scope == "set"
-    assert measure_rate(outcomes, no_worse_than=other, at_least=0.5, tolerance=0.1).scope == "population"
-    assert measure_rate(outcomes, no_worse_than=other, at_least=0.5, scope="set").scope == "set"
+    assert measure_rate(outcomes, no_worse_than=other, tolerance=0.1).subject.scope == "population"
+    assert measure_rate(outcomes, no_worse_than=other, scope="set").subject.scope == "set"
+    assert measure_rate(outcomes, no_worse_than=other, at_least=0.5, tolerance=0.1).subject.scope == "population"
+    assert measure_rate(outcomes, no_worse_than=other, at_least=0.5, scope="set").subject.scope == "set"
 
 
 @pytest.mark.parametrize("tolerance", [-0.01, 1.0, 2.0])
@@ -445,13 +445,13 @@ def test_an_input_that_one_side_does_not_know_is_taken_for_the_same(without: str
 
 def test_only_single_runs_of_right_or_wrong_are_paired_with_another_run_of_the_claim() -> None:
     single = measure_rate(right(3, 5))
-    assert single.pairing == Pairing()
+    assert single.evidence.pairing == Pairing()
     assert single.details["right"] == 3
     for other in (rows({"a": (1.0, 1.0)}), rows({"a": (0.5,)}), rows({"a": (1.0, None)})):
         found = measure_rate(other)
-        assert found.pairing == NOT_PAIRED
+        assert found.evidence.pairing == NOT_PAIRED
         assert "right" not in found.details
-    assert measure_consistent_runs(rows({"a": (1.0, 1.0)})).pairing == NOT_PAIRED
+    assert measure_consistent_runs(rows({"a": (1.0, 1.0)})).evidence.pairing == NOT_PAIRED
 
 
 def test_an_example_is_shown_where_something_was_claimed_and_did_not_pass() -> None:
@@ -479,7 +479,7 @@ def test_the_number_and_the_comparison_are_both_said(wrong: tuple[Outcomes, floa
         assert found.rule.startswith(f"{alone.rule}; no worse: ")
     else:
         assert found.rule == alone.rule
-    assert found.at_alpha is alone.at_alpha is False
+    assert found.ruling.at_alpha is alone.ruling.at_alpha is False
     assert (found.estimate, found.interval) == (alone.estimate, alone.interval)
 
 

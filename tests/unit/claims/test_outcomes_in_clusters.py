@@ -224,19 +224,19 @@ def test_asking_goes_from_cluster_to_cluster_and_ends_at_the_end_of_one() -> Non
     assert f"{len(order)} clusters of 20 units" in found.rule
     assert found.details["clusters"] == f"{len(order)} clusters of 20 units"
     of_set = measure_rate(answer, rows(ALL_RIGHT), at_least=0.6, scope="set", **how)
-    assert of_set.n == 17
+    assert of_set.numbers.n == 17
     assert len(set(passages(of_set))) == 16, "items of a set are asked in an order of their own"
 
 
 def test_a_budget_that_ends_in_a_cluster_leaves_it_out() -> None:
     how: dict[str, Any] = {"score": is_right, "cluster": "passage", "cache": False}
     found = measure_rate(answer, rows(ALL_RIGHT), at_least=0.99, calls=Calls(budget=107), **how)
-    assert (found.verdict, found.n) == (Verdict.INCONCLUSIVE, 107)
+    assert (found.verdict, found.numbers.n) == (Verdict.INCONCLUSIVE, 107)
     assert "5 clusters of 20 units" in found.rule
     few = measure_rate(answer, rows(ALL_RIGHT), at_least=0.99, calls=Calls(budget=7), **how)
     assert (few.verdict, few.interval) == (Verdict.INCONCLUSIVE, (0.0, 1.0))
     most = measure_rate(answer, rows(ALL_RIGHT), at_least=0.99, max_samples=107, **how)
-    assert most.n == 100, "clusters as a whole"
+    assert most.numbers.n == 100, "clusters as a whole"
 
 
 def test_a_group_is_settled_by_its_clusters() -> None:
@@ -246,7 +246,7 @@ def test_a_group_is_settled_by_its_clusters() -> None:
     assert found.verdict is Verdict.PASSED
     assert "clusters of 10 units" in found.rule
     assert len(passages(found)) % QUESTIONS == 0
-    assert found.n < 1000
+    assert found.numbers.n < 1000
     items = [{**one, "group": one["lot"]} for one in rows(ALL_RIGHT) if one["passage"] < "p02"]
     assert measure_worst_group_rate(answer, items, at_least=0.01, **how).verdict is Verdict.INCONCLUSIVE
 

@@ -62,7 +62,7 @@ def made() -> Callable[..., Result]:
             "scope": scope,
             "model": "m" * 64,
         }
-        return ROBUST_ACCURACY.describe(Result(**{**fields, **changes}))
+        return ROBUST_ACCURACY.describe(Result.of(**{**fields, **changes}))
 
     return make
 
@@ -81,7 +81,7 @@ def early(made: Callable[..., Result]) -> Callable[..., Result]:
             "outcomes": (*whole.outcomes, *[None] * (total - n)),
             "data": "",
         }
-        return replace(whole, **{**known, **changes})
+        return whole.but(**{**known, **changes})
 
     return make
 

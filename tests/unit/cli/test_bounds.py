@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ def test_a_population_claim_with_the_suggested_threshold_passes_on_the_next_samp
 def test_what_a_claim_is_about_is_not_told_by_the_words_of_its_rule(made: Make) -> None:
     """A certified accuracy says first how many samples are proven; a rule may name the population and not be of it."""
     result = made([True] * 180 + [False] * 20, scope="population")
-    proven = replace(result, rule=f"proven: 170 of 200 samples cannot be broken; {result.rule}")
+    proven = result.but(rule=f"proven: 170 of 200 samples cannot be broken; {result.rule}")
     assert suggestion(proven, 0.01) == suggestion(result, 0.01)
     by_set = made([True] * 180 + [False] * 20, rule=result.rule)
     assert suggestion(by_set, 0.01) != suggestion(result, 0.01)
@@ -87,7 +86,7 @@ def test_what_a_claim_is_about_is_not_told_by_the_words_of_its_rule(made: Make) 
 def test_nothing_is_suggested_where_something_else_stands_in_the_way(made: Make, scope: str) -> None:
     """About the set the number is enough, whatever its interval; about the population the interval keeps it, too."""
     result = made([True] * 180 + [False] * 20, 0.8 if scope == "population" else 0.89, scope=scope)
-    open_ = replace(result, verdict=Verdict.INCONCLUSIVE, rule="the control does not fail")
+    open_ = result.but(verdict=Verdict.INCONCLUSIVE, rule="the control does not fail")
     assert "another one would not help" in suggestion(open_, 0.01).why_not
     unsettled = made([True] * 180 + [False] * 20, 0.89, scope="population")
     assert unsettled.verdict is Verdict.INCONCLUSIVE
@@ -96,7 +95,7 @@ def test_nothing_is_suggested_where_something_else_stands_in_the_way(made: Make,
 
 def test_a_rate_that_must_be_small_is_bounded_from_above(made: Make) -> None:
     result = made([False] * 6 + [True] * 194, 0.1, scope="set")
-    rate = replace(result, quantity="fooling rate", comparison="<=", estimate=6 / 200, interval=(0.01, 0.08))
+    rate = result.but(quantity="fooling rate", comparison="<=", estimate=6 / 200, interval=(0.01, 0.08))
     rate = UNIVERSAL_PERTURBATION.describe(rate)
     found = suggestion(rate, 0.01)
     assert found.threshold is not None
@@ -107,8 +106,8 @@ def test_a_rate_that_must_be_small_is_bounded_from_above(made: Make) -> None:
 def test_flips_towards_a_class_are_counted_among_the_others(made: Make) -> None:
     result = made([False] * 6 + [True] * 194, 0.1)
     details = {"flips": 6, "of": 150}
-    rate = replace(result, quantity="flip rate", comparison="<=", estimate=6 / 150, details=details)
-    rate = replace(rate, counts=NO_SPURIOUS_FEATURE.quantity_of("max_flip_rate").counts_of(rate))
+    rate = result.but(quantity="flip rate", comparison="<=", estimate=6 / 150, details=details)
+    rate = rate.but(counts=NO_SPURIOUS_FEATURE.quantity_of("max_flip_rate").counts_of(rate))
     found = suggestion(rate, 0.01)
     assert found.threshold is not None
     assert count_at_most(found.threshold, 150) == 150 - fewest(144, 150, 0.01)
@@ -118,8 +117,7 @@ def test_flips_towards_a_class_are_counted_among_the_others(made: Make) -> None:
 def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, scope: str) -> None:
     n, lost, gained = 500, 30, 6
     decision = decide_drop(lost, gained, n, 0.2, scope=scope, alpha=0.01)
-    drop = replace(
-        made([True] * 400 + [False] * 100),
+    drop = made([True] * 400 + [False] * 100).but(
         quantity="accuracy drop",
         comparison="<=",
         estimate=decision.estimate,
@@ -139,8 +137,7 @@ def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, scope: str
 @pytest.mark.parametrize(("before", "able"), [(0.987, True), (0.03, False)])
 def test_a_fall_that_could_not_fail_gets_one_that_can(made: Make, *, before: float, able: bool) -> None:
     """More was allowed than ever held: less settles it, as long as that is less than what held."""
-    drop = replace(
-        made([True] * 300, 0.999),
+    drop = made([True] * 300, 0.999).but(
         quantity="accuracy drop",
         comparison="<=",
         estimate=0.02,
@@ -159,8 +156,8 @@ def test_a_fall_that_could_not_fail_gets_one_that_can(made: Make, *, before: flo
 
 
 def test_a_fall_that_may_be_a_gain_needs_nothing_below_zero(made: Make) -> None:
-    result = replace(
-        made([True] * 500), quantity="accuracy drop", comparison="<=", estimate=-0.1, details={"lost": 0, "gained": 50}
+    result = made([True] * 500).but(
+        quantity="accuracy drop", comparison="<=", estimate=-0.1, details={"lost": 0, "gained": 50}
     )
     assert suggestion(SHIFT_ACCURACY.describe(result), 0.01).threshold == 0
 
@@ -171,20 +168,20 @@ def test_a_fall_that_may_be_a_gain_needs_nothing_below_zero(made: Make) -> None:
 def test_other_values_get_the_end_of_their_interval_rounded_to_the_safe_side(
     made: Make, comparison: str, interval: tuple[float, float], threshold: float
 ) -> None:
-    result = replace(
-        made([True] * 50), quantity="median perturbation", comparison=comparison, interval=interval, estimate=0.2
+    result = made([True] * 50).but(
+        quantity="median perturbation", comparison=comparison, interval=interval, estimate=0.2
     )
     found = suggestion(result, 0.01)
     assert (found.threshold, found.of_population) == (threshold, True)
 
 
 def test_sizes_keep_three_digits_whatever_their_unit(made: Make) -> None:
-    result = replace(made([True] * 50), quantity="median perturbation", interval=(0.0012349, 0.3), estimate=0.002)
+    result = made([True] * 50).but(quantity="median perturbation", interval=(0.0012349, 0.3), estimate=0.002)
     assert suggestion(result, 0.01).threshold == 0.00123
 
 
 def test_counts_that_do_not_make_up_the_estimate_are_not_used(made: Make) -> None:
-    result = replace(made([True] * 30 + [False] * 10), estimate=0.5)
+    result = made([True] * 30 + [False] * 10).but(estimate=0.5)
     assert suggestion(result, 0.01).of_population
 
 
@@ -196,9 +193,9 @@ def test_an_early_verdict_gets_no_threshold(early: Make) -> None:
 def test_where_a_health_check_speaks_there_is_no_threshold(made: Make) -> None:
     finding = {"name": "zero_gradient", "message": "zero", "suppressed": False}
     result = made([True] * 50)
-    assert "zero_gradient" in suggestion(replace(result, details={"health": [finding]}), 0.01).why_not
+    assert "zero_gradient" in suggestion(result.but(details={"health": [finding]}), 0.01).why_not
     suppressed = {**finding, "suppressed": True}
-    assert suggestion(replace(result, details={"health": [suppressed]}), 0.01).threshold is not None
+    assert suggestion(result.but(details={"health": [suppressed]}), 0.01).threshold is not None
 
 
 def test_nothing_is_suggested_where_another_threshold_would_not_settle_it(made: Make) -> None:
@@ -207,4 +204,4 @@ def test_nothing_is_suggested_where_another_threshold_would_not_settle_it(made: 
     result = made([True] * 50, **unsettled, quantity="anomaly", verdict=Verdict.INCONCLUSIVE, rule="no patch worked")
     assert suggestion(result, 0.01).threshold is None
     assert "no patch worked" in suggestion(result, 0.01).why_not
-    assert suggestion(replace(result, verdict=Verdict.PASSED, rule="none stands out"), 0.01).threshold == 0.04
+    assert suggestion(result.but(verdict=Verdict.PASSED, rule="none stands out"), 0.01).threshold == 0.04

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def pair(made: Make, row: Make, run_file: Make) -> Callable[..., tuple[Path, Pat
         first, second = made(before, 0.1), made(after, 0.1)
         return (
             run_file("a.json", [row(TEST, first)]),
-            run_file("b.json", [row(TEST, replace(second, **(changes or {})))]),
+            run_file("b.json", [row(TEST, second.but(**(changes or {})))]),
         )
 
     return write
@@ -159,10 +159,10 @@ def test_a_smallest_perturbation_is_paired_on_the_same_threshold_alone(
     made: Make, row: Make, run_file: Make, robustest: Make
 ) -> None:
     result = made([True] * 50, 0.5, scope="set", statement="median L2 perturbation, ddn")
-    first = replace(result, kind="min_perturbation", threshold=0.5, pairing=Pairing(under="the threshold 0.5"))
+    first = result.but(kind="min_perturbation", threshold=0.5, pairing=Pairing(under="the threshold 0.5"))
     changes = {"threshold": 0.6, "pairing": Pairing(under="the threshold 0.6")}
     run_file("a.json", [row(TEST, first)])
-    run_file("b.json", [row(TEST, replace(first, **changes))])
+    run_file("b.json", [row(TEST, first.but(**changes))])
     assert "its conditions differ: the threshold" in told(robustest("compare", "a.json", "b.json"))
     assert told(robustest("compare", "a.json", "a.json")).startswith("paired")
 
@@ -258,7 +258,7 @@ def test_more_may_be_asked_of_a_model_that_is_as_it_was(
 
 def test_a_smaller_alpha_asks_for_more(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
     result = made([True] * 100, scope="population")
-    unsure = replace(result, verdict=Verdict.INCONCLUSIVE)
+    unsure = result.but(verdict=Verdict.INCONCLUSIVE)
     run_file("a.json", [row(TEST, result)], settings=Settings(alpha=0.05))
     run_file("b.json", [row(TEST, unsure)], settings=Settings(alpha=0.01))
     done = robustest("compare", "a.json", "b.json", "--fail-on-worse")
@@ -296,7 +296,7 @@ def test_claims_that_a_test_never_came_to_are_not_let_off(
 ) -> None:
     """The first claim of a test fails under a raised threshold, and the second is not asked any more."""
     run_file("a.json", [row(TEST, made([True] * 50)), row(TEST, made([True] * 50, statement="another"))])
-    run_file("b.json", [row(TEST, replace(made([True] * 50), verdict=Verdict.FAILED, threshold=0.99))])
+    run_file("b.json", [row(TEST, made([True] * 50).but(verdict=Verdict.FAILED, threshold=0.99))])
     assert robustest("compare", "a.json", "b.json", "--fail-on-worse", "--allow-missing").code == 3
 
 
@@ -381,8 +381,8 @@ def a_fall(made: Make, clean: float, shifted: float, *, most: float = 0.1, start
     about = {"quantity": "accuracy drop", "comparison": "<=", "threshold": most, "estimate": drop, "verdict": verdict}
     about |= {"interval": (drop - 0.01, drop + 0.01), "counts": None}
     pairing = Pairing(share=False, start=tuple(start), start_data=start_data)
-    return replace(
-        made(end, statement="accuracy lost to noise"), **about, pairing=pairing, start=Fact("clean accuracy", clean)
+    return made(end, statement="accuracy lost to noise").but(
+        **about, pairing=pairing, start=Fact("clean accuracy", clean)
     )
 
 
@@ -432,7 +432,7 @@ def test_a_fall_that_cannot_be_paired_is_no_better_where_it_starts_lower(
         for other, why in (
             (second, "the samples at the start of the fall differ"),
             (
-                replace(second, data="", estimate=None, start=Fact("clean accuracy", "0.7 of the 100 seen")),
+                second.but(data="", estimate=None, start=Fact("clean accuracy", "0.7 of the 100 seen")),
                 "B evaluated",
             ),
         ):

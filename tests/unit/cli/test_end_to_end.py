@@ -57,7 +57,7 @@ import pytest
 from robustest.results import Cost, Result, Verdict
 
 def made(verdict, n):
-    return Result(
+    return Result.of(
         kind="robust_accuracy", statement=f"made up {n} >= 0.5", verdict=Verdict(verdict), rule="made up",
         quantity="accuracy", estimate=0.5, interval=(0.25, 0.75), threshold=0.5, comparison=">=", n=4, n_total=4,
         outcomes=(True, False, True, False), cost=Cost(), seed=0, setting="nothing", method="none",

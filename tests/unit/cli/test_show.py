@@ -38,8 +38,9 @@ class Lines:
 
 
 def remember(result: Result, test: str = "t::a", when: str = "2026-01-31", store: str = ".robustest") -> None:
-    record = {"test": test, "claim": result.claim, "when": when, "result": result.to_dict()}
-    assert save_record(Path(store), sha256(f"{test} {result.claim} {result.threshold}".encode()).hexdigest(), record)
+    claim = result.subject.claim
+    record = {"test": test, "claim": claim, "when": when, "result": result.to_dict()}
+    assert save_record(Path(store), sha256(f"{test} {claim} {result.ruling.threshold}".encode()).hexdigest(), record)
 
 
 @pytest.mark.parametrize("details", [False, True])

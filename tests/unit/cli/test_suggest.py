@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +110,8 @@ def test_the_same_threshold_is_as_it_is(made: Make, row: Make, suite: Make, robu
 
 
 def test_a_bound_on_the_population_alone_says_so(made: Make, row: Make, suite: Make, robustest: Make) -> None:
-    about = replace(made([True] * 50), quantity="median perturbation", estimate=0.4, interval=(0.3, 0.6))
-    suite([row("t::a", replace(about, threshold=0.2, counts=None))])
+    about = made([True] * 50).but(quantity="median perturbation", estimate=0.4, interval=(0.3, 0.6))
+    suite([row("t::a", about.but(threshold=0.2, counts=None))])
     done = robustest("suggest")
     assert any(line.startswith("    could hold  >= 0.3*") for line in done.lines)
     assert any(line.startswith("* ") for line in done.lines)
@@ -127,9 +126,9 @@ def test_an_interval_that_is_too_wide_says_no_number_of_samples(
     made: Make, row: Make, suite: Make, robustest: Make
 ) -> None:
     """Where clusters are too few, as subclasses are, a number of samples would send a reader for the wrong thing."""
-    fall = replace(made([True] * 50), comparison="<=", trivial=1.0, estimate=0.1, interval=(0.0, 0.8), counts=None)
+    fall = made([True] * 50).but(comparison="<=", trivial=1.0, estimate=0.1, interval=(0.0, 0.8), counts=None)
     start = Fact("source accuracy", 0.9)
-    suite([row("t::a", replace(fall, threshold=0.3, start=start, details={"without_looking": 0.5}))])
+    suite([row("t::a", fall.but(threshold=0.3, start=start, details={"without_looking": 0.5}))])
     why = "its interval is too wide: only 0.400 was right before beyond chance, so a drop of 0.8 could not fail"
     assert f"    could hold  none: {why}" in robustest("suggest").lines
 

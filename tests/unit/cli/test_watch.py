@@ -166,7 +166,7 @@ KNOWN = Path("known.txt").read_text()
 
 def test_it(robust):
     Path("out").write_text("written")
-    robust.record(Result(
+    robust.record(Result.of(
         kind="robust_accuracy", statement="made up", verdict=Verdict.PASSED, rule="made up", quantity="accuracy",
         estimate=0.5, interval=(0.25, 0.75), threshold=0.5, comparison=">=", n=4, n_total=4,
         outcomes=(True,) * 4, cost=Cost(), seed=0, setting=KNOWN.strip(), method="none"))

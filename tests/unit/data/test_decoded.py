@@ -132,7 +132,7 @@ def test_samples_from_files_are_decoded_once_for_all_claims(folder: Path, again:
     first = claim(data)
     more = [claim(data if again else Files(folder)) for _ in range(2)]
     assert [one.outcomes for one in more] == [first.outcomes] * 2
-    assert {one.data for one in more} == {first.data}
+    assert {one.evidence.data for one in more} == {first.evidence.data}
     # Besides the check of the first samples, one of each of the batches that are recalled.
     assert len(reads) <= N + CHECKED + 2 * (CHECKED + 3)
     assert decodes(lambda: claim(data, cache=False)) == N + CHECKED
@@ -156,7 +156,7 @@ def test_nor_are_they_decoded_again_by_the_workers_of_a_loader(folder: Path) -> 
         log.write_bytes(b"")
         found = claim(loader)
         counts.append(len(log.read_bytes()))
-        assert found.data == claim(Files(folder), cache=False).data
+        assert found.evidence.data == claim(Files(folder), cache=False).evidence.data
     assert counts[0] == N + 2 * CHECKED
     assert counts[1] <= CHECKED + 3
     assert counts[2] >= N
@@ -242,8 +242,8 @@ def test_a_sample_is_never_stale(folder: Path, monkeypatch: pytest.MonkeyPatch, 
     after = claim(data)
     monkeypatch.setattr(decoded, "_kept", {})
     fresh = claim(data)
-    assert (after.data, after.outcomes) == (fresh.data, fresh.outcomes)
-    assert after.data != before.data
+    assert (after.evidence.data, after.outcomes) == (fresh.evidence.data, fresh.outcomes)
+    assert after.evidence.data != before.evidence.data
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_a_hidden_change_is_noticed(folder: Path, everywhere: bool) -> None:
         claim(data)
         if everywhere:
             path.write_text("0" * N)
-            assert claim(data).data != claim(Files(folder)).data
+            assert claim(data).evidence.data != claim(Files(folder)).evidence.data
         else:
             first = set(reads[:CHECKED])
             path.write_text("".join("1" if index in first else "0" for index in range(N)))

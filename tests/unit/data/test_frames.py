@@ -320,16 +320,16 @@ def test_a_second_run_recalls_frames_in_any_order_of_columns(tmp_path: Path) -> 
     first = measured(ROWS)
     cost = sum(asked)
     again = measured(ROWS[ROWS.columns[::-1]])
-    assert not first.cached
-    assert again.cached
+    assert not first.evidence.cached
+    assert again.evidence.cached
     assert sum(asked) - cost < cost / 2
     assert again.estimate == first.estimate
     # A history tells runs apart by these.
-    assert first.data
-    assert (again.data, again.claim) == (first.data, first.claim)
+    assert first.evidence.data
+    assert (again.evidence.data, again.subject.claim) == (first.evidence.data, first.subject.claim)
     other = measured(ROWS.assign(age=ROWS.age + 1))
-    assert not other.cached, "other values are other data"
-    assert other.data != first.data
+    assert not other.evidence.cached, "other values are other data"
+    assert other.evidence.data != first.evidence.data
 
 
 def test_known_counterexamples_are_tried_first_where_they_are_allowed(tmp_path: Path) -> None:
@@ -346,9 +346,11 @@ def test_known_counterexamples_are_tried_first_where_they_are_allowed(tmp_path: 
 
     first = measured(ROWS, 0.0, wide)
     again = measured(ROWS[ROWS.columns[::-1]], 0.5, wide)
-    assert again.replayed == first.details["broken_by_attack"] > 0
+    assert again.evidence.replayed == first.details["broken_by_attack"] > 0
     assert again.estimate == first.estimate
-    assert measured(ROWS, 0.5, Columns({"tenure": Whole(1)})).replayed == 0, "rows that this threat does not allow"
+    assert measured(ROWS, 0.5, Columns({"tenure": Whole(1)})).evidence.replayed == 0, (
+        "rows that this threat does not allow"
+    )
 
 
 def test_a_shift_gets_the_users_frame() -> None:
@@ -393,7 +395,7 @@ def test_rules_that_leave_every_sample_as_it_is_pass_nothing(rules: Any) -> None
     rows = ROWS[ROWS.job == "cook"]
     result = measure_robust_accuracy(ByRule(), (rows, LABELS[rows.index]), Columns(rules), at_least=0.5, attack="fast")
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "health:no_change" in result.reasons
+    assert "health:no_change" in result.ruling.reasons
     # Every row is proven, and that says no more.
     data = rows, LABELS[rows.index]
     proven = measure_certified_accuracy(ByRule(), data, Columns(rules), at_least=0.5, attack="fast")

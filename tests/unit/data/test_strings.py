@@ -130,7 +130,7 @@ FORMS = {
 def test_every_form_of_texts_is_the_same_data(form: str) -> None:
     result = measure_accuracy(good, FORMS[form], at_least=1.0, exact=True)
     assert result.verdict is Verdict.PASSED
-    assert result.data == measure_accuracy(good, (TEXTS, LABELS), exact=True).data
+    assert result.evidence.data == measure_accuracy(good, (TEXTS, LABELS), exact=True).evidence.data
 
 
 def test_other_texts_and_other_labels_are_other_data() -> None:
@@ -140,7 +140,7 @@ def test_other_texts_and_other_labels_are_other_data() -> None:
         ([*TEXTS[:-1], TEXTS[-1] + "\0"], LABELS),
         (TEXTS, [*LABELS[:-1], 0]),
     ]
-    assert len({measure_accuracy(good, data, exact=True).data for data in kinds}) == len(kinds)
+    assert len({measure_accuracy(good, data, exact=True).evidence.data for data in kinds}) == len(kinds)
 
 
 def test_a_longer_text_in_the_data_changes_no_digest_of_the_others() -> None:
@@ -175,8 +175,8 @@ def test_a_second_run_recalls_the_chunks_of_texts(tmp_path: Path) -> None:
         first = measure_shift_accuracy(counted, (TEXTS, LABELS), shout, at_least=0.9)
         cost = sum(asked)
         again = measure_shift_accuracy(counted, (TEXTS, LABELS), shout, at_least=0.9)
-    assert again.cached
-    assert not first.cached
+    assert again.evidence.cached
+    assert not first.evidence.cached
     assert sum(asked) - cost < cost
     assert again.counterexamples == first.counterexamples
     assert again.counterexamples[0].changes
@@ -224,7 +224,7 @@ def test_a_function_shifts_the_users_own_format_and_the_result_shows_a_diff() ->
 def test_a_shift_that_changes_nothing_or_returns_something_else_does_not_pass() -> None:
     still = measure_shift_accuracy(good, (TEXTS, LABELS), lambda texts: [*texts], at_least=0.9)
     assert still.verdict is Verdict.INCONCLUSIVE
-    assert still.reasons == ("unchanged",)
+    assert still.ruling.reasons == ("unchanged",)
     for wrong, words in ((lambda t: t[:-1], "64 samples"), (lambda t: [b"x"] * len(t), "texts"), (len, "texts")):
         with pytest.raises(ModelError, match=words):
             measure_shift_accuracy(good, (TEXTS, LABELS), wrong, at_least=0.9)

@@ -80,7 +80,7 @@ def test_accuracies_of_one_are_moved_inside_by_half_a_sample() -> None:
 
 
 def result_of(kind: str, **details: Any) -> Result:
-    return Result(
+    return Result.of(
         kind=kind, statement="", verdict=Verdict.PASSED, rule="", quantity="", estimate=0.5, interval=(0, 1),
         threshold=None, comparison=">=", n=400, n_total=400, outcomes=(), cost=Cost(), seed=0, setting="",
         method="", details=details,

@@ -138,7 +138,7 @@ def test_a_forward_that_draws_may_be_meant(toy: Any) -> None:
     result = measure_shift_accuracy(
         lambda x: toy.model(x + 0.001 * torch.rand_like(x)), (toy.x, toy.y), "brightness", suppress=("random_forward",)
     )
-    assert result.n == len(toy.x)
+    assert result.numbers.n == len(toy.x)
 
 
 def softmax(model: Any) -> Any:
@@ -149,7 +149,7 @@ def test_probabilities_get_a_warning_and_a_note(toy: Any) -> None:
     with pytest.warns(HealthWarning, match=r'^softmax_outputs: .*suppress=\("softmax_outputs",\)') as caught:
         result = MEASUREMENTS["attack"](softmax(toy.model), (toy.x, toy.y))
     assert len(caught) == 1
-    assert any(note.startswith("softmax_outputs") for note in result.notes)
+    assert any(note.startswith("softmax_outputs") for note in result.words.notes)
 
 
 def test_probabilities_may_be_meant(toy: Any) -> None:
@@ -230,4 +230,4 @@ def test_every_claim_reads_its_data_twice(claim: str) -> None:
 
 @pytest.mark.parametrize("name", LASTING)
 def test_data_that_last_are_measured_whatever_order_they_come_in(name: str) -> None:
-    assert CLAIMS["shift"](LASTING[name]()).n == 40
+    assert CLAIMS["shift"](LASTING[name]()).numbers.n == 40

@@ -78,7 +78,9 @@ def test_out_of_memory_halves_the_batch_and_says_so(
     got = measure(Small(inside, 20, backward=backward), (toy.x, toy.y), batch_size=32)
     assert got.outcomes == want.outcomes
     if want.cost.backward or not backward:
-        assert [note for note in got.notes if "memory" in note] == ["out of memory at a batch of 32; went on with 16"]
+        assert [note for note in got.words.notes if "memory" in note] == [
+            "out of memory at a batch of 32; went on with 16"
+        ]
         assert max(inside.calls[-5:]) <= 16
 
 
@@ -100,7 +102,7 @@ def test_every_kind_of_out_of_memory_is_known(error: Exception, toy: Any) -> Non
         return toy.model(x)
 
     result = measure_shift_accuracy(model, (toy.x, toy.y), "brightness")
-    assert any(note.startswith("out of memory") for note in result.notes)
+    assert any(note.startswith("out of memory") for note in result.words.notes)
 
 
 def test_another_error_of_the_model_is_not_taken_for_it(toy: Any) -> None:
@@ -167,7 +169,7 @@ def test_gradients_that_are_not_finite_are_a_model_error(toy: Any) -> None:
     assert bool(torch.isfinite(model(x)).all())
     with pytest.raises(ModelError, match="NaN or infinite"):
         measure_robust_accuracy(model, (x, toy.y), Linf(0.1), attack="fgsm")
-    assert measure_shift_accuracy(model, (x, toy.y), "brightness").n == 40  # nobody asked for a gradient
+    assert measure_shift_accuracy(model, (x, toy.y), "brightness").numbers.n == 40  # nobody asked for a gradient
 
 
 @pytest.mark.parametrize(
@@ -296,4 +298,4 @@ def test_nor_does_it_matter_to_shifts_and_data_sets(toys: Any) -> None:
         got = measure_shift_accuracy(toy.model, Turned(), "zoom_blur")
         assert torch.is_autocast_enabled("cpu")
     assert 0.1 < (want.estimate or 0) < 1
-    assert (got.data, got.outcomes) == (want.data, want.outcomes)
+    assert (got.evidence.data, got.outcomes) == (want.evidence.data, want.outcomes)

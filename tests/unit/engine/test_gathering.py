@@ -190,8 +190,8 @@ def test_an_early_verdict_ends_the_threads(gathers: Any, monkeypatch: pytest.Mon
     before = set(threading.enumerate())
     x, y = data(600)
     result = measure_robust_accuracy(Rows(), (x, y), Linf(0.05), attack=PGD(steps=6), at_least=0.99)
-    assert result.n < 600
-    assert sum(begun) <= result.n + 2 * 64  # at most two chunks were begun in vain
+    assert result.numbers.n < 600
+    assert sum(begun) <= result.numbers.n + 2 * 64  # at most two chunks were begun in vain
     assert set(threading.enumerate()) == before
 
 
@@ -239,7 +239,7 @@ def test_an_error_behind_an_early_verdict_is_none(gathers: Any) -> None:
         options: dict[str, Any] = {"attack": PGD(steps=6), "at_least": 0.99}
         found.append(measure_robust_accuracy(model, data(600), Linf(0.05), **options))
     assert found[0].outcomes == found[1].outcomes
-    assert found[0].n == found[1].n <= 192
+    assert found[0].numbers.n == found[1].numbers.n <= 192
 
 
 def test_memory_that_runs_out_in_a_joint_pass_changes_no_outcome(gathers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +250,7 @@ def test_memory_that_runs_out_in_a_joint_pass_changes_no_outcome(gathers: Any, m
     result, got = columns(monkeypatch, model, 300, attack=PGD(steps=6), exact=True)
     assert np.array_equal(want.columns["held"], got.columns["held"])
     assert max(model.passes) > 70  # it was tried, with a gradient, or passed without
-    assert not any("out of memory" in note for note in result.notes)  # no chunk ran out of it alone
+    assert not any("out of memory" in note for note in result.words.notes)  # no chunk ran out of it alone
 
 
 class Card(Rows):
@@ -285,7 +285,7 @@ def test_a_joint_pass_that_failed_leaves_its_memory_to_each_chunk(gathers: Any) 
     model = Card(room=150)
     result = measure_robust_accuracy(model, data(300), Linf(0.05), attack=PGD(steps=6), exact=True)
     assert model.refused
-    assert not any("out of memory" in note for note in result.notes)
+    assert not any("out of memory" in note for note in result.words.notes)
     assert model.used == 0
 
 
@@ -301,7 +301,7 @@ def test_later_chunks_begin_with_the_batch_that_fitted(gathers: Any) -> None:
     gathers(True)
     model = Card(room=70)
     result = measure_robust_accuracy(model, data(1000), Linf(0.05), attack=PGD(steps=6), exact=True)
-    assert sum("out of memory" in note for note in result.notes) == 1
+    assert sum("out of memory" in note for note in result.words.notes) == 1
     assert model.refused < 10  # of 15 chunks, those that were under way together
 
 

@@ -39,10 +39,10 @@ def test_scores_that_are_labels_vouch_for_nothing_at_any_radius(threat: Any) -> 
     """A search that follows scores draws at random on them, whether the radius is below or above 1."""
     found = measure_robust_accuracy(scores_model(one_hot), (X, Y), threat, attack=SCORES, at_least=0.01)
     by_labels = found.details["stages"].get("hop-skip-jump", 0)  # broken, they need no vouching
-    assert by_labels or any("the model's scores say no more than its labels" in note for note in found.notes)
+    assert by_labels or any("the model's scores say no more than its labels" in note for note in found.words.notes)
     assert found.verdict is not Verdict.PASSED
     graded_scores = measure_robust_accuracy(scores_model(graded), (X, Y), threat, attack=SCORES, at_least=0.01)
-    assert not any("say no more than its labels" in note for note in graded_scores.notes)
+    assert not any("say no more than its labels" in note for note in graded_scores.words.notes)
 
 
 def test_at_radius_zero_nothing_is_looked_into() -> None:
@@ -66,17 +66,17 @@ def test_a_round_that_never_lowers_the_margin_is_counted_at_small_radii(toys: An
         first = measure_robust_accuracy(
             toy.model, (toy.x, toy.y), threat, attack=Cascade(name="a", stages=(still, moving)), at_least=0.01
         )
-        assert any(note.startswith("loss_does_not_rise") for note in first.notes), first.notes
+        assert any(note.startswith("loss_does_not_rise") for note in first.words.notes), first.words.notes
         later = measure_robust_accuracy(
             toy.model, (toy.x, toy.y), threat, attack=Cascade(name="b", stages=(moving, still)), at_least=0.01
         )
-        assert not any(note.startswith("loss_does_not_rise") for note in later.notes)
+        assert not any(note.startswith("loss_does_not_rise") for note in later.words.notes)
 
 
 def test_what_the_model_does_not_give_is_named_once() -> None:
     both = Cascade(name="both", stages=(Stage(searcher=PGD(steps=1)), Stage(searcher=RandomDraws(queries=2))))
     found = measure_robust_accuracy(scores_model(graded), (X, Y), Linf(0.01), attack=both, at_least=0.01)
-    notes = [note for note in found.notes if "ran without" in note]
+    notes = [note for note in found.words.notes if "ran without" in note]
     assert notes == ["the model gives scores only; both ran without pgd"]
 
 
@@ -161,7 +161,7 @@ def test_at_radius_zero_nothing_is_held_against_gradients(toys: Any) -> None:
         toy.model.eval(), (toy.x, toy.y), Linf(0), attack=Cascade(name="a", stages=(Stage(searcher=PGD(steps=1)),))
     )
     assert found.estimate == 1.0
-    assert list(found.notes) == []
+    assert list(found.words.notes) == []
 
 
 class Turned(torch.autograd.Function):
@@ -182,4 +182,4 @@ def test_gradients_that_mislead_are_noticed_at_any_radius(threat: Any, toys: Any
     attack = Cascade(name="a", stages=(Stage(searcher=PGD(steps=2)),))
     for model, misleads in ((toy.model, False), (lambda x: toy.model(Turned.apply(x)), True)):
         found = measure_robust_accuracy(model, (toy.x, toy.y), threat, attack=attack, at_least=0.01)
-        assert any(note.startswith("gradient_misleads") for note in found.notes) is misleads
+        assert any(note.startswith("gradient_misleads") for note in found.words.notes) is misleads

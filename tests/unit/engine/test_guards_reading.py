@@ -44,7 +44,7 @@ def test_the_network_as_it_is_is_proven() -> None:
     found = measured(net())
     assert found.verdict is Verdict.PASSED
     assert found.details["proven"] > N / 2
-    assert not any(note.startswith("no bound") for note in found.notes)
+    assert not any(note.startswith("no bound") for note in found.words.notes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
@@ -53,14 +53,14 @@ def test_only_float32_is_bounded(dtype: torch.dtype) -> None:
     found = measured(net().to(dtype))
     assert found.details["proven"] == 0
     assert found.verdict is not Verdict.PASSED
-    assert "no bound: the model is no torch module that computes in float32" in found.notes
+    assert "no bound: the model is no torch module that computes in float32" in found.words.notes
 
 
 @pytest.mark.parametrize("wrap", [lambda module: module.forward, lambda module: lambda x: 1.0 * module(x)])
 def test_a_callable_is_not_bounded(wrap: Callable[[nn.Module], Any]) -> None:
     found = measured(wrap(net()))
     assert found.details["proven"] == 0
-    assert "no bound: the model is no torch module that computes in float32" in found.notes
+    assert "no bound: the model is no torch module that computes in float32" in found.words.notes
 
 
 class Jump(nn.Module):
@@ -84,7 +84,7 @@ def test_a_graph_that_is_another_than_the_model_at_few_points_is_refused() -> No
     assert sound.details["proven"] > 0
     found = measure_certified_accuracy(Jump(net()), (inside, y), THREAT, attack="fgsm", exact=True, cache=False)
     assert found.details["proven"] == 0
-    assert "no bound: the graph read from the model does not answer as the model does" in found.notes
+    assert "no bound: the graph read from the model does not answer as the model does" in found.words.notes
 
 
 def test_every_one_of_the_points_is_compared_whatever_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_what_cannot_be_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proving, "_agrees", refuses)
     found = measured(net())
     assert found.details["proven"] == 0
-    assert "no bound: its graph cannot be run" in found.notes
+    assert "no bound: its graph cannot be run" in found.words.notes
 
 
 def evaluator_and_chunk(n: int) -> tuple[Evaluator, Chunk, Tensor]:

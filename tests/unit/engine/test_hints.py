@@ -21,7 +21,7 @@ def net() -> nn.Module:
 
 def hints(model: Any, x: Tensor, y: Tensor, **options: Any) -> list[str]:
     found = measure_robust_accuracy(model, (x, y), Linf(0.01), attack="fgsm", **options)
-    return [note for note in found.notes if note.startswith("hint: ")]
+    return [note for note in found.words.notes if note.startswith("hint: ")]
 
 
 class Constant(nn.Module):

@@ -96,7 +96,7 @@ def attacked(model: nn.Module, **how: Any) -> Result:
 
 
 def names(result: Result) -> set[str]:
-    return {note.partition(":")[0] for note in result.notes} & {"history_dependence", "batch_dependence"}
+    return {note.partition(":")[0] for note in result.words.notes} & {"history_dependence", "batch_dependence"}
 
 
 def test_what_protects_is_that_it_saw_the_sample() -> None:

@@ -208,7 +208,7 @@ def test_the_default_takes_gradients_in_bfloat16_on_an_accelerator() -> None:
     assert model.low_gradients > N
     assert 0.1 < want.estimate < 0.9
     assert abs(got.estimate - want.estimate) <= 2 / N
-    assert any("gradients in bfloat16, checked" in note for note in got.notes)
+    assert any("gradients in bfloat16, checked" in note for note in got.words.notes)
     assert not got.details["health"]
 
 
@@ -216,7 +216,7 @@ def test_the_host_takes_none() -> None:
     model, got = measured()
     assert model.low_gradients == 0
     assert got.outcomes == measured(precision="fp32")[1].outcomes
-    assert not any("bfloat16" in note for note in got.notes)
+    assert not any("bfloat16" in note for note in got.words.notes)
 
 
 @pytest.mark.usefixtures("accelerator")
@@ -228,9 +228,9 @@ def test_no_model_looks_safer_because_of_bfloat16(lie: str) -> None:
     assert model.low_gradients > 0
     assert got.outcomes == want.outcomes
     assert got.details["health"] == want.details["health"] == []
-    anew = any("measured anew with gradients in float32" in note for note in got.notes)
+    anew = any("measured anew with gradients in float32" in note for note in got.words.notes)
     assert anew == lie.startswith("away")
-    assert any(note.startswith("gradients in float32: in bfloat16") for note in got.notes) != anew
+    assert any(note.startswith("gradients in float32: in bfloat16") for note in got.words.notes) != anew
     threshold = want.estimate + 0.05
     claim = measured(lie, at_least=threshold)[1]
     assert claim.verdict is not Verdict.PASSED
@@ -269,7 +269,7 @@ def test_what_bfloat16_takes_for_a_success_is_searched_on(monkeypatch: pytest.Mo
     want = measure_robust_accuracy(model, data, Linf(EPS), precision="fp32", **options)
     got = measure_robust_accuracy(model, data, Linf(EPS), **options)
     assert got.outcomes == want.outcomes
-    assert not any("measured anew" in note for note in got.notes)
+    assert not any("measured anew" in note for note in got.words.notes)
     unchecked(monkeypatch)
     assert measure_robust_accuracy(model, data, Linf(EPS), **options).estimate > want.estimate
 
@@ -359,4 +359,4 @@ def test_a_backward_pass_that_fails_in_bfloat16_alone_is_no_error(way: str) -> N
     got = measure_robust_accuracy(*claim, attack=PGD(steps=5))
     assert 0 < want.estimate < 1
     assert sum(a != b for a, b in zip(got.outcomes, want.outcomes, strict=True)) <= 1
-    assert ("gradients in float32" in " ".join(got.notes)) == (way == "float32")
+    assert ("gradients in float32" in " ".join(got.words.notes)) == (way == "float32")

@@ -50,7 +50,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_network_that_bounds_cannot_help_is_not_compared(asked: list[str]) -> None:
     result = measured(net(5.0), 0.4)
     assert result.details["proven"] == 0
-    assert any(note.startswith("no bound: given up") for note in result.notes)
+    assert any(note.startswith("no bound: given up") for note in result.words.notes)
     assert set(asked) == {"prove"}
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_proven_by_a_graph_that_a_comparison_refuses(name: str, monke
     result = measured(net(), 0.0005)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.details["proven"] == 0
-    assert any(note.startswith("no bound: ") for note in result.notes)
+    assert any(note.startswith("no bound: ") for note in result.words.notes)
 
 
 def test_a_graph_that_says_less_than_its_pilot_later_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_graph_that_says_less_than_its_pilot_later_proves_nothing(monkeypatch:
     monkeypatch.setattr(proving, "prove", later)
     result = measured(net(), 0.0005)
     assert result.details["proven"] == 0
-    assert "no bound: the spread of roll is not known" in result.notes
+    assert "no bound: the spread of roll is not known" in result.words.notes
 
 
 @pytest.mark.parametrize("agrees", [True, False])

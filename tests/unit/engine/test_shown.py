@@ -176,7 +176,7 @@ def test_of_texts_that_no_edit_changes_the_planted_inputs_tell() -> None:
     for letters, reasons in (("b", ("health:missed_control",)), ("bc", ())):
         threat = Edits(1, kinds=("substitute",), alphabet=letters)
         found = measure_robust_accuracy(model, (texts, labels), threat, attack="fast", at_least=0.9)
-        assert (found.reasons, list(found.details["changed"].values())) == (reasons, [8])
+        assert (found.ruling.reasons, list(found.details["changed"].values())) == (reasons, [8])
 
 
 # Answers

@@ -356,11 +356,11 @@ def test_a_red_claim_costs_at_most_half_more_than_its_verdict(threat: Any, toys:
         result = measure_robust_accuracy(model, (toy.x, toy.y), threat, **how)
         assert result.verdict is Verdict.FAILED
         passes.append((model.calls, model.rows))
-        assert any("not yet the smallest: budget spent" in note for note in result.notes)
+        assert any("not yet the smallest: budget spent" in note for note in result.words.notes)
     assert passes[0][0] < passes[1][0] <= 1.5 * passes[0][0]
     assert passes[0][1] < passes[1][1] <= 1.5 * passes[0][1]
     whole = measure_robust_accuracy(model, (toy.x, toy.y), threat, **{**how, "shrink_budget": 50})
-    assert not any("not yet the smallest" in note for note in whole.notes)
+    assert not any("not yet the smallest" in note for note in whole.words.notes)
 
 
 def test_a_recalled_claim_shows_the_same_counterexamples(toys: Toys, tmp_path: Path) -> None:
@@ -370,7 +370,14 @@ def test_a_recalled_claim_shows_the_same_counterexamples(toys: Toys, tmp_path: P
     for options in (Settings(), stored, stored, replace(stored, shrink_budget=0.6)):
         with running(Context(settings=options, test="test_a.py::test_recalled")):
             result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), at_least=0.99, seed=1)
-        seen.append((result.counterexamples, replace(result.cost, seconds=0.0), result.notes, bool(result.cached)))
+        seen.append(
+            (
+                result.counterexamples,
+                replace(result.cost, seconds=0.0),
+                result.words.notes,
+                bool(result.evidence.cached),
+            )
+        )
     fresh, first, again, more = seen
     assert fresh == first
     assert again == (*fresh[:3], True)

@@ -31,7 +31,7 @@ def test_gradients_that_are_masked_for_a_part_of_a_mask_are_noticed(kept: int, s
     x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     how: dict[str, Any] = {"task": Segmentation(2, floor=0.85), "attack": "pgd", "at_least": 0.2, "exact": True}
     result = measure_robust_accuracy(Half(kept).eval(), (x, (x[:, 0] > 0.5).long()), Linf(0.1), **how)
-    assert any(note.startswith("gradient_misleads") for note in result.notes) is speaks
+    assert any(note.startswith("gradient_misleads") for note in result.words.notes) is speaks
     assert (result.verdict is Verdict.INCONCLUSIVE) is speaks
 
 

@@ -49,7 +49,7 @@ def spoke(model: nn.Module, threat: Threat, attack: str | Searcher) -> bool:
     result = measure_robust_accuracy(model, data(), threat, attack=attack, at_least=0.01, exact=True, cache=False)
     speaks = "unreached_input" in {one["name"] for one in result.details["health"]}
     assert not (speaks and result.verdict is Verdict.PASSED)
-    assert speaks == any("of the input had no gradient anywhere" in note for note in result.notes)
+    assert speaks == any("of the input had no gradient anywhere" in note for note in result.words.notes)
     return speaks
 
 
@@ -111,7 +111,7 @@ def test_elements_of_other_classes_are_not_hidden(threat: Threat, attack: str) -
 def test_the_share_is_told() -> None:
     model = Sum(cut(10))
     result = measure_robust_accuracy(model, data(), Linf(0.01), attack="pgd", at_least=0.1, cache=False)
-    assert any(note.startswith("25% of the input had no gradient") for note in result.notes)
+    assert any(note.startswith("25% of the input had no gradient") for note in result.words.notes)
     assert result.verdict is Verdict.INCONCLUSIVE
 
 

@@ -29,6 +29,6 @@ def test_a_batch_of_noisy_copies_does_not_vote_as_one() -> None:
     claim = {"threat": L2(0.4), "at_least": 0.6}
     found = measure_certified_accuracy(Smoothed(OfManyTheMean(100).eval(), 0.5, draws=200), (X, Y), **claim)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert any(note.startswith("batch_dependence") for note in found.notes)
+    assert any(note.startswith("batch_dependence") for note in found.words.notes)
     sound = Smoothed(OfManyTheMean(10**6).eval(), 0.1, draws=200)
     assert measure_certified_accuracy(sound, (X, Y), L2(0.05), at_least=0.6).verdict is Verdict.PASSED

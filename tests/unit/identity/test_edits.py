@@ -248,10 +248,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 def test_a_result_is_measured_anew_after(edit: str, kind: str, project: Project) -> None:
     first = project.run(kind)[kind]
     again = project.run(kind)[kind]
-    assert again.cached, again.notes
+    assert again.evidence.cached, again.words.notes
     FORGETS[edit](project)
-    assert not project.run(kind)[kind].cached
-    assert not first.cached
+    assert not project.run(kind)[kind].evidence.cached
+    assert not first.evidence.cached
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -260,13 +260,13 @@ def test_a_result_is_remembered_after(edit: str, kind: str, project: Project) ->
     first = project.run(kind)[kind]
     KEEPS[edit](project)
     again = project.run(kind)[kind]
-    assert again.cached, again.notes
+    assert again.evidence.cached, again.words.notes
     assert again.estimate == first.estimate
 
 
 def test_a_result_is_remembered_in_another_order_of_the_tests(project: Project) -> None:
     project.run(*KINDS)
-    assert all(result.cached for result in project.run(*reversed(KINDS)).values())
+    assert all(result.evidence.cached for result in project.run(*reversed(KINDS)).values())
 
 
 PROCESS = """

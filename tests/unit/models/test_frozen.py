@@ -94,7 +94,7 @@ def test_a_measurement_changes_nothing(measure: Callable[[Any], Any], net: nn.Mo
     before = snapshot(net)
     result = measure(net)
     assert snapshot(net) == before
-    assert "the model was in train mode; it was measured in eval mode and put back" in result.notes
+    assert "the model was in train mode; it was measured in eval mode and put back" in result.words.notes
 
 
 @pytest.mark.parametrize("measure", MEASUREMENTS.values(), ids=MEASUREMENTS)
@@ -147,7 +147,7 @@ def test_the_model_is_measured_in_eval_mode_with_frozen_weights(net: nn.Module) 
 
 
 def test_a_model_in_eval_mode_needs_no_note(net: nn.Module) -> None:
-    assert MEASUREMENTS["shift"](net.eval()).notes == ()
+    assert MEASUREMENTS["shift"](net.eval()).words.notes == ()
 
 
 def test_a_classifier_made_by_hand_is_left_alone_too(net: nn.Module, snapshot: Any) -> None:

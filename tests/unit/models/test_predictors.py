@@ -194,7 +194,7 @@ def test_a_cascade_runs_what_the_model_can_serve_and_says_what_not(toy: Any, sco
     attack = Cascade(name="mixed", stages=stages)
     result = measure_robust_accuracy(scores_model(scores), (toy.x, toy.y), Linf(0.1), attack=attack)
     assert set(result.details["stages"]) == {"square"}
-    assert "the model gives scores only; mixed ran without pgd" in result.notes
+    assert "the model gives scores only; mixed ran without pgd" in result.words.notes
 
 
 def preprocessed(x: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ def test_no_sample_costs_more_than_its_budget(toy: Any, scores: Any, limit: int,
     result = measure_robust_accuracy(model, data, Linf(ROBUST), attack=attack)
     assert result.estimate == 1
     assert fn.rows <= limit
-    assert any(f"max_queries={limit} cut the attack" in note for note in result.notes) == (limit < 1000)
+    assert any(f"max_queries={limit} cut the attack" in note for note in result.words.notes) == (limit < 1000)
     wide = measure_robust_accuracy(model, (toy.x[:1], toy.y[:1]), L2(2.0), attack=attack)
     assert wide.cost.forward <= limit
 
@@ -240,7 +240,7 @@ def test_no_sample_costs_more_than_its_budget(toy: Any, scores: Any, limit: int,
 def test_a_budget_is_named_with_what_it_cut(toy: Any, scores: Any) -> None:
     model = scores_model(scores, max_queries=106)
     result = measure_robust_accuracy(model, (toy.x, toy.y), Linf(0.01), attack="square")
-    assert "max_queries=106 cut the attack from 1 x square of 1000 to 1 x square of 100" in result.notes
+    assert "max_queries=106 cut the attack from 1 x square of 1000 to 1 x square of 100" in result.words.notes
 
 
 def test_budgets_repeat_less_then_shorten_then_leave_out() -> None:

@@ -55,7 +55,7 @@ def made(verdict: str = "passed", **changes: Any) -> Result:
         "setting": "",
         "method": "",
     }
-    return Result(**{**fields, **changes})
+    return Result.of(**{**fields, **changes})
 
 
 def claim(error: BaseException | None = None) -> None:

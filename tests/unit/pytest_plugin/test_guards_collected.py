@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -167,7 +166,7 @@ def test_a_fixture_is_known_by_name_place_and_parameter() -> None:
 
 
 def test_a_result_is_made_fuller_where_it_is_and_nowhere_else() -> None:
-    one, other, fuller = RESULT, replace(RESULT), replace(RESULT, notes=("more",))
+    one, other, fuller = RESULT, RESULT.but(), RESULT.but(notes=("more",))
     context = Context(test="t", results=[other, one], ungated=[one, other])
     context.amend(one, fuller)
     assert [id(held) for held in (*context.results, *context.ungated)] == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,7 +102,7 @@ def test_a_page_needs_its_library(
 
 
 def made(verdict: str = "passed", threshold: float | None = 0.5) -> Result:
-    return replace(RESULT, verdict=Verdict(verdict), threshold=threshold)
+    return RESULT.but(verdict=Verdict(verdict), threshold=threshold)
 
 
 @pytest.mark.parametrize(
@@ -147,9 +146,9 @@ def test_what_was_measured_and_not_gated_is_said_unless_it_holds(verdict: str, r
         return
     assert len(one.results) == 2
     assert one.results[0] is other
-    assert one.results[1].gated is False
+    assert one.results[1].ruling.gated is False
     said = f"{verdict}, but the test does not assert it: write assert_"
-    assert [one.startswith(said) for one in one.results[1].caveats] == [True] * (verdict != "passed")
+    assert [one.startswith(said) for one in one.results[1].words.caveats] == [True] * (verdict != "passed")
 
 
 def test_fixtures_are_told_by_scope_and_parameter() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -169,11 +168,11 @@ def test_without_a_terminal_there_are_eighty_columns(monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_listed_already_hides_no_other() -> None:
-    passed, failed = replace(RESULT), replace(RESULT, verdict=Verdict.FAILED)
-    measured = replace(RESULT, verdict=Verdict.INCONCLUSIVE, threshold=None)
-    record = Context(test="t", results=[passed], ungated=[passed, measured, replace(measured), failed])
+    passed, failed = RESULT.but(), RESULT.but(verdict=Verdict.FAILED)
+    measured = RESULT.but(verdict=Verdict.INCONCLUSIVE, threshold=None)
+    record = Context(test="t", results=[passed], ungated=[passed, measured, measured.but(), failed])
     outcome.list_measured(record)
-    assert [(one.verdict, one.gated) for one in record.results] == [
+    assert [(one.verdict, one.ruling.gated) for one in record.results] == [
         (Verdict.PASSED, True),
         (Verdict.INCONCLUSIVE, False),
         (Verdict.FAILED, False),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +19,8 @@ from robustest.pytest_plugin.outcome import attach, fixture_scopes, list_measure
 from robustest.results import Result, Verdict
 
 PASSED = accounts.RESULT
-FAILED, OPEN = (replace(PASSED, verdict=one) for one in (Verdict.FAILED, Verdict.INCONCLUSIVE))
-MEASURED = replace(OPEN, threshold=None)
+FAILED, OPEN = (PASSED.but(verdict=one) for one in (Verdict.FAILED, Verdict.INCONCLUSIVE))
+MEASURED = OPEN.but(threshold=None)
 
 
 def attempt(ended: str, reason: str = "first line\nsecond") -> Attempt:
@@ -69,30 +68,30 @@ def test_a_pass_after_a_failure_holds_by_the_rule_alone(
 
 
 def test_what_was_measured_and_not_asserted_is_listed_once() -> None:
-    context = Context(results=[PASSED], ungated=[MEASURED, replace(MEASURED), replace(MEASURED, n=3)])
+    context = Context(results=[PASSED], ungated=[MEASURED, MEASURED.but(), MEASURED.but(n=3)])
     list_measured(context)
-    assert [(one.gated, one.n) for one in context.results] == [(True, 4), (False, 4), (False, 3)]
+    assert [(one.ruling.gated, one.numbers.n) for one in context.results] == [(True, 4), (False, 4), (False, 3)]
     assert context.ungated == []
 
 
 @pytest.mark.parametrize(("result", "listed"), [(PASSED, False), (FAILED, True), (OPEN, True), (MEASURED, False)])
 def test_a_recorded_result_that_nobody_asserted_says_so_unless_it_passed(result: Result, listed: bool) -> None:
-    context = Context(results=[replace(PASSED, n=1), result, replace(PASSED, n=2)], ungated=[result])
+    context = Context(results=[PASSED.but(n=1), result, PASSED.but(n=2)], ungated=[result])
     list_measured(context)
     assert len(context.results) == 3
     found = context.results[1]
-    assert found.gated is not listed
+    assert found.ruling.gated is not listed
     caveat = f"{result.verdict}, but the test does not assert it: write assert_robust_accuracy"
-    assert found.caveats == ((caveat,) if listed else ())
+    assert found.words.caveats == ((caveat,) if listed else ())
 
 
 @pytest.mark.parametrize("field", ["claim", "threshold", "verdict", "model", "data", "estimate", "interval", "n"])
 def test_measurements_that_differ_are_listed_both(field: str) -> None:
     changed: dict[str, Any] = {"claim": "robust_accuracy, other", "threshold": 0.25, "verdict": Verdict.PASSED}
     changed |= {"model": "b", "data": "c", "estimate": 0.25, "interval": (0.0, 1.0), "n": 2}
-    other = replace(PASSED if field == "threshold" else MEASURED, **{field: changed[field]})
+    other = (PASSED if field == "threshold" else MEASURED).but(**{field: changed[field]})
     first = PASSED if field == "threshold" else MEASURED
-    context = Context(ungated=[first, other, replace(other), replace(first, seed=3)])
+    context = Context(ungated=[first, other, other.but(), first.but(seed=3)])
     list_measured(context)
     assert len(context.results) == 2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +18,7 @@ from robustest.settings import Settings
 from robustest.store import baselines
 from robustest.store.files import load_records
 
-RESULT = replace(accounts.RESULT, seed=3, method="by hand", data="d")
+RESULT = accounts.RESULT.but(seed=3, method="by hand", data="d")
 
 
 def ending(test: str, outcome: str = "passed", *, robust: bool = True) -> Ending:
@@ -130,7 +129,7 @@ def remembered(store: Path) -> dict[str, list[str]]:
 
 
 def test_endings_are_remembered_where_something_went_wrong_or_did_before(tmp_path: Path) -> None:
-    failed = replace(RESULT, verdict=Verdict.FAILED)
+    failed = RESULT.but(verdict=Verdict.FAILED)
     rows = (
         Row("good", RESULT, ending=ending("good")),
         Row("caught", failed, ending=ending("caught")),
@@ -167,10 +166,10 @@ def test_what_was_measured_for_a_baseline_is_written_to_its_file(tmp_path: Path)
     start["cells"] = {"n": 3, "outcomes": baselines.packed([True, True, False])["outcomes"]}
     scored = {**about, "key": "k3", "scores": baselines.packed_scores([0.25, 0.75, 0.5, 0.5])}
     rows = [
-        Row("t", replace(RESULT, details={"baseline": {**about, "start": start}})),
-        Row("u", replace(RESULT, details={"baseline": scored}, model="m")),
-        Row("s", replace(RESULT, details={"baseline": {"update": False, "start": {**start, "key": "k5"}}})),
-        Row("v", replace(RESULT, details={"baseline": {**about, "update": False, "key": "k4"}})),
+        Row("t", RESULT.but(details={"baseline": {**about, "start": start}})),
+        Row("u", RESULT.but(details={"baseline": scored}, model="m")),
+        Row("s", RESULT.but(details={"baseline": {"update": False, "start": {**start, "key": "k5"}}})),
+        Row("v", RESULT.but(details={"baseline": {**about, "update": False, "key": "k4"}})),
         Row("w", RESULT),
         Row("x", None),
     ]
@@ -179,7 +178,7 @@ def test_what_was_measured_for_a_baseline_is_written_to_its_file(tmp_path: Path)
     assert set(first) == {"k1", "k3"}
     assert set(second) == {"k2", "k5"}, "the start alone, of a fall whose end is compared elsewhere"
     entry = first["k1"]
-    assert (entry.test, entry.claim, entry.quantity, entry.data) == ("t", RESULT.claim, "accuracy", "of these")
+    assert (entry.test, entry.claim, entry.quantity, entry.data) == ("t", RESULT.subject.claim, "accuracy", "of these")
     assert (entry.model, entry.seed, entry.method, entry.measured_by) == (None, 3, "by hand", "so")
     assert (entry.outcomes, entry.estimate, entry.interval) == (RESULT.outcomes, 0.5, (0.25, 0.75))
     assert (second["k2"].outcomes, second["k2"].data) == ((True, True, False), "d")
@@ -190,7 +189,7 @@ def test_what_was_measured_for_a_baseline_is_written_to_its_file(tmp_path: Path)
 def test_a_baseline_that_cannot_be_written_is_lost_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("no JSON")
     rows = [
-        Row("t", replace(RESULT, details={"baseline": {"update": True, "file": str(tmp_path / name), "key": "k"}}))
+        Row("t", RESULT.but(details={"baseline": {"update": True, "file": str(tmp_path / name), "key": "k"}}))
         for name in ("bad.json", "good.json")
     ]
     (problem,) = update_baselines(rows)

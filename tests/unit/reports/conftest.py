@@ -39,7 +39,7 @@ def made(verdict: str = "failed", *, made_of: Kind | None = None, **changes: Any
         "method": "fast",
         "details": {"clean_accuracy": 1.0, "health": []},
     }
-    return (made_of or ROBUST_ACCURACY).describe(Result(**{**values, **changes}))
+    return (made_of or ROBUST_ACCURACY).describe(Result.of(**{**values, **changes}))
 
 
 def early(**changes: Any) -> Result:

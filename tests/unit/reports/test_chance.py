@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from robustest.decisions.share import settle_share
 from robustest.reports.text import Chance
 from robustest.results import Cost, Result, Verdict
 
-CLAIM = Result(
+CLAIM = Result.of(
     kind="robust_accuracy",
     statement="made up >= 0.5",
     verdict=Verdict.PASSED,
@@ -32,8 +32,8 @@ CLAIM = Result(
     alpha=0.01,
     at_alpha=True,
 )
-CERTAIN = replace(CLAIM, at_alpha=False)
-EXACT = replace(CERTAIN, alpha=0.0)
+CERTAIN = CLAIM.but(at_alpha=False)
+EXACT = CERTAIN.but(alpha=0.0)
 
 
 def test_it_adds_up_what_every_claim_might_have_come_to_rest_on() -> None:
@@ -51,14 +51,14 @@ def test_nothing_is_said_where_all_is_certain() -> None:
 
 
 def test_what_claims_nothing_and_what_is_inconclusive_is_no_verdict() -> None:
-    asked = replace(CLAIM, verdict=Verdict.INCONCLUSIVE)
-    chance = Chance.of([asked, replace(asked, threshold=None), CLAIM])
+    asked = CLAIM.but(verdict=Verdict.INCONCLUSIVE)
+    chance = Chance.of([asked, asked.but(threshold=None), CLAIM])
     assert (chance.verdicts, chance.at_alpha, chance.wrong) == (1, 1, 0.02)
 
 
 def test_comparisons_that_passed_are_told_apart() -> None:
-    compared = replace(CLAIM, details={"baseline": {"lost": 3}})
-    told = str(Chance.of([compared, replace(CLAIM, alpha=0.05), replace(compared, verdict=Verdict.FAILED)]))
+    compared = CLAIM.but(details={"baseline": {"lost": 3}})
+    told = str(Chance.of([compared, CLAIM.but(alpha=0.05), compared.but(verdict=Verdict.FAILED)]))
     assert told == (
         "3 of 3 verdicts rest on alpha = 0.01 to 0.05: at most 0.07 wrong verdicts expected; "
         "1 comparison with a baseline passed because no loss was shown"
@@ -66,10 +66,10 @@ def test_comparisons_that_passed_are_told_apart() -> None:
 
 
 def test_what_holds_only_about_is_told_apart() -> None:
-    about = replace(CLAIM, details={"approximate": True})
+    about = CLAIM.but(details={"approximate": True})
     assert str(Chance.of([CLAIM, about])).endswith("expected; 1 of them holds only approximately at this alpha")
     assert str(Chance.of([about] * 3)).endswith("; 3 of them hold only approximately at this alpha")
-    assert Chance.of([about, CLAIM, replace(about, at_alpha=False)]).about == 1
+    assert Chance.of([about, CLAIM, about.but(at_alpha=False)]).about == 1
 
 
 def test_runs_hold_no_more_wrong_verdicts_than_it_says() -> None:
@@ -81,6 +81,6 @@ def test_runs_hold_no_more_wrong_verdicts_than_it_says() -> None:
         assert settled is not None
         resting += not settled.certain
         wrong += settled.verdict is Verdict.PASSED
-    told = Chance.of([replace(CLAIM, alpha=0.05)] * resting + [replace(CERTAIN, alpha=0.05)] * (runs - resting))
+    told = Chance.of([CLAIM.but(alpha=0.05)] * resting + [CERTAIN.but(alpha=0.05)] * (runs - resting))
     assert wrong <= told.wrong
     assert wrong > 0.05 * resting, "to multiply the verdicts that rest on alpha by alpha would promise too much"

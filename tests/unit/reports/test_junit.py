@@ -39,7 +39,7 @@ def test_tests_are_suites_and_claims_are_cases(tmp_path: Path, results: list[Res
     assert [suite.get("tests") for suite in suites] == ["2", "1"]
     assert [suite.get("failures") for suite in suites] == ["1", "1"]
     names = [case.get("name") for suite in suites for case in suite.findall("testcase")]
-    assert names == [results[0].statement, f"{results[1].statement} (2)", results[2].statement]
+    assert names == [results[0].subject.statement, f"{results[1].subject.statement} (2)", results[2].subject.statement]
 
 
 def test_only_what_passed_is_no_failure(tmp_path: Path, results: list[Result], row: Any) -> None:
@@ -51,7 +51,7 @@ def test_only_what_passed_is_no_failure(tmp_path: Path, results: list[Result], r
         assert failure is not None
         assert failure.get("type") == str(result.verdict)
         assert f"{result.estimate:.3f}" in failure.get("message", "")
-        assert f"{result.threshold:.2f}" in failure.get("message", "")
+        assert f"{result.ruling.threshold:.2f}" in failure.get("message", "")
         assert failure.text == failure_text(result, replay="pytest --robust t")
 
 

@@ -40,4 +40,4 @@ def test_no_kind_of_claim_is_named(path: Path, names: re.Pattern[str]) -> None:
 
 
 def test_a_name_would_be_found(names: re.Pattern[str]) -> None:
-    assert names.findall('if result.kind == "robust_accuracy":') == ["robust_accuracy"]
+    assert names.findall('if result.subject.kind == "robust_accuracy":') == ["robust_accuracy"]

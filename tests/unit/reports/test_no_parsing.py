@@ -119,13 +119,13 @@ def test_no_words_of_a_claim_are_taken_apart(path: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "match = re.search('eps', result.setting)",
-        "_EPS = re.compile('eps')\nmatch = _EPS.search(result.setting)",
-        "_EPS = re.compile('eps').fullmatch\nmatch = _EPS(result.setting)",
-        "_EPS: object = {'a': re.compile('eps')}\nmatch = _EPS['a'].match(result.setting)",
-        "words = re.sub('eps', '', result.setting)",
-        "_EPS = re.compile('eps')\nwords = _EPS.sub('', result.setting)",
+        "match = re.search('eps', result.subject.setting)",
+        "_EPS = re.compile('eps')\nmatch = _EPS.search(result.subject.setting)",
+        "_EPS = re.compile('eps').fullmatch\nmatch = _EPS(result.subject.setting)",
+        "_EPS: object = {'a': re.compile('eps')}\nmatch = _EPS['a'].match(result.subject.setting)",
+        "words = re.sub('eps', '', result.subject.setting)",
+        "_EPS = re.compile('eps')\nwords = _EPS.sub('', result.subject.setting)",
     ],
 )
 def test_the_test_finds_every_way_of_applying_one(line: str) -> None:
-    assert set(uses_in(ast.parse(f"import re\n{line}"))) == {"result.setting"}
+    assert set(uses_in(ast.parse(f"import re\n{line}"))) == {"result.subject.setting"}

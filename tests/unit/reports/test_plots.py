@@ -75,7 +75,7 @@ def test_a_panel_for_each_corruption_worst_first(severities: Result, tmp_path: P
         assert {y for x, y in band if x == k} == set(FOG[str(k)]["interval"])
     assert blur.get_lines()[1].get_xydata().tolist() == [[2, 0.75], [4, 0.25]]
     assert not blur.collections  # a plain number has no interval
-    assert drawn[0].get_suptitle() == severities.statement
+    assert drawn[0].get_suptitle() == severities.subject.statement
     with Image.open(tmp_path / "deep" / "curves.png") as picture:
         assert picture.format == "PNG"
         assert np.asarray(picture.convert("L")).min() < 128 < np.asarray(picture.convert("L")).max()

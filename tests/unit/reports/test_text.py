@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,14 +15,13 @@ from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
 from robustest.reports.html.figures import scale_of
 from robustest.reports.text import failure_text, measured
 from robustest.results import Limit
-from robustest.words import interval_in_words, requirement
+from robustest.words import interval_in_words
 
 
 def described(told: Result) -> Result:
     """A result as its kind describes it when it is measured."""
-    return {kind.name: kind for kind in (ROBUST_ACCURACY, SHIFT_ACCURACY, NO_SPURIOUS_FEATURE)}[told.kind].describe(
-        told
-    )
+    kinds = {kind.name: kind for kind in (ROBUST_ACCURACY, SHIFT_ACCURACY, NO_SPURIOUS_FEATURE)}
+    return kinds[told.subject.kind].describe(told)
 
 
 def result(**changes: Any) -> Result:
@@ -46,7 +44,7 @@ def result(**changes: Any) -> Result:
         "method": "pgd",
         "details": {"clean_accuracy": 0.875},
     }
-    return described(Result(**{**values, **changes}))
+    return described(Result.of(**{**values, **changes}))
 
 
 def test_a_measured_value_has_its_interval_and_number_of_samples() -> None:
@@ -77,7 +75,7 @@ def test_what_a_search_found_bounds_a_value_on_one_side() -> None:
     assert f"  measured  {line}" in failure_text(early, replay="").splitlines()
     rate = result(bounds="below", quantity="fooling rate", interval=(0.25, 1.0))
     assert measured(rate) == f"fooling rate 0.312 after attack (true value at least 0.250), {required}; n=512"
-    assert measured(replace(rate, estimate=None, n=9)) == (
+    assert measured(rate.but(estimate=None, n=9)) == (
         f"fooling rate in [0.250, 1.000] after attack (true value at least 0.250), {required}; n=9 of 512"
     )
     odd = result(bounds="below", quantity="anomaly", estimate=1.5, interval=(1.5, 1.5))
@@ -163,15 +161,15 @@ def test_a_baseline_shows_what_was_lost_and_gained() -> None:
 
 
 def test_what_is_required_has_every_limit() -> None:
-    assert requirement(result()) == ">= 0.40"
-    assert requirement(result(comparison="<=", threshold=0.05)) == "<= 0.05"
-    assert requirement(result(threshold=0.0125)) == ">= 0.0125"
-    assert requirement(result(threshold=None)) == ""
+    assert result().requirement == ">= 0.40"
+    assert result(comparison="<=", threshold=0.05).requirement == "<= 0.05"
+    assert result(threshold=0.0125).requirement == ">= 0.0125"
+    assert result(threshold=None).requirement == ""
     assert measured(result(threshold=None)) == "accuracy 0.312 [0.250, 0.375], nothing required; n=512"
     limits = (Limit("at_least", ">=", 0.4), Limit("max_recall_drop", "<=", 0.1))
     several = result(threshold_name="at_least", limits=limits)
-    assert requirement(several) == ">= 0.40 and max_recall_drop <= 0.10"
-    assert requirement(replace(several, threshold=None)) == "", "limits alone claim nothing"
+    assert several.requirement == ">= 0.40 and max_recall_drop <= 0.10"
+    assert several.but(threshold=None).requirement == "", "limits alone claim nothing"
 
 
 def test_what_is_required_has_the_baseline() -> None:
@@ -179,15 +177,15 @@ def test_what_is_required_has_the_baseline() -> None:
     compared = {**about, "accuracy": 0.35, "drop": 20 / 512, "drop_interval": [0.005, 0.0712], "scope": "set"}
     of = {"details": {"baseline": compared}}
     told = "no worse than the baseline's 0.350 (fell by 0.0391 on this set, tolerance 0.01)"
-    assert requirement(result(**of)) == f">= 0.40 and {told}"
-    assert requirement(result(**of, threshold=None)) == told
+    assert result(**of).requirement == f">= 0.40 and {told}"
+    assert result(**of, threshold=None).requirement == told
     of_all = result(details={"baseline": {**compared, "scope": "population"}}, threshold=None)
     told = "no worse than the baseline's 0.350 (fell by 0.0391 [0.0050, 0.0712] of the population, tolerance 0.01)"
-    assert requirement(of_all) == told
+    assert of_all.requirement == told
     early = result(details={"baseline": about}, threshold=None)
-    assert requirement(early) == "no worse than the baseline", "it was settled before all samples were seen"
+    assert early.requirement == "no worse than the baseline", "it was settled before all samples were seen"
     making = result(details={"baseline": {**about, "update": True}}, threshold=None)
-    assert requirement(making) == "", "there is nothing to compare with yet"
+    assert making.requirement == "", "there is nothing to compare with yet"
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.booleans())
@@ -341,11 +339,11 @@ def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: An
         ),
     ):
         text = failure_text(found, replay="")
-        assert found.statement in text
+        assert found.subject.statement in text
         assert "None" not in text
-        early = found.n < found.n_total
-        if found.bounds:
+        early = found.numbers.n < found.numbers.n_total
+        if found.numbers.bounds:
             assert " after attack (true value at most " in measured(found)
             assert found.interval[0] == 0
-            assert found.details["left_interval"][0] <= found.value
+            assert found.details["left_interval"][0] <= found.numbers.value
         assert (" in [" in measured(found)) == early

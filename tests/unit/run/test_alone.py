@@ -91,7 +91,7 @@ def judged(small: Small, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
         result = measure_worst_group_accuracy(
             Bright(), data, groups, at_least=small.least, min_group_size=1, no_worse_than=Path("baseline"), **options
         )
-    return result.verdict, result.n, result.interval, result.rule, result.at_alpha
+    return result.verdict, result.numbers.n, result.interval, result.rule, result.ruling.at_alpha
 
 
 class _Anything(str):

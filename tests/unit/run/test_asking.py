@@ -103,12 +103,12 @@ def test_an_endpoint_is_asked_eight_samples(claim: str, kind: str, remembering: 
     first = CLAIMS[claim](model)
     endpoint.asked()
     again = CLAIMS[claim](model)
-    assert again.cached
+    assert again.evidence.cached
     assert endpoint.asked() == 8
     assert again.outcomes == first.outcomes
     assert again.cost == first.cost
     endpoint.sign = -1.0  # another model under the same name
-    assert not CLAIMS[claim](model).cached
+    assert not CLAIMS[claim](model).evidence.cached
 
 
 def test_an_endpoint_s_budget_has_room_for_being_asked(remembering: Settings) -> None:
@@ -207,20 +207,20 @@ def attacked(model: nn.Module, **how: Any) -> Result:
 def test_what_does_not_answer_twice_alike_is_not_remembered(remembering: Settings) -> None:
     for _ in range(2):
         result = attacked(Ticking())
-        assert (result.verdict, result.cached) == (Verdict.PASSED, "")
-        assert any(note.startswith("not remembered: the model does not answer") for note in result.notes)
+        assert (result.verdict, result.evidence.cached) == (Verdict.PASSED, "")
+        assert any(note.startswith("not remembered: the model does not answer") for note in result.words.notes)
 
 
 def test_gradients_that_do_not_repeat_to_the_bit_do_not_count(remembering: Settings) -> None:
     assert attacked(OfShakenGradient()).verdict is Verdict.PASSED
-    assert attacked(OfShakenGradient()).cached
+    assert attacked(OfShakenGradient()).evidence.cached
 
 
 def test_a_model_that_draws_is_asked_with_the_same_draws(remembering: Settings) -> None:
     first = attacked(Drawing(), suppress=("random_forward",))
     torch.rand(7)
     again = attacked(Drawing(), suppress=("random_forward",))
-    assert again.cached
+    assert again.evidence.cached
     assert again.outcomes == first.outcomes
 
 
@@ -267,7 +267,7 @@ def test_a_model_that_changes_while_it_is_measured_leaves_nothing_that_another_r
     for after in range(1, calls):
         switch.calls, switch.after = 0, after
         with suppress(ModelError):  # the check for random models may see it first
-            told += any(note.startswith("not remembered") for note in shifted(tmp_path / str(after)).notes)
+            told += any(note.startswith("not remembered") for note in shifted(tmp_path / str(after)).words.notes)
         switch.calls, switch.after = 0, 10**9
         assert shifted(tmp_path / str(after)).outcomes == fresh.outcomes, after
     assert told > 5
@@ -288,7 +288,7 @@ def test_two_states_of_a_model_are_never_mixed(remembering: Settings) -> None:
     assert sum(map(bool, wrong.outcomes)) < 100 < sum(map(bool, right.outcomes))
     switch.after = 10**9
     again = shifted()
-    assert again.cached
+    assert again.evidence.cached
     assert again.outcomes == right.outcomes
 
 

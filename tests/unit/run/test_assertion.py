@@ -58,7 +58,7 @@ def test_a_claim_that_holds_returns_its_result(name: str, claim: Callable[..., A
     context.results.clear()
     result = claim(toy.model, (toy.x, toy.y), share)
     assert result.verdict is Verdict.PASSED
-    assert result.kind == name
+    assert result.subject.kind == name
     assert context.results == [result]
 
 
@@ -75,7 +75,7 @@ def test_a_claim_that_does_not_hold_raises_with_its_result(
     assert result.verdict is Verdict.FAILED
     assert context.results == [result]
     text = str(caught.value)
-    for word in (result.statement, f"{result.estimate:.3f}", "n=40", "worst 1"):
+    for word in (result.subject.statement, f"{result.estimate:.3f}", "n=40", "worst 1"):
         assert word in text
     assert "replay" not in text  # the run's section says it, once
 
@@ -103,7 +103,7 @@ def test_a_run_that_cannot_measure_is_no_failed_claim(
 
 @every_claim
 def test_outside_a_test_claims_work_too(name: str, claim: Callable[..., Any], toy: Any) -> None:
-    assert claim(toy.model, (toy.x, toy.y), 0.5).kind == name
+    assert claim(toy.model, (toy.x, toy.y), 0.5).subject.kind == name
     with pytest.raises(ClaimFailed) as caught:
         claim(toy.model, (toy.x, toy.y), 1.0)
     assert "replay" not in str(caught.value)

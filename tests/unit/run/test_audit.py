@@ -111,7 +111,7 @@ def test_an_audit_that_finds_nothing_looks_at_as_many_as_the_room_asks_for() -> 
     assert measured(0.0, 0.83, many, exact=True).details["audit"]["audited"] == FEW
     near = measured(0.0, 0.99, many, exact=True)
     assert (near.verdict, near.details["audit"]["audited"]) == (Verdict.PASSED, MANY)
-    assert any("of the others at most 5% can still be broken" in note for note in near.notes)
+    assert any("of the others at most 5% can still be broken" in note for note in near.words.notes)
     assert measured(0.0, 0.51, exact=True).details["audit"]["audited"] < FEW, "more room needs fewer"
     assert "audit" not in measured(0.0, 0.9, weak(audit=()), exact=True).details
 
@@ -236,7 +236,7 @@ def test_what_was_audited_is_remembered(tmp_path: Any) -> None:
     settings = Settings(store=str(tmp_path), recheck=0.0, exact=True)
     with running(Context(settings=settings, test="t.py::t")):
         first, again = (measured(0.2, 0.81, cache=True) for _ in range(2))
-    assert again.cached
+    assert again.evidence.cached
     assert again.outcomes == first.outcomes
     assert np.isclose(again.estimate, 0.8)
 

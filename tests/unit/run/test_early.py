@@ -96,12 +96,12 @@ def test_a_clear_claim_stops_early_and_an_exact_one_agrees_with_it(
     early, exact = (measure(half.model, data, share=share, exact=flag) for flag in (False, True))
     assert early.verdict is exact.verdict
     assert early.verdict is not Verdict.INCONCLUSIVE
-    assert early.n < exact.n
-    assert early.n_total == exact.n_total == len(early.outcomes)
+    assert early.numbers.n < exact.numbers.n
+    assert early.numbers.n_total == exact.numbers.n_total == len(early.outcomes)
     assert early.estimate is None
     assert exact.estimate is not None
     known = [(a, b) for a, b in zip(early.outcomes, exact.outcomes, strict=True) if a is not None]
-    assert len(known) == early.n
+    assert len(known) == early.numbers.n
     assert all(a is b for a, b in known)
     assert early.interval[0] <= exact.estimate <= early.interval[1]
     assert early.cost.forward < exact.cost.forward
@@ -116,10 +116,10 @@ def test_what_was_read_is_the_beginning_of_the_seeded_order(at_least: float, ver
         result = attacked(half.model, (half.x, half.y), at_least=at_least, seed=seed)
         assert result.verdict is verdict
         read = {index for index, held in enumerate(result.outcomes) if held is not None}
-        assert read == set(rng.permutation(seed, N)[: result.n].tolist())
+        assert read == set(rng.permutation(seed, N)[: result.numbers.n].tolist())
         after = int(result.rule.split(" after ")[1].split()[0])
         ends = torch.tensor([len(chunk) for chunk in partition(torch.arange(N))]).cumsum(0)
-        assert result.n == int(ends[ends >= after][0])  # the chunk that settled it is the last
+        assert result.numbers.n == int(ends[ends >= after][0])  # the chunk that settled it is the last
 
 
 @pytest.mark.parametrize("size", [1, 7, 256])
@@ -138,7 +138,7 @@ def test_broken_samples_do_not_come_first_because_they_are_done_first(toys: Toys
     for at_least in (share - 0.15, share + 0.15):
         options: dict[str, Any] = {"attack": PGD(steps=5), "at_least": round(at_least, 3)}
         early = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.02), batch_size=16, **options)
-        assert early.n < N
+        assert early.numbers.n < N
         assert early.verdict is (Verdict.PASSED if at_least < share else Verdict.FAILED)
         assert early.interval[0] <= share <= early.interval[1]
 
@@ -146,15 +146,15 @@ def test_broken_samples_do_not_come_first_because_they_are_done_first(toys: Toys
 def test_a_claim_at_its_threshold_is_looked_at_to_the_end(half: Any) -> None:
     """500 of 1,000 hold: a claim of 0.5 is true, and nothing but the last samples shows it."""
     data = (half.x, half.y)
-    assert attacked(half.model, data, at_least=0.5).n == N
+    assert attacked(half.model, data, at_least=0.5).numbers.n == N
     just = attacked(half.model, data, at_least=0.501)
-    assert (just.n, just.verdict, just.estimate) == (N, Verdict.FAILED, 0.5)
+    assert (just.numbers.n, just.verdict, just.estimate) == (N, Verdict.FAILED, 0.5)
 
 
 @pytest.mark.parametrize("at_least", [0.2, 1.0])
 def test_claims_of_little_and_of_everything_take_one_chunk(at_least: float, half: Any) -> None:
     result = attacked(half.model, (half.x, half.y), at_least=at_least)
-    assert result.n == 64
+    assert result.numbers.n == 64
     assert result.verdict is (Verdict.PASSED if at_least == 0.2 else Verdict.FAILED)
     assert result.rule.startswith("certain after " if at_least == 1 else "alpha = 0.01 after ")
 
@@ -162,17 +162,17 @@ def test_claims_of_little_and_of_everything_take_one_chunk(at_least: float, half
 def test_most_samples_cut_the_order_short(half: Any) -> None:
     data = (half.x, half.y)
     result = attacked(half.model, data, at_least=0.5, max_samples=100)
-    assert (result.verdict, result.n, result.estimate) == (Verdict.INCONCLUSIVE, 100, None)
+    assert (result.verdict, result.numbers.n, result.estimate) == (Verdict.INCONCLUSIVE, 100, None)
     assert result.rule == "budget: 100 of 1000 samples looked at"
     assert result.interval[0] < 0.5 < result.interval[1]
     whole = attacked(half.model, data, at_least=0.5, max_samples=5000)
-    assert (whole.n, whole.verdict) == (N, Verdict.PASSED)
+    assert (whole.numbers.n, whole.verdict) == (N, Verdict.PASSED)
 
 
 def test_a_budget_that_suffices_for_a_verdict_is_no_matter(half: Any) -> None:
     data = (half.x, half.y)
     want = attacked(half.model, data, at_least=0.2)
-    assert attacked(half.model, data, at_least=0.2, max_samples=want.n).rule == want.rule
+    assert attacked(half.model, data, at_least=0.2, max_samples=want.numbers.n).rule == want.rule
 
 
 @pytest.fixture
@@ -194,31 +194,31 @@ def one_chunk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_what_was_read_when_the_time_is_up_counts(half: Any, one_chunk: None) -> None:
     result = attacked(half.model, (half.x, half.y), at_least=0.5, time_budget=5)
-    assert (result.verdict, result.n) == (Verdict.INCONCLUSIVE, 64)
+    assert (result.verdict, result.numbers.n) == (Verdict.INCONCLUSIVE, 64)
     assert result.rule == "budget: 64 of 1000 samples looked at"
 
 
 def test_a_claim_whose_time_is_up_before_its_first_chunk_is_inconclusive(half: Any) -> None:
     result = attacked(half.model, (half.x, half.y), at_least=0.5, time_budget=1e-9)
-    assert (result.verdict, result.n, result.is_claim) == (Verdict.INCONCLUSIVE, 0, True)
+    assert (result.verdict, result.numbers.n, result.is_claim) == (Verdict.INCONCLUSIVE, 0, True)
     assert result.rule == "the clock: 0 of 1000 samples looked at"
-    assert (result.statement, result.reasons) == ("robust accuracy", ("budget",))
-    assert result.claim == attacked(half.model, (half.x, half.y), at_least=0.5).claim
+    assert (result.subject.statement, result.ruling.reasons) == ("robust accuracy", ("budget",))
+    assert result.subject.claim == attacked(half.model, (half.x, half.y), at_least=0.5).subject.claim
 
 
 def test_without_a_claim_everything_is_measured_that_the_budget_allows(half: Any) -> None:
     data = (half.x, half.y)
     assert attacked(half.model, data).estimate == 0.5
     cut = attacked(half.model, data, max_samples=128)
-    assert (cut.estimate, cut.n, cut.verdict) == (None, 128, Verdict.INCONCLUSIVE)
+    assert (cut.estimate, cut.numbers.n, cut.verdict) == (None, 128, Verdict.INCONCLUSIVE)
 
 
 def test_a_claim_about_the_population_waits_and_takes_a_budget_for_a_smaller_sample(half: Any) -> None:
     data = (half.x, half.y)
     whole = attacked(half.model, data, at_least=0.2, scope="population")
-    assert (whole.n, whole.verdict, whole.estimate) == (N, Verdict.PASSED, 0.5)
+    assert (whole.numbers.n, whole.verdict, whole.estimate) == (N, Verdict.PASSED, 0.5)
     part = attacked(half.model, data, at_least=0.2, scope="population", max_samples=100)
-    assert (part.n, part.verdict, part.estimate) == (100, Verdict.PASSED, None)
+    assert (part.numbers.n, part.verdict, part.estimate) == (100, Verdict.PASSED, None)
     assert part.rule.startswith("population, ")
 
 
@@ -226,7 +226,7 @@ def test_a_claim_about_the_population_waits_and_takes_a_budget_for_a_smaller_sam
 def test_a_claim_about_the_population_that_the_clock_ends_is_open(half: Any, at_least: float, one_chunk: None) -> None:
     """Broken samples are quicker: how many are read by then hangs on their outcomes, and bounds do not hold."""
     found = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population", time_budget=5)
-    assert (found.n, found.verdict, found.at_alpha) == (64, Verdict.INCONCLUSIVE, False)
+    assert (found.numbers.n, found.verdict, found.ruling.at_alpha) == (64, Verdict.INCONCLUSIVE, False)
     assert found.rule == f"the clock: 64 of {N} samples looked at"
     in_time = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population")
     assert in_time.verdict is not Verdict.INCONCLUSIVE
@@ -249,8 +249,8 @@ def test_where_many_claims_share_the_error_failing_takes_more_evidence_and_passi
 def test_settings_may_ask_for_exact_verdicts_and_a_call_for_others(half: Any) -> None:
     data = (half.x, half.y)
     with running(Context(settings=Settings(exact=True), test="t")):
-        assert attacked(half.model, data, at_least=0.2).n == N
-        assert attacked(half.model, data, at_least=0.2, exact=False).n < N
+        assert attacked(half.model, data, at_least=0.2).numbers.n == N
+        assert attacked(half.model, data, at_least=0.2, exact=False).numbers.n < N
 
 
 def test_adversarial_examples_are_made_of_every_sample_whatever_the_budget(toys: Toys) -> None:

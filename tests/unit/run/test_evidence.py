@@ -40,7 +40,7 @@ def worse_in_company(x: Tensor) -> Tensor:
 
 
 def spoke(result: Result) -> bool:
-    return any(note.startswith("batch_dependence") for note in result.notes)
+    return any(note.startswith("batch_dependence") for note in result.words.notes)
 
 
 def test_a_source_that_is_answered_by_batches_vouches_for_no_fall() -> None:

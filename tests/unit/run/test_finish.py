@@ -33,7 +33,7 @@ sys.path.pop(0)
 )
 def test_a_result_states_the_error_that_its_verdict_may_take(at_alpha: bool, exact: bool, alpha: float) -> None:
     result = finished(decision=replace(PASS, at_alpha=at_alpha), settings={"alpha": 0.03, "exact": exact})
-    assert (result.alpha, result.at_alpha) == (alpha, at_alpha)
+    assert (result.ruling.alpha, result.ruling.at_alpha) == (alpha, at_alpha)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_value_that_a_search_bounds_may_be_anything_beyond_it(
     bounds: str, about: dict[str, Any], interval: tuple[float, float]
 ) -> None:
     result = finished(bounds=bounds, **about)
-    assert (result.interval, result.bounds) == (interval, bounds)
+    assert (result.interval, result.numbers.bounds) == (interval, bounds)
     assert result.details.get("left_interval") == ([0.6, 0.9] if bounds else None)
 
 
@@ -61,19 +61,22 @@ def test_fields_are_those_of_the_evidence() -> None:
     tally = Tally(forward=7, backward=3, seconds=2.0, notes=("a",))
     found = evidence(total=25, tally=tally, counts={REPLAYED: 4, "other": 9}, cached="today", data="d", model="m")
     result = finished(found, notes=("c",), compared=({"by": 1}, ("d",)), trivial=0.1, pairing=Pairing(under="u"))
-    assert (result.n, result.n_total, result.outcomes) == (20, 25, (*(True, True, True, False) * 5, *[None] * 5))
+    assert (result.numbers.n, result.numbers.n_total) == (20, 25)
+    assert result.outcomes == (*(True, True, True, False) * 5, *[None] * 5)
     assert (result.cost.forward, result.cost.backward, result.cost.seconds) == (7, 3, 2.0)
-    assert (result.cached, result.data, result.model, result.replayed) == ("today", "d", "m", 4)
-    assert result.notes == ("a", "c", "d")
-    assert (result.trivial, result.pairing.under) == (0.1, "u")
-    unpaired = finished(found).pairing
+    kept = result.evidence
+    assert (kept.cached, kept.data, kept.model, kept.replayed) == ("today", "d", "m", 4)
+    assert result.words.notes == ("a", "c", "d")
+    assert (result.ruling.trivial, result.evidence.pairing.under) == (0.1, "u")
+    unpaired = finished(found).evidence.pairing
     assert unpaired is not None
-    assert (result.pairing.share, unpaired.share) == (True, False)
-    assert (result.setting, result.method, result.kind, result.statement) == ("here", "by hand", "made", "it")
+    assert (result.evidence.pairing.share, unpaired.share) == (True, False)
+    subject = result.subject
+    assert (subject.setting, subject.method, subject.kind, subject.statement) == ("here", "by hand", "made", "it")
     assert result.details["baseline"] == {"by": 1}
-    assert finished().replayed == 0
-    assert finished(quantity=DOWN).comparison == "<="
-    assert (finished().comparison, finished().quantity) == (">=", "accuracy")
+    assert finished().evidence.replayed == 0
+    assert finished(quantity=DOWN).ruling.comparison == "<="
+    assert (finished().ruling.comparison, finished().numbers.quantity) == (">=", "accuracy")
 
 
 @pytest.mark.parametrize(
@@ -93,11 +96,11 @@ def test_an_open_verdict_has_its_reason(
     decision: Decision, total: int, threshold: float | None, details: dict[str, Any], reasons: tuple[str, ...]
 ) -> None:
     found = finished(evidence(total=total), decision, threshold=threshold, details=details)
-    assert found.reasons == reasons
+    assert found.ruling.reasons == reasons
 
 
 def test_a_comparison_alone_claims_nothing_before_it_is_decided() -> None:
-    assert finished(decision=OPEN, threshold=None, compared=({"by": 1}, ())).reasons == ("no_threshold",)
+    assert finished(decision=OPEN, threshold=None, compared=({"by": 1}, ())).ruling.reasons == ("no_threshold",)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +109,8 @@ def test_a_comparison_alone_claims_nothing_before_it_is_decided() -> None:
 )
 def test_the_scope_is_that_of_the_claim_or_of_the_settings(scope: str | None, settings: str, caveat: int) -> None:
     result = finished(settings={"scope": settings}, **({} if scope is None else {"scope": scope}))
-    assert result.scope == (scope or settings)
-    assert result.caveats.count("of this set alone, not of the population") == caveat
+    assert result.subject.scope == (scope or settings)
+    assert result.words.caveats.count("of this set alone, not of the population") == caveat
 
 
 @pytest.mark.parametrize(
@@ -116,7 +119,7 @@ def test_the_scope_is_that_of_the_claim_or_of_the_settings(scope: str | None, se
 def test_few_samples_are_a_caveat(n: int, words: str) -> None:
     assert few(n) == ((words,) if words else ())
     assert few(n, " of it") == ((words.replace(" alone", " of it alone"),) if words else ())
-    assert [one for one in finished(evidence([True] * n)).caveats if one.endswith("alone")] == (
+    assert [one for one in finished(evidence([True] * n)).words.caveats if one.endswith("alone")] == (
         [words] if words else []
     )
 
@@ -128,8 +131,8 @@ def test_strata_that_break_the_threshold_are_caveats_of_what_has_not_failed() ->
     )
     for decision, caveats in ((PASS, 1), (OPEN, 1), (FAIL, 0)):
         result = finished(decision=replace(decision, strata=strata))
-        assert sum(one == "0.250 on 7 samples of a" for one in result.caveats) == caveats
-        assert not any("samples of b" in one for one in result.caveats)
+        assert sum(one == "0.250 on 7 samples of a" for one in result.words.caveats) == caveats
+        assert not any("samples of b" in one for one in result.words.caveats)
         rows = result.details["strata"]
         assert rows[0] == {"part": "a", "samples": 7, "value": 0.25, "interval": [0.1, 0.8], "beyond": True}
         assert len(rows) == 2
@@ -150,7 +153,7 @@ def test_the_audit_and_an_approximate_level_are_details() -> None:
     assert {**audited.details["audit"], "others_at_most": 0} == {"audited": 6, "broken": 2, "others_at_most": 0}
     assert audited.details["audit"]["others_at_most"] == pytest.approx(0.729, abs=1e-3)
     said = "2 of 6 samples that the attack had left broke; of the others at most 73% can still be broken in this way"
-    assert any(said in note for note in audited.notes)
+    assert any(said in note for note in audited.words.notes)
     for approximate, at_alpha in ((True, True), (True, False), (False, True)):
         details = finished(decision=replace(PASS, approximate=approximate, at_alpha=at_alpha)).details
         assert details.get("approximate", False) is (approximate and at_alpha)
@@ -234,7 +237,7 @@ def test_a_health_check_stops_a_pass_and_nothing_else(
         assert after_findings(one, findings) is one
     found = after_findings(decision, findings)
     result = finished(evidence(findings=tuple(findings)), decision)
-    assert result.notes == tuple(one.message for one in findings)
+    assert result.words.notes == tuple(one.message for one in findings)
     assert result.details["health"] == [asdict(one) for one in findings]
     if not stopped:
         assert found is decision
@@ -242,7 +245,7 @@ def test_a_health_check_stops_a_pass_and_nothing_else(
         return
     assert result.verdict is found.verdict is Verdict.INCONCLUSIVE
     assert found.rule == f"health check: {', '.join(stopped)}"
-    assert result.reasons == found.reasons == tuple(f"health:{name}" for name in stopped)
+    assert result.ruling.reasons == found.reasons == tuple(f"health:{name}" for name in stopped)
 
 
 def test_a_fall_from_next_to_nothing_proves_nothing() -> None:

@@ -35,5 +35,5 @@ def turned(x: Tensor) -> Tensor:
     ids=["no_universal_perturbation"],
 )
 def test_a_gradient_that_misleads_is_found_without_a_search(measure: Callable[[Any], Result]) -> None:
-    assert not measure(model).notes
-    assert [note.partition(":")[0] for note in measure(turned).notes] == ["gradient_misleads"]
+    assert not measure(model).words.notes
+    assert [note.partition(":")[0] for note in measure(turned).words.notes] == ["gradient_misleads"]

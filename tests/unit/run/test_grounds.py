@@ -125,7 +125,7 @@ def test_a_pass_needs_changes_that_could_have_failed_it(changes: list[Changed], 
         return
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.rule.startswith(rule)
-    assert result.reasons == ("unchanged",)
+    assert result.ruling.reasons == ("unchanged",)
     for decision in (FAIL, OPEN):
         assert finished(decision=decision, changed=changes).rule == decision.rule
 
@@ -141,14 +141,14 @@ def test_changes_are_details_and_caveats() -> None:
     assert result.details["changed"] == {"a": 20, "b": 4, "c": 3, "d": 5}
     assert result.details["nothing_fails_at"] == 0.3
     assert "nothing_tested" not in result.details
-    assert "c changes 3 of 20 samples" in result.caveats
-    assert not any(one.startswith(("a ", "b ", "d ")) for one in result.caveats)
+    assert "c changes 3 of 20 samples" in result.words.caveats
+    assert not any(one.startswith(("a ", "b ", "d ")) for one in result.words.caveats)
     assert finished(changed=ones, quantity=DOWN, threshold=0.1).details["nothing_fails_at"] == 0.2
     assert "nothing_fails_at" not in finished(changed=[change("a", 20, worst=0.9)]).details
     assert finished(changed=[change("a", 0)]).details["nothing_tested"].startswith("nothing was tested: a changes none")
-    assert "a changes no sample" in finished(changed=[change("a", 0), change("b", 20)]).caveats
+    assert "a changes no sample" in finished(changed=[change("a", 0), change("b", 20)]).words.caveats
     assert {"a changes no sample", "b changes 7 of 20 samples"} <= {
-        *finished(changed=[change("a", 0), change("b", 7)]).caveats
+        *finished(changed=[change("a", 0), change("b", 7)]).words.caveats
     }
     assert not {"changed", "nothing_fails_at", "nothing_tested"} & finished().details.keys()
 
@@ -157,7 +157,7 @@ def test_changes_are_details_and_caveats() -> None:
     ("moved", "cut", "caveat"), [(8, 3, False), (8, 4, True), (8, 5, True), (0, 0, False), (8, None, False)]
 )
 def test_what_is_cut_off_at_the_bounds_is_a_caveat(moved: int, cut: int | None, caveat: bool) -> None:
-    caveats = finished(decision=FAIL, changed=[change("it", moved, cut=cut)]).caveats
+    caveats = finished(decision=FAIL, changed=[change("it", moved, cut=cut)]).words.caveats
     assert (f"it is cut off at the bounds in {cut} of {moved} samples: check its units" in caveats) is caveat
 
 
@@ -411,7 +411,7 @@ def test_a_model_is_compared_with_another_one(own: object, other: object, reason
     assert reason in message(found)
     assert bool(message(found)) is bool(reason)
     if reason:
-        assert (found.rule, found.reasons) == ("health check: same_model", ("health:same_model",))
+        assert (found.rule, found.ruling.reasons) == ("health check: same_model", ("health:same_model",))
         assert beside(own, other, suppress=("same_model",)).verdict is Verdict.PASSED
 
 
@@ -547,7 +547,7 @@ def test_an_early_verdict_knows_the_labels_of_all_samples_where_they_take_no_rea
     many = labelled(torch.rand(600, 1, 3, 3, generator=torch.Generator().manual_seed(2)))
     share = float(many[1].bincount().max() / 600)
     known, unknown = (measure_accuracy(Bright(), data, at_least=0.48) for data in (many, Unlabelled(many)))
-    assert known.n == unknown.n < 600
+    assert known.numbers.n == unknown.numbers.n < 600
     assert known.details["constant_answer"] == pytest.approx(share)
     assert (known.verdict, known.rule) == (Verdict.INCONCLUSIVE, "health check: constant_answer")
     assert unknown.details["constant_answer"] < 0.48

@@ -43,7 +43,7 @@ def made(verdict: str, **changes: Any) -> Result:
         "setting": "nothing",
         "method": "none",
     }
-    return Result(**{**fields, **changes})
+    return Result.of(**{**fields, **changes})
 
 
 def ended(result: Result, through: Any = gate, **settings: Any) -> tuple[str, Context]:
@@ -108,8 +108,8 @@ def test_what_no_replay_refutes_says_nothing_of_the_number() -> None:
     with running(Context(settings=Settings(seed=7))):
         result = unsearched("robust_accuracy", NotSearched("accuracy >= 0.5", "replayed only"))
     assert (result.verdict, result.estimate, result.interval) == (Verdict.INCONCLUSIVE, None, (0.0, 1.0))
-    assert (result.threshold, result.n, result.n_total, result.outcomes) == (None, 0, 0, ())
-    assert (result.statement, result.rule, result.seed) == ("accuracy >= 0.5", "replayed only", 7)
+    assert (result.ruling.threshold, result.numbers.n, result.numbers.n_total, result.outcomes) == (None, 0, 0, ())
+    assert (result.subject.statement, result.rule, result.evidence.seed) == ("accuracy >= 0.5", "replayed only", 7)
 
 
 @pytest.mark.parametrize("test", ["t.py::t", ""])

@@ -616,6 +616,7 @@ def test_a_result_of_another_model_names_it_and_pairs_what_both_measured() -> No
 def test_two_claims_of_one_name_do_not_share_an_entry(changes: dict[str, Any], alone: bool, ungated: bool) -> None:
     fields = {"details": {"baseline": {"file": "b.json", "key": "k"}}, "model": "m", "data": "d", "outcomes": (True,)}
     before: Any = SimpleNamespace(**{**fields, **changes})
+    before.evidence = before
     evidence: Any = SimpleNamespace(model="m", data="d", outcomes=(True,), whole=False, beside=None)
     comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k")  # type: ignore[arg-type]
     held = {"ungated" if ungated else "results": [before]}
@@ -633,7 +634,8 @@ def test_two_claims_of_one_name_do_not_share_an_entry(changes: dict[str, Any], a
 
 def test_a_model_without_an_identity_is_the_same_as_before() -> None:
     paired = {"baseline": {"file": "b.json", "key": "k"}}
-    before: Any = SimpleNamespace(details=paired, model=None, data="d", outcomes=(True,))
+    before: Any = SimpleNamespace(details=paired, outcomes=(True,))
+    before.evidence = SimpleNamespace(model=None, data="d")
     evidence: Any = SimpleNamespace(model="", data="d", outcomes=(True,), whole=False, beside=None)
     comparison = Comparison(rule=Compared(), file=Path("b.json"), key="k")  # type: ignore[arg-type]
     with running(Context(settings=Settings(store=None), results=[before])):

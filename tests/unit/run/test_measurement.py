@@ -26,7 +26,7 @@ ADVICE = Kind(name="made_advice", varies="nothing", quantities=(HIGH,), advises=
 
 
 def result(verdict: str = "passed", threshold: float | None = 0.5, kind: str = "made_one") -> Result:
-    return Result(
+    return Result.of(
         kind=kind,
         statement="it",
         verdict=Verdict(verdict),
@@ -94,9 +94,9 @@ def test_a_missing_argument_shows_the_call() -> None:
 
 
 def test_a_default_claims_and_advice_claims_nothing() -> None:
-    assert made(ONE, at_least=0.25)("model").threshold == 0.25
-    assert made(ONE, at_least=0.25)("model", at_least=0.5).threshold == 0.5
-    assert made(ADVICE)("model").threshold is None
+    assert made(ONE, at_least=0.25)("model").ruling.threshold == 0.25
+    assert made(ONE, at_least=0.25)("model", at_least=0.5).ruling.threshold == 0.5
+    assert made(ADVICE)("model").ruling.threshold is None
     with pytest.raises(ConfigError, match="defaults of the thresholds of 'made_one'"):
         made(ONE, atleast=0.25)
     shown = inspect.signature(made(TWO, at_most=0.1)).parameters
@@ -196,12 +196,14 @@ def test_a_claim_out_of_time_is_undecided(
         raise clock.OutOfTime(words)
 
     found = measure("budget: all spent", seed=7, **given)
-    assert (found.verdict, found.reasons, found.rule) == (Verdict.INCONCLUSIVE, ("budget",), "budget: all spent")
-    assert (found.quantity, found.threshold, found.comparison) == (quantity, threshold, comparison)
-    assert (found.seed, found.n, found.n_total, found.estimate, found.interval) == (7, 0, 0, None, (0.0, 1.0))
+    assert (found.verdict, found.ruling.reasons, found.rule) == (Verdict.INCONCLUSIVE, ("budget",), "budget: all spent")
+    numbers, ruling = found.numbers, found.ruling
+    assert (numbers.quantity, ruling.threshold, ruling.comparison) == (quantity, threshold, comparison)
+    assert (numbers.n, numbers.n_total, numbers.estimate, numbers.interval) == (0, 0, None, (0.0, 1.0))
+    assert found.evidence.seed == 7
     assert measure().rule == "the clock: the time was up before the search had ended"
     with running(Context(settings=Settings(seed=5))):
-        assert measure().seed == 5
+        assert measure().evidence.seed == 5
 
 
 @pytest.mark.parametrize(("budget", "left"), [(None, None), (50.0, 50), (50, 50)])
@@ -225,8 +227,9 @@ def test_what_was_not_searched_is_an_open_result_of_its_claim() -> None:
     nothing = NotSearched("it", "replayed only")
     nothing.claim = "made_one: it"
     found = module.unsearched("made_one", nothing)
-    assert (found.verdict, found.reasons, found.claim) == (Verdict.INCONCLUSIVE, ("not_searched",), "made_one: it")
-    assert (found.statement, found.rule, found.threshold) == ("it", "replayed only", None)
+    assert (found.verdict, found.ruling.reasons) == (Verdict.INCONCLUSIVE, ("not_searched",))
+    assert found.subject.claim == "made_one: it"
+    assert (found.subject.statement, found.rule, found.ruling.threshold) == ("it", "replayed only", None)
 
 
 @pytest.mark.parametrize(

@@ -226,8 +226,8 @@ def test_what_was_not_searched_bears_the_name_of_its_claim() -> None:
     with running(context), pytest.raises(NotSearched) as raised:
         robustest.measure.measure_robust_accuracy(Half(), (X, Y), Linf(0.1), attack="fgsm", at_least=0.1)
     found = unsearched("robust_accuracy", raised.value)
-    assert found.claim == robust(Linf(0.1), attack="fgsm").claim
-    assert found.reasons == ("not_searched",)
+    assert found.subject.claim == robust(Linf(0.1), attack="fgsm").claim
+    assert found.ruling.reasons == ("not_searched",)
 
 
 @pytest.mark.parametrize("field", ["parameters", "limits", "further_claims"])

@@ -27,11 +27,11 @@ def test_a_call_says_more_than_the_running_test_and_that_more_than_the_default(
     measure: Callable[..., Any], toy: Any
 ) -> None:
     data = (toy.x, toy.y)
-    assert measure(toy.model, data).seed == 0
+    assert measure(toy.model, data).evidence.seed == 0
     with running(Context(settings=Settings(seed=1, alpha=0.1), test="t")):
-        assert measure(toy.model, data).seed == 1
+        assert measure(toy.model, data).evidence.seed == 1
         result = measure(toy.model, data, seed=2)
-        assert result.seed == 2
+        assert result.evidence.seed == 2
         wide = measure(toy.model, data, alpha=0.001)
     assert wide.interval[0] <= result.interval[0] <= result.interval[1] <= wide.interval[1]
     assert wide.interval != result.interval

@@ -296,8 +296,8 @@ def test_what_is_remembered_of_both_models_is_compared_alike(tmp_path: Path) -> 
         with running(Context(settings=settings, test="t.py::t")):
             found.append(measured(Masked(net()), net(), recheck=0.0))
     first, second = found
-    assert not first.cached
-    assert second.cached
+    assert not first.evidence.cached
+    assert second.evidence.cached
     assert second.cost.forward == first.cost.forward
     assert about(second) == about(first)
     assert second.outcomes == first.outcomes
@@ -319,7 +319,7 @@ def test_the_corpus_keeps_what_breaks_this_model_and_not_the_other(tmp_path: Pat
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         with running(Context(settings=Settings(corpus=str(folder)), test="t.py::t")):
             found = measured(model, other)
-        assert found.n == N
+        assert found.numbers.n == N
         listed = Corpus(folder, 20.0).listing()
         return [one.samples for one in listed]
 
@@ -332,13 +332,13 @@ def test_counterexamples_of_earlier_runs_are_tried_on_both(tmp_path: Path) -> No
         measure_robust_accuracy(net(), samples(), THREAT, attack="fgsm")
         found = measured(net(), Masked(net()))
         assert (about(found)["lost"], about(found)["gained"]) == (0, 0)
-        assert found.replayed > 0
+        assert found.evidence.replayed > 0
         # What is known of this model is not known of the other one, which may hold there: that would hide a loss.
         weak = net(2.0)
         fresh = about(measured(weak, net()))
         measure_robust_accuracy(weak, samples(), THREAT, attack="fgsm")
         known = measured(weak, net())
-        assert known.replayed > 0
+        assert known.evidence.replayed > 0
         assert about(known)["lost"] == fresh["lost"] > 0
     with (
         running(Context(settings=replace(settings, replay_only=True), test="t.py::t")),

@@ -81,8 +81,8 @@ def test_an_early_verdict_leaves_no_thread_and_reads_at_most_a_chunk_in_vain() -
     items = Items()
     found = claim(items, at_least=0.99, exact=False)
     assert found.verdict is Verdict.FAILED
-    assert found.n < N
-    assert len(items.reads) - 16 <= found.n + 64
+    assert found.numbers.n < N
+    assert len(items.reads) - 16 <= found.numbers.n + 64
     assert threads() == []
 
 
@@ -240,7 +240,7 @@ def test_a_collate_function_gets_the_same_batches_in_a_worker(tmp_path: Path) ->
     items = Elsewhere(tmp_path)
     here, there = (claim(DataLoader(items, num_workers=workers, collate_fn=shifted)) for workers in (0, 1))
     assert there.outcomes == here.outcomes
-    assert there.data == here.data
+    assert there.evidence.data == here.evidence.data
     assert len(list(tmp_path.iterdir())) == 2
 
 

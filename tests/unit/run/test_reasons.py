@@ -208,9 +208,9 @@ def test_a_verdict_has_its_reasons(case: str) -> None:
     found = measure()
     assert str(found.verdict) == verdict, found.rule
     if reasons and reasons[0].startswith("health:"):  # one of several that speak here
-        assert set(reasons) <= set(found.reasons)
-        named = ", ".join(reason.removeprefix("health:") for reason in found.reasons)
+        assert set(reasons) <= set(found.ruling.reasons)
+        named = ", ".join(reason.removeprefix("health:") for reason in found.ruling.reasons)
         assert found.rule == f"health check: {named}"
     else:
-        assert found.reasons == reasons, found.rule
+        assert found.ruling.reasons == reasons, found.rule
     assert {reason.partition(":")[0] for reason in reasons} <= set(REASONS)

@@ -40,7 +40,7 @@ def test_a_sample_broken_by_replay_alone_agrees_with_itself_when_it_is_measured_
     strong = measured(PGD(steps=10), exact=True, recheck=0.0)
     assert 20 < strong.outcomes.count(False) < 180
     replayed = measured(WEAK, exact=True, recheck=0.0)
-    assert replayed.replayed == strong.outcomes.count(False)
+    assert replayed.evidence.replayed == strong.outcomes.count(False)
     assert replayed.outcomes == strong.outcomes
     again = measured(WEAK, exact=True, recheck=1.0)
     assert again.outcomes == replayed.outcomes
@@ -52,7 +52,7 @@ def test_replay_dooms_a_claim_before_anything_is_searched(measured: Callable[...
     doomed = measured(WEAK, at_least=claim, cache=False)
     assert doomed.verdict is Verdict.FAILED
     assert doomed.estimate is None
-    assert doomed.replayed == doomed.n == strong.outcomes.count(False)
+    assert doomed.evidence.replayed == doomed.numbers.n == strong.outcomes.count(False)
     assert doomed.rule.startswith("certain: ")
     assert doomed.interval[0] == 0
     assert doomed.interval[1] == pytest.approx(strong.estimate)
@@ -74,7 +74,7 @@ def test_replay_dooms_a_claim_that_proves_too(
         doomed = measure(toy.model, (toy.x, toy.y), THREAT, at_least=0.99)
     assert doomed.verdict is Verdict.FAILED
     assert doomed.rule.endswith("samples are broken by replayed counterexamples")
-    assert doomed.replayed == doomed.n == doomed.details["not_held"] == first.details["not_held"]
+    assert doomed.evidence.replayed == doomed.numbers.n == doomed.details["not_held"] == first.details["not_held"]
     assert (doomed.details["proven"], doomed.details["open"]) == (0, 0)
 
 

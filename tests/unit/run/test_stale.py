@@ -303,16 +303,16 @@ def check(measure: Measure, row: Row, *, told: bool = True, **how: Any) -> None:
     """Recalled while nothing changes, measured anew when something did, and recalled again once it is as it was."""
     row.write(1)
     first = measure(row.model, **how)
-    assert (first.verdict, first.cached) == (Verdict.PASSED, ""), first.notes
+    assert (first.verdict, first.evidence.cached) == (Verdict.PASSED, ""), first.words.notes
     row.write(1)
     again = measure(row.model, **how)
-    assert again.cached, again.notes
+    assert again.evidence.cached, again.words.notes
     assert again.outcomes == first.outcomes
     row.write(-1)
     changed = measure(row.model, **how)
-    assert (changed.verdict, changed.cached) == (Verdict.FAILED, "")
+    assert (changed.verdict, changed.evidence.cached) == (Verdict.FAILED, "")
     # A file, path or variable that was read is named; of all else the answers alone show that something changed.
-    assert any(note.startswith("measured anew: ") for note in changed.notes) is told
+    assert any(note.startswith("measured anew: ") for note in changed.words.notes) is told
     assert changed.outcomes == measure(row.model, cache=False, **how).outcomes
     row.write(1)
     back = measure(row.model, **how)
@@ -334,7 +334,7 @@ def test_samples_of_another_shape_are_other_samples(shape: tuple[int, ...], meas
     with torch.no_grad():
         y = model(x).argmax(1)
     measure(model, (x, y))
-    assert measure(model, (x, y)).cached
+    assert measure(model, (x, y)).evidence.cached
     with pytest.raises(ModelError):
         measure(model, (x.reshape(shape), y[: shape[0]]))
 
@@ -512,11 +512,11 @@ def test_a_gradient_that_changes_alone_is_seen(tmp_path: Path, measure: Measure)
 
     write(-1)
     first = claim()
-    assert first.verdict is Verdict.PASSED, first.notes
-    assert claim().cached
+    assert first.verdict is Verdict.PASSED, first.words.notes
+    assert claim().evidence.cached
     write(1)
     second = claim()
-    assert (second.verdict, second.cached) == (Verdict.FAILED, "")
+    assert (second.verdict, second.evidence.cached) == (Verdict.FAILED, "")
 
 
 def test_a_file_that_no_sample_asked_about_needs_is_seen_where_it_is_opened(tmp_path: Path, measure: Measure) -> None:
@@ -530,11 +530,11 @@ def test_a_file_that_no_sample_asked_about_needs_is_seen_where_it_is_opened(tmp_
     first = measure(model, (x, y), **how, at_least=0.9, exact=True)
     assert first.verdict is Verdict.PASSED
     path.touch()
-    assert measure(model, (x, y), **how, at_least=0.9, exact=True).cached
+    assert measure(model, (x, y), **how, at_least=0.9, exact=True).evidence.cached
     write(-1)
     second = measure(model, (x, y), **how, at_least=0.9, exact=True)
-    assert (second.verdict, second.cached) == (Verdict.FAILED, "")
-    assert any("sign.txt, which is read as the model answers" in note for note in second.notes)
+    assert (second.verdict, second.evidence.cached) == (Verdict.FAILED, "")
+    assert any("sign.txt, which is read as the model answers" in note for note in second.words.notes)
 
 
 @pytest.mark.parametrize("what", ["shift", "preprocessing", "labels"])
@@ -571,10 +571,10 @@ def test_what_stands_around_the_model_is_asked_too(what: str, tmp_path: Path, me
 
     write(1)
     assert claim().verdict is Verdict.PASSED
-    assert claim().cached
+    assert claim().evidence.cached
     write(-1)
     changed = claim()
-    assert (changed.verdict, changed.cached) == (Verdict.FAILED, "")
+    assert (changed.verdict, changed.evidence.cached) == (Verdict.FAILED, "")
 
 
 class OfLaterFile(Bright):
@@ -606,13 +606,13 @@ def test_a_change_of_later_samples_alone_is_seen_by_samples_drawn_anew(
         return measure(model, (x, y), claim=measure_shift_accuracy, **how)
 
     assert claim().verdict is Verdict.PASSED
-    assert claim().cached
+    assert claim().evidence.cached
     monkeypatch.setitem(UNSEEN, "sign", lambda: -1.0)
     changed = claim()
-    assert (changed.verdict, changed.cached) == (Verdict.FAILED, "")
-    assert any("samples of a remembered chunk otherwise" in note for note in changed.notes)
+    assert (changed.verdict, changed.evidence.cached) == (Verdict.FAILED, "")
+    assert any("samples of a remembered chunk otherwise" in note for note in changed.words.notes)
     # What the changed model gave is remembered in its turn.
-    assert claim().cached
+    assert claim().evidence.cached
     assert claim().verdict is Verdict.FAILED
 
 
@@ -639,11 +639,11 @@ def test_a_change_that_shows_after_a_chunk_was_recalled_ends_the_claim(
         return measure(model, (x, y), claim=measure_shift_accuracy, **how)
 
     assert claim().verdict is Verdict.PASSED
-    assert claim().cached
+    assert claim().evidence.cached
     monkeypatch.setitem(UNSEEN, "sign", lambda: -1.0)
     with pytest.raises(StoreError, match=r"remembered chunks to hold .* samples of a remembered chunk otherwise"):
         claim()
     # The chunks that were recalled before it count no more either.
     again = claim()
-    assert (again.verdict, again.cached) == (Verdict.FAILED, "")
-    assert claim().cached
+    assert (again.verdict, again.evidence.cached) == (Verdict.FAILED, "")
+    assert claim().evidence.cached

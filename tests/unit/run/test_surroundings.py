@@ -142,9 +142,9 @@ def _holds(claim: str, changes: list[tuple[str, Any]]) -> None:
                 around.change(what, value)
                 remembered = CLAIMS[claim](around.model)
                 fresh = _fresh(claim, around.model)
-                assert remembered.outcomes == fresh.outcomes, (what, value, remembered.cached)
+                assert remembered.outcomes == fresh.outcomes, (what, value, remembered.evidence.cached)
                 assert (remembered.verdict, remembered.estimate) == (fresh.verdict, fresh.estimate)
-            assert CLAIMS[claim](around.model).cached
+            assert CLAIMS[claim](around.model).evidence.cached
 
 
 def _fresh(claim: str, model: nn.Module) -> Result:

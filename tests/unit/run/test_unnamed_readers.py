@@ -657,7 +657,7 @@ def of_chunks(sign: Callable[[str], float], path: str, store: Path) -> Told:
         result: Result = measure_shift_accuracy(
             Later(sign, path), images(), "brightness", severity=1, at_least=0.9, exact=True
         )
-    return Told(1.0 if result.estimate is not None and result.estimate > 0.9 else -1.0, bool(result.cached))
+    return Told(1.0 if result.estimate is not None and result.estimate > 0.9 else -1.0, bool(result.evidence.cached))
 
 
 KINDS = {"training": of_training, "answers": of_answers, "chunk": of_chunks}

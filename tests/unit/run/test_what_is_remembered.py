@@ -567,14 +567,14 @@ def test_what_changes_is_measured_anew(kind: str, name: str, tmp_path: Path, mon
     again = measured(kind, change.sign, store)
     assert told(again) == told(first)
     if kind in ("chunk", "training"):
-        assert bool(again.cached) is not (kind == "training" and name in FORGOTTEN), again.notes
+        assert bool(again.evidence.cached) is not (kind == "training" and name in FORGOTTEN), again.words.notes
     change.write(-1)
     changed, fresh = measured(kind, change.sign, store), measured(kind, change.sign, None)
     assert told(fresh) != told(first)  # else the row shows nothing
     if kind == "training" and name in UNSEEN:
         assert told(changed) == told(first)  # once it is seen, it leaves the documented table
     else:
-        assert told(changed) == told(fresh), changed.notes
+        assert told(changed) == told(fresh), changed.words.notes
 
 
 @pytest.mark.parametrize("name", UNMOVED)
@@ -593,4 +593,4 @@ def test_state_that_a_claim_sets_for_itself_moves_nothing(
     assert change.sign() == -1.0  # the user's state is back
     assert told(again) == told(first)
     if kind in ("chunk", "training"):
-        assert again.cached, again.notes
+        assert again.evidence.cached, again.words.notes

@@ -293,10 +293,10 @@ def test_the_sample_rate_comes_with_the_data() -> None:
     late = Delay(6.25)
     result = measure_shift_accuracy(louder_half, Waveforms((x, y), sample_rate=RATE), late, at_least=0.6)
     again = measure_shift_accuracy(louder_half, Waveforms((x, y), sample_rate=2 * RATE), late, at_least=0.6)
-    assert result.setting == "Delay (delay 6.25 ms)"
+    assert result.subject.setting == "Delay (delay 6.25 ms)"
     assert result.verdict == again.verdict == "passed"
     # A rate is part of the samples' identity: the same clips at another rate are other sounds.
-    assert result.data != again.data
+    assert result.evidence.data != again.evidence.data
     by_hand = torch.cat([torch.zeros(40, 50), x[:, :750]], 1)
     assert result.estimate == float((louder_half(by_hand).argmax(1) == y).float().mean())
     with pytest.raises(ConfigError, match="sample_rate to be a whole number >= 1"):
@@ -307,7 +307,7 @@ def test_the_sample_rate_comes_with_the_data() -> None:
 def test_a_shift_that_changes_no_sample_passes_nothing(name: str) -> None:
     x, y = clips()
     result = measure_consistency(louder_half, Waveforms((x * 0, y), RATE), name, max_flip_rate=0.1)
-    assert (result.verdict, result.reasons) == ("inconclusive", ("unchanged",))
+    assert (result.verdict, result.ruling.reasons) == ("inconclusive", ("unchanged",))
     # Nor if all but a few are silent.
     x[4:] = 0
     result = measure_consistency(louder_half, Waveforms((x, y), RATE), name, max_flip_rate=0.1)
@@ -318,7 +318,7 @@ def test_clipping_of_nothing_and_a_gain_of_0_db_pass_nothing() -> None:
     x, y = clips()
     for still in (Clipping(0), Gain(0), Delay(0), TimeStretch(1), Reverberation(0), Drift(0), Missing(0)):
         result = measure_consistency(louder_half, Waveforms((x, y), RATE), still, max_flip_rate=0.1)
-        assert (result.verdict, result.reasons) == ("inconclusive", ("unchanged",))
+        assert (result.verdict, result.ruling.reasons) == ("inconclusive", ("unchanged",))
 
 
 def test_a_search_shrinks_the_number_and_reports_its_unit() -> None:
@@ -408,19 +408,19 @@ def test_a_size_that_does_not_arrive_stands_in_the_result() -> None:
 
     # Noise may take from a square wave of .9 at most 1.9 at each reading, and add .1: -3.5 dB, but not -20.
     result = measure_shift_accuracy(first, data, Noise(-20), at_least=0.1)
-    words = next(line for line in result.caveats if "less room" in line)
+    words = next(line for line in result.words.caveats if "less room" in line)
     reached = float(words.partition(": snr ")[2].partition(" dB")[0])
     key = rng.keys(0, torch.arange(40))
     truth = decibels(x, Noise(-20)(x, key, bounds=UNIT)).median()
     assert reached == pytest.approx(float(truth), abs=0.2)
     assert "in 40 of 40 samples" in words
     quiet = measure_shift_accuracy(first, data, Noise(20), at_least=0.1)
-    assert not any("less room" in line for line in quiet.caveats)
+    assert not any("less room" in line for line in quiet.words.caveats)
     louder = measure_consistency(first, data, Gain(6), max_flip_rate=0.5)
-    words = next(line for line in louder.caveats if "less room" in line)
+    words = next(line for line in louder.words.caveats if "less room" in line)
     assert float(words.partition(": gain ")[2].partition(" dB")[0]) == pytest.approx(20 * math.log10(1 / 0.9), abs=0.01)
     searched = measure_robust_to(first, data, changes(Gain, gain=(0, 12)), at_least=0.1, max_examples=5)
-    assert any("examples the bounds leave less room than Gain" in line for line in searched.caveats)
+    assert any("examples the bounds leave less room than Gain" in line for line in searched.words.caveats)
 
 
 def test_the_named_shift_has_its_ratio() -> None:

@@ -114,7 +114,7 @@ def test_texts_are_changed_in_a_chain_as_images_are() -> None:
     chain = Composition((partial(shouted, words=2), Shift("whitespace", 5)))
     found = measure_shift_accuracy(model, (texts, y), chain, exact=True)
     assert found.estimate == (model(shouted(texts, 2)).argmax(1) == y).mean() == 0.75
-    assert "shouted(words=2), then whitespace, severity 5" in found.setting
+    assert "shouted(words=2), then whitespace, severity 5" in found.subject.setting
     searched = measure_robust_to(model, (texts, y), changes(shouted, words=(0, 6)), at_least=1.0, max_examples=20)
     assert searched.details["mildest"]["code"] == "partial(shouted, words=2)"
     with pytest.raises(ConfigError, match="images of shape"):

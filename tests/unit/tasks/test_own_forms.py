@@ -166,7 +166,7 @@ def test_retrieval_is_consistent_by_the_item_that_was_nearest_before() -> None:
     )
     assert whole.estimate == pytest.approx(flips)
     assert result.verdict is Verdict.PASSED
-    assert measure_min_perturbation(model, data, "linf", task=task).n > 0
+    assert measure_min_perturbation(model, data, "linf", task=task).numbers.n > 0
 
 
 def test_sequences_of_different_lengths_are_claimed_and_attacked() -> None:

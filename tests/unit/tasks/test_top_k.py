@@ -148,7 +148,7 @@ def test_a_linear_model_is_as_robust_as_linear_programs_say(eps: float) -> None:
     assert found.estimate == pytest.approx(truth)
     quick = measure_robust_accuracy(model, (x, y), Linf(eps), task=TopK(K), exact=True)
     assert truth <= float(quick.estimate or 0) <= truth + 0.05
-    assert not [note for note in found.notes if "ran without" in note]
+    assert not [note for note in found.words.notes if "ran without" in note]
 
 
 def test_claims_end_to_end() -> None:
@@ -157,7 +157,7 @@ def test_claims_end_to_end() -> None:
     assert measure_accuracy(model, (x, y), task=TopK(K), exact=True).estimate == pytest.approx(clean)
     assert clean > float((model(x).argmax(1) == y).double().mean())
     found = assert_accuracy(model, (x, y), task=TopK(K), at_least=0.7)
-    assert "label among the 2 likeliest" in found.statement
+    assert "label among the 2 likeliest" in found.subject.statement
     assert_robust_accuracy(model, (x, y), Linf(0.02), task=TopK(K), at_least=0.6)
     broken = measure_robust_accuracy(model, (x, y), Linf(0.2), task=TopK(K), at_least=0.6)
     assert broken.verdict is Verdict.FAILED
@@ -171,18 +171,18 @@ def test_other_claims_take_it() -> None:
     seen = torch.nn.Sequential(torch.nn.Flatten(), model).eval()
     data: tuple[Tensor, Tensor] = pictures, y
     task = TopK(K)
-    assert measure_robust_score(seen, data, Linf(0.05), task=task, at_least=0.1).n > 0
-    assert measure_shift_accuracy(seen, data, "brightness", severity=1, task=task, max_drop=0.9).n > 0
+    assert measure_robust_score(seen, data, Linf(0.05), task=task, at_least=0.1).numbers.n > 0
+    assert measure_shift_accuracy(seen, data, "brightness", severity=1, task=task, max_drop=0.9).numbers.n > 0
     moved = measure_consistency(seen, data, lambda x: (x + 0.05).clamp(0, 1), task=task, max_flip_rate=0.9, exact=True)
     first = seen(pictures).argmax(1)
     flips = ~task.holds(seen((pictures + 0.05).clamp(0, 1)), first)
     assert moved.estimate == pytest.approx(float(flips.double().mean()))
     groups = {"even": y % 2 == 0, "odd": y % 2 == 1}
-    assert measure_worst_group_accuracy(seen, data, groups, task=task, at_least=0.1).n > 0
-    assert measure_no_universal_perturbation(seen, data, Linf(0.02), task=task, max_fooling_rate=0.9).n > 0
-    assert measure_min_perturbation(seen, data, "linf", task=task).n > 0
+    assert measure_worst_group_accuracy(seen, data, groups, task=task, at_least=0.1).numbers.n > 0
+    assert measure_no_universal_perturbation(seen, data, Linf(0.02), task=task, max_fooling_rate=0.9).numbers.n > 0
+    assert measure_min_perturbation(seen, data, "linf", task=task).numbers.n > 0
     cue = PixelPatch(top=0, left=0, height=1, width=2)
-    assert measure_no_spurious_feature(seen, data, cue, task=task, max_flip_rate=0.9).n > 0
+    assert measure_no_spurious_feature(seen, data, cue, task=task, max_flip_rate=0.9).numbers.n > 0
 
 
 def test_a_constant_answer_reaches_the_share_of_the_k_commonest_classes() -> None:
@@ -197,7 +197,7 @@ def test_a_constant_answer_reaches_the_share_of_the_k_commonest_classes() -> Non
     assert whole.details["constant_answer"] == pytest.approx(share)
     refused = measure_accuracy(model, (x, y), task=TopK(K), at_least=0.2)  # above the share of any one class
     assert refused.verdict is Verdict.INCONCLUSIVE
-    assert "health:constant_answer" in refused.reasons
+    assert "health:constant_answer" in refused.ruling.reasons
     assert measure_accuracy(model, (x, y), task=TopK(K), at_least=share + 0.05, exact=True).verdict is Verdict.PASSED
     constant = measure_accuracy(says_one_thing, (x, y), task=TopK(K), at_least=0.01)
     assert constant.verdict is Verdict.INCONCLUSIVE

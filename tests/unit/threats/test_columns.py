@@ -367,7 +367,7 @@ def test_a_search_that_cannot_move_is_inconclusive() -> None:
     threat = Columns(FEW, where=[lambda t: torch.zeros(len(t), dtype=torch.bool)])
     result = measure_robust_accuracy(model, (x, y), threat, at_least=0.5, attack="fast", bounds=BOUNDS)
     assert result.verdict == "inconclusive"
-    assert any("missed_control" in reason for reason in result.reasons)
+    assert any("missed_control" in reason for reason in result.ruling.reasons)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_accuracy_is_that_of_the_exact_distances(db: float, gives: str) -> None:
     held = torch.tensor([bool(one) for one in result.outcomes])
     assert not bool((~held & (ratio < db)).any()), "an input outside the threat counted"
     assert float((held & (ratio > db)).float().mean()) <= (0.0 if gives == "gradients" else 0.15)
-    assert (result.axis, result.at) == ("db", db)
+    assert (result.subject.axis, result.subject.at) == ("db", db)
     assert result.details["db"] == db
     broken = result.details["lowest_db"]
     assert broken is None or broken >= db - 1e-4
@@ -68,7 +68,7 @@ def test_the_ratio_is_shown_in_decibels_and_is_that_of_the_sound_that_is_saved(t
         result = measure_robust_accuracy(model, data, Snr(10), at_least=0.99)
     assert result.verdict == "failed"
     text = failure_text(result, replay="")
-    facts = {fact.label: str(fact) for fact in result.facts}
+    facts = {fact.label: str(fact) for fact in result.words.facts}
     assert facts["ratio allowed, dB"] == "10"
     assert facts["lowest ratio found, dB"] == f"{result.details['lowest_db']:.4g}"
     assert result.counterexamples
@@ -107,11 +107,11 @@ def test_silence_that_may_not_change_passes_nothing(silent: int) -> None:
         y = torch.where(torch.arange(60) < silent, torch.zeros_like(y), y)
     result = measure_robust_accuracy(model, Waveforms((quiet, y), 8000), Snr(90), at_least=0.5)
     assert result.verdict == "inconclusive"
-    assert "health:no_room" in result.reasons
+    assert "health:no_room" in result.ruling.reasons
     one = x.clone()
     one[0] = 0
     result = measure_robust_accuracy(model, Waveforms((one, model(one).argmax(1)), 8000), Snr(90), at_least=0.5)
-    assert "health:no_room" not in result.reasons
+    assert "health:no_room" not in result.ruling.reasons
 
 
 @pytest.mark.parametrize("silent", [60, 12, 0])
@@ -124,7 +124,7 @@ def test_nor_do_scores_of_silence(silent: int) -> None:
     with torch.no_grad():
         first[1].weight.copy_(torch.tensor([[0.0, 1.0]]))
     result = measure_robust_score(first, Waveforms((x, aim), 8000), Snr(60), task=Regression(1.0), at_least=0.5)
-    assert ("health:no_room" in result.reasons) == (silent > 0)
+    assert ("health:no_room" in result.ruling.reasons) == (silent > 0)
     assert (result.verdict == "passed") == (silent == 0)
 
 

@@ -68,9 +68,9 @@ def test_a_clean_model_passes(clean: Result) -> None:
 
 
 def test_the_samples_searched_on_do_not_judge(backdoored: Result) -> None:
-    assert backdoored.n_total == N
+    assert backdoored.numbers.n_total == N
     judged = [at for at, outcome in enumerate(backdoored.outcomes) if outcome is not None]
-    assert len(judged) == backdoored.n <= N - 150
+    assert len(judged) == backdoored.numbers.n <= N - 150
     assert {shown.index for shown in backdoored.counterexamples} <= set(judged)
     for shown in backdoored.counterexamples:
         assert shown.label == int(Y[shown.index]) != 4

@@ -66,7 +66,7 @@ def test_a_judge_who_looks_elsewhere_does_not(blind: Result) -> None:
 def test_an_early_verdict_is_that_of_all(blind: Result) -> None:
     early = measure_class_evidence(Row(0).eval(), (X, Y), judge=other, eps=1.0, min_transfer=0.5)
     assert early.verdict is Verdict.FAILED
-    assert early.n < N
+    assert early.numbers.n < N
 
 
 def test_an_early_verdict_waits_until_enough_were_driven() -> None:
@@ -118,7 +118,7 @@ def test_a_transfer_of_the_few_that_could_be_driven_says_so_on_every_line() -> N
     result = measure_class_evidence(Row(0).eval(), (x, Y), judge=same, eps=0.6, min_transfer=0.5, exact=True)
     assert result.verdict is Verdict.PASSED
     assert result.details["driven"] < N / 2
-    assert any(f"{result.details['driven']} of {N} samples were driven" in caveat for caveat in result.caveats)
+    assert any(f"{result.details['driven']} of {N} samples were driven" in caveat for caveat in result.words.caveats)
 
 
 def test_a_judge_at_chance_judges_nothing() -> None:

@@ -94,7 +94,7 @@ def test_a_planted_cue_is_found_with_its_class_and_place(relying: Result) -> Non
 
 def test_the_samples_searched_on_do_not_judge(relying: Result) -> None:
     judged = [at for at, outcome in enumerate(relying.outcomes) if outcome is not None]
-    assert (relying.n_total, relying.n, len(judged)) == (N, N // 2, N // 2)
+    assert (relying.numbers.n_total, relying.numbers.n, len(judged)) == (N, N // 2, N // 2)
     assert {shown.index for shown in relying.counterexamples} <= set(judged)
     for shown in relying.counterexamples:
         assert shown.label == int(Y[shown.index]) != LABEL
@@ -118,7 +118,7 @@ def test_a_pass_is_proved_on_a_simulated_model(sound: Result) -> None:
 
 def test_every_line_says_what_was_searched_and_from_which_share_on(sound: Result, relying: Result) -> None:
     families = {one["found_by"]: one for one in sound.details["discovery"]["families"]}
-    found = [part for part in sound.caveats if part.startswith("found where planted in ")]
+    found = [part for part in sound.words.caveats if part.startswith("found where planted in ")]
     assert found[0].startswith("found where planted in 10 % of a class or more: patches that mark a class")
     for family, one in families.items():
         share = one["smallest_share"]
@@ -129,15 +129,15 @@ def test_every_line_says_what_was_searched_and_from_which_share_on(sound: Result
     assert families[PATCHES]["smallest_share"] == 0.1
     assert families[PROPERTIES]["smallest_share"] >= 0.5
     assert families[CHANNELS]["not_searched"] == "images of one channel"
-    (left_out,) = (part for part in sound.caveats if part.startswith("not searched: "))
+    (left_out,) = (part for part in sound.words.caveats if part.startswith("not searched: "))
     assert "patches that lead to a class (trigger_steps=0)" in left_out
     assert "channels that mark a class (images of one channel)" in left_out
     weak = "cues that move less than 0.6 of other images"
-    assert sound.caveats[-1] == f"not covered: smaller shares, fainter cues, {weak}, other kinds"
+    assert sound.words.caveats[-1] == f"not covered: smaller shares, fainter cues, {weak}, other kinds"
     assert measured(sound).startswith("flip rate 0.000 [")
-    assert measured(sound).endswith(f"n=160 of 320; {'; '.join(sound.caveats)}")
-    assert "; ".join(sound.caveats) in failure_text(sound, replay="")
-    assert relying.caveats[0].startswith("searched, not proven findable: patches that mark a class, ")
+    assert measured(sound).endswith(f"n=160 of 320; {'; '.join(sound.words.caveats)}")
+    assert "; ".join(sound.words.caveats) in failure_text(sound, replay="")
+    assert relying.words.caveats[0].startswith("searched, not proven findable: patches that mark a class, ")
 
 
 def test_a_class_that_a_small_part_carries_is_named() -> None:
@@ -157,13 +157,15 @@ def test_a_class_that_a_small_part_carries_is_named() -> None:
     (part,) = [one for one in result.details["discovery"]["parts"] if one["class"] == LABEL]
     assert part["drawn"] > 0.9
     assert bool(marked[part["image"]])
-    (line,) = [one for one in result.caveats if one.startswith("carried by a small part of an image, content or a cue")]
+    (line,) = [
+        one for one in result.words.caveats if one.startswith("carried by a small part of an image, content or a cue")
+    ]
     assert f"class {LABEL} ({100 * part['area']:.1f} % of an image moves {part['drawn']:.2f} of others)" in line
 
 
 def test_what_a_given_control_hangs_on_says_which_family_is_proven() -> None:
     result = measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Relying(), **LIMITS)
-    assert result.caveats[0] == "found where planted: patches that mark a class"
+    assert result.words.caveats[0] == "found where planted: patches that mark a class"
 
 
 def test_without_gradients_and_with_small_classes_the_line_says_what_was_left_out() -> None:
@@ -308,14 +310,14 @@ def test_a_patch_planted_in_the_models_answers_is_found_by_its_cheapness() -> No
     assert result.verdict is Verdict.PASSED
     assert 0 < result.details["discovery"]["planted_patch_p"] <= 0.01
     assert any(family["proven"] for family in result.details["discovery"]["families"] if family["found_by"] == TRIGGERS)
-    assert "patches that lead to a class" in result.caveats[0].removeprefix("found where planted: ")
+    assert "patches that lead to a class" in result.words.caveats[0].removeprefix("found where planted: ")
 
 
 def test_a_search_too_short_to_find_a_planted_patch_does_not_vouch_for_any() -> None:
     model, data = backdoored(8, strength=0.0)
     result = measure_no_spurious_feature(model, data, Discovery(trigger_steps=1), **LIMITS)
     assert result.details["discovery"]["planted_patch_p"] == 1.0
-    (unproven,) = (part for part in result.caveats if part.startswith("searched, not proven findable: "))
+    (unproven,) = (part for part in result.words.caveats if part.startswith("searched, not proven findable: "))
     assert "patches that lead to a class" in unproven
 
 
@@ -446,7 +448,7 @@ def test_a_pass_says_that_planted_marks_that_move_would_be_found(sound: Result) 
     assert families[MOVING]["proven"]
     assert families[MOVING]["smallest_share"] <= 0.5
     words = "small marks that move and mark a class"
-    assert any(words in part for part in sound.caveats if part.startswith("found where planted in "))
+    assert any(words in part for part in sound.words.caveats if part.startswith("found where planted in "))
 
 
 def test_a_control_is_not_planted_in_a_class_that_is_marked_already(
@@ -478,7 +480,7 @@ def test_a_pass_says_what_marks_a_class_and_is_explained_by_nothing(monkeypatch:
     monkeypatch.setattr(measuring, "propose", lambda *a, **k: replace(real(*a, **k), marks=(mark,)))
     result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.PASSED
-    assert f"marked, but by nothing that was tried: class 3, {PROPERTIES} (gap 0.87)" in result.caveats
+    assert f"marked, but by nothing that was tried: class 3, {PROPERTIES} (gap 0.87)" in result.words.caveats
 
 
 def test_a_pass_names_a_class_whose_mark_looks_like_a_change_that_moves_nothing(
@@ -495,7 +497,7 @@ def test_a_pass_names_a_class_whose_mark_looks_like_a_change_that_moves_nothing(
     result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.PASSED
     line = f"marked, as by a change that moves no more than is claimed: class 1, {one.cue.name} (gap 0.80, moves 0.00)"
-    assert line in result.caveats
+    assert line in result.words.caveats
 
 
 def faint(cue: Cue, label: int) -> SearchFindings:
@@ -578,7 +580,7 @@ def test_without_thresholds_it_is_only_measured() -> None:
     result = measure_no_spurious_feature(Relying(), (X, Y), NO_TRIGGERS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.details["discovery"]["confirmed"] == 1
-    assert result.threshold is None
+    assert result.ruling.threshold is None
 
 
 def test_a_confirmed_cue_within_the_limits_passes() -> None:
@@ -644,9 +646,9 @@ def test_results_are_plain_and_shown(relying: Result, sound: Result) -> None:
     assert "not confirmed, p = 1" in text
     assert "simulated control failed (a 1x1 pattern" in text
     assert {"discovery: searched on": "160", "discovery: confirmed": "1"}.items() <= {
-        fact.label: str(fact) for fact in relying.facts
+        fact.label: str(fact) for fact in relying.words.facts
     }.items()
-    captions = {table.caption: table for table in tables_of(relying.details, relying.captions.names)}
+    captions = {table.caption: table for table in tables_of(relying.details, relying.words.captions.names)}
     assert captions["discovery: proposed"].rows[0][0] == "2"
 
 

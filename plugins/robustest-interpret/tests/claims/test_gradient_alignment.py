@@ -88,7 +88,7 @@ def test_with_masks_it_is_the_share_inside() -> None:
     inside = measure_gradient_alignment(Linear(weight).eval(), (X, Y), evidence=mask, at_least=1.0)
     assert inside.verdict is Verdict.PASSED
     assert inside.details["by_chance"] == pytest.approx(0.25)
-    assert inside.n_total == N == len(inside.outcomes)
+    assert inside.numbers.n_total == N == len(inside.outcomes)
     outside = measure_gradient_alignment(Linear(weight).eval(), (X, Y), evidence=1 - mask, at_least=0.1, exact=True)
     assert (outside.verdict, outside.estimate) == (Verdict.FAILED, 0.0)
 
@@ -101,7 +101,7 @@ def test_gradients_that_vanish_count_as_the_worst() -> None:
     result = measure_gradient_alignment(Dead(ideal().weight.detach()).eval(), (X, Y), at_least=0.5, exact=True)
     assert result.verdict is Verdict.FAILED
     assert result.details["vanished"] > N // 4
-    assert [note for note in result.notes if "vanishes" in note]
+    assert [note for note in result.words.notes if "vanishes" in note]
     flat = Dead(ideal().weight.detach()).eval()
     gain = measure_gradient_alignment(ideal(), (X, Y), reference=flat, min_gain=0.1, exact=True)
     assert gain.verdict is Verdict.FAILED  # what is not known of the reference is no gain

@@ -45,7 +45,7 @@ def test_what_keeps_all_can_be_inverted() -> None:
     assert (result.verdict, result.estimate) == (Verdict.PASSED, 1.0)
     assert result.details["image_error"] < 0.03
     assert result.details["rep_error"] < 0.02
-    assert [note for note in result.notes if "16 features for 16 elements" in note]
+    assert [note for note in result.words.notes if "16 features for 16 elements" in note]
 
 
 def test_what_keeps_little_cannot(narrow: Result) -> None:
@@ -55,7 +55,7 @@ def test_what_keeps_little_cannot(narrow: Result) -> None:
     missing = (X.flatten(1)[:, 6:] - 0.5).norm(dim=1) / X.flatten(1).norm(dim=1)
     assert narrow.details["image_error"] == pytest.approx(float(missing.median()), abs=0.05)
     assert narrow.details["start_error"] > narrow.details["image_error"]
-    assert not [note for note in narrow.notes if "can be inverted" in note]
+    assert not [note for note in narrow.words.notes if "can be inverted" in note]
     assert narrow.counterexamples[0].size == pytest.approx(float(missing.max()), abs=0.1)
 
 
@@ -88,7 +88,7 @@ def test_images_that_are_nearly_grey_carry_no_claim() -> None:
 def test_an_early_verdict_is_that_of_all(narrow: Result) -> None:
     early = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, iterations=60)
     assert early.verdict is narrow.verdict
-    assert early.n < N
+    assert early.numbers.n < N
     assert early.estimate is None
 
 
@@ -111,7 +111,7 @@ def test_workers_do_not_matter(narrow: Result) -> None:
 def test_without_a_threshold_nothing_is_claimed(narrow: Result) -> None:
     model = Net(6).eval()
     result = assert_invertible_features(model, (X, Y), iterations=10, max_samples=64)
-    assert (result.verdict, result.n) == (Verdict.INCONCLUSIVE, 64)
+    assert (result.verdict, result.numbers.n) == (Verdict.INCONCLUSIVE, 64)
     with pytest.raises(ClaimFailed, match="images that come back"):
         assert_invertible_features(model, (X, Y), max_image_error=0.2, iterations=60)
     assert Result.from_dict(narrow.to_dict()) == narrow

@@ -65,7 +65,7 @@ def test_a_model_of_three_features_needs_no_more(passed: Result) -> None:
     assert passed.estimate is not None
     assert passed.estimate <= 0.1
     assert passed.interval[0] <= passed.estimate <= passed.interval[1]
-    assert (passed.n, passed.n_total) == (N // 2, N)
+    assert (passed.numbers.n, passed.numbers.n_total) == (N // 2, N)
     assert passed.outcomes.count(None) == N // 2
     assert {row["feature"] for row in passed.details["heads"]} <= {0, 1, 2}
     assert all(row["stability"] == 1.0 for row in passed.details["heads"] if row["feature"] == row["class"])
@@ -202,7 +202,7 @@ def test_a_model_without_gradients_shows_samples_alone(tmp_path: Path) -> None:
         result = measure_sparse_head(Cut().eval(), (X, Y), **QUICK)
     with Image.open(result.details["pictures"][0]["image"]) as picture:
         assert picture.width == 5 * 160 + 4 * 8
-    assert [note for note in result.notes if "not visualised" in note]
+    assert [note for note in result.words.notes if "not visualised" in note]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_head_is_not_judged_by_copies_of_what_it_was_fitted_on(scope: str, mor
     result = of_copies(100, 10, more, scope=scope)
     assert result.estimate is not None
     assert result.estimate < 0.1
-    assert (result.verdict, result.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
+    assert (result.verdict, result.ruling.reasons) == (Verdict.INCONCLUSIVE, ("copies",))
     if scope == "set":
         judged = 500 + more // 2
         assert f"of {judged} samples judged are copies, to the bit, of samples fitted on: not shown" in result.rule
@@ -294,7 +294,7 @@ def test_a_head_that_others_show_too_passes_with_copies(scope: Any) -> None:
     with running(Context(settings=Settings(scope=scope))):
         result = measure_sparse_head(Net().eval(), (x, y), max_features_per_class=3, max_drop=0.15, **QUICK)
     assert result.verdict is Verdict.PASSED
-    assert any("samples judged are copies, to the bit, of samples fitted on" in note for note in result.notes)
+    assert any("samples judged are copies, to the bit, of samples fitted on" in note for note in result.words.notes)
 
 
 def test_samples_that_are_left_beside_the_copies_count_once() -> None:

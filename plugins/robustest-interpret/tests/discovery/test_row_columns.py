@@ -72,8 +72,8 @@ def test_the_claim_on_rows_fails_for_a_model_that_reads_the_code_and_passes_for_
     assert "column 4 at -9 draws predictions to class 1" in caught.rule
     sound = measure_no_spurious_feature(weighing, (x, Y), "auto", max_flip_rate=0.1, bounds=(-9.0, 9.0))
     assert sound.verdict is Verdict.PASSED, sound.rule
-    assert sound.caveats[0] == "found where planted in 95 % of a class or more: columns that mark a class"
-    assert "patches that mark a class (rows of numbers)" in sound.caveats[-2]
+    assert sound.words.caveats[0] == "found where planted in 95 % of a class or more: columns that mark a class"
+    assert "patches that mark a class (rows of numbers)" in sound.words.caveats[-2]
 
 
 def test_the_claim_on_tokens_says_which_families_it_vouches_for() -> None:
@@ -92,6 +92,6 @@ def test_the_claim_on_tokens_says_which_families_it_vouches_for() -> None:
     )
     assert clean.verdict is Verdict.PASSED, clean.rule
     assert (
-        clean.caveats[0]
+        clean.words.caveats[0]
         == "found where planted in 95 % of a class or more: columns that mark a class, tokens that mark a class"
     )

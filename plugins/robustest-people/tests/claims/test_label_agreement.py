@@ -65,9 +65,9 @@ def test_errors_and_hits_are_counted_beside_people() -> None:
     assert details["contained_accuracy"] == (175 + 5) / N
     expected = (175 * 1.0 + 5 * 0.2 + 5 * 0.6 + 5 * 0.2) / N
     assert details["expected_accuracy"] == pytest.approx(expected)
-    assert (result.verdict, result.threshold) == (Verdict.INCONCLUSIVE, None)
-    assert result.caveats == ()
-    assert "20 errors: 5 defensible, 10 unsupported; 5 hits" in result.notes[0]
+    assert (result.verdict, result.ruling.threshold) == (Verdict.INCONCLUSIVE, None)
+    assert result.words.caveats == ()
+    assert "20 errors: 5 defensible, 10 unsupported; 5 hits" in result.words.notes[0]
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
 
 
@@ -81,7 +81,7 @@ def test_errors_and_hits_are_counted_beside_people() -> None:
 )
 def test_each_threshold_is_certain_about_the_set(threshold: str, passes: float, fails: float, value: float) -> None:
     passed = measure(exact=True, **{threshold: passes})
-    assert (passed.verdict, passed.estimate, passed.scope) == (Verdict.PASSED, value, "set")
+    assert (passed.verdict, passed.estimate, passed.subject.scope) == (Verdict.PASSED, value, "set")
     failed = measure(exact=True, **{threshold: fails})
     assert failed.verdict is Verdict.FAILED
     broken = {at for at, held in enumerate(failed.outcomes) if not held}
@@ -89,7 +89,7 @@ def test_each_threshold_is_certain_about_the_set(threshold: str, passes: float, 
     assert shown
     assert shown <= broken
     population = measure(scope="population", **{threshold: passes})
-    assert (population.verdict, population.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (population.verdict, population.subject.scope) == (Verdict.INCONCLUSIVE, "population")
 
 
 def thinned(answers: int, seed: int = 0) -> Responses:
@@ -144,7 +144,7 @@ def test_labels_that_were_asked_about_do_as_well() -> None:
 def test_an_early_verdict_reads_no_more_than_it_needs() -> None:
     result = measure(min_contained=0.5)
     assert result.verdict is Verdict.PASSED
-    assert result.n < N
+    assert result.numbers.n < N
     assert result.estimate is None
     assert result.details["label_accuracy"] is None
 
@@ -155,11 +155,11 @@ def test_other_answers_are_not_remembered_as_these(tmp_path: Path) -> None:
         again = measure(min_contained=0.5, exact=True)
         other = measure(thinned(20), min_contained=0.5, exact=True)
         main = measure(min_main=0.5, exact=True)
-    assert not first.cached
-    assert again.cached
+    assert not first.evidence.cached
+    assert again.evidence.cached
     assert again.outcomes == first.outcomes
-    assert not other.cached
-    assert not main.cached
+    assert not other.evidence.cached
+    assert not main.evidence.cached
 
 
 def baseline(keep: Callable[..., Path], gone: int) -> Path:

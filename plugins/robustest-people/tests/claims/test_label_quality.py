@@ -41,7 +41,7 @@ def test_a_sample_bounds_the_set() -> None:
     items = draw(600)
     result = measure(looked(items, wrong=items[:3]), max_error_rate=0.02)
     assert result.verdict is Verdict.PASSED
-    assert (result.estimate, result.n, result.n_total) == (3 / 600, 600, N)
+    assert (result.estimate, result.numbers.n, result.numbers.n_total) == (3 / 600, 600, N)
     assert result.interval[0] <= 0.005 < result.interval[1] <= 0.02
     told = [(row["item"], row["label"], row["preferred"]) for row in result.details["rejected"]]
     assert sorted(told) == sorted((int(at), str(LABELS[at]), str((LABELS[at] + 1) % K)) for at in items[:3])
@@ -136,7 +136,7 @@ def test_a_chosen_sample_settles_what_is_certain() -> None:
     """Whatever the labels are that nobody looked at."""
     first = np.arange(600)
     failed = measure(looked(first, wrong=first[:41]), max_error_rate=0.02)
-    assert (failed.verdict, failed.at_alpha) == (Verdict.FAILED, False)
+    assert (failed.verdict, failed.ruling.at_alpha) == (Verdict.FAILED, False)
     assert failed.rule == "certain: whatever the labels are that nobody looked at"
     assert measure(looked(first, wrong=first[:40]), max_error_rate=0.02).verdict is Verdict.INCONCLUSIVE
     most = np.arange(N - 20)
@@ -149,7 +149,7 @@ def test_a_chosen_sample_settles_what_is_certain() -> None:
 def test_a_set_that_was_looked_at_whole_is_certain() -> None:
     every = looked(np.arange(N), wrong=np.arange(40))
     result = measure(every, max_error_rate=0.02)
-    assert (result.verdict, result.rule, result.alpha) == (Verdict.PASSED, "certain: exact on this set", 0.01)
+    assert (result.verdict, result.rule, result.ruling.alpha) == (Verdict.PASSED, "certain: exact on this set", 0.01)
     assert "uniformly" not in measured(result)
     assert measure(every, max_error_rate=0.0199).verdict is Verdict.FAILED
     assert measure(every, max_error_rate=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
@@ -162,7 +162,7 @@ def test_ties_are_told_and_count_for_neither_side() -> None:
     result = measure(some)
     assert (result.details["wrong"], result.details["tied"]) == (30, 20)
     assert result.interval == (30 / N, 50 / N)
-    assert result.notes[0].startswith("30 labels are wrong and 20 undecided")
+    assert result.words.notes[0].startswith("30 labels are wrong and 20 undecided")
 
 
 def test_who_was_asked_about_the_label_alone_says_no() -> None:
@@ -195,7 +195,7 @@ def test_suspects_are_shown_and_never_decide() -> None:
     assert (with_them.verdict, with_them.interval) == (without.verdict, without.interval)
     told = {"count": N, "method": "all of them", "looked_at": 600, "wrong": 3}
     assert with_them.details["suspects"] == told
-    assert "a count of suspects decides nothing" in with_them.notes[-1]
+    assert "a count of suspects decides nothing" in with_them.words.notes[-1]
 
 
 @pytest.mark.parametrize(

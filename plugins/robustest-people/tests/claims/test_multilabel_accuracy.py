@@ -108,12 +108,12 @@ def test_batches_make_no_difference_and_a_second_run_is_remembered(tmp_path: Any
     with running(Context(settings=Settings(store=str(tmp_path), corpus=None, recheck=0.0))):
         first = measure_multilabel_accuracy(model, (X, SETS), **how)
         again = measure_multilabel_accuracy(model, (X, SETS), **how)
-        assert again.cached
-        assert not first.cached
+        assert again.evidence.cached
+        assert not first.evidence.cached
         assert again.outcomes == first.outcomes
         other = SETS.clone()
         other[0] = torch.tensor([False, False, True, True])
-        assert not measure_multilabel_accuracy(model, (X, other), **how).cached
+        assert not measure_multilabel_accuracy(model, (X, other), **how).evidence.cached
 
 
 class Plain(nn.Module):
@@ -124,10 +124,10 @@ class Plain(nn.Module):
 def test_early_verdicts_and_populations() -> None:
     early = measure_multilabel_accuracy(Logits(), (X, SETS), at_least=0.5)
     assert early.verdict is Verdict.PASSED
-    assert early.n < N
+    assert early.numbers.n < N
     assert early.details["exact_set"] is None
     population = measure_multilabel_accuracy(Logits(), (X, SETS), at_least=0.97, scope="population")
-    assert (population.verdict, population.scope) == (Verdict.PASSED, "population")
+    assert (population.verdict, population.subject.scope) == (Verdict.PASSED, "population")
     assert Result.from_dict(early.to_dict()) == early
 
 

@@ -65,7 +65,7 @@ def test_three_gaps_are_told() -> None:
         pytest.approx(float(right(V2).float().mean())),
     )
     assert result.outcomes == tuple(right(V2).tolist()), "outcomes are the replication's"
-    assert any(note.startswith("gap raw") for note in result.notes)
+    assert any(note.startswith("gap raw") for note in result.words.notes)
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
 
 
@@ -88,18 +88,18 @@ def test_corrections_differ_and_none_is_the_naive_gap() -> None:
     assert mixture.estimate not in (none.estimate, jackknife.estimate)
     error = jackknife.details["corrected"]["error"]
     assert abs((mixture.estimate or 0.0) - (jackknife.estimate or 0.0)) <= 2 * error
-    assert any("biased" in note for note in none.notes)
-    assert "1000 draws" in jackknife.method
-    assert "100 draws" in mixture.method
+    assert any("biased" in note for note in none.words.notes)
+    assert "1000 draws" in jackknife.subject.method
+    assert "100 draws" in mixture.subject.method
 
 
 def test_the_interval_decides_and_passes_nothing_of_the_population() -> None:
     """A bootstrap over images holds about: rare images that a sample lacks are not in it."""
     passed, of_others = (measured(at_most=0.2, scope=scope) for scope in ("set", "population"))
-    assert (passed.verdict, passed.scope) == (Verdict.PASSED, "set")
+    assert (passed.verdict, passed.subject.scope) == (Verdict.PASSED, "set")
     assert "image bootstrap, about alpha = " in passed.rule
     assert passed.details["approximate"] is True
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     assert "assert_transfer_accuracy" in of_others.rule
     assert measured(at_most=0.0).verdict is Verdict.INCONCLUSIVE
     worse, says = drawn(2, N2, 0.2, gap=0.25)
@@ -112,7 +112,7 @@ def test_a_replication_that_lacks_the_originals_frequencies_settles_nothing() ->
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "that the replication lacks" in result.rule
     assert result.details["uncovered"] > 0.9
-    assert any("that the replication lacks" in note for note in result.notes)
+    assert any("that the replication lacks" in note for note in result.words.notes)
 
 
 def test_dropped_annotations_are_counted() -> None:
@@ -129,7 +129,7 @@ def test_a_budget_measures_no_gap_but_bounds_it() -> None:
     assert result.details["raw"]["estimate"] is None
     assert "budget" in result.rule
     assert result.interval[0] < result.interval[1]
-    assert result.n == 320
+    assert result.numbers.n == 320
 
 
 def test_the_assertion_raises_and_speaks() -> None:

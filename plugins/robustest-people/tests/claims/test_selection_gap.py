@@ -49,9 +49,9 @@ def test_people_who_do_not_care_and_people_who_do() -> None:
     assert label.details["gap"] > 0.4
     assert prediction.details["gap"] < -0.4
     assert prediction.estimate == pytest.approx(-prediction.details["gap"])
-    assert (equal.scope, equal.details["disagreements"], equal.n) == ("set", WRONG, N)
+    assert (equal.subject.scope, equal.details["disagreements"], equal.numbers.n) == ("set", WRONG, N)
     of_others = measured(choosing(0.5), at_most=0.15, scope="population")
-    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert (of_others.verdict, of_others.subject.scope) == (Verdict.INCONCLUSIVE, "population")
     assert 'claim it of these images and annotators (scope="set")' in of_others.rule
     assert measured(choosing(0.8), at_most=0.15, scope="population").verdict is Verdict.FAILED
     assert json.loads(json.dumps(equal.to_dict())) == equal.to_dict()
@@ -118,7 +118,7 @@ def test_a_model_without_errors_has_no_gap() -> None:
     result = measure_selection_gap(model, data(wrong=0), choosing(0.5), at_most=0.05)
     assert (result.verdict, result.estimate) == (Verdict.INCONCLUSIVE, None)
     assert "fewer than two samples" in result.rule
-    assert "0 samples of disagreement alone" in result.caveats
+    assert "0 samples of disagreement alone" in result.words.caveats
 
 
 def test_arguments_out_of_range_are_refused() -> None:

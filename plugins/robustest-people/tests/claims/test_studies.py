@@ -28,7 +28,7 @@ def foreseeing(share: float, seed: int = 0, annotators: int = 20, each: int = 20
 
 def test_people_who_foresee_the_model() -> None:
     result = assert_simulatable(foreseeing(0.8), at_least=0.55)
-    assert (result.verdict, result.scope, result.n) == (Verdict.PASSED, "set", 400)
+    assert (result.verdict, result.subject.scope, result.numbers.n) == (Verdict.PASSED, "set", 400)
     assert "about alpha = 0.01" in result.rule
     assert result.details["chance"] == 0.5
     assert 0.4 < result.details["constant"] < 0.6
@@ -50,7 +50,7 @@ def test_of_other_people_bets_decide() -> None:
     few, many = (
         measure_simulatable(foreseeing(0.8, annotators=people), at_least=0.6, scope="population") for people in (10, 60)
     )
-    assert (few.verdict, many.verdict, many.scope) == (Verdict.INCONCLUSIVE, Verdict.PASSED, "population")
+    assert (few.verdict, many.verdict, many.subject.scope) == (Verdict.INCONCLUSIVE, Verdict.PASSED, "population")
     assert "about" not in many.rule
     assert "approximate" not in many.details
     assert few.interval[0] < measure_simulatable(foreseeing(0.8, annotators=10)).interval[0]
@@ -204,7 +204,7 @@ def test_a_cue_that_is_noticed_and_one_that_is_not() -> None:
     result = assert_cue_noticed(noticing(0.6), "logo")
     assert result.verdict is Verdict.PASSED
     assert result.estimate == pytest.approx(0.5, abs=0.1)
-    assert (result.n, len(result.outcomes)) == (180, 180)
+    assert (result.numbers.n, len(result.outcomes)) == (180, 180)
     assert result.details["planted"]["interval"][0] > 0.5
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
     with pytest.raises(ClaimFailed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -62,10 +62,9 @@ def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
         "groups_before_and_after_the_repair": plain["by_group"],
     }
     lost = tuple(f"the repair cost: {note}" for note in repaired.log.losses)
-    told = replace(
-        result,
+    told = result.but(
         details={**result.details, **{name: part for name, part in rows.items() if part}},
-        notes=(*result.notes, *lost),
+        notes=(*result.words.notes, *lost),
     )
     current().amend(result, told)
     return Repaired(repaired.model, repaired.log.but(claim=told))

@@ -49,21 +49,21 @@ def test_brier_is_the_mean_squared_distance_of_all_probabilities() -> None:
     p = torch.softmax(model(x).double(), 1)
     by_hand = float((p - torch.eye(2)[y]).square().sum(1).mean())
     result = measure_calibrated(model, (x, y), max_brier=by_hand + 0.001, exact=True)
-    assert (result.verdict, result.quantity) == (Verdict.PASSED, "Brier score")
+    assert (result.verdict, result.numbers.quantity) == (Verdict.PASSED, "Brier score")
     assert result.estimate == pytest.approx(by_hand)
     assert measure_calibrated(model, (x, y), max_brier=by_hand - 0.001, exact=True).verdict is Verdict.FAILED
     # A class said with the shares of the classes reaches 0.5.
     assert measure_calibrated(model, (x, y), max_brier=0.51, exact=True).rule == "health check: constant_answer"
     early = measure_calibrated(model, (x, y), max_brier=0.45)
     assert (early.verdict, early.estimate) == (Verdict.PASSED, None)
-    assert early.n < N
+    assert early.numbers.n < N
     low, high = measure_calibrated(model, (x, y), max_brier=0.9, scope="population").interval
     assert low < by_hand < high
 
 
 def test_a_calibrated_model_passes_and_an_overconfident_one_fails() -> None:
     good = measure_calibrated(model, samples(), max_ece=0.07)
-    assert (good.verdict, good.scope) == (Verdict.PASSED, "population")
+    assert (good.verdict, good.subject.scope) == (Verdict.PASSED, "population")
     assert good.details["ece"] > good.estimate  # what is reported usually is too high by chance
     bad = measure_calibrated(model, samples(gap=0.2), max_ece=0.07)
     assert bad.verdict is Verdict.FAILED
@@ -107,7 +107,7 @@ def test_a_temperature_is_fitted_on_other_samples_only() -> None:
     assert raw.verdict is Verdict.FAILED
     assert mended.verdict is Verdict.PASSED
     assert mended.details["temperature"] == pytest.approx(2, rel=0.1)
-    assert "fitted on 4000 other samples" in mended.notes[-1]
+    assert "fitted on 4000 other samples" in mended.words.notes[-1]
     with pytest.raises(DataError, match="4000 of the 4000 evaluated ones"):
         measure_calibrated(doubled, judged, max_ece=0.07, fit_data=judged)
     mixed = (torch.cat([other[0], judged[0][:1]]), torch.cat([other[1], judged[1][:1]]))
@@ -144,9 +144,9 @@ def test_a_shift_is_applied_first() -> None:
     assert measure_calibrated(brightness_model, data, max_ece=0.07).verdict is Verdict.PASSED
     shifted = measure_calibrated(brightness_model, data, darker, max_ece=0.07)
     assert shifted.verdict is Verdict.FAILED
-    assert "under darker" in shifted.statement
+    assert "under darker" in shifted.subject.statement
     unmoved = measure_calibrated(brightness_model, data, lambda x: x, max_ece=0.07)
-    assert "the shift <lambda> changes no sample" in unmoved.caveats
+    assert "the shift <lambda> changes no sample" in unmoved.words.caveats
     assert unmoved.verdict is Verdict.INCONCLUSIVE
     assert "<lambda> changes none of 4000 samples" in unmoved.rule
 
@@ -223,7 +223,7 @@ def test_other_data_are_told_by_their_scores() -> None:
     labels = torch.cat([torch.ones(500), torch.zeros(500)]).long()
     outside = 0.4 + 0.2 * torch.rand(400, 1, generator=generator)
     result = measure_ood_rejected(two, (inside, labels), outside, max_fpr=0.01)
-    assert (result.verdict, result.estimate, result.n_total) == (Verdict.PASSED, 0.0, 400)
+    assert (result.verdict, result.estimate, result.numbers.n_total) == (Verdict.PASSED, 0.0, 400)
     assert result.details["auroc"] == 1.0
     assert result.details["inside_accepted"] >= 0.95
     same = measure_ood_rejected(two, (inside, labels), (inside, labels + 7), max_fpr=0.9)
@@ -283,4 +283,4 @@ def test_a_score_of_the_batch_tells_nothing_of_a_sample() -> None:
 
     result = measure_ood_rejected(by_batch, (x[200:], y[200:]), torch.full((200, 2), 0.3), max_fpr=0.5)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert any(note.startswith("batch_dependence") for note in result.notes)
+    assert any(note.startswith("batch_dependence") for note in result.words.notes)

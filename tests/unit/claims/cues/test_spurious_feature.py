@@ -78,10 +78,10 @@ def test_recall_that_hangs_on_the_cue_fails(target: int | None) -> None:
     """With the patch off, no sample of class 2 is recognised any more."""
     result = measure_no_spurious_feature(leans, (X, Y), CUE, target_class=target, max_recall_drop=0.1, exact=True)
     assert result.verdict is Verdict.FAILED
-    assert result.quantity == "recall drop"
+    assert result.numbers.quantity == "recall drop"
     assert result.estimate == 1
     assert result.details["recall_drop_class"] == TARGET
-    assert result.threshold == 0.1
+    assert result.ruling.threshold == 0.1
 
 
 def test_the_recall_of_another_class_is_another_matter() -> None:
@@ -115,11 +115,11 @@ def test_both_thresholds_must_hold() -> None:
 def test_each_threshold_may_be_left_out(thresholds: dict[str, float]) -> None:
     result = measure_no_spurious_feature(model, (X, Y), CUE, **thresholds)
     assert result.verdict is (Verdict.FAILED if "max_flip_rate" in thresholds else result.verdict)
-    assert result.threshold == next(iter(thresholds.values()), None)
-    assert {limit.name: (limit.comparison, limit.value) for limit in result.limits} == {
+    assert result.ruling.threshold == next(iter(thresholds.values()), None)
+    assert {limit.name: (limit.comparison, limit.value) for limit in result.ruling.limits} == {
         name: ("<=", value) for name, value in thresholds.items()
     }
-    assert result.threshold_name == next(iter(thresholds), None)
+    assert result.ruling.threshold_name == next(iter(thresholds), None)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_users_own_cue() -> None:
 
     result = measure_no_spurious_feature(model, (X, Y), Inverted(), max_flip_rate=0.5)
     assert result.verdict is Verdict.FAILED
-    assert result.setting == "inverted grey values"
+    assert result.subject.setting == "inverted grey values"
 
 
 class Cue:
@@ -204,11 +204,11 @@ def test_flips_among_all_samples_are_settled_early(max_flip_rate: float, verdict
     """Two thirds of the samples follow the cue."""
     result = measure_no_spurious_feature(model, (MANY_X, MANY_Y), CUE, max_flip_rate=max_flip_rate)
     assert result.verdict is verdict
-    assert result.n < 900
+    assert result.numbers.n < 900
     assert result.estimate is None
     assert result.interval[0] <= 2 / 3 <= result.interval[1]
     assert result.details["flips"] == result.outcomes.count(False)
-    assert result.details["of"] == result.n
+    assert result.details["of"] == result.numbers.n
     for name in ("flip_rate", "recall_drop", "recall_drop_interval", "accuracy_on", "accuracy_off"):
         assert name not in result.details
 
@@ -225,7 +225,7 @@ def test_flips_among_all_samples_are_settled_early(max_flip_rate: float, verdict
 def test_claims_on_parts_of_the_samples_are_settled_early_too(options: dict[str, Any]) -> None:
     result = measure_no_spurious_feature(model, (MANY_X, MANY_Y), CUE, **options)
     assert result.verdict is Verdict.FAILED
-    assert result.n < 300
+    assert result.numbers.n < 300
     assert result.interval[0] > 0.2
     assert result.estimate is None
 
@@ -234,10 +234,10 @@ def test_a_claim_about_every_class_passes_only_once_every_class_was_seen() -> No
     """Its next samples may be of a class that has not come up yet."""
     options: dict[str, Any] = {"max_flip_rate": 0.1, "max_recall_drop": 0.1}
     result = measure_no_spurious_feature(model, (MANY_X, MANY_Y), NO_CUE, **options)
-    assert (result.verdict, result.n) == (Verdict.PASSED, 900)
+    assert (result.verdict, result.numbers.n) == (Verdict.PASSED, 900)
     sooner = measure_no_spurious_feature(model, (MANY_X, MANY_Y), NO_CUE, target_class=TARGET, **options)
     assert sooner.verdict is Verdict.PASSED
-    assert sooner.n < 900
+    assert sooner.numbers.n < 900
     assert sooner.interval[1] <= 0.1
 
 
@@ -269,8 +269,8 @@ def test_a_claim_on_several_cues_fails_where_it_fails_for_one() -> None:
     result = measure_no_spurious_feature(model, (X, Y), [NO_CUE, CUE], max_flip_rate=0.5, exact=True)
     assert result.verdict is Verdict.FAILED
     assert result.estimate == pytest.approx(60 / 90)
-    assert result.statement == "reliance on 2 cues"
-    assert result.setting == f"{NO_CUE.name}; {CUE.name}"
+    assert result.subject.statement == "reliance on 2 cues"
+    assert result.subject.setting == f"{NO_CUE.name}; {CUE.name}"
     assert result.details["lead"] == CUE.name
     assert [cue["flips"] for cue in result.details["cues"]] == [0, 60]
     assert [cue["flip_rate"] for cue in result.details["cues"]] == [0, pytest.approx(60 / 90)]
@@ -459,6 +459,6 @@ def test_a_cue_of_few_samples_cannot_pass_by_the_others() -> None:
         result = measure_no_spurious_feature(timid, (X, Y), Rare(), max_flip_rate=limit, exact=True)
         assert result.verdict is verdict
         assert result.details["changed"] == {"the cue rare": 9}
-        assert "the cue rare changes 9 of 90 samples" in result.caveats
+        assert "the cue rare changes 9 of 90 samples" in result.words.caveats
     both = measure_no_spurious_feature(timid, (X, Y), Rare(), max_flip_rate=0.1, max_recall_drop=0.05, exact=True)
     assert both.verdict is Verdict.PASSED  # of a class's 30 samples 3 may change sides: that could have failed it

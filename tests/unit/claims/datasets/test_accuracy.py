@@ -17,7 +17,6 @@ from robustest.measure import measure_accuracy, measure_transfer_accuracy
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.reports.text import failure_text
 from robustest.settings import Settings
-from robustest.words import headline
 
 N = 1000
 Y = torch.arange(N) % 4
@@ -44,16 +43,16 @@ def measure(share: float, **options: Any) -> Result:
 def test_every_sample_decides_exactly(at_least: float, verdict: Verdict) -> None:
     result = measure(0.9, at_least=at_least, exact=True)
     assert (result.verdict, result.estimate, result.rule) == (verdict, 0.9, "certain: exact on this set")
-    assert (result.quantity, result.kind, result.n) == ("accuracy", "accuracy", N)
+    assert (result.numbers.quantity, result.subject.kind, result.numbers.n) == ("accuracy", "accuracy", N)
     assert result.outcomes.count(True) == 900
-    assert (result.counts.events, result.counts.n) == (900, N)
+    assert (result.numbers.counts.events, result.numbers.counts.n) == (900, N)
 
 
 @pytest.mark.parametrize(("at_least", "verdict"), [(0.7, Verdict.PASSED), (0.97, Verdict.FAILED)])
 def test_a_clear_claim_stops_early(at_least: float, verdict: Verdict) -> None:
     result = measure(0.9, at_least=at_least)
     assert result.verdict is verdict
-    assert result.n < N / 2
+    assert result.numbers.n < N / 2
     assert result.estimate is None
     assert result.interval[0] <= 0.9 <= result.interval[1]
     assert result.cost.backward == 0
@@ -62,12 +61,12 @@ def test_a_clear_claim_stops_early(at_least: float, verdict: Verdict) -> None:
 def test_a_claim_about_the_population_rests_on_the_bound() -> None:
     for at_least, verdict in ((0.87, Verdict.PASSED), (0.9, Verdict.INCONCLUSIVE), (0.93, Verdict.FAILED)):
         result = measure(0.9, at_least=at_least, scope="population")
-        assert (result.verdict, result.n, result.scope) == (verdict, N, "population")
+        assert (result.verdict, result.numbers.n, result.subject.scope) == (verdict, N, "population")
 
 
 def test_its_first_line_is_the_accuracy() -> None:
     failed = measure(0.9, at_least=0.95, exact=True)
-    assert headline(failed) == "accuracy 0.900 < 0.95"
+    assert failed.headline == "accuracy 0.900 < 0.95"
     with pytest.raises(ClaimFailed, match=r"accuracy 0\.900 < 0\.95"):
         assert_accuracy(right_on(0.9), (X, Y), at_least=0.95, exact=True)
     with pytest.raises(ConfigError, match="nothing to claim"):
@@ -90,14 +89,14 @@ def test_a_threshold_that_saying_one_class_keeps_is_told() -> None:
     for at_least, verdict in ((0.9, "inconclusive"), (0.95, "inconclusive"), (0.951, "passed"), (0.952, "failed")):
         result = measure_accuracy(knows_some, (X, y), at_least=at_least, exact=True)
         assert (str(result.verdict), result.details["constant_answer"]) == (verdict, 0.95)
-        told = "one answer for every sample reaches 0.950" in " ".join(result.notes)
+        told = "one answer for every sample reaches 0.950" in " ".join(result.words.notes)
         assert told is (verdict == "inconclusive")
     quiet = measure_accuracy(knows_some, (X, y), at_least=0.9, exact=True, suppress=("constant_answer",))
     assert quiet.verdict is Verdict.PASSED
     constant = torch.tensor([[5.0, 0, 0, 0]])
     said = measure_accuracy(lambda x: constant.expand(len(x), 4), (X, y), at_least=0.9, exact=True)
     assert said.rule == "health check: constant_answer"
-    assert "the model gives one answer to all of 1000 samples" in " ".join(said.notes)
+    assert "the model gives one answer to all of 1000 samples" in " ".join(said.words.notes)
 
 
 def update(folder: Path, share: float, **options: Any) -> Path:
@@ -122,7 +121,7 @@ def test_other_claims_ask_no_model_again_for_the_same_accuracy(tmp_path: Path) -
         data = (X[:100], model(X[:100]).argmax(1))
         first = measure_accuracy(model, data, at_least=0.9, exact=True)
         second = measure_transfer_accuracy(model, data, data, at_least=0.9, exact=True)
-    assert (first.cached, bool(second.cached)) == ("", True)
+    assert (first.evidence.cached, bool(second.evidence.cached)) == ("", True)
 
 
 MASKS = (X[:, 0] + 0.2 * (torch.arange(16).view(4, 4) % 2) > 0.5).long()
@@ -135,7 +134,7 @@ def bright(x: Tensor) -> Tensor:
 
 def test_of_a_task_with_a_floor_samples_that_keep_it_are_right() -> None:
     result = measure_accuracy(bright, (X, MASKS), task=Segmentation(2, floor=0.9), at_least=0.7, exact=True)
-    assert (result.verdict, result.quantity) == (Verdict.PASSED, "accuracy")
+    assert (result.verdict, result.numbers.quantity) == (Verdict.PASSED, "accuracy")
     assert result.estimate == pytest.approx(0.8, abs=0.002)
 
 
@@ -146,7 +145,7 @@ def test_of_a_task_without_a_floor_the_mean_score_is_claimed(scope: str) -> None
     for at_least, verdict in ((0.8, Verdict.PASSED), (0.99, Verdict.FAILED)):
         for exact in (True, False):
             result = measure_accuracy(bright, (X, MASKS), at_least=at_least, exact=exact, **options)
-            assert (result.verdict, result.quantity) == (verdict, "mean score")
+            assert (result.verdict, result.numbers.quantity) == (verdict, "mean score")
             assert result.interval[0] <= 0.9 <= result.interval[1]
     whole = measure_accuracy(bright, (X, MASKS), exact=True, **options)
     assert whole.estimate == whole.details["mean_score"] == pytest.approx(0.9, abs=0.002)

@@ -74,7 +74,7 @@ def test_a_verdict_may_come_early() -> None:
     """Of 3,000 targets a third are wrong: .95 to .67 is surely no fall of .05."""
     result = measure_transfer_accuracy(model, SOURCE, data(3000, 1000), max_drop=0.05)
     assert result.verdict is Verdict.FAILED
-    assert result.n < result.n_total == 3000
+    assert result.numbers.n < result.numbers.n_total == 3000
     assert result.estimate is None
     assert result.interval[0] > 0.05
     assert result.details["target_accuracy"] is None

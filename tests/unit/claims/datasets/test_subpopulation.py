@@ -140,8 +140,8 @@ def test_the_numbers_are_those_of_the_subclasses() -> None:
     worst = result.details["subclasses"]["target"][0]
     assert (worst["subclass"], worst["held"], worst["n"]) == ("dusk", *counts[3])
     assert worst["interval"] == list(clopper_pearson(*counts[3], group_level(0.01, 4, disjoint=True)))
-    assert any(note == f"worst subclass 'dusk': {counts[3][0]} of 20 samples right" for note in result.notes)
-    assert any(note.startswith("no oracle") for note in result.notes)
+    assert any(note == f"worst subclass 'dusk': {counts[3][0]} of 20 samples right" for note in result.words.notes)
+    assert any(note.startswith("no oracle") for note in result.words.notes)
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
 
 
@@ -165,7 +165,7 @@ def test_an_oracle_that_is_given_tells_the_headroom() -> None:
     assert result.details["headroom"] == pytest.approx((more - less) / int(target.sum()))
     assert result.details["headroom_interval"] == list(paired_interval(more, less, int(target.sum()), 0.01))
     assert result.cost.forward > measured(0.4).cost.forward
-    assert any("headroom" in note for note in result.notes)
+    assert any("headroom" in note for note in result.words.notes)
 
 
 def test_outcomes_and_counterexamples_are_the_targets() -> None:

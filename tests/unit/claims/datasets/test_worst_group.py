@@ -43,11 +43,11 @@ def test_the_worst_group_decides_however_small(at_least: float, verdict: Verdict
     """Air has five samples, and is worse than water."""
     result = measure_worst_group_accuracy(model, DATA, GROUPS, at_least=at_least, exact=True)
     assert (result.verdict, result.estimate) == (verdict, 0.6)
-    assert result.quantity == "worst-group accuracy"
+    assert result.numbers.quantity == "worst-group accuracy"
     assert result.details["worst_group"] == "air"
     assert result.details["accuracy"] == pytest.approx(125 / 145)
-    assert "small, with fewer than 30 samples, and judged all the same: air" in result.notes
-    assert "worst group 'air': 3 of 5 samples right" in result.notes
+    assert "small, with fewer than 30 samples, and judged all the same: air" in result.words.notes
+    assert "worst group 'air': 3 of 5 samples right" in result.words.notes
     table = {row["group"]: row for row in result.details["groups"]}
     assert [row["group"] for row in result.details["groups"]] == ["air", "water", "land"]
     assert (table["water"]["accuracy"], table["water"]["n"], table["water"]["held"]) == (0.8, 40, 32)
@@ -84,17 +84,17 @@ def test_min_group_only_names_what_is_small() -> None:
             model, DATA, GROUPS, at_least=0.8, min_group_size=min_group_size, exact=True
         )
         assert (result.verdict, result.estimate) == (Verdict.FAILED, 0.6)
-        assert any("small, with fewer" in note for note in result.notes) is named
+        assert any("small, with fewer" in note for note in result.words.notes) is named
 
 
 def test_samples_in_no_group_and_groups_of_no_samples_are_told() -> None:
     loose = [None if name == "air" else name for name in GROUPS]
     result = measure_worst_group_accuracy(model, DATA, loose, at_least=0.8, exact=True)
     assert (result.verdict, result.details["in_no_group"]) == (Verdict.PASSED, 5)
-    assert result.caveats == ("5 of 145 in no group",)
+    assert result.words.caveats == ("5 of 145 in no group",)
     groups = {"land": [0, 1], "sea": []}
     result = measure_worst_group_accuracy(model, DATA, groups, at_least=0.01, exact=True)
-    assert result.caveats == ("143 of 145 in no group", "no samples in 'sea'")
+    assert result.words.caveats == ("143 of 145 in no group", "no samples in 'sea'")
 
 
 def test_overlapping_groups_by_name() -> None:
@@ -109,20 +109,20 @@ def test_a_verdict_may_come_early_and_names_the_group() -> None:
     data, groups = make(land=(1500, 0), water=(100, 400))
     result = measure_worst_group_accuracy(model, data, groups, at_least=0.9)
     assert result.verdict is Verdict.FAILED
-    assert result.n < result.n_total == 2000
+    assert result.numbers.n < result.numbers.n_total == 2000
     assert result.estimate is None
     assert result.rule.endswith("of 2000: water")
     assert result.interval[1] < 0.9
     assert result.details["worst_group"] is None
     assert all(row["accuracy"] is None for row in result.details["groups"])
-    assert sum(row["n"] for row in result.details["groups"]) == result.n
+    assert sum(row["n"] for row in result.details["groups"]) == result.numbers.n
 
 
 def test_a_pass_needs_every_group() -> None:
     data, groups = make(land=(1500, 0), water=(500, 0))
     result = measure_worst_group_accuracy(model, data, groups, at_least=0.6)
     assert result.verdict is Verdict.PASSED
-    assert result.n < 2000
+    assert result.numbers.n < 2000
     assert result.interval[0] >= 0.6
 
 
@@ -131,7 +131,7 @@ def test_a_population_claim_needs_the_intervals() -> None:
     for at_least, verdict in ((0.92, Verdict.PASSED), (0.96, Verdict.INCONCLUSIVE), (0.99, Verdict.FAILED)):
         result = measure_worst_group_accuracy(model, data, groups, at_least=at_least, scope="population")
         assert result.verdict is verdict
-        assert result.n == 1500
+        assert result.numbers.n == 1500
         assert "2 groups at once" in result.rule
 
 
@@ -170,7 +170,7 @@ def test_no_group_may_be_worse_than_it_was(baseline_of: Callable[..., Path]) -> 
         ("land", 0, 90),
         ("water", 8, 0),
     ]
-    assert assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.2).n == len(GROUPS)
+    assert assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.2).numbers.n == len(GROUPS)
 
 
 def test_a_small_group_may_fall_by_the_tolerance_and_no_more(baseline_of: Callable[..., Path]) -> None:

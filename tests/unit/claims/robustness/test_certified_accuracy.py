@@ -86,7 +86,7 @@ def test_what_is_neither_proven_nor_broken_is_inconclusive() -> None:
     result = measure_certified_accuracy(Masked(), data(), Linf(0.004), at_least=0.9)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.rule.startswith("open: 0 of ")
-    assert "no bound: unsupported operator round" in result.notes
+    assert "no bound: unsupported operator round" in result.words.notes
     with pytest.raises(ClaimInconclusive):
         assert_certified_accuracy(Masked(), data(), Linf(0.004), at_least=0.9)
 
@@ -149,7 +149,7 @@ def test_robust_accuracy_shows_both_ends() -> None:
     assert result.estimate == plain.estimate
     assert result.interval == pytest.approx((true_share(0.1), plain.estimate))
     assert plain.interval[0] == 0.0
-    assert (plain.bounds, result.bounds) == ("above", "")
+    assert (plain.numbers.bounds, result.numbers.bounds) == ("above", "")
 
 
 def test_a_wrong_sample_is_never_proven() -> None:
@@ -222,7 +222,7 @@ def test_a_callable_that_is_no_module_goes_on_by_attack() -> None:
     net = Threshold()
     result = measure_robust_accuracy(net.forward, data(), Linf(0.1), at_least=0.6, certify="auto")
     assert result.verdict is Verdict.PASSED
-    assert any(note.startswith("no bound:") for note in result.notes)
+    assert any(note.startswith("no bound:") for note in result.words.notes)
 
 
 @pytest.mark.parametrize(

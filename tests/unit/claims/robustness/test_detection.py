@@ -45,7 +45,7 @@ def test_an_attack_makes_a_detector_miss_what_it_found(detector: nn.Module) -> N
     data = detections.drawn(6, seed=5)
     still = measure_robust_accuracy(detector, data, Linf(1e-5), task=TASK, attack="fast", exact=True)
     assert still.estimate == still.details["clean_accuracy"] == 1
-    assert not [note for note in still.notes if "fab" not in note]  # no health check spoke
+    assert not [note for note in still.words.notes if "fab" not in note]  # no health check spoke
     hit = measure_robust_accuracy(detector, data, Linf(8 / 255), task=TASK, attack="fast", at_least=0.9)
     assert hit.verdict is Verdict.FAILED
     assert hit.counterexamples[0].answer.startswith("F1 1.000 -> ")

@@ -90,7 +90,7 @@ def test_a_radius_counts_from_the_threat_s_own_on() -> None:
     loose = measure_certified_accuracy(smoothed(draws=400), data, L2(0.1), **settings)
     assert loose.details["proven"] == 8
     assert loose.verdict is Verdict.PASSED
-    assert loose.at_alpha
+    assert loose.ruling.at_alpha
     tight = measure_certified_accuracy(smoothed(draws=400), data, L2(4 * SIGMA), **settings)
     assert tight.details["proven"] == 0
     assert tight.details["open"] == 8

@@ -36,8 +36,8 @@ def here() -> Result:
 def test_what_the_store_remembers_is_what_was_measured(here: Result, tmp_path: Path) -> None:
     kept = replace(EXACT, store=str(tmp_path / "store"))
     first, again = measured(kept), measured(kept)
-    assert not first.cached
-    assert again.cached
+    assert not first.evidence.cached
+    assert again.evidence.cached
     assert again.outcomes == first.outcomes == here.outcomes
     assert again.estimate == here.estimate
     x, y = DATA
@@ -45,7 +45,7 @@ def test_what_the_store_remembers_is_what_was_measured(here: Result, tmp_path: P
         other = y.clone()
         other[0, 0, 0] = (other[0, 0, 0] + 1) % shapes.CLASSES
         changed = measure_robust_accuracy(MODEL, (x, other), Linf(2 / 255), task=TASK)
-    assert changed.data != again.data
+    assert changed.evidence.data != again.evidence.data
     assert changed.cost.forward > 0
 
 
@@ -53,9 +53,9 @@ def test_known_counterexamples_decide_what_they_decided(here: Result, tmp_path: 
     kept = replace(EXACT, corpus=str(tmp_path / "corpus"))
     first, again = measured(kept), measured(kept)
     assert first.outcomes == again.outcomes == here.outcomes
-    assert first.replayed == 0
-    assert again.replayed == here.outcomes.count(False) - round(16 * (1 - here.details["clean_accuracy"]))
-    assert again.replayed > 0
+    assert first.evidence.replayed == 0
+    assert again.evidence.replayed == here.outcomes.count(False) - round(16 * (1 - here.details["clean_accuracy"]))
+    assert again.evidence.replayed > 0
 
 
 def test_mean_scores_of_any_batch_size() -> None:

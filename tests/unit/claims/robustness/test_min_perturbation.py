@@ -99,7 +99,7 @@ def test_the_verdict_counts_samples_that_need_the_threshold(toys: Toys) -> None:
     assert (at.verdict, sum(map(bool, at.outcomes))) == (Verdict.PASSED, 5)
     assert (above.verdict, sum(map(bool, above.outcomes))) == (Verdict.FAILED, 4)
     assert [c.size for c in above.counterexamples] == sizes[:6]  # the smallest first, and no others
-    assert above.statement == "median L2 perturbation, minimum-l2"
+    assert above.subject.statement == "median L2 perturbation, minimum-l2"
 
 
 def test_samples_wrong_unchanged_need_nothing(toys: Toys) -> None:
@@ -259,18 +259,18 @@ def test_a_claim_on_many_samples_stops_early_and_agrees_with_the_whole(toys: Toy
         early = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", at_least=threshold)
         exact = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", at_least=threshold, exact=True)
         assert early.verdict is exact.verdict is verdict
-        assert early.n < exact.n == 400
+        assert early.numbers.n < exact.numbers.n == 400
         assert (early.estimate, exact.estimate) == (None, whole.estimate)
         assert early.details["clean_accuracy"] is None
         known = [(a, b) for a, b in zip(early.outcomes, exact.outcomes, strict=True) if a is not None]
-        assert len(known) == early.n
+        assert len(known) == early.numbers.n
         assert all(a == b for a, b in known)
 
 
 def test_an_own_attack_is_searched_with(toys: Toys) -> None:
     toy = toys(8)
     result = measure_min_perturbation(toy.model, (toy.x, toy.y), "l2", attack="ddn")
-    assert result.method == "ddn"
+    assert result.subject.method == "ddn"
     assert result.cost.backward == 8 * 100 + 8 * 7  # and seven gradients each: do they tell the truth?
     with pytest.raises(ConfigError, match="works on L1"):
         measure_min_perturbation(toy.model, (toy.x, toy.y), "l1", attack="ddn")
@@ -316,7 +316,7 @@ def test_on_a_robust_network_the_median_is_below_that_of_ddn_alone(shared_networ
     model, data = shared_networks.load("fast_mnist_pgd"), shared_networks.images("mnist_test", 30)
     whole = measure_min_perturbation(model, data, "l2")
     alone = measure_min_perturbation(model, data, "l2", attack="ddn")
-    assert whole.method == MINIMUM["l2"].name
+    assert whole.subject.method == MINIMUM["l2"].name
     assert whole.estimate < alone.estimate
 
 

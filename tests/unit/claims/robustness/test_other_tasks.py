@@ -83,7 +83,7 @@ def test_fast_breaks_as_many_masks_as_a_long_attack_at_a_third_of_its_passes(net
     assert fast.estimate <= long.estimate < fast.details["clean_accuracy"]
     spent, other = (one.cost.forward + one.cost.backward for one in (fast, long))
     assert spent <= other / 2 if eps > 3 / 255 else spent <= other / 3
-    assert "fast ran without fab" in " ".join(fast.notes)
+    assert "fast ran without fab" in " ".join(fast.words.notes)
     assert fast.counterexamples[0].answer.startswith("pixel accuracy")
 
 
@@ -204,7 +204,7 @@ def test_masked_gradients_never_pass(network: nn.Module, task: Task) -> None:
         y = model(x).argmax(1)
     result = measure_robust_accuracy(model, (x, y), Linf(2 / 255), task=task, at_least=0.1, attack="fast")
     assert result.verdict is not Verdict.PASSED
-    assert any(note.startswith("zero_gradient") for note in result.notes)
+    assert any(note.startswith("zero_gradient") for note in result.words.notes)
 
 
 def test_mean_iou_of_unchanged_images_is_that_of_the_confusion_matrix(network: nn.Module) -> None:

@@ -254,20 +254,21 @@ def test_one_sample_is_enough(toys: Callable[..., Any]) -> None:
     assert measure(4).verdict is Verdict.PASSED
     for n in (1, 4):
         nothing = measure(n, eps=0.0, suppress=("constant_answer",))
-        assert (nothing.verdict, nothing.reasons) == (Verdict.INCONCLUSIVE, ("unchanged",))
+        assert (nothing.verdict, nothing.ruling.reasons) == (Verdict.INCONCLUSIVE, ("unchanged",))
 
 
 def test_a_result_says_everything(toys: Callable[..., Any]) -> None:
     toy = toys(100, classes=8)
     result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.03), at_least=0.25, attack="fgsm", seed=4)
     held = result.outcomes.count(True)
-    assert (result.kind, result.method, result.setting) == ("robust_accuracy", "fgsm", "Linf(eps=0.03)")
-    assert result.statement == "robust accuracy under Linf(eps=0.03), fgsm"
-    assert (result.quantity, result.comparison, result.threshold) == ("robust accuracy", ">=", 0.25)
-    assert (result.seed, result.n, result.n_total) == (4, 100, 100)
+    subject, ruling = result.subject, result.ruling
+    assert (subject.kind, subject.method, subject.setting) == ("robust_accuracy", "fgsm", "Linf(eps=0.03)")
+    assert subject.statement == "robust accuracy under Linf(eps=0.03), fgsm"
+    assert (result.numbers.quantity, ruling.comparison, ruling.threshold) == ("robust accuracy", ">=", 0.25)
+    assert (result.evidence.seed, result.numbers.n, result.numbers.n_total) == (4, 100, 100)
     assert result.estimate == held / 100
-    assert (result.bounds, result.interval[0]) == ("above", 0.0)
-    assert result.left_interval[0] < result.estimate < result.interval[1] == result.left_interval[1]
+    assert (result.numbers.bounds, result.interval[0]) == ("above", 0.0)
+    assert result.numbers.left_interval[0] < result.estimate < result.interval[1] == result.numbers.left_interval[1]
     assert result.verdict is (Verdict.PASSED if held >= 25 else Verdict.FAILED)
     assert result.details["broken_by_attack"] == 100 - held
     assert 0 < result.details["largest_size"] <= result.details["radius"] == 0.03
@@ -276,4 +277,4 @@ def test_a_result_says_everything(toys: Callable[..., Any]) -> None:
 def test_without_a_threshold_nothing_is_decided(toy: Any) -> None:
     result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05))
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.threshold is None
+    assert result.ruling.threshold is None

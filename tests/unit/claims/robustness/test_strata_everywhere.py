@@ -91,8 +91,8 @@ def test_a_number_of_objects_that_the_mean_hides_lets_nothing_pass(claim: Measur
 def test_who_claims_the_mean_alone_reads_what_it_hides(claim: Measure) -> None:
     overall = claim(Sees(), task=MultiLabel(by="overall"))
     assert overall.verdict is Verdict.PASSED, overall.rule
-    assert any("2 objects: 0.000" in str(fact.value) for fact in overall.facts if fact.leads)
-    if overall.n == N:  # of few samples no more can be said
+    assert any("2 objects: 0.000" in str(fact.value) for fact in overall.words.facts if fact.leads)
+    if overall.numbers.n == N:  # of few samples no more can be said
         assert "2 objects" in measured(overall)
 
 
@@ -100,7 +100,7 @@ def test_who_claims_the_mean_alone_reads_what_it_hides(claim: Measure) -> None:
 def test_a_model_that_sees_every_object_passes(claim: Measure) -> None:
     good = claim(Sees(0.0), task=MultiLabel())
     assert good.verdict is Verdict.PASSED, good.rule
-    assert all("copies" in caveat for caveat in good.caveats)
+    assert all("copies" in caveat for caveat in good.words.caveats)
 
 
 def test_every_stratum_has_its_number_and_interval_in_the_result_and_the_first_lines() -> None:
@@ -112,7 +112,7 @@ def test_every_stratum_has_its_number_and_interval_in_the_result_and_the_first_l
     assert (two["part"], two["samples"], two["value"]) == ("2 objects", 40, 0.0)
     assert two["interval"][1] < 0.7
     assert (one["beyond"], two["beyond"]) == (False, True)
-    lead = [fact for fact in result.facts if fact.leads and "2 objects" in str(fact.value)]
+    lead = [fact for fact in result.words.facts if fact.leads and "2 objects" in str(fact.value)]
     assert lead
     assert "0 of 40" in str(lead[0].value) or "n=40" in str(lead[0].value)
     assert Result.from_dict(result.to_dict()) == result
@@ -147,7 +147,7 @@ def test_an_early_pass_waits_until_a_stratum_could_speak_and_costs_no_more_than_
         Sees(0.0), (x, many), TINY, at_least=0.6, attack="fgsm", task=MultiLabel(by="overall")
     )
     assert plain.verdict is good.verdict is Verdict.PASSED
-    assert plain.n < good.n <= 500
+    assert plain.numbers.n < good.numbers.n <= 500
 
 
 def test_a_budget_that_ends_before_every_stratum_could_speak_says_what_is_missing() -> None:
@@ -186,7 +186,7 @@ def test_what_is_remembered_has_its_strata(tmp_path: Path) -> None:
     with running(Context(settings=Settings(store=str(tmp_path), corpus=None, recheck=0.0))):
         first = measure_robust_accuracy(Sees(), (X, SETS), TINY, **how)
         again = measure_robust_accuracy(Sees(), (X, SETS), TINY, **how)
-    assert again.cached
+    assert again.evidence.cached
     assert first.verdict is again.verdict is Verdict.INCONCLUSIVE
     assert first.details["strata"] == again.details["strata"]
 
@@ -205,7 +205,7 @@ def test_replayed_counterexamples_join_samples_that_were_remembered(tmp_path: Pa
     run(Settings(store=store, corpus=str(tmp_path / "none"), recheck=0.0), max_samples=64)
     doomed = run(Settings(store=store, corpus=corpus, recheck=0.0))
     assert doomed.verdict is Verdict.FAILED
-    assert 0 < doomed.replayed < doomed.n
+    assert 0 < doomed.evidence.replayed < doomed.numbers.n
 
 
 def test_by_is_one_of_two_words() -> None:

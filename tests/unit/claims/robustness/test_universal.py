@@ -49,8 +49,8 @@ def test_where_all_want_the_same_it_finds_the_best_perturbation(ball: Any, lopsi
     y = torch.zeros(len(x), dtype=torch.int64)
     result = measure_no_universal_perturbation(model, (x, y), ball(eps), iterations=40, bounds=WIDE)
     measured = [at for at, held in enumerate(result.outcomes) if held is not None]
-    assert len(measured) == result.n == 100
-    assert result.n_total == len(result.outcomes) == 200
+    assert len(measured) == result.numbers.n == 100
+    assert result.numbers.n_total == len(result.outcomes) == 200
     clear = [at for at in measured if abs(float(margin[at]) - eps * dual) > 1e-3 * eps * dual]
     assert len(clear) > 95
     assert [result.outcomes[at] for at in clear] == [bool(margin[at] > eps * dual) for at in clear]
@@ -168,7 +168,7 @@ def test_labels_do_not_matter_for_who_is_fooled(toy: Any) -> None:
     assert right.outcomes == wrong.outcomes
     assert (right.details["clean_accuracy"], wrong.details["clean_accuracy"]) == (1, 0)
     assert right.details["accuracy_under_perturbation"] == pytest.approx(1 - right.estimate)
-    assert right.details["fooled"] == right.estimate * right.n
+    assert right.details["fooled"] == right.estimate * right.numbers.n
 
 
 def test_a_ball_of_nothing_fools_nobody(toy: Any) -> None:
@@ -179,7 +179,7 @@ def test_a_ball_of_nothing_fools_nobody(toy: Any) -> None:
     nothing, little = measure(0.0), measure(1e-5)
     assert nothing.estimate == little.estimate == 0
     assert little.verdict is Verdict.PASSED
-    assert (nothing.verdict, nothing.reasons) == (Verdict.INCONCLUSIVE, ("unchanged",))
+    assert (nothing.verdict, nothing.ruling.reasons) == (Verdict.INCONCLUSIVE, ("unchanged",))
     assert nothing.rule.startswith("nothing was tested: Linf(eps=0) changes none of ")
 
 

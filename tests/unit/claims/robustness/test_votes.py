@@ -130,5 +130,5 @@ def test_certificates_of_one_error_are_not_recalled_for_a_smaller_one(tmp_path: 
             return measure_certified_accuracy(model, (x, y), L2(0.15), at_least=0.01, scope="population", exact=True)
 
     first, again, stricter = certified(0.05), certified(0.05), certified(0.0001)
-    assert [bool(one.cached) for one in (first, again, stricter)] == [False, True, False]
+    assert [bool(one.evidence.cached) for one in (first, again, stricter)] == [False, True, False]
     assert stricter.estimate < first.estimate

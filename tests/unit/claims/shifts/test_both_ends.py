@@ -17,7 +17,6 @@ from robustest.measure import measure_corruption_robustness, measure_shift_accur
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.reports.text import failure_text, measured
 from robustest.settings import Settings
-from robustest.words import headline
 
 N = 400
 Y = torch.arange(N) % 4
@@ -78,7 +77,7 @@ def test_the_first_line_of_a_fall_has_the_clean_accuracy() -> None:
     assert (passed.verdict, failed.verdict) == (Verdict.PASSED, Verdict.FAILED)
     assert "from clean accuracy 0.750" in measured(passed)
     assert "from clean accuracy 0.750" in repr(passed)
-    assert "from clean accuracy 1.000" in headline(failed)
+    assert "from clean accuracy 1.000" in failed.headline
     assert "from clean accuracy 1.000" in failure_text(failed, replay="").splitlines()[0]
     assert Result.from_dict(passed.to_dict()) == passed
 

@@ -40,7 +40,8 @@ def test_every_flip_counts_whatever_the_label() -> None:
     assert result.outcomes == tuple(not (45 <= i < 50 or 75 <= i < 80) for i in range(N))
     assert result.estimate == 0.1
     assert result.verdict is Verdict.PASSED
-    assert (result.quantity, result.comparison, result.setting) == ("flip rate", "<=", "brighter, severity 5")
+    assert (result.numbers.quantity, result.ruling.comparison) == ("flip rate", "<=")
+    assert result.subject.setting == "brighter, severity 5"
     details = {name: result.details[name] for name in ("flips", "lost", "gained", "wrong_to_wrong")}
     assert details == {"flips": 10, "lost": 10, "gained": 0, "wrong_to_wrong": 0}
     assert (result.details["clean_accuracy"], result.details["shifted_accuracy"]) == (0.8, 0.7)
@@ -77,7 +78,7 @@ def test_a_verdict_may_come_early() -> None:
     x = X.repeat(30, 1, 1, 1)
     result = measure_consistency(model, (x, Y.repeat(30)), inverted, max_flip_rate=0.01)
     assert result.verdict is Verdict.FAILED
-    assert result.n < result.n_total == 3000
+    assert result.numbers.n < result.numbers.n_total == 3000
     assert result.estimate is None
     assert result.interval[0] > 0.01
 
@@ -88,7 +89,7 @@ def test_a_shift_by_name_and_the_same_twice() -> None:
         for _ in range(2)
     )
     assert first.outcomes == again.outcomes
-    assert first.setting == "gaussian_noise, severity 5"
+    assert first.subject.setting == "gaussian_noise, severity 5"
 
 
 def test_the_assertion_raises_and_speaks() -> None:

@@ -65,7 +65,7 @@ def test_a_model_is_as_good_as_itself() -> None:
     assert (result.verdict, result.estimate) == (Verdict.PASSED, pytest.approx(1.0))
     assert result.details["mce"] == pytest.approx(1.0)
     assert result.details["relative_mce"] == pytest.approx(1.0)
-    assert result.quantity == "mean corruption error"
+    assert result.numbers.quantity == "mean corruption error"
     twice = {name: [min(1.0, 2 * rate) for rate in rates] for name, rates in errors.items()}
     assert measured(max_mce=0.55, reference=twice, exact=True).verdict is Verdict.PASSED
     assert measured(max_mce=0.45, reference=twice, exact=True).verdict is Verdict.FAILED
@@ -96,7 +96,7 @@ def test_comparisons_with_a_baseline_share_their_error(names: int, clean: bool, 
 def test_it_stops_early_and_shows_no_number() -> None:
     result = measured(min_accuracy=0.55)
     assert (result.verdict, result.estimate) == (Verdict.PASSED, None)
-    assert result.n < result.n_total
+    assert result.numbers.n < result.numbers.n_total
     assert "by_severity" not in result.details
 
 
@@ -209,7 +209,9 @@ def test_alexnets_errors_are_for_models_and_images_like_its_own() -> None:
     )
     errors = result.details["errors"]["brightness"]
     assert result.details["mce"] == pytest.approx(sum(errors) / sum(ALEXNET_ON_IMAGENET_C["brightness"]))
-    assert "over 1 corruptions and severities 1, 2, 3, 4, 5, where papers' mCE has 15 and 1 to 5" in result.caveats
+    assert (
+        "over 1 corruptions and severities 1, 2, 3, 4, 5, where papers' mCE has 15 and 1 to 5" in result.words.caveats
+    )
     with pytest.raises(ConfigError, match="1000 classes for AlexNet's errors but it has 2"):
         measure_corruption_robustness(model, large, corruptions=["brightness"], max_mce=1.0, reference="alexnet")
     with pytest.raises(ConfigError, match=r"65 pixels or more for AlexNet's errors but got \(1, 32, 32\)"):
@@ -274,7 +276,7 @@ def test_a_model_that_adapts_is_fresh_in_each_cell_and_said_to_adapt() -> None:
         measure_corruption_robustness(tuning, (X, Y), corruptions=["brightness"], exact=True)
     tuning = Tuning()
     result = measure_corruption_robustness(adapting(tuning), (X, Y), corruptions=["brightness"], min_accuracy=0.1)
-    assert any("adapts to what it is shown" in note for note in result.notes)
+    assert any("adapts to what it is shown" in note for note in result.words.notes)
     assert tuning.shown == 0.0
     alone = measure_corruption_robustness(
         adapting(Tuning()), (X, Y), corruptions=["brightness"], severities=[4], min_accuracy=0.1
@@ -299,14 +301,14 @@ def dimmed(x: Tensor) -> Tensor:
 def test_a_function_without_severities_is_one_cell_and_names_none() -> None:
     """Five cells of it would be five that are alike, under severities that it never got."""
     result = measured(corruptions=dimmed, exact=True)
-    assert result.statement == "mean accuracy over dimmed"
+    assert result.subject.statement == "mean accuracy over dimmed"
     assert (result.estimate, result.details["cells"]) == (0.75, 1)
     assert result.details["by_severity"] == {}
     assert result.details["by_corruption"] == {"dimmed": 0.75}
     assert result.details["errors"] == {"clean": [0.0], "dimmed": [0.25] * 5}
     assert {one.size for one in result.counterexamples} == {None}
     beside = measured(corruptions=["brightness", dimmed], severities=[1, 2], exact=True)
-    assert beside.statement == "mean accuracy over 2 corruptions, severities 1, 2"
+    assert beside.subject.statement == "mean accuracy over 2 corruptions, severities 1, 2"
     assert (beside.details["cells"], set(beside.details["by_severity"])) == (3, {"brightness"})
 
 

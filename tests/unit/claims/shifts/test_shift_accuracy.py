@@ -44,7 +44,7 @@ def test_a_users_own_shift_is_measured_and_named() -> None:
     for severity in (1, 3, 5):
         result = measure_shift_accuracy(model, (X, Y), brighter, severity=severity)
         assert result.outcomes == tuple(not 50 - severity <= i < 50 for i in range(N))
-        assert result.setting == f"brighter, severity {severity}"
+        assert result.subject.setting == f"brighter, severity {severity}"
         assert result.details["lost"] == severity
         assert result.details["gained"] == 0
         assert result.details["clean_accuracy"] == 1
@@ -58,7 +58,7 @@ def test_accuracy_at_least(at_least: float | None, verdict: Verdict) -> None:
     result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, at_least=at_least, exact=True)
     assert result.verdict is verdict
     assert result.estimate == 0.95
-    assert (result.quantity, result.comparison, result.threshold) == ("accuracy", ">=", at_least)
+    assert (result.numbers.quantity, result.ruling.comparison, result.ruling.threshold) == ("accuracy", ">=", at_least)
 
 
 @pytest.mark.parametrize(("max_drop", "verdict"), [(0.05, Verdict.PASSED), (0.04, Verdict.FAILED)])
@@ -66,8 +66,9 @@ def test_a_fall_of_at_most(max_drop: float, verdict: Verdict) -> None:
     result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, max_drop=max_drop, exact=True)
     assert result.verdict is verdict
     assert result.estimate == pytest.approx(0.05)
-    assert (result.quantity, result.comparison, result.threshold) == ("accuracy drop", "<=", max_drop)
-    assert "lost to brighter, severity 5" in result.statement
+    assert result.numbers.quantity == "accuracy drop"
+    assert (result.ruling.comparison, result.ruling.threshold) == ("<=", max_drop)
+    assert "lost to brighter, severity 5" in result.subject.statement
 
 
 def test_what_the_shift_repairs_counts_against_what_it_breaks() -> None:
@@ -107,7 +108,7 @@ def test_our_own_shifts_run_by_name(name: str, toys: Callable[..., Any]) -> None
     if name != "saturate":  # its severities 1 and 2 take colour away, 3 to 5 add some: the other way, not further
         assert mild.estimate >= severe.estimate
     assert severe.estimate < 1
-    assert mild.setting == f"{name}, severity 1"
+    assert mild.subject.setting == f"{name}, severity 1"
     assert measure_shift_accuracy(toy.model, (toy.x, toy.y), Shift(name, 5)).outcomes == severe.outcomes
 
 
@@ -152,7 +153,7 @@ def test_a_shift_that_changes_nothing_tests_nothing(threshold: dict[str, float])
 def test_a_shift_that_changes_nothing_still_fails_what_is_wrong_without_it() -> None:
     result = measure_shift_accuracy(model, (X, 1 - Y), unchanged, at_least=0.5, exact=True)
     assert result.verdict is Verdict.FAILED
-    assert "the shift unchanged, severity 3 changes no sample" in result.caveats
+    assert "the shift unchanged, severity 3 changes no sample" in result.words.caveats
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_samples_that_did_not_change_cannot_pass_a_claim(
     assert result.verdict is verdict
     assert result.details["changed"] == {"the shift sometimes": few}
     assert ("nothing could have failed it" in result.rule) is (verdict is Verdict.INCONCLUSIVE)
-    assert (f"the shift sometimes changes {few} of 100 samples" in result.caveats) is (few < N)
+    assert (f"the shift sometimes changes {few} of 100 samples" in result.words.caveats) is (few < N)
 
 
 def test_a_shift_in_other_units_is_cut_off_and_tests_nothing() -> None:
@@ -196,7 +197,7 @@ def test_a_shift_in_other_units_is_cut_off_and_tests_nothing() -> None:
         exact=True,
     )
     assert loud.verdict is Verdict.INCONCLUSIVE
-    assert loud.caveats == ("the shift <lambda> is cut off at the bounds in 100 of 100 samples: check its units",)
+    assert loud.words.caveats == ("the shift <lambda> is cut off at the bounds in 100 of 100 samples: check its units",)
 
 
 def test_only_a_function_with_severities_has_one() -> None:
@@ -266,5 +267,5 @@ def test_an_answer_that_never_changes_cannot_fall_in_any_task() -> None:
         (segments, masks, Segmentation(classes=2, floor=0.8)),
     ):
         found = measure_shift_accuracy(model, (x, y), "brightness", severity=5, task=task, max_drop=0.1)
-        assert (found.verdict, found.reasons) == (Verdict.INCONCLUSIVE, ("no_fall",)), found.rule
+        assert (found.verdict, found.ruling.reasons) == (Verdict.INCONCLUSIVE, ("no_fall",)), found.rule
         assert found.details["without_looking"] == 0.9

@@ -450,20 +450,20 @@ def test_changes_without_effect_are_caveats(names: tuple[str, ...], caveats: lis
     found = measure_robust_to(Bright(), BOTH, strategy, at_least=0.6, max_examples=30, cache=False)
     assert found.details["examples"] == len(names)
     if caveats is None:
-        assert (str(found.verdict), found.reasons) == ("inconclusive", ("unchanged",))
+        assert (str(found.verdict), found.ruling.reasons) == ("inconclusive", ("unchanged",))
     else:
         assert str(found.verdict) == "passed"
-        said = [one.replace("idle, none", "none, idle") for one in found.caveats if "changed no sample" in one]
+        said = [one.replace("idle, none", "none, idle") for one in found.words.caveats if "changed no sample" in one]
         assert said == caveats
     assert 0 <= found.cost.seconds < 600
-    assert found.bounds == "above"
+    assert found.numbers.bounds == "above"
 
 
 @pytest.mark.parametrize(("length", "kept"), [(119, 119), (120, 120), (121, 117), (500, 117)])
 def test_the_setting_of_a_long_strategy_is_cut(length: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "strategy_words", lambda _: "x" * length)
     found = measure_robust_to(Bright(), (X, Y), st.just(darker(0.01)), max_examples=1, cache=False)
-    assert found.setting == "x" * kept + ("..." if length > kept else "")
+    assert found.subject.setting == "x" * kept + ("..." if length > kept else "")
 
 
 def test_labels_of_the_last_chunk_are_checked_before_the_search_too() -> None:
@@ -480,7 +480,7 @@ def test_a_threshold_that_any_model_keeps_is_no_claim(monkeypatch: pytest.Monkey
     def asks(at_least: float) -> list[float]:
         strategy = st.just(darker(0.01))
         found = measure_robust_to(Bright(), (X, Y), strategy, at_least=at_least, max_examples=1, cache=False)
-        return [found.value, accuracy_under(Bright(), (X, Y), darker(0.01), at_least=at_least)]
+        return [found.numbers.value, accuracy_under(Bright(), (X, Y), darker(0.01), at_least=at_least)]
 
     monkeypatch.setattr(hypothesis, "currently_in_test_context", lambda: False)
     assert asks(1.0) == asks(0.01) == [1.0, 1.0]

@@ -209,7 +209,7 @@ def test_models_that_give_labels_alone_are_searched_by_accuracy() -> None:
 def test_part_of_the_samples_is_searched_on_and_all_are_judged() -> None:
     result = measure_robust_to(Planted(), data(200), CHAINS, at_least=0.9, max_samples=64, max_examples=1000)
     assert result.verdict == "failed"
-    assert (result.n, result.details["searched_on"]) == (200, 64)
+    assert (result.numbers.n, result.details["searched_on"]) == (200, 64)
 
 
 def test_what_breaks_a_part_and_not_the_whole_is_inconclusive() -> None:

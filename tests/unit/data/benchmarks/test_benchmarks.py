@@ -152,8 +152,8 @@ def test_a_subsets_accuracy_is_that_of_logits_masked_by_hand(renditions: Path) -
         assert result.details["source_n"] == 200  # of the source, the same classes
         of_source = network(source)[kept][:, kept].argmax(1) == torch.arange(200)
         assert result.details["source_accuracy"] == pytest.approx(float(of_source.float().mean()))
-        assert "200 classes" in result.setting
-        assert "201 of imagenet-r's 30,000 images" in result.caveats
+        assert "200 classes" in result.subject.setting
+        assert "201 of imagenet-r's 30,000 images" in result.words.caveats
     assert float(by_hand.float().mean()) >= float((logits.argmax(1) == torch.tensor(kept)[y]).float().mean())
 
 
@@ -175,7 +175,7 @@ def test_a_model_of_other_classes_and_one_of_labels_alone_are_refused(renditions
     from robustest import Linf
 
     result = measure_robust_accuracy(network, found, Linf(0.0), attack="fgsm", max_samples=64)
-    assert result.n == 64
+    assert result.numbers.n == 64
 
 
 def test_a_subset_as_the_source_of_other_data_is_refused(renditions: Path) -> None:

@@ -126,10 +126,10 @@ def test_a_model_handed_over_in_train_mode_is_told_of_once(case: Any) -> None:
             return measure_robust_accuracy(dropping, (x, y), Linf(0.001), at_least=0.1, attack="fgsm")
 
     here, there = told(), told(workers=2)
-    assert [note for note in here.notes if "train mode" in note]
+    assert [note for note in here.words.notes if "train mode" in note]
     assert here.details["health"] == []  # eval mode reaches every part
     assert there.details["health"] == here.details["health"]
-    assert there.notes == here.notes
+    assert there.words.notes == here.words.notes
 
 
 def test_an_audit_does_and_costs_the_same_wherever_the_chunks_were_measured(case: Any) -> None:
@@ -161,8 +161,9 @@ def test_clusters_are_drawn_and_counted_alike_wherever_they_were_measured(case: 
 
     here, there = counted(), counted(workers=2)
     assert here.verdict is Verdict.PASSED
-    assert here.details["clusters"] == f"{here.n // 5} clusters of 5 units"
-    for field in ("verdict", "rule", "n", "outcomes", "interval", "details"):
+    assert here.details["clusters"] == f"{here.numbers.n // 5} clusters of 5 units"
+    assert there.numbers.n == here.numbers.n
+    for field in ("verdict", "rule", "outcomes", "interval", "details"):
         assert getattr(there, field) == getattr(here, field), field
 
 
