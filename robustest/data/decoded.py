@@ -79,7 +79,7 @@ class _Set:
 
     def asked(self) -> str:
         try:
-            return key_of("samples", {"data": self.data, **self.about}, None, recheck=False, watched=True).name
+            return key_of("samples", {"data": self.data, **self.about}, None, recheck=False).name
         except Exception:  # it has no identity, or its own code, which is run to read it, fails
             return ""
 

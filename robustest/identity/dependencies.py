@@ -4,8 +4,9 @@
    an audit event are wrapped while a watch is on: `os.stat` and the like, entries of `os.scandir`, `os.environ`, the
    doors of `robustest.identity.libraries`. Reads that neither shows are kept out by the identity of the code, which
    refuses compiled code that is not known (`robustest.identity.packages`), and by `Dependencies.unseen`.
-2. Everything is stamped as it is read, before the computation can change it: a file by contents, a path by status, a
-   folder by names, a variable by value. A file that the computation wrote itself is no dependency.
+2. Everything is stamped in the state before the computation changes it: a file by contents, a path by status, a
+   folder by names, a variable by value. A file that the computation writes as a whole is no dependency; one to which it
+   appends, and reads, is one in the state before.
 3. `outdated` compares stamps with the present state. Connections and processes have no stamp
    (`Dependencies.unknowable`).
 """
@@ -19,7 +20,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import wraps
@@ -27,7 +28,7 @@ from multiprocessing.process import BaseProcess
 from types import CellType, FunctionType
 from typing import Any
 
-from robustest.identity.libraries import COMPUTING
+from robustest.identity.packages import COMPUTING
 
 _COMPILED = (".pyc", ".pyi", ".so", ".pyd", ".dll")
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
@@ -61,7 +62,21 @@ _OUTWARD = {
 
 # Functions that open the file of their first argument without Python, of libraries that do so nowhere else.
 _DOORS = {module: names for library in COMPUTING.values() for module, names in library.doors.items()}
+_NAMES = {name.rpartition(".")[2] for names in _DOORS.values() for name in names}
 _WRITES = {"w", "w-", "x", "wb", "xb", "w+", "w+b"}
+
+
+def door(value: Any) -> str:
+    """Return the path in its module, e.g. "Booster.load_model", of a function or class of `_DOORS`; "" for others."""
+    for module, names in _DOORS.items() if getattr(value, "__name__", None) in _NAMES else ():
+        for name in names:
+            at: Any = sys.modules.get(module)
+            for step in name.split("."):
+                at = getattr(at, "__dict__", {}).get(step)
+            at = getattr(at, "__func__", at)
+            if at is not None and at is getattr(value, "__func__", value):
+                return name
+    return ""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,17 +95,26 @@ class Dependencies:
     unseen: str = ""
     computed: bool = False
     _own: set[str] = field(default_factory=set)
+    # By path: stamps of what the computation changed without having read it, by kind.
+    _before: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def read(self, kind: str, name: str) -> None:
         """Stamp a thing that is about to be read, unless the computation wrote it."""
         label = f"{kind} {name}"
-        if label in self.stamps or (os.path.abspath(name) if kind != "variable" else label) in self._own:
+        where = os.path.abspath(name) if kind != "variable" else label
+        if label in self.stamps or where in self._own:
             return
         if kind == "file":  # contents say more than status: a new date need not mean new contents
             self.stamps.pop(f"path {name}", None)
         elif kind == "path" and f"file {name}" in self.stamps:
             return
-        self.stamps[label] = _STAMPS[kind](name)
+        self.stamps[label] = self._before.get(where, {}).get(kind) or _STAMPS[kind](name)
+
+    def changes(self, path: str, kinds: Iterable[str]) -> None:
+        """Note a file or folder, by its absolute path, that the computation is about to change in part."""
+        if path not in self._own:
+            kept = self._before.setdefault(path, {})
+            kept |= {kind: _STAMPS[kind](path) for kind in kinds if kind not in kept}
 
     def read_again(self, stamps: Mapping[str, str]) -> None:
         """Add the stamps of an earlier computation whose result this one takes."""
@@ -306,18 +330,46 @@ def _opened(path: Any, mode: Any, flags: Any) -> None:
         return
     if flags & os.O_TRUNC or (flags & os.O_CREAT and flags & os.O_EXCL):
         _made(path)
-    elif not flags & os.O_WRONLY:
+        return
+    if not flags & os.O_WRONLY:
         _note("file", path)
+    if flags & (os.O_WRONLY | os.O_RDWR):
+        _changed(path)
+
+
+def _changed(path: Any, *_: Any) -> None:
+    """Note a file that is about to be changed in part, and its folder, which may get a name."""
+    with _silent():
+        whole = os.path.abspath(os.fsdecode(path))
+        for one in watches():
+            one.changes(whole, ("file", "path", "status", "type"))
+            one.changes(os.path.dirname(whole), ("folder",))
 
 
 def _made(path: Any, *_: Any) -> None:
     with _silent():
+        whole = os.path.abspath(os.fsdecode(path))
         for one in watches():
-            one.wrote(os.path.abspath(os.fsdecode(path)))
+            one.wrote(whole)
+            one.changes(os.path.dirname(whole), ("folder",))
+
+
+def _removed(path: Any, folder: int = -1) -> None:
+    whole = _path_of(folder, path) if folder != -1 else os.path.abspath(os.fsdecode(path))
+    if whole is None:
+        return
+    _note("path", whole)  # an error shows whether it is there
+    with _silent():
+        for one in watches():
+            one.changes(os.path.dirname(whole), ("folder",))
 
 
 def _renamed(source: Any, target: Any, *_: Any) -> None:
+    _note("file", source)
     with _silent():
+        for one in watches():
+            for place in (source, target):
+                one.changes(os.path.dirname(os.path.abspath(os.fsdecode(place))), ("folder",))
         for one in watches():
             one.moved(os.path.abspath(os.fsdecode(source)), os.path.abspath(os.fsdecode(target)))
 
@@ -378,6 +430,9 @@ _EVENTS: dict[str, Callable[..., None]] = {
     "os.scandir": _scanned,
     "os.symlink": _linked,
     "os.mkdir": _made,
+    "os.remove": _removed,
+    "os.rmdir": _removed,
+    "os.truncate": _changed,
     "os.rename": _renamed,
     "os.putenv": _set,
     "os.unsetenv": _unset,

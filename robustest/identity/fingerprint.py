@@ -41,7 +41,7 @@ class Fingerprint:
     declared: bool = False
 
 
-def digest(value: object, *, recheck: bool = True, watched: bool = False) -> str:
+def digest(value: object, *, recheck: bool = True) -> str:
     """Return SHA-256, as 64 hex digits, of a value; the same in every process, different for different values.
 
     Args:
@@ -49,9 +49,20 @@ def digest(value: object, *, recheck: bool = True, watched: bool = False) -> str
             order); functions, classes and objects by code and state (`robustest.identity.walk`).
         recheck: True if the model is asked again before a result is recalled; otherwise a cache that already holds
             results has no identity.
-        watched: True if what the value's code reads from outside gets stamps; otherwise such code has no identity.
     """
-    walk = Walk(recheck=recheck, watched=watched)
+    return _digest(Walk(recheck=recheck), value)
+
+
+def lasting_digest(value: object) -> str:
+    """Return `digest` of what the user wrote: the same for each release of Python, robustest and other packages.
+
+    Raises:
+        Unhashable: a part of it cannot be read, or is a function without a source.
+    """
+    return _digest(Walk(lasting=True), value)
+
+
+def _digest(walk: Walk, value: object) -> str:
     try:
         return walk.digest(walk.value(value, "the value"))
     except RecursionError:

@@ -93,7 +93,6 @@ def key_of(
     settings: Settings | None,
     *,
     recheck: bool,
-    watched: bool = True,
     declared: bool = False,
 ) -> Key:
     """Return the key of a result that may be stored.
@@ -103,7 +102,6 @@ def key_of(
         about: everything that the result depends on besides the settings, by name: values for `digest`.
         settings: of the claim, if any.
         recheck: True only if the model is asked again before anything is recalled, or the user declares its version.
-        watched: True only if the stamps of what is read during the computation are compared before each recall.
         declared: True if the user's name for a version stands for everything that is read.
     """
     parts: dict[str, object] = {
@@ -121,7 +119,7 @@ def key_of(
         }
     if not recheck:
         parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere(), "operators": overridden()}
-    name = digest({**parts, "about": dict(about)}, recheck=recheck, watched=watched)
+    name = digest({**parts, "about": dict(about)}, recheck=recheck)
     return Key(name, Dependencies(), recheck=recheck, declared=declared, maker=_MAKER)
 
 

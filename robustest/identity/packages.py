@@ -1,22 +1,19 @@
-"""Origins of code: installed packages by version, the user's files by source, replaced functions.
+"""Origins of code: installed packages by version, libraries that are known to compute, replaced functions.
 
 1. `home` separates the code of installed packages, which a version identifies, from the user's code, which only its
    text identifies. Packages other than NumPy, SciPy and torch also count by the hashes in their RECORD, since tox
    reinstalls a user's package under an unchanged version. An editable install is the user's code.
-2. `source` digests a module's file and, recursively, the user's files that it imports.
-3. `replacements`, `replaced_anywhere` and `overridden` find functions and operators that were replaced at run time,
+2. `replacements`, `replaced_anywhere` and `overridden` find functions and operators that were replaced at run time,
    which no version shows.
-4. `refuse_opaque` is closed: compiled code, which may open files that no Python code sees, counts only if it belongs to
-   a library that is known to compute (`COMPUTING`), and a module of the standard library only if it is known to keep no
-   state that changes results (`_STANDARD`).
+3. `refuse_opaque` is closed: compiled code, which may open files, map them or keep state where no Python code sees it,
+   counts only if it belongs to a library that is known to compute (`COMPUTING`), and a module of the standard library
+   only if it is known to keep no state that changes results (`_STANDARD`).
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
-import importlib.util
 import logging
 import operator
 import os
@@ -28,6 +25,7 @@ import sysconfig
 import types
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -35,8 +33,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from robustest.identity.libraries import COMPUTING
-from robustest.identity.plain import Unhashable, joined, part, words
+from robustest.identity.plain import Unhashable, part, words
 from robustest.loaded import loaded, with_torch
 
 if TYPE_CHECKING:
@@ -69,10 +66,7 @@ def home(module: str | None, file: str | None) -> str | None:
     top = (module or "").partition(".")[0]
     if file is None:  # torch._C._nn has none, but torch has
         file = getattr(sys.modules.get(top), "__file__", None)
-    label = _home(top, file)
-    if label is not None and top in _OUTWARD:
-        raise Unhashable(f"{module}, which reaches outside this process. {REMEDY}")
-    return label
+    return _home(top, file)
 
 
 def home_of(module: ModuleType) -> str | None:
@@ -111,6 +105,71 @@ def _home(top: str, file: str | None) -> str | None:
 # Compiled code that is known
 
 
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A library with compiled code that only computes, apart from its doors.
+
+    Attributes:
+        doors: by module, all its functions, methods ("Class.method") and classes that open the file of their first
+            argument without Python.
+        settings: a function of the library, by its path, that returns settings on which results depend; empty if there
+            is none.
+    """
+
+    doors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: str = ""
+
+
+COMPUTING: dict[str, Library] = {
+    **{
+        name: Library()
+        for name in (
+            *("PIL", "charset_normalizer", "contourpy", "einops", "gymnasium", "joblib", "kiwisolver", "markupsafe"),
+            "matplotlib",
+            *(
+                "_pytest",
+                "hypothesis",
+                "numba",
+                "pluggy",
+                "pytest",
+                "regex",
+                "scipy",
+                "statsmodels",
+                "threadpoolctl",
+                "tqdm",
+                "yaml",
+            ),
+        )
+    },
+    "catboost": Library({"catboost.core": ("CatBoost.load_model", "Pool.__init__")}),
+    "lightgbm": Library({"lightgbm.basic": ("Booster.__init__", "Dataset.__init__")}),
+    "numpy": Library(settings="numpy.geterr"),
+    "pandas": Library(
+        {
+            "pandas": tuple(
+                f"read_{what}"
+                for what in ("feather", "hdf", "iceberg", "orc", "parquet", "sas", "spss", "sql", "stata")
+            ),
+        },
+        settings="pandas._config.config._global_config.copy",
+    ),
+    "safetensors": Library(dict.fromkeys(("safetensors", "safetensors.numpy", "safetensors.torch"), ("safe_open",))),
+    "sklearn": Library(settings="sklearn.get_config"),
+    "soundfile": Library({"soundfile": ("SoundFile.__init__",)}),
+    "tokenizers": Library({"tokenizers": ("Tokenizer",)}),
+    "torch": Library(
+        {
+            "torch": ("from_file", "UntypedStorage.from_file"),
+            "torch._C": ("PyTorchFileReader", "import_ir_module"),
+        }
+    ),
+    "torchaudio": Library({"torchaudio": ("info", "load")}),
+    "torchvision": Library({"torchvision.io.image": ("read_file",)}),
+    "xgboost": Library({"xgboost.core": ("Booster.load_model", "DMatrix.__init__")}),
+}
+"""The closed side: libraries, by their top-level module. Any other compiled code is taken to read what nobody sees."""
+
+
 # Modules of the standard library without state that changes results, and whose reads Python's audit events show;
 # `os` and `sys` by their members (`walk`).
 _STANDARD = words(
@@ -136,6 +195,8 @@ def refuse_opaque(module: str) -> None:
         Unhashable: it is not known that the module, and what it imports, only computes.
     """
     top = module.partition(".")[0]
+    if top in _OUTWARD:
+        raise Unhashable(f"{module}, which reaches outside this process. {REMEDY}")
     if top in sys.stdlib_module_names or top.lstrip("_") in _STANDARD:
         if top.lstrip("_") not in _STANDARD and not module.startswith(_STANDARD_PARTS):
             raise Unhashable(f"{module}, whose state and reads are not known to be seen. {REMEDY}")
@@ -296,87 +357,6 @@ def _release(first: str) -> str | None:
     return "; ".join(sorted(labels)) or None
 
 
-def source(module: ModuleType) -> bytes:
-    """Return a digest of a module's file and, recursively, of the user's files that it imports; packages by version.
-
-    Comments, docstrings, formatting and pytest's tests (`test_...` in a test file) make no difference, so that an
-    edited threshold changes no other function.
-    """
-    found: dict[str, bytes] = {}
-    waiting = [module.__name__]
-    while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        at = module if name == module.__name__ else sys.modules.get(name)
-        file = getattr(at, "__file__", None) if at is not None else _unloaded_file(name)
-        # Without a refusal of packages that reach outside: importing one is not calling it.
-        package = _home(name.partition(".")[0], file) if at is not None or file is not None else None
-        if package is not None:
-            found[name] = package.encode()
-        elif isinstance(file, str):
-            try:
-                status = os.stat(file)
-                found[name], imports = _parsed(file, status.st_size, status.st_mtime_ns, name)
-            except OSError as error:
-                raise Unhashable(f"a module whose file cannot be read ({error})") from None
-            waiting += imports
-        elif name == module.__name__:
-            raise Unhashable("a module without a file")
-    return joined("sources", [part("name", name.encode()) + part("is", found[name]) for name in sorted(found)])
-
-
-def _unloaded_file(name: str) -> str | None:
-    # Finding a module imports the packages above it: only where those are loaded already.
-    parent = name.rpartition(".")[0]
-    above = sys.modules.get(parent)
-    if parent and (above is None or not hasattr(above, "__path__")):
-        return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return spec.origin if spec is not None and spec.has_location else None
-
-
-def imported_by(node: ast.AST, name: str, file: str) -> list[str]:
-    """Return the modules that a statement of the module `name`, in `file`, may import."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if not isinstance(node, ast.ImportFrom):
-        return []
-    package = name.split(".") if file.endswith("__init__.py") else name.split(".")[:-1]
-    base = package[: len(package) + 1 - node.level] if node.level else []
-    origin = ".".join([*base, *([node.module] if node.module else [])])
-    # "from a import b" may import the module a.b
-    return [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
-
-
-@cache
-def _parsed(file: str, _size: int, _modified: int, name: str) -> tuple[bytes, tuple[str, ...]]:
-    # Size and date are arguments only to renew the cache.
-    raw = Path(file).read_bytes()
-    try:
-        tree = ast.parse(raw)
-    except (SyntaxError, ValueError):  # a compiled module
-        return hashlib.sha256(raw).digest(), ()
-    imports: list[str] = []
-    # Elsewhere a function of such a name may be called: test_time_augmentation, say.
-    tests = Path(file).name.startswith("test_") or Path(file).stem.endswith("_test")
-    for node in ast.walk(tree):
-        imports += imported_by(node, name, file)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            if ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-            if tests:
-                node.body = [
-                    one
-                    for one in node.body
-                    if not (isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) and one.name.startswith("test_"))
-                ]
-    return hashlib.sha256(ast.dump(tree).encode()).digest(), tuple(imports)
-
-
 # Places in which torch's own code looks up the functions that it calls.
 places: Callable[[], tuple[Any, ...]] = with_torch(
     lambda: (
@@ -443,22 +423,17 @@ def _unbound(held: Any) -> Any:
 
 def _may_be_own(held: Any) -> bool:
     held = _unbound(held)
-    if type(held).__module__ == "unittest.mock":
-        return True
     if type(held) is not types.FunctionType:
-        return False
+        return type(held).__module__ == "unittest.mock"
     top = str(held.__globals__.get("__name__")).partition(".")[0]
-    if top in _SCANNED or top.startswith("namedtuple_"):
-        return False
-    try:
-        return is_own(held)
-    except Unhashable:  # a package's function that reaches outside: none of the user's
-        return False
+    return top not in _SCANNED and not top.startswith("namedtuple_") and is_own(held)
 
 
 def is_own(held: Any) -> bool:
     """Return True for a function of the user's, or an object of one of the user's classes that can be called."""
     held = _unbound(held)
+    if type(held).__module__ == "unittest.mock":
+        return True
     if isinstance(held, types.FunctionType):
         return home(held.__globals__.get("__name__"), held.__globals__.get("__file__")) is None
     if isinstance(held, (*FUNCTIONS, type, ModuleType)) or not callable(held):

@@ -3,32 +3,36 @@
 1. Plain values and tensors count by bytes, containers by items. Functions, classes, modules and objects are nodes:
    numbered when first met and read from a queue, so that cycles end. The order is that of names and positions, the
    same in every process.
-2. A function counts by its code object (`_code`): instructions, constants and names, without file, line and comments;
-   then by its globals, closure and defaults. Code of installed packages counts by version (`packages.home`).
+2. A function counts by its text (`sources`), by its byte code where it has none; then by the globals that it reads,
+   its closure and defaults. Code of installed packages counts by version (`packages.home`).
 3. A class counts by its members, an object by class and state. Methods of a torch module wait until code on the walk
    reads an attribute of that name: a net's `training_step` is no part of its forward pass.
-4. A user's module counts by its source and by that of all files that it imports (`packages.source`).
+4. A user's module counts by its text, by that of the user's modules that it imports, and by the values that code on the
+   walk reads of it.
 5. An object with `robustest_fingerprint() -> str` counts by that text.
 
 No reading of code is complete. Therefore reads from outside are watched (`dependencies`), and a model is asked again
 before stored results of it count (`robustest.run.memory`).
 
-Digests of files instead of code objects would make an edited threshold in a test file forget an hour of training, and
+A digest that lasts, for files that are kept for years, counts packages by their names, not by their versions, and
+refuses functions without a text. It is of what a user wrote, and stands for no result: nothing else is refused.
+
+Digests of files instead of functions would make an edited threshold in a test file forget an hour of training, and
 would miss a patched method.
 """
 
 from __future__ import annotations
 
 import builtins
+import collections
 import copyreg
 import dataclasses
 import dis
 import enum
 import functools
 import hashlib
-import importlib.util
+import importlib
 import inspect
-import io
 import itertools
 import logging
 import operator
@@ -42,28 +46,29 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.machinery import EXTENSION_SUFFIXES
 from types import CodeType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors
 
 from robustest.errors import RobustestError, expected
+from robustest.identity.dependencies import door
 from robustest.identity.packages import (
     REMEDY,
     home,
     home_of,
     home_of_class,
+    is_own,
     overridden,
     places,
     refuse_opaque,
     replacements,
     settings_of,
-    source,
 )
 from robustest.identity.plain import Unhashable, is_plain, joined, part, simple, words
-from robustest.loaded import Absent, loaded, with_torch
+from robustest.identity.sources import file_of, source, text_of
+from robustest.loaded import with_torch
 
 if TYPE_CHECKING:
     import torch
@@ -98,15 +103,15 @@ class Walk:
 
     Args:
         recheck: True if the model is also asked; then contents of its caches may stay unknown.
-        watched: True if what the code reads from outside gets stamps (`dependencies`).
+        lasting: True for the same bytes with each release of Python, robustest and other packages.
 
     Attributes:
         declared: True if an object on the walk declares its identity.
     """
 
-    def __init__(self, *, recheck: bool = True, watched: bool = False) -> None:
+    def __init__(self, *, recheck: bool = True, lasting: bool = False) -> None:
         self.recheck = recheck
-        self.watched = watched
+        self.lasting = lasting
         self.declared = False
         # Attributes that code on the walk reads.
         self.names: set[str] = {"forward", "__call__"}
@@ -122,7 +127,7 @@ class Walk:
         self._numbers: dict[int, int] = {}
         self._open: dict[int, int] = {}  # containers being read, and how deep they are in each other
         self._encoded: dict[int, bytes] = {}
-        self._sources: dict[str, bytes] = {}
+        self._sources: dict[tuple[str, bool], bytes] = {}
         self._alive: list[Any] = []  # an id stands for its object only as long as that lives
 
     def value(self, value: Any, where: str) -> bytes:
@@ -180,16 +185,35 @@ class Walk:
             self._keep(value, encoded)
         return encoded
 
-    def reach(self, module: str) -> None:
-        """Note a module of a package that code on the walk reaches; refuse one that may depend on what nobody sees."""
+    def package(self, module: str, file: str | None) -> str | None:
+        """Return what stands for a module of a package that code on the walk reaches; None for the user's.
+
+        Raises:
+            Unhashable: it may depend on what nobody sees.
+        """
+        found = home(module, file)
+        if found is None or self.lasting:
+            return None if found is None else public(module)
         refuse_opaque(module)
         self.libraries.add(module.partition(".")[0])
+        return f"{found} {module}"
 
-    def source(self, module: ModuleType) -> bytes:
-        name = module.__name__
-        if name not in self._sources:
-            self._sources[name] = part("module", name.encode()) + source(module)
-        return self._sources[name]
+    def package_of(self, module: ModuleType) -> str | None:
+        return self.package(module.__name__, getattr(module, "__file__", None))
+
+    def source(self, name: str, module: ModuleType | None = None, *, deep: bool = True) -> bytes:
+        """Return the part of the text of a module, which need not be loaded, and of the user's that it imports.
+
+        Args:
+            deep: False for the module alone.
+        """
+        file = file_of(name) if module is None else getattr(module, "__file__", None)
+        if not file and not hasattr(module, "__path__"):
+            raise Unhashable("a module without a file")
+        if (name, deep) not in self._sources:
+            release = home if not self.lasting else lambda one, file: home(one, file) and public(one)
+            self._sources[name, deep] = part("module", name.encode()) + source(name, file or "", release, deep=deep)
+        return self._sources[name, deep]
 
     def wait(self, node: Node, members: Mapping[str, Any], *, now: Callable[[str, Any], bool]) -> None:
         """Read the members of a node for which `now(name, member)` holds; the others wait for their names."""
@@ -314,46 +338,35 @@ _CONTAINERS: dict[type, Handler] = {
 # Functions that read attributes by computed names.
 _SEEKING = (getattr, vars, dir, operator.attrgetter, operator.methodcaller)
 
-# Functions that reach things outside the model's code and state; those of the second group are noticed by a watch.
-_beyond: Callable[[], tuple[Any, ...]] = with_torch(
-    lambda: (
-        *(compile, eval, exec, globals, __import__, input, importlib.import_module),
-        *(os.popen, os.system, torch.jit.load),
-    )
-)
-
-
-def _watchable() -> tuple[Any, ...]:
-    reader = getattr(loaded("safetensors.torch"), "load_file", Absent)
-    return (open, io.open, os.getenv, np.fromfile, np.load, np.loadtxt, safetensors.safe_open, reader, torch.load)
-
-
-_FILES = frozenset({"read_bytes", "read_text"})
+# Names by which code reads attributes whose names it computes.
+_COMPUTED = words("getattr vars dir attrgetter methodcaller __dict__ __getattribute__")
+# Functions by which code reaches what no name in it shows.
+_HIDDEN = (globals, eval, exec, __import__, importlib.import_module)
+# Further ones, whose answers are no part of the code and state, and have no stamp.
+_BEYOND = (compile, input, os.popen, os.system)
 # Functions of `os` whose answers a watch sees only where they are called as attributes of `os`.
 _UNWATCHED = words("access fstat getcwd getcwdb listdir lstat open readlink scandir stat")
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A code object and those inside it.
+    """What a code object and those inside it read.
 
     Attributes:
-        text: bytes of the instructions.
         globals: names looked up in the module or the builtins.
         names: attributes read, and text constants that could name one.
         imports: imported modules, without the dots of relative imports.
         attributes: attributes read.
         members: each global or imported module with the attribute that is read of it, "" where it is used otherwise.
-        chained: attributes that are read of globals and imported modules, of their attributes, and so on.
+        chains: each global and variable of an outer function with the names that are read of it one after another.
     """
 
-    text: bytes
     globals: frozenset[str]
     names: frozenset[str]
     imports: frozenset[str]
     attributes: frozenset[str]
     members: frozenset[tuple[str, str]]
-    chained: frozenset[str]
+    chains: frozenset[tuple[str, ...]]
 
 
 # Attributes by which code reaches frames, globals and classes that no name in it shows.
@@ -381,31 +394,18 @@ _MEMBERS = {
 
 _GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _LOCALS = frozenset({"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF"})
+_OUTER = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF"})
+_READ = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _MEMBER = frozenset({"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR"})
 _SILENT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "NOT_TAKEN", "RESUME"})
-_RESOLVED = frozenset(dis.hasconst) | frozenset(dis.hasname) | frozenset(dis.hasfree)
-# Flags of nesting and of a docstring (CO_HAS_DOCSTRING, since Python 3.13), which change no result.
-_OF_THE_TEXT = inspect.CO_NESTED | 0x4000000
 
 
 @lru_cache(maxsize=8192)
 def _code(code: CodeType) -> Code:
-    # Constants and names are resolved, since a docstring moves their numbers. Jumps are kept as they are: formatting
-    # that changes one changes the digest, which costs a computation but no verdict.
     steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
-    count = code.co_argcount + code.co_kwonlyargcount
-    about = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~_OF_THE_TEXT
-    named = *code.co_varnames[:count], "", *code.co_freevars
-    parts = [part("shape", str((*about, *named)).encode()), part("handlers", code.co_exceptiontable)]
-    # Python 3.11 has KW_NAMES, a number among the constants, which `dis` does not look up.
-    parts += [_constant(held) for held in code.co_consts if isinstance(held, tuple)]
-    for step in steps:
-        argument = step.argval if step.opcode in _RESOLVED and step.opname != "KW_NAMES" else step.arg
-        parts.append(part("step", step.opname.encode()) + _constant(argument))
     names = {*code.co_names, *_identifiers(code.co_consts)}
     inner = [_code(held) for held in code.co_consts if isinstance(held, CodeType)]
     return Code(
-        text=joined("code", parts),
         globals=frozenset(step.argval for step in steps if step.opname in _GLOBALS).union(*(i.globals for i in inner)),
         names=frozenset(names).union(*(i.names for i in inner)),
         imports=frozenset(step.argval for step in steps if step.opname == "IMPORT_NAME").union(
@@ -415,7 +415,7 @@ def _code(code: CodeType) -> Code:
             *(i.attributes for i in inner)
         ),
         members=_members(steps).union(*(i.members for i in inner)),
-        chained=_chained(steps).union(*(i.chained for i in inner)),
+        chains=_chains(steps).union(*(i.chains for i in inner)),
     )
 
 
@@ -435,19 +435,30 @@ def _members(steps: list[dis.Instruction]) -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
-def _chained(steps: list[dis.Instruction]) -> frozenset[str]:
-    found, inside = set(), False
+def _chains(steps: list[dis.Instruction]) -> frozenset[tuple[str, ...]]:
+    found = set()
+    chain: tuple[str, ...] = ()
     for step in steps:
-        if step.opname in _MEMBER and inside:
-            found.add(step.argval)
-        else:
-            inside = step.opname in _GLOBALS or step.opname in _LOCALS
-    return frozenset(found)
+        if step.opname in _READ and chain:
+            chain = *chain, step.argval
+            continue
+        found.add(chain)
+        chain = (step.argval,) if step.opname in _GLOBALS or step.opname in _OUTER else ()
+    return frozenset(found - {()})
+
+
+def _byte_code(code: CodeType) -> bytes:
+    """Return the part of code without a text: its instructions, constants and names, without file and lines."""
+    count = code.co_argcount + code.co_kwonlyargcount
+    about = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~inspect.CO_NESTED
+    names = *code.co_varnames[:count], "", *code.co_freevars, "", *code.co_names
+    steps = [part("shape", str((*about, *names)).encode()), part("steps", code.co_code)]
+    return joined("code", [*steps, part("handlers", code.co_exceptiontable), *map(_constant, code.co_consts)])
 
 
 def _constant(value: object) -> bytes:
     if isinstance(value, CodeType):
-        return _code(value).text
+        return _byte_code(value)
     if isinstance(value, tuple):
         return joined("tuple", map(_constant, value))
     if isinstance(value, frozenset):  # whose order depends on the process
@@ -468,61 +479,87 @@ def _identifiers(constant: object) -> Iterator[str]:
             yield from _identifiers(item)
 
 
+def public(module: str) -> str:
+    """Return the name of a package's module without its private parts, which move from release to release."""
+    top, *rest = module.split(".")
+    inner = [] if top.startswith("robustest") else [name for name in rest if name[:1] != "_"]
+    return ".".join([top.lstrip("_"), *inner])
+
+
 def _function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
-    compiled = vars(value).get("_torchdynamo_orig_callable")
-    if compiled is not None:
-        return joined("compiled", [walk.value(compiled, where)])
-    _seek(walk, value)
-    package = home(value.__globals__.get("__name__"), value.__globals__.get("__file__"))
+    held, known = vars(value), value.__globals__
+    if "_torchdynamo_orig_callable" in held:
+        return joined("compiled", [walk.value(held["_torchdynamo_orig_callable"], where)])
+    _seek(walk, value, where)
+    package = walk.package(str(known.get("__name__")), known.get("__file__"))
     if package is None:
         return walk.node(value, value.__qualname__, lambda node: _read_function(walk, node))
-    walk.reach(str(value.__globals__.get("__name__")))
     # A package's function counts by version and name where the package has it under that name, whatever it was
     # wrapped in; another function of the package's code, by code, defaults and closure.
     at: Any = sys.modules.get(value.__module__ or "")
-    owner = None if at is None else home_of(at)
+    owner = None if at is None else walk.package_of(at)
     for name in value.__qualname__.split("."):
         at = getattr(at, "__dict__", {}).get(name)
     if at is value and owner is not None:
-        return part("function", f"{owner} {value.__module__}.{value.__qualname__}".encode())
-    name = f"{package} {value.__globals__.get('__name__')}.{value.__code__.co_qualname}"
-    return joined("function of", [part("name", name.encode()), _code(value.__code__).text, _bound(walk, value)])
+        return part("function", f"{owner}.{value.__qualname__}".encode())
+    if known is vars(functools) and "registry" in held:  # singledispatch; it keeps for which classes it was called
+        return joined("dispatched", [walk.value(held["registry"], where)])
+    if walk.lasting:  # a release may write the code that stands around a user's function otherwise
+        return joined("function of", [part("name", f"{package}.{value.__qualname__}".encode()), _bound(walk, value)])
+    code = part("name", f"{package}.{value.__code__.co_qualname}".encode()) + _byte_code(value.__code__)
+    return joined("function of", [code, _bound(walk, value)])
 
 
-def _seek(walk: Walk, value: Any) -> None:
-    """Note a function that reads attributes by computed names, e.g. `getattr(self, name)`."""
+def _seek(walk: Walk, value: Any, where: str) -> None:
+    """Note a function that reads attributes by computed names, e.g. `getattr`; refuse one that reaches beyond."""
     walk.everything = walk.everything or any(value is one for one in _SEEKING)
-    if any(value is one for one in (_beyond() if walk.watched else (*_beyond(), *_watchable()))):
+    if any(value is one for one in (_HIDDEN if walk.lasting else (*_HIDDEN, *_BEYOND))):
         raise Unhashable(f"{value.__qualname__}(), which reaches beyond the model's code and state. {REMEDY}")
+    opens = "" if walk.lasting else door(value)
+    if not opens:
+        return
+    # A watch sees what a library opens where the function is looked up in its module, and, where nothing is asked
+    # again, also where it is a global or in a closure; a method only where it is looked up in its class.
+    name, seen, _ = where.partition(" (read by")
+    if "." in opens or not (seen and where.endswith(")")) or (walk.recheck and "." not in name):
+        raise Unhashable(
+            f"{opens}, taken out of its module, so that what it opens is not seen. Look it up in {value.__module__} "
+            "where it is called"
+        )
 
 
 def _read_function(walk: Walk, node: Node) -> None:
     value: types.FunctionType = node.value
-    code = _code(value.__code__)
-    reads = _FILES & code.names
-    if reads and not walk.watched:
-        raise Unhashable(f"{node.where} reads a file with {min(reads)}(). {REMEDY}", placed=True)
-    if live := _LIVE & code.attributes:
-        raise Unhashable(
-            f"{node.where} reads {min(live)}, which any code of the process may change. {REMEDY}", placed=True
-        )
-    for module, attribute in sorted(code.members):
-        held = value.__globals__.get(module, sys.modules.get(module))
-        allowed = _MEMBERS.get(getattr(held, "__name__", "")) if isinstance(held, ModuleType) else None
-        if allowed is not None and attribute not in allowed and hasattr(held, attribute or "__name__"):
-            what = f"{module}.{attribute}" if attribute else f"{module}, passed on"
-            raise Unhashable(f"{node.where} reads {what}, whose state is not seen. {REMEDY}", placed=True)
+    code, known = _code(value.__code__), value.__globals__
+    # pytest writes the assertions of tests anew, so that their text is not what runs.
+    text = text_of(value.__code__, exact=not (walk.lasting and "@pytest_ar" in known))
+    if walk.lasting and text is None:
+        raise Unhashable(f"{value.__qualname__}, a function without a source")
+    if not walk.lasting:
+        _refuse_live(node.where, code, known)
     walk.names |= code.names
-    node.facts["code"] = code.text
+    node.facts["code"] = _byte_code(value.__code__) if text is None else part("text", text.encode("utf-8", "replace"))
     node.facts["bound"] = _bound(walk, value)
     for name in sorted(code.globals):
-        found = value.__globals__.get(name, vars(builtins).get(name, _ABSENT))
+        found = known.get(name, vars(builtins).get(name, _ABSENT))
         node.facts[f"global {name}"] = (
             part("absent") if found is _ABSENT else _used(walk, found, code, name, node.where)
         )
     for name in sorted(code.imports):
-        node.facts[f"import {name}"] = _imported(walk, value, name, code)
+        node.facts[f"import {name}"] = _imported(walk, value, name)
     walk.wait(node, {k: v for k, v in vars(value).items() if k != "__wrapped__"}, now=lambda *_: False)
+
+
+def _refuse_live(where: str, code: Code, known: Mapping[str, Any]) -> None:
+    """Refuse code that reads what any code of the process may change."""
+    if live := _LIVE & code.attributes:
+        raise Unhashable(f"{where} reads {min(live)}, which any code of the process may change. {REMEDY}", placed=True)
+    for module, attribute in sorted(code.members):
+        held = known.get(module, sys.modules.get(module))
+        allowed = _MEMBERS.get(getattr(held, "__name__", "")) if isinstance(held, ModuleType) else None
+        if allowed is not None and attribute not in allowed and hasattr(held, attribute or "__name__"):
+            what = f"{module}.{attribute}" if attribute else f"{module}, passed on"
+            raise Unhashable(f"{where} reads {what}, whose state is not seen. {REMEDY}", placed=True)
 
 
 _ABSENT = object()
@@ -539,143 +576,147 @@ def _bound(walk: Walk, value: types.FunctionType) -> bytes:
         if free == "__class__" and isinstance(held, type):  # what super() looks up: no instance is made of it
             encoded = class_of(walk, held, name)
         else:
-            encoded = walk.value(held, name) if _is_guarded(held) else _used(walk, held, code, free, name)
+            encoded = walk.value(held, name) if _is_guarded(walk, held) else _used(walk, held, code, free, name)
         parts += [part("free", free.encode()), encoded]
     return joined("bound", parts)
 
 
-def _is_guarded(value: object) -> bool:
-    return isinstance(value, ModuleType) and value.__name__ in _MEMBERS
+def _is_guarded(walk: Walk, value: object) -> bool:
+    return not walk.lasting and isinstance(value, ModuleType) and value.__name__ in _MEMBERS
 
 
 def _used(walk: Walk, value: Any, code: Code, name: str, reader: str) -> bytes:
     if not isinstance(value, ModuleType):
         return walk.value(value, f"{name} (read by {reader})")
-    # What is read of a module by a chain of names is more than its functions: an object that was put there, say.
-    names, chained = code.names, code.chained - _STREAMS
+    # Of a module, what the code reads by chains of names; of one that it passes on, what any code on the walk reads.
+    chains = sorted({chain[1:] for chain in code.chains if chain[0] == name}) or [()]
+    return joined("module", [_along(walk, value, chain, code, reader) for chain in chains])
+
+
+def _along(walk: Walk, module: ModuleType, chain: Sequence[str], code: Code, reader: str) -> bytes:
+    """Return the part of all that is read along a chain of names from a module."""
     parts: list[bytes] = []
-    met = {id(value)}
-    waiting = [(value, name)]
-    while waiting:
-        module, dotted = waiting.pop()
+    while True:
         if isinstance(module, _on_demand()):
             registered = {op.partition(".")[0] for op in torch._C._dispatch_get_all_op_names()}
-            used = [op for op in sorted(registered) if names.issuperset(op.split("::"))]
-            parts.append(joined("operators", [_operator_part(op.replace("::", ".")) for op in used]))
-            continue
-        package = home_of(module)
-        if package is None:
-            parts.append(walk.source(module))
-        else:
-            walk.reach(module.__name__)
-        for attribute in sorted(names & vars(module).keys()):
-            held, at = vars(module)[attribute], f"{dotted}.{attribute}"
-            if isinstance(held, ModuleType):
-                if id(held) not in met:
-                    met.add(id(held))
-                    waiting.append((held, at))
+            used = [op for op in sorted(registered) if code.names.issuperset(op.split("::"))]
+            parts += [_operator_part(walk, op.replace("::", ".")) for op in used]
+            break
+        own = walk.package_of(module) is None
+        if own and (not chain or not _COMPUTED.isdisjoint(code.names)):  # a computed name may be any
+            parts.append(walk.value(module, module.__name__))
+        elif own:
+            # What is kept for years depends on what is read of a module, not on all that it builds on.
+            parts.append(walk.source(module.__name__, module, deep=not walk.lasting))
+        for name in sorted((set(chain[:1]) or code.names) & vars(module).keys()):
+            held, at = vars(module)[name], f"{module.__name__}.{name}"
             # A user's file does not show the values that its names have now. A package's version stands for its
-            # state, but not for the functions that the user may have replaced.
-            elif package is None or isinstance(held, _replaceable()) or is_plain(held) or attribute in chained:
+            # state, but not for what the user may have put there.
+            if not isinstance(held, ModuleType) and (own or (_counts(walk, held) and at not in _STREAMS)):
                 parts.append(part("name", at.encode()) + walk.value(held, f"{at} (read by {reader})"))
-    return joined("module", parts)
+        held = vars(module).get(chain[0]) if chain else None
+        if not isinstance(held, ModuleType):
+            break
+        module, chain = held, chain[1:]
+    return joined("chain", parts)
+
+
+def _counts(walk: Walk, held: object) -> bool:
+    """Return True if what a package's module has under a name counts by itself."""
+    return not walk.lasting or is_own(held) or any(held is one for one in (*_HIDDEN, *_SEEKING))
 
 
 # Modules that create their attributes, torch's operators, on access.
 _on_demand = with_torch(lambda: (type(torch.ops), type(torch.ops.aten)))
 
 # Attributes of `sys` that are written to.
-_STREAMS = words("stdout stderr __stdout__ __stderr__")
-_replaceable = with_torch(lambda: (types.FunctionType, types.BuiltinFunctionType, type, torch.Tensor, type(os.environ)))
+_STREAMS = words("sys.stdout sys.stderr sys.__stdout__ sys.__stderr__")
 
 
 # Namespaces of operators that a version of torch or torchvision identifies.
 OPERATORS = ("aten", "prim", "prims", "torchvision")
 
 
-def _operator_part(name: str) -> bytes:
+def _operator_part(walk: Walk, name: str) -> bytes:
     if name.partition(".")[0] not in OPERATORS:
         raise Unhashable(f"{name}, an operator of one's own, whose code cannot be found. {REMEDY}")
-    return part("operator", f"{torch.__version__} {name}".encode())
+    return part("operator", name.encode() if walk.lasting else f"{torch.__version__} {name}".encode())
 
 
-def _imported(walk: Walk, by: types.FunctionType, name: str, code: Code) -> bytes:
+def _imported(walk: Walk, by: types.FunctionType, name: str) -> bytes:
     """Return the part of a module that a function imports when it runs."""
     # The statement may have been relative to any package above.
     above = list(filter(None, (by.__globals__.get("__package__") or "").split(".")))
     relative = [".".join(filter(None, [*above[:count], name])) for count in range(len(above), 0, -1)]
     parts = []
     for one in filter(None, [name, *relative]):
-        loaded = sys.modules.get(one)
-        if loaded is not None:
-            package = home_of(loaded)
-        else:
-            spec = _unloaded(one)
-            if spec is None:
-                continue
-            package = home(one, spec.origin if spec.has_location else None)
+        file, held = file_of(one), sys.modules.get(one)
+        if file is None:
+            continue
+        package = walk.package(one, file or None)
         if package is not None:  # the same, whether or not it is loaded by now
-            walk.reach(one)
-            parts.append(part("module", f"{package} {one}".encode()))
-        elif loaded is not None:
-            parts.append(_used(walk, loaded, code, one, by.__qualname__))
+            parts.append(part("module", package.encode()))
+        elif held is None or walk.lasting:  # as its text will make it
+            parts.append(walk.source(one))
         else:
-            parts = []
-            break
+            parts.append(walk.value(held, one))
     if not parts:
         why = f"{name}, imported by {by.__qualname__}, is not loaded before it is needed. Import it at the file's top"
         raise Unhashable(why, placed=True)
     return joined("import", parts)
 
 
-def _unloaded(name: str) -> ModuleSpec | None:
-    # Finding the module itself would load all packages above it.
-    while (parent := name.rpartition(".")[0]) and parent not in sys.modules:
-        name = parent
-    try:
-        return importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
-
-
 def _module(walk: Walk, value: ModuleType, where: str) -> bytes:
-    package = home_of(value)
+    package = walk.package_of(value)
     if package is not None:
-        walk.reach(value.__name__)
-        if _is_guarded(value):
+        if _is_guarded(walk, value):
             raise Unhashable(f"{value.__name__}, a module of which any state may be read. {REMEDY}")
-        return part("module", f"{package} {value.__name__}".encode())
+        return part("module", package.encode())
     if str(getattr(value, "__file__", "")).endswith(tuple(EXTENSION_SUFFIXES)):
         raise Unhashable(f"{value.__name__}, compiled code that may read what nobody sees. {REMEDY}")
-    # A module that is passed on: any attribute may be read from it.
-    walk.everything = True
-    return walk.source(value)
+
+    def fill(node: Node) -> None:
+        node.facts["text"] = walk.source(value.__name__, value)
+        # Passed on: any attribute may be read from it.
+        members = {
+            name: held
+            for name, held in vars(value).items()
+            if name[:2] != "__" and not (isinstance(held, ModuleType) and home_of(held) is not None)
+        }
+        if walk.lasting:  # texts and paths may be those of one machine
+            members = {name: held for name, held in members.items() if isinstance(held, _numbers())}
+        walk.wait(node, members, now=lambda _, held: isinstance(held, _numbers()))
+
+    return walk.node(value, where, fill)
+
+
+_numbers = with_torch(lambda: (bool, int, float, complex, np.ndarray, torch.Tensor))
 
 
 def _builtin(walk: Walk, value: Any, where: str) -> bytes:
-    _seek(walk, value)
-    # Looked up in `os` as it runs, it is the wrapper that `dependencies` puts there; held by itself, it is not.
-    if (
-        not walk.recheck
-        and value.__name__ in _UNWATCHED
-        and value.__module__ in ("posix", "nt")
-        and not where.startswith(("os.", "posix."))
-    ):
-        raise Unhashable(
-            f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() where "
-            "it is called"
-        )
+    _seek(walk, value, where)
     owner = value.__self__
-    if isinstance(owner, ModuleType) and (allowed := _MEMBERS.get({"posix": "os", "nt": "os"}.get(owner.__name__, ""))):
+    place = {"posix": "os", "nt": "os"}.get(value.__module__ or "", value.__module__)
+    if not walk.lasting and isinstance(owner, ModuleType) and (allowed := _MEMBERS.get(str(place))) is not None:
+        # Looked up in `os` as it runs, it is the wrapper that `dependencies` puts there; held by itself, it is not.
+        if place == "os" and value.__name__ in _UNWATCHED and not where.startswith(("os.", "posix.")):
+            raise Unhashable(
+                f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() "
+                "where it is called"
+            )
         if value.__name__ not in allowed:
-            raise Unhashable(f"{value.__name__}(), whose answer is not seen. {REMEDY}")
-        return joined("builtin", [part("name", value.__qualname__.encode())])
-    if isinstance(owner, ModuleType) and _is_guarded(owner):
-        if value.__name__ not in _MEMBERS[owner.__name__]:
-            raise Unhashable(f"{owner.__name__}.{value.__name__}(), whose answer is not seen. {REMEDY}")
+            raise Unhashable(f"{place}.{value.__name__}(), whose answer is not seen. {REMEDY}")
         return joined("builtin", [part("name", value.__qualname__.encode())])
     kind = "builtin" if isinstance(owner, ModuleType) else "builtin of"
     return joined(kind, [part("name", value.__qualname__.encode()), walk.value(owner, where)])
+
+
+def _ufunc(walk: Walk, value: np.ufunc, where: str) -> bytes:
+    # It does not say where it comes from; one that NumPy makes of a user's function hides it.
+    for module in ("numpy", "scipy.special"):
+        if getattr(sys.modules.get(module), value.__name__, None) is value:
+            return part("ufunc", f"{walk.package(module, None)}.{value.__name__}".encode())
+    raise Unhashable(f"{value.__name__}, a function without a source. {REMEDY}")
 
 
 def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
@@ -686,7 +727,16 @@ def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
                 f"{value.__qualname__}, a cache that holds answers already, whose origin cannot be known. Empty it "
                 "first, or read what it holds where it is used"
             )
-    return joined(type(value).__name__, [walk.value(value.__wrapped__, where)])
+    return _around(walk, value, where, value.__wrapped__)
+
+
+def _around(walk: Walk, value: Any, where: str, *inside: object) -> bytes:
+    """Return the part of an object by what stands inside; if its class is the user's, by all else that it holds."""
+    parts = [walk.value(one, where) for one in inside]
+    if home_of_class(type(value)) is None:
+        held = {name: one for name, one in getattr(value, "__dict__", {}).items() if name[:2] != "__"}
+        parts += [class_of(walk, type(value), where), walk.value(held, where)]
+    return joined(type(value).__name__, parts)
 
 
 # Classes and objects
@@ -709,14 +759,31 @@ NO_MATTER = words(
     " _value_repr_ _boundary_ _flag_mask_ _singles_mask_ _all_bits_ _inverted_ _generate_next_value_"
 )
 
+# Methods that Python writes for data classes and named tuples, and `attrs` for its own: each release writes others.
+_WRITTEN = words(
+    "__init__ __new__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__ __replace__"
+    " _asdict _make _replace"
+)
+
 # The process's generators of random numbers: their state belongs to no model.
 _shared = with_torch(lambda: (vars(random)["_inst"], vars(np.random.mtrand)["_rand"], torch.default_generator))
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
+# Numbers that are drawn differ from run to run anyway: the state of a generator does not last.
+_drawn = with_torch(
+    lambda: (*(random.Random, np.random.Generator, np.random.RandomState, np.random.BitGenerator, torch.Generator),)
+)
+
+
+def _is_written(name: str, member: object) -> bool:
+    code = getattr(getattr(member, "__func__", member), "__code__", None)
+    return name in _WRITTEN and code is not None and code.co_filename.startswith(("<", collections.__file__))
+
+
 def _class(walk: Walk, value: type, where: str) -> bytes:
-    _seek(walk, value)
+    _seek(walk, value, where)
     found = class_of(walk, value, where)
     if not issubclass(value, torch.nn.Module):
         return found
@@ -732,20 +799,20 @@ def _class(walk: Walk, value: type, where: str) -> bytes:
 
 def class_of(walk: Walk, cls: type, where: str) -> bytes:
     """Return the part of a class that was reached through an instance or a subclass."""
-    package = home_of_class(cls)
-    name = f"{cls.__module__}.{cls.__qualname__}"
-    if package is None:
+    if home_of_class(cls) is None:
         return walk.node(cls, cls.__qualname__, lambda node: _read_class(walk, node))
-    walk.reach(cls.__module__)
-    label = part("class", f"{package} {name}".encode())
+    package = walk.package(cls.__module__, getattr(sys.modules.get(cls.__module__), "__file__", None))
+    label = part("class", f"{package}.{cls.__qualname__}".encode())
     if not issubclass(cls, torch.nn.Module):
         return label
     # A package's version does not show methods that were replaced.
     if cls not in walk.replaced:
         bases = [base for base in cls.__mro__ if home_of_class(base) is not None]
         own = [(f"{base.__name__}.{at}", held) for base in bases for at, held in replacements(base)[0]]
+        own = [(name, held) for name, held in own if not (walk.lasting and _is_written(name.partition(".")[2], held))]
         walk.replaced[cls] = joined("methods", [part("name", n.encode()) + walk.value(held, n) for n, held in own])
-    called = [walk.value(cls.forward, f"{name}.forward"), walk.value(cls.__call__, name)]
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    called = [] if walk.lasting else [walk.value(cls.forward, f"{name}.forward"), walk.value(cls.__call__, name)]
     return joined("module class", [label, *called, walk.replaced[cls]])
 
 
@@ -768,18 +835,23 @@ def _package_names(cls: type) -> frozenset[str]:
 
 def _read_class(walk: Walk, node: Node) -> None:
     cls: type = node.value
-    node.facts["name"] = part("name", f"{cls.__module__}.{cls.__qualname__}".encode())
-    node.facts["bases"] = joined("bases", [class_of(walk, base, node.where) for base in cls.__mro__[1:]])
+    node.facts["name"] = part("name", cls.__qualname__.encode())
+    node.facts["bases"] = joined("bases", [class_of(walk, base, node.where) for base in cls.__bases__])
     node.facts["kind"] = class_of(walk, type(cls), node.where)
     module = _module_of(cls)
     if str(getattr(module, "__file__", "")).endswith(tuple(EXTENSION_SUFFIXES)):  # methods that are no Python code
         raise Unhashable(f"{cls.__qualname__}, compiled code that may read what nobody sees. {REMEDY}")
-    members = {
-        name: held
-        for name, held in vars(cls).items()
-        if name not in NO_MATTER and not isinstance(held, (types.MemberDescriptorType, types.GetSetDescriptorType))
-    }
-    if not issubclass(cls, torch.nn.Module):
+    network = issubclass(cls, torch.nn.Module)
+
+    def counts(name: str, held: object) -> bool:
+        if walk.lasting and _is_written(name, held):
+            return False
+        # A method that the user has written matters: how an object is written or copied, say.
+        return name not in NO_MATTER or (not network and is_own(getattr(held, "__func__", held)))
+
+    slots = (types.MemberDescriptorType, types.GetSetDescriptorType)
+    members = {name: held for name, held in vars(cls).items() if not isinstance(held, slots) and counts(name, held)}
+    if not network:
         walk.wait(node, members, now=lambda *_: True)
         return
     overridden = _package_names(cls)
@@ -794,16 +866,25 @@ def _read_class(walk: Walk, node: Node) -> None:
 def _object(walk: Walk, value: Any, where: str) -> bytes:
     if any(value is shared for shared in _shared()):
         return part("random numbers")
+    if walk.lasting and isinstance(value, _drawn()):
+        return joined("random numbers", [class_of(walk, type(value), where)])
     if isinstance(value, inspect.Signature):  # libraries hang it on their functions, and it reads nothing
         return part("signature", str(value).encode())
+    own = home_of_class(type(value)) is None
     parameters = vars(type(value)).get("__dataclass_params__")
-    if parameters is None or not parameters.frozen:
+    # Fields of a package's that are not compared change no outcomes, and its releases differ in them.
+    compared = walk.lasting and not own and dataclasses.is_dataclass(value)
+    if not compared and (parameters is None or not parameters.frozen):
         return walk.node(value, where, lambda node: _read_object(walk, node))
 
     def frozen() -> bytes:
         parts = [class_of(walk, type(value), where)]
-        for name in sorted(one.name for one in dataclasses.fields(value)):
-            parts += [part("field", name.encode()), walk.value(getattr(value, name), f"{where}.{name}")]
+        held = {one.name: getattr(value, one.name, None) for one in dataclasses.fields(value)}
+        left = {one.name for one in dataclasses.fields(value) if compared and not one.compare}
+        if own:  # and what was set beside the fields
+            held |= _without_kept(walk, value, getattr(value, "__dict__", {}))
+        for name in sorted(held.keys() - left):
+            parts += [part("field", name.encode()), walk.value(held[name], f"{where}.{name}")]
         return joined("dataclass", parts)
 
     return walk.container(value, frozen)
@@ -819,7 +900,11 @@ def _read_object(walk: Walk, node: Node) -> None:
     except Exception as error:
         raise Unhashable(f"{node.where} keeps what cannot be read ({error}). {REMEDY}", placed=True) from error
     if isinstance(kept, str):  # known by its name in its module
-        node.facts["known as"] = part("name", kept.encode()) + walk.value(_module_of(value), node.where)
+        module = _module_of(value)
+        if walk.lasting and callable(value) and (module is None or home_of(module) is None):
+            raise Unhashable(f"{kept}, a function without a source")
+        known = b"" if walk.lasting and module is None else walk.value(module, node.where)
+        node.facts["known as"] = part("name", kept.encode()) + known
         kept = (None, (), None)
     own = [getattr(cls, name) is not getattr(object, name) for name in ("__reduce_ex__", "__reduce__", "__getstate__")]
     if reduce is None and not any(own):
@@ -829,9 +914,10 @@ def _read_object(walk: Walk, node: Node) -> None:
     node.facts["items"] = walk.value(None if items is None else list(items), node.where)
     node.facts["pairs"] = walk.value(None if pairs is None else list(pairs), node.where)
     if state is not None:
-        node.facts["state"] = walk.value(state, node.where)
+        kept = _without_kept(walk, value, state) if isinstance(state, dict) else state
+        node.facts["state"] = walk.value(kept, node.where)
         return
-    attributes = dict(getattr(value, "__dict__", {}))
+    attributes = _without_kept(walk, value, getattr(value, "__dict__", {}))
     for base in cls.__mro__:
         for name, member in vars(base).items():
             if "__slots__" in vars(base) and isinstance(member, types.MemberDescriptorType):
@@ -842,9 +928,16 @@ def _read_object(walk: Walk, node: Node) -> None:
     walk.wait(node, attributes, now=lambda *_: True)
 
 
+def _without_kept(walk: Walk, value: object, state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a state; if it is to last, without what properties have kept, which is made of the rest."""
+    members = {name: one for base in type(value).__mro__ for name, one in vars(base).items()} if walk.lasting else {}
+    return {name: one for name, one in state.items() if not isinstance(members.get(name), functools.cached_property)}
+
+
 def _logger(walk: Walk, value: logging.Logger, where: str) -> bytes:
-    walk.reach("logging")  # of whose levels code may ask
-    return part("logger", value.name.encode())
+    # A logger is no part of what is computed, unless code asks for its level.
+    of = class_of(walk, type(value), where)
+    return joined("logger", [of, part("name", b"" if walk.lasting else value.name.encode())])
 
 
 def _module_of(value: Any) -> ModuleType | None:
@@ -852,7 +945,7 @@ def _module_of(value: Any) -> ModuleType | None:
 
 
 def _packed(walk: Walk, value: Any, where: str) -> bytes:
-    if not value._has_method("__getstate__"):
+    if walk.lasting or not value._has_method("__getstate__"):
         raise Unhashable(f"a {value._type().name()}, whose state cannot be read. {REMEDY}")
     return joined("packed", [part("name", value._type().name().encode()), walk.value(value.__getstate__(), where)])
 
@@ -887,7 +980,9 @@ def _torch_module(walk: Walk, value: nn.Module, where: str) -> bytes:
         cls = type(value)
         node.facts["class"] = class_of(walk, cls, node.where)
         _read_state(walk, node)
-        settings = {name: held for name, held in vars(value).items() if name not in OF_TORCH}
+        # Attributes that a release of torch may add to each module are no settings of one.
+        idle = OF_TORCH if not walk.lasting else OF_TORCH | (vars(torch.nn.Module()).keys() - {"training"})
+        settings = {name: held for name, held in vars(value).items() if name not in idle}
         # A package's code, which is not read here, may read any attribute.
         all_count = home_of_class(cls) is not None or bool(_package_names(cls))
         walk.wait(node, settings, now=lambda _, held: all_count or is_plain(held))
@@ -917,6 +1012,7 @@ def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
         node.facts["code"] = part("code", value.code.encode())
         node.facts["training"] = walk.value(value.training, node.where)
         called = [step.target for step in value.graph.nodes if callable(step.target)]
+        called = [target for target in called if not walk.lasting or is_own(target)]
         node.facts["calls"] = joined("calls", [walk.value(target, f"a function in {node.where}") for target in called])
         tensors = {name: held for name, held in vars(value).items() if isinstance(held, torch.Tensor)}
         node.facts["constants"] = walk.value(tensors, node.where)
@@ -925,6 +1021,9 @@ def _graph(walk: Walk, value: fx.GraphModule, where: str) -> bytes:
 
 
 def _script(walk: Walk, value: torch.jit.ScriptModule, where: str) -> bytes:
+    if walk.lasting:
+        raise Unhashable(f"a {type(value).__qualname__}, whose graph each release of torch writes otherwise")
+
     def fill(node: Node) -> None:
         node.facts["graph"] = _script_text(walk, value, where)
         names = {step.s("name") for step in _steps(value.inlined_graph) if step.kind() == "prim::GetAttr"}
@@ -971,18 +1070,17 @@ _handlers: Callable[[], tuple[tuple[type | tuple[type, ...], Handler], ...]] = w
             types.MethodType,
             lambda walk, v, where: joined("method", [walk.value(v.__func__, where), walk.value(v.__self__, where)]),
         ),
-        (
-            property,
-            lambda walk, v, where: joined("property", [walk.value(v.fget, where), walk.value(v.fset, where)]),
-        ),
+        (property, lambda walk, v, where: _around(walk, v, where, v.fget, v.fset)),
+        (functools.cached_property, lambda walk, v, where: _around(walk, v, where, v.func)),
         ((staticmethod, classmethod, functools._lru_cache_wrapper), _wrapped),
+        (np.ufunc, _ufunc),
         (
             (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType),
             lambda walk, v, where: joined(
                 "slot", [part("name", v.__name__.encode()), walk.value(v.__objclass__, where)]
             ),
         ),
-        ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), lambda _walk, v, _where: _operator_part(str(v))),
+        ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), lambda walk, v, _where: _operator_part(walk, str(v))),
         (ModuleType, _module),
         (type, _class),
         (
@@ -992,11 +1090,12 @@ _handlers: Callable[[], tuple[tuple[type | tuple[type, ...], Handler], ...]] = w
                 [class_of(walk, type(v), where), part("name", str(v.name).encode()), walk.value(v.value, where)],
             ),
         ),
-        (weakref.ref, lambda walk, v, where: joined("weak", [walk.value(v(), where)])),
+        (weakref.ref, lambda walk, v, where: _around(walk, v, where, v())),
         (logging.Logger, _logger),
         (LOCKS, lambda _walk, _v, _where: part("lock")),
         (torch.ScriptObject, _packed),
-        ((type(os.environ), types.GeneratorType, types.FrameType), _outside),
+        (type(os.environ), lambda _walk, _v, _where: part("environment")),  # each variable that is read gets a stamp
+        ((types.GeneratorType, types.FrameType), _outside),
         (object, _object),
     )
 )

@@ -696,7 +696,7 @@ def _identity(system: System) -> tuple[str, bool]:
     try:
         # The declared version of an object replaces its state, never its code, which may hold the template of a prompt.
         code = None if hasattr(system, "__code__") else vars(type(system)).get("__call__")
-        return digest((system, code), recheck=False, watched=True), fingerprint(system, None, None).declared
+        return digest((system, code), recheck=False), fingerprint(system, None, None).declared
     except Unhashable as error:
         return f"!{error}", False
     except Exception as error:  # an object's own code, which is run to read it, or a state that another thread changes

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 from robustest import context
 from robustest.decisions import BaselineRule, NoWorse, ScoreBaselineRule
 from robustest.errors import StoreError
+from robustest.identity.fingerprint import lasting_digest
 from robustest.identity.packages import home_of_class
 from robustest.identity.plain import Unhashable
-from robustest.identity.sources import lasting_digest
 from robustest.run.evidence import Evidence
 from robustest.run.units import ModelUnits
 from robustest.store.baselines import BaselineEntry, packed, packed_scores

@@ -48,12 +48,6 @@ def test_the_state_of_the_process_s_random_numbers_makes_no_difference(module: C
 REFUSED = {
     "def predict(x): return eval('x')": r"eval \(read by predict\) is eval\(\)",
     "def predict(x): return globals()['f'](x)": r"globals \(read by predict\)",
-    "def predict(x): return open('weights').read()": r"open \(read by predict\)",
-    "import os\ndef predict(x): return x * int(os.environ['SCALE'])": r"os.environ.* is a Environ, which is not part",
-    "import os\ndef predict(x): return x * int(os.getenv('SCALE'))": r"os.getenv \(read by predict\)",
-    "import torch\ndef predict(x): return torch.load('x.pt')(x)": r"torch.load \(read by predict\)",
-    "import numpy as np\ndef predict(x): return x @ np.load('x.npy')": r"np.load \(read by predict\)",
-    "from pathlib import Path\ndef predict(x): return Path('x').read_bytes()": r"predict reads a file with read_bytes",
     "import urllib.request as u\ndef predict(x): return u.urlopen('http://a')": "urllib.request, which reaches out",
     "from http.client import HTTPConnection as H\ndef predict(x): return H('a')": r"http.client, which reaches outside",
     "import subprocess\ndef predict(x): return subprocess.run(['ls'])": "subprocess, which reaches outside",
@@ -69,6 +63,24 @@ def test_code_that_reaches_beyond_the_model_is_refused(module: Callable[..., Any
         found = fingerprint(module(text).predict, None, None)
     assert found.digest is None
     assert re.search(REFUSED[text], found.reason)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def predict(x): return open('weights').read()",
+        "import os\ndef predict(x): return x * int(os.environ['SCALE'])",
+        "import os\ndef predict(x): return x * int(os.getenv('SCALE'))",
+        "import torch\ndef predict(x): return torch.load('x.pt')(x)",
+        "import numpy as np\ndef predict(x): return x @ np.load('x.npy')",
+        "from pathlib import Path\ndef predict(x): return Path('x').read_bytes()",
+    ],
+)
+def test_code_whose_reads_get_stamps_has_an_identity(module: Callable[..., Any], text: str) -> None:
+    """What it reads is compared before anything is recalled."""
+    found = fingerprint(module(text).predict, None, None)
+    assert found.digest is not None, found.reason
+    assert found.digest != fingerprint(module(text.replace("x)", "x, y)")).predict, None, None).digest
 
 
 def test_compiled_modules_of_one_s_own_are_refused(tmp_path: Path) -> None:
@@ -132,6 +144,22 @@ def test_packages_of_another_environment_on_the_path_are_installed(monkeypatch: 
         assert "/own/code" not in found
     finally:
         packages._installed.cache_clear()
+
+
+def test_a_module_of_the_users_that_a_function_imports_counts_by_its_text_until_it_is_loaded(
+    module: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    predict, late = module("def predict(x):\n    import acme_late\n    return acme_late.f(x)").predict, "acme_late.py"
+
+    def of(text: str) -> str | None:
+        (tmp_path / late).write_text(text)
+        return fingerprint(predict, None, None).digest
+
+    first = of("def f(x): return x  # one")
+    assert first is not None
+    assert first == of("def f(x):\n    return x") != of("def f(x): return -x")
+    assert "acme_late" not in sys.modules
 
 
 @pytest.mark.parametrize("statement", ["from torchvision.io import decode_jpeg as f", "import torchvision.io as f"])

@@ -197,7 +197,7 @@ def test_sharing_makes_no_difference_to_plain_values() -> None:
         ([{"a": iter(open(__file__, "rb"))}], r"the value\[0\]\['a'\] keeps what cannot be read"),  # noqa: SIM115
         (torch.zeros(2, 2).to_sparse(), "the value is a torch.sparse_coo tensor"),
         (torch.empty(2, device="meta"), "the value is a .* tensor on meta"),
-        (open, r"the value is open\(\), which reaches beyond"),
+        (eval, r"the value is eval\(\), which reaches beyond"),
         ({object(), object()}, "the value is a set of objects"),
     ],
 )

@@ -12,6 +12,7 @@ import time
 import types
 from collections import namedtuple
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 
 from robustest import exporting, rng
 from robustest.errors import ConfigError
-from robustest.identity import dependencies, keys, packages, walk
+from robustest.identity import dependencies, keys, packages, sources, walk
 from robustest.identity import fingerprint as fingerprints
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.identity.fingerprint import digest
@@ -43,31 +44,32 @@ def test_a_module_whose_finder_breaks_down_is_not_found(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "meta_path", [Finder(error)])
-    assert walk._unloaded("acme_unknown") is None
-    assert packages._unloaded_file("acme_unknown") is None
+    assert sources.file_of("acme_unknown") is None
+    assert sources.file_of("acme_unknown.inner") is None
 
 
 def test_the_file_of_a_module_is_found_without_loading_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "acme_above").mkdir()
-    for name in ("acme_one.py", "acme_above/__init__.py", "acme_above/inner.py"):
+    (tmp_path / "acme_above" / "deep").mkdir(parents=True)
+    for name in ("acme_one.py", "acme_above/__init__.py", "acme_above/inner.py", "acme_above/deep/__init__.py"):
         (tmp_path / name).write_text("raise RuntimeError\n")
+    (tmp_path / "acme_above" / "deep" / "deeper.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-    assert packages._unloaded_file("acme_one") == str(tmp_path / "acme_one.py")
-    assert packages._unloaded_file("acme_above") == str(tmp_path / "acme_above" / "__init__.py")
-    assert packages._unloaded_file("acme_above.inner") is None, "to find it would load what is above"
-    assert packages._unloaded_file("acme_none") is None
-    assert packages._unloaded_file("sys") is None, "it has no file"
-    assert packages._unloaded_file("math.inner") is None, "a module that is no package"
-    assert walk._unloaded("acme_above.inner.deeper").name == "acme_above"  # type: ignore[union-attr]
+    before, file_of = set(sys.modules), sources.file_of
+    assert file_of("acme_one") == str(tmp_path / "acme_one.py")
+    assert file_of("acme_above") == str(tmp_path / "acme_above" / "__init__.py")
+    assert file_of("acme_above.inner") == str(tmp_path / "acme_above" / "inner.py")
+    assert file_of("acme_above.deep.deeper") == str(tmp_path / "acme_above" / "deep" / "deeper.py")
+    assert file_of("acme_above.inner.none") is None, "a module that is no package"
+    assert file_of("acme_none") is file_of("acme_none.inner") is file_of("math.inner") is None
+    assert file_of("sys") == "", "it has no file"
     assert set(sys.modules) == before
     above = types.ModuleType("acme_above")
     monkeypatch.setitem(sys.modules, "acme_above", above)
-    assert packages._unloaded_file("acme_above.inner") is None
+    assert file_of("acme_above.inner") is None
     above.__path__ = [str(tmp_path / "acme_above")]
-    assert packages._unloaded_file("acme_above.inner") == str(tmp_path / "acme_above" / "inner.py")
+    assert file_of("acme_above.inner") == str(tmp_path / "acme_above" / "inner.py")
 
 
 # Releases
@@ -323,7 +325,8 @@ def test_an_unloaded_module_of_a_package_counts_by_its_version_and_one_of_the_us
     def of(value: int, release: str | None) -> bytes:
         (tmp_path / "acme_dependency.py").write_text(f"VALUE = {value}{'0' * value}\n")
         monkeypatch.setattr(packages, "_home", lambda top, _: release if top == "acme_dependency" else None)
-        return packages.source(module("def late():\n    import acme_dependency"))
+        made = module("def late():\n    import acme_dependency")
+        return sources.source(made.__name__, made.__file__, packages.home)
 
     assert of(1, "acme 1.0") == of(2, "acme 1.0") != of(2, "acme 1.1")
     assert of(1, None) != of(2, None)
@@ -368,27 +371,24 @@ def test_simple_values_are_told_apart_by_type_and_by_every_part() -> None:
 # Functions that reach further than their code
 
 
-@pytest.mark.parametrize("watched_", [False, True])
-def test_functions_that_read_beyond_the_code_are_refused_and_computed_names_noted(watched_: bool) -> None:
-    one = walk.Walk(watched=watched_)
-    for harmless in (len, print, sorted):
-        walk._seek(one, harmless)
+@pytest.mark.parametrize("lasting", [False, True])
+def test_functions_that_read_beyond_the_code_are_refused_and_computed_names_noted(lasting: bool) -> None:
+    one = walk.Walk(lasting=lasting)
+    for harmless in (len, print, sorted, open):
+        walk._seek(one, harmless, "here")
     assert not one.everything
     for seeking in walk._SEEKING:
         one.everything = False
-        walk._seek(one, seeking)
+        walk._seek(one, seeking, "here")
         assert one.everything
-        walk._seek(one, len)
+        walk._seek(one, len, "here")
         assert one.everything, "what another function does not read does not end it"
-    for beyond in walk._beyond():
+    for beyond in walk._HIDDEN:
         with pytest.raises(Unhashable, match="which reaches beyond the model's code and state"):
-            walk._seek(one, beyond)
-    for file in walk._watchable():
-        if watched_:
-            walk._seek(one, file)
-        else:
-            with pytest.raises(Unhashable, match="which reaches beyond"):
-                walk._seek(one, file)
+            walk._seek(one, beyond, "here")
+    for beyond in walk._BEYOND:
+        with nullcontext() if lasting else pytest.raises(Unhashable, match="which reaches beyond"):
+            walk._seek(one, beyond, "here")
 
 
 def test_modules_of_numerical_packages_are_looked_through_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -544,10 +544,10 @@ def test_a_set_has_no_order_and_its_objects_have_names() -> None:
 )
 def test_operators_of_torch_count_by_its_version_and_others_are_refused(name: str, known: bool) -> None:
     if known:
-        assert walk._operator_part(name) != walk._operator_part(f"{name}_")
+        assert walk._operator_part(walk.Walk(), name) != walk._operator_part(walk.Walk(), f"{name}_")
     else:
         with pytest.raises(Unhashable, match="an operator of one's own"):
-            walk._operator_part(name)
+            walk._operator_part(walk.Walk(), name)
 
 
 def test_a_cache_of_a_package_may_hold_answers_and_one_of_the_user_may_not() -> None:
@@ -594,8 +594,8 @@ def around() -> Callable[[int], int]:
 
 
 def test_a_function_inside_another_with_a_docstring_is_the_same_code() -> None:
-    assert walk._code(same.__code__).text == walk._code(around().__code__).text  # type: ignore[attr-defined]
-    assert walk._code(same.__code__).text != walk._code(one.__code__).text
+    assert sources.text_of(same.__code__) == sources.text_of(around().__code__) is not None  # type: ignore[attr-defined]
+    assert sources.text_of(same.__code__) != sources.text_of(one.__code__)
 
 
 def test_code_of_robustest_is_what_lies_in_its_own_folder() -> None:
@@ -860,7 +860,7 @@ def test_imports_of_a_file_are_found_by_their_full_names(
     *, file: str, name: str, code: str, imports: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / file).write_text(code)
-    assert packages._parsed.__wrapped__(str(tmp_path / file), 0, 0, name)[1] == imports
+    assert sources._parsed.__wrapped__(str(tmp_path / file), 0, 0, name)[1] == imports
 
 
 TEXT = (
@@ -890,7 +890,7 @@ TEXT = (
 def test_a_file_counts_by_its_code_without_words_and_tests(file: str, other: str, same: bool, tmp_path: Path) -> None:
     def of(text: str) -> bytes:
         (tmp_path / file).write_text(text)
-        found: bytes = packages._parsed.__wrapped__(str(tmp_path / file), 0, 0, "a")[0]
+        found: bytes = sources._parsed.__wrapped__(str(tmp_path / file), 0, 0, "a")[0]
         return found
 
     assert (of(other) == of(TEXT.format("c"))) is same

@@ -123,17 +123,17 @@ def test_a_cache_that_holds_answers_has_no_identity_where_nothing_is_asked(tmp_p
 
 
 @pytest.mark.parametrize("held", [stat, access, listed], ids=["stat", "access", "stat in a list"])
-def test_a_function_that_is_not_seen_to_ask_has_no_identity_where_nothing_is_asked(held: object) -> None:
+@pytest.mark.parametrize("recheck", [True, False])
+def test_a_function_that_is_not_seen_to_ask_has_no_identity(held: object, recheck: bool) -> None:
     def through_os() -> bool:
         return os.stat("weights").st_size > 0
 
     def by_itself() -> object:
         return held
 
-    assert name(recheck=False, train=through_os)
-    assert name(recheck=True, train=by_itself)
+    assert name(recheck=recheck, train=through_os)
     with pytest.raises(Unhashable, match=r"taken out of os, so that its calls are not seen"):
-        name(recheck=False, train=by_itself)
+        name(recheck=recheck, train=by_itself)
 
 
 def test_parts_are_told_from_each_other_and_share_what_was_read(tmp_path: Path) -> None:
