@@ -48,7 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("--robust-plan")
     _note_files(config, path)  # in a worker of pytest-xdist, which has no earlier hook
     if path and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Planned(config, json.loads(Path(path).read_text(encoding="utf-8"))))
+        plan = json.loads(Path(path).read_text(encoding="utf-8"))
+        config.pluginmanager.register(_Planned(config, plan))
+        if "file" in plan:  # no question is a test of hypothesis, which this plugin imports at the end of every run
+            config.pluginmanager.unregister(name="hypothesispytest")
 
 
 # Reports that a project may ask for in its addopts. The tests of a plan require almost nothing, or run several times:

@@ -27,7 +27,7 @@ from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_ne
 from robustest.cli.suggest import QUIET, goes_on_later, measure, measure_under_seeds, suggestion
 from robustest.cli.warm import WarmPytest
 from robustest.decisions.distributions import binomial_quantile
-from robustest.pytest_plugin.options import repository_of
+from robustest.repository import repository_of
 from robustest.reports.text import measured
 
 LAST = 0.5
