@@ -27,8 +27,8 @@ from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_ne
 from robustest.cli.suggest import QUIET, goes_on_later, measure, measure_under_seeds, suggestion
 from robustest.cli.warm import WarmPytest
 from robustest.decisions.distributions import binomial_quantile
-from robustest.repository import repository_of
 from robustest.reports.text import measured
+from robustest.repository import repository_of
 
 LAST = 0.5
 """Part of a whole measurement that the tests take as they will be written: what they recall is not measured again."""
