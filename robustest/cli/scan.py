@@ -59,6 +59,7 @@ def write_scan(folder: str) -> int:
         # These tests require almost nothing, so their outcomes say nothing of the model and are not printed.
         plan = {**plan_of(root, file, name), "quiet": True, "started": began}
         plan |= {"weights": {probe.name: probe.weight for probe in questions.probes}}
+        plan |= {"audited": [probe.name for probe in questions.probes if probe.audited]}
         arguments = [*QUIET, str(root)]
         first, others, code = measure_under_seeds(pytest, arguments, {**plan, "last": LAST})
         if code not in (0, 1):
