@@ -24,7 +24,7 @@ from robustest.cli.screen import Exit, Screen, exit_of_pytest, write_new, wrong
 from robustest.cli.warm import WarmPytest
 from robustest.cli.workflow import FILE as WORKFLOW
 from robustest.cli.workflow import extended, job_of, workflow
-from robustest.pytest_plugin.options import repository_of, service_of
+from robustest.repository import repository_of, service_of
 from robustest.safe_files import write_atomic
 
 _TEMPLATES = files("robustest.cli").joinpath("templates")

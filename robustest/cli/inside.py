@@ -19,12 +19,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from robustest.cli.remaining import Runs, Spent, changed, timing
-from robustest.pytest_plugin.options import LEDGER
+from robustest.cli.remaining import Runs, Spent, UnderWay, changed, timing
+from robustest.pytest_plugin.options import CONTEXT, LEDGER
 from robustest.reports.inert import inert
 
-# Seconds between two lines of progress.
-_EVERY = 1.0
+# Seconds between two lines of progress; within a test the time spent is also a tenth longer than at the last line.
+_EVERY, _LONGER = 1.0, 1.1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,7 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
     path = config.getoption("--robust-plan")
     _note_files(config, path)  # in a worker of pytest-xdist, which has no earlier hook
     if path and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(_Planned(config, json.loads(Path(path).read_text(encoding="utf-8"))))
+        plan = json.loads(Path(path).read_text(encoding="utf-8"))
+        config.pluginmanager.register(_Planned(config, plan))
+        if "file" in plan:  # no question is a test of hypothesis, which this plugin imports at the end of every run
+            config.pluginmanager.unregister(name="hypothesispytest")
 
 
 # Reports that a project may ask for in its addopts. The tests of a plan require almost nothing, or run several times:
@@ -159,6 +162,7 @@ class _Planned:
         before: the same of the first run, and "between" (its other seconds).
         share: part of them that this run is expected to take.
         weights: how long each test is expected to take, by the last part of its id and in any unit.
+        audited: the tests of attacks, by the same part.
         after, last: runs like this one that follow, and part of one that follows in the end.
         further: runs that follow if a value changes with the seed.
     """
@@ -196,6 +200,29 @@ class _Planned:
                 self._write(f"measuring {nodeid} ({self._begun + 1} of {len(self._tests)}), {self._plan['title']}; ")
             self._begun += 1
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        context, chunks, last = item.stash.get(CONTEXT, None), list[tuple[float, int]](), time.monotonic()
+        name = item.nodeid.rpartition("::")[2]
+        if context is None or "title" not in self._plan or name not in self._plan.get("weights", {}):
+            return
+
+        def progress(_: str, measured: int, total: int, broken: int) -> None:
+            nonlocal last
+            now, spent = time.monotonic(), time.time() - self._plan["started"]
+            further = measured - sum(n for _, n in chunks)
+            if further <= 0:
+                return
+            chunks.append((now - last, further))
+            last = now
+            if now - self._last >= max(_EVERY, spent * (1 - 1 / _LONGER)):
+                self._last = now
+                audited = name in self._plan["audited"]
+                part = UnderWay.of(item.nodeid, chunks, total=total, broken=broken, audited=audited)
+                self._write(f"measured {measured} of {total} samples of {item.nodeid}, {self._plan['title']}; ", part)
+
+        context.progress = progress
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self._fixtures is None:  # the first setup makes the model and the samples
             self._fixtures = report.duration
@@ -224,12 +251,12 @@ class _Planned:
         # The table that the command prints has the outcomes.
         return ("", "", "") if self._plan.get("quiet") else None
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, now: UnderWay | None = None) -> None:
         reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
         if reporter is None:
             return
-        line = inert(text + self._clock())
+        line = inert(text + self._clock(now))
         if capture is None:
             reporter.ensure_newline()
             reporter.write_line(line)
@@ -238,7 +265,7 @@ class _Planned:
                 reporter.ensure_newline()
                 reporter.write_line(line)
 
-    def _clock(self) -> str:
+    def _clock(self, now: UnderWay | None) -> str:
         plan, fixtures = self._plan, self._fixtures or 0.0
         spent = f"{time.time() - plan['started']:.0f} s spent"
         before, weights = plan.get("before"), plan.get("weights", {})
@@ -256,7 +283,7 @@ class _Planned:
             last=plan.get("last", 0.0),
             resumed=bool(before and before["recalled"]),
         )
-        left = runs.left(self._ended, time.monotonic() - self._began - fixtures)
+        left = runs.left(self._ended, time.monotonic() - self._began - fixtures, now)
         return f"{spent}, {left}" if left else spent
 
 

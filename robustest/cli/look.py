@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -53,7 +54,9 @@ def write_facts(request: pytest.FixtureRequest, model: str, data: str, path: str
         with plain_run.running(plain_run.RunningTest()), running(Context(settings=Settings())):
             facts = look(*values)
     except BaseException as error:
-        facts = {"problem": f"{type(error).__name__}: {error}"}
+        # An assertion without a message says what it is.
+        line = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+        facts = {"problem": f"{type(error).__name__}: {line}"}
     Path(path).write_text(json.dumps(facts), encoding="utf-8")
 
 

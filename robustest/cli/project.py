@@ -21,7 +21,7 @@ from robustest.cli.installation import Project, code_of
 from robustest.cli.questions import Facts
 from robustest.cli.screen import wrong
 from robustest.cli.warm import WarmPytest
-from robustest.pytest_plugin.options import repository_of
+from robustest.repository import repository_of
 
 MODEL, DATA = "robust_model", "robust_data"
 """Names of the fixtures that `init` writes."""
@@ -132,11 +132,8 @@ def look_at(root: Path, fixtures: Fixtures, pytest: WarmPytest) -> Facts | str:
         test = f"from robustest.cli.look import write_facts\n\n\ndef test_look(request):\n    {look}\n"
         file.write_text(test, encoding="utf-8")
         plan.write_text(json.dumps(plan_of(root, file, name)), encoding="utf-8")
-        arguments = ["-q", "-p", "robustest.cli.inside", f"--robust-plan={plan}"]
-        # Without the plugin of the cache a project's `addopts = --lf` would be an unknown option.
-        arguments += ["-o", f"cache_dir={Path(folder) / 'cache'}", str(root)]
         printed = Path(folder) / "printed.txt"
-        pytest.run(arguments, printed)
+        pytest.run(["-q", *options_of(plan), str(root)], printed)
         if not to.is_file():
             text = printed.read_text(encoding="utf-8", errors="replace") if printed.is_file() else ""
             last = [line for line in text.splitlines() if line.strip()][-12:]
@@ -145,6 +142,15 @@ def look_at(root: Path, fixtures: Fixtures, pytest: WarmPytest) -> Facts | str:
     if "problem" in found:
         return str(found["problem"])
     return Facts.from_dict({**found, "model": fixtures.model, "data": fixtures.data})
+
+
+def options_of(plan: Path) -> list[str]:
+    """Return the options of pytest for a run of the tests that a plan has."""
+    # No rewritten assertions: to rewrite each module of robustest, which has none, takes as long as to load torch. The
+    # project's next `pytest --lf` shall run tests that it has; without the cache's plugin `addopts = --lf` would be an
+    # unknown option.
+    cache = plan.parent / "cache"
+    return ["-p", "robustest.cli.inside", f"--robust-plan={plan}", "--assert=plain", "-o", f"cache_dir={cache}"]
 
 
 def plan_of(root: Path, file: Path, name: str) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing, write_ne
 from robustest.cli.suggest import QUIET, goes_on_later, measure, measure_under_seeds, suggestion
 from robustest.cli.warm import WarmPytest
 from robustest.decisions.distributions import binomial_quantile
-from robustest.pytest_plugin.options import repository_of
 from robustest.reports.text import measured
+from robustest.repository import repository_of
 
 LAST = 0.5
 """Part of a whole measurement that the tests take as they will be written: what they recall is not measured again."""
@@ -58,6 +58,7 @@ def write_scan(folder: str) -> int:
         # These tests require almost nothing, so their outcomes say nothing of the model and are not printed.
         plan = {**plan_of(root, file, name), "quiet": True, "started": began}
         plan |= {"weights": {probe.name: probe.weight for probe in questions.probes}}
+        plan |= {"audited": [probe.name for probe in questions.probes if probe.audited]}
         arguments = [*QUIET, str(root)]
         first, others, code = measure_under_seeds(pytest, arguments, {**plan, "last": LAST})
         if code not in (0, 1):

@@ -26,6 +26,7 @@ from typing import Any
 
 from robustest.account import Row
 from robustest.cli.compare import by_claim, is_about_population, limits_of
+from robustest.cli.project import options_of
 from robustest.cli.remaining import changed
 from robustest.cli.results_file import ResultsFile, read_written
 from robustest.cli.screen import Exit, Screen, exit_of_pytest, missing
@@ -151,10 +152,8 @@ def measure(
         about = {"parent": os.getpid(), "started": time.time(), **plan, "run": time.time()}
         about |= {"timing": str(timing), "warm": pytest.started}
         planned.write_text(json.dumps(about), encoding="utf-8")
-        own = [*options, f"--robust-json={file}", "-p", "robustest.cli.inside", f"--robust-plan={planned}"]
-        if "file" in plan:  # the project's next `pytest --lf` shall run tests that it has
-            own += ["-o", f"cache_dir={Path(folder) / 'cache'}"]
-        code = pytest.run(["--robust", *own, *arguments])
+        inside = options_of(planned) if "file" in plan else ["-p", "robustest.cli.inside", f"--robust-plan={planned}"]
+        code = pytest.run(["--robust", *options, f"--robust-json={file}", *inside, *arguments])
         results = read_written(file, code)
         seconds = json.loads(timing.read_text(encoding="utf-8")) if timing.is_file() else {}
         if seconds:
@@ -228,7 +227,7 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     if share:
         values = [bound[0] for bound in found if bound]
     value = min(values) if at_least else max(values)
-    if len(values) > 1:  # a prediction bound for the next seed
+    if moved:  # a prediction bound for the next seed
         # mean ± t(1 - alpha, m - 1) s sqrt(1 + 1/m) over m seeds; the 1 is the variance of the next seed itself.
         spread = float(student_quantile(len(values) - 1, 1 - alpha)) * stdev(values) * math.sqrt(1 + 1 / len(values))
         value = min(value, mean(values) - spread) if at_least else max(value, mean(values) + spread)

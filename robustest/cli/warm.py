@@ -109,27 +109,42 @@ def serve(requests: int, answers: int) -> None:
     import pytest
 
     environ, folder, path, first = dict(os.environ), os.getcwd(), list(sys.path), set(sys.modules)
+    frozen = 0
+    # Until the first run's modules are imported, torch among them: each collection walks through all of them so far.
+    gc.disable()
     with os.fdopen(requests, encoding="utf-8") as lines:
         for runs, line in enumerate(lines):
             request: dict[str, Any] = json.loads(line)
             _forget(first)
-            if runs == 1:
+            if runs == 1 or gc.get_freeze_count() > frozen > 0:
                 # Packages stay, what the run left goes: collections at the end of a run need not walk through torch.
+                gc.unfreeze()
                 gc.collect()
                 gc.freeze()
+                frozen = gc.get_freeze_count()
             os.chdir(folder)
             sys.path[:] = path
             if dict(os.environ) != environ:
                 os.environ.clear()
                 os.environ.update(environ)
             with _printed_to(request["output"]):
-                code = int(pytest.main([*_IMPORTED, *request["arguments"]]))
+                code = int(pytest.main([*_IMPORTED, *request["arguments"]], plugins=[_Imported()]))
+                gc.enable()  # also where the collection of tests has failed
                 sys.stdout.flush()
                 sys.stderr.flush()
             try:
                 os.write(answers, str(code).encode())
             except BrokenPipeError:  # the command has ended
                 return
+
+
+class _Imported:
+    """Hooks of a run: once its modules are imported, no collection walks through them."""
+
+    def pytest_collection_finish(self) -> None:
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
 
 
 def _forget(first: set[str]) -> None:

@@ -12,10 +12,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
+from math import lgamma, log, log1p
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Later:
@@ -48,7 +51,6 @@ student: Final = Later("stats.t")
 
 bdtrc: Final = Later("special.bdtrc")
 betainc: Final = Later("special.betainc")
-betaincc: Final = Later("special.betaincc")
 betaincinv: Final = Later("special.betaincinv")
 gammaln: Final = Later("special.gammaln")
 ndtri: Final = Later("special.ndtri")
@@ -111,20 +113,33 @@ def binomial_tail(k: int, n: int, p: float) -> float:
     return 1.0 if k < 0 else 0.0 if k >= n else float(betainc(k + 1, n - k, p))
 
 
+# Commands that choose thresholds need these two alone: they do without SciPy.
+
+
+@lru_cache(maxsize=4)
+def _log_factorials(n: int) -> NDArray[np.float64]:
+    """Return the logarithms of 0!, 1!, ..., n!."""
+    return np.fromiter(map(lgamma, range(1, n + 2)), np.float64, n + 1)
+
+
 def binomial_quantile(q: float, n: int, p: float) -> int:
-    """Return the smallest k with P(X <= k) >= q for X ~ Binomial(n, p)."""
-    k = np.arange(n)
-    return int((betaincc(k + 1, n - k, p) < q).sum())
+    """Return the smallest k with P(X <= k) >= q for X ~ Binomial(n, p), 0 < q < 1."""
+    if not 0 < p < 1:
+        return n if p >= 1 else 0
+    k, table = np.arange(n), _log_factorials(n)
+    logs = table[n] - table[k] - table[n - k] + k * log(p) + (n - k) * log1p(-p)
+    # A sum that is equal to q may lie a rounding below it.
+    return int((np.exp(logs).cumsum() < q - 1e-12).sum())
 
 
 def hypergeometric_cdf(k: int, total: int, events: int, drawn: int) -> float:
     """Return P(X <= k) for the number X of events among those drawn, without replacement, of `total` of which `events`
     are events.
     """
-    i = np.arange(max(0, drawn - (total - events)), min(k, events, drawn) + 1)
+    i, table = np.arange(max(0, drawn - (total - events)), min(k, events, drawn) + 1), _log_factorials(total)
 
     def log_choose(a: Any, b: Any) -> Any:
-        return gammaln(a + 1) - gammaln(b + 1) - gammaln(a - b + 1)
+        return table[a] - table[b] - table[a - b]
 
     ways = log_choose(events, i) + log_choose(total - events, drawn - i) - log_choose(total, drawn)
     return min(1.0, float(np.exp(ways).sum()))

@@ -524,7 +524,13 @@ def _everywhere() -> Iterator[None]:
     wrapping = dict(_wrapping)
     own = {id(cell) for _, new in wrapping.values() for cell in getattr(new, "__closure__", None) or ()}
     before: list[tuple[Any, str, Any]] = []
-    for holder in gc.get_referrers(*(original for original, _ in wrapping.values())):
+    # Objects that somebody has frozen, as `robustest.cli.warm` does, are no referrers that Python knows.
+    if frozen := gc.get_freeze_count():
+        gc.unfreeze()
+    holders = gc.get_referrers(*(original for original, _ in wrapping.values()))
+    if frozen:
+        gc.freeze()
+    for holder in holders:
         if isinstance(holder, CellType) and id(holder) not in own:
             before.append((holder, "", holder.cell_contents))
             holder.cell_contents = wrapping[id(holder.cell_contents)][1]

@@ -150,6 +150,7 @@ def settings_of(config: pytest.Config) -> Settings:
         pytest.UsageError: an option, ini key or profile is wrong.
     """
     from robustest.errors import ConfigError
+    from robustest.repository import service_of
     from robustest.settings import profiles_from, resolve
 
     ini: dict[str, Any] = {}
@@ -178,20 +179,6 @@ def settings_of(config: pytest.Config) -> Settings:
         )
     except ConfigError as error:
         raise pytest.UsageError(f"{_in_file(config)}{error}") from error
-
-
-def service_of(root: Path) -> str:
-    """Return the place of a folder in its git repository, "services/a"; "" for its root, or without one."""
-    there = root.resolve()
-    found = there.relative_to(repository_of(there)).as_posix()
-    return "" if found == "." else found
-
-
-def repository_of(root: Path) -> Path:
-    """Return the root of the git repository with a folder, resolved; the folder itself, as given, if it is the root."""
-    there = root.resolve()
-    top = next((folder for folder in (there, *there.parents) if (folder / ".git").exists()), there)
-    return root if top == there else top
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:

@@ -10,7 +10,7 @@ import pytest
 
 from robustest.cli import main
 from robustest.history import GOOD, claim_histories
-from robustest.pytest_plugin.options import service_of
+from robustest.repository import service_of
 from robustest.store.history import read
 
 TEST = """

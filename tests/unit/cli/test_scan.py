@@ -429,3 +429,17 @@ def test_a_scan_goes_on_where_it_was_stopped_and_its_gate_is_kept(tmp_path: Path
     assert len(results) >= 4
     assert all(one["result"]["cached"] for one in results), "what the scan measured is remembered"
     assert passing_gate(tmp_path) == []
+
+
+def test_the_command_chooses_thresholds_without_packages_that_its_runs_load() -> None:
+    """They take as much of the processor as the runs of a scan that recalls all."""
+    code = """
+import sys
+import robustest.cli.scan
+from robustest.cli.suggest import fewest
+from robustest.decisions.distributions import binomial_quantile
+assert (fewest(190, 200, 0.01), binomial_quantile(0.99, 200, 0.5)) == (177, 116)
+print({"scipy", "pytest", "torch"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.stdout.strip() == "set()", done.stderr

@@ -13,9 +13,10 @@ import os, sys
 CALLS = []
 """
 TEST = """\
-import os, state
+import gc, os, state
 
 def test_first():
+    assert gc.isenabled()
     state.CALLS.append(1)
     assert len(state.CALLS) == 1
     assert "LEFT_BEHIND" not in os.environ

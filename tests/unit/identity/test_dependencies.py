@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import io
@@ -599,12 +600,22 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         sys.modules.pop(module, None)
 
 
-def test_calls_that_open_files_in_c_are_seen_wherever_they_are_called_from(acme: str, tmp_path: Path) -> None:
+@pytest.fixture(params=[False, True], ids=["", "frozen"])
+def frozen(request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
+    """Freeze all that there is, as the process of several runs does with packages; or nothing."""
+    yield gc.freeze if request.param else lambda: None
+    gc.unfreeze()
+
+
+def test_calls_that_open_files_in_c_are_seen_wherever_they_are_called_from(
+    acme: str, tmp_path: Path, frozen: Callable[[], None]
+) -> None:
     path = tmp_path / "data"
     path.write_text("1")
     module, user = importlib.import_module(acme), importlib.import_module(f"{acme}_user")
     read, table = module.read, module.Table
     elsewhere: dict[str, Any] = {"taken": read}
+    frozen()
     exec("def work(path): return taken(path)", elsewhere)  # noqa: S102
     calls: list[Callable[[], object]] = [
         lambda: module.read(path),
