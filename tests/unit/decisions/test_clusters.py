@@ -44,6 +44,7 @@ def drawn(
     return random.random(sizes.sum()) < np.repeat(shares, sizes), np.repeat(np.arange(len(sizes)), sizes)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("sizes", [np.full(25, 20), np.full(50, 20), np.tile([1, 5, 50], 20)], ids=len)
 @pytest.mark.parametrize("icc", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("draws", [200, pytest.param(2000, marks=pytest.mark.slow)])

@@ -166,6 +166,7 @@ def test_no_stopping_rule_makes_more_than_one_of_it_while_the_claim_is_false(n: 
             assert worth[0] <= 1 + 1e-9
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("passes", [True, False])
 @pytest.mark.parametrize("threshold", [0.02, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("n", [20, 200, 1000])

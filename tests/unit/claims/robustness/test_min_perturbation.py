@@ -44,6 +44,7 @@ def exact(toy: Any, dual: float) -> Tensor:
     return distance.scatter(1, toy.y.unsqueeze(1), torch.inf).amin(1)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("shape", [(1, 6, 6), (20,)])
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("norm", list(NORMS))
