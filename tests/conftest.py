@@ -73,7 +73,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the modules in tests/fast.txt."""
+    """Mark the tests of the modules in tests/fast.txt, and rows of thinned tables as slow."""
+    importlib.import_module("pairwise").thin(items)
     for item in items:
         if is_fast(item.path, {mark.name for mark in item.iter_markers()}):
             item.add_marker("fast")

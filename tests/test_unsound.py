@@ -60,6 +60,7 @@ def names(result: Any) -> set[str]:
     return {one["name"] for one in result.details["health"] if not (one["suppressed"] or one["carried"])}
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("attack", ["fast", "pgd"])
 @pytest.mark.parametrize(
     "mask",  # each takes seconds: every third of them every day

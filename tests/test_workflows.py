@@ -343,6 +343,7 @@ def test_the_action_and_what_init_writes_remember() -> None:
     assert {".github/actions/robustest/action.yml", "init"} <= set(remembering())
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("name", remembering())
 def test_only_the_default_branch_saves_what_was_measured(name: str, event: str) -> None:

@@ -66,12 +66,8 @@ return [count, poor];
 """
 
 
-# A large page has the same styles in each scheme and width: two of the four are enough for it.
-PAGES = [
-    *(("full", scheme, width) for scheme in ("light", "dark") for width in (390, 1280)),
-    ("large", "light", 1280),
-    ("large", "dark", 390),
-]
+# Schemes are colours and widths are layout: each of the two with one of the other, on a full page and on a large one.
+PAGES = [("full", "light", 390), ("full", "dark", 1280), ("large", "light", 1280), ("large", "dark", 390)]
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def seek(browser: Any, words: str) -> None:
     browser.ask(f"{script} box.dispatchEvent(new Event('input')); document.body.offsetHeight", words)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_console_is_silent_and_nothing_comes_from_elsewhere(browser: Any, page: Path, scheme: str) -> None:
     browser.open(page, scheme=scheme)

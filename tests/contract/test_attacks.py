@@ -163,6 +163,7 @@ def test_what_is_found_is_inside_and_breaks_and_is_the_same_for_any_batch(name: 
         assert torch.allclose(other.x, found.x, atol=1e-6)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", list(EVERY))
 @pytest.mark.parametrize("kind", ["images", "tabular"])
 def test_a_radius_of_zero_changes_nothing(name: str, kind: str) -> None:

@@ -74,6 +74,7 @@ def test_every_kind_is_what_the_table_takes_it_for(name: str) -> None:
     assert list(evidence.contradictions(content)) == []
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(
     ("first", "second", "told"),

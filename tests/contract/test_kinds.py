@@ -281,6 +281,7 @@ def test_what_is_no_number_in_range_is_refused(one: Kind, wrong: object) -> None
         one.measure(first(N), **one.other, **{one.threshold: wrong})
 
 
+@pytest.mark.thinned
 @every_kind
 @pytest.mark.parametrize("n", [3, 12, 30])
 def test_what_is_suggested_for_few_samples_is_taken(one: Kind, n: int) -> None:
@@ -302,6 +303,7 @@ def easy(one: Kind) -> dict[str, Any]:
     return {**one.other, one.threshold: value}
 
 
+@pytest.mark.thinned
 @every_kind
 @pytest.mark.parametrize("scope", ["set", "population"])
 @pytest.mark.parametrize("n", [1, 2, 9])
@@ -387,6 +389,7 @@ def test_a_class_too_small_to_judge_is_neither_green_nor_silent(name: str, scope
         assert "too few images" in measured(result) or "alone" in measured(result)
 
 
+@pytest.mark.thinned
 @every_kind
 @pytest.mark.parametrize("scope", ["set", "population"])
 def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:

@@ -116,6 +116,7 @@ AXES = pytest.mark.parametrize("axes", [3, 4, 5])
 _common: dict[str, Any] = {"bounds": BOUNDS, "exact": True, "cache": False}
 
 
+@pytest.mark.thinned
 @AXES
 @pytest.mark.parametrize("name", OWN)
 def test_a_shift_of_ones_own_is_the_same_on_every_layout(name: str, axes: int) -> None:
@@ -136,6 +137,7 @@ def test_corruptions_of_ones_own_are_the_same_on_every_layout(axes: int) -> None
     assert found.details["by_severity"]["Attenuating"]["5"]["accuracy"] == 0.75  # -45 dB less 10 are class 0
 
 
+@pytest.mark.thinned
 @AXES
 @pytest.mark.parametrize(
     "strategy",

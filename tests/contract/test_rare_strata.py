@@ -20,6 +20,7 @@ sys.path.pop(0)
 IDS = [f"{one.rule}: {one.population}" for one in CASES]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("n", rare_strata.SIZES)
 @pytest.mark.parametrize("one", CASES, ids=IDS)
 def test_few_runs_pass_a_false_claim(one: Case, n: int) -> None:

@@ -163,6 +163,7 @@ def test_the_same_seed_gives_the_same_images_and_another_gives_others(name: str)
         assert not torch.equal(twins, twins[:1].expand_as(twins))
 
 
+@pytest.mark.thinned
 @every_shift
 @every_severity
 def test_other_bounds_see_the_same_shift(name: str, severity: int) -> None:
@@ -224,6 +225,7 @@ def test_global_random_states_stay_where_they_were(name: str) -> None:
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
 
 
+@pytest.mark.thinned
 @every_shift
 @pytest.mark.parametrize("parameters", PARAMETERS)
 def test_severities_go_up_where_they_are_meant_to(name: str, parameters: str) -> None:
@@ -297,6 +299,7 @@ def heard(x: Tensor, name: str, severity: int, **options: Any) -> Tensor:
     return corrupt(x, name, severity, bounds=(-1.0, 1.0), sample_rate=RATE, **options)
 
 
+@pytest.mark.thinned
 @every_signal_shift
 @pytest.mark.parametrize("shape", SIGNAL_SHAPES)
 def test_signals_stay_signals(name: str, shape: str) -> None:
@@ -414,6 +417,7 @@ def fingerprint(name: str, severity: int, parameters: str) -> list[float]:
     return [round(float(value), 4) for value in (y.mean(), (y - x).abs().mean(), (y * probe).sum() / y.numel() ** 0.5)]
 
 
+@pytest.mark.thinned
 @every_shift
 @every_severity
 @pytest.mark.parametrize("parameters", PARAMETERS)

@@ -114,6 +114,7 @@ def test_without_robust_there_is_no_file(project, write, run):
     assert not list(project.path.glob("out.*"))
 
 
+@pytest.mark.thinned
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git")
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("name", ["conftest.py", "test_a.py", "pytest.ini"])

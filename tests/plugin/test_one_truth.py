@@ -207,7 +207,7 @@ def test_in_one_process(project: pytest.Pytester, tell: Any, capsys: Any, name: 
     shown(project.path / "out" / "robust.json", outcome, capsys)
 
 
-DAILY = ("fail", "not measured", "error in teardown", "strict xfail", "skip", "lost worker")
+DAILY = ("fail", "not measured", "error in teardown", "lost worker")
 """With a worker, which takes a second to start; the others are slow tests."""
 
 

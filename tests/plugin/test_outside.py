@@ -120,6 +120,7 @@ def test_a_claim_in_a_conftest_turns_the_run_red(
     )
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("options", [("--robust", "--robust-json=out.json"), ()], ids=["robust", "plain"])
 @pytest.mark.parametrize("where", MODULES)

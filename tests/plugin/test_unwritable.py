@@ -45,6 +45,7 @@ def step(project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return to
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("red", [False, True], ids=["green", "red"])
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_the_verdict_stands_and_the_run_is_red(

@@ -54,6 +54,7 @@ def test_standard_finds_what_is_there_and_nothing_else(norm: str, seed: int) -> 
     assert outside.broken.mean() >= 0.99, outside.stages
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("norm", list(THREATS))
 @pytest.mark.parametrize(
     "name",

@@ -81,7 +81,7 @@ def test_the_tables_of_cascades_are_made_for_the_site() -> None:
 
 
 def test_the_tables_of_cascades_have_every_cascade_and_limit() -> None:
-    check_entries((line.split("`")[1] for line in cascade_rows()), CASCADES, "cascade_rows of docs/site_tables.py")
+    check_entries({line.split("`")[1] for line in cascade_rows()}, CASCADES, "cascade_rows of docs/site_tables.py")
     assert all(f"for samples of at most {limit} elements" in table("further") for limit in LIMITS)
     assert "Stages of its audit" in table("audits")
     assert "`odi-margin` 2 x 8; " in table("cascades")

@@ -18,6 +18,7 @@ from robustest.threats import Threat
 NORMS = [L2(1e4), L1(1e4)]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("classes", [2, 3, 4, 100])
 @pytest.mark.parametrize("threat", NORMS, ids=str)
 def test_the_closed_form_on_linear_models(

@@ -229,6 +229,7 @@ def outcomes_near_the_median(toy: Any, ball: Any, attack: Any) -> tuple[list[boo
     return [bool(result.outcomes[at]) for at in clear], [bool(nearest[at] > eps) for at in clear]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", ["apgd-ce", "apgd-dlr", "apgd-margin", "apgd-t"])
 @pytest.mark.parametrize("ball", [Linf, L2, L1])
 def test_between_two_classes_it_finds_what_the_closed_form_says(ball: Any, name: str, toys: Callable[..., Any]) -> None:
@@ -236,6 +237,7 @@ def test_between_two_classes_it_finds_what_the_closed_form_says(ball: Any, name:
     assert held == closed_form
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("classes", [3, 10])
 @pytest.mark.parametrize("ball", [Linf, L2, L1])
 def test_between_more_every_target_in_turn_finds_it(ball: Any, classes: int, toys: Callable[..., Any]) -> None:
@@ -270,6 +272,7 @@ def test_it_is_as_strong_as_pgd_on_a_small_network(threat: Any) -> None:
 # Rows, batches, seeds
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5), L1(2.5)], ids=str)
 @pytest.mark.parametrize("attack", [APGD(steps=12), APGD(steps=12, loss="targeted_dlr", target_rank=1)], ids=str)
 def test_batches_do_not_matter_and_seeds_do(attack: APGD, threat: Any, toys: Callable[..., Any]) -> None:

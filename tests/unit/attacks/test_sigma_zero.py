@@ -55,6 +55,7 @@ def smallest(model: nn.Module, attack: SigmaZero, x: Tensor, y: Tensor, bounds: 
     return search(evaluator, attack, L0(10**6), x, y, key=keys, bounds=bounds, smallest=True)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("push", [0.1, 0.3])
 def test_it_finds_the_fewest_pixels(linear: Build, shape: tuple[int, ...], push: float) -> None:

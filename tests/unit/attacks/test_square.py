@@ -43,6 +43,7 @@ def begun(attack: Square, problem: Problem, ages: Tensor, seed: int = 0) -> Rows
     return {**attack.init(problem, rng.keys(seed, torch.arange(len(ages)))), "age": ages}
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("queries", [10_000, 1000, 100])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_linf_changes_a_square_of_the_scheduled_side_to_a_corner(queries: int, channels: int) -> None:
@@ -263,6 +264,7 @@ def test_linear_models_break_near_the_exact_radius_and_never_inside(
     check_radius(Square(queries=1000), threat, multiple, classes, shape)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("threat", [Linf(0.05), L2(0.4)], ids=str)
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_seed_decides_and_batch_size_does_not(

@@ -149,6 +149,7 @@ def cancelling(seed: int, size: float, bend: bool, width: int = 24) -> nn.Module
     return nn.Sequential(*layers).eval().requires_grad_(False)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("bend", [False, True])
 @pytest.mark.parametrize(("size", "some"), [(2.0**16, False), (2.0**4, True)])
 def test_what_is_noise_of_large_weights_that_cancel_proves_nothing(size: float, some: bool, bend: bool) -> None:

@@ -95,6 +95,7 @@ def drawn(threat: Threat, x: Tensor, count: int, seed: int) -> Tensor:
     return torch.stack(out)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("threat", [Linf(0.03), L2(0.15), L1(0.5)], ids=str)
 @pytest.mark.parametrize("name", NETS)
 def test_no_input_of_the_ball_goes_below_a_bound(name: str, threat: Threat) -> None:

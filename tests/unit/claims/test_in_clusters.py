@@ -115,14 +115,15 @@ def test_a_claim_that_counts_no_clusters_passes_nothing_with_them(claim: Callabl
     assert 'scope="set"' in found.rule
 
 
-def test_frames_of_25_videos_seldom_pass_a_claim_of_082_where_080_is_true() -> None:
+@pytest.mark.parametrize(("draws", "least"), [(30, 1), pytest.param(60, 3, marks=pytest.mark.slow)])
+def test_frames_of_25_videos_seldom_pass_a_claim_of_082_where_080_is_true(draws: int, least: int) -> None:
     random, ids, by_frame, by_video = np.random.default_rng(6), np.repeat(np.arange(25), 20), 0, 0
-    for _ in range(60):
+    for _ in range(draws):
         right = random.random(500) < np.repeat(random.beta(0.48, 0.12, 25), 20)
         how: dict[str, Any] = {"at_least": 0.82, "cache": False, **SCOPE}
         by_frame += measure_accuracy(Bright().eval(), images(right), **how).verdict is Verdict.PASSED
         by_video += measure_accuracy(Bright().eval(), images(right), cluster=ids, **how).verdict is Verdict.PASSED
-    assert by_frame >= 3, "else the case is none"
+    assert by_frame >= least, "else the case is none"
     assert by_video <= 2
 
 

@@ -45,14 +45,15 @@ ALL_RIGHT = np.ones((PASSAGES, QUESTIONS), dtype=bool)
 MOSTLY = np.arange(PASSAGES * QUESTIONS).reshape(PASSAGES, QUESTIONS) % 20 > 0
 
 
-def test_a_claim_of_082_where_080_is_true_seldom_passes() -> None:
+@pytest.mark.parametrize(("draws", "least", "most"), [(30, 1, 2), pytest.param(60, 2, 3, marks=pytest.mark.slow)])
+def test_a_claim_of_082_where_080_is_true_seldom_passes(draws: int, least: int, most: int) -> None:
     random, by_item, by_passage = np.random.default_rng(2), 0, 0
-    for _ in range(60):
+    for _ in range(draws):
         right = rows(drawn(random))
         by_item += measure_rate(Outcomes.of(right), at_least=0.82).verdict is Verdict.PASSED
         by_passage += measure_rate(Outcomes.of(right, cluster="passage"), at_least=0.82).verdict is Verdict.PASSED
-    assert by_item >= 2, "else the case is none"
-    assert by_passage <= 3, "of 60, more than 3 have a chance below .005 at an error of .01"
+    assert by_item >= least, "else the case is none"
+    assert by_passage <= most, "of 60, more than 3 have a chance below .005 at an error of .01, as more than 2 of 30"
 
 
 def write(path: Path) -> Path:

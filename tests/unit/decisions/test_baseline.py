@@ -138,7 +138,7 @@ def test_of_a_population_the_interval_lies_within_the_tolerance_or_beyond_it(
         (40, 0.12, 0.02, 0.1),
         (100, 0.04, 0.04, 0.0),
         (100, 0.05, 0.03, 0.02),
-        (60, 0.13, 0.06, 0.05),
+        pytest.param(60, 0.13, 0.06, 0.05, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("alpha", [0.01, pytest.param(0.05, marks=pytest.mark.slow)])

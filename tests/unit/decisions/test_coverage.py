@@ -29,7 +29,7 @@ from robustest.decisions.two_set_drop import (
     two_set_drop,
 )
 
-ALPHA, RUNS, N = 0.05, 300, 80
+ALPHA, RUNS, N = 0.05, 200, 80
 TERMS = Terms(scope="population", alpha=ALPHA, fail_alpha=1e-4)
 ALLOWED = int(binom.ppf(1 - 1e-4, RUNS, ALPHA))
 

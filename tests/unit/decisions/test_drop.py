@@ -88,6 +88,7 @@ def test_estimate_and_interval_belong_together(pair: tuple[int, int, int]) -> No
     assert mirrored == pytest.approx((-high, -low))
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("shares", [(0.1, 0.1), (0.3, 0.05), (0.02, 0.0), (0.5, 0.5), (0.0, 0.4)])
 @pytest.mark.parametrize("alpha", [0.02, 0.1])
 def test_neither_end_errs_more_often_than_alpha(shares: tuple[float, float], alpha: float) -> None:

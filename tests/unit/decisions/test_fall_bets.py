@@ -24,6 +24,7 @@ def drawn(name: str, n: int, runs: int) -> NDArray[np.float64]:
     return np.random.default_rng(5).choice(values, (runs, n), p=chances)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", POPULATIONS)
 @pytest.mark.parametrize("n", [5, 30])
 def test_a_mean_at_the_border_is_beyond_an_end_no_oftener_than_alpha(name: str, n: int) -> None:

@@ -37,6 +37,7 @@ def bonferroni(lost: int, gained: int, n: int, alpha: float) -> tuple[float, flo
     return b_low - c_high, b_high - c_low
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 12, 25])
 def test_no_population_lies_beyond_an_end_more_often_than_alpha(n: int, alpha: float) -> None:

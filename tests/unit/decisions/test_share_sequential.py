@@ -166,6 +166,7 @@ def test_no_stopping_rule_makes_more_than_one_of_it_while_the_claim_is_false(n: 
             assert worth[0] <= 1 + 1e-9
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("passes", [True, False])
 @pytest.mark.parametrize("threshold", [0.02, 0.5, 0.9, 0.99])
 @pytest.mark.parametrize("n", [20, 200, 1000])
@@ -188,7 +189,7 @@ def test_each_side_keeps_to_its_own_error(level: float) -> None:
 @pytest.mark.parametrize(("threshold", "passes"), [(0.5, True), (0.9, False)])
 def test_simulated_runs_err_as_often_as_the_exact_chance_says(threshold: float, passes: bool) -> None:
     """Runs of `settle` itself, at the worst points."""
-    n, runs, need = 1000, 2000, round(threshold * 1000)
+    n, runs, need = 1000, 1000, round(threshold * 1000)
     wrong = Verdict.PASSED if passes else Verdict.FAILED
     outcomes = np.arange(n) < (need - 1 if passes else need)
     generator = np.random.default_rng(0)

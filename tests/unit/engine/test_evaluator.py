@@ -43,6 +43,7 @@ class Small(nn.Module):
             raise RuntimeError(f"CUDA out of memory. Tried to allocate {len(x)} GiB.")
 
 
+@pytest.mark.thinned
 @every_measurement
 @pytest.mark.parametrize("batch_size", [7, 256])
 def test_the_cost_is_what_the_model_really_saw(
@@ -67,6 +68,7 @@ def test_a_model_that_holds_costs_every_step_once(toy: Any, watched: Callable[..
     assert 16 <= checks <= 64  # a few samples pass again: does the model answer the same, does its input matter?
 
 
+@pytest.mark.thinned
 @every_measurement
 @pytest.mark.parametrize("backward", [False, True])
 def test_out_of_memory_halves_the_batch_and_says_so(

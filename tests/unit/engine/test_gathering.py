@@ -68,6 +68,7 @@ def columns(monkeypatch: pytest.MonkeyPatch, model: nn.Module, n: int, **options
     return result, kept[0]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("batch_size", [100, 512])
 @pytest.mark.parametrize("attack", [PGD(steps=6), "fast", pytest.param("standard", marks=pytest.mark.slow)], ids=str)
 def test_outcomes_are_those_of_each_chunk_alone(

@@ -88,6 +88,7 @@ def still_broken(toy: Any, found: Shrunk) -> bool:
     return bool((again != toy.y).all() and (again == found.predicted).all())
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("ball", list(DUAL))
@@ -106,6 +107,7 @@ def test_on_linear_models_they_are_as_small_as_can_be(
         assert bool((found.size <= 1.10 * least).all())
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("classes", "shape"), [(3, (1, 6, 6)), (3, (20,)), (10, (20,))], ids=str)
 @pytest.mark.parametrize("ball", list(DUAL))
@@ -120,6 +122,7 @@ def test_they_are_as_small_as_what_a_search_for_the_smallest_finds(
     assert bool((found.size <= 1.10 * smallest).all())
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("threat", [Linf(1.0), L2(20.0), L1(60.0), L0(100)], ids=str)
 def test_they_are_broken_and_inside_and_what_is_said_of_them_is_so(

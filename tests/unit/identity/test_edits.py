@@ -243,6 +243,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return made(tmp_path, monkeypatch)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("edit", FORGETS)
 def test_a_result_is_measured_anew_after(edit: str, kind: str, project: Project) -> None:
@@ -254,6 +255,7 @@ def test_a_result_is_measured_anew_after(edit: str, kind: str, project: Project)
     assert not first.evidence.cached
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("edit", KEEPS)
 def test_a_result_is_remembered_after(edit: str, kind: str, project: Project) -> None:

@@ -109,6 +109,7 @@ def test_scores_may_come_as_arrays(as_array: bool) -> None:
     assert got.tolist() == [[1.0, 2.0]]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     "preprocessing",
     [(MEAN, STD), (list(MEAN), list(STD)), (torch.tensor(MEAN), np.array(STD)), normalised],

@@ -211,6 +211,7 @@ ROBUST = 0.0
 """A radius at which every sample holds, so that attacks spend all they may."""
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("limit", [6, 7, 8, 30, 107, 1000])
 @pytest.mark.parametrize("labels", [False, True])
 def test_no_sample_costs_more_than_its_budget(toy: Any, scores: Any, limit: int, labels: bool) -> None:

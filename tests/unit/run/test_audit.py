@@ -260,6 +260,7 @@ class WindowOfThree(Window):
         return torch.cat([super().forward(x), 10 * (x[:, 1:2] - 0.5)], 1)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("at_least", [0.001, 0.85, 1.0], ids=["passes easily", "fails", "fails at once"])
 @pytest.mark.parametrize("seed", range(2))
 def test_a_suggested_threshold_is_audited_as_a_pass_of_it_would_be(at_least: float, seed: int) -> None:

@@ -87,6 +87,7 @@ def attacked(model: Any, data: Any, **options: Any) -> Any:
     return measure_robust_accuracy(model, data, Linf(1e-5), attack="fgsm", **options)
 
 
+@pytest.mark.thinned
 @every_measurement
 @pytest.mark.parametrize("share", [0.2, 0.98])
 def test_a_clear_claim_stops_early_and_an_exact_one_agrees_with_it(

@@ -303,6 +303,7 @@ def test_an_edited_function_is_another_measure(tmp_path: Path, name: str, old: s
     assert measured_by(("shift", function_of(tmp_path, name, old, new)), None) != before
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("new", ["\n\nLEVEL", "OTHER = 3\nLEVEL", "# Half of the light.\nLEVEL"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_function_that_was_moved_is_the_same_measure(tmp_path: Path, name: str, new: str) -> None:

@@ -15,7 +15,7 @@ from quantised import by_accuracy, by_attack, in_torch, samples
 sys.path.pop(0)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_the_worse_fails_and_an_equal_one_passes(seed: int, tmp_path: Path) -> None:
     models, data = in_torch(seed, tmp_path), samples(seed, 2000)
     for pair, verdict in quantised.PAIRS.items():

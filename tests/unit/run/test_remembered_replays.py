@@ -60,6 +60,7 @@ def test_replay_dooms_a_claim_before_anything_is_searched(measured: Callable[...
     assert doomed.cost.forward < strong.cost.forward
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("measure", [measure_certified_accuracy, partial(measure_robust_accuracy, certify="auto")])
 @pytest.mark.parametrize("how", [{"cache": False}, {"replay_only": True}], ids=str)  # settings of the run
 def test_replay_dooms_a_claim_that_proves_too(

@@ -927,6 +927,7 @@ KEPT_ROWS: dict[str, Row] = {
 """What only reads what is seen, or computes: it stays remembered, also after its files were written again."""
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", KEPT_ROWS)
 def test_what_is_seen_stays_remembered(name: str, kind: str, tmp_path: Path, module: Any) -> None:

@@ -134,6 +134,7 @@ needs_encoder = pytest.mark.skipif(
 )
 
 
+@pytest.mark.thinned
 @needs_encoder
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(("form", "bitrate"), [("mp3", 64), ("mp3", 24), ("mp3", 16), ("opus", 48), ("opus", 12)])

@@ -222,6 +222,7 @@ HIDDEN = {
 }
 
 
+@pytest.mark.thinned
 @pytest.mark.filterwarnings("ignore:softmax_outputs")
 @pytest.mark.parametrize("scores_only", [False, True])
 @pytest.mark.parametrize("name", HIDDEN)

@@ -36,6 +36,7 @@ def problem(n: int = 60) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
     return model.eval(), x, y, 20 * (x.double().norm(dim=1) / away).log10()
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("db", [6.0, 14.0, 25.0])
 @pytest.mark.parametrize("gives", ["gradients", "scores"])
 def test_accuracy_is_that_of_the_exact_distances(db: float, gives: str) -> None:
@@ -140,6 +141,7 @@ class Rounded(nn.Module):
         return logits
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("threat", [Snr(10.0), Snr(20.0)], ids=str)
 @pytest.mark.parametrize("attack", ["fgsm", "pgd", "fast"])
 def test_a_model_without_gradients_does_not_pass(threat: Threat, attack: str) -> None:

@@ -44,6 +44,7 @@ def exact(toy: Any, dual: float) -> Tensor:
     return distance.scatter(1, toy.y.unsqueeze(1), torch.inf).amin(1)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("shape", [(1, 6, 6), (20,)])
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("norm", list(NORMS))
@@ -73,7 +74,7 @@ def test_counterexamples_are_misclassified_and_gradient_descent_finds_none_that_
     assert measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, attack=PGD(steps=20)).estimate == 1.0
 
 
-@pytest.mark.parametrize("norm", list(NORMS))
+@pytest.mark.parametrize("norm", [pytest.param(norm, marks=() if norm == "l2" else pytest.mark.slow) for norm in NORMS])
 def test_one_result_for_name_and_class_any_batch_and_one_seed(norm: str, toys: Toys) -> None:
     toy = toys(9)
     data = (toy.x, toy.y)

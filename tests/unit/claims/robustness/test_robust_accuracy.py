@@ -118,6 +118,7 @@ def test_many_classes_are_never_broken_beyond_the_closed_form(
         assert bool(measured(model, case, threat, attack)[sure].all())
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("ball", BALLS)
 @pytest.mark.parametrize(("classes", "dims"), [(3, 10), (5, 10), (10, 30)])
 def test_many_classes_are_broken_nearly_everywhere_the_closed_form_says(
@@ -183,6 +184,7 @@ def test_no_radius_is_so_large_that_a_model_holds(ball: type, eps: float, toys: 
     assert measure_robust_accuracy(toy.model, (toy.x, toy.y), threat).estimate == 0
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("threat", [Linf(0.04), L2(0.25)], ids=str)
 @pytest.mark.parametrize("attack", [PGD(steps=10), FGSM()])
 def test_batches_do_not_change_outcomes(threat: Any, attack: Any, toys: Callable[..., Any]) -> None:
