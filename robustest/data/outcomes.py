@@ -30,7 +30,7 @@ from robustest.data.readers import READERS, recognised
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of as digest_of
 from robustest.data.readers.remedies import DROPPED, Keywords, Problem, remedied, source_of
-from robustest.data.readers.table import Columns, Table, check_keywords, column, columns_of, leaves
+from robustest.data.readers.table import Columns, Table, check_keywords, column, columns_of, leaves, right_first
 from robustest.errors import ConfigError, DataError, PackError, UnknownNameError, expected, unknown
 
 TEXTS = ("prompt", "answer", "expected")
@@ -619,25 +619,38 @@ _CANDIDATES = 8
 
 
 def likely_items(columns: Columns) -> list[str]:
-    """Return the columns that may name the items, the most likely first: each row has a value that is no fraction."""
+    """Return the columns that may name the items, the most likely first.
+
+    A column of a usual name has a value without a fraction in each row; one of another name has texts that all differ.
+    """
     have = {name: values for name, values in leaves(columns).items() if all(map(_may_name, values))}
-    return _by_names(have, _ITEMS, lambda name: -len({str(one) for one in have[name]}))
+    differ = {
+        name
+        for name, values in have.items()
+        if len(set(map(str, values))) == len(values) and not all(map(_is_number, values))
+    }
+    scores = likely_scores(columns)[:1]
+    names = [name for name in have if name not in scores and (name in differ or _place(name, _ITEMS) < 2 * len(_ITEMS))]
+    return _by_names(names, _ITEMS)
 
 
 def likely_scores(columns: Columns) -> list[str]:
     """Return the columns that may be scores, the most likely first: numbers, booleans, or a few words."""
-    have = {name: values for name, values in leaves(columns).items() if name != "item" and _may_score(values)}
-    return _by_names(have, _SCORES, lambda name: not all(map(_is_number, have[name])))
+    have = {name: values for name, values in leaves(columns).items() if name != "item" and _may_score(name, values)}
+    return _by_names(sorted(have, key=lambda name: not all(map(_is_number, have[name]))), _SCORES)
 
 
-def _by_names(have: Columns, known: Sequence[str], rest: Callable[[str], Any]) -> list[str]:
-    def place(name: str) -> tuple[Any, ...]:
-        bare = re.sub(r"[^a-z0-9]", "", name.rpartition(".")[2].lower())
-        whole = known.index(bare) if bare in known else len(known)
-        part = next((i for i, one in enumerate(known) if len(one) > 2 and one in bare), len(known))
-        return whole, part, rest(name)
+def _by_names(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: _place(name, known))[:_CANDIDATES]
 
-    return sorted(have, key=place)[:_CANDIDATES]
+
+def _place(name: str, known: Sequence[str]) -> int:
+    """Return the place of a column's name among the usual ones: behind them all those that only contain one."""
+    bare = re.sub(r"[^a-z0-9]", "", name.rpartition(".")[2].lower())
+    if bare in known:
+        return known.index(bare)
+    # Short names are parts of too many words.
+    return len(known) + next((i for i, one in enumerate(known) if len(one) > 2 and one in bare), len(known))
 
 
 def _may_name(value: object) -> bool:
@@ -654,36 +667,18 @@ def _is_number(value: object) -> bool:
     return True
 
 
-def _may_score(values: Sequence[Any]) -> bool:
+def _may_score(name: str, values: Sequence[Any]) -> bool:
     there = [one for one in values if not _is_missing(one) and one != ""]
-    if not there:
-        return False
-    if all(isinstance(one, str) for one in there):
-        return all(map(_is_number, there)) or len(set(there)) <= min(6, max(2, len(there) - 1))
-    return all(isinstance(one, (bool, int, float, np.generic)) for one in there)
+    if not all(isinstance(one, str) for one in there):
+        return all(isinstance(one, (bool, int, float, np.generic)) for one in there)
+    if not there or all(map(_is_number, there)):
+        return bool(there)
+    words = len(set(there))
+    return words <= _WORDS and (words < len(there) or _place(name, _SCORES) < len(_SCORES))
 
 
-# Words for a right answer, the most likely first; in small letters.
-_RIGHT = [
-    "pass",
-    "passed",
-    "correct",
-    "right",
-    "true",
-    "yes",
-    "y",
-    "ok",
-    "success",
-    "succeeded",
-    "c",
-    "a",
-    "win",
-    "1",
-    "good",
-    "accept",
-    "accepted",
-    "hit",
-]
+# The most words that may be scores.
+_WORDS = 12
 
 
 def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -> NDArray[np.float64]:
@@ -713,10 +708,7 @@ def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -
                 mends: list[Keywords] = [{"score": f"{given['score']}.{key}"} for key in value]
             else:
                 words = {one for one in values if isinstance(one, str) and one}
-                near = sorted(
-                    words, key=lambda one: (_RIGHT.index(one.lower()) if one.lower() in _RIGHT else len(_RIGHT), one)
-                )
-                mends = [{"correct": one} for one in near[:4]] if len(words) <= _WORDS else []
+                mends = [{"correct": one} for one in right_first(words)[:4]] if len(words) <= _WORDS else []
                 mends += [{"score": one} for one in likely_scores(columns) if one != given["score"]]
             mend = "Write 1 for a right answer and 0 for a wrong one, or name the right one: correct=."
             raise Problem(
@@ -737,10 +729,6 @@ def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -
             *_ranges(found),
         )
     return found
-
-
-# The most words that may be scores.
-_WORDS = 12
 
 
 def _ranges(found: NDArray[np.float64]) -> list[Keywords]:
@@ -925,8 +913,8 @@ def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
         least = max(found.announced or 0, have + max(len(table.absent), 0 if found.announced else 1))
         raise Problem(
             DataError(
-                f"{short} Run it again; or read what is whole, and count the items that are absent as without a score, "
-                "by the number of items that there were to be."
+                f"{short} With planned=, the number of items that there were to be, what is whole is read, and the "
+                "items that are absent have no score."
             ),
             {"planned": least},
             command=known.command_for(document.path),

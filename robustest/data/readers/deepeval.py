@@ -21,9 +21,7 @@ _COMMAND = "DEEPEVAL_RESULTS_FOLDER=results deepeval test run FILE"
 
 def _recognises(document: Document) -> bool:
     names = document.names
-    return document.kind == "json" and (
-        {"testCases", "metricsScores"} <= names or "testRunData" in names or "test_results" in names
-    )
+    return document.kind == "json" and bool(names & {"testCases", "testRunData", "test_results"})
 
 
 def _read(document: Document, _: Mapping[str, Any]) -> Table:

@@ -12,15 +12,16 @@ import gzip
 import io
 import json
 import re
+import sqlite3
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
-from robustest.data.readers.remedies import Problem, source_of
+from robustest.data.readers.remedies import Problem
 from robustest.data.readers.table import Columns, columns_of
 from robustest.errors import DataError, expected, not_installed
 
@@ -41,7 +42,7 @@ _MARKS: dict[bytes, str] = {
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"ARROW1", "an Arrow file", "pandas.read_feather({path})"),
     (b"\xd0\xcf\x11\xe0", "a spreadsheet", "pandas.read_excel({path})"),
-    (b"SQLite format 3\0", "an SQLite database", "pandas.read_sql('select * from TABLE', 'sqlite:///' + {path})"),
+    (b"SQLite format 3\0", "a database", "pandas.read_sql('select * from {table}', sqlite3.connect({path}))"),
     (b"\x93NUMPY", "an array of NumPy", "[{{'item': i, 'score': s}} for i, s in enumerate(numpy.load({path}))]"),
     (b"\x80\x04", "a pickle, which may run any code", "pandas.read_pickle({path})"),
     (b"\x80\x05", "a pickle, which may run any code", "pandas.read_pickle({path})"),
@@ -53,6 +54,15 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
 _SEVERAL_BYTES = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}")
 
 _SEPARATORS = (",", ";", "\t", "|")
+
+
+class _Dialect(NamedTuple):
+    """Separator of a table, names of its columns, number of lines before its first record, and if that is a header."""
+
+    separator: str
+    names: list[str]
+    skipped: int
+    headed: bool
 
 
 class Document:
@@ -100,6 +110,8 @@ class Document:
 
     @cached_property
     def kind(self) -> Kind:
+        if self._separator is not None:
+            return "table"
         if self.head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             return "zip"
         if self.head.startswith(b"PAR1"):
@@ -142,7 +154,7 @@ class Document:
         if self.kind == "lines":
             return frozenset(map(str, self.first))
         if self.kind == "table":
-            return frozenset(self._dialect[1])
+            return frozenset(self._dialect.names)
         if self.kind == "parquet":
             return frozenset(self.columns)
         return frozenset()
@@ -321,8 +333,7 @@ class Document:
         return {**columns}
 
     @cached_property
-    def _dialect(self) -> tuple[str, list[str], int]:
-        """The separator of a table, the names of its columns and the lines before the first row."""
+    def _dialect(self) -> _Dialect:
         lines = self._table_text.split("\n", 60)[:60]
         skipped = 0
         separator = self._separator
@@ -332,15 +343,22 @@ class Document:
             if separator is None and lines[0].lower().startswith("sep="):  # a line of Excel's
                 separator = lines[0][4]
             skipped, lines = skipped + 1, lines[1:]
-        if separator is None:
-            tab = self.suffix in (".tsv", ".tab")
-            signs = sorted(_SEPARATORS, key=lambda sign: (sign != "\t") if tab else 0)
-            separator = max(signs, key=lambda sign: _agreement(lines, sign))
-        try:
-            names = next(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator), [])
-        except csv.Error:
-            names = []
-        return separator, [name.strip() for name in names], skipped
+        with _long_fields():
+            if separator is None:
+                tab = self.suffix in (".tsv", ".tab")
+                signs = sorted(_SEPARATORS, key=lambda sign: (sign != "\t") if tab else 0)
+                separator = max(signs, key=lambda sign: _agreement(lines, sign))
+            rows = _rows(lines, separator)
+        names, headed = ([name.strip() for name in rows[0]] if rows else []), True
+        if _has_no_header(rows):
+            # The first row would be lost as names of columns: columns have numbers.
+            names, headed = [str(place) for place in range(len(names))], False
+        # Of two columns with one name none has it: which of them is meant is for the caller to say.
+        names = [
+            f"{name} ({names[: place + 1].count(name)})" if name and names.count(name) > 1 else name
+            for place, name in enumerate(names)
+        ]
+        return _Dialect(separator, names, skipped, headed)
 
     @cached_property
     def _table_text(self) -> str:
@@ -362,23 +380,16 @@ class Document:
 
     def _columns_of_table(self) -> Columns:
         text = self._table_text
-        separator, names, skipped = self._dialect
+        separator, names, skipped, headed = self._dialect
         if not names:
             raise DataError(f"Expected a table in {self.path} but the file is empty: write it again.")
         body = text.split("\n", skipped)[-1] if skipped else text
-        if (twice := {name for name in names if name and names.count(name) > 1}) and self.inside is None:
-            raise DataError(
-                expected(
-                    f"columns of different names in {self.path}",
-                    sorted(twice),
-                    _RENAME.format(path=repr(str(self.path)), separator=separator),
-                )
-            )
         columns: list[list[str]] = [[] for _ in names]
         reader = csv.reader(io.StringIO(body), delimiter=separator, strict=True)
         with _long_fields():
             try:
-                next(reader)
+                if headed:
+                    next(reader)
                 for row in reader:
                     if not any(row):
                         continue
@@ -427,15 +438,17 @@ class Document:
             )
         for mark, what, source in _OTHERS:
             if self.head.startswith(mark):
-                return _elsewhere(self.path, what, source.format(path=path))
+                table = _first_table(self.path) if "{table}" in source else ""
+                return _elsewhere(self.path, what, source.format(path=path, table=table))
         if not self.head.strip():
             return Problem(DataError(f"Expected a file of outcomes but {self.path} is empty: write it again."))
-        start = " ".join(self._start[:80].split())
+        start = self.head[:60].decode("ascii", "backslashreplace")
         return Problem(
             DataError(
-                f"Expected a file of a known format but cannot tell that of {self.path}, which begins {start!r}."
+                f"Expected a file of a known format but cannot tell that of {self.path}, which begins "
+                f"{' '.join(start.split())!r}. Write JSON lines, CSV or Parquet, or give the rows: Outcomes.of(rows)"
             ),
-            {"sep": ","},
+            *({"sep": sign} for sign in (" ", ",")),
         )
 
     @cached_property
@@ -448,11 +461,18 @@ class Document:
             return []
 
 
-_RENAME = "Rename one: Outcomes.of(pandas.read_csv({path}, sep={separator!r}), score=...) reads 'name' and 'name.1'."
+def _first_table(path: Path) -> str:
+    """Return the name of the first table of an SQLite database."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            (name,) = database.execute("select name from sqlite_master where type = 'table' order by name").fetchone()
+    except (sqlite3.Error, TypeError):
+        return "TABLE"
+    return str(name)
 
 
 def _elsewhere(path: Path, what: str, source: str) -> Problem:
-    call = source_of("Outcomes.of", source, {}) if source else "Outcomes.of(rows)"
+    call = f"Outcomes.of({source or 'rows'})"
     return Problem(DataError(f"Expected a file of a known format but {path} is {what}. Read its rows: {call}"))
 
 
@@ -467,12 +487,28 @@ def _is_object(line: str) -> bool:
         return False
 
 
+def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """Return the records in the first lines of a table; none if they are damaged."""
+    try:
+        return [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=separator) if row]
+    except csv.Error:
+        return []
+
+
+def _has_no_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Return True if the first record is like the others: a number where the others have numbers, and no text there."""
+    columns = list(zip(*(row for row in rows if len(row) == len(rows[0])), strict=True))
+    numbers = [column for column in columns if len(column) > 1 and all(map(_is_decimal, column[1:]))]
+    return bool(numbers) and all(_is_decimal(column[0]) for column in numbers)
+
+
+def _is_decimal(text: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?\d+(?:[.,]\d+)?%?\s*", text) is not None
+
+
 def _agreement(lines: Sequence[str], separator: str) -> tuple[float, int]:
     """Return the share of records with as many fields as the header, and that number; 0 without two columns."""
-    try:
-        rows = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=separator) if row]
-    except csv.Error:
-        return 0.0, 0
+    rows = _rows(lines, separator)
     if not rows or len(rows[0]) < 2:
         return 0.0, 0
     return sum(len(row) == len(rows[0]) for row in rows) / len(rows), len(rows[0])
@@ -502,9 +538,14 @@ def _mappings(values: Sequence[Any]) -> bool:
 def columns_in(value: Any) -> Columns | None:
     """Return the columns of rows in JSON: records, columns, columns as pandas writes them, or records by name."""
     if isinstance(value, list):
-        if not _mappings(value):
+        if _mappings(value):
+            return columns_of(value)
+        # Rows without names of columns, or scores alone: columns have numbers.
+        rows = [one if isinstance(one, list) else [one] for one in value]
+        plain = all(not isinstance(one, (list, dict)) for row in rows for one in row)
+        if not rows or not plain or len({len(row) for row in rows}) > 1:
             return None
-        return columns_of(value)
+        return {str(place): [row[place] for row in rows] for place in range(len(rows[0]))}
     if not isinstance(value, dict) or not value:
         return None
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):  # pandas, orient="split"

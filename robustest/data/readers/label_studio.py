@@ -13,7 +13,7 @@ from typing import Any
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of
 from robustest.data.readers.remedies import Problem
-from robustest.data.readers.table import Format, Table, columns_of, plain
+from robustest.data.readers.table import Format, Table, columns_of, plain, right_first
 from robustest.errors import DataError
 
 _COMMAND = "label-studio export PROJECT JSON"
@@ -99,7 +99,7 @@ def _choices(tasks: list[Any]) -> list[str]:
         for result in one.get("result", ())
         if isinstance(result.get("value"), dict)
     ]
-    return sorted({str(choice) for result in results for choice in result["value"].get("choices", ())})
+    return right_first({str(choice) for result in results for choice in result["value"].get("choices", ())})
 
 
 LABEL_STUDIO = Format(_recognises, _read, "Label Studio", options=("score", "correct"), command=_COMMAND)

@@ -129,8 +129,6 @@ def _read_table(document: Document, options: Mapping[str, Any]) -> Table:
     columns = document.columns
     names = list(columns)
     first = names.index("Status")
-    if names.count("Status") > 1 or any(name.startswith("Status") and name != "Status" for name in names):
-        raise Problem(ConfigError(f"Expected the answers to one prompt in {document.path} but got several."))
     variables = [name for name in names[: first - 1] if name != "Description"]
     rows, scores = [], Scores()
     for place in range(len(columns["Score"])):

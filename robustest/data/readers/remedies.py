@@ -53,12 +53,13 @@ def remedied(make: Callable[[Keywords], T], keywords: Keywords, call: Callable[[
         return make(keywords)
     except Problem as problem:
         works = _working(make, keywords, problem)
-        remedy = f" For example: {call(works)}" if works is not None else ""
+        sentences = [str(problem.error)]
         if problem.command:
-            remedy = f" Write it again: {problem.command}{remedy.replace(' For example', '. Or')}"
-        message = str(problem.error)
-        end = "" if message.endswith((".", "?", "!", ")")) or not remedy else "."
-        raise type(problem.error)(f"{message}{end}{remedy}") from None
+            sentences.append(f"Write it again: {problem.command}")
+        if works is not None:
+            sentences.append(f"{'Or' if problem.command else 'For example'}: {call(works)}")
+        message = " ".join(one if one.endswith((".", "?", "!")) else f"{one}." for one in sentences[:-1])
+        raise type(problem.error)(f"{message} {sentences[-1]}".strip()) from None
 
 
 def _working(make: Callable[[Keywords], object], keywords: Keywords, problem: Problem) -> Keywords | None:
@@ -89,9 +90,7 @@ def _working(make: Callable[[Keywords], object], keywords: Keywords, problem: Pr
     return search(keywords, problem.mends, _DEPTH)
 
 
-def source_of(function: str, subject: object, keywords: Keywords) -> str:
-    """Return the source of a call: `function(subject, name=value, ...)`."""
-    if isinstance(subject, (str, PathLike)):
-        subject = repr(fspath(subject))
-    given = (f"{name}={value!r}" for name, value in keywords.items())
-    return f"{function}({', '.join([str(subject), *given])})"
+def source_of(function: str, subject: str | PathLike[str], keywords: Keywords) -> str:
+    """Return the source of a call: `function(subject, name=value, ...)`; the subject is source, or a path."""
+    first = subject if isinstance(subject, str) else repr(fspath(subject))
+    return f"{function}({', '.join([first, *(f'{name}={value!r}' for name, value in keywords.items())])})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,7 @@ class Format:
 
     def command_for(self, path: Path) -> str:
         """Return the command that writes a file again, or ""."""
-        return self.command.replace("{path!r}", repr(str(path))).replace("{path}", str(path))
+        return self.command.replace("{path!r}", repr(str(path))).replace("{path}", shlex.quote(str(path)))
 
 
 @dataclass
@@ -163,6 +164,18 @@ def mapping(value: object) -> Mapping[str, Any]:
 def mappings(value: object) -> list[Mapping[str, Any]]:
     """Return the mappings in a list; none of any other value."""
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+
+
+# Words for a right answer, the most likely first; in small letters.
+_RIGHT = (
+    *("pass", "passed", "correct", "right", "true", "yes", "y", "ok", "success", "succeeded"),
+    *("c", "a", "win", "1", "good", "accept", "accepted", "hit"),
+)
+
+
+def right_first(words: Iterable[str]) -> list[str]:
+    """Return words for answers that may be right or wrong, the most likely one for a right answer first."""
+    return sorted(words, key=lambda one: (_RIGHT.index(one.lower()) if one.lower() in _RIGHT else len(_RIGHT), one))
 
 
 def plain(value: object) -> str:
