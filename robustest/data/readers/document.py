@@ -12,7 +12,6 @@ import gzip
 import io
 import json
 import re
-import sqlite3
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -463,6 +462,8 @@ class Document:
 
 def _first_table(path: Path) -> str:
     """Return the name of the first table of an SQLite database."""
+    import sqlite3
+
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             (name,) = database.execute("select name from sqlite_master where type = 'table' order by name").fetchone()

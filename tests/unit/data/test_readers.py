@@ -200,8 +200,10 @@ def test_every_reader_refuses_the_file_of_another(file: Callable[[str], Path], r
 
 @pytest.mark.parametrize("reader", READERS)
 def test_every_reader_is_documented_and_its_file_is_too(reader: str) -> None:
-    page = (ROOT / "docs" / "outcomes.md").read_text(encoding="utf-8")
-    assert f"| `{reader}` |" in page
+    page = ROOT / "docs" / "outcomes.md"
+    if not page.is_file():
+        pytest.skip("the suite is run away from the checkout, without the pages")
+    assert f"| `{reader}` |" in page.read_text(encoding="utf-8")
     readme = (FILES / "README.md").read_text(encoding="utf-8")
     assert reader in ("jsonl", "csv", "parquet") or f"`{FIRST[reader].file}`" in readme
 
