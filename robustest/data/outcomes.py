@@ -636,7 +636,11 @@ def likely_items(columns: Columns) -> list[str]:
 
 def likely_scores(columns: Columns) -> list[str]:
     """Return the columns that may be scores, the most likely first: numbers, booleans, or a few words."""
-    have = {name: values for name, values in leaves(columns).items() if name != "item" and _may_score(name, values)}
+    have = {
+        name: values
+        for name, values in leaves(columns).items()
+        if (_place(name, _ITEMS) >= len(_ITEMS) or _place(name, _SCORES) < len(_SCORES)) and _may_score(name, values)
+    }
     return _by_names(sorted(have, key=lambda name: not all(map(_is_number, have[name]))), _SCORES)
 
 
@@ -726,15 +730,22 @@ def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -
                     mend,
                 )
             ),
-            *_ranges(found),
+            *_ranges(found[[not _of_range(value) for value in values]]),
         )
     return found
+
+
+def _of_range(value: object) -> bool:
+    """Return True for a score that is a share of the range, whatever that is: true, false and percentages."""
+    if isinstance(value, str):
+        return value.strip().lower().endswith(("%", "true", "false"))
+    return isinstance(value, (bool, np.bool_))
 
 
 def _ranges(found: NDArray[np.float64]) -> list[Keywords]:
     """Return the ranges that scores may have: the smallest common scale that holds all, and their own extremes."""
     scored = found[~np.isnan(found)]
-    if np.isinf(scored).any():
+    if not len(scored) or np.isinf(scored).any():
         return []
     least, most = float(scored.min()), float(scored.max())
     scales = [(0, 1), (1, 3), (1, 5), (0, 5), (1, 7), (1, 10), (0, 10), (-1, 1), (0, 100), (-100, 100)]

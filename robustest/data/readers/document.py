@@ -447,7 +447,9 @@ class Document:
                 f"Expected a file of a known format but cannot tell that of {self.path}, which begins "
                 f"{' '.join(start.split())!r}. Write JSON lines, CSV or Parquet, or give the rows: Outcomes.of(rows)"
             ),
-            *({"sep": sign} for sign in (" ", ",")),
+            # Fields between spaces, or one number in each line.
+            *({"sep": " "} for agree in [_agreement(self._start.split("\n", 60)[:60], " ")] if agree[0] == 1),
+            *({"sep": ","} for lines in [self._start.split()[:60]] if lines and all(map(_is_decimal, lines))),
         )
 
     @cached_property

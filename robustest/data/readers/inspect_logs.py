@@ -20,8 +20,8 @@ from robustest.data.readers.remedies import Problem
 from robustest.data.readers.table import Format, Scores, Table, columns_of, mapping, plain
 from robustest.errors import ConfigError, DataError
 
-# Scores of Inspect's own scorers: correct, partial, incorrect, no answer.
-_LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+# Scores of Inspect's own scorers: correct, partial, incorrect, no answer; as shares of the range, whatever it is.
+_LETTERS = {"C": "100%", "P": "50%", "I": "0%", "N": "0%"}
 
 _COMMAND = "inspect eval-retry {path}"
 

@@ -62,22 +62,37 @@ def _read(document: Document, _: Mapping[str, Any]) -> Table:
             f"Expected a finished evaluation but {document.path} has no final report: it did not end."
         )
     samples: dict[str, dict[str, Any]] = {}
-    found: dict[str, dict[str, Any]] = {}
+    runs: dict[str, list[dict[str, Any]]] = {}
     for event in events:
         name, data = str(event["sample_id"]), event["data"]
         row = samples.setdefault(name, {"item": name, "prompt": "", "answer": "", "expected": ""})
-        values = found.setdefault(name, {})
+        found = runs.setdefault(name, [{}])
         if event.get("type") == "sampling":
             row["prompt"], row["answer"] = plain(data.get("prompt")), plain(data.get("sampled"))
         if event.get("type") in ("match", "metrics"):
-            for key, value in data.items():
-                if isinstance(value, (bool, int, float)):
-                    values[key] = value
+            values = _numbers(data)
+            # A sample that is matched several times has as many runs: `oaieval` counts each.
+            if values.keys() & found[-1].keys():
+                found.append({})
+            found[-1].update(values)
             row["expected"] = plain(data.get("expected", row["expected"]))
-    scores = Scores()
-    for name in samples:
-        scores.add(found[name])  # a sample that ended in an error has no match
-    return Table(columns=columns_of(list(samples.values())), scores=scores.by_metric)
+    rows, scores = [], Scores()
+    for name, row in samples.items():
+        for values in runs[name]:  # a sample that ended in an error has one, without scores
+            rows.append(row)
+            scores.add(values)
+    return Table(columns=columns_of(rows), scores=scores.by_metric)
+
+
+def _numbers(data: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return the numbers and booleans of an event's data by their paths."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, (bool, int, float)):
+            found[f"{path}{key}"] = value
+        elif isinstance(value, Mapping):
+            found |= _numbers(value, f"{path}{key}.")
+    return found
 
 
 def _hosted(items: list[Any]) -> Table:

@@ -27,6 +27,8 @@ def _recognises(document: Document) -> bool:
     if document.kind == "json":
         value = document.value
         return isinstance(value, dict) and isinstance(value.get("results"), dict) and "results" in value["results"]
+    if document.kind in ("xml", "other"):
+        return document.head.startswith((b"<promptfoo", b"evalId:"))
     if document.kind == "lines":
         return {"promptIdx", "testCase", "success"} <= document.names
     return document.kind == "table" and {"Status", "Score", "Named Scores"} <= document.names
@@ -35,6 +37,11 @@ def _recognises(document: Document) -> bool:
 def _read(document: Document, options: Mapping[str, Any]) -> Table:
     if document.kind == "table":
         return _read_table(document, options)
+    if document.kind in ("xml", "other"):
+        raise Problem(
+            DataError(f"Expected results of promptfoo in JSON, JSON lines or CSV but got {document.path}."),
+            command=_COMMAND.format(path=document.path.with_suffix(".json")),
+        )
     results, stats = _results(document)
     for place, one in enumerate(results):
         if not isinstance(one, dict) or not isinstance(one.get("score"), (bool, int, float)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustest.data.readers.remedies import DROPPED, Problem
-from robustest.errors import ConfigError, unknown
+from robustest.errors import ConfigError, DataError, unknown
 
 if TYPE_CHECKING:
     from robustest.data.readers.document import Document
@@ -50,6 +50,8 @@ class Table:
         scores = self.scores
         if scores is None:
             return self.columns
+        if not max(map(len, self.columns.values()), default=0):
+            raise Problem(DataError(f"Expected at least one sample in {where} but there is none."))
         names = sorted(scores)
         chosen = name if name is not None else self.metric or (names[0] if len(names) == 1 else None)
         if chosen is None or chosen not in scores:

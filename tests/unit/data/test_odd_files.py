@@ -367,3 +367,66 @@ def test_a_folder_and_a_misspelt_path_are_told_what_is_there(tmp_path: Path) -> 
         with pytest.raises(DataError) as refused:
             Outcomes.read(wrong)
         assert executed(str(refused.value)) is not None
+
+
+def test_values_inside_of_events_of_openai_are_metrics_and_repeats_are_runs(tmp_path: Path) -> None:
+    def event(sample: int, data: dict[str, Any], kind: str = "metrics") -> dict[str, Any]:
+        return {"run_id": "r", "event_id": 0, "sample_id": f"s{sample}", "type": kind, "data": data}
+
+    scored = [event(i, {"scores": {"accuracy": i % 2, "f1": i / 2}, "why": "x"}) for i in (0, 1)]
+    twice = [event(3, {"scores": {"accuracy": value}}) for value in (0, 1)]
+    rows = [
+        {"spec": {"eval_name": "e"}},
+        *scored,
+        event(2, {"message": "crash"}, "error"),
+        *twice,
+        {"final_report": {}},
+    ]
+    path = tmp_path / "e.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    found = Outcomes.read(path, score="scores.accuracy").items
+    assert found.runs.tolist() == [1, 1, 0, 2]
+    assert found.mean[[0, 1, 3]].tolist() == [0, 1, 0.5]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows[:-1]), encoding="utf-8")
+    with pytest.raises(DataError, match=r"no final report: it did not end.*planned=5\)$"):
+        Outcomes.read(path, score="scores.accuracy")
+
+
+def test_letters_of_inspect_are_shares_of_any_range(tmp_path: Path) -> None:
+    samples = [
+        {"id": i, "epoch": 1, "input": "q", "scores": {"g": {"value": value}}}
+        for i, value in enumerate([7, "C", "I", "P"])
+    ]
+    path = tmp_path / "i.json"
+    path.write_text(json.dumps({"status": "success", "eval": {"task": "t"}, "samples": samples}), encoding="utf-8")
+    assert Outcomes.read(path, low=1, high=10).score.tolist() == [7, 10, 1, 5.5]
+    with pytest.raises(DataError, match=r"For example: .*low=1, high=10\)$"):
+        Outcomes.read(path)
+
+
+def test_episodes_of_lerobot_before_tasks_have_their_seeds(tmp_path: Path) -> None:
+    episodes = [
+        {"episode_ix": i, "sum_reward": 10.0 * i, "max_reward": 1.0, "success": i % 2 == 0, "seed": 1000 + i}
+        for i in range(4)
+    ]
+    path = tmp_path / "eval_info.json"
+    path.write_text(json.dumps({"per_episode": episodes, "aggregated": {"pc_success": 50.0}}), encoding="utf-8")
+    found = Outcomes.read(path)
+    assert found.items.mean.tolist() == [1, 0, 1, 0]
+    assert found.digest.tolist() == [f"seed {seed}" for seed in range(1000, 1004)]
+
+
+def test_forms_of_promptfoo_without_types_are_written_again(tmp_path: Path) -> None:
+    for name, text in (("a.xml", "<promptfoo>\n<evalId>e</evalId></promptfoo>"), ("a.yaml", "evalId: e\nresults:\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=r"Write it again: promptfoo export eval latest -o .*a\.json$"):
+            Outcomes.read(tmp_path / name)
+
+
+def test_a_call_is_shown_only_if_it_works(tmp_path: Path) -> None:
+    """Where nothing helps nothing is shown: a wrong remedy costs more than none."""
+    for name, content in (("a.csv", "item,score\na,inf\nb,1\n"), ("b.json", "3"), ("c.html", "<html></html>")):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=r"^Expected") as refused:
+            Outcomes.read(tmp_path / name)
+        assert "For example" not in str(refused.value)
