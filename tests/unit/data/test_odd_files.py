@@ -395,11 +395,11 @@ def test_values_inside_of_events_of_openai_are_metrics_and_repeats_are_runs(tmp_
 def test_letters_of_inspect_are_shares_of_any_range(tmp_path: Path) -> None:
     samples = [
         {"id": i, "epoch": 1, "input": "q", "scores": {"g": {"value": value}}}
-        for i, value in enumerate([7, "C", "I", "P"])
+        for i, value in enumerate([9, "C", "I", "P"])
     ]
     path = tmp_path / "i.json"
     path.write_text(json.dumps({"status": "success", "eval": {"task": "t"}, "samples": samples}), encoding="utf-8")
-    assert Outcomes.read(path, low=1, high=10).score.tolist() == [7, 10, 1, 5.5]
+    assert Outcomes.read(path, low=1, high=10).score.tolist() == [9, 10, 1, 5.5]
     with pytest.raises(DataError, match=r"For example: .*low=1, high=10\)$"):
         Outcomes.read(path)
 
