@@ -30,6 +30,7 @@ from robustest.data.readers import READERS, recognised
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of as digest_of
 from robustest.data.readers.remedies import DROPPED, Keywords, Problem, remedied, source_of
+from robustest.data.readers.rows import ROWS
 from robustest.data.readers.table import Columns, Table, check_keywords, column, columns_of, leaves, right_first
 from robustest.errors import ConfigError, DataError, PackError, UnknownNameError, expected, unknown
 
@@ -227,7 +228,7 @@ class Outcomes:
             )
         if len(paths) == 1:
             return read_file(Path(paths[0]), reader, columns if planned is None else {**columns, "planned": planned})
-        tolerant = {} if planned is None else {"planned": _TOLERANT}
+        tolerant = {} if planned is None else {"planned": _LATER}
         parts = [read_file(Path(one), reader, {**columns, **tolerant}) for one in paths]
         return _planned(joined(parts), planned, repr([str(one) for one in paths]), columns)
 
@@ -792,15 +793,17 @@ def _number(value: Any, low: float, high: float, decimal: str = ".") -> float:
     return float(value)
 
 
-def _completed(found: Outcomes, planned: int | None, absent: Sequence[str] = ()) -> Outcomes:
+def _completed(found: Outcomes, planned: object, absent: Sequence[str] = ()) -> Outcomes:
     """Return outcomes with the items that were planned and are absent, which have no score.
 
     Raises:
-        Problem: there are more items than were planned.
+        Problem: it is no whole number, or there are more items than were planned.
     """
-    if planned is None or planned == _TOLERANT:
+    if planned is None or planned is _LATER:
         return found
     have = set(found.item.tolist())
+    if not isinstance(planned, int) or isinstance(planned, bool):
+        raise Problem(ConfigError(expected("planned= to be a number of items", planned)), {"planned": len(have)})
     if planned < len(have):
         error = ConfigError(
             f"Expected planned= to be at least the {len(have)} items in {found.source} but got {planned}."
@@ -858,10 +861,10 @@ _DEFAULTS: Final[dict[str, Any]] = {
 """Keywords of `Outcomes.of`."""
 
 _OF_FILES = ("reader", "planned", "encoding", "sep", "rows")
-"""Keywords of `Outcomes.read` for a file of any format."""
+"""Keywords of `Outcomes.read` for a file; `rows` for a file of rows alone."""
 
-_TOLERANT: Final = -1
-"""As `planned`: whole rows of a damaged file are read, and absent items are counted later."""
+_LATER: Final = object()
+"""As `planned` of one of several files: its whole rows are read, and absent items are counted in all of them."""
 
 
 def read_file(path: Path, reader: str | None, keywords: Mapping[str, Any]) -> Outcomes:
@@ -888,6 +891,8 @@ def read_file(path: Path, reader: str | None, keywords: Mapping[str, Any]) -> Ou
 def _outcomes_in(document: Document, keywords: Keywords) -> Outcomes:
     """Return the outcomes in a document, by the reader that is named, or the one that recognises it."""
     name = keywords.get("reader")
+    if name is None and document.inside is not None:
+        name = "jsonl"  # whoever says where the rows are means them, whatever wrote the file
     if name is None:
         return _read_by(recognised(document), document, keywords)
     try:
@@ -903,7 +908,8 @@ def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
     if name not in READERS:
         return _of_pack(document, name, keywords)
     known = READERS[name]
-    check_keywords(keywords, {*_DEFAULTS, *_OF_FILES, *known.options})
+    taken = {*_DEFAULTS, *_OF_FILES, *known.options} - (set() if name in ROWS else {"rows"})
+    check_keywords(keywords, taken)
     own = {name: keywords[name] for name in known.options if name in keywords}
     table = known.read(document, own)
     columns = table.chosen(keywords.get("score"), document.path)

@@ -243,6 +243,9 @@ def test_items_that_are_absent_have_no_score_and_count_as_wrong(tmp_path: Path) 
     assert measure_rate(found, at_least=0.5, missing="drop").estimate == 1
     with pytest.raises(ConfigError, match=r"at least the 90 items .* but got 80.*planned=90\)$"):
         Outcomes.read(path, planned=80)
+    for wrong in ("all", True, -1):
+        with pytest.raises(ConfigError, match=r"planned= to be .*planned=90\)$"):
+            Outcomes.read(path, planned=wrong)  # type: ignore[arg-type]
 
 
 def test_absent_items_have_the_names_that_the_tool_planned(tmp_path: Path) -> None:
@@ -430,3 +433,13 @@ def test_a_call_is_shown_only_if_it_works(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"^Expected") as refused:
             Outcomes.read(tmp_path / name)
         assert "For example" not in str(refused.value)
+
+
+def test_rows_whose_place_is_named_are_read_whatever_wrote_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "deepeval.json"
+    path.write_bytes((FILES / "deepeval.json").read_bytes())
+    found = Outcomes.read(path, rows="testCases", item="name", score="success")
+    assert found.score.tolist() == [1, 1, 0, 0, 0, 0]
+    assert Outcomes.read(path, rows="testCases", item="name", score="metricsData.0.score").items.runs.sum() == 5
+    with pytest.raises(ConfigError, match=r"Unknown keyword for this file 'rows'"):
+        Outcomes.read(path, reader="deepeval", rows="testCases")
