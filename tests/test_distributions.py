@@ -19,6 +19,9 @@ SUITES = (
     "claims/test_outcomes_in_clusters.py",
     "claims/test_asked_outcomes.py",
     "data/test_outcomes.py",
+    "data/test_outcome_files.py",
+    "data/test_readers.py",
+    "data/test_odd_files.py",
 )
 
 pytestmark = pytest.mark.slow  # what builds and installs needs an index
@@ -131,6 +134,7 @@ def test_suites_of_outcomes_and_asking_pass_without_torch(
         place = tmp_path / "suites" / suite
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "tests" / "unit" / suite, place)
+    shutil.copytree(ROOT / "tests" / "unit" / "data" / "outcomes", tmp_path / "suites" / "data" / "outcomes")
     shutil.copy(ROOT / "pyproject.toml", tmp_path / "suites")  # pytest's options
     assert run(python, "-c", "import importlib.util as i; print(i.find_spec('torch'))").strip() == "None"
     # Of the processor, not of the clock: machines are shared.

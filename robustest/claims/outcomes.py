@@ -47,8 +47,8 @@ from robustest.settings import Settings
 # Largest length in characters of a text that a report quotes.
 _LONGEST = 1000
 
-Reference = Outcomes | str | PathLike[str] | System
-"""Recorded outcomes, a file of them, or a function that is asked about items."""
+Reference = Outcomes | str | PathLike[str] | Sequence[Any] | Mapping[str, Any] | System
+"""Recorded outcomes, a file of them or several, their rows, or a function that is asked about items."""
 Missing = Literal["fail", "drop"]
 
 RATE = Kind(
@@ -648,7 +648,7 @@ def _caveats_of(replies: Replies) -> list[str]:
 
 
 def as_outcomes(given: Reference, cluster: object = None) -> Outcomes:
-    """Return outcomes as they are, or those in a file.
+    """Return outcomes as they are, or those in a file, in several, or in rows.
 
     Args:
         cluster: the name of a column of the file, or as for `Outcomes.clustered`.
@@ -659,7 +659,7 @@ def as_outcomes(given: Reference, cluster: object = None) -> Outcomes:
     """
     if isinstance(given, Outcomes):
         return given.clustered(cluster)
-    if isinstance(given, (str, PathLike)):
+    if isinstance(given, (str, PathLike, list, tuple, Mapping)) or hasattr(given, "columns"):
         column = isinstance(cluster, str) and cluster != "group"
         return Outcomes.read(given, cluster=cluster) if column else Outcomes.read(given).clustered(cluster)
     if callable(given):

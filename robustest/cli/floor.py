@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -81,6 +82,7 @@ def floor(
 
 
 def _read(path: Path, reader: str | None, score: str | None, *, alone: bool) -> Outcomes:
-    found = Outcomes.read(path, reader=reader, **({} if score is None else {"score": score}))
+    options: dict[str, Any] = {} if score is None else {"score": score}
+    found = Outcomes.read(path, reader=reader, **options)
     # Runs of one name in two files are different runs.
     return found if alone else replace(found, run=np.array([f"{path}: {run}" for run in found.run]))

@@ -9,29 +9,30 @@
 
 from __future__ import annotations
 
-import csv
+import difflib
 import hashlib
-import json
-import struct
-import zipfile
-import zlib
+import math
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustest import extensions
-from robustest.checks import require
 from robustest.data.ids import ids_of, numbered
-from robustest.errors import ConfigError, DataError, PackError, expected, not_installed, unknown
+from robustest.data.readers import READERS, recognised
+from robustest.data.readers.document import Document
+from robustest.data.readers.names import digest_of as digest_of
+from robustest.data.readers.remedies import DROPPED, Keywords, Problem, remedied, source_of
+from robustest.data.readers.rows import ROWS
+from robustest.data.readers.table import Columns, Table, check_keywords, column, columns_of, leaves, right_first
+from robustest.errors import ConfigError, DataError, PackError, UnknownNameError, expected, unknown
 
 TEXTS = ("prompt", "answer", "expected")
 """Texts of a row that reports show, in this order."""
@@ -77,7 +78,7 @@ class Outcomes:
         cls,
         rows: object,
         *,
-        item: str = "item",
+        item: str | None = "item",
         score: str = "score",
         run: str | None = "run",
         group: str | None = "group",
@@ -85,21 +86,28 @@ class Outcomes:
         texts: Mapping[str, str] | None = None,
         low: float = 0.0,
         high: float = 1.0,
+        correct: object = None,
+        decimal: str | None = None,
         source: str = "values in memory",
         announced: int | None = None,
         cluster: str | None = None,
     ) -> Outcomes:
         """Return the outcomes in records or in a frame.
 
+        Columns inside of mappings are named by their path: `score="data.correct"`.
+
         Args:
             rows: a sequence of mappings, a mapping of columns, or a pandas or polars frame.
-            item, score: names of the columns with the item's name and the score. Scores are numbers in low..high or
-                booleans, which are the ends of the range; None and NaN are runs without a score.
-            run, group, digest: names of further columns, used if they exist. Without `digest` the digest is that of the
-                text `prompt`.
+            item, score: names of the columns with the item's name and the score. With `item=None` each row is an item
+                of its own, named by its number. Scores are numbers in low..high or booleans, which are the ends of the
+                range, as are 0% and 100%; None and NaN are runs without a score.
+            run, group, digest: names of further columns, used if they exist; None for none. Without `digest` the digest
+                is that of the text `prompt`.
             texts: names of the columns with texts for reports, by `prompt`, `answer`, `expected`; by default the
                 columns of these names.
             low, high: the range of every score.
+            correct: the value of a right score, such as "pass", for scores that are words; every other one is wrong.
+            decimal: "," or ".", the sign of decimals in scores that are text; by default the one that they agree with.
             source: name of the origin, for messages and reports.
             announced: number of items that the tool evaluated by its own account.
             cluster: name of the column with the clusters of items that were drawn together; by default "cluster", if
@@ -110,75 +118,119 @@ class Outcomes:
             UnknownNameError: there is no column of the name that was given for clusters.
             DataError: a column is missing, a score is outside the range, a name contains NUL, an item has two groups,
                 two clusters or two inputs, or no cluster where others have one, or one run of an item has two different
-                rows.
+                rows. The message ends with a call that works, if there is one.
         """
-        require(low < high, "a range with low < high", (low, high))
+        defaults = _DEFAULTS | {"source": "values in memory"}
+        given = {
+            name: value
+            for name, value in (
+                ("item", item), ("score", score), ("run", run), ("group", group), ("digest", digest), ("texts", texts),
+                ("low", low), ("high", high), ("correct", correct), ("decimal", decimal), ("source", source),
+                ("announced", announced), ("cluster", cluster),
+            )
+            if value is not defaults[name] and value != defaults[name]
+        }  # fmt: skip
         columns = _columns(rows, source)
-        for name in (item, score):
-            if name not in columns:
-                have = ", ".join(sorted(columns)) or "none"
-                mend = "Name it: item=, score=."
-                if len(columns) == 1 and (sep := next((one for one in ";\t" if one in have), "")):
-                    mend = f"Separate columns by commas, or use Outcomes.of(pandas.read_csv(path, sep={sep!r}))."
-                raise DataError(f"Expected a column {name!r} in {source} but got the columns {have}. {mend}")
-        n = len(columns[item])
-        if n == 0:
-            raise DataError(f"Expected at least one row but got none in {source}.")
-        for place, value in enumerate(columns[item]):
-            if _is_missing(value) or value == "":
-                raise DataError(f"Expected names of items in {source} but row {place + 1} has none.")
-            if isinstance(value, float) and np.isinf(value):  # 1e400 and 2e400 would be one item
-                raise DataError(expected(f"names of items in {source}, row {place + 1}", value))
-        if cluster is not None and cluster not in columns:
-            raise unknown("column", cluster, columns)
-        named = texts or {name: name for name in TEXTS}
-        shown = {name: columns[column] for name, column in named.items() if column in columns}
-        made = cls(
-            item=_names(columns[item], f"names of items without NUL in {source}"),
-            score=_scores(columns[score], low, high, source),
-            run=_optional(columns, run, n, source),
-            group=_optional(columns, group, n, source),
-            digest=_optional(columns, digest, n, source),
-            low=float(low),
-            high=float(high),
-            texts={name: tuple(_text(value) for value in values) for name, values in shown.items()},
-            source=source,
-            announced=announced,
-            cluster=_optional(columns, "cluster" if cluster is None else cluster, n, source),
+        return remedied(
+            lambda keywords: cls._of(columns, keywords), given, lambda works: source_of("Outcomes.of", "rows", works)
         )
+
+    @classmethod
+    def _of(cls, columns: Columns, keywords: Keywords) -> Outcomes:
+        """Return the outcomes in columns; raises `Problem` for what other keywords may mend."""
+        given = _DEFAULTS | dict(keywords)
+        source, low, high = given["source"], given["low"], given["high"]
+        if not low < high:
+            raise Problem(
+                ConfigError(expected("a range with low < high", (low, high))),
+                {"low": DROPPED, "high": DROPPED},
+                {"low": high, "high": low},
+            )
+        n = max(map(len, columns.values()), default=0)
+        if n == 0:
+            raise Problem(DataError(f"Expected at least one row but got none in {source}."))
+        names = _column(columns, given["item"], "item", source) if given["item"] else [f"row {i + 1}" for i in range(n)]
+        for place, value in enumerate(names):
+            if _is_missing(value) or value == "":
+                raise Problem(
+                    DataError(f"Expected names of items in {source} but row {place + 1} has none."),
+                    *({"item": name} for name in [*likely_items(columns), None] if name != given["item"]),
+                )
+            if isinstance(value, float) and np.isinf(value):  # 1e400 and 2e400 would be one item
+                raise Problem(DataError(expected(f"names of items in {source}, row {place + 1}", value)))
+        cluster = given["cluster"]
+        if cluster is not None and column(columns, cluster) is None:
+            near = difflib.get_close_matches(cluster, list(columns), n=1)
+            raise Problem(unknown("column", cluster, columns), *({"cluster": name} for name in [*near, DROPPED]))
+        named = given["texts"] or {name: name for name in TEXTS}
+        shown = {name: found for name, at in named.items() if (found := column(columns, at)) is not None}
+        scores = _column(columns, given["score"], "score", source)
+        try:
+            made = cls(
+                item=_names(names, f"names of items without NUL in {source}"),
+                score=_scores(scores, given, columns),
+                run=_optional(columns, given["run"], n, source),
+                group=_optional(columns, given["group"], n, source),
+                digest=_optional(columns, given["digest"], n, source),
+                low=float(low),
+                high=float(high),
+                texts={name: tuple(_text(value) for value in values) for name, values in shown.items()},
+                source=source,
+                announced=given["announced"],
+                cluster=_optional(columns, "cluster" if cluster is None else cluster, n, source),
+            )
+        except DataError as error:
+            raise Problem(error) from None
         # A comparison of two files must notice that an item's input changed.
         if "prompt" in made.texts and not made.digest.astype(bool).any():
             made = replace(made, digest=np.array([digest_of(text) if text else "" for text in made.texts["prompt"]]))
+        if (problem := made._contradiction()) is not None:
+            raise problem
         return made._checked()
 
     @classmethod
-    def read(
-        cls, path: str | PathLike[str] | Iterable[str | PathLike[str]], *, reader: str | None = None, **columns: Any
-    ) -> Outcomes:
+    def read(cls, path: object, *, reader: str | None = None, planned: int | None = None, **columns: Any) -> Outcomes:
         """Return the outcomes in a file, or in several files of one evaluation.
 
         Args:
-            path: a file, or several: the runs of one evaluation, or its parts.
-            reader: name of the format: "jsonl", "csv", "parquet", "inspect", "lm-eval", "promptfoo", "junit",
-                "label-studio" or one of a pack; by default it is recognised by suffix and content.
-            **columns: for "jsonl", "csv" and "parquet" as for `of`; for tools `score=`, the name of the metric, needed
-                if the file has several.
+            path: a file, or several: the runs of one evaluation, or its parts. Rows at hand are read as by `of`.
+            reader: name of the format, such as "inspect" or "csv", or one of a pack; by default it is recognised by
+                content. docs/outcomes.md has the list.
+            planned: number of items that the evaluation was to have. Of a file that is cut off, or of an evaluation
+                that did not end, the whole rows are read, and the items that are absent have no score.
+            **columns: keywords of `of`. For files of tools `score=` is the name of the metric, needed if the file has
+                several. Of files of rows also `encoding=`, `sep=`, the separator of a table, and `rows=`, the path of
+                the rows in a JSON document; "*" there makes what a mapping holds by name into rows.
 
         Raises:
-            ConfigError: no reader has this name.
-            DataError: the file is missing, damaged, incomplete or of no known format; see `of`.
+            ConfigError: no reader has this name, or none takes a keyword.
+            DataError: the file is missing, damaged, incomplete or of no known format; see `of`. The message ends with a
+                call that works, if there is one.
         """
-        if hasattr(path, "columns") or not isinstance(path, (str, PathLike, Iterable)):
+        if hasattr(path, "columns") or isinstance(path, Mapping):
+            return _planned(cls.of(path, **columns), planned, "rows", columns)
+        if not isinstance(path, (str, PathLike, Iterable)) or isinstance(path, bytes):
             raise DataError(expected("the path of a file of outcomes", path, "Rows at hand are Outcomes.of(rows)."))
         paths = [path] if isinstance(path, (str, PathLike)) else list(path)
         if not paths:
-            raise DataError("Expected at least one file of outcomes but got none.")
+            raise DataError("Expected at least one file of outcomes, or one row, but got none.")
+        if all(isinstance(one, Mapping) for one in paths):
+            return _planned(cls.of(paths, **columns), planned, "rows", columns)
+        if wrong := [one for one in paths if not isinstance(one, (str, PathLike))]:
+            raise DataError(expected("paths of files of outcomes, or rows as mappings", wrong[0]))
         # Two runs that are one file agree in everything.
         real = [Path(one).resolve() for one in paths]
         if len(set(real)) < len(real):
             twice = next(one for place, one in enumerate(real) if one in real[:place])
-            raise DataError(f"Expected different files of outcomes but {twice} is there twice.")
-        return joined([read_file(Path(one), reader, columns) for one in paths])
+            raise DataError(
+                f"Expected different files of outcomes but {twice} is there twice. Name each once: "
+                f"{source_of('Outcomes.read', repr([str(one) for one in dict.fromkeys(paths)]), columns)}"
+            )
+        if len(paths) == 1:
+            return read_file(Path(paths[0]), reader, columns if planned is None else {**columns, "planned": planned})
+        tolerant = {} if planned is None else {"planned": _LATER}
+        parts = [read_file(Path(one), reader, {**columns, **tolerant}) for one in paths]
+        return _planned(joined(parts), planned, repr([str(one) for one in paths]), columns)
 
     @cached_property
     def items(self) -> Items:
@@ -230,38 +282,62 @@ class Outcomes:
         rows = sorted(zip(self.item, self.run, self.score.tolist(), self.group, self.digest, strict=True))
         return hashlib.sha256(repr([(self.low, self.high), *map(tuple, rows)]).encode()).hexdigest()
 
-    def _checked(self) -> Outcomes:
+    def _repeated(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return which rows have the item and the named run of an earlier row, and the first such row of each (n,)."""
         # Rows without a name of their run are different runs, even if they are equal.
-        named = self.run != ""
         key = np.char.add(np.char.add(self.item.astype(str), "\0"), self.run.astype(str))
         _, first, place = np.unique(key, return_index=True, return_inverse=True)
         repeated = np.ones(len(key), dtype=bool)
         repeated[first] = False
-        repeated &= named
-        original = first[place]
+        return repeated & (self.run != ""), first[place]
+
+    def _contradiction(self) -> Problem | None:
+        """Return the first contradiction between rows, or None."""
+        repeated, original = self._repeated()
         same = (self.score == self.score[original]) | (np.isnan(self.score) & np.isnan(self.score[original]))
         wrong = np.flatnonzero(repeated & ~same)
         if len(wrong):
             at = int(wrong[0])
-            raise DataError(
-                f"Expected one score for each run but got {self.score[original[at]]:g} and {self.score[at]:g} for "
-                f"item {str(self.item[at])!r}, run {str(self.run[at])!r}, in {self.source}. Give runs different names."
+            return Problem(
+                DataError(
+                    f"Expected one score for each run but got {self.score[original[at]]:g} and {self.score[at]:g} for "
+                    f"item {str(self.item[at])!r}, run {str(self.run[at])!r}, in {self.source}. Give runs different "
+                    "names; without names, each row is a run."
+                ),
+                {"run": None},
             )
         without = np.flatnonzero(self.cluster == "")
         if 0 < len(without) < len(self.cluster):
             mend = "An item drawn alone is a cluster of its own: give it an id that no other has."
             item = str(self.item[without[0]])
-            raise DataError(f"Expected a cluster for each item in {self.source} but item {item!r} has none. {mend}")
+            return Problem(
+                DataError(f"Expected a cluster for each item in {self.source} but item {item!r} has none. {mend}")
+            )
+        mends: dict[str, tuple[Keywords, ...]] = {
+            "group": ({"group": None},),
+            "input": ({"item": "prompt"}, {"item": "digest"}, {"digest": None}),
+            "cluster": (),
+        }
         for what, values in (("group", self.group), ("input", self.digest), ("cluster", self.cluster)):
             order = np.argsort(self.item, kind="stable")
             same_item = self.item[order][1:] == self.item[order][:-1]
             differs = np.flatnonzero(same_item & (values[order][1:] != values[order][:-1]))
             if len(differs):
                 at = order[differs[0] + 1]
-                raise DataError(
-                    f"Expected one {what} for each item but item {str(self.item[at])!r} in {self.source} has several. "
-                    "Name the items so that equal names are the same item."
+                return Problem(
+                    DataError(
+                        f"Expected one {what} for each item but item {str(self.item[at])!r} in {self.source} has "
+                        "several. Name the items so that equal names are the same item."
+                    ),
+                    *mends[what],
                 )
+        return None
+
+    def _checked(self) -> Outcomes:
+        """Return the outcomes without rows that are there twice; raise DataError if rows contradict each other."""
+        if (problem := self._contradiction()) is not None:
+            raise problem.error
+        repeated, _ = self._repeated()
         return self if not repeated.any() else self.rows(np.flatnonzero(~repeated))
 
     def clustered(self, cluster: object) -> Outcomes:
@@ -378,17 +454,11 @@ def records(items: object) -> list[Any]:
     raise ConfigError(expected("items to be a sequence, a mapping of columns or a frame", items))
 
 
-def digest_of(text: str) -> str:
-    """Return a short digest of an item's input."""
-    # Texts from JSON may contain lone surrogates.
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
+def _columns(rows: object, source: str) -> Columns:
     if hasattr(rows, "columns") and hasattr(rows, "__getitem__"):  # pandas and polars
         return {str(name): rows[name].to_list() for name in rows.columns}
     if isinstance(rows, Mapping):
-        columns: dict[str, Sequence[Any]] = {str(name): list(values) for name, values in rows.items()}
+        columns: Columns = {str(name): list(values) for name, values in rows.items()}
         lengths = {len(values) for values in columns.values()}
         if len(lengths) > 1:
             raise DataError(expected(f"columns of one length in {source}", {k: len(v) for k, v in columns.items()}))
@@ -397,17 +467,16 @@ def _columns(rows: object, source: str) -> dict[str, Sequence[Any]]:
         records = list(rows)
         wrong = next((one for one in records if not isinstance(one, Mapping)), None)
         if wrong is None:
-            names = {str(name) for one in records for name in one}
-            return {name: [one.get(name) for one in records] for name in names}
+            return columns_of(records)
         rows = wrong
     raise DataError(expected(f"records, columns or a frame in {source}", rows))
 
 
 def _optional(columns: Mapping[str, Sequence[Any]], name: str | None, n: int, source: str) -> NDArray[np.str_]:
     """Return a column of names; missing values are empty."""
-    if name is None or name not in columns:
+    values = None if name is None else column(columns, name)
+    if values is None:
         return np.full(n, "")
-    values = columns[name]
     return _names(["" if _is_missing(one) else one for one in values], f"a {name} without NUL in {source}")
 
 
@@ -442,28 +511,269 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _scores(values: Sequence[Any], low: float, high: float, source: str) -> NDArray[np.float64]:
-    """Return scores as float64, None as NaN; raise DataError outside the range."""
+def _column(columns: Columns, name: str, what: str, source: str) -> Sequence[Any]:
+    """Return the column of items or of scores; raises `Problem` with the columns that may be meant."""
+    found = column(columns, name)
+    if found is not None:
+        return found
+    have = leaves(columns)
+    listed = ", ".join(sorted(have)[:40]) or "none"
+    likely: Sequence[str | None] = [*likely_items(columns), None] if what == "item" else likely_scores(columns)
+    raise Problem(
+        DataError(f"Expected a column {name!r} in {source} but got the columns {listed}. Name it: {what}=."),
+        *({what: one} for one in likely),
+    )
+
+
+_ITEMS = [
+    "id",
+    "itemid",
+    "sampleid",
+    "docid",
+    "taskid",
+    "caseid",
+    "testid",
+    "qid",
+    "questionid",
+    "exampleid",
+    "problemid",
+    "instanceid",
+    "queryid",
+    "promptid",
+    "uid",
+    "uuid",
+    "key",
+    "item",
+    "sample",
+    "example",
+    "case",
+    "test",
+    "testcase",
+    "task",
+    "doc",
+    "problem",
+    "instance",
+    "name",
+    "title",
+    "prompt",
+    "question",
+    "query",
+    "input",
+    "inputs",
+    "userinput",
+    "instruction",
+    "text",
+    "url",
+    "file",
+    "filename",
+    "path",
+    "image",
+    "scene",
+    "episode",
+    "seed",
+    "index",
+    "idx",
+    "no",
+    "nr",
+    "number",
+]
+_SCORES = [
+    "score",
+    "correct",
+    "iscorrect",
+    "passed",
+    "pass",
+    "ispass",
+    "success",
+    "successful",
+    "right",
+    "ok",
+    "accuracy",
+    "acc",
+    "exactmatch",
+    "em",
+    "match",
+    "f1",
+    "resolved",
+    "solved",
+    "hit",
+    "grade",
+    "rating",
+    "points",
+    "mark",
+    "quality",
+    "result",
+    "outcome",
+    "verdict",
+    "status",
+    "label",
+    "judgment",
+    "judgement",
+    "value",
+    "reward",
+    "metric",
+]
+"""Names of columns of items and of scores in files of others, in small letters without signs, the most likely first."""
+
+# Columns that a remedy tries.
+_CANDIDATES = 8
+
+
+def likely_items(columns: Columns) -> list[str]:
+    """Return the columns that may name the items, the most likely first.
+
+    A column of a usual name has a value without a fraction in each row; one of another name has texts that all differ.
+    """
+    have = {name: values for name, values in leaves(columns).items() if all(map(_may_name, values))}
+    differ = {
+        name
+        for name, values in have.items()
+        if len(set(map(str, values))) == len(values) and not all(map(_is_number, values))
+    }
+    scores = likely_scores(columns)[:1]
+    names = [name for name in have if name not in scores and (name in differ or _place(name, _ITEMS) < 2 * len(_ITEMS))]
+    return _by_names(names, _ITEMS)
+
+
+def likely_scores(columns: Columns) -> list[str]:
+    """Return the columns that may be scores, the most likely first: numbers, booleans, or a few words."""
+    have = {
+        name: values
+        for name, values in leaves(columns).items()
+        if (_place(name, _ITEMS) >= len(_ITEMS) or _place(name, _SCORES) < len(_SCORES)) and _may_score(name, values)
+    }
+    return _by_names(sorted(have, key=lambda name: not all(map(_is_number, have[name]))), _SCORES)
+
+
+def _by_names(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: _place(name, known))[:_CANDIDATES]
+
+
+def _place(name: str, known: Sequence[str]) -> int:
+    """Return the place of a column's name among the usual ones: behind them all those that only contain one."""
+    bare = re.sub(r"[^a-z0-9]", "", name.rpartition(".")[2].lower())
+    if bare in known:
+        return known.index(bare)
+    # Short names are parts of too many words.
+    return len(known) + next((i for i, one in enumerate(known) if len(one) > 2 and one in bare), len(known))
+
+
+def _may_name(value: object) -> bool:
+    if _is_missing(value) or value == "" or isinstance(value, (list, dict, bool)):
+        return False
+    return not isinstance(value, float) or value.is_integer()
+
+
+def _is_number(value: object) -> bool:
+    try:
+        _number(value, 0.0, 1.0)
+    except (TypeError, ValueError, OverflowError):
+        return _is_missing(value)
+    return True
+
+
+def _may_score(name: str, values: Sequence[Any]) -> bool:
+    there = [one for one in values if not _is_missing(one) and one != ""]
+    if not all(isinstance(one, str) for one in there):
+        return all(isinstance(one, (bool, int, float, np.generic)) for one in there)
+    if not there or all(map(_is_number, there)):
+        return bool(there)
+    words = len(set(there))
+    return words <= _WORDS and (words < len(there) or _place(name, _SCORES) < len(_SCORES))
+
+
+# The most words that may be scores.
+_WORDS = 12
+
+
+def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -> NDArray[np.float64]:
+    """Return scores as float64, None as NaN; raise `Problem` for other values and outside of the range."""
+    low, high, source = given["low"], given["high"], given["source"]
+    if given["correct"] is not None:
+        right = _text(given["correct"])
+        if not any(_text(one) == right for one in values):
+            there = sorted({_text(one) for one in values if not _is_missing(one)})[:8]
+            raise Problem(
+                ConfigError(expected(f"correct= to be a value of the scores in {source}, such as {there}", right)),
+                *({"correct": one} for one in there),
+            )
+        none = [_is_missing(one) or one == "" for one in values]
+        numbers = [
+            np.nan if missing else high if _text(one) == right else low
+            for one, missing in zip(values, none, strict=True)
+        ]
+        return np.array(numbers, dtype=np.float64)
+    decimal = given["decimal"] or _decimal(values, source)
     numbers = []
     for row, value in enumerate(values, 1):
         try:
-            numbers.append(np.nan if _is_missing(value) else _number(value, low, high))
+            numbers.append(np.nan if _is_missing(value) else _number(value, low, high, decimal))
         except (TypeError, ValueError, OverflowError):
-            mend = "Write 1 for a right answer and 0 for a wrong one."
-            raise DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value, mend)) from None
+            if isinstance(value, Mapping):
+                mends: list[Keywords] = [{"score": f"{given['score']}.{key}"} for key in value]
+            else:
+                words = {one for one in values if isinstance(one, str) and one}
+                mends = [{"correct": one} for one in right_first(words)[:4]] if len(words) <= _WORDS else []
+                mends += [{"score": one} for one in likely_scores(columns) if one != given["score"]]
+            mend = "Write 1 for a right answer and 0 for a wrong one, or name the right one: correct=."
+            raise Problem(
+                DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value, mend)), *mends
+            ) from None
     found = np.array(numbers, dtype=np.float64)
     outside = np.flatnonzero((found < low) | (found > high) | np.isinf(found))
     if len(outside):
         mend = "Give the range of the scores: low=, high=."
-        raise DataError(
-            expected(
-                f"scores in {low:g}..{high:g} in {source}, row {int(outside[0]) + 1}", float(found[outside[0]]), mend
-            )
+        raise Problem(
+            DataError(
+                expected(
+                    f"scores in {low:g}..{high:g} in {source}, row {int(outside[0]) + 1}",
+                    float(found[outside[0]]),
+                    mend,
+                )
+            ),
+            *_ranges(found[[not _of_range(value) for value in values]]),
         )
     return found
 
 
-def _number(value: Any, low: float, high: float) -> float:
+def _of_range(value: object) -> bool:
+    """Return True for a score that is a share of the range, whatever that is: true, false and percentages."""
+    if isinstance(value, str):
+        return value.strip().lower().endswith(("%", "true", "false"))
+    return isinstance(value, (bool, np.bool_))
+
+
+def _ranges(found: NDArray[np.float64]) -> list[Keywords]:
+    """Return the ranges that scores may have: the smallest common scale that holds all, and their own extremes."""
+    scored = found[~np.isnan(found)]
+    if not len(scored) or np.isinf(scored).any():
+        return []
+    least, most = float(scored.min()), float(scored.max())
+    scales = [(0, 1), (1, 3), (1, 5), (0, 5), (1, 7), (1, 10), (0, 10), (-1, 1), (0, 100), (-100, 100)]
+    fitting = [{"low": low, "high": high} for low, high in scales if low <= least and most <= high]
+    return [
+        *fitting,
+        {"low": math.floor(least), "high": math.floor(most) + (most % 1 > 0 or math.floor(least) == most)},
+    ]
+
+
+def _decimal(values: Sequence[Any], source: str) -> str:
+    """Return the sign of decimals in scores that are text: a comma if all that have one agree with it."""
+    texts = [one.strip() for one in values if isinstance(one, str) and "," in one]
+    if not texts:
+        return "."
+    if all(re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?%?", one) for one in texts) and not any(
+        re.fullmatch(r"[+-]?0,\d+%?", one) for one in texts
+    ):
+        raise Problem(
+            DataError(expected(f"one sign of decimals in the scores of {source}", texts[0], "Name it: decimal=.")),
+            {"decimal": ","},
+            {"decimal": "."},
+        )
+    return "," if all(one.count(",") == 1 and "." not in one.partition(",")[2] for one in texts) else "."
+
+
+def _number(value: Any, low: float, high: float, decimal: str = ".") -> float:
     # In any range, False is the worst score and True the best.
     if isinstance(value, (bool, np.bool_)):
         return high if value else low
@@ -474,520 +784,195 @@ def _number(value: Any, low: float, high: float) -> float:
             return high if word == "true" else low
         if "_" in word:  # Python reads "0_1" as 1
             raise ValueError(word)
-        return float(word) if word else np.nan
+        if word in ("nan", "none", "null", "na", "n/a", ""):
+            return np.nan
+        word = word.replace("," if decimal == "." else ".", "").replace(decimal, ".") if "," in word else word
+        if word.endswith("%"):
+            return low + (high - low) * float(word[:-1]) / 100
+        return float(word)
     return float(value)
 
 
-# ---- readers
-#
-# Each reader takes a path and returns the rows of `Outcomes.of`. A file is read whole or not at all: a line that is cut
-# off, a log that the tool marks as failed, and a file with fewer items than the tool evaluated are errors.
-#
-#     reader              file                                     written by
-#     jsonl, csv, parquet one row for each run of an item          anything
-#     lm-eval             `samples_TASK_TIME.jsonl`                lm-evaluation-harness, `--log_samples`
-#     inspect             `.eval` and `.json` logs                 Inspect
-#     promptfoo           `promptfoo eval -o FILE.json`            promptfoo
-#     junit               JUnit XML: a test case passed or not     pytest and other runners
-#     label-studio        JSON export: ratings or choices          Label Studio
+def _completed(found: Outcomes, planned: object, absent: Sequence[str] = ()) -> Outcomes:
+    """Return outcomes with the items that were planned and are absent, which have no score.
+
+    Raises:
+        Problem: it is no whole number, or there are more items than were planned.
+    """
+    if planned is None or planned is _LATER:
+        return found
+    have = set(found.item.tolist())
+    if not isinstance(planned, int) or isinstance(planned, bool):
+        raise Problem(ConfigError(expected("planned= to be a number of items", planned)), {"planned": len(have)})
+    if planned < len(have):
+        error = ConfigError(
+            f"Expected planned= to be at least the {len(have)} items in {found.source} but got {planned}."
+        )
+        raise Problem(error, {"planned": len(have)})
+    names = [*absent, *(f"absent item {i + 1}" for i in range(planned))][: planned - len(have)]
+    if not names:
+        return found
+    more, texts = len(names), {name: (*values, *[""] * len(names)) for name, values in found.texts.items()}
+    empty = np.full(more, "")
+    clustered = bool((found.cluster != "").any())
+    return replace(
+        found,
+        item=np.concatenate([found.item, np.array(names)]),
+        score=np.concatenate([found.score, np.full(more, np.nan)]),
+        run=np.concatenate([found.run, empty]),
+        group=np.concatenate([found.group, empty]),
+        digest=np.concatenate([found.digest, empty]),
+        # Nothing is known of the clusters of absent items: each is one of its own.
+        cluster=np.concatenate([found.cluster, np.array(names) if clustered else empty]),
+        texts=texts,
+        announced=planned,
+    )
+
+
+def _planned(found: Outcomes, planned: int | None, subject: str, keywords: Keywords) -> Outcomes:
+    """Return the outcomes of `Outcomes.read(subject, planned=, **keywords)` with the items that are absent."""
+    return remedied(
+        lambda given: _completed(found, given["planned"]),
+        {"planned": planned},
+        lambda works: source_of("Outcomes.read", subject, {**keywords, **works}),
+    )
+
+
+# ---- files
 
 Reader = Callable[[Path, Mapping[str, Any]], Outcomes]
-"""Function from a file and the keywords of `Outcomes.read` to its outcomes."""
+"""Reader of a pack: function from a file and the keywords of `Outcomes.read` to its outcomes."""
 
-LARGEST = 1 << 31
-"""Largest size in bytes of a file, and of a member of an archive: a small archive may unpack to any size."""
+_DEFAULTS: Final[dict[str, Any]] = {
+    "item": "item",
+    "score": "score",
+    "run": "run",
+    "group": "group",
+    "digest": "digest",
+    "texts": None,
+    "low": 0.0,
+    "high": 1.0,
+    "correct": None,
+    "decimal": None,
+    "source": "values in memory",
+    "announced": None,
+    "cluster": None,
+}
+"""Keywords of `Outcomes.of`."""
+
+_OF_FILES = ("reader", "planned", "encoding", "sep", "rows")
+"""Keywords of `Outcomes.read` for a file; `rows` for a file of rows alone."""
+
+_LATER: Final = object()
+"""As `planned` of one of several files: its whole rows are read, and absent items are counted in all of them."""
 
 
-def read_file(path: Path, reader: str | None, options: Mapping[str, Any]) -> Outcomes:
+def read_file(path: Path, reader: str | None, keywords: Mapping[str, Any]) -> Outcomes:
     """Return the outcomes in one file; see `Outcomes.read`."""
-    if not path.is_file():
-        raise DataError(f"Expected a file of outcomes at {path} but there is none.")
-    if path.stat().st_size > LARGEST:
-        raise DataError(
-            f"Expected a file of at most {LARGEST >> 30} GiB but {path} is larger. Split it: several files are joined."
+    documents: dict[tuple[Any, ...], Document] = {}
+
+    def make(given: Keywords) -> Outcomes:
+        if not path.is_file():
+            raise _no_file(path)
+        at = (given.get("encoding"), given.get("sep"), given.get("rows"))
+        if at not in documents:  # read once, whatever is tried for a remedy
+            documents[at] = Document(path, encoding=at[0], separator=at[1], inside=at[2])
+        return _outcomes_in(documents[at], given)
+
+    given = {**({} if reader is None else {"reader": reader}), **keywords}
+
+    def call(works: Keywords) -> str:
+        shown = {name: value for name, value in works.items() if (name, value) != ("reader", None)}
+        return source_of("Outcomes.read", path, shown)
+
+    return remedied(make, given, call)
+
+
+def _outcomes_in(document: Document, keywords: Keywords) -> Outcomes:
+    """Return the outcomes in a document, by the reader that is named, or the one that recognises it."""
+    name = keywords.get("reader")
+    if name is None and document.inside is not None:
+        name = "jsonl"  # whoever says where the rows are means them, whatever wrote the file
+    if name is None:
+        return _read_by(recognised(document), document, keywords)
+    try:
+        return _read_by(name, document, keywords)
+    except (Problem, DataError) as error:
+        # The file may be of another format than the named one.
+        problem = error if isinstance(error, Problem) else Problem(error)
+        raise Problem(problem.error, {"reader": None}, *problem.mends, command=problem.command) from None
+
+
+def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
+    """Return the outcomes in a document: its table is read, its scores are chosen, and it is checked to be whole."""
+    if name not in READERS:
+        return _of_pack(document, name, keywords)
+    known = READERS[name]
+    taken = {*_DEFAULTS, *_OF_FILES, *known.options} - (set() if name in ROWS else {"rows"})
+    check_keywords(keywords, taken)
+    own = {name: keywords[name] for name in known.options if name in keywords}
+    table = known.read(document, own)
+    columns = table.chosen(keywords.get("score"), document.path)
+    given = {
+        name: value
+        for name, value in keywords.items()
+        if name not in _OF_FILES and name not in own and not (name == "score" and table.scores is not None)
+    }
+    scale = {"low": table.low, "high": table.high} if (table.low, table.high) != (0.0, 1.0) else {}
+    if document.damage and not max(map(len, columns.values()), default=0):
+        raise Problem(DataError(f"{document.damage} No row of it is whole."), command=known.command_for(document.path))
+    found = Outcomes._of(columns, {"source": document.path.name, **scale, **given})
+    if table.announced is not None:
+        found = replace(found, announced=table.announced)
+    planned = keywords.get("planned")
+    if planned is None and (short := _shortage(found, table, document)):
+        have = len(set(found.item.tolist()))
+        least = max(found.announced or 0, have + max(len(table.absent), 0 if found.announced else 1))
+        raise Problem(
+            DataError(
+                f"{short} With planned=, the number of items that there were to be, what is whole is read, and the "
+                "items that are absent have no score."
+            ),
+            {"planned": least},
+            command=known.command_for(document.path),
         )
-    # The format is recognised by content too: many tools write files that end in .json.
-    name = reader or _recognised(path)
-    try:
-        if name in READERS:
-            return READERS[name](path, options)
-        found = extensions.made("robustest_outcomes", "reader of outcomes", name, READERS, path, options)
-        if not isinstance(found, Outcomes):
-            raise PackError(expected(f"the reader {name!r} to return Outcomes", found))
-        return found
-    except UnicodeDecodeError as error:
-        raise DataError(f"Expected text in UTF-8 in {path} but got byte {error.start} that is none.") from None
+    return _completed(found, planned, table.absent)
 
 
-_SUFFIXES = {
-    **dict.fromkeys((".csv", ".tsv"), "csv"),
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
-    ".eval": "inspect",
-    ".jsonl": "jsonl",
-    ".xml": "junit",
-}
-
-
-def _recognised(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix == ".jsonl" and path.name.startswith("samples_"):  # as lm-evaluation-harness names its files
-        return "lm-eval"
-    if suffix in _SUFFIXES:
-        return _SUFFIXES[suffix]
-    if suffix == ".json":
-        data = _json(path)
-        if isinstance(data, dict) and "eval" in data and "samples" in data:
-            return "inspect"
-        if isinstance(data, dict) and isinstance(data.get("results"), dict) and "results" in data["results"]:
-            return "promptfoo"
-        if isinstance(data, list) and data and isinstance(data[0], dict):
-            return "label-studio" if "annotations" in data[0] else "jsonl"
-    raise DataError(
-        f"Expected a file of a known format but cannot tell that of {path}. "
-        f"Name it: reader=, one of {', '.join(READERS)}."
-    )
-
-
-def _json(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError
-        where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else f"its content: {error}"
-        raise DataError(f"Expected whole JSON in {path} but it is damaged or cut off at {where}.") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):  # the last one would win, whichever score that is
-        raise ValueError("an object has a key twice")
-    return found
-
-
-def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a file with one JSON object a line, with their line numbers."""
-    decode = json.JSONDecoder(object_pairs_hook=_object).decode
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = decode(line)
-            except (ValueError, RecursionError) as error:
-                why = "" if isinstance(error, (json.JSONDecodeError, RecursionError)) else f": {error}"
-                raise DataError(
-                    f"Expected a JSON object in line {number} of {path} but it is damaged or cut off{why}."
-                ) from None
-            if not isinstance(row, dict):
-                raise DataError(expected(f"a JSON object in line {number} of {path}", row))
-            yield number, row
-
-
-def _jsonl(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    data = _json(path) if path.suffix.lower() == ".json" else None
-    if isinstance(data, list):
-        return _of(data, path, options)
-    # Columns at once: a million rows as dicts are half a gigabyte.
-    columns: dict[str, list[Any]] = {}
-    for count, (_, row) in enumerate(_lines(path)):
-        if row.keys() != columns.keys():
-            for name in row.keys() - columns.keys():
-                columns[name] = [None] * count
-            row = {**dict.fromkeys(columns), **row}  # noqa: PLW2901 - values that are missing are None
-        for name, value in row.items():
-            columns[name].append(value)
-    return _of(columns, path, options)
-
-
-def _csv(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    # Spreadsheets begin CSV files with a byte order mark. Python limits a field to 128 KiB; prompts are longer.
-    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
-        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-        try:
-            names = next(reader, [])
-            require(len(set(names)) >= len(names), f"columns of different names in {path}", names, error=DataError)
-            columns: list[list[str]] = [[] for _ in names]
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(names):
-                    raise DataError(
-                        f"Expected as many fields in line {reader.line_num} of {path} as in its header but got another "
-                        "number."
-                    )
-                for column, value in zip(columns, row, strict=True):
-                    column.append(value)
-        except csv.Error as error:
-            raise DataError(
-                f"Expected a whole CSV file but {path} is damaged in line {reader.line_num}: {error}."
-            ) from None
-    return _of(dict(zip(names, columns, strict=True)), path, options)
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    before = csv.field_size_limit(LARGEST)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _parquet(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise not_installed("pyarrow to read Parquet", "outcomes") from None
-    try:
-        table = parquet.read_table(path)
-    except (ArrowException, OSError) as error:
-        raise DataError(f"Expected a whole Parquet file but {path} is damaged: {error}.") from None
-    return _of(table.to_pydict(), path, options)
-
-
-def _of(rows: object, path: Path, options: Mapping[str, Any]) -> Outcomes:
-    try:
-        return Outcomes.of(rows, source=path.name, **options)
-    except TypeError as error:
-        raise ConfigError(f"Expected options of Outcomes.of but got another one: {error}.") from None
-
-
-def _metric(options: Mapping[str, Any], have: Iterable[str], path: Path) -> str:
-    names = sorted(have)
-    if wrong := sorted(set(options) - {"score"}):
-        raise ConfigError(f"Expected score= alone for the files of this tool but got {', '.join(wrong)}.")
-    chosen = options.get("score", names[0] if len(names) == 1 else None)
-    if chosen in names:
-        return str(chosen)
-    got = "none is named" if chosen is None else f"score={chosen!r}"
-    raise ConfigError(f"Expected score= to be one of {', '.join(names) or 'no metric at all'} in {path} but {got}.")
-
-
-def _lm_eval(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read the samples of one task (format of 0.4.13)."""
-    # The harness writes each line once: an equal one is a copy, not another run.
-    rows = list({json.dumps(row, sort_keys=True): (number, row) for number, row in _lines(path)}.values())
-    named: list[tuple[str, dict[str, Any]]] = []
-    filters = sorted({str(row.get("filter", "none")) for _, row in rows})
-    for number, row in rows:
-        if not isinstance(row.get("metrics"), list) or "doc_id" not in row:
-            raise DataError(
-                f"Expected a sample of lm-evaluation-harness in line {number} of {path} but it lacks doc_id or metrics."
-            )
-        suffix = f",{row['filter']}" if len(filters) > 1 else ""
-        # The harness writes a line for each document and each filter of its answers; several filters are several
-        # metrics.
-        named += [(f"{metric}{suffix}", row) for metric in row["metrics"]]
-    metric = _metric(options, {name for name, _ in named}, path)
-    bare = metric.split(",")[0]
-    task = path.stem.removeprefix("samples_").rpartition("_")[0]
-    found = [
-        {
-            "item": f"{task}/{row['doc_id']}",
-            "score": row.get(bare),
-            # Another prompt template is another input, even for the same document.
-            "digest": f"{row.get('doc_hash', '')[:16]}{row.get('prompt_hash', '')[:16]}",
-            "prompt": _first_argument(row),
-            "answer": _plain(row.get("filtered_resps")),
-            "expected": _plain(row.get("target")),
-        }
-        for name, row in named
-        if name == metric
-    ]
-    # The results file beside the samples, if there is one, has the number of documents.
-    announced = None
-    beside = path.with_name(f"results_{path.stem.rpartition('_')[2]}.json")
-    if beside.is_file():
-        data = _json(beside)
-        counts = data.get("n-samples", {}).get(task, {}) if isinstance(data, dict) else {}
-        announced = counts.get("effective") if isinstance(counts.get("effective"), int) else None
-    return _complete(Outcomes.of(found, source=path.name, announced=announced), path)
-
-
-def _first_argument(row: Mapping[str, Any]) -> str:
-    arguments = row.get("arguments")
-    first: object = next(iter(arguments.values()), {}) if isinstance(arguments, dict) else {}
-    return _plain(first.get("arg_0", "") if isinstance(first, dict) else first)
-
-
-# Scores of Inspect's own scorers: correct, partial, incorrect, no answer.
-_LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
-
-
-def _inspect(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if "header.json" not in names:
-                raise DataError(
-                    f"Expected a finished log of Inspect but {path} has no header: the evaluation did not end."
-                )
-            header = _member(archive, path, "header.json")
-            samples = [_member(archive, path, name) for name in names if name.startswith("samples/")]
-    else:
-        header = _json(path)
-        found = header.get("samples") if isinstance(header, dict) else None
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise DataError(f"Expected a log of Inspect with its samples in {path} but it has none.")
-        samples = found
-    # Samples that ended in an error have no score, and leaving them out would raise the rate.
-    if header.get("status") != "success":
-        raise DataError(
-            f"Expected a log of an evaluation that succeeded but {path} has the status {header.get('status')!r}. "
-            "Run it again, or `inspect eval-retry`."
-        )
-    task = str(header.get("eval", {}).get("task", ""))
-    metric = _metric(options, {name for one in samples for name in one.get("scores") or {}}, path)
-    rows = []
-    for one in samples:
-        score = (one.get("scores") or {}).get(metric)
-        value = score.get("value") if isinstance(score, dict) else None
-        rows.append(
-            {
-                "item": f"{task}/{one.get('id')}",
-                "run": f"epoch {one.get('epoch', 1)}",
-                "score": _LETTERS.get(value, value) if isinstance(value, str) else value,
-                "digest": digest_of(json.dumps([one.get("input"), one.get("target")], sort_keys=True)),
-                "prompt": _plain(one.get("input")),
-                "answer": _plain(score.get("answer") if isinstance(score, dict) else None),
-                "expected": _plain(one.get("target")),
-            }
-        )
-    dataset = header.get("eval", {}).get("dataset", {})
-    ids = dataset.get("sample_ids")
-    return _complete(Outcomes.of(rows, source=path.name, announced=len(ids) if isinstance(ids, list) else None), path)
-
-
-def _member(archive: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any]:
-    info = archive.getinfo(name)
-    if info.file_size > LARGEST:
-        raise DataError(f"Expected members of at most {LARGEST >> 30} GiB but {name} in {path} is larger.")
-    try:
-        raw = (
-            archive.read(name)
-            if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-            else _zstandard(path, info)
-        )
-        found = json.loads(raw, object_pairs_hook=_object)
-    except (zipfile.BadZipFile, zlib.error, json.JSONDecodeError, OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise DataError(
-            f"Expected a whole log of Inspect but {name} in {path} is damaged. Copy or run it again."
-        ) from None
-    if not isinstance(found, dict):
-        raise DataError(f"Expected a JSON object as {name} in {path} but got another value.")
-    return found
-
-
-def _zstandard(path: Path, info: zipfile.ZipInfo) -> bytes:
-    """Return a member that is compressed by Zstandard, which Python reads itself from 3.14 on."""
-    try:
-        from zstandard import ZstdDecompressor, ZstdError
-    except ImportError:
-        raise ConfigError(
-            "Expected zstandard to read logs of Inspect but it is not installed: pip install 'robustest[outcomes]', "
-            "or write logs with --log-format=json."
-        ) from None
-    with path.open("rb") as file:
-        file.seek(info.header_offset)
-        # A local header is 30 bytes, then a name and an extra field of the two lengths at its end.
-        name, extra = struct.unpack("<HH", file.read(30)[26:30])
-        file.seek(name + extra, 1)
-        packed = file.read(info.compress_size)
-    try:
-        raw = ZstdDecompressor().decompressobj().decompress(packed)
-    except ZstdError as error:
-        raise OSError(str(error)) from None
-    if zlib.crc32(raw) != info.CRC:
-        raise OSError("its checksum differs")
-    return bytes(raw)
-
-
-def _promptfoo(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read the results of `promptfoo eval` (format 3).
-
-    The score is promptfoo's, in 0..1, or with `score="success"` 1 if all assertions passed. A file with several
-    providers or prompts compares systems, so `provider=` and `prompt=` (a number from 0) select one.
-    """
-    data = _json(path)
-    results = data.get("results", {}).get("results") if isinstance(data, dict) else None
-    if not isinstance(results, list):
-        raise DataError(f"Expected results of promptfoo in {path} but there are none.")
-    others = {key: value for key, value in options.items() if key not in ("score", "provider", "prompt")}
-    metric = _metric({"score": options.get("score", "score"), **others}, ("score", "success"), path)
-    for place, one in enumerate(results):
-        if not isinstance(one, dict) or not isinstance(one.get(metric), (bool, int, float)):
-            raise DataError(f"Expected a result with {metric!r} in {path} but number {place + 1} has none.")
-    for key, of in (("provider", _provider), ("prompt", lambda one: one.get("promptIdx"))):
-        there = list(dict.fromkeys(map(of, results)))
-        chosen = options.get(key, there[0] if len(there) == 1 else None)
-        if there and chosen not in there:
-            raise ConfigError(
-                f"Expected {key}= to be one of {', '.join(map(repr, there))} in {path} but got {chosen!r}."
-            )
-        results = [one for one in results if of(one) == chosen]
-    rows = []
-    for one in results:
-        score = one[metric]
-        if one.get("error") and not isinstance(one.get("gradingResult"), dict):
-            score = None  # the provider failed: there is no answer to score
-        found = one.get("testCase")
-        case: dict[str, Any] = found if isinstance(found, dict) else {}
-        # Repeats have different numbers in the file, so an item is identified by provider, prompt and variables; its
-        # repeats are its runs.
-        name = [one.get("promptIdx"), one.get("vars"), case.get("assert")]
-        rows.append(
-            {
-                "item": case.get("description") or f"test {digest_of(json.dumps(name, sort_keys=True))}",
-                "score": score,
-                "group": (case.get("metadata") or {}).get("group"),
-                "digest": digest_of(json.dumps(name, sort_keys=True)),
-                "prompt": _plain((one.get("prompt") or {}).get("raw")),
-                "answer": _plain((one.get("response") or {}).get("output")),
-                "expected": _plain([a.get("value") for a in case.get("assert") or [] if isinstance(a, dict)]),
-            }
-        )
-    outcomes = Outcomes.of(rows, source=path.name)
-    stats = data["results"].get("stats", {})
-    total = sum(stats.get(key, 0) for key in ("successes", "failures", "errors") if isinstance(stats.get(key, 0), int))
-    have = len(data["results"]["results"])
-    # An interrupted evaluation leaves a file with fewer results than its statistics count.
-    if total and total != have:
-        raise DataError(f"Expected {total} results in {path}, as its statistics say, but got {have}: it is not whole.")
-    return outcomes
-
-
-def _provider(result: Mapping[str, Any]) -> str:
-    provider = result.get("provider")
-    return str(provider.get("label") or provider.get("id")) if isinstance(provider, dict) else str(provider)
-
-
-def _junit(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    if options:
-        raise ConfigError(f"Expected no options for JUnit files but got {', '.join(sorted(options))}.")
-    text = path.read_text(encoding="utf-8")
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        # Entities may expand to gigabytes, and no test runner writes any.
-        raise DataError(f"Expected JUnit XML without a document type in {path} but it has one.")
-    try:
-        root = ElementTree.fromstring(text)  # noqa: S314 - entities are refused above
-    except ElementTree.ParseError as error:
-        raise DataError(f"Expected whole JUnit XML in {path} but it is damaged: {error}.") from None
-    rows = []
-    for suite in root.iter("testsuite"):
-        cases = suite.findall("testcase")
-        announced = suite.get("tests") or ""
-        if announced.isdigit() and int(announced) > len(cases) and not suite.findall("testsuite"):
-            raise DataError(
-                f"Expected {announced} test cases in a suite of {path}, as it says, but got {len(cases)}: not whole."
-            )
-        for case in cases:
-            bad = next((child for child in case if child.tag in ("failure", "error")), None)
-            skipped = case.find("skipped") is not None
-            rows.append(
-                {
-                    "item": f"{case.get('classname', '')}::{case.get('name', '')}",
-                    "score": None if skipped else float(bad is None),
-                    "answer": (bad.get("message") or "") if bad is not None else "",
-                }
-            )
-    return Outcomes.of(rows, source=path.name)
-
-
-def _label_studio(path: Path, options: Mapping[str, Any]) -> Outcomes:
-    """Read ratings of annotators from a JSON export of Label Studio (of 1.23): each annotation is a run of its task.
-
-    `score` names the control tag (its `from_name`), `correct` the choice that counts as 1; ratings are scaled from
-    `low`..`high`, 1 to 5 by default. A skipped annotation is no run; a task that nobody rated is one without a score.
-    """
-    tasks = _json(path)
-    if wrong := sorted(set(options) - {"score", "correct", "low", "high"}):
-        raise ConfigError(f"Expected score=, correct=, low= and high= alone but got {', '.join(wrong)}.")
-    if not isinstance(tasks, list):
-        raise DataError(f"Expected a list of tasks in {path} but got another value.")
-    correct = options.get("correct")
-    kind = "rating" if correct is None else "choices"
-    found: list[tuple[Mapping[str, Any], str, Mapping[str, Any]]] = []  # task, name of the annotation, result
-    for place, task in enumerate(tasks):
-        annotations = task.get("annotations") if isinstance(task, dict) else None
-        if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
-            raise DataError(f"Expected a task with annotations in {path} but number {place + 1} has none.")
-        rated = [one for one in annotations if not one.get("was_cancelled")]
-        announced = task.get("total_annotations")
-        if isinstance(announced, int) and len(rated) < announced:
-            raise DataError(
-                f"Expected {announced} annotations of task {task.get('id', place)} in {path}, as it says, but got "
-                f"{len(rated)}: not whole."
-            )
-        task = {"id": place, **task}  # noqa: PLW2901
-        results = [
-            (str(one.get("id", one.get("completed_by", ""))), result)
-            for one in rated
-            for result in one.get("result", ())
-            if isinstance(result.get("value"), dict) and kind in result["value"]
-        ]
-        found += [(task, *one) for one in results]
-        if not results:
-            found.append((task, "", {}))
-    control = _metric(
-        {key: value for key, value in options.items() if key == "score"},
-        {str(result.get("from_name")) for *_, result in found if result},
-        path,
-    )
-    scored = {place for place, (*_, result) in enumerate(found) if str(result.get("from_name")) == control}
-    with_score = {str(found[place][0]["id"]) for place in scored}
-    rows: list[dict[str, Any]] = []
-    for place, (task, annotation, result) in enumerate(found):
-        item, value = str(task["id"]), result.get("value", {})
-        if place not in scored:
-            if item in with_score:
-                continue
-            with_score.add(item)
-            annotation, value = "", {}  # noqa: PLW2901
-        score = value.get("rating")
-        if value and correct is not None:
-            score = correct in value["choices"]
-        rows.append(
-            {
-                "item": item,
-                "run": annotation,
-                "score": score,
-                "digest": digest_of(json.dumps(task.get("data"), sort_keys=True)),
-                "prompt": _plain(task.get("data")),
-                "answer": _plain(value.get(kind)),
-            }
-        )
-    if correct is None:
-        return Outcomes.of(rows, source=path.name, low=float(options.get("low", 1)), high=float(options.get("high", 5)))
-    return Outcomes.of(rows, source=path.name)
-
-
-def _complete(found: Outcomes, path: Path) -> Outcomes:
+def _shortage(found: Outcomes, table: Table, document: Document) -> str:
+    """Return what is damaged or absent in words; "" for a whole file of an evaluation that ended."""
     have = len(set(found.item.tolist()))
-    if found.announced is not None and have < found.announced:
-        raise DataError(
-            f"Expected {found.announced} items in {path}, as the tool says, but got {have}: it is not whole."
+    if not document.damage and table.announced is not None and have < table.announced:
+        return (
+            f"Expected {table.announced} items in {document.path}, as the tool says, but got {have}: it is not whole."
         )
+    return document.damage
+
+
+def _of_pack(document: Document, name: str, keywords: Keywords) -> Outcomes:
+    options = {key: value for key, value in keywords.items() if key != "reader"}
+    try:
+        found = extensions.made("robustest_outcomes", "reader of outcomes", name, READERS, document.path, options)
+    except UnknownNameError as error:
+        raise Problem(error) from None
+    if not isinstance(found, Outcomes):
+        raise PackError(expected(f"the reader {name!r} to return Outcomes", found))
     return found
 
 
-def _plain(value: object) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    while isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-READERS: dict[str, Reader] = {
-    "jsonl": _jsonl,
-    "csv": _csv,
-    "parquet": _parquet,
-    "lm-eval": _lm_eval,
-    "inspect": _inspect,
-    "promptfoo": _promptfoo,
-    "junit": _junit,
-    "label-studio": _label_studio,
-}
-"""Readers by name; packs add others by the hook `robustest_outcomes`."""
+def _no_file(path: Path) -> Problem:
+    """Return the error for a path that is no file, with the files that may be meant."""
+    if path.is_dir():
+        ends = Counter(one.suffix for one in path.iterdir() if one.is_file() and one.suffix)
+        listed = f"*{ends.most_common(1)[0][0]}" if ends else "*"
+        return Problem(
+            DataError(
+                f"Expected a file of outcomes but {path} is a folder. Files are joined: "
+                f"Outcomes.read(sorted(pathlib.Path({str(path)!r}).glob({listed!r})))"
+            )
+        )
+    there = [one.name for one in path.parent.iterdir() if one.is_file()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, there, n=1, cutoff=0.6)
+    hint = f" There is another: {source_of('Outcomes.read', path.with_name(near[0]), {})}" if near else ""
+    folder = "" if path.parent.is_dir() else f" The folder {path.parent} is not there either."
+    return Problem(DataError(f"Expected a file of outcomes at {path} but there is none.{folder}{hint}"))

@@ -1,7 +1,6 @@
 """Readers of outcomes, on files that the tools made: whole, in another order, written twice, cut off and damaged.
 
-The files in `outcomes/` were written by lm-evaluation-harness 0.4.13, Inspect 0.3.285 (its traces are left out of the
-JSON log), promptfoo, pytest 9 and Label Studio 1.23.2 (its server's export, with all tasks).
+`outcomes/README.md` says how the files there were made.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustest.data import outcomes
-from robustest.data.outcomes import READERS, Outcomes, read_file
+from robustest.data.outcomes import Outcomes, read_file
+from robustest.data.readers import document
 from robustest.errors import ConfigError, DataError, UnknownNameError
 
 FILES = Path(__file__).with_name("outcomes")
@@ -360,7 +359,7 @@ def test_prompts_and_providers_of_promptfoo_are_chosen(tmp_path: Path) -> None:
     for wrong in ([result_of(), result_of("much")], [result_of(), 1]):
         with pytest.raises(DataError, match=r"Expected a result with 'score' in .* but number 2 has none"):
             Outcomes.read(promptfoo(tmp_path, wrong))
-    with pytest.raises(ConfigError, match="score= alone"):
+    with pytest.raises(ConfigError, match="Unknown keyword for this file 'colour'"):
         Outcomes.read(promptfoo(tmp_path, [result_of()]), colour=1)
 
 
@@ -502,7 +501,7 @@ def test_formats_are_recognised_by_suffix_and_content(tmp_path: Path) -> None:
         3,
         [[1], {"annotations": []}],
     ):
-        with pytest.raises(DataError, match="a file of a known format"):
+        with pytest.raises(DataError, match=r"Expected (?:rows|at least one row|a column|a log of Inspect)"):
             Outcomes.read(write(tmp_path, "d.json", json.dumps(content).encode()))
 
 
@@ -521,15 +520,15 @@ def test_lines_and_fields_that_are_wrong_are_named_by_number(tmp_path: Path) -> 
         with pytest.raises(DataError, match=words):
             Outcomes.read(write(tmp_path, "c.csv", f"item,score\n{bad}".encode()))
     assert Outcomes.read(write(tmp_path, "d.csv", b"\xef\xbb\xbfitem,score\na,1\n\nb,0\n")).score.tolist() == [1, 0]
-    with pytest.raises(DataError, match="columns of different names"):
+    with pytest.raises(DataError, match=r"columns item \(1\), item \(2\), score"):
         Outcomes.read(write(tmp_path, "e.csv", b"item,item,score\na,b,1\n"))
 
 
 def test_a_larger_file_is_split_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, "a.csv", b"item,score\na,1\n")
-    monkeypatch.setattr(outcomes, "LARGEST", path.stat().st_size)
+    monkeypatch.setattr(document, "LARGEST", path.stat().st_size)
     assert Outcomes.read(path).score.tolist() == [1]
-    monkeypatch.setattr(outcomes, "LARGEST", path.stat().st_size - 1)
+    monkeypatch.setattr(document, "LARGEST", path.stat().st_size - 1)
     with pytest.raises(DataError, match="Split it"):
         Outcomes.read(path)
 
@@ -571,24 +570,3 @@ def test_a_file_that_is_not_there() -> None:
         Outcomes.read("nowhere.jsonl")
     with pytest.raises(DataError, match="at least one file"):
         Outcomes.read([])
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_an_option_that_a_reader_does_not_take_is_an_error(there: Path, reader: str) -> None:
-    if reader == "parquet":
-        pytest.importorskip("pyarrow", reason="Parquet is read by pyarrow")
-    names = {
-        "lm-eval": SUMS,
-        "inspect": "inspect.json",
-        "promptfoo": "promptfoo.json",
-        "junit": "junit.xml",
-        "label-studio": LABELS,
-    }
-    path = there / names.get(reader, f"rows.{reader}")
-    if reader == "parquet":
-        import pyarrow
-        from pyarrow import parquet
-
-        parquet.write_table(pyarrow.table({"item": ["a"], "score": [1.0]}), path)
-    with pytest.raises(ConfigError, match=r"Expected .*"):
-        read_file(path, reader, {"colour": "red"})
