@@ -233,7 +233,8 @@ class Outcomes:
     def _checked(self) -> Outcomes:
         # Rows without a name of their run are different runs, even if they are equal.
         named = self.run != ""
-        key = np.char.add(np.char.add(self.item.astype(str), "\0"), self.run.astype(str))
+        # NumPy drops a NUL at the end of a text, which would make one run of "q1", "12" and of "q11", "2".
+        key = np.char.add(np.char.add(self.item.astype(str), "\0/"), self.run.astype(str))
         _, first, place = np.unique(key, return_index=True, return_inverse=True)
         repeated = np.ones(len(key), dtype=bool)
         repeated[first] = False
