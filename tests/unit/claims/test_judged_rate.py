@@ -60,7 +60,7 @@ def test_the_line_has_the_judge_s_errors_with_exact_intervals() -> None:
     assert found.words.caveats[0] == "300 labels drawn at random"
     assert f"({accepted} of {wrong})" in found.words.caveats[1]
     chosen = measured(0.7, JudgeLabels(LABELS, drawn="chosen"))
-    assert "not drawn at random: the judge is assumed to err as often" in chosen.caveats[0]
+    assert "not drawn at random: the judge is assumed to err as often" in chosen.words.caveats[0]
 
 
 def test_a_judge_without_labels_passes_nothing() -> None:
