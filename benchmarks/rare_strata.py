@@ -34,8 +34,9 @@ from robustest.decisions.confidence import CalibrationErrorRule, SelectiveRule, 
 from robustest.decisions.corruption_error import CellsRule, WeightedRule
 from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column
 from robustest.decisions.groups import WorstGroupRule
-from robustest.decisions.mean import ItemsRule, ScoreRule
+from robustest.decisions.mean import ItemsRule, ScoreRule, WholeScoreRule
 from robustest.decisions.rate import AgreementRule
+from robustest.decisions.reliability import chances_of_draws, decide_worst_item, item_rates
 from robustest.decisions.rule import Decision
 from robustest.decisions.two_set_drop import TwoSetDropRule, cluster_mean_interval, exceeds
 
@@ -260,6 +261,25 @@ def scores_2(random: Random, n: int, terms: Terms) -> bool:
 def scores_5(random: Random, n: int, terms: Terms) -> bool:
     score = np.where(random.random(n) < 0.05, 0.0, 1 - 0.1 * random.random(n))
     return _score(score, 0.95 * 0.95 + HAIR, terms)
+
+
+@case("WholeScoreRule", "scores of 0.9, and 2 % of 0", "rate", "consistent_runs")
+def whole_scores_2(random: Random, n: int, terms: Terms) -> bool:
+    score = np.where(random.random(n) < 0.02, 0.0, 0.9)
+    return passed(WholeScoreRule(threshold=0.9 * 0.98 + HAIR, terms=terms).decide({"score": score}, n, None))
+
+
+@case("WholeScoreRule", "chances of items to succeed twice in two of three runs, 5 % of which never do", "reliable")
+def reliable_5(random: Random, n: int, terms: Terms) -> bool:
+    right = random.binomial(3, np.where(random.random(n) < 0.05, 0.0, 0.99))
+    score = chances_of_draws(right, np.full(n, 3), 2, 2)
+    return passed(WholeScoreRule(threshold=0.95 * 0.99**2 + HAIR, terms=terms).decide({"score": score}, n, None))
+
+
+@case("decide_worst_item", "one item of n fails in 5 % of 90 runs", "worst_item_rate")
+def worst_item(random: Random, n: int, terms: Terms) -> bool:
+    scores = [(random.random(90) >= 0.05).astype(float), *[np.ones(90)] * (min(n, 5) - 1)]
+    return passed(decide_worst_item(item_rates(scores, 0.95 + HAIR, terms, 0), 0.95 + HAIR, terms))
 
 
 @case("ItemsRule", "items asked one by one, scores of 0.9, and 5 % of 0")

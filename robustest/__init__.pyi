@@ -60,7 +60,7 @@ from robustest.threats import Snr as Snr
 from robustest.threats import Spatial as Spatial
 from robustest.threats import Unbounded as Unbounded
 
-__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TopK", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_min_perturbation", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TopK", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_min_perturbation", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_reliable", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "assert_worst_item_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
 
 __version__: str
 
@@ -69,12 +69,13 @@ from hypothesis.strategies import SearchStrategy
 import os
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.cues.interventions import CueSearch
-from robustest.claims.outcomes import Missing, Reference
+from robustest.claims.outcome_items import Missing, Reference
 from robustest.claims.robustness.min_perturbation import Norm
 from robustest.claims.shifts.corruptions import Corruptions
 from robustest.cues import Cue, FrameCue
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.hierarchies import BreedsSplit
+from robustest.data.judge_labels import JudgeLabels
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.models.training import TrainFn
 from robustest.run.asking import Score
@@ -397,6 +398,7 @@ def assert_rate(
     at_least: float,
     no_worse_than: Reference | None = ...,
     tolerance: float = ...,
+    judge: JudgeLabels | None = ...,
     missing: Missing = ...,
     **options: Unpack[Options],
 ) -> Result: ...
@@ -406,6 +408,43 @@ def assert_rate(
     outcomes: Reference,
     items: object = ...,
     *,
+    score: Score | None = ...,
+    runs: int | None = ...,
+    calls: Calls | None = ...,
+    at_least: float | None = ...,
+    no_worse_than: Reference,
+    tolerance: float = ...,
+    judge: JudgeLabels | None = ...,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_reliable(
+    outcomes: Reference,
+    items: object = ...,
+    *,
+    k: int,
+    needed: int | None = ...,
+    min_score: float | None = ...,
+    score: Score | None = ...,
+    runs: int | None = ...,
+    calls: Calls | None = ...,
+    at_least: float,
+    no_worse_than: Reference | None = ...,
+    tolerance: float = ...,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_reliable(
+    outcomes: Reference,
+    items: object = ...,
+    *,
+    k: int,
+    needed: int | None = ...,
+    min_score: float | None = ...,
     score: Score | None = ...,
     runs: int | None = ...,
     calls: Calls | None = ...,
@@ -669,6 +708,18 @@ def assert_worst_group_accuracy(
 ) -> Result: ...
 
 def assert_worst_group_rate(
+    outcomes: Reference,
+    items: object = ...,
+    *,
+    score: Score | None = ...,
+    runs: int | None = ...,
+    calls: Calls | None = ...,
+    at_least: float,
+    missing: Missing = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_worst_item_rate(
     outcomes: Reference,
     items: object = ...,
     *,

@@ -97,6 +97,12 @@ def _undecided(result: Result) -> Advice:
         "no_fall": (cause, "claim the accuracy before the change first: assert_accuracy", "claims/accuracy.md"),
         "copies": (result.rule, "leave the copies out, and add samples of their own", "verdicts.md#two-kinds-of-claim"),
         "clusters": (result.rule, "give samples of more clusters", "verdicts.md#clusters"),
+        "few_runs": (
+            result.rule,
+            'record more runs of each item, or claim it of these runs (scope="set")',
+            "outcomes.md#verdicts",
+        ),
+        "judge": (result.rule, "label some items: JudgeLabels(labels, drawn=)", "claims/rate.md#scores-of-a-judge"),
         "unaudited": (cause, "attack by other means as well: attack='standard'", "attacks.md"),
         "control": (cause, "mend the control first: a search that misses it may miss anything", "features.md"),
         "not_searched": (cause, "run it again without --robust-replay-only", "cli.md#corpus"),

@@ -11,6 +11,8 @@ from robustest.claims.datasets import measure_worst_group_accuracy as measure_wo
 from robustest.claims.outcomes import measure_consistent_runs as measure_consistent_runs
 from robustest.claims.outcomes import measure_rate as measure_rate
 from robustest.claims.outcomes import measure_worst_group_rate as measure_worst_group_rate
+from robustest.claims.reliability import measure_reliable as measure_reliable
+from robustest.claims.reliability import measure_worst_item_rate as measure_worst_item_rate
 from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy as measure_certified_accuracy
 from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
 from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
@@ -25,4 +27,4 @@ from robustest.claims.strategies import measure_robust_to as measure_robust_to
 from robustest.decisions.effective_robustness import EffectiveRobustness as EffectiveRobustness
 from robustest.decisions.effective_robustness import effective_robustness as effective_robustness
 
-__all__ = ["EffectiveRobustness", "accuracy_under", "effective_robustness", "measure_accuracy", "measure_calibrated", "measure_certified_accuracy", "measure_consistency", "measure_consistent_runs", "measure_corruption_robustness", "measure_min_perturbation", "measure_no_spurious_feature", "measure_no_universal_perturbation", "measure_ood_rejected", "measure_rate", "measure_robust_accuracy", "measure_robust_score", "measure_robust_to", "measure_selective_accuracy", "measure_shift_accuracy", "measure_stable_under_perturbations", "measure_subpopulation_shift", "measure_transfer_accuracy", "measure_worst_group_accuracy", "measure_worst_group_rate"]
+__all__ = ["EffectiveRobustness", "accuracy_under", "effective_robustness", "measure_accuracy", "measure_calibrated", "measure_certified_accuracy", "measure_consistency", "measure_consistent_runs", "measure_corruption_robustness", "measure_min_perturbation", "measure_no_spurious_feature", "measure_no_universal_perturbation", "measure_ood_rejected", "measure_rate", "measure_reliable", "measure_robust_accuracy", "measure_robust_score", "measure_robust_to", "measure_selective_accuracy", "measure_shift_accuracy", "measure_stable_under_perturbations", "measure_subpopulation_shift", "measure_transfer_accuracy", "measure_worst_group_accuracy", "measure_worst_group_rate", "measure_worst_item_rate"]

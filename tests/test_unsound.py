@@ -333,7 +333,9 @@ CLAIMS = set(claims(None, None))
 GRADIENT_FREE = {
     "consistent_runs",
     "rate",
+    "reliable",
     "worst_group_rate",
+    "worst_item_rate",
     "accuracy",
     "calibrated",
     "consistency",

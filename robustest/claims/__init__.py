@@ -17,6 +17,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "claims.cues.spurious_feature": ("no_spurious_feature",),
     "claims.datasets": ("accuracy", "subpopulation_shift", "transfer_accuracy", "worst_group_accuracy"),
     "claims.outcomes": ("consistent_runs", "rate", "worst_group_rate"),
+    "claims.reliability": ("reliable", "worst_item_rate"),
     "claims.robustness.certified_accuracy": ("certified_accuracy",),
     "claims.robustness.min_perturbation": ("min_perturbation",),
     "claims.robustness.robust_accuracy": ("robust_accuracy",),

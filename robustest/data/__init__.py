@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from robustest.data.hierarchies import ClassTree as ClassTree
     from robustest.data.hierarchies import Domain as Domain
     from robustest.data.hierarchies import breeds_split as breeds_split
+    from robustest.data.judge_labels import JudgeLabels as JudgeLabels
     from robustest.data.outcomes import Outcomes as Outcomes
     from robustest.data.samples import Samples as Samples
     from robustest.data.samples import Waveforms as Waveforms
@@ -42,6 +43,7 @@ else:
             "Domain",
             "breeds_split",
         ),
+        "data.judge_labels": ("JudgeLabels",),
         "data.outcomes": ("Outcomes",),
         "data.samples": (
             "Samples",

@@ -285,7 +285,8 @@ class Outcomes:
     def _repeated(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return which rows have the item and the named run of an earlier row, and the first such row of each (n,)."""
         # Rows without a name of their run are different runs, even if they are equal.
-        key = np.char.add(np.char.add(self.item.astype(str), "\0"), self.run.astype(str))
+        # NumPy drops a NUL at the end of a text, which would make one run of "q1", "12" and of "q11", "2".
+        key = np.char.add(np.char.add(self.item.astype(str), "\0/"), self.run.astype(str))
         _, first, place = np.unique(key, return_index=True, return_inverse=True)
         repeated = np.ones(len(key), dtype=bool)
         repeated[first] = False

@@ -51,6 +51,7 @@ student: Final = Later("stats.t")
 
 bdtrc: Final = Later("special.bdtrc")
 betainc: Final = Later("special.betainc")
+betaincc: Final = Later("special.betaincc")
 betaincinv: Final = Later("special.betaincinv")
 gammaln: Final = Later("special.gammaln")
 ndtri: Final = Later("special.ndtri")

@@ -1,9 +1,11 @@
 """Means of bounded values: decide if the mean of a column is at most, or at least, a threshold."""
 
-# Four rules by the same bets (see `bets`), whose errors hold in finite samples for any distribution in the range:
+# Rules by the same bets (see `bets`), whose errors hold in finite samples for any distribution in the range:
 #
 # - `MeanRule`: values in -1..1 of the samples of a set, or of a population;
 # - `ScoreRule`: scores s in 0..1, by bets on 1 - 2 s;
+# - `WholeScoreRule`: the same where all are read before the verdict, as of recorded outcomes: bets that aim at the last
+#   one give shorter intervals (for 200 scores by a third);
 # - `DrawsRule`: independent draws in any range, as a simulation makes them (Waudby-Smith and Ramdas, JRSS B 2024,
 #   section 4);
 # - `ItemsRule`: items that are asked one after the other, whose rate is to be known as soon as possible.
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.checks import require
-from robustest.decisions.bets import MANY, bets_won, betting_interval, capital
+from robustest.decisions.bets import MANY, bets_won, betting_interval, capital, fall_interval
 from robustest.decisions.clusters import (
     FEWEST,
     capital_by_cluster,
@@ -154,6 +156,33 @@ class ScoreRule(ThresholdRule):
     @property
     def _bets(self) -> MeanRule:
         return MeanRule(threshold=None if self.threshold is None else 1 - 2 * self.threshold, terms=self.terms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeScoreRule(ThresholdRule):
+    """A claim that the mean of the column "score", in 0..1, is at least a threshold; all rows are there."""
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        score = np.asarray(columns[SCORE], dtype=np.float64)
+        if (clusters := clusters_of(columns, self.terms)) is not None:
+            return one_by_one(columns, clusters, lambda alone: self.decide(alone, n, early)) or decide_by_cluster(
+                score, clusters, n, self.threshold, at_least=True, terms=self.terms
+            )
+        # Bets stake more, the smaller the range beyond their null: 1 - 2 s has all of -1..1.
+        beside = 0.0 if self.threshold is None else 1 - 2 * self.threshold
+        low, high = ((1 - end) / 2 for end in fall_interval(1 - 2 * score, self.terms.alpha, beside)[::-1])
+        return decide_whole(
+            float(np.mean(score)),
+            (low, high),
+            self.threshold,
+            at_least=True,
+            scope=self.terms.scope,
+            alpha=self.terms.alpha,
+            holds=lambda claimed: float(score.sum()) >= float(Fraction(repr(claimed)) * n) - _ROUNDED * n,
+        )
+
+    def for_part(self, terms: Terms) -> WholeScoreRule:
+        return replace(self, terms=terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,8 @@ REASONS: Mapping[str, str] = {
     "copies": "samples are there several times, and too few are left if each counts once",
     "clusters": "samples that were drawn together are too few draws, or the claim cannot count them as such",
     "unaudited": "an attack by other means did not end, or broke so many samples that more must be taken to break",
+    "few_runs": "items have too few runs to show their own chance",
+    "judge": "the errors of the judge who scored the items are unknown, or it may be no better than chance",
     "unfit": "what was fitted, or the samples to judge it by, cannot settle the claim",
     "control": "the control, which must fail, did not",
     "baseline": "the comparison with the baseline decided",

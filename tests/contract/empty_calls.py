@@ -131,6 +131,27 @@ def runs(world: World) -> Any:
     )
 
 
+def other_runs(world: World) -> Any:
+    """Runs of another system, which differ in other places."""
+    return Outcomes.of(
+        [
+            {"item": f"q{i}", "run": str(k), "score": held and (i + 2 * k) % 30 > 0, "prompt": world.prompts[i]}
+            for i, held in enumerate(world.scores)
+            for k in range(3)
+        ]
+    )
+
+
+def many_runs(world: World) -> Any:
+    """Forty runs of each item, of which one fails."""
+    rows = [
+        {"item": f"q{i}", "run": str(k), "score": i % 40 != k, "prompt": prompt}
+        for i, prompt in enumerate(world.prompts)
+        for k in range(40)
+    ]
+    return Outcomes.of(rows)
+
+
 def asked(world: World) -> list[dict[str, Any]]:
     """Items of sums, of which most are 2."""
     return [
@@ -196,6 +217,9 @@ VALUES: dict[str, Value] = {
     "outside": Value(sound=lambda w: 0.4 * w.new[0], same=(lambda w: w.data[0], lambda w: mixed(w.data)[0])),
     "outcomes": Value(sound=outcomes, constant=(lambda w: always_two,)),  # noqa: ARG005
     "consistent_runs.outcomes": Value(sound=runs, constant=(lambda w: always_two,)),  # noqa: ARG005
+    "reliable.outcomes": Value(sound=runs, constant=(lambda w: always_two,)),  # noqa: ARG005
+    "worst_item_rate.outcomes": Value(sound=many_runs, constant=(lambda w: always_two,)),  # noqa: ARG005
+    "k": Value(sound=lambda w: 2),  # noqa: ARG005
     "items": Value(sound=asked),
     "score": Value(sound=lambda w: right),  # noqa: ARG005
     "task": Value(sound=lambda w: "classification"),  # noqa: ARG005
@@ -209,12 +233,17 @@ VALUES: dict[str, Value] = {
         sound=another,
         same=(outcomes, lambda w: recorded(w.scores, prompt=w.prompts)),
     ),
+    "reliable.no_worse_than": Value(sound=other_runs, same=(runs,)),
 }
 """Arguments by name; those of one kind alone by its name and theirs."""
 
 ASKED: dict[str, Value] = {
     "rate.no_worse_than": Value(
         sound=another,
+        same=(lambda w: adds, lambda w: around(adds)),  # noqa: ARG005
+    ),
+    "reliable.no_worse_than": Value(
+        sound=other_runs,
         same=(lambda w: adds, lambda w: around(adds)),  # noqa: ARG005
     ),
 }

@@ -73,7 +73,7 @@ from robustest import (
 )
 from robustest.attacks import PGD, PatchGradient, SpatialGrid
 from robustest.cues import FunctionCue, PixelPatch
-from robustest.data import BreedsSplit, Outcomes, SequenceBenchmark
+from robustest.data import BreedsSplit, JudgeLabels, Outcomes, SequenceBenchmark
 from robustest.threats import AnyOf, Fixed, Linear, Whole, Within
 
 Claim = Callable[[], Result]
@@ -429,6 +429,22 @@ EQUAL_SETS: dict[str, Claim] = {
     "runs, a file written twice": lambda: measure.measure_consistent_runs(
         Outcomes.of([{"item": f"q{i}", "score": i % 7 != 0} for i in range(400)] * 2), max_flip_rate=0.1
     ),
+    "rate, a judge without labels": lambda: measure.measure_rate(RIGHT, at_least=0.5, judge=JudgeLabels(None)),
+    "rate, a judge of chance": lambda: measure.measure_rate(
+        recorded(without(400, range(0, 400, 8))),
+        at_least=0.5,
+        judge=JudgeLabels(recorded(without(200, range(0, 200, 9))), drawn="random"),
+    ),
+    "reliable, a file written twice": lambda: measure.measure_reliable(
+        Outcomes.of([{"item": f"q{i}", "score": i % 7 != 0} for i in range(400)] * 2), k=2, at_least=0.7
+    ),
+    "reliable, copies of one run": lambda: measure.measure_reliable(
+        runs_of(np.repeat((np.arange(400) % 10 > 0).astype(float)[:, None], 5, 1)), k=5, at_least=0.8
+    ),
+    "reliable, one run of each item": lambda: measure.measure_reliable(RIGHT, k=2, at_least=0.5),
+    "every item, a file written five times": lambda: measure.measure_worst_item_rate(
+        Outcomes.of([{"item": f"q{i}", "score": True} for i in range(40) for _ in range(12)]), at_least=0.6
+    ),
     "runs, one of each item": lambda: measure.measure_consistent_runs(RIGHT, max_flip_rate=0.1),
     "subclasses, no difference": lambda: measure.measure_subpopulation_shift(
         Pairs(), same_in_both(), SPLIT, max_drop=0.2, bounds=(0, 1)
@@ -724,6 +740,13 @@ CONSTANT: dict[str, Claim] = {
         score=right,
         at_least=0.7,
     ),
+    "reliable, one answer": lambda: measure.measure_reliable(
+        always_one,
+        [{"item": f"q{i}", "prompt": f"is {i} prime?", "expected": 1 if i % 10 else 2} for i in range(400)],
+        score=right,
+        k=2,
+        at_least=0.7,
+    ),
     "runs of one answer": lambda: measure.measure_consistent_runs(
         always_one, items(400), score=right, max_flip_rate=0.1
     ),
@@ -862,6 +885,23 @@ DEPENDENT: dict[str, Claim] = {
         ),
         max_flip_rate=0.1,
     ),
+    "reliable, all of one prompt": lambda: measure.measure_reliable(
+        Outcomes.of(
+            [
+                {"item": f"q{i}", "prompt": "the same", "run": str(k), "score": (i + k) % 40 > 0}
+                for i in range(400)
+                for k in range(2)
+            ]
+        ),
+        k=2,
+        at_least=0.8,
+    ),
+    "reliable, two clusters": lambda: measure.measure_reliable(
+        runs_of((np.arange(800).reshape(400, 2) % 37 > 0).astype(float)),
+        k=2,
+        at_least=0.7,
+        cluster=[f"passage {i // 400}" for i in range(800)],
+    ),
     "rate, one cluster": lambda: measure.measure_rate(recorded(HUNDREDS), at_least=0.8, cluster=["passage"] * 400),
     "rate, two clusters": lambda: measure.measure_rate(
         recorded(HUNDREDS), at_least=0.8, cluster=[f"passage {i // 200}" for i in range(400)]
@@ -980,6 +1020,18 @@ OTHER_SETS: dict[str, Claim] = {
     ),
     "runs": lambda: measure.measure_consistent_runs(
         runs_of((np.arange(800).reshape(400, 2) % 37 > 0).astype(float)), max_flip_rate=0.2
+    ),
+    "reliable": lambda: measure.measure_reliable(
+        runs_of((np.arange(800).reshape(400, 2) % 37 > 0).astype(float)), k=2, at_least=0.9
+    ),
+    "reliable, all right": lambda: measure.measure_reliable(runs_of(np.ones((400, 5))), k=5, at_least=0.9),
+    "reliable, alike, as one run of each shows": lambda: measure.measure_reliable(
+        runs_of(np.repeat((np.arange(400) > 1).astype(float)[:, None], 3, 1)), k=3, at_least=0.9
+    ),
+    "reliable, asked": lambda: measure.measure_reliable(adds, items(400), score=right, k=2, at_least=0.9),
+    "every item, ten runs": lambda: measure.measure_worst_item_rate(runs_of(np.ones((40, 10))), at_least=0.6),
+    "every item of a set": lambda: measure.measure_worst_item_rate(
+        runs_of((np.arange(200).reshape(40, 5) % 3 > 0).astype(float)), at_least=0.6, scope="set"
     ),
     "runs, all alike": lambda: measure.measure_consistent_runs(
         runs_of(np.repeat((np.arange(400) % 7 > 0).astype(float)[:, None], 3, 1)), max_flip_rate=0.1

@@ -152,6 +152,18 @@ def flips_between_runs(random: Random, **claim: Any) -> Result:
     return M.measure.measure_consistent_runs(recorded(random.random((N, 3)) < 0.8), **claim)
 
 
+def reliability(random: Random, **claim: Any) -> Result:
+    """Two of three runs succeed: half of the items always do, and the others half of the time."""
+    chance = np.where(random.random(N) < 0.5, 1.0, 0.5)
+    return M.measure.measure_reliable(recorded(random.random((N, 5)) < chance[:, None]), k=3, needed=2, **claim)
+
+
+def worst_item(random: Random, **claim: Any) -> Result:
+    """Three items, one of which is worse."""
+    chance = np.array([0.95, 0.95, 0.7])
+    return M.measure.measure_worst_item_rate(recorded(random.random((3, 60)) < chance[:, None]), **claim)
+
+
 def equal_groups(random: Random, **claim: Any) -> Result:
     """Four of them: chance makes one the worst."""
     data = labelled(drawn(random, 0.8, 2 * N))

@@ -27,6 +27,7 @@ from robustest.measure import (
     measure_no_universal_perturbation,
     measure_ood_rejected,
     measure_rate,
+    measure_reliable,
     measure_robust_accuracy,
     measure_robust_score,
     measure_robust_to,
@@ -37,6 +38,7 @@ from robustest.measure import (
     measure_transfer_accuracy,
     measure_worst_group_accuracy,
     measure_worst_group_rate,
+    measure_worst_item_rate,
 )
 from robustest.strategies import shifts
 
@@ -191,15 +193,15 @@ def _cue(good: bool, draw: int, **more: Any) -> Result:
     return measure_no_spurious_feature(Templates(good=good), patterned(draw, 4), cue, **more)
 
 
-def outcomes(good: bool, draw: int, runs: int = 1) -> Outcomes:
-    """Recorded scores of 400 items in two groups: a good system has nearly all right, a bad one fewer of one group."""
+def outcomes(good: bool, draw: int, runs: int = 1, items: int = 400) -> Outcomes:
+    """Recorded scores of items in two groups: a good system has nearly all right, a bad one fewer of one group."""
     random = np.random.default_rng(draw)
-    chance = np.where(np.arange(400) % 2 == 0, 0.97, 0.97 if good else 0.6)
-    right = random.random((400, runs)) < chance[:, None]
+    chance = np.where(np.arange(items) % 2 == 0, 0.97, 0.97 if good else 0.6)
+    right = random.random((items, runs)) < chance[:, None]
     return Outcomes.of(
         [
             {"item": f"{draw}-{i}", "score": bool(right[i, k]), "run": k, "group": ["sums", "words"][i % 2]}
-            for i in range(400)
+            for i in range(items)
             for k in range(runs)
         ]
     )
@@ -231,6 +233,12 @@ KINDS: dict[str, Kind] = {
     ),
     "consistent runs": Kind(
         lambda good, draw, **more: measure_consistent_runs(outcomes(good, draw, 3), **more), "max_flip_rate", 0.12, 0.01
+    ),
+    "reliable": Kind(
+        lambda good, draw, **more: measure_reliable(outcomes(good, draw, 3), k=2, **more), "at_least", 0.87, 0.99
+    ),
+    "worst item's rate": Kind(
+        lambda good, draw, **more: measure_worst_item_rate(outcomes(good, draw, 60, 40), **more), "at_least", 0.6, 0.99
     ),
     "worst group": Kind(_worst_group, "at_least", 0.8, 0.99),
     "transfer accuracy": Kind(_transfer, "at_least", 0.8, 0.99),

@@ -35,7 +35,10 @@ VARIED = {
     "outside",
     "synthetic",
 }
-FIRST = {f"assert_{name}": ["outcomes", "items"] for name in ("rate", "worst_group_rate", "consistent_runs")}
+FIRST = {
+    f"assert_{name}": ["outcomes", "items"]
+    for name in ("rate", "worst_group_rate", "consistent_runs", "reliable", "worst_item_rate")
+}
 """First arguments of the claims on recorded outcomes, or on a function that is asked about items."""
 
 every_assertion = pytest.mark.parametrize("name", ASSERTIONS)

@@ -35,6 +35,8 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "stable",
     "worst group's rate",
     "consistent runs",
+    "reliable",
+    "worst item's rate",
 }  # fmt: skip
 
 

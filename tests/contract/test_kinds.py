@@ -215,6 +215,18 @@ KINDS = {
     "consistent runs": kind("assert_consistent_runs", "max_flip_rate", 1, exact=False)(
         lambda d, **o: M.measure.measure_consistent_runs(recorded(d), **o)
     ),
+    "reliable": kind("assert_reliable", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_reliable(recorded(d), k=2, **o)
+    ),
+    "reliable, asked": kind("assert_reliable", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_reliable(answer, items(d), score=right, k=2, **o)
+    ),
+    "worst item's rate": kind("assert_worst_item_rate", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_worst_item_rate(recorded(d), **o)
+    ),
+    "worst item's rate, asked": kind("assert_worst_item_rate", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_worst_item_rate(answer, items(d), score=right, **o)
+    ),
     "groups": kind("assert_worst_group_accuracy", "at_least", 0)(
         lambda d, **o: M.measure.measure_worst_group_accuracy(MODEL, d, d[1], **o)
     ),

@@ -75,6 +75,8 @@ TRUTHS = {
     "rate, asked": Truth("rate", images.rate_asked, "at_least", 0.8),
     "rate, equal groups": Truth("worst_group_rate", images.rate_in_groups, "at_least", 0.8),
     "flips between runs": Truth("consistent_runs", images.flips_between_runs, "max_flip_rate", 0.32),
+    "reliability": Truth("reliable", images.reliability, "at_least", 0.75),
+    "rate of the worst item": Truth("worst_item_rate", images.worst_item, "at_least", 0.7),
     "groups, equal": Truth("worst_group_accuracy", images.equal_groups, "at_least", 0.8),
     "groups, one worst": Truth("worst_group_accuracy", images.one_worst_group, "at_least", 0.6),
     "groups that overlap": Truth("worst_group_accuracy", images.groups_that_overlap, "at_least", 0.8),

@@ -34,4 +34,5 @@ class TestOfThePackage(SaysSomething):
             "ood_rejected": "it reads confidences alone",
             "stable_under_perturbations": "it compares answers",
         },
+        of_given_items={"worst_item_rate": "each item has a chance of its own, which its own runs show"},
     )

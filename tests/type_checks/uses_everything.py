@@ -24,6 +24,7 @@ from robustest import (
     assert_no_universal_perturbation,
     assert_ood_rejected,
     assert_rate,
+    assert_reliable,
     assert_robust_accuracy,
     assert_robust_score,
     assert_robust_to,
@@ -34,6 +35,7 @@ from robustest import (
     assert_transfer_accuracy,
     assert_worst_group_accuracy,
     assert_worst_group_rate,
+    assert_worst_item_rate,
     cues,
     tasks,
     threats,
@@ -41,7 +43,7 @@ from robustest import (
 from robustest import attacks as a
 from robustest.attacks import PGD
 from robustest.cues import PixelPatch
-from robustest.data import BreedsSplit, Outcomes, SequenceBenchmark
+from robustest.data import BreedsSplit, JudgeLabels, Outcomes, SequenceBenchmark
 from robustest.strategies import shifts
 
 Data = tuple[Tensor, Tensor]
@@ -117,6 +119,10 @@ def test_recorded_outcomes(scores: Outcomes) -> None:
     assert_rate("now.jsonl", no_worse_than=scores, tolerance=0.01, missing="drop")
     assert_worst_group_rate(scores, at_least=0.8)
     assert_consistent_runs(scores, max_flip_rate=0.1)
+    assert_rate(scores, at_least=0.9, judge=JudgeLabels("labels.csv", drawn="random"))
+    assert_reliable(scores, k=5, at_least=0.9)
+    assert_reliable("now.jsonl", k=3, needed=1, min_score=0.5, no_worse_than=scores, tolerance=0.01)
+    assert_worst_item_rate(scores, at_least=0.6, scope="set")
     asked, calls = Deployed(str.upper, version="1"), Calls(concurrency=4, budget=100, cost=cost, max_cost=2.0)
     assert_rate(asked, ["a", "b"], score=right, runs=2, calls=calls, at_least=0.9)
     assert_rate(asked, ["a"], score=right, no_worse_than=asked)

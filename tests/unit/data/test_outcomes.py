@@ -63,6 +63,12 @@ def test_a_score_outside_the_range_is_no_score(score: object) -> None:
         Outcomes.of([{"item": "a", "score": 1}, {"item": "b", "score": score}])
 
 
+def test_names_of_items_and_runs_that_join_to_one_text_are_two_runs() -> None:
+    rows = [{"item": "q1", "run": "12", "score": 1}, {"item": "q11", "run": "2", "score": 1}]
+    assert Outcomes.of(rows).items.runs.tolist() == [1, 1]
+    assert Outcomes.of([rows[0], {**rows[1], "score": 0}]).items.mean.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("score", [None, float("nan")])
 def test_a_run_without_a_score_is_kept_as_one_without(score: object) -> None:
     found = Outcomes.of([{"item": "a", "score": 1}, {"item": "a", "score": score}, {"item": "b", "score": score}])
