@@ -140,6 +140,14 @@ class Outcomes:
         """Return the outcomes in columns; raises `Problem` for what other keywords may mend."""
         given = _DEFAULTS | dict(keywords)
         source, low, high = given["source"], given["low"], given["high"]
+        for name in ("item", "score", "run", "group", "digest", "cluster"):
+            if given[name] is not None and not isinstance(given[name], str):
+                raise Problem(
+                    ConfigError(expected(f"{name}= to be the name of a column", given[name])), {name: DROPPED}
+                )
+        if not all(isinstance(one, (int, float)) and math.isfinite(one) for one in (low, high)):
+            mend = {"low": DROPPED, "high": DROPPED}
+            raise Problem(ConfigError(expected("low= and high= to be finite numbers", (low, high))), mend)
         if not low < high:
             raise Problem(
                 ConfigError(expected("a range with low < high", (low, high))),

@@ -426,6 +426,16 @@ def test_forms_of_promptfoo_without_types_are_written_again(tmp_path: Path) -> N
             Outcomes.read(tmp_path / name)
 
 
+def test_keywords_of_other_types_are_errors_with_a_call(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(ROWS, encoding="utf-8")
+    wrong: dict[str, Any] = {"item": 3, "score": ["a"], "low": "0", "high": float("inf"), "cluster": len}
+    for name, value in wrong.items():
+        with pytest.raises(ConfigError, match=rf"Expected .*{name}=.* to be .*For example: Outcomes\.read") as refused:
+            Outcomes.read(path, **{name: value})
+        assert executed(str(refused.value)) is not None
+
+
 def test_a_call_is_shown_only_if_it_works(tmp_path: Path) -> None:
     """Where nothing helps nothing is shown: a wrong remedy costs more than none."""
     for name, content in (("a.csv", "item,score\na,inf\nb,1\n"), ("b.json", "3"), ("c.html", "<html></html>")):
