@@ -100,7 +100,7 @@ class Outcomes:
             rows: a sequence of mappings, a mapping of columns, or a pandas or polars frame.
             item, score: names of the columns with the item's name and the score. With `item=None` each row is an item
                 of its own, named by its number. Scores are numbers in low..high or booleans, which are the ends of the
-                range, as are 0% and 100%; None and NaN are runs without a score.
+                range, as are 0% and 100%, 0/5 and 5/5; None and NaN are runs without a score.
             run, group, digest: names of further columns, used if they exist; None for none. Without `digest` the digest
                 is that of the text `prompt`.
             texts: names of the columns with texts for reports, by `prompt`, `answer`, `expected`; by default the
@@ -525,7 +525,7 @@ def _column(columns: Columns, name: str, what: str, source: str) -> Sequence[Any
     if found is not None:
         return found
     have = leaves(columns)
-    listed = ", ".join(sorted(have)[:40]) or "none"
+    listed = ", ".join(name or "one without a name" for name in sorted(have)[:40]) or "none"
     likely: Sequence[str | None] = [*likely_items(columns), None] if what == "item" else likely_scores(columns)
     raise Problem(
         DataError(f"Expected a column {name!r} in {source} but got the columns {listed}. Name it: {what}=."),
@@ -719,6 +719,8 @@ def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -
         except (TypeError, ValueError, OverflowError):
             if isinstance(value, Mapping):
                 mends: list[Keywords] = [{"score": f"{given['score']}.{key}"} for key in value]
+            elif isinstance(value, list):
+                mends = [{"score": f"{given['score']}.0"}]
             else:
                 words = {one for one in values if isinstance(one, str) and one}
                 mends = [{"correct": one} for one in right_first(words)[:4]] if len(words) <= _WORDS else []
@@ -747,7 +749,7 @@ def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -
 def _of_range(value: object) -> bool:
     """Return True for a score that is a share of the range, whatever that is: true, false and percentages."""
     if isinstance(value, str):
-        return value.strip().lower().endswith(("%", "true", "false"))
+        return value.strip().lower().endswith(("%", "true", "false")) or "/" in value
     return isinstance(value, (bool, np.bool_))
 
 
@@ -797,6 +799,9 @@ def _number(value: Any, low: float, high: float, decimal: str = ".") -> float:
         word = word.replace("," if decimal == "." else ".", "").replace(decimal, ".") if "," in word else word
         if word.endswith("%"):
             return low + (high - low) * float(word[:-1]) / 100
+        if re.fullmatch(r"\d+ ?/ ?0*[1-9]\d*", word):  # 3/5
+            right, of = map(int, word.split("/"))
+            return low + (high - low) * right / of
         return float(word)
     return float(value)
 

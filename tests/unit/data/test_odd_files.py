@@ -44,6 +44,12 @@ DIALECTS: dict[str, bytes] = {
     "empty fields at the end.csv": b"item,score,,\nq1,0.9,,\nq2,0,,\nq3,1,,\n",
     "spaces in the header.csv": b"item, score\nq1,0.9\nq2,0\nq3,1\n",
     "shares.csv": b"item,score\nq1,90%\nq2,0%\nq3,100%\n",
+    "fractions.csv": b"item,score\nq1,9/10\nq2,0/10\nq3,10/10\n",
+    "old lines.csv": ROWS.replace("\n", "\r").encode(),
+    "commas at the ends.jsonl": (
+        b'{"item": "q1", "score": 0.9},\n{"item": "q2", "score": 0},\n{"item": "q3", "score": 1},\n'
+    ),
+    "one line.jsonl": b'{"item": "q1", "score": 0.9}{"item": "q2", "score": 0} {"item": "q3", "score": 1}\n',
     "packed.csv.gz": gzip.compress(ROWS.encode()),
     "packed.jsonl.gz": gzip.compress(
         b'{"item": "q1", "score": 0.9}\n{"item": "q2", "score": 0}\n{"item": "q3", "score": 1}\n'
@@ -103,6 +109,7 @@ ODD: dict[str, bytes] = {
     "a score with fields.json": (
         b'[{"item": "a", "score": {"value": 1, "why": "x"}}, {"item": "b", "score": {"value": 0}}]'
     ),
+    "a list of scores.jsonl": b'{"item": "a", "score": [1, 0]}\n{"item": "b", "score": [1, 1]}\n',
     "an item without a name.csv": b"item,question,score\n,What?,1\nb,Why?,0\n",
     "another cluster.csv": ROWS.encode(),
     "one name twice.csv": b"item,score,score\na,1,0\n",
