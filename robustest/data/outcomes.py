@@ -32,7 +32,7 @@ from robustest.data.readers.names import digest_of as digest_of
 from robustest.data.readers.remedies import DROPPED, Keywords, Problem, remedied, source_of
 from robustest.data.readers.rows import ROWS
 from robustest.data.readers.table import Columns, Table, check_keywords, column, columns_of, leaves, right_first
-from robustest.errors import ConfigError, DataError, PackError, UnknownNameError, expected, unknown
+from robustest.errors import ConfigError, DataError, PackError, RobustestError, UnknownNameError, expected, unknown
 
 TEXTS = ("prompt", "answer", "expected")
 """Texts of a row that reports show, in this order."""
@@ -924,7 +924,20 @@ def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
     taken = {*_DEFAULTS, *_OF_FILES, *known.options} - (set() if name in ROWS else {"rows"})
     check_keywords(keywords, taken)
     own = {name: keywords[name] for name in known.options if name in keywords}
-    table = known.read(document, own)
+    try:
+        table = known.read(document, own)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, RobustestError):
+            raise
+        # A value of another type than the tool writes: of another release, or changed by hand.
+        raise Problem(
+            DataError(
+                f"Expected {known.tool} in the form that docs/outcomes.md names but {document.path} has another: "
+                f"{type(error).__name__}: {error}."
+            ),
+            {"reader": "jsonl"},
+            command=known.command_for(document.path),
+        ) from error
     columns = table.chosen(keywords.get("score"), document.path)
     given = {
         name: value

@@ -626,7 +626,7 @@ def _whole_part(text: str) -> Any:
     The records are those of the outermost list that is open at the end: behind the last of them that is whole, every
     bracket that is open is closed.
     """
-    # (bracket, end of its last whole element); only lists of objects hold records
+    # (bracket, end of its last whole element that is an object or a list, as records are)
     open_at: list[list[Any]] = []
     end = len(text)
     for token in _TOKEN.finditer(text):
@@ -636,7 +636,7 @@ def _whole_part(text: str) -> Any:
         elif sign in "]}":
             if not open_at or open_at.pop()[0] != ("[" if sign == "]" else "{"):
                 return None  # damaged, not cut off
-            if open_at and open_at[-1][0] == "[" and sign == "}":
+            if open_at and open_at[-1][0] == "[":
                 open_at[-1][1] = token.end()
             if not open_at:
                 return None

@@ -167,6 +167,9 @@ ODD: dict[str, bytes] = {
         "promptfoo.json",
         lambda data: {"results": {**data["results"], "results": data["results"]["results"][:-2]}},
     ),
+    "split by pandas, cut off.json": json.dumps(
+        {"columns": ["item", "score"], "data": [["q1", 1], ["q2", 0], ["q3", 1]]}
+    ).encode()[:-8],
     "junit, cut off.xml": part("junit.xml", 0.8),
     "ratings of choices.json": json.dumps(
         [
@@ -441,6 +444,22 @@ def test_keywords_of_other_types_are_errors_with_a_call(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=rf"Expected .*{name}=.* to be .*For example: Outcomes\.read") as refused:
             Outcomes.read(path, **{name: value})
         assert executed(str(refused.value)) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("deepeval.json", '"conversationalTestCases": []', '"conversationalTestCases": 3'),
+        ("promptfoo.json", '"promptIdx": 0', '"promptIdx": []'),
+        ("label-studio.json", '"annotations": [', '"annotations": [{"id": 1, "result": 3}, '),
+    ],
+)
+def test_a_value_of_another_type_is_an_error_of_ours(tmp_path: Path, name: str, before: str, after: str) -> None:
+    text = json.dumps(json.loads((FILES / name).read_text(encoding="utf-8")))
+    assert before in text
+    (tmp_path / name).write_text(text.replace(before, after, 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^Expected .*TypeError: .*Write it again: "):
+        Outcomes.read(tmp_path / name)
 
 
 def test_a_call_is_shown_only_if_it_works(tmp_path: Path) -> None:
