@@ -32,7 +32,7 @@ from robustest.data.readers.names import digest_of as digest_of
 from robustest.data.readers.remedies import DROPPED, Keywords, Problem, remedied, source_of
 from robustest.data.readers.rows import ROWS
 from robustest.data.readers.table import Columns, Table, check_keywords, column, columns_of, leaves, right_first
-from robustest.errors import ConfigError, DataError, PackError, UnknownNameError, expected, unknown
+from robustest.errors import ConfigError, DataError, PackError, RobustestError, UnknownNameError, expected, unknown
 
 TEXTS = ("prompt", "answer", "expected")
 """Texts of a row that reports show, in this order."""
@@ -100,7 +100,7 @@ class Outcomes:
             rows: a sequence of mappings, a mapping of columns, or a pandas or polars frame.
             item, score: names of the columns with the item's name and the score. With `item=None` each row is an item
                 of its own, named by its number. Scores are numbers in low..high or booleans, which are the ends of the
-                range, as are 0% and 100%; None and NaN are runs without a score.
+                range, as are 0% and 100%, 0/5 and 5/5; None and NaN are runs without a score.
             run, group, digest: names of further columns, used if they exist; None for none. Without `digest` the digest
                 is that of the text `prompt`.
             texts: names of the columns with texts for reports, by `prompt`, `answer`, `expected`; by default the
@@ -140,6 +140,14 @@ class Outcomes:
         """Return the outcomes in columns; raises `Problem` for what other keywords may mend."""
         given = _DEFAULTS | dict(keywords)
         source, low, high = given["source"], given["low"], given["high"]
+        for name in ("item", "score", "run", "group", "digest", "cluster"):
+            if given[name] is not None and not isinstance(given[name], str):
+                raise Problem(
+                    ConfigError(expected(f"{name}= to be the name of a column", given[name])), {name: DROPPED}
+                )
+        if not all(isinstance(one, (int, float)) and math.isfinite(one) for one in (low, high)):
+            mend = {"low": DROPPED, "high": DROPPED}
+            raise Problem(ConfigError(expected("low= and high= to be finite numbers", (low, high))), mend)
         if not low < high:
             raise Problem(
                 ConfigError(expected("a range with low < high", (low, high))),
@@ -518,7 +526,7 @@ def _column(columns: Columns, name: str, what: str, source: str) -> Sequence[Any
     if found is not None:
         return found
     have = leaves(columns)
-    listed = ", ".join(sorted(have)[:40]) or "none"
+    listed = ", ".join(name or "one without a name" for name in sorted(have)[:40]) or "none"
     likely: Sequence[str | None] = [*likely_items(columns), None] if what == "item" else likely_scores(columns)
     raise Problem(
         DataError(f"Expected a column {name!r} in {source} but got the columns {listed}. Name it: {what}=."),
@@ -712,6 +720,8 @@ def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -
         except (TypeError, ValueError, OverflowError):
             if isinstance(value, Mapping):
                 mends: list[Keywords] = [{"score": f"{given['score']}.{key}"} for key in value]
+            elif isinstance(value, list):
+                mends = [{"score": f"{given['score']}.0"}]
             else:
                 words = {one for one in values if isinstance(one, str) and one}
                 mends = [{"correct": one} for one in right_first(words)[:4]] if len(words) <= _WORDS else []
@@ -740,7 +750,7 @@ def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -
 def _of_range(value: object) -> bool:
     """Return True for a score that is a share of the range, whatever that is: true, false and percentages."""
     if isinstance(value, str):
-        return value.strip().lower().endswith(("%", "true", "false"))
+        return value.strip().lower().endswith(("%", "true", "false")) or "/" in value
     return isinstance(value, (bool, np.bool_))
 
 
@@ -790,6 +800,9 @@ def _number(value: Any, low: float, high: float, decimal: str = ".") -> float:
         word = word.replace("," if decimal == "." else ".", "").replace(decimal, ".") if "," in word else word
         if word.endswith("%"):
             return low + (high - low) * float(word[:-1]) / 100
+        if re.fullmatch(r"\d+ ?/ ?0*[1-9]\d*", word):  # 3/5
+            right, of = map(int, word.split("/"))
+            return low + (high - low) * right / of
         return float(word)
     return float(value)
 
@@ -912,7 +925,20 @@ def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
     taken = {*_DEFAULTS, *_OF_FILES, *known.options} - (set() if name in ROWS else {"rows"})
     check_keywords(keywords, taken)
     own = {name: keywords[name] for name in known.options if name in keywords}
-    table = known.read(document, own)
+    try:
+        table = known.read(document, own)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, RobustestError):
+            raise
+        # A value of another type than the tool writes: of another release, or changed by hand.
+        raise Problem(
+            DataError(
+                f"Expected {known.tool} in the form that docs/outcomes.md names but {document.path} has another: "
+                f"{type(error).__name__}: {error}."
+            ),
+            {"reader": "jsonl"},
+            command=known.command_for(document.path),
+        ) from error
     columns = table.chosen(keywords.get("score"), document.path)
     given = {
         name: value

@@ -2,9 +2,7 @@
 
 # A reader makes a `Table` of a `Document`. It knows nothing of outcomes, of ranges or of what the user chooses: it
 # tells the whole rows, their scores by metric, and what is damaged or absent; `robustest.data.outcomes` decides.
-#
-# To add a format: a module with a `Format`, its entry in `READERS`, a file that the tool wrote and a damaged one in
-# `tests/unit/data/outcomes`, their entries in `tests/unit/data/test_readers.py`, and a row in docs/outcomes.md.
+# CONTRIBUTING.md has the steps to add one.
 
 from __future__ import annotations
 

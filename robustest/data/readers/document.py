@@ -261,7 +261,6 @@ class Document:
 
     def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the objects of a file with one JSON object a line, with their numbers; damaged ones are left out."""
-        decode = json.JSONDecoder(object_pairs_hook=_object).decode
         number = 0
         with self.open() as file:
             while True:
@@ -272,19 +271,20 @@ class Document:
                     raise self._no_text(error) from None
                 if not line:
                     return
-                if not line.strip():
-                    continue
                 try:
-                    row = decode(line)
+                    values = list(_values(line))
                 except (ValueError, RecursionError) as error:
                     why = "" if isinstance(error, (json.JSONDecodeError, RecursionError)) else f": {error}"
-                    what = f"Expected a JSON object in line {number} of {self.path} but it is damaged or cut off{why}."
-                else:
-                    if isinstance(row, dict):
-                        yield number, row
-                        continue
-                    what = expected(f"a JSON object in line {number} of {self.path}", row) + "."
-                self.damage = self.damage or what
+                    self.damage = self.damage or (
+                        f"Expected a JSON object in line {number} of {self.path} but it is damaged or cut off{why}."
+                    )
+                    continue
+                for value in values:
+                    if isinstance(value, dict):
+                        yield number, value
+                    else:
+                        what = expected(f"a JSON object in line {number} of {self.path}", value)
+                        self.damage = self.damage or f"{what}."
 
     # ---- rows of any kind
 
@@ -364,18 +364,18 @@ class Document:
         # Spreadsheets write tables in the code page of their country. Names that are wrong letter by letter stay
         # different names, so that no verdict depends on the guess; a damaged UTF-8 is no guess.
         try:
-            return self.text
+            text = self.text
         except Problem:
             with self._bytes() as raw:
                 content = raw.read()
             if self._encoding is not None or self.encoding != "utf-8" or _SEVERAL_BYTES.search(content):
                 raise
-        for name in ("cp1252", "latin-1"):
             try:
-                return content.decode(name)
+                text = content.decode("cp1252")
             except UnicodeDecodeError:
-                continue
-        raise AssertionError("Latin-1 has a character for every byte")
+                text = content.decode("latin-1")  # which has a character for every byte
+        # Lines of old spreadsheets end with a carriage return alone.
+        return text if "\n" in text else text.replace("\r", "\n")
 
     def _columns_of_table(self) -> Columns:
         text = self._table_text
@@ -524,6 +524,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _values(line: str) -> Iterator[Any]:
+    """Yield the JSON values of a line: one, or several that follow each other, with commas or without."""
+    place = 0
+    while (place := len(line) - len(line[place:].lstrip(" \t\r\n,"))) < len(line):
+        value, place = _DECODER.raw_decode(line, place)
+        yield value
+
+
 @contextmanager
 def _long_fields() -> Iterator[None]:
     """Let a field of a table be as long as a prompt: Python limits it to 128 KiB."""
@@ -615,7 +626,7 @@ def _whole_part(text: str) -> Any:
     The records are those of the outermost list that is open at the end: behind the last of them that is whole, every
     bracket that is open is closed.
     """
-    # (bracket, end of its last whole element); only lists of objects hold records
+    # (bracket, end of its last whole element that is an object or a list, as records are)
     open_at: list[list[Any]] = []
     end = len(text)
     for token in _TOKEN.finditer(text):
@@ -625,7 +636,7 @@ def _whole_part(text: str) -> Any:
         elif sign in "]}":
             if not open_at or open_at.pop()[0] != ("[" if sign == "]" else "{"):
                 return None  # damaged, not cut off
-            if open_at and open_at[-1][0] == "[" and sign == "}":
+            if open_at and open_at[-1][0] == "[":
                 open_at[-1][1] = token.end()
             if not open_at:
                 return None

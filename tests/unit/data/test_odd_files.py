@@ -44,6 +44,12 @@ DIALECTS: dict[str, bytes] = {
     "empty fields at the end.csv": b"item,score,,\nq1,0.9,,\nq2,0,,\nq3,1,,\n",
     "spaces in the header.csv": b"item, score\nq1,0.9\nq2,0\nq3,1\n",
     "shares.csv": b"item,score\nq1,90%\nq2,0%\nq3,100%\n",
+    "fractions.csv": b"item,score\nq1,9/10\nq2,0/10\nq3,10/10\n",
+    "old lines.csv": ROWS.replace("\n", "\r").encode(),
+    "commas at the ends.jsonl": (
+        b'{"item": "q1", "score": 0.9},\n{"item": "q2", "score": 0},\n{"item": "q3", "score": 1},\n'
+    ),
+    "one line.jsonl": b'{"item": "q1", "score": 0.9}{"item": "q2", "score": 0} {"item": "q3", "score": 1}\n',
     "packed.csv.gz": gzip.compress(ROWS.encode()),
     "packed.jsonl.gz": gzip.compress(
         b'{"item": "q1", "score": 0.9}\n{"item": "q2", "score": 0}\n{"item": "q3", "score": 1}\n'
@@ -103,6 +109,7 @@ ODD: dict[str, bytes] = {
     "a score with fields.json": (
         b'[{"item": "a", "score": {"value": 1, "why": "x"}}, {"item": "b", "score": {"value": 0}}]'
     ),
+    "a list of scores.jsonl": b'{"item": "a", "score": [1, 0]}\n{"item": "b", "score": [1, 1]}\n',
     "an item without a name.csv": b"item,question,score\n,What?,1\nb,Why?,0\n",
     "another cluster.csv": ROWS.encode(),
     "one name twice.csv": b"item,score,score\na,1,0\n",
@@ -160,6 +167,9 @@ ODD: dict[str, bytes] = {
         "promptfoo.json",
         lambda data: {"results": {**data["results"], "results": data["results"]["results"][:-2]}},
     ),
+    "split by pandas, cut off.json": json.dumps(
+        {"columns": ["item", "score"], "data": [["q1", 1], ["q2", 0], ["q3", 1]]}
+    ).encode()[:-8],
     "junit, cut off.xml": part("junit.xml", 0.8),
     "ratings of choices.json": json.dumps(
         [
@@ -424,6 +434,32 @@ def test_forms_of_promptfoo_without_types_are_written_again(tmp_path: Path) -> N
         (tmp_path / name).write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=r"Write it again: promptfoo export eval latest -o .*a\.json$"):
             Outcomes.read(tmp_path / name)
+
+
+def test_keywords_of_other_types_are_errors_with_a_call(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(ROWS, encoding="utf-8")
+    wrong: dict[str, Any] = {"item": 3, "score": ["a"], "low": "0", "high": float("inf"), "cluster": len}
+    for name, value in wrong.items():
+        with pytest.raises(ConfigError, match=rf"Expected .*{name}=.* to be .*For example: Outcomes\.read") as refused:
+            Outcomes.read(path, **{name: value})
+        assert executed(str(refused.value)) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("deepeval.json", '"conversationalTestCases": []', '"conversationalTestCases": 3'),
+        ("promptfoo.json", '"promptIdx": 0', '"promptIdx": []'),
+        ("label-studio.json", '"annotations": [', '"annotations": [{"id": 1, "result": 3}, '),
+    ],
+)
+def test_a_value_of_another_type_is_an_error_of_ours(tmp_path: Path, name: str, before: str, after: str) -> None:
+    text = json.dumps(json.loads((FILES / name).read_text(encoding="utf-8")))
+    assert before in text
+    (tmp_path / name).write_text(text.replace(before, after, 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^Expected .*TypeError: .*Write it again: "):
+        Outcomes.read(tmp_path / name)
 
 
 def test_a_call_is_shown_only_if_it_works(tmp_path: Path) -> None:

@@ -71,7 +71,11 @@ FIGURES: dict[str, list[Figure]] = {
         Figure("mlflow-genai.jsonl", {"score": "graded"}, 0.75, "drop"),
     ],
     "openai-evals": [Figure("openai-evals.jsonl", {}, 0.6)],  # final_report.accuracy
-    "phoenix": [Figure(f"phoenix.{end}", {"score": "exact"}, 7 / 8, "drop") for end in ("json", "csv")],
+    "phoenix": [
+        # meanScore of the experiment's annotation summaries
+        *(Figure(f"phoenix.{end}", {"score": "exact"}, 0.875, "drop") for end in ("json", "csv")),
+        Figure("phoenix.csv", {"score": "length"}, 0.3125, "drop"),
+    ],
     "promptfoo": [
         # results.stats, and the sums of results.prompts: 10 results
         Figure("promptfoo-shared.json", {"score": "success"}, 6 / 10),
