@@ -281,6 +281,8 @@ class Frozen:
 class Turned(property):
     """A property that asks itself."""
 
+    sign = 0.0
+
     def __get__(self, *_: Any) -> Any:
         return self.sign
 
