@@ -2,7 +2,7 @@
 
 1. An audit hook receives every file opened, every folder listed, every process or connection started. Reads without
    an audit event are wrapped while a watch is on: `os.stat` and the like, entries of `os.scandir`, `os.environ`, the
-   doors of `robustest.identity.libraries`. Reads that neither shows are kept out by the identity of the code, which
+   doors of `packages.COMPUTING`. Reads that neither shows are kept out by the identity of the code, which
    refuses compiled code that is not known (`robustest.identity.packages`), and by `Dependencies.unseen`.
 2. Everything is stamped in the state before the computation changes it: a file by contents, a path by status, a
    folder by names, a variable by value. A file that the computation writes as a whole is no dependency; one to which it

@@ -118,6 +118,64 @@ def test_a_file_that_is_only_added_to_is_not_read(tmp_path: Path) -> None:
     assert seen(of(work)) == set()
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_is_added_to_and_then_read_counts_as_it_was_before(tmp_path: Path, there: bool) -> None:
+    """Else what the same call would make of the longer file is never asked again."""
+    log = tmp_path / "log"
+    if there:
+        log.write_text("line\n")
+
+    def work() -> None:
+        with log.open("a") as file:
+            file.write("line\n")
+        os.truncate(log, 3)
+        read(log)
+        log.exists()
+
+    by = of(work)
+    assert outdated(by.stamps) == str(log)
+    log.write_text("line\n") if there else log.unlink()
+    assert outdated(by.stamps) == ""
+
+
+def test_a_folder_that_gets_names_and_is_then_listed_counts_as_it_was_before(tmp_path: Path) -> None:
+    (tmp_path / "old").touch()
+
+    def work() -> None:
+        (tmp_path / "new").touch()
+        (tmp_path / "inner").mkdir()
+        os.listdir(tmp_path)
+
+    by = of(work)
+    assert outdated(by.stamps) == str(tmp_path)
+    (tmp_path / "new").unlink()
+    (tmp_path / "inner").rmdir()
+    assert outdated(by.stamps) == ""
+
+
+def test_a_file_that_is_removed_or_moved_counts_as_it_was_before(tmp_path: Path) -> None:
+    given, taken, gone = tmp_path / "given", tmp_path / "taken", tmp_path / "gone"
+    given.write_text("1")
+    gone.touch()
+
+    def work() -> None:
+        given.replace(taken)
+        gone.unlink()
+        read(taken)
+
+    by = of(work)
+    assert outdated(by.stamps)
+    taken.replace(given)
+    gone.touch()
+    assert {one.rpartition(" ")[2] for one in by.stamps} >= {str(given), str(gone)}
+
+    def within() -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+            (Path(folder) / "a").touch()
+
+    assert outdated(of(within).stamps) == "", "what is made and removed again is its own"
+
+
 def test_blocks_inside_each_other_see_their_own(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.touch(), two.touch()

@@ -281,6 +281,8 @@ class Frozen:
 class Turned(property):
     """A property that asks itself."""
 
+    sign = 0.0
+
     def __get__(self, *_: Any) -> Any:
         return self.sign
 
@@ -487,22 +489,6 @@ ROWS: dict[str, Row] = {
         "LOADER = importlib.machinery.SourceFileLoader('acme', __file__)\n"
         "def sign(path): return float(LOADER.get_data(path))",
         number,
-    ),
-    "a file that the call appends to": Row(
-        "def sign(path):\n"
-        "    with open(path, 'a') as file: file.write('1\\n')\n"
-        "    with open(path) as file: return float(file.readline())",
-        number,
-    ),
-    "a folder in which the call makes a file": Row(
-        "import os\n"
-        "def sign(path):\n"
-        "    open(os.path.join(path, 'made'), 'w').close()\n"
-        "    return -1.0 if len(os.listdir(path)) > 2 else 1.0",
-        lambda path, sign: (
-            in_folder(number)(path, 1),
-            (path / "more").touch() if sign < 0 else (path / "more").unlink(missing_ok=True),
-        ),
     ),
     "a file that the call removes": Row(
         "import os\n"
