@@ -16,6 +16,8 @@ UNSEEN = "(unseen)"
 _ANY_FLOAT = Context(prec=400)
 # Largest number of decimals that a value gets to differ from its threshold.
 _MOST_DIGITS = 18
+# Largest number of decimals that a person gives a threshold.
+_WRITTEN_DIGITS = 7
 # Largest divisor of a fraction that a person may have written.
 _LONGEST_DIVISOR = 1024
 # Largest divisor of a fraction that is written as such: 1/3, not 85/255.
@@ -43,10 +45,16 @@ def exactly(value: float) -> str:
 
 
 def number(value: float, threshold: float | None = None, *, digits: int = 3) -> str:
-    """Return a measured value in `digits` decimals, or in as many as distinguish it from a threshold."""
+    """Return a measured value in `digits` decimals, or in as many as show on which side of a threshold it lies.
+
+    Every sentence writes rates with this function, so that none says "0.950 is below 0.950" or "0.9500 is below 0.95".
+    """
+    if value == threshold:  # with the decimals that a person would give the threshold
+        texts = (f"{value:.{places}f}" for places in range(digits, _WRITTEN_DIGITS))
+        return next((text for text in texts if float(text) == value), f"{value:.{digits}f}")
     for places in range(digits, _MOST_DIGITS):
         text = f"{value:.{places}f}"
-        if float(text) != threshold or value == threshold:
+        if threshold is None or (float(text) - threshold) * (value - threshold) > 0:
             return text
     return repr(value)
 

@@ -52,13 +52,14 @@ from robustest.settings import Settings
 from robustest.shifts import Shift, ShiftedInputs, follow_targets
 from robustest.strategies import Change, as_change, code_of, strategy_words
 from robustest.tasks import Task
+from robustest.words import number
 
 _LONGEST = 120
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
     mildest = details["mildest"]
-    found = [] if mildest is None else [("mildest", f"{mildest['change']}: accuracy {mildest['accuracy']:.3f}")]
+    found = [] if mildest is None else [("mildest", f"{mildest['change']}: accuracy {number(mildest['accuracy'])}")]
     found += [] if mildest is None else [("as code", mildest["code"])]
     return [*(Fact(label, words) for label, words in found), *clean_accuracy(details)]
 

@@ -31,6 +31,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from robustest import rng
+from robustest.words import number
 
 Bools = NDArray[np.bool_]
 
@@ -173,7 +174,8 @@ class Controls:
             if one.peek:
                 return (
                     f"the training reads the test samples: trained on {one.size} samples with {one.name}, it has "
-                    f"{one.right.mean():.3f} of them right, and {one.held_out.mean():.3f} of other samples that it was "
+                    f"{number(one.right.mean(), float(one.held_out.mean()))} of them right, and "
+                    f"{number(one.held_out.mean())} of other samples that it was "
                     "not given"
                 )
         best = max(self.answers, key=lambda one: one.accuracy)
@@ -181,7 +183,8 @@ class Controls:
             what = "samples with labels permuted" if best.name == "labels permuted" else "samples of noise"
             return (
                 f"the data taught nothing that could be lost: trained on {best.size} {what}, the same function has "
-                f"{best.accuracy:.3f} of the test samples right, where {taught:.3f} are claimed about and a loss of "
+                f"{number(best.accuracy, taught)} of the test samples right, where {number(taught)} are claimed "
+                "about and a loss of "
                 f"{allowed:g} is allowed. It ignores its data, knew the classes before, or keeps what an earlier call "
                 "learned. Train from other weights, or claim less"
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustest.cli.screen import Exit, Screen, counted, exit_of_pytest, missing, run_pytest, store_warnings, wrong
+from robustest.words import number
 
 if TYPE_CHECKING:
     from robustest.history import ClaimHistory
@@ -119,9 +120,9 @@ def show_baseline(file: str) -> int:
     screen = Screen()
     for entry in sorted(entries.values(), key=lambda entry: (entry.test, entry.claim)):
         held, n = sum(entry.outcomes), entry.n
-        share = f"{held / n:.3f} ({held} of {n} hold)" if n else "no samples"
+        share = f"{number(held / n)} ({held} of {n} hold)" if n else "no samples"
         if entry.scores:
-            share = f"mean score {sum(entry.scores) / n:.3f} of {n}"
+            share = f"mean score {number(sum(entry.scores) / n)} of {n}"
         commit = f", commit {entry.commit}" if entry.commit else ""
         data = f"  data {entry.data[:12]}" if entry.data else ""
         model = f"  model {entry.model[:12]}" if entry.model else ""

@@ -28,6 +28,7 @@ from robustest.cli.warm import WarmPytest
 from robustest.decisions.distributions import binomial_quantile
 from robustest.reports.text import measured
 from robustest.repository import repository_of
+from robustest.words import number
 
 LAST = 0.5
 """Part of a whole measurement that the tests take as they will be written: what they recall is not measured again."""
@@ -147,7 +148,14 @@ def _print_answer(
     result = row.result
     screen.write_line(f"{probe.name}  {result.subject.statement}")
     screen.write_line(f"    measured  {measured(result.but(threshold=None))}")
-    for note in result.words.notes:
+    # A question requires almost nothing, which any model keeps: a claim of the user's would be told to claim more.
+    loose = {one["message"] for one in result.details.get("health") or [] if one["name"] == "constant_answer"}
+    if loose:
+        reached = number(result.details["constant_answer"])
+        screen.write_line(
+            f"    note      a model that ignores its input reaches {reached}; a threshold lies above that"
+        )
+    for note in (one for one in result.words.notes if one not in loose):
         screen.write_line(f"    {'hint' if note.startswith(HINT) else 'note'}      {note.removeprefix(HINT)}")
     results = [other.result for other in others if other is not None and other.result is not None]
     found = suggestion(result, alpha, results)
@@ -160,7 +168,9 @@ def _print_answer(
     guess = max(guess, result.details.get("largest_class", 0) / n)
     guessed = binomial_quantile(1 - alpha, n, guess) / n
     if threshold is not None and comparison == ">=" and threshold <= guessed:
-        why_not = f"{threshold:g} is no better than a guess, which is right on up to {guessed:.3f} of {n}"
+        why_not = (
+            f"{threshold:g} is no better than a guess, which is right on up to {number(guessed, threshold)} of {n}"
+        )
         threshold = None
     if threshold is None:
         screen.write_line(f"    holds     no threshold: {why_not}", yellow=True)

@@ -38,6 +38,7 @@ from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.reports.text import measured
 from robustest.results import Result, Verdict
 from robustest.run.grounds import keeps
+from robustest.words import number
 
 SEEDS = 5
 """Number of seeds that are measured if a value changes with the seed."""
@@ -243,14 +244,16 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     # A drop can be no larger than the share that held before; a limit above it is always kept.
     if (before := min(map(_to_lose, results))) <= threshold:
         held = "held before" if not result.details.get("without_looking") else "was right before beyond chance"
-        why_not = f"{scarce}: only {before:.3f} {held}, so a drop of {threshold:g} could not fail"
+        why_not = f"{scarce}: only {number(before, threshold)} {held}, so a drop of {threshold:g} could not fail"
         return Suggestion(threshold=None, why_not=why_not)
     if any(_untested(one, threshold) for one in results):
         why_not = f"so few samples change that no model could fail at {threshold:g}"
         return Suggestion(threshold=None, why_not=why_not)
     if any(_guessed(one, threshold) for one in results):
         reached = result.details["constant_answer"]
-        why_not = f"{threshold:g} is no better than one answer for every sample, which reaches {reached:.3f}"
+        why_not = (
+            f"{threshold:g} is no better than one answer for every sample, which reaches {number(reached, threshold)}"
+        )
         return Suggestion(threshold=None, why_not=why_not)
     margin = abs((result.estimate or 0.0) - threshold)
     return Suggestion(threshold=threshold, margin=margin, of_population=not share, seeds=len(results) if moved else 1)

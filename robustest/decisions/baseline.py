@@ -32,6 +32,7 @@ from robustest.decisions.paired import paired_interval, pairs_needed
 from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Rule, Terms, generator
 from robustest.decisions.thresholds import count_at_most
 from robustest.results import Verdict
+from robustest.words import number
 
 # Scores are made of float32 numbers, so that a difference this small is rounding.
 _MOVED = 1e-6
@@ -170,7 +171,10 @@ class NoWorse(Rule, ABC):
         elif len(self.before) < n:
             missing = f"{decision.rule}; the other model was not asked about every sample"
         elif self.tolerance >= self.share_before:
-            held = f"{self.share_before:.3f} held before, of which tolerance={self.tolerance:g} may be lost"
+            held = (
+                f"{number(self.share_before, self.tolerance)} held before, of which tolerance={self.tolerance:g} "
+                "may be lost"
+            )
             missing = f"no loss could exceed the tolerance: {held}"
         if not missing:
             return self._paired(decision, columns)

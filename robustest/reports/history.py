@@ -23,7 +23,7 @@ from robustest.history import (
 )
 from robustest.reports.terminal import COLOURS
 from robustest.results import Result
-from robustest.words import exactly, value_in_words
+from robustest.words import exactly, number, value_in_words
 
 NOT_MEASURED = "not measured"
 """State of a claim that held when last measured, and has no entry at the latest commits."""
@@ -158,7 +158,7 @@ def value_of(entry: HistoryEntry) -> str:
 
 def slack_of(entry: HistoryEntry) -> str:
     """Return the signed distance from the interval to the threshold; empty without a threshold."""
-    return "" if entry.slack is None else f"{entry.slack:+.3f}"
+    return "" if entry.slack is None else f"{'' if entry.slack < 0 else '+'}{number(entry.slack, 0.0)}"
 
 
 def commit_of(point: CommitPoint | HistoryEntry) -> str:

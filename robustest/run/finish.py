@@ -46,6 +46,7 @@ from robustest.run.grounds import (
 )
 from robustest.settings import Settings
 from robustest.typed import to_plain
+from robustest.words import number
 
 if TYPE_CHECKING:
     from robustest.run.plan import Plan
@@ -252,7 +253,9 @@ def result_of(
     caveats += [caveat for of, n in about.get("further", {}).items() for caveat in few(n, f" {of}")]
     caveats += about.get("caveats", ())
     if decision.verdict is not Verdict.FAILED:  # strata in which the claim does not hold, and which do not decide it
-        caveats += [f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond]
+        caveats += [
+            f"{number(one.value, threshold)} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond
+        ]
     scope = about.get("scope")
     if scope == "set" != settings.scope:
         caveats.append("of this set alone, not of the population")

@@ -38,6 +38,7 @@ from robustest.health import HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.results import Verdict
 from robustest.run.evidence import CLASS, CONSTANT, Evidence
+from robustest.words import number
 
 if TYPE_CHECKING:
     from robustest.shifts import Shift
@@ -343,7 +344,8 @@ def _constant(
     if threshold is not None and constant is not None and keeps(constant, threshold, at_least=at_least):
         yield (
             "constant_answer",
-            f"a model that ignores its input would pass: one answer for every sample reaches {constant:.3f}, and "
+            f"a model that ignores its input would pass: one answer for every sample reaches "
+            f"{number(constant, threshold)}, and "
             f"{quantity.threshold}={threshold:g} is claimed. Claim more, or give samples of all classes alike",
         )
 

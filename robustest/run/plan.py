@@ -50,6 +50,7 @@ from robustest.tasks import (
     top_of,
 )
 from robustest.threats import Append, Columns, Insert, Spatial, Threat, is_discrete
+from robustest.words import number
 
 # Samples in which `Append` and `Insert` look for words.
 _WORDS_OF = 512
@@ -340,7 +341,8 @@ class Plan:
         rule = replace(rule, before=np.array(entry.values))
         if tolerance >= rule.share_before:
             least = (
-                f"{f'the {scored} of' if scored else 'the share that held in'} the baseline, {rule.share_before:.3f}"
+                f"{f'the {scored} of' if scored else 'the share that held in'} the baseline, "
+                f"{number(rule.share_before, tolerance)}"
             )
             remedy = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
             raise ConfigError(expected(f"tolerance to be less than {least}", tolerance, remedy))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robustest.checks import checked_real, checked_whole, require
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.protocol import Describing, Loss, Scored, by_row, checked_floor, reals
+from robustest.words import number
 
 
 @runtime_checkable
@@ -331,7 +332,9 @@ class Detection(Scored):
         pairs = [(clean[None].to(y), y[None]), (predicted[None].to(y), after[None])]
         before, now = (float(f1(predictions, target, self.iou)) for predictions, target in pairs)
         found, missed, false = (int(count) for count in matched(*pairs[1], self.iou))
-        return {"answer": f"F1 {before:.3f} -> {now:.3f}: {found} of {found + missed} boxes found, {false} false"}
+        return {
+            "answer": f"F1 {number(before)} -> {number(now)}: {found} of {found + missed} boxes found, {false} false"
+        }
 
 
 def _nothing(like: Tensor) -> Tensor:

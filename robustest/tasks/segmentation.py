@@ -18,6 +18,7 @@ from robustest.checks import checked_whole, require
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.class_losses import cross_entropy
 from robustest.tasks.protocol import Describing, Loss, Scored, by_row, checked_floor, integers
+from robustest.words import number
 
 # SegPGD's weight of lost pixels, which rises from 0 to 1/2 over its steps, as its mean.
 _EARLY = 0.25
@@ -203,7 +204,7 @@ class Segmentation(Scored):
         after = y if moved is None else moved
         before, now = (float(self.graded(m[None], t[None])) for m, t in ((clean, y), (predicted, after)))
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"
-        answer = f"{what} {before:.3f} -> {now:.3f}"
+        answer = f"{what} {number(before)} -> {number(now)}"
         if moved is None:
             answer += f", {int(((clean != predicted) & self.counting(y)).sum())} pixels answered otherwise"
         return {"answer": answer}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import robustest
 from robustest import Cost, Result, Verdict
-from robustest.words import as_written, folded, interval_in_words
+from robustest.words import as_written, folded, interval_in_words, number
 
 
 def result(verdict: Verdict = Verdict.FAILED, **changes: Any) -> Result:
@@ -127,6 +128,7 @@ def test_a_result_is_short_where_it_is_printed() -> None:
 
 # Numbers of a report with an end rounded by hand show two intervals for one value. Settings that an error names as the
 # user gave them (`:g`) are no measured ends.
+parsed = lru_cache(maxsize=1)(ast.parse)
 ENDS = {"low", "high", "lower", "upper", "interval", "left_interval", "drop_interval", "ends", "estimate"}
 
 
@@ -143,7 +145,7 @@ def rounded_by_hand(source: str) -> list[int]:
                 yield from (*names(left), *names(right))
 
     found = []
-    for one in ast.walk(ast.parse(source)):
+    for one in ast.walk(parsed(source)):
         if isinstance(one, ast.FormattedValue) and one.format_spec is not None:
             value, spec = one.value, ast.unparse(one.format_spec).strip("\"'")
         elif isinstance(one, ast.Call) and getattr(one.func, "id", "") in ("format", "round") and len(one.args) == 2:
@@ -152,6 +154,23 @@ def rounded_by_hand(source: str) -> list[int]:
             continue
         if re.search(r"\.\w*[f%e]", spec) and ENDS & set(names(value)):
             found.append(one.lineno)
+    return found
+
+
+def rates_by_hand(source: str) -> list[int]:
+    """Return the lines of a source that write a value with three or four decimals, unless it is a loss or megabytes."""
+    found: list[int] = []
+    if not re.search(r":\.[34]f\}", source):  # most have none
+        return found
+    for text in (one for one in ast.walk(parsed(source)) if isinstance(one, ast.JoinedStr)):
+        for one, after in zip(text.values, [*text.values[1:], None], strict=True):
+            if not isinstance(one, ast.FormattedValue) or one.format_spec is None:
+                continue
+            megabytes = isinstance(after, ast.Constant) and str(after.value).startswith(" MB")
+            spec = one.format_spec.values[0] if isinstance(one.format_spec, ast.JoinedStr) else None
+            rate = isinstance(spec, ast.Constant) and re.fullmatch(r"\.[34]f", str(spec.value))
+            if rate and not megabytes and ast.unparse(one.value) != "loss":
+                found.append(one.lineno)
     return found
 
 
@@ -166,15 +185,32 @@ def test_ends_that_are_rounded_by_hand_are_seen() -> None:
         assert rounded_by_hand(line) == [], line
 
 
-def test_one_module_rounds_intervals() -> None:
+def test_rates_that_are_rounded_by_hand_are_seen() -> None:
+    for line in ("f'{share:.3f}'", "f'{len(a) / n:.4f} of {n}'", "f'{a}{row.rate:.3f}'"):
+        assert rates_by_hand(line) == [1], line
+    for line in ("f'{number(share)}'", "f'{size:.3f} MB'", "f'{loss:.3f}'", "f'{seconds:.1f} s'", "f'{gap:+.3f}'"):
+        assert rates_by_hand(line) == [], line
+
+
+@pytest.mark.parametrize("threshold", [0.95, 0.9496, 0.94955])
+@pytest.mark.parametrize("value", [0.94949, 0.94951, 0.9496, 0.94996, 0.95, 0.95004])
+def test_a_rate_is_written_on_its_side_of_the_threshold(value: float, threshold: float) -> None:
+    text = number(value, threshold)
+    assert (float(text) < threshold, float(text) > threshold) == (value < threshold, value > threshold)
+    assert len(text) <= 7
+
+
+def test_one_module_rounds_intervals_and_rates() -> None:
     root = Path(robustest.__file__).parents[1]
     if not (root / "plugins").is_dir():
         pytest.skip("packs lie beside a checkout alone")
     files = [*root.glob("robustest/**/*.py"), *root.glob("plugins/*/robustest_*/**/*.py")]
+    apart = {root / "robustest" / "words.py", root / "robustest" / "reports" / "junit.py"}  # the latter writes seconds
     by_hand = [
         f"{path.relative_to(root)}:{line}"
         for path in files
-        if path != root / "robustest" / "words.py"
-        for line in rounded_by_hand(path.read_text(encoding="utf-8"))
+        if path not in apart
+        for text in [path.read_text(encoding="utf-8")]
+        for line in (*rounded_by_hand(text), *rates_by_hand(text))
     ]
     assert not by_hand, "write it by robustest.words.interval_in_words, end_of or number"

@@ -34,7 +34,7 @@ from robustest.cues import Cue, FrequencyBand, MaskedPatch, NullCue, Plant, for_
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.first_party import NO_SPURIOUS_FEATURE, Bench, CueOutcomes, CuePairs, Halves, with_control
-from robustest.packs import Changed, Chunk, Decision, Options, Setup, finish, settings_of
+from robustest.packs import Changed, Chunk, Decision, Options, Setup, finish, number, settings_of
 from robustest_interpret.controls import (
     LEAST_DRAWN,
     SHARES,
@@ -745,7 +745,8 @@ class ProposalVerdicts:
         if p <= self._alpha and not self._keeps(self.lead):
             into, out = self.pairs[self.lead].shares_moved(one.label)
             return (
-                f"the {one.cue.name} moves {into:.3f} of other predictions to class {one.label}, and {out:.3f} of the "
+                f"the {one.cue.name} moves {number(into)} of other predictions to class {one.label}, and "
+                f"{number(out)} of the "
                 "class's own out of it: it may be a cue, or a change that the model does not bear"
             )
         if one.faint and isinstance(one.cue, CutOut):
@@ -783,7 +784,8 @@ class ProposalVerdicts:
             return ""
         one = self._found.proposals[worst]
         return (
-            f"the {one.cue.name} draws {rates[worst]:.3f} of the others' predictions to class {one.label} and cannot "
+            f"the {one.cue.name} draws {number(rates[worst], limit)} of the others' predictions to class "
+            f"{one.label} and cannot "
             "be taken away: what recall rests on it is not known; claim max_flip_rate too"
         )
 

@@ -41,6 +41,7 @@ from robustest.packs import (
     clopper_pearson,
     finish,
     measurement,
+    number,
     observe,
 )
 from robustest_interpret.heads import checked_rows, standardisation
@@ -475,7 +476,8 @@ _SIDE = 16
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
     return [
         Fact(
-            "errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, excess {c['excess']:.3f}, p = {c['p']:.2g}"
+            "errors",
+            f"class {c['class']}: {c['errors']} of {c['n']} wrong, excess {number(c['excess'])}, p = {c['p']:.2g}",
         )
         for c in details["classes"][:3]
     ]
@@ -626,7 +628,8 @@ def _decision(evidence: Evidence, found: FailureDirections, max_excess_error: fl
         first = found.found[0]
         verdict, excess = Verdict.FAILED, first.excess
         rule = (
-            f"class {first.label}: {first.excess + first.foreseen:.2f} wrong where {first.foreseen:.2f} is foreseen, "
+            f"class {first.label}: {number(first.excess + first.foreseen, first.foreseen, digits=2)} wrong where "
+            f"{number(first.foreseen, digits=2)} is foreseen, "
             f"p = {first.p_value:.2g}"
         )
     elif not evidence.whole:
@@ -637,7 +640,10 @@ def _decision(evidence: Evidence, found: FailureDirections, max_excess_error: fl
         verdict, rule = Verdict.PASSED, "certain: there are no errors"
     else:
         highest = found.directions[0]
-        verdict, rule = Verdict.PASSED, f"no class has more: {highest.excess:.3f} in class {highest.label}"
+        verdict, rule = (
+            Verdict.PASSED,
+            f"no class has more: {number(highest.excess, max_excess_error)} in class {highest.label}",
+        )
     shown = next(iter(found.found or found.directions), None)
     if shown is None:
         interval = 0.0, 1.0  # no class could be judged, and nothing is ruled out
@@ -667,7 +673,10 @@ def _doubt(evidence: Evidence, found: FailureDirections, max_excess_error: float
     if not over:
         return ""
     least = min(over, key=lambda direction: direction.p_value)
-    return f"class {least.label}: {least.excess:.3f}, p = {least.p_value:.2g}: this may be chance, give more samples"
+    return (
+        f"class {least.label}: {number(least.excess, max_excess_error)}, p = {least.p_value:.2g}: this may be "
+        "chance, give more samples"
+    )
 
 
 def _exhibits(evidence: Evidence, found: FailureDirections, most: int) -> list[Exhibit]:

@@ -48,6 +48,7 @@ from robustest.packs import (
     exhibits_of,
     finish,
     measurement,
+    number,
     observe,
 )
 from robustest.tasks import CLASSIFICATION
@@ -82,7 +83,9 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
     facts = [Fact("features", f"{most} in class {of}, {details['features_per_class']:.1f} a class on average")]
     if details["accuracy"] is not None:
         own, sparse, same = (details[name] for name in ("accuracy", "sparse_accuracy", "fidelity"))
-        facts.append(Fact("accuracy", f"{own:.3f} of the model, {sparse:.3f} of the head; they agree on {same:.3f}"))
+        facts.append(
+            Fact("accuracy", f"{number(own)} of the model, {number(sparse)} of the head; they agree on {number(same)}")
+        )
     return facts
 
 
@@ -496,7 +499,9 @@ def _unfit_samples(evidence: Evidence, fitted: FittedHead, min_per_class: int) -
     for who, column in (("the model", "clean"), ("the sparse head", "held")):
         right = int(evidence.columns[column].sum())
         if clopper_pearson(right, n, 0.01)[0] <= chance:
-            return f"{who} is no better than chance: right on {right} of {n}, where the largest class has {chance:.3f}"
+            return (
+                f"{who} is no better than chance: right on {right} of {n}, where the largest class has {number(chance)}"
+            )
     return ""
 
 
@@ -511,6 +516,6 @@ def _poor_fit(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
     if lost / evidence.n > max_drop:
         return (
             f"no head fitted on {fitted.path.n_train} samples comes near: the best one on the path loses "
-            f"{lost / evidence.n:.3f}; give more samples"
+            f"{number(lost / evidence.n, max_drop)}; give more samples"
         )
     return ""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from robustest import Verdict
-from robustest.packs import Decision, Terms, clopper_pearson, cluster_mean_interval, decide_by_interval
+from robustest.packs import Decision, Terms, clopper_pearson, cluster_mean_interval, decide_by_interval, number
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -170,7 +170,10 @@ def decide_foreseen(
     if at_least is not None and found.annotators < FEWEST_ANNOTATORS:
         doubt = _FEW_RULE.format(found.annotators, FEWEST_ANNOTATORS)
     elif at_least is not None and at_least <= interval[0] <= idle:
-        doubt = f"guessing, or always giving the most frequent answer, reaches {idle:.3f}: no foresight is shown"
+        doubt = (
+            f"guessing, or always giving the most frequent answer, reaches {number(idle, at_least)}: no foresight "
+            "is shown"
+        )
     return decide_by_interval(
         found.value,
         interval,

@@ -41,6 +41,7 @@ from robustest.packs import (
     exhibits_of,
     finish,
     measurement,
+    number,
     observe,
 )
 from robustest_people.responses import Responses
@@ -274,8 +275,8 @@ def _notes(details: Mapping[str, Any]) -> list[str]:
     ]
     if details["label_accuracy"] is not None:
         of = {"label": "the label", "main": "the class selected most", "contained": "the contained set"}
-        told = ", ".join(f"{details[f'{name}_accuracy']:.3f} on {what}" for name, what in of.items())
-        notes.append(f"accuracy {told}, {details['expected_accuracy']:.4f} expected over annotators")
+        told = ", ".join(f"{number(details[f'{name}_accuracy'])} on {what}" for name, what in of.items())
+        notes.append(f"accuracy {told}, {number(details['expected_accuracy'], digits=4)} expected over annotators")
     if details["tied"]:
         notes.append(f"classes are tied for the most selected on {details['tied']} samples: no main label there")
     if details["inattentive"]:

@@ -31,6 +31,7 @@ from robustest.packs import (
     exhibits_of,
     finish,
     measurement,
+    number,
     observe,
 )
 from robustest.tasks import MultiLabel
@@ -118,7 +119,7 @@ def measure_multilabel_accuracy(
             "by_objects": by_objects,
         },
         caveats=(
-            [f"saying one thing of every sample reaches {blind:.3f}"]
+            [f"saying one thing of every sample reaches {number(blind, threshold)}"]
             if threshold is not None and blind >= threshold
             else []
         ),
@@ -184,10 +185,10 @@ def _given(data: object, of: Of) -> LabelSets:
 def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:
     columns = evidence.columns
     rows = []
-    for number in np.unique(columns["objects"]).tolist():
-        at = columns["objects"] == number
+    for objects in np.unique(columns["objects"]).tolist():
+        at = columns["objects"] == objects
         shares = {"top1_in_set": float(columns["top"][at].mean()), "exact_set": float(columns["exact"][at].mean())}
-        rows.append({"objects": number, "samples": int(at.sum()), **shares})
+        rows.append({"objects": objects, "samples": int(at.sum()), **shares})
     return rows
 
 
@@ -203,5 +204,5 @@ def _fallible(decision: Decision, given: LabelSets, of: Of, threshold: float | N
     full = float(given.sets.all(1).double().mean()) if of == "top1-in-set" else 0.0
     if threshold is None or decision.verdict is not Verdict.PASSED or full < threshold:
         return decision
-    rule = f"nothing could have failed it: {full:.3f} of the samples show every class"
+    rule = f"nothing could have failed it: {number(full, threshold)} of the samples show every class"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)

@@ -28,6 +28,7 @@ from robustest.packs import (
     exhibits_of,
     finish,
     measurement,
+    number,
     observe,
 )
 from robustest_people.annotator_shares import FEWEST_ANNOTATORS, Estimate, clustered
@@ -106,8 +107,9 @@ def measure_selection_gap(
         notes=()
         if found is None
         else (
-            f"label selected by {found.label:.3f}, prediction by {found.prediction:.3f}: gap {found.gap.value:+.3f} +- "
-            f"{found.gap.error:.3f} (standard error), {found.gap.items} images, {found.gap.annotators} annotators",
+            f"label selected by {number(found.label)}, prediction by {number(found.prediction)}: gap "
+            f"{found.gap.value:+.3f} +- "
+            f"{number(found.gap.error)} (standard error), {found.gap.items} images, {found.gap.annotators} annotators",
         ),
     )
 
@@ -264,8 +266,8 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
         )
     elif found.label + found.prediction <= margin:
         doubt = (
-            f"nothing could have failed it: the label is selected by {found.label:.3f} and the prediction by "
-            f"{found.prediction:.3f}, and a gap of {margin:g} is allowed"
+            f"nothing could have failed it: the label is selected by {number(found.label)} and the prediction by "
+            f"{number(found.prediction)}, and a gap of {margin:g} is allowed"
         )
     # Clustered variances have no guarantee in finite samples, so no claim about a population passes by them.
     return decide_by_interval(

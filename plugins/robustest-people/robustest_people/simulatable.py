@@ -20,6 +20,7 @@ from robustest.packs import (
     checked_whole,
     finish,
     measurement,
+    number,
     settings_of,
 )
 from robustest_people.annotator_shares import Estimate, decide_foreseen, foreseen_interval, share_by_annotator
@@ -101,7 +102,9 @@ def measure_simulatable(
         method=f"people's answers beside the model's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
         details=_details(study, found, chance, constant) | uniformity_details(sign),
     )
-    note = f"guessing is right in {chance:.3f}, always giving the model's most frequent answer in {constant:.3f}"
+    note = (
+        f"guessing is right in {number(chance)}, always giving the model's most frequent answer in {number(constant)}"
+    )
     return result.but(notes=(*result.words.notes, note))
 
 

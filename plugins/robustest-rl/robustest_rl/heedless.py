@@ -20,7 +20,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import ConfigError, DataError
-from robustest.packs import Evidence
+from robustest.packs import Evidence, number
 from robustest_rl.asking import FALL, SHARE, Asked
 from robustest_rl.judged import Episodes
 from robustest_rl.moments import Moment, Stepped, Untouched
@@ -102,7 +102,11 @@ def _reached(idle: NDArray[np.float64], columns: Any, level: float, asked: Asked
     share = float((idle >= level).mean())
     if asked.quantity is SHARE and asked.threshold is None:
         own = float((columns["return"] >= level).mean())
-        return f"{told}, and holds in {share:.3f} of the episodes, the agent in {own:.3f}" if share >= own else ""
+        return (
+            f"{told}, and holds in {number(share, own)} of the episodes, the agent in {number(own)}"
+            if share >= own
+            else ""
+        )
     value = share if asked.quantity is SHARE else float(idle.mean())
     if asked.threshold is None or value < asked.threshold:
         return ""

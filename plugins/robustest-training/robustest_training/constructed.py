@@ -23,6 +23,7 @@ from robustest.packs import (
     ascend,
     checked_real,
     checked_whole,
+    number,
 )
 from robustest.threats import Threat
 from robustest_training.trainings import Preprocessing, asked_on
@@ -152,7 +153,8 @@ def _warn_unless(reached: Tensor, what: str) -> None:
     share = float(reached.double().mean())
     if share < _REACHED:
         warnings.warn(
-            f"Expected a constructed data set but only {share:.3f} of the samples {what}: features learned from the "
+            f"Expected a constructed data set but only {number(share, _REACHED)} of the samples {what}: features "
+            "learned from the "
             "others show nothing. Allow more steps or a larger change, or keep the rows that `reached` marks.",
             stacklevel=3,
         )

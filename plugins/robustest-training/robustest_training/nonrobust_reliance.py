@@ -48,6 +48,7 @@ from robustest.packs import (
     exhibits_of,
     finish,
     measurement,
+    number,
     observe,
 )
 from robustest.threats import Threat
@@ -321,24 +322,31 @@ def _doubt(found: LearnerAnswers, max_transfer: float | None, min_reached: float
     missed, share = min(found.reached_by_class.items(), key=lambda one: one[1])
     if found.reached < min_reached or share < least:
         return (
-            f"few targets reached: the model takes {found.reached:.3f} of the moved samples for the next class, and "
-            f"{share:.3f} of those of class {missed}, where at least {min_reached:g} of all and {least:g} of each "
+            f"few targets reached: the model takes {number(found.reached, min_reached)} of the moved samples for "
+            "the next class, and "
+            f"{number(share, least)} of those of class {missed}, where at least {min_reached:g} of all and "
+            f"{least:g} of each "
             "class are needed (min_reached=): the labels of the others stand for nothing in them. Give a larger eps or "
             "more iterations; a model that no change of that size moves cannot be judged by this claim"
         )
     fitted = float(found.fitted["next class"].mean(1).min())
     if fitted < _FITTED:
-        return f"the learner of one seed answers only {fitted:.3f} of the samples that it was trained on as labelled"
+        return (
+            f"the learner of one seed answers only {number(fitted, _FITTED)} of the samples that it was trained "
+            "on as labelled"
+        )
     null = found.right["labels permuted"]
     if seeded_share_interval(null, alpha)[0] > found.chance:
         return (
-            f"a learner of permuted labels recognises {null.mean():.3f} of the test samples, more than the commonest "
-            f"class's {found.chance:.3f}: it knew the classes before"
+            f"a learner of permuted labels recognises {number(null.mean(), found.chance)} of the test samples, "
+            "more than the commonest "
+            f"class's {number(found.chance)}: it knew the classes before"
         )
     control = found.right["unchanged"]
     if max_transfer is not None and seeded_share_interval(control, alpha)[0] <= max_transfer:
         return (
-            f"the control does not fail: a learner of the samples as they are recognises {control.mean():.3f}, not "
+            f"the control does not fail: a learner of the samples as they are recognises "
+            f"{number(control.mean(), max_transfer)}, not "
             f"surely more than max_transfer={max_transfer:g}"
         )
     return ""
@@ -387,7 +395,9 @@ def _result(
             "commonest_class": found.chance,
         },
         changed=[Changed.within(threat, evidence.n)],
-        caveats=(*([f"only {found.reached:.3f} of the targets reached"] if found.reached < _REACHED else []),),
+        caveats=(
+            *([f"only {number(found.reached, _REACHED)} of the targets reached"] if found.reached < _REACHED else []),
+        ),
     )
     return result.but(notes=(*result.words.notes, *study.trainings.remembered.notices))
 

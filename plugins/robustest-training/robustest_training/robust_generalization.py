@@ -43,6 +43,7 @@ from robustest.packs import (
     digest,
     finish,
     measurement,
+    number,
     settings_of,
 )
 from robustest.threats import Threat
@@ -316,8 +317,17 @@ def _study(
     chosen = _checked_sizes(sizes, len(sets.y))
     # A model that always gives the commonest class is robust to any attack.
     if min_train_accuracy <= sets.majority:
-        held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
-        raise ConfigError(expected(f"min_train_accuracy to be more than {sets.majority:.3f}", min_train_accuracy, held))
+        held = (
+            f"Always giving the commonest class holds for {number(sets.majority, min_train_accuracy)} of the "
+            "data, under any attack."
+        )
+        raise ConfigError(
+            expected(
+                f"min_train_accuracy to be more than {number(sets.majority, min_train_accuracy)}",
+                min_train_accuracy,
+                held,
+            )
+        )
     return Study(
         train=train,
         sets=sets,
@@ -401,16 +411,18 @@ def _decided(last: Size, max_gap: float | None, min_train_accuracy: float, major
     doubt = ""
     if least < min_train_accuracy:
         doubt = (
-            f"robust accuracy in training is {least:.3f} in one of the seeds, less than "
+            f"robust accuracy in training is {number(least, min_train_accuracy)} in one of the seeds, less than "
             f"min_train_accuracy={min_train_accuracy:g}: a model that learned nothing has no gap"
         )
     elif max_gap is not None and interval[1] <= max_gap and trained <= max_gap:
         doubt = (
-            f"nothing could have failed it: only {trained:.3f} hold in training, and a gap of {max_gap:g} is allowed"
+            f"nothing could have failed it: only {number(trained, max_gap)} hold in training, and a gap of "
+            f"{max_gap:g} is allowed"
         )
     elif max_gap is not None and interval[1] <= max_gap and trained - majority <= max_gap:
         doubt = (
-            f"a model that stopped looking would keep it: {trained:.3f} hold in training, {majority:.3f} would by "
+            f"a model that stopped looking would keep it: {number(trained, max_gap)} hold in training, "
+            f"{number(majority)} would by "
             f"always giving the commonest class, and a gap of {max_gap:g} is allowed"
         )
     return decision_over_seeds(gap, interval, max_gap, len(last.ids), terms, doubt=doubt)

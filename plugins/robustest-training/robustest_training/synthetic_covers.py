@@ -48,6 +48,7 @@ from robustest.packs import (
     digest,
     finish,
     measurement,
+    number,
     save_sheet,
     settings_of,
 )
@@ -209,11 +210,14 @@ def _curve(found: Found) -> dict[str, Any]:
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
     factor, worst = details["diversity_factor"], details["worst_class"]
     return [
-        Fact("accuracy", f"{details['real_accuracy']:.3f} real, {details['synthetic_accuracy']:.3f} synthetic"),
-        Fact("label shift", f"{details['label_shift']:.3f}, by chance {details['label_shift_by_chance']:.3f}"),
-        Fact("copies", f"{details['copies']:.3f}"),
+        Fact("accuracy", f"{number(details['real_accuracy'])} real, {number(details['synthetic_accuracy'])} synthetic"),
+        Fact("label shift", f"{number(details['label_shift'])}, by chance {number(details['label_shift_by_chance'])}"),
+        Fact("copies", f"{number(details['copies'])}"),
         Fact("diversity factor", "not resolved" if factor is None else f"{factor:.2f}"),
-        Fact("worst class", f"{worst['class']}: recall {worst['real']:.3f} real, {worst['synthetic']:.3f} synthetic"),
+        Fact(
+            "worst class",
+            f"{worst['class']}: recall {number(worst['real'])} real, {number(worst['synthetic'])} synthetic",
+        ),
     ]
 
 

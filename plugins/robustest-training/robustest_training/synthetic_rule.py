@@ -14,7 +14,7 @@ from scipy.special import ndtri, stdtrit
 from scipy.stats import beta
 
 from robustest import Verdict
-from robustest.packs import Decision, Terms, clopper_pearson
+from robustest.packs import Decision, Terms, clopper_pearson, number
 
 # Accuracies of learners, with their variance over draws of training samples and of test samples.
 #
@@ -303,9 +303,12 @@ class CoversRule:
         verdict, rule = _verdict(ends, max_gap, difference_interval(real, synthetic, self._fail_alpha)[0]), ""
         # A learner that real samples teach nothing can lose nothing.
         if verdict is Verdict.PASSED and real.interval(alpha)[0] <= idle:
-            rule = f"real samples teach the learner no more than always to answer the largest class ({idle:.3f})"
+            rule = f"real samples teach the learner no more than always to answer the largest class ({number(idle)})"
         elif verdict is Verdict.PASSED and max_gap is not None and real.accuracy - idle <= max_gap:
-            rule = f"nothing could have failed it: real samples teach only {real.accuracy - idle:.3f} beyond {idle:.3f}"
+            rule = (
+                f"nothing could have failed it: real samples teach only {number(real.accuracy - idle, max_gap)} "
+                f"beyond {number(idle)}"
+            )
         verdict = Verdict.INCONCLUSIVE if rule else verdict
         return self._about(Part(name=name, value=value, interval=ends, threshold=max_gap, verdict=verdict, rule=rule))
 

@@ -31,6 +31,7 @@ from robustest.run.options import Options
 from robustest.run.plan import Plan, Setup
 from robustest.run.split_search import Halves
 from robustest.tasks import as_targets
+from robustest.words import number
 
 CUE_NAMES = {
     "accuracy_off": "accuracy, cue off",
@@ -56,9 +57,11 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
         lines.append(("size", f"L2 {details['size_l2']:.4g}, Linf {details['size_linf']:.4g} (medians of on - off)"))
     if "recall_drop" in details:
         drop, of = details["recall_drop"], details["recall_drop_class"]
-        lines.append(("recall", f"falls by {drop:.3f} in class {of} with the cue off"))
+        lines.append(("recall", f"falls by {number(drop)} in class {of} with the cue off"))
     if "accuracy_on" in details:
-        lines.append(("accuracy", f"{details['accuracy_on']:.3f} with the cue on, {details['accuracy_off']:.3f} off"))
+        lines.append(
+            ("accuracy", f"{number(details['accuracy_on'])} with the cue on, {number(details['accuracy_off'])} off")
+        )
     if "discovery" in details:
         found = details["discovery"]
         lines += [
@@ -245,7 +248,7 @@ class CueMeasurement:
         # Answers that are no classes become two: 0 with the cue off, and 1 with it on where the answer changes.
         label = chunk.y if task.one_class else torch.zeros_like(held, dtype=torch.int64)
         columns: dict[str, Any] = {"label": label}
-        for number, (cue, target) in enumerate(zip(cues, self.targets, strict=True)):
+        for place, (cue, target) in enumerate(zip(cues, self.targets, strict=True)):
             with_cue, without = _pair(cue, chunk)
             logits_off, logits_on = logits_of(without), evaluator.logits(with_cue)
             if target is not None and target >= evaluator.classes:
@@ -273,17 +276,17 @@ class CueMeasurement:
             unchanged = task.predictions(evaluator.logits(_pair(NullCue(like=cue), few)[0]))
             null_flips += int((~task.right(unchanged, was[rows])).sum())
             answers = (after, before) if task.one_class else (flipped.long(), label)
-            columns |= {on_column(number): answers[0], off_column(number): answers[1]}
+            columns |= {on_column(place): answers[0], off_column(place): answers[1]}
             if not task.one_class:
                 for state, logits in (("on", logits_on), ("off", logits_off)):
-                    columns[f"right {state} {number}"] = task.holds(logits, chunk.y)
+                    columns[f"right {state} {place}"] = task.holds(logits, chunk.y)
             if isinstance(chunk.coding, Strings):
-                columns[f"moved {number}"] = (without != with_cue).any(1)
+                columns[f"moved {place}"] = (without != with_cue).any(1)
             else:
-                columns[f"moved {number}"] = moved_rows(without, with_cue)
+                columns[f"moved {place}"] = moved_rows(without, with_cue)
             if chunk.coding is None:
                 size = distances(with_cue, without)
-                columns |= {f"l2 {number}": size.l2, f"linf {number}": size.linf}
+                columns |= {f"l2 {place}": size.l2, f"linf {place}": size.linf}
         columns |= {"held": held, CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))
         exhibits = sorted(exhibits, key=lambda e: -e.badness)[: evaluator.examples]
@@ -316,15 +319,15 @@ def cue_details(
     pairs = rule.pairs(evidence.columns)
     p_values = draw_p_values(pairs)
     each = []
-    for number, cue in enumerate(cues):
-        found, by_class = pairs[number], p_values[number]
+    for place, cue in enumerate(cues):
+        found, by_class = pairs[place], p_values[place]
         drawn = found.most_drawn
         numbers: dict[str, Any] = {
             "name": cue.name,
             **{
-                f"size_{norm}": float(np.median(evidence.columns[f"{norm} {number}"]))
+                f"size_{norm}": float(np.median(evidence.columns[f"{norm} {place}"]))
                 for norm in ("l2", "linf")
-                if f"{norm} {number}" in evidence.columns
+                if f"{norm} {place}" in evidence.columns
             },
             "flips": found.flips,
             "of": found.of,
@@ -353,13 +356,13 @@ def cue_details(
             most = max(found.classes, key=found.recall_drop, default=None)
             if most is not None and found.members[most]:
                 of = f"of the {found.members[most]} of class {most} seen"
-                numbers["recall_on"] = f"{found.recall_on(most):.3f} {of}"
+                numbers["recall_on"] = f"{number(found.recall_on(most))} {of}"
         if "right on 0" in evidence.columns:  # answers that are no classes: flips, and the answers that hold
             kept = ("name", "size_l2", "size_linf", "flips", "of", "flip_rate")
             numbers = {name: numbers[name] for name in kept if name in numbers}
             if evidence.whole:
                 for state in ("on", "off"):
-                    numbers[f"accuracy_{state}"] = float(evidence.columns[f"right {state} {number}"].mean())
+                    numbers[f"accuracy_{state}"] = float(evidence.columns[f"right {state} {place}"].mean())
         each.append(numbers)
     top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
     return {

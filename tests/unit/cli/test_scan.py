@@ -135,6 +135,19 @@ def test_no_cause_is_told_of_what_was_well_measured(made: Make, row: Make, scann
     assert IMAGES.probes[0].cause not in done.out
 
 
+def test_nobody_is_told_to_claim_more_than_a_question_does(
+    made: Make, row: Make, scanned: Make, robustest: Make
+) -> None:
+    message = "constant_answer: one answer reaches 0.500, and at_least=0.001 is claimed. Claim more"
+    finding = {"name": "constant_answer", "message": message, "suppressed": False}
+    loose = made([True] * 200, 0.001, notes=(message, "another"), details={"health": [finding], "constant_answer": 0.5})
+    scanned([row(f"{FILE}::{NAMES[0]}", loose)])
+    done = robustest("init", "--scan")
+    assert "at_least=0.001" not in done.out
+    assert "a model that ignores its input reaches 0.500; a threshold lies above that" in done.out
+    assert "note      another" in done.out
+
+
 def test_what_a_run_lost_is_red(made: Make, row: Make, scanned: Make, robustest: Make) -> None:
     scanned([row(f"{FILE}::{NAMES[0]}", made([True] * 200, 0.001))], lost=["a worker's results"])
     assert robustest("init", "--scan").code == 3

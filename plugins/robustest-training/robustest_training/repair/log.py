@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from robustest import Result
-from robustest.packs import interval_in_words
+from robustest.packs import interval_in_words, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,8 @@ class RepairLog:
         for row in (*self.by_class, *self.by_group):
             low, high = row.interval
             lines.append(
-                f"  {row.part:<{wide}} {row.n:>7}  {row.before:.3f}  {row.after:.3f}  {row.after - row.before:+.3f} "
+                f"  {row.part:<{wide}} {row.n:>7}  {number(row.before)}  {number(row.after)}  "
+                f"{row.after - row.before:+.3f} "
                 f"{interval_in_words(low, high)}{'  lost' if row.worse else ''}"
             )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
@@ -101,7 +102,8 @@ class RepairLog:
     def losses(self) -> tuple[str, ...]:
         """Return a sentence for each class and group that surely lost."""
         return tuple(
-            f"{row.part} lost: {row.before:.3f} -> {row.after:.3f} of {row.n} samples ({row.lost} lost, {row.gained} "
+            f"{row.part} lost: {number(row.before)} -> {number(row.after)} of {row.n} samples ({row.lost} lost, "
+            f"{row.gained} "
             f"gained, McNemar p = {row.p:.2g}), on {self.measured_on}"
             for row in (*self.by_class, *self.by_group)
             if row.worse
