@@ -72,7 +72,7 @@ def test_a_judge_without_labels_passes_nothing() -> None:
 def test_a_judge_no_better_than_chance_passes_nothing() -> None:
     coin = of(np.random.default_rng(1).random(N) < 0.9)
     for drawn in ("random", "chosen"):
-        found = measured(0.3, JudgeLabels(LABELS, drawn=drawn), coin)  # type: ignore[arg-type]
+        found = measured(0.3, JudgeLabels(LABELS, drawn=drawn), coin)
         assert found.verdict is Verdict.INCONCLUSIVE
         assert drawn == "chosen" or found.ruling.reasons == ("judge",)
     # What remains is what the labels show by themselves.
@@ -169,7 +169,7 @@ def test_items_of_one_cluster_and_of_one_input_are_one_draw() -> None:
     assert together.interval[0] < single.interval[0]
     assert "by 100 clusters" in together.rule
     for drawn in ("random", "chosen"):
-        one = measured(0.3, JudgeLabels(LABELS, drawn=drawn), cluster=lambda _: 1)  # type: ignore[arg-type]
+        one = measured(0.3, JudgeLabels(LABELS, drawn=drawn), cluster=lambda _: 1)
         assert one.verdict is Verdict.INCONCLUSIVE
     prompts = [f"{i % 20}" for i in range(N)]
     twice = measured(0.7, JudgeLabels(LABELS, drawn="random"), of(LENIENT, prompt=prompts))

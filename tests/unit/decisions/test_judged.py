@@ -133,7 +133,9 @@ def test_labels_drawn_at_random_hold_alpha_for_any_judge(wrong: float) -> None:
 
 def test_a_good_judge_narrows_the_bounds_of_the_labels_and_a_useless_one_hardly_widens_them() -> None:
     random = np.random.default_rng(7)
-    good, useless, alone = [], [], []
+    good: list[float] = []
+    useless: list[float] = []
+    alone: list[float] = []
     for _ in range(3):
         truth, accepted = judged(random, 4000, 0.8, right=0.98, wrong=0.05)
         for accept, widths in ((accepted, good), (random.random(4000) < 0.5, useless)):
