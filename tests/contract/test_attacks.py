@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pairwise import covering, thinned
 from table_entries import check_entries
 from torch import Tensor, nn
 
@@ -19,11 +18,6 @@ from robustest import Linf, find_adversarial
 from robustest import threats as threat_models
 from robustest.attacks import ATTACKS, RandomDraws, Searcher, Square, supports
 from robustest.threats import Threat
-
-sys.path.insert(0, str(Path(__file__).parent))
-from pairwise import covering, thinned
-
-sys.path.pop(0)
 
 SMALL = {"steps": 6, "queries": 40, "steps_after": 4}
 """Budgets of the contract: enough to walk, not to win."""

@@ -11,7 +11,6 @@ import itertools
 import json
 import random
 import re
-import sys
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pairwise import thinned
 from table_entries import check_entries
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,11 +37,6 @@ from robustest.shifts import (
     shift_names,
 )
 from robustest.shifts.text import SHARES
-
-sys.path.insert(0, str(Path(__file__).parent))
-from pairwise import thinned
-
-sys.path.pop(0)
 
 SEVERITIES = (1, 2, 3, 4, 5)
 PARAMETERS = ("32", "224")
