@@ -179,13 +179,27 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
         rest=True,
     )
     floor = _add(
-        commands, "floor", "print how much runs of one system differ, and how many items show a loss", "floor.floor"
+        commands, "floor", "print how much runs of one system differ, and what loss gates would notice", "floor.floor"
     )
-    floor.add_argument("files", metavar="FILE", nargs="+", help="outcomes of runs of one system, in any format")
-    floor.add_argument("--loss", type=_level, default=0.01, help="the loss to show, in 0..1 (default: %(default)s)")
+    floor.add_argument(
+        "files", metavar="FILE", nargs="*", help="outcomes of runs of one system, in any format; or tables of gates"
+    )
+    floor.add_argument(
+        "--gate", metavar="KEY=VALUE,...", dest="gates", action="append", default=[], help="a gate, as tolerance=0.02"
+    )
+    floor.add_argument(
+        "--set",
+        metavar="KEY=VALUE,...",
+        dest="defaults",
+        action="append",
+        default=[],
+        help="what gates do not say themselves, as n=1319",
+    )
+    floor.add_argument("--loss", type=_loss, help="the loss to show, in 0..1 (default: 0.01; 0.05 of gates)")
     floor.add_argument("--alpha", type=_level, default=0.01, help="chance of a red gate without a loss (default: 0.01)")
     floor.add_argument("--reader", metavar="NAME", help="format of the files (default: recognised)")
     floor.add_argument("--score", metavar="NAME", help="column or metric with the score")
+    floor.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     init = _add(
         commands,
         "init",
@@ -280,6 +294,13 @@ def _level(text: str) -> float:
     value = float(text)
     if not 0 < value < 0.5:
         raise argparse.ArgumentTypeError(f"expected a number in (0, 0.5) but got {text}")
+    return value
+
+
+def _loss(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number in (0, 1) but got {text}")
     return value
 
 

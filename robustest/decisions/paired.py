@@ -71,6 +71,31 @@ def paired_interval(lost: int, gained: int, n: int, alpha: float) -> Interval:
     return -_upper(gained, lost, n, alpha), _upper(lost, gained, n, alpha)
 
 
+def fall_is_within(lost: int, gained: int, n: int, fall: float, alpha: float) -> bool:
+    """Return True if the upper end of `paired_interval` is at most `fall`, in a fraction of its time.
+
+    Args:
+        lost, gained, n, alpha: as for `paired_interval`, n >= 1.
+        fall: in -1..1. The lower end lies above it if the fall with losses and gains exchanged is within its negative.
+    """
+    if (lost - gained) / n > fall:
+        return False
+    # The largest chance falls as the fall rises (2. above): U is at most a fall at which it is alpha or less.
+    bound = (1 - _SET_ASIDE) * alpha * (1 + _REACHED)
+    if lost == n:
+        return False
+    region = _Region.of(lost, gained, n, alpha)
+    # Most often the grid alone tells: its largest chance is too large, or too small for any peak to be.
+    largest = region.worst(fall, rounds=0)[1]
+    return largest <= bound and (largest < _COULD * bound or region.worst(fall)[1] <= bound)
+
+
+def fall_seems_within(lost: NDArray[Any], gained: NDArray[Any], n: int, fall: float, alpha: float) -> NDArray[np.bool_]:
+    """Return bool: the approximate upper limits are at most `fall`; lost and gained broadcast, see `fall_is_within`."""
+    seems = _statistic(lost, gained, n, fall) <= float(ndtri(alpha))
+    return np.asarray(seems & ((lost - gained) / n <= fall))
+
+
 def pairs_needed(lost: int, gained: int, n: int, fall: float, alpha: float) -> int | None:
     """Return about how many pairs of the same rates put the interval beside a fall; None if no number of them does.
 
@@ -145,8 +170,12 @@ class _Region:
         changing = clopper_pearson(lost + gained, n, _SET_ASIDE * alpha / 2)
         return cls(border, limit, n, (1 - _SET_ASIDE) * alpha, changing)
 
-    def worst(self, d: float) -> tuple[float, float]:
-        """Return the share that changes with the largest chance of the region at a fall d, and that chance."""
+    def worst(self, d: float, rounds: int = _ROUNDS) -> tuple[float, float]:
+        """Return the share that changes with the largest chance of the region at a fall d, and that chance.
+
+        Args:
+            rounds: of the refinement of the grid's peaks.
+        """
         low, high = max(abs(d), self._changing[0]), self._changing[1]
         if low >= high:  # no share in W admits a larger fall
             return high, 0.0
@@ -160,7 +189,7 @@ class _Region:
         peak = np.unique(np.clip(peak, 1, len(grid) - 2))
         x = np.stack([grid[peak - 1], grid[peak], grid[peak + 1]])
         y = np.stack([chance[peak - 1], chance[peak], chance[peak + 1]])
-        for number in range(_ROUNDS):
+        for number in range(rounds):
             # Every third time by halves: a parabola may creep along one side of a peak.
             vertex = _vertex(x, y) if number % 3 else _half(x)
             values = self.chance(d, vertex)
