@@ -54,6 +54,7 @@ _HOME = {
         "Calls",
         "Deployed",
     ),
+    "run.purse": ("Purse",),
     "settings": ("Settings",),
     "shifts": ("Shift",),
     "store.files": ("StoreWarning",),

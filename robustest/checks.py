@@ -25,6 +25,11 @@ def require(
         raise error(expected(what, got, mend))
 
 
+def is_amount(value: object) -> bool:
+    """Return True for a finite number >= 0."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
 def checked_severity(severity: object, name: str = "severity") -> None:
     """Raise ConfigError unless a severity is a whole number 1..5."""
     require(type(severity) is int and 1 <= severity <= 5, f"{name} to be a whole number 1..5", severity)

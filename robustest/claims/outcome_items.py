@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any, Literal
@@ -25,16 +27,17 @@ from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, EarlyVerdict, Rule, ShareRule
 from robustest.decisions.baseline import BaselineRule, NoWorse, ScoreBaselineRule, usable_tolerance
 from robustest.decisions.clusters import CLUSTER, counted_once, drawn
-from robustest.decisions.mean import ItemsRule, WholeScoreRule
+from robustest.decisions.mean import EARLY, ItemsRule, WholeScoreRule
 from robustest.decisions.rule import Terms, generator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
-from robustest.run.asking import Calls, Question, Replies, Score, System, ask, questions
+from robustest.run.asking import Calls, Inquiry, Judge, Question, Replies, Score, System, ask, questions
 from robustest.run.evidence import Evidence, OtherModel, Tally
 from robustest.run.finish import result_of
 from robustest.run.measurement import require_clusters
 from robustest.run.options import MODEL_KEYS, Options, options_on
+from robustest.run.purse import items_left
 from robustest.settings import Settings
 
 # Largest length in characters of a text that a report quotes.
@@ -97,6 +100,14 @@ class ItemsClaim:
         self._left = Counter() if self.clusters is None else Counter(self.clusters[[*self.places]].tolist())
         self._largest = max(self._left.values(), default=None)
 
+    @property
+    def left(self) -> float:
+        """About how many items more decide the claim."""
+        if self.settled is not None:
+            return 0.0
+        threshold = self.threshold if self.early and self.passes else None
+        return items_left(self._values, len(self.places), threshold, EARLY * self.terms.alpha)
+
     def add(self, place: int, value: float, *, single: bool) -> None:
         self.single = self.single and single
         if not self.inputs or self.inputs[place] not in self._met:
@@ -113,12 +124,21 @@ class ItemsClaim:
             between = self._left[int(self.clusters[place])] > 0
         if not self.early or self.threshold is None or between:
             return
-        score = np.array(self._values)
-        rule = ItemsRule(threshold=self.threshold, terms=self.terms, single=self.single, largest=self._largest)
-        columns = {"score": score, "held": score >= 0.5} | ({CLUSTER: np.array(self._numbers)} if self._numbers else {})
+        rule, columns = self._rule_and_columns()
         found = rule.settle(columns, of)
         if found is not None and n < of and (self.passes or found.verdict is Verdict.FAILED):
             self.settled = found
+
+    def decided(self) -> Decision:
+        """Return the decision of the items that were read, in their order, at the point where they settled it."""
+        rule, columns = self._rule_and_columns()
+        return rule.decide(columns, len(self.places), self.settled)
+
+    def _rule_and_columns(self) -> tuple[ItemsRule, dict[str, NDArray[Any]]]:
+        score = np.array(self._values)
+        rule = ItemsRule(threshold=self.threshold, terms=self.terms, single=self.single, largest=self._largest)
+        clusters = {CLUSTER: np.array(self._numbers)} if self._numbers else {}
+        return rule, {"score": score, "held": score >= 0.5, **clusters}
 
 
 class ItemsClaims:
@@ -148,12 +168,87 @@ class ItemsClaims:
         part = self._part_of[place]
         single = self._yes_or_no or (len(scores) == 1 and (scores[0] is None or isinstance(scores[0], bool)))
         part.add(place, self._value(scores), single=single)
-        settled = [one.settled for one in self._parts if one.settled is not None]
-        return len(settled) == len(self._parts) or any(one.verdict is Verdict.FAILED for one in settled)
+        return self.failed or all(one.settled is not None for one in self._parts)
+
+    @property
+    def failed(self) -> bool:
+        """True if one of the claims has failed."""
+        return any(one.settled is not None and one.settled.verdict is Verdict.FAILED for one in self._parts)
+
+    def left(self) -> float:
+        return math.fsum(part.left for part in self._parts)
 
     def read_all(self) -> None:
         for part in self._parts:
             part.early, part.settled = False, None
+
+
+class ComparedItems:
+    """The judge of a claim on the rate, if there is one, and of one that it fell by at most a tolerance."""
+
+    # An item's fall f, in -1..1, is the value (1 - f) / 2, so that a small mean fall is a large mean value.
+
+    def __init__(
+        self,
+        rate: ItemsClaims | None,
+        fall: ItemsClaim,
+        before: Callable[[int], Sequence[float | bool | None]],
+        value: Callable[[Sequence[float | bool | None]], float],
+        *,
+        changed: Callable[[], bool] = lambda: False,
+        planned: int | None = None,
+    ) -> None:
+        """Set the claims.
+
+        Args:
+            rate: None if nothing is claimed of the rate alone.
+            before: maps the place of an item to the other system's scores, None for a failure.
+            value: maps the scores of an item's runs to its value in 0..1.
+            changed: returns True if the other system has changed as it was asked.
+            planned: number of items that are read at most, if the other system is asked: not before the rate is known
+                or all were read, as nothing is compared if the rate is too low. None for recorded outcomes.
+        """
+        self._rate, self.fall, self._before, self._value, self._changed = rate, fall, before, value, changed
+        self._planned, self._read = planned, 0
+        self._rate_known = rate is None
+        self._uncompared: list[tuple[int, float]] = []  # places and values
+
+    def wants(self, place: int) -> bool:
+        return True
+
+    def add(self, place: int, scores: Sequence[float | bool | None]) -> bool:
+        self._read += 1
+        if self._rate is not None and not self._rate_known:
+            self._rate_known = self._rate.add(place, scores)
+        if self._rate is not None and self._rate.failed:
+            return True
+        self._uncompared.append((place, self._value(scores)))
+        if self._rate_known or self._planned is None or self._read == self._planned:
+            self._compare()
+        settled = self.fall.settled
+        known = settled is not None and (self._rate_known or settled.verdict is Verdict.FAILED)
+        if known and self._changed():
+            self.read_all()
+            return False
+        return known
+
+    def _compare(self) -> None:
+        """Compare the items that were not, until that is settled."""
+        while self._uncompared and self.fall.settled is None:
+            place, now = self._uncompared.pop(0)
+            # An item that the other system gave no score of is not compared, as it would be easy to match.
+            before = [one for one in self._before(place) if one is not None]
+            if before:
+                self.fall.add(place, (1 - (self._value(before) - now)) / 2, single=False)
+
+    def read_all(self) -> None:
+        self._rate_known = self._rate is None
+        self.fall.early, self.fall.settled = False, None
+        if self._rate is not None:
+            self._rate.read_all()
+
+    def left(self) -> float:
+        return max(self.fall.left, 0.0 if self._rate is None else self._rate.left())
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +315,20 @@ class AskedItems:
         ids = np.array([one.row.get("cluster", "") for one in self.items])
         return None if terms.scope == "set" or not ids[0] else drawn(ids, seed)
 
+    def inquiry(self, settings: Settings, clusters: NDArray[np.int64] | None) -> Inquiry:
+        """Return the items to read, in the order in which `ask` reads them."""
+        return Inquiry(
+            self.system,
+            self.items,
+            score=self.score,
+            runs=self.runs,
+            calls=self.calls,
+            settings=settings,
+            clusters=clusters,
+        )
+
     def ask(
-        self, judge: ItemsClaims, settings: Settings, statement: str, clusters: NDArray[np.int64] | None = None
+        self, judge: Judge, settings: Settings, statement: str, clusters: NDArray[np.int64] | None = None
     ) -> Replies:
         """Return the replies to the items, read until the judge knows the verdict."""
         return ask(
@@ -235,6 +342,54 @@ class AskedItems:
             statement=statement,
             clusters=clusters,
         )
+
+    def ask_beside(
+        self,
+        other: Reference,
+        judge: Callable[..., ComparedItems],
+        settings: Settings,
+        statement: str,
+        clusters: NDArray[np.int64] | None,
+    ) -> tuple[Replies, Outcomes | Replies | None]:
+        """Return the replies to the items, and the other system's outcomes of the same items; None if it was not asked.
+
+        Args:
+            other: recorded outcomes; or a function, which is asked about the same items.
+            judge: maps `before`, `changed` and `planned` to the judge (see `ComparedItems`).
+        """
+        if not isinstance(other, (Outcomes, str, PathLike)) and callable(other):
+            inquiry = replace(self, system=other).inquiry(settings, clusters)
+            with closing(iter(inquiry)) as theirs:
+                # Both read the same items in the same order.
+                made = judge(before=lambda _: next(theirs)[1], changed=inquiry.has_changed, planned=inquiry.planned)
+                replies = self.ask(made, settings, statement, clusters)
+            return replies, inquiry.replies(replies.stopped) if inquiry.read else None
+        reference = as_outcomes(other)
+        theirs_of, paired = self._recorded(reference)
+        made = judge(before=lambda place: theirs_of[place])
+        # Items that only the other outcomes have count as lost, and items of another input could hide a loss.
+        made.fall.early = made.fall.early and paired
+        replies = self.ask(made, settings, statement, clusters)
+        if made.fall.settled is not None:
+            reference = reference.rows(np.flatnonzero(np.isin(reference.item, replies.outcomes.item)))
+        return replies, reference
+
+    def _recorded(self, reference: Outcomes) -> tuple[list[list[float]], bool]:
+        """Return the recorded mean score of each item, as a list of one or none, and True if all outcomes are paired.
+
+        Args:
+            reference: outcomes, in which items have the same names.
+        """
+        known = reference.items
+        place_of = {name: place for place, name in enumerate(known.name.tolist()) if known.runs[place]}
+        found: list[list[float]] = []
+        paired = set(place_of) <= {one.name for one in self.items}
+        for one in self.items:
+            place = place_of.get(one.name)
+            found.append([] if place is None else [float(known.mean[place])])
+            if place is not None:
+                paired = paired and str(known.digest[place]) in ("", str(one.row["digest"]))
+        return found, paired
 
 
 def unscored_words(items: int, missing: Missing, replies: Replies | None) -> list[str]:
@@ -644,6 +799,8 @@ def compare(
     seed: int,
     value: Valued = mean_scores,
     of: str = "rate",
+    early: ItemsClaim | None = None,
+    shared: bool = False,
 ) -> Compared:
     """Return the comparison of outcomes with others, paired by the names of the items.
 
@@ -653,12 +810,18 @@ def compare(
         tolerance: the fall of the mean that is allowed.
         value: see `ItemPairs.of`.
         of: name of the mean of the items' values.
+        early: the claim on the falls of items, if those that were read settled it (see `ComparedItems`).
+        shared: True if it could have been settled before the last item, by a part of alpha.
 
     Raises:
         DataError: they cannot be paired.
     """
+    if shared:
+        terms = replace(terms, alpha=(1 - EARLY) * terms.alpha, fail_alpha=(1 - EARLY) * terms.fail_alpha)
     theirs, reference = (None, other) if isinstance(other, Outcomes) else (other, other.outcomes)
     caveats = [] if theirs is None else [f"of the other function {what}" for what in caveats_of(theirs)]
+    if early is not None:  # of a function that is asked first, the rate may have taken more items
+        found = found.rows(np.flatnonzero(np.isin(found.item, reference.item)))
     every_pair = pairs = ItemPairs.of(found, reference, missing, scored, value)
     rule = comparison_rule(pairs, tolerance, terms, seed, of)
     compared = rule.decide(pairs.columns, len(pairs.now), None)
@@ -669,6 +832,10 @@ def compare(
         if passed and compared.verdict is Verdict.INCONCLUSIVE:
             compared = of_one_input(compared, len(every_pair.now), len(pairs.now))
     unread = [one for one in (scored.replies, theirs) if one is not None and len(one.places) < len(one.names)]
+    if early is not None:
+        decided, unread = _before_the_last(early, tolerance), []
+        # Of a rate no larger than the tolerance no loss is too large: the rule says so, and bets do not.
+        compared = decided if decided.verdict is Verdict.FAILED or tolerance < rule.share_before else compared
     if unread:
         why = unread[0].stopped or f"max_samples: {len(unread[0].places)} of {len(unread[0].names)} items were asked"
         compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; the comparison needs every item")
@@ -684,6 +851,7 @@ def compare(
     details = {
         "model": f"recorded in {pairs.reference}" if theirs is None else pairs.reference,
         **rule.compare(pairs.columns).details(),
+        **({} if early is None else {"drop_interval": list(compared.interval)}),
         "accuracy": float(rule.share_before),
         "pairs": len(every_pair.now),
         "missing": pairs.lost,
@@ -693,6 +861,17 @@ def compare(
     }
     same = same_system(found, reference, asked=theirs is not None)
     return Compared(compared, details, [*caveats, *pairs.caveats(missing)], same)
+
+
+def _before_the_last(fall: ItemsClaim, tolerance: float) -> Decision:
+    """Return the decision of a comparison that was settled before the last item; its interval is of the fall."""
+    decision = fall.decided()
+    low, high = decision.interval
+    interval = 1 - 2 * high, 1 - 2 * low
+    words = "no worse" if decision.verdict is Verdict.PASSED else "worse"
+    shown = f"fell by {interval[0]:.4f} to {interval[1]:.4f}, tolerance {tolerance:g}"
+    rule = f"{words}: {shown} (population; {decision.rule})"
+    return replace(decision, interval=interval, estimate=None, rule=rule, reasons=("baseline",))
 
 
 def _with_one_more(clusters: NDArray[np.int64] | None, items: int) -> NDArray[np.int64] | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
@@ -28,6 +29,7 @@ from robustest.checks import require
 from robustest.claims.judging import judged_rate
 from robustest.claims.outcome_items import (
     AskedItems,
+    ComparedItems,
     ItemsClaim,
     ItemsClaims,
     ItemScores,
@@ -44,7 +46,7 @@ from robustest.claims.outcome_items import (
 )
 from robustest.data.judge_labels import JudgeLabels
 from robustest.data.outcomes import Outcomes
-from robustest.decisions import Decision, checked_threshold
+from robustest.decisions import Decision, EarlyVerdict, checked_threshold
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
@@ -144,16 +146,28 @@ def measure_rate(
     cluster, statement = options.get("cluster"), RATE.quantities[0].state()
     live = AskedItems.of(outcomes, items, score=score, runs=runs, calls=calls, missing=missing, cluster=cluster)
     clusters = None if live is None else live.drawn(terms, settings.seed)
+    other: Outcomes | Replies | None = None
+    fall: ItemsClaim | None = None
+    replies: Replies | None = None
+    early: EarlyVerdict | None = None
     if no_worse_than is not None and terms.scope != "set" and not tolerance:
         # Before a function is asked, so that nothing is spent.
         items_known = live.items if live is not None else as_outcomes(outcomes).items.name
         raise no_tolerance(len(items_known), terms.alpha)
     if live is None:
-        found, replies, early = as_outcomes(outcomes, cluster), None, None
+        found = as_outcomes(outcomes, cluster)
     else:
-        how: dict[str, Any] = {"early": not settings.exact, "passes": no_worse_than is None}
-        part = ItemsClaim(range(len(live.items)), at_least, terms, **how, inputs=live.inputs(terms), clusters=clusters)
-        replies = live.ask(ItemsClaims([part], _mean), settings, statement, clusters)
+        places, inputs = range(len(live.items)), live.inputs(terms)
+        part = ItemsClaim(places, at_least, terms, early=not settings.exact, inputs=inputs, clusters=clusters)
+        rate = ItemsClaims([part], _mean)
+        if no_worse_than is None:
+            replies = live.ask(rate, settings, statement, clusters)
+        else:
+            # A claim about these items alone is not settled before the last one, nor is one beside other items.
+            soon = not settings.exact and terms.scope != "set"
+            fall = ItemsClaim(places, (1 - tolerance) / 2, terms, early=soon, inputs=inputs, clusters=clusters)
+            comparing = partial(ComparedItems, None if at_least is None else rate, fall, value=_mean)
+            replies, other = live.ask_beside(no_worse_than, comparing, settings, statement, clusters)
         found, early = replies.outcomes, part.settled
     scored, dropped = mean_scores(found, missing, replies)
     scored = scored.in_clusters(terms, settings.seed, clusters)
@@ -162,14 +176,17 @@ def measure_rate(
     if scored.single:
         details["right"] = int(columns["held"].sum())
     caveats, same = unscored_words(dropped, missing, replies), ""
-    if no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED):
-        other: Outcomes | Replies
-        if live is not None and callable(no_worse_than):
-            every = ItemsClaim(range(len(live.items)), None, terms)
-            other = replace(live, system=no_worse_than).ask(ItemsClaims([every], _mean), settings, statement, clusters)
-        else:
-            other = as_outcomes(no_worse_than)
-        compared = compare(found, scored, other, tolerance=tolerance, missing=missing, terms=terms, seed=settings.seed)
+    compares = no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED)
+    if compares and replies is not None and other is None:
+        if decision.verdict is not Verdict.FAILED or at_least is None:
+            why = replies.stopped or f"max_samples: {len(replies.places)} of {len(replies.names)} items were asked"
+            rule = f"{why}; the comparison needs every item, and the other function was not asked"
+            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    elif compares and no_worse_than is not None:
+        other = as_outcomes(no_worse_than) if other is None else other
+        how: dict[str, Any] = {"tolerance": tolerance, "missing": missing, "terms": terms, "seed": settings.seed}
+        settled = fall if fall is not None and fall.settled is not None else None
+        compared = compare(found, scored, other, early=settled, shared=live is not None and terms.scope != "set", **how)
         decision, same = compared.beside(decision, at_least), compared.same
         details["baseline"] = compared.details
         caveats += compared.caveats

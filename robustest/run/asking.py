@@ -11,6 +11,7 @@
 #    under way.
 # 5. Answers are read in the seeded order, however they arrive, as fast answers may be better ones. After each item the
 #    judge says if the verdict is known.
+# 6. Claims that are settled together take turns after each item (`robustest.run.purse`).
 #
 # The function's state is compared with what it was: a function that changes as it is asked (a cache, a conversation)
 # is asked about every item, and nothing of it is remembered.
@@ -18,12 +19,11 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, nullcontext
 from contextvars import copy_context
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import clock, context
-from robustest.checks import require
+from robustest.checks import is_amount, require
 from robustest.data.ids import ids_of, numbered
 from robustest.data.outcomes import Outcomes, digest_of, records
 from robustest.decisions.clusters import whole_clusters
@@ -43,6 +43,7 @@ from robustest.errors import ConfigError, DataError, ModelError, PackError, Stor
 from robustest.identity.dependencies import unwatched
 from robustest.identity.fingerprint import digest, fingerprint
 from robustest.identity.keys import Key, Unhashable, key_of
+from robustest.run.purse import TURN, Purse, PurseEmpty
 from robustest.settings import Settings
 from robustest.store.entries import Entry, Store
 from robustest.store.files import to_json
@@ -79,31 +80,43 @@ class Calls:
     cost: Callable[[Any, Any], float] | None = None
     # Money that one claim may spend, or None. No call begins unless the largest cost so far still fits.
     max_cost: float | None = None
+    # function from an answer and its item to its number of tokens, >= 0, or None
+    tokens: Callable[[Any, Any], float] | None = None
+    purse: Purse | None = None  # limits that all claims with this purse share
 
     def __post_init__(self) -> None:
         for name, least in (("concurrency", 1), ("retries", 0), ("budget", 1)):
             value = getattr(self, name)
             if not (value is None and name == "budget") and (type(value) is not int or value < least):
                 raise ConfigError(expected(f"{name} to be a whole number >= {least}", value))
-        require(_is_amount(self.backoff), "backoff to be seconds >= 0", self.backoff)
+        require(is_amount(self.backoff), "backoff to be seconds >= 0", self.backoff)
         kinds = self.retry_on
         if not isinstance(kinds, tuple) or not all(
             isinstance(one, type) and issubclass(one, Exception) for one in kinds
         ):
             raise ConfigError(expected("retry_on to be a tuple of exceptions", kinds))
-        if (self.cost is None) != (self.max_cost is None):
-            raise ConfigError(expected("cost and max_cost together, or neither", (self.cost, self.max_cost)))
-        if self.cost is not None and not callable(self.cost):
-            raise ConfigError(expected("cost to be a function of an answer and its item", self.cost))
-        if self.max_cost is not None and not (_is_amount(self.max_cost) and self.max_cost > 0):
+        if self.purse is not None and not isinstance(self.purse, Purse):
+            raise ConfigError(expected("purse to be a Purse", self.purse))
+        money, tokens = (None, None) if self.purse is None else (self.purse.money, self.purse.tokens)
+        if (self.cost is None) != (self.max_cost is None and money is None):
+            mend = "" if self.purse is None else "The purse limits money: how much an answer cost is known by cost=."
+            raise ConfigError(expected("cost and max_cost together, or neither", (self.cost, self.max_cost), mend))
+        if (self.tokens is None) != (tokens is None):
+            mend = "tokens=lambda answer, item: len(answer.split())"
+            raise ConfigError(expected("tokens together with a purse of tokens, or neither", self.tokens, mend))
+        for name in ("cost", "tokens"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ConfigError(expected(f"{name} to be a function of an answer and its item", value))
+        if self.max_cost is not None and not (is_amount(self.max_cost) and self.max_cost > 0):
             raise ConfigError(expected("max_cost to be an amount > 0", self.max_cost))
 
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A function behind a network, with the user's name for what is deployed there.
+    """A function behind a network, with the user's name for the version that is deployed there.
 
-    Answers are remembered under the name, since what is behind a network cannot be read. A new name forgets them.
+    Answers are remembered under the name, since code behind a network cannot be read. A new name forgets them.
 
     Raises:
         ConfigError: the version is no text, or the function has a cache, which would repeat answers unseen.
@@ -229,6 +242,9 @@ class Judge(Protocol):
     def read_all(self) -> None:
         """Give no early verdict any more."""
 
+    def left(self) -> float:
+        """Return about how many items more the verdict needs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Replies:
@@ -264,6 +280,102 @@ class Replies:
     seconds: float
 
 
+class Inquiry:
+    """Items that a function is asked about, read one after the other in the seeded order.
+
+    Iterating gives the place of an item, among all, and the scores of its runs, None for a failure. It ends at the last
+    item, or with the exception of a budget that is spent; `replies` has the items read until then.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        items: Sequence[Question],
+        *,
+        score: Score,
+        runs: int,
+        calls: Calls,
+        settings: Settings,
+        wants: Callable[[int], bool] | None = None,
+        clusters: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Take the items; arguments as of `ask`.
+
+        Args:
+            wants: returns False for the place of an item that is left out; None to read every item.
+        """
+        self._begun = time.perf_counter()
+        self._system, self._items, self._score, self._runs = system, items, score, runs
+        self._answers = _Answers(system, calls, settings)
+        order = generator(settings.seed).permutation(len(items))
+        if clusters is not None:
+            order = order[np.argsort(clusters[order], kind="stable")]
+            if settings.max_samples is not None:
+                order = order[whole_clusters(clusters[order], settings.max_samples)]
+        order = order[: settings.max_samples]
+        self.planned = len(order)  # number of items that are read at most
+        self._interview = _Interview(self._answers, items, order.tolist(), runs, wants or (lambda _: True))
+        self._read: list[int] = []
+        self._rows: list[dict[str, Any]] = []
+
+    def __iter__(self) -> Generator[tuple[int, list[float | bool | None]]]:
+        # Closed at once after a verdict: calls under way are waited for, and stored.
+        with closing(self._interview.replies()) as replied:
+            for place, replies in replied:
+                item = self._items[place]
+                scores = [None if one.failure else _score(self._score, one.answer, item) for one in replies]
+                self._read.append(place)
+                self._rows += [
+                    {"item": item.name, "run": f"{run}", "score": value, "answer": one.shown, **item.row}
+                    for run, (one, value) in enumerate(zip(replies, scores, strict=True), 1)
+                ]
+                yield place, scores
+
+    @property
+    def read(self) -> int:
+        """Number of items that were read."""
+        return len(self._read)
+
+    @property
+    def price(self) -> float:
+        """The mean cost of an item so far; its number of runs without costs."""
+        return self._runs * self._answers.price
+
+    def has_changed(self) -> bool:
+        """Return True if the function has changed since it was first asked; its answers are then forgotten."""
+        return self._answers.state_changed()
+
+    def replies(self, stopped: str = "") -> Replies:
+        """Return the outcomes of the items that were read.
+
+        Args:
+            stopped: the reason why reading stopped before the verdict, or "".
+
+        Raises:
+            ModelError: no call was answered.
+            OutOfTime: no item was read.
+        """
+        self._answers.close()
+        if not self._rows:
+            raise clock.OutOfTime(f"{stopped} before an item was read")
+        answers, name = self._answers, getattr(self._system, "__qualname__", type(self._system).__name__)
+        return Replies(
+            outcomes=Outcomes.of(self._rows, source=f"the answers of {name}"),
+            places=np.array(self._read),
+            names=tuple(one.name for one in self._items),
+            calls=answers.calls,
+            recalled=answers.recalled,
+            failed=sum(row["score"] is None for row in self._rows),
+            spent=answers.spent if answers.limits.cost is not None else None,
+            stopped=stopped,
+            changed=answers.changed,
+            cached=min(answers.dates) if answers.dates and not answers.calls else "",
+            notes=answers.notes,
+            model=answers.model,
+            seconds=time.perf_counter() - self._begun,
+        )
+
+
 def ask(
     system: System,
     items: Sequence[Question],
@@ -291,40 +403,37 @@ def ask(
         DataError: an answer is not made of JSON types, or a score is outside 0..1.
         ModelError: the function never answered, or failed many times in a row.
     """
-    begun = time.perf_counter()
-    answers = _Answers(system, calls, settings)
-    order = generator(settings.seed).permutation(len(items))
-    if clusters is not None:
-        order = order[np.argsort(clusters[order], kind="stable")]
-        if settings.max_samples is not None:
-            order = order[whole_clusters(clusters[order], settings.max_samples)]
-    order = order[: settings.max_samples]
-    read: list[int] = []
-    rows: list[dict[str, Any]] = []
-    stopped, early = "", True
-    interview = _Interview(answers, items, order.tolist(), runs, judge)
+    inquiry = Inquiry(
+        system,
+        items,
+        score=score,
+        runs=runs,
+        calls=calls,
+        settings=settings,
+        wants=judge.wants,
+        clusters=clusters,
+    )
+    stopped, early, purse, turn = "", True, calls.purse, TURN.get()
     try:
-        # Closed at once after a verdict: calls under way are waited for, and stored. What this thread reads, such as
-        # the store, is no dependency of the function that other threads call.
-        with unwatched(), closing(interview.replies()) as replied:
-            for place, replies in replied:
-                scores = [None if one.failure else _score(score, one.answer, items[place]) for one in replies]
-                read.append(place)
-                rows += [
-                    {
-                        "item": items[place].name,
-                        "run": f"{run}",
-                        "score": value,
-                        "answer": one.shown,
-                        **items[place].row,
-                    }
-                    for run, (one, value) in enumerate(zip(replies, scores, strict=True), 1)
-                ]
+        # What this thread reads, such as the store, is no dependency of the function that other threads call.
+        with (
+            nullcontext() if purse is None else purse.open(),
+            clock.budget(None if purse is None else purse.left()),
+            unwatched(),
+            closing(iter(inquiry)) as each,
+        ):
+            while True:
+                if turn is not None:
+                    turn[0].take(turn[1], judge.left() * inquiry.price)
+                if (found := next(each, None)) is None:
+                    break
+                place, scores = found
                 known = judge.add(place, scores)
                 if (progress := context.current().progress) is not None:
-                    progress(statement, len(read), len(items), sum(value is None or value < 0.5 for value in scores))
+                    failing = sum(value is None or value < 0.5 for value in scores)
+                    progress(statement, inquiry.read, len(items), failing)
                 # An early verdict takes the items read for a random part of all; not so if the function has changed.
-                if known and early and answers.state_changed():
+                if known and early and inquiry.has_changed():
                     early = False
                     judge.read_all()
                 elif known and early:
@@ -332,26 +441,9 @@ def ask(
     except _Spent as spent:
         stopped = str(spent)
     except clock.OutOfTime:
-        stopped = "the clock: the time was up"
-    answers.close()
-    if not rows:
-        raise clock.OutOfTime(f"{stopped} before an item was read")
-    name = getattr(system, "__qualname__", type(system).__name__)
-    return Replies(
-        outcomes=Outcomes.of(rows, source=f"the answers of {name}"),
-        places=np.array(read),
-        names=tuple(one.name for one in items),
-        calls=answers.calls,
-        recalled=answers.recalled,
-        failed=sum(row["score"] is None for row in rows),
-        spent=answers.spent if calls.cost is not None else None,
-        stopped=stopped,
-        changed=answers.changed,
-        cached=min(answers.dates) if answers.dates and not answers.calls else "",
-        notes=answers.notes,
-        model=answers.model,
-        seconds=time.perf_counter() - begun,
-    )
+        purse_is_empty = purse is not None and purse.left() == 0
+        stopped = "the purse: its seconds were used" if purse_is_empty else "the clock: the time was up"
+    return inquiry.replies(stopped)
 
 
 def _score(score: Score, answer: Any, question: Question) -> float | bool:
@@ -395,8 +487,15 @@ class _Reply:
 class _Interview:
     """Items in the seeded order, with the replies to their runs; calls run ahead in threads."""
 
-    def __init__(self, answers: _Answers, items: Sequence[Question], order: list[int], runs: int, judge: Judge) -> None:
-        self._answers, self._items, self._order, self._runs, self._judge = answers, items, order, runs, judge
+    def __init__(
+        self,
+        answers: _Answers,
+        items: Sequence[Question],
+        order: list[int],
+        runs: int,
+        wants: Callable[[int], bool],
+    ) -> None:
+        self._answers, self._items, self._order, self._runs, self._wants = answers, items, order, runs, wants
         self._threads = answers.limits.concurrency
         self._replies: dict[tuple[int, int], _Reply | Future[_Reply]] = {}
 
@@ -405,7 +504,7 @@ class _Interview:
         try:
             for at, place in enumerate(self._order):
                 runs = [(place, run) for run in range(self._runs)]
-                if not self._judge.wants(place):
+                if not self._wants(place):
                     for key in runs:
                         self._replies.pop(key, None)
                     continue
@@ -448,7 +547,7 @@ class _Interview:
             for run in range(self._runs):
                 if free <= 0 or len(self._replies) >= most:
                     return
-                if not self._judge.wants(place) or self._look_up((place, run)):
+                if not self._wants(place) or self._look_up((place, run)):
                     continue
                 free -= 1
                 # A copy of the context: the clock of the claim holds in the thread too.
@@ -498,6 +597,12 @@ class _Answers:
             return
         # A declared version stands for all that is behind a network, so that a connection is no obstacle then.
         self._key = key_of("answer", {"system": self._identity}, None, recheck=declared, declared=declared)
+
+    @property
+    def price(self) -> float:
+        """The mean cost of a call so far; 1 without costs."""
+        with self._lock:
+            return self.spent / self.calls if self.spent and self.calls else 1.0
 
     def recall(self, question: Question, run: int) -> _Reply | None:
         if self._store is None or self._key is None or self.changed:
@@ -553,7 +658,7 @@ class _Answers:
             self._off.wait(pause if left is None else min(pause, left))
 
     def state_changed(self) -> bool:
-        """Compare the function with what it was; if it has changed, forget what was stored of it."""
+        """Return True if the function has changed since it was first asked; its answers are then forgotten."""
         with self._lock:
             if not self.changed and self.model and _identity(self.system)[0] != self._identity:
                 self.changed = True
@@ -621,13 +726,19 @@ class _Answers:
                     may = likely <= limits.max_cost and (self._busy == 0 or self._dearest > 0)
                 else:
                     may = True
+                try:
+                    may = may and (limits.purse is None or limits.purse.begin())
+                except PurseEmpty as empty:
+                    raise _Spent(str(empty)) from None
                 if may:
                     self.calls += 1
                     self._busy += 1
                     return
             self._off.wait(0.002)
 
-    def _end(self, cost: float) -> None:
+    def _end(self, cost: float, tokens: float = 0.0) -> None:
+        if self.limits.purse is not None:
+            self.limits.purse.end(cost, tokens)
         with self._lock:
             self._busy -= 1
             self.spent += cost
@@ -653,23 +764,24 @@ class _Answers:
             self._save(key, reply)
             if count in _COMPARED:
                 self.state_changed()
-        self._end(self._cost(answer, question))
+        self._end(self._amount("cost", answer, question), self._amount("tokens", answer, question))
         return reply
 
-    def _cost(self, answer: Any, question: Question) -> float:
-        cost = self.limits.cost
-        if cost is None:
+    def _amount(self, name: str, answer: Any, question: Question) -> float:
+        """Return what `Calls.cost` or `Calls.tokens` says of an answer."""
+        of = getattr(self.limits, name)
+        if of is None:
             return 0.0
         try:
-            value = cost(deepcopy(answer), deepcopy(question.value))
+            value = of(deepcopy(answer), deepcopy(question.value))
         except Exception as error:
             self._end(0.0)
             raise ConfigError(
-                f"Expected cost to price the answer to item {question.name!r} but it raised {error!r}."
+                f"Expected {name} to price the answer to item {question.name!r} but it raised {error!r}."
             ) from error
-        if not _is_amount(value):
+        if not is_amount(value):
             self._end(0.0)
-            raise ConfigError(expected(f"cost to be an amount >= 0 for item {question.name!r}", value))
+            raise ConfigError(expected(f"{name} to be an amount >= 0 for item {question.name!r}", value))
         return float(value)
 
     def _failed(self, question: Question, run: int, reply: _Reply) -> _Reply:
@@ -701,7 +813,3 @@ def _identity(system: System) -> tuple[str, bool]:
         return f"!{error}", False
     except Exception as error:  # an object's own code, which is run to read it, or a state that another thread changes
         return f"!it could not be looked at: {error!r}", False
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

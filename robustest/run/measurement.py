@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, wraps
 from inspect import signature
 from pathlib import Path
@@ -116,6 +117,9 @@ def _unchanged_process(*, keeps_samples: bool) -> Iterator[None]:
     Args:
         keeps_samples: True if decoded samples may outlast the claim.
     """
+    if _BESIDE.get():
+        yield
+        return
     # Without torch nothing is computed in it, and recorded outcomes do not load it.
     if loaded("torch") is None:
         with process.unchanged():
@@ -126,6 +130,21 @@ def _unchanged_process(*, keeps_samples: bool) -> Iterator[None]:
 
     with unchanged_process(), full_float32(), devices.default_on_host(), decoded.claim(lasts=keeps_samples):
         yield
+
+
+# True in the claims that are made beside each other: the state of the process is held around all of them.
+_BESIDE: ContextVar[bool] = ContextVar("robustest_beside", default=False)
+
+
+@contextmanager
+def claims_beside() -> Iterator[None]:
+    """Let threads that start inside the block, with its context, make a claim each; one of them may run at a time."""
+    with _unchanged_process(keeps_samples=True):
+        token = _BESIDE.set(True)
+        try:
+            yield
+        finally:
+            _BESIDE.reset(token)
 
 
 def require_clusters(result: Result, cluster: object) -> Result:

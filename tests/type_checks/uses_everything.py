@@ -10,6 +10,7 @@ from robustest import (
     Deployed,
     Linf,
     Patch,
+    Purse,
     Result,
     Segmentation,
     Shift,
@@ -125,6 +126,9 @@ def test_recorded_outcomes(scores: Outcomes) -> None:
     assert_worst_item_rate(scores, at_least=0.6, scope="set")
     asked, calls = Deployed(str.upper, version="1"), Calls(concurrency=4, budget=100, cost=cost, max_cost=2.0)
     assert_rate(asked, ["a", "b"], score=right, runs=2, calls=calls, at_least=0.9)
+    purse = Purse(money=1.0, tokens=1000, seconds=60)
+    shared = Calls(purse=purse, cost=cost, tokens=cost)
+    purse.settle(lambda: assert_rate(asked, ["a"], score=right, calls=shared, at_least=0.9))
     assert_rate(asked, ["a"], score=right, no_worse_than=asked)
     assert_worst_group_rate(asked, [{"prompt": "a", "group": "b"}], score=right, at_least=0.9)
     assert_consistent_runs(asked, ["a"], score=right, max_flip_rate=0.1)

@@ -107,8 +107,8 @@ def test_a_claim_that_nothing_settles_early_reads_every_item() -> None:
     assert rate(exact=True).interval == measure_rate(recorded(), at_least=0.8, alpha=least).interval
 
 
-def recorded(system: Callable[[Any], object] = adder) -> Outcomes:
-    return Outcomes.of([{**item, "score": right(system(item), item)} for item in ITEMS])
+def recorded(system: Callable[[Any], object] = adder, items: list[dict[str, str]] = ITEMS) -> Outcomes:
+    return Outcomes.of([{**item, "score": right(system(item), item)} for item in items])
 
 
 @pytest.mark.parametrize("threads", [1, 7])
@@ -470,7 +470,9 @@ def test_two_functions_are_compared_on_the_same_items() -> None:
     found = rate(worse, no_worse_than=adder, **common)
     assert found.verdict is Verdict.FAILED
     assert found.subject.scope == "population"
-    assert found.details["baseline"]["pairs"] == 200
+    assert found.details["baseline"]["pairs"] == found.numbers.n < 200
+    assert "after" in found.rule
+    assert rate(worse, no_worse_than=adder, exact=True, **common).details["baseline"]["pairs"] == 200
     assert rate(adder, no_worse_than=worse, **common).verdict is Verdict.PASSED
     assert rate(worse, no_worse_than=recorded(), **common).verdict is Verdict.FAILED
     assert rate(adder, no_worse_than=recorded(worse), **common).verdict is Verdict.PASSED
@@ -479,6 +481,55 @@ def test_two_functions_are_compared_on_the_same_items() -> None:
     assert "the comparison needs every item" in few.rule
     part = rate(adder, at_least=0.8, no_worse_than=worse, max_samples=60, tolerance=0.05)
     assert part.verdict is Verdict.INCONCLUSIVE
+
+
+MANY = [{"item": f"m{i:04d}", "prompt": f"{i} + 1?", "expected": str(i + 1)} for i in range(1500)]
+
+
+def test_a_comparison_is_settled_before_the_last_item() -> None:
+    def later(item: dict[str, str]) -> object:  # as good, of other code
+        return solved(item)
+
+    common: dict[str, Any] = {"items": MANY, "at_least": None, "tolerance": 0.05}
+    found = rate(later, no_worse_than=recorded(adder, MANY), **common)
+    assert found.verdict is Verdict.PASSED
+    assert found.numbers.n < 400
+    low, high = found.details["baseline"]["drop_interval"]
+    assert low < 0 < high <= 0.05
+    assert "no worse: fell by" in found.rule
+    assert not any("new" in one or "missing" in one for one in found.words.caveats)
+    failed = rate(worse, no_worse_than=adder, **common)
+    assert failed.verdict is Verdict.FAILED
+    assert failed.numbers.n < 200
+    # A rate is known before the other function is asked, which then catches up.
+    both = rate(adder, no_worse_than=worse, **{**common, "at_least": 0.8})
+    assert both.verdict is Verdict.PASSED
+    assert both.details["baseline"]["pairs"] <= both.numbers.n < 400
+
+
+def test_a_comparison_reads_all_where_items_could_hide_a_loss() -> None:
+    lost = [*MANY, {"item": "only theirs", "prompt": "9000 + 1?", "expected": "9001"}]
+    common: dict[str, Any] = {"items": MANY, "at_least": None, "tolerance": 0.05}
+    assert rate(adder, no_worse_than=recorded(worse, lost), **common).numbers.n == len(MANY)
+    other = [{**item, "prompt": f"{item['prompt']} Think."} if item["item"] == "m0003" else item for item in MANY]
+    assert rate(adder, no_worse_than=recorded(worse, other), **common).numbers.n == len(MANY)
+    few = rate(adder, no_worse_than=recorded(worse), at_least=None, tolerance=0.05, scope="set")
+    assert few.numbers.n == len(ITEMS)
+
+
+def test_a_rate_that_cannot_fall_too_far_passes_nothing_early() -> None:
+    def poor(item: dict[str, str]) -> object:
+        return adder(item) if int(item["item"][1:]) % 25 == 0 else ""
+
+    found = rate(solved, items=MANY, no_worse_than=poor, at_least=None, tolerance=0.05)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "no loss could exceed the tolerance" in found.rule
+
+
+def test_no_function_is_better_than_itself() -> None:
+    found = rate(adder, items=MANY, no_worse_than=adder, at_least=0.5, tolerance=0.05)
+    assert found.verdict is not Verdict.PASSED
+    assert "same_model" in found.rule
 
 
 def test_a_tolerance_that_cannot_be_shown_is_refused_before_anything_is_spent() -> None:

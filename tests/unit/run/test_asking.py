@@ -726,7 +726,7 @@ def test_few_calls_run_ahead(threads: int, runs: int, known: set[int], sent: lis
         ask=None,
         recall=lambda question, run: _Reply("known") if ITEMS.index(question) in known else None,
     )
-    interview = _Interview(answers, ITEMS, list(range(8)), runs, Reads())  # type: ignore[arg-type]
+    interview = _Interview(answers, ITEMS, list(range(8)), runs, Reads().wants)  # type: ignore[arg-type]
     pool = Pool()
     for _ in range(3):  # while none of them is done, no other is sent
         interview._send(pool, 0)  # type: ignore[arg-type]
@@ -859,7 +859,7 @@ def test_calls_under_way_are_waited_for_while_there_is_time(
 
     monkeypatch.setattr(asking, "ThreadPoolExecutor", Threads)
     answers = _Answers(Unsteady(), Calls(), Settings(store=None))
-    replies = _Interview(answers, ITEMS, list(range(8)), 1, Reads()).replies()
+    replies = _Interview(answers, ITEMS, list(range(8)), 1, Reads().wants).replies()
     next(replies)
     monkeypatch.setattr(clock, "left", lambda: left)
     replies.close()
