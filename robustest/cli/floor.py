@@ -172,11 +172,8 @@ def _print_noise(
     counts = f"{runs.min()}" if runs.min() == runs.max() else f"{runs.min()} to {runs.max()}"
     line("items", f"{noise.n:,}, {counts} runs of each, {len(paths)} {'file' if len(paths) == 1 else 'files'}")
     rates = [] if len(paths) < 2 else _rates_by_file(found, paths)
-    line(
-        "rate",
-        f"{number(noise.rate, digits=4)}"
-        + (f", by file {number(min(rates), digits=4)} to {number(max(rates), digits=4)}" if rates else ""),
-    )
+    by_file = f", by file {number(min(rates), digits=4)} to {number(max(rates), digits=4)}" if rates else ""
+    line("rate", f"{number(noise.rate, digits=4)}{by_file}")
     least, most = (end_of(100 * flips.interval[above], above=above, digits=2) for above in (False, True))
     rate = number(100 * (flips.estimate or 0.0), digits=2)
     line("two runs of an item differ in", f"{rate}% of the pairs (between {least}% and {most}%)")
@@ -206,9 +203,8 @@ def _print_noise(
     )
     line("  unpaired", f"{noise.items(loss, alpha, paired=False):,} items with one run")
     screen.write_line("")
-    screen.write_line(
-        f"to show that the rate is at least {number(noise.rate - loss, digits=4)}, {points} below", bold=True
-    )
+    below = number(noise.rate - loss, digits=4)
+    screen.write_line(f"to show that the rate is at least {below}, {points} below", bold=True)
     line("  by assert_rate(at_least=)", f"{noise.items_of_claim(loss, alpha):,} items with one run")
     if noise.n < _FEW:
         screen.write_line(f"{noise.n} items give rough figures; {_FEW} or more give better ones.", yellow=True)
