@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
 from robustest.data.outcomes import Outcomes
 from robustest.errors import ConfigError, expected
 
-Recorded = Outcomes | str | PathLike[str]
-"""Recorded outcomes, or a file of them."""
+Recorded = Outcomes | str | PathLike[str] | Sequence[Any] | Mapping[str, Any]
+"""Recorded outcomes, a file of them or several, or their rows."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class JudgeLabels:
     def __post_init__(self) -> None:
         if self.truth is None:
             return
-        if not isinstance(self.truth, (Outcomes, str, PathLike)):
+        rows = isinstance(self.truth, (list, tuple, Mapping)) or hasattr(self.truth, "columns")
+        if not rows and not isinstance(self.truth, (Outcomes, str, PathLike)):
             raise ConfigError(
                 expected("labels as outcomes, or their file", self.truth, "Make them: Outcomes.of(rows).")
             )

@@ -138,7 +138,7 @@ def test_labels_of_other_answers_or_of_no_item_are_refused() -> None:
     [
         (lambda: JudgeLabels(LABELS), 'drawn="random" or drawn="chosen"'),
         (lambda: JudgeLabels(LABELS, drawn="random", scores=SCORES), "no drawn="),
-        (lambda: JudgeLabels([True, False], drawn="random"), "labels as outcomes"),
+        (lambda: JudgeLabels(7, drawn="random"), "labels as outcomes"),
         (lambda: measured(0.5, LABELS), "judge to be JudgeLabels"),
         (lambda: measured(0.5, JudgeLabels(LABELS, drawn="random"), scope="set"), "Label every item"),
         (
@@ -150,6 +150,12 @@ def test_labels_of_other_answers_or_of_no_item_are_refused() -> None:
 def test_arguments_that_do_not_go_together_are_errors(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_rows_are_labels_too() -> None:
+    rows = [{"item": f"q{i:04d}", "score": bool(one)} for i, one in enumerate(TRUTH[:300])]
+    by_rows = measured(0.7, JudgeLabels(rows, drawn="random"))
+    assert by_rows.interval == measured(0.7, JudgeLabels(LABELS, drawn="random")).interval
 
 
 def test_graded_labels_need_a_random_draw() -> None:
