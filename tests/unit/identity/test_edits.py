@@ -284,7 +284,7 @@ from robustest.context import Context, running
 
 net = nets.Net(Path("."))
 with running(Context(settings=Settings(store=sys.argv[1], corpus=None, recheck=0.0), test="t.py::t")):
-    print(*(bool(getattr(claims, name)(net).cached) for name in sys.argv[2:]))
+    print(*(bool(getattr(claims, name)(net).evidence.cached) for name in sys.argv[2:]))
 """
 
 

@@ -49,6 +49,7 @@ def test_no_other_module_makes_a_key_or_writes_entries() -> None:
     assert writers == {
         "store/entries.py",  # by key
         "store/corpus.py",  # counterexamples, which are passed through the model before they count
+        "store/keyed_file.py",  # checkpoints, by key
         "store/files.py",  # writes what the others hand it
         "store/baselines.py",  # results to compare with, by name
         "store/history.py",  # past runs, to be shown
