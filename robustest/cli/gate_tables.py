@@ -492,10 +492,10 @@ def _dialect(path: Path) -> type[csv.Dialect]:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         header = file.readline()
 
-    class Table(csv.excel):
+    class Separated(csv.excel):
         delimiter = max("\t,;", key=header.count)
 
-    return Table
+    return Separated
 
 
 def _parsed(path: Path) -> Any:
