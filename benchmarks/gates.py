@@ -197,13 +197,13 @@ def cases() -> list[tuple[str, Gate, ItemSet, Judge]]:
             "3 of 5 runs",
             KOfRuns(k=3),
             ItemSet(n=1, rate=0.9, runs=5),
-            sure(lambda _, now: (now < 3).any(1)),
+            sure(lambda _, now: np.asarray((now < 3).any(1))),
         ),
         (
             "8 of 10 runs of 5 items",
             KOfRuns(k=8),
             ItemSet(n=5, rate=0.97, runs=10),
-            sure(lambda _, now: (now < 8).any(1)),
+            sure(lambda _, now: np.asarray((now < 8).any(1))),
         ),
         (
             "Wilson's lower end >= .83",

@@ -155,7 +155,9 @@ def purse(runs: int) -> None:
         for _ in range(calls):
             if not open_:
                 break
-            at = min(open_, key=lambda one: (items_left(values[one][: read[one]], items, least, EARLY * ALPHA), one))
+            at = min(
+                open_, key=lambda one: (items_left(values[one][: read[one]].tolist(), items, least, EARLY * ALPHA), one)
+            )
             read[at] += 1
             if read[at] == needed[at]:
                 open_.discard(at)
