@@ -196,7 +196,7 @@ class _Judged:
         return Verdicts.of(judge == 1, truth == 1)
 
     def words(self, judge: JudgeLabels, alpha: float) -> list[str]:
-        """Return what a line says of the labels and of the judge's errors."""
+        """Return the words of a line on the labels and of the judge's errors."""
         score, label = self.pairs
         assumed = "the judge is assumed to err as often on these"
         of = {"random": "drawn at random", "chosen": f"chosen, not drawn at random: {assumed}"}

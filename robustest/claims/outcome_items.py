@@ -393,14 +393,14 @@ class AskedItems:
 
 
 def unscored_words(items: int, missing: Missing, replies: Replies | None) -> list[str]:
-    """Return what a line says of recorded items that have a run without a score."""
+    """Return the caveat on recorded items that have a run without a score."""
     if not items or replies is not None:
         return []
     return [f"{count_items(items)} without a score {'left out' if missing == 'drop' else 'counted as 0'}"]
 
 
 def caveats_of(replies: Replies) -> list[str]:
-    """Return what a line says of runs that failed, and of a function that changed."""
+    """Return the caveats on runs that failed, and of a function that changed."""
     words = ["the function's state changed as it was asked"] if replies.changed else []
     if not replies.failed:
         return words
@@ -749,7 +749,7 @@ class ItemPairs:
         )
 
     def caveats(self, missing: Missing) -> list[str]:
-        """Return what a line must say of the items that are not compared."""
+        """Return the caveats on items that are not compared."""
         words = (
             (self.lost, f"missing, {'left out' if missing == 'drop' else 'counted as 0'}"),
             (self.new, "new, not compared"),

@@ -440,7 +440,7 @@ def _no_value(scores: Sequence[float | bool | None]) -> float:
 
 
 def _below(rates: dict[str, ItemRate], at_least: float | None) -> list[str]:
-    """Return what a line says of items below the threshold: the lowest of them by name."""
+    """Return the words of a line on items below the threshold: the lowest of them by name."""
     if not rates or at_least is None:
         return []
     lowest = sorted(rates.items(), key=lambda pair: (pair[1].mean, pair[0]))

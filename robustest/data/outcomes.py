@@ -29,7 +29,7 @@ from robustest.data.ids import ids_of, numbered
 from robustest.data.readers import READERS, recognised
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of as digest_of
-from robustest.data.readers.remedies import DROPPED, Keywords, Problem, remedied, source_of
+from robustest.data.readers.remedies import DROPPED, Keywords, Mendable, remedied, source_of
 from robustest.data.readers.rows import ROWS
 from robustest.data.readers.table import Columns, Table, check_keywords, column, columns_of, leaves, right_first
 from robustest.errors import ConfigError, DataError, PackError, RobustestError, UnknownNameError, expected, unknown
@@ -137,39 +137,39 @@ class Outcomes:
 
     @classmethod
     def _of(cls, columns: Columns, keywords: Keywords) -> Outcomes:
-        """Return the outcomes in columns; raises `Problem` for what other keywords may mend."""
+        """Return the outcomes in columns; raises `Mendable` for what other keywords may mend."""
         given = _DEFAULTS | dict(keywords)
         source, low, high = given["source"], given["low"], given["high"]
         for name in ("item", "score", "run", "group", "digest", "cluster"):
             if given[name] is not None and not isinstance(given[name], str):
-                raise Problem(
+                raise Mendable(
                     ConfigError(expected(f"{name}= to be the name of a column", given[name])), {name: DROPPED}
                 )
         if not all(isinstance(one, (int, float)) and math.isfinite(one) for one in (low, high)):
             mend = {"low": DROPPED, "high": DROPPED}
-            raise Problem(ConfigError(expected("low= and high= to be finite numbers", (low, high))), mend)
+            raise Mendable(ConfigError(expected("low= and high= to be finite numbers", (low, high))), mend)
         if not low < high:
-            raise Problem(
+            raise Mendable(
                 ConfigError(expected("a range with low < high", (low, high))),
                 {"low": DROPPED, "high": DROPPED},
                 {"low": high, "high": low},
             )
         n = max(map(len, columns.values()), default=0)
         if n == 0:
-            raise Problem(DataError(f"Expected at least one row but got none in {source}."))
+            raise Mendable(DataError(f"Expected at least one row but got none in {source}."))
         names = _column(columns, given["item"], "item", source) if given["item"] else [f"row {i + 1}" for i in range(n)]
         for place, value in enumerate(names):
             if _is_missing(value) or value == "":
-                raise Problem(
+                raise Mendable(
                     DataError(f"Expected names of items in {source} but row {place + 1} has none."),
                     *({"item": name} for name in [*likely_items(columns), None] if name != given["item"]),
                 )
             if isinstance(value, float) and np.isinf(value):  # 1e400 and 2e400 would be one item
-                raise Problem(DataError(expected(f"names of items in {source}, row {place + 1}", value)))
+                raise Mendable(DataError(expected(f"names of items in {source}, row {place + 1}", value)))
         cluster = given["cluster"]
         if cluster is not None and column(columns, cluster) is None:
             near = difflib.get_close_matches(cluster, list(columns), n=1)
-            raise Problem(unknown("column", cluster, columns), *({"cluster": name} for name in [*near, DROPPED]))
+            raise Mendable(unknown("column", cluster, columns), *({"cluster": name} for name in [*near, DROPPED]))
         named = given["texts"] or {name: name for name in TEXTS}
         shown = {name: found for name, at in named.items() if (found := column(columns, at)) is not None}
         scores = _column(columns, given["score"], "score", source)
@@ -188,7 +188,7 @@ class Outcomes:
                 cluster=_optional(columns, "cluster" if cluster is None else cluster, n, source),
             )
         except DataError as error:
-            raise Problem(error) from None
+            raise Mendable(error) from None
         # A comparison of two files must notice that an item's input changed.
         if "prompt" in made.texts and not made.digest.astype(bool).any():
             made = replace(made, digest=np.array([digest_of(text) if text else "" for text in made.texts["prompt"]]))
@@ -300,14 +300,14 @@ class Outcomes:
         repeated[first] = False
         return repeated & (self.run != ""), first[place]
 
-    def _contradiction(self) -> Problem | None:
+    def _contradiction(self) -> Mendable | None:
         """Return the first contradiction between rows, or None."""
         repeated, original = self._repeated()
         same = (self.score == self.score[original]) | (np.isnan(self.score) & np.isnan(self.score[original]))
         wrong = np.flatnonzero(repeated & ~same)
         if len(wrong):
             at = int(wrong[0])
-            return Problem(
+            return Mendable(
                 DataError(
                     f"Expected one score for each run but got {self.score[original[at]]:g} and {self.score[at]:g} for "
                     f"item {str(self.item[at])!r}, run {str(self.run[at])!r}, in {self.source}. Give runs different "
@@ -319,7 +319,7 @@ class Outcomes:
         if 0 < len(without) < len(self.cluster):
             mend = "An item drawn alone is a cluster of its own: give it an id that no other has."
             item = str(self.item[without[0]])
-            return Problem(
+            return Mendable(
                 DataError(f"Expected a cluster for each item in {self.source} but item {item!r} has none. {mend}")
             )
         mends: dict[str, tuple[Keywords, ...]] = {
@@ -333,7 +333,7 @@ class Outcomes:
             differs = np.flatnonzero(same_item & (values[order][1:] != values[order][:-1]))
             if len(differs):
                 at = order[differs[0] + 1]
-                return Problem(
+                return Mendable(
                     DataError(
                         f"Expected one {what} for each item but item {str(self.item[at])!r} in {self.source} has "
                         "several. Name the items so that equal names are the same item."
@@ -521,14 +521,14 @@ def _text(value: object) -> str:
 
 
 def _column(columns: Columns, name: str, what: str, source: str) -> Sequence[Any]:
-    """Return the column of items or of scores; raises `Problem` with the columns that may be meant."""
+    """Return the column of items or of scores; raises `Mendable` with the columns that may be meant."""
     found = column(columns, name)
     if found is not None:
         return found
     have = leaves(columns)
     listed = ", ".join(name or "one without a name" for name in sorted(have)[:40]) or "none"
     likely: Sequence[str | None] = [*likely_items(columns), None] if what == "item" else likely_scores(columns)
-    raise Problem(
+    raise Mendable(
         DataError(f"Expected a column {name!r} in {source} but got the columns {listed}. Name it: {what}=."),
         *({what: one} for one in likely),
     )
@@ -696,13 +696,13 @@ _WORDS = 12
 
 
 def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -> NDArray[np.float64]:
-    """Return scores as float64, None as NaN; raise `Problem` for other values and outside of the range."""
+    """Return scores as float64, None as NaN; raise `Mendable` for other values and outside of the range."""
     low, high, source = given["low"], given["high"], given["source"]
     if given["correct"] is not None:
         right = _text(given["correct"])
         if not any(_text(one) == right for one in values):
             there = sorted({_text(one) for one in values if not _is_missing(one)})[:8]
-            raise Problem(
+            raise Mendable(
                 ConfigError(expected(f"correct= to be a value of the scores in {source}, such as {there}", right)),
                 *({"correct": one} for one in there),
             )
@@ -727,14 +727,14 @@ def _scores(values: Sequence[Any], given: Mapping[str, Any], columns: Columns) -
                 mends = [{"correct": one} for one in right_first(words)[:4]] if len(words) <= _WORDS else []
                 mends += [{"score": one} for one in likely_scores(columns) if one != given["score"]]
             mend = "Write 1 for a right answer and 0 for a wrong one, or name the right one: correct=."
-            raise Problem(
+            raise Mendable(
                 DataError(expected(f"numbers or booleans as scores in {source}, row {row}", value, mend)), *mends
             ) from None
     found = np.array(numbers, dtype=np.float64)
     outside = np.flatnonzero((found < low) | (found > high) | np.isinf(found))
     if len(outside):
         mend = "Give the range of the scores: low=, high=."
-        raise Problem(
+        raise Mendable(
             DataError(
                 expected(
                     f"scores in {low:g}..{high:g} in {source}, row {int(outside[0]) + 1}",
@@ -776,7 +776,7 @@ def _decimal(values: Sequence[Any], source: str) -> str:
     if all(re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?%?", one) for one in texts) and not any(
         re.fullmatch(r"[+-]?0,\d+%?", one) for one in texts
     ):
-        raise Problem(
+        raise Mendable(
             DataError(expected(f"one sign of decimals in the scores of {source}", texts[0], "Name it: decimal=.")),
             {"decimal": ","},
             {"decimal": "."},
@@ -811,18 +811,18 @@ def _completed(found: Outcomes, planned: object, absent: Sequence[str] = ()) -> 
     """Return outcomes with the items that were planned and are absent, which have no score.
 
     Raises:
-        Problem: it is no whole number, or there are more items than were planned.
+        Mendable: it is no whole number, or there are more items than were planned.
     """
     if planned is None or planned is _LATER:
         return found
     have = set(found.item.tolist())
     if not isinstance(planned, int) or isinstance(planned, bool):
-        raise Problem(ConfigError(expected("planned= to be a number of items", planned)), {"planned": len(have)})
+        raise Mendable(ConfigError(expected("planned= to be a number of items", planned)), {"planned": len(have)})
     if planned < len(have):
         error = ConfigError(
             f"Expected planned= to be at least the {len(have)} items in {found.source} but got {planned}."
         )
-        raise Problem(error, {"planned": len(have)})
+        raise Mendable(error, {"planned": len(have)})
     names = [*absent, *(f"absent item {i + 1}" for i in range(planned))][: planned - len(have)]
     if not names:
         return found
@@ -911,10 +911,10 @@ def _outcomes_in(document: Document, keywords: Keywords) -> Outcomes:
         return _read_by(recognised(document), document, keywords)
     try:
         return _read_by(name, document, keywords)
-    except (Problem, DataError) as error:
+    except (Mendable, DataError) as error:
         # The file may be of another format than the named one.
-        problem = error if isinstance(error, Problem) else Problem(error)
-        raise Problem(problem.error, {"reader": None}, *problem.mends, command=problem.command) from None
+        problem = error if isinstance(error, Mendable) else Mendable(error)
+        raise Mendable(problem.error, {"reader": None}, *problem.mends, command=problem.command) from None
 
 
 def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
@@ -931,7 +931,7 @@ def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
         if isinstance(error, RobustestError):
             raise
         # A value of another type than the tool writes: of another release, or changed by hand.
-        raise Problem(
+        raise Mendable(
             DataError(
                 f"Expected {known.tool} in the form that docs/outcomes.md names but {document.path} has another: "
                 f"{type(error).__name__}: {error}."
@@ -947,7 +947,7 @@ def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
     }
     scale = {"low": table.low, "high": table.high} if (table.low, table.high) != (0.0, 1.0) else {}
     if document.damage and not max(map(len, columns.values()), default=0):
-        raise Problem(DataError(f"{document.damage} No row of it is whole."), command=known.command_for(document.path))
+        raise Mendable(DataError(f"{document.damage} No row of it is whole."), command=known.command_for(document.path))
     found = Outcomes._of(columns, {"source": document.path.name, **scale, **given})
     if table.announced is not None:
         found = replace(found, announced=table.announced)
@@ -955,7 +955,7 @@ def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
     if planned is None and (short := _shortage(found, table, document)):
         have = len(set(found.item.tolist()))
         least = max(found.announced or 0, have + max(len(table.absent), 0 if found.announced else 1))
-        raise Problem(
+        raise Mendable(
             DataError(
                 f"{short} With planned=, the number of items that there were to be, what is whole is read, and the "
                 "items that are absent have no score."
@@ -967,7 +967,7 @@ def _read_by(name: str, document: Document, keywords: Keywords) -> Outcomes:
 
 
 def _shortage(found: Outcomes, table: Table, document: Document) -> str:
-    """Return what is damaged or absent in words; "" for a whole file of an evaluation that ended."""
+    """Return the damaged or absent parts in words; "" for a whole file of an evaluation that ended."""
     have = len(set(found.item.tolist()))
     if not document.damage and table.announced is not None and have < table.announced:
         return (
@@ -981,18 +981,18 @@ def _of_pack(document: Document, name: str, keywords: Keywords) -> Outcomes:
     try:
         found = extensions.made("robustest_outcomes", "reader of outcomes", name, READERS, document.path, options)
     except UnknownNameError as error:
-        raise Problem(error) from None
+        raise Mendable(error) from None
     if not isinstance(found, Outcomes):
         raise PackError(expected(f"the reader {name!r} to return Outcomes", found))
     return found
 
 
-def _no_file(path: Path) -> Problem:
+def _no_file(path: Path) -> Mendable:
     """Return the error for a path that is no file, with the files that may be meant."""
     if path.is_dir():
         ends = Counter(one.suffix for one in path.iterdir() if one.is_file() and one.suffix)
         listed = f"*{ends.most_common(1)[0][0]}" if ends else "*"
-        return Problem(
+        return Mendable(
             DataError(
                 f"Expected a file of outcomes but {path} is a folder. Files are joined: "
                 f"Outcomes.read(sorted(pathlib.Path({str(path)!r}).glob({listed!r})))"
@@ -1002,4 +1002,4 @@ def _no_file(path: Path) -> Problem:
     near = difflib.get_close_matches(path.name, there, n=1, cutoff=0.6)
     hint = f" There is another: {source_of('Outcomes.read', path.with_name(near[0]), {})}" if near else ""
     folder = "" if path.parent.is_dir() else f" The folder {path.parent} is not there either."
-    return Problem(DataError(f"Expected a file of outcomes at {path} but there is none.{folder}{hint}"))
+    return Mendable(DataError(f"Expected a file of outcomes at {path} but there is none.{folder}{hint}"))

@@ -672,7 +672,7 @@ class _Answers:
         self._off.set()
 
     def close(self) -> None:
-        """Store what is left.
+        """Store the rest.
 
         Raises:
             ModelError: no call was answered.

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from robustest import Settings
+from robustest import Settings, devices
 from robustest.errors import ConfigError, DeviceError
 from robustest.packs import Job
 from robustest_ray.cluster import accelerators, check_nodes, reached, resources
@@ -136,15 +136,11 @@ class _Queue:
         self.empty = False
 
 
-def _names_gpu(name: str) -> bool:
-    return name.partition(":")[0] == "cuda"
-
-
 def _device(name: str, gpus: float) -> str:
     """Return the device of a worker with a number of GPUs; "" for the one that the job chooses."""
     # Each worker sees its own GPU alone: with cuda:all one process a device, as on one machine.
-    if _names_gpu(name):
-        return "cuda:0"
+    if own := devices.of_worker(name):
+        return own
     # A worker without a GPU keeps to the CPU, whatever its machine has: outcomes are remembered as those of a CPU.
     return "cpu" if name == "auto" and not gpus else ""
 
@@ -153,7 +149,7 @@ def _gpus(settings: Settings) -> float:
     there = resources().get("GPU", 0)
     if settings.device == "cpu":
         return 0
-    if _names_gpu(settings.device) and not (there and settings.gpus_per_task != 0):
+    if devices.of_worker(settings.device) and not (there and settings.gpus_per_task != 0):
         lacks = "gets none by --robust-gpus-per-task=0" if there else "has none"
         raise DeviceError(
             f"Expected GPUs in the cluster for --robust-device={settings.device} but it {lacks}. Use "

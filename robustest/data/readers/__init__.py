@@ -43,7 +43,7 @@ def recognised(document: Document) -> str:
     """Return the name of the format of a document.
 
     Raises:
-        Problem: no reader knows it.
+        Mendable: no reader knows it.
     """
     for name, known in READERS.items():
         if known.recognises(document):

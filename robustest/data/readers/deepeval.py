@@ -12,7 +12,7 @@ from typing import Any
 
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Scores, Table, columns_of, mappings, plain
 from robustest.errors import DataError
 
@@ -30,7 +30,7 @@ def _read(document: Document, _: Mapping[str, Any]) -> Table:
     found = run.get("test_results", run.get("testCases")) if isinstance(run, dict) else None
     cases = [*found, *run.get("conversationalTestCases", [])] if isinstance(found, list) else []
     if not cases or not all(isinstance(one, dict) for one in cases):
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected test cases of DeepEval in {document.path} but there are none."),
             command=_COMMAND,
         )

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Columns, columns_of
 from robustest.errors import DataError, expected, not_installed
 
@@ -82,7 +82,7 @@ class Document:
         self._encoding = encoding
         self._separator = separator
         self.damage = ""
-        """What is damaged, in words, once the rows were read; "" for a whole file."""
+        """The damaged parts, in words, once the rows were read; "" for a whole file."""
         if path.stat().st_size > LARGEST:
             raise DataError(
                 f"Expected a file of at most {LARGEST >> 30} GiB but {path} is larger. Split it: several files are "
@@ -178,7 +178,7 @@ class Document:
             try:
                 return codecs.lookup(self._encoding).name
             except LookupError:
-                raise Problem(
+                raise Mendable(
                     DataError(expected("an encoding that Python knows", self._encoding)), {"encoding": "utf-8"}
                 ) from None
         for mark, name in _MARKS.items():
@@ -229,12 +229,12 @@ class Document:
         except UnicodeDecodeError as error:
             raise self._no_text(error) from None
 
-    def _no_text(self, error: UnicodeDecodeError) -> Problem:
+    def _no_text(self, error: UnicodeDecodeError) -> Mendable:
         if "\0" in self.encoding or self.encoding.startswith("utf-16"):
             encodings = ["utf-8"]
         else:
             encodings = ["cp1252", "latin-1"]
-        return Problem(
+        return Mendable(
             DataError(
                 f"Expected text in {self.encoding.upper()} in {self.path} but got byte {error.start} that is none."
             ),
@@ -293,7 +293,7 @@ class Document:
         """The rows of a JSON document, of JSON lines, of a table or of a Parquet file, as columns.
 
         Raises:
-            Problem: there are none at this place; the mends are the places that have some.
+            Mendable: there are none at this place; the mends are the places that have some.
         """
         if self.kind == "lines":
             return self._columns_of_lines()
@@ -309,7 +309,7 @@ class Document:
             places = {"rows": list(rows_inside(self.value))}
             listed = f" Rows are at {', '.join(map(repr, places['rows'][:8]))}." if places["rows"] else ""
             keys = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-            raise Problem(
+            raise Mendable(
                 DataError(f"Expected rows in {self.path}{self._at} but got {keys[:300] or 'nothing'}.{listed}"),
                 *({"rows": place} for place in places["rows"][:8]),
             )
@@ -365,7 +365,7 @@ class Document:
         # different names, so that no verdict depends on the guess; a damaged UTF-8 is no guess.
         try:
             text = self.text
-        except Problem:
+        except Mendable:
             with self._bytes() as raw:
                 content = raw.read()
             if self._encoding is not None or self.encoding != "utf-8" or _SEVERAL_BYTES.search(content):
@@ -421,7 +421,7 @@ class Document:
                 f"frame.to_parquet({str(self.path)!r})"
             ) from None
 
-    def no_rows(self) -> Problem:
+    def no_rows(self) -> Mendable:
         """Return the error for a file that no reader knows, with what reads it."""
         path = repr(str(self.path))
         if self.kind == "zip" and self.head.startswith(b"PK"):
@@ -429,7 +429,7 @@ class Document:
             if any(name.startswith("xl/") for name in names):
                 return _elsewhere(self.path, "a spreadsheet", f"pandas.read_excel({path})")
             listed = ", ".join(names[:8]) or "nothing"
-            return Problem(
+            return Mendable(
                 DataError(
                     f"Expected a file of outcomes but {self.path} is an archive of {listed}. Unpack it first: "
                     f"shutil.unpack_archive({path}, 'unpacked', 'zip')"
@@ -440,9 +440,9 @@ class Document:
                 table = _first_table(self.path) if "{table}" in source else ""
                 return _elsewhere(self.path, what, source.format(path=path, table=table))
         if not self.head.strip():
-            return Problem(DataError(f"Expected a file of outcomes but {self.path} is empty: write it again."))
+            return Mendable(DataError(f"Expected a file of outcomes but {self.path} is empty: write it again."))
         start = self.head[:60].decode("ascii", "backslashreplace")
-        return Problem(
+        return Mendable(
             DataError(
                 f"Expected a file of a known format but cannot tell that of {self.path}, which begins "
                 f"{' '.join(start.split())!r}. Write JSON lines, CSV or Parquet, or give the rows: Outcomes.of(rows)"
@@ -474,9 +474,9 @@ def _first_table(path: Path) -> str:
     return str(name)
 
 
-def _elsewhere(path: Path, what: str, source: str) -> Problem:
+def _elsewhere(path: Path, what: str, source: str) -> Mendable:
     call = f"Outcomes.of({source or 'rows'})"
-    return Problem(DataError(f"Expected a file of a known format but {path} is {what}. Read its rows: {call}"))
+    return Mendable(DataError(f"Expected a file of a known format but {path} is {what}. Read its rows: {call}"))
 
 
 def _opens_over_lines(text: str) -> bool:

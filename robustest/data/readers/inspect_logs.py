@@ -16,7 +16,7 @@ from typing import Any
 
 from robustest.data.readers.document import LARGEST, Document, _object
 from robustest.data.readers.names import digest_of
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Scores, Table, columns_of, mapping, plain
 from robustest.errors import ConfigError, DataError
 
@@ -96,7 +96,7 @@ def _json_log(document: Document) -> tuple[dict[str, Any], list[dict[str, Any]]]
         or not isinstance(samples, list)
         or not all(isinstance(one, dict) for one in samples)
     ):
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected a log of Inspect with its samples in {document.path} but it has none."),
             command=_COMMAND.format(path=document.path),
         )
@@ -117,10 +117,10 @@ def _archive(document: Document) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             )
             start = _member(archive, path, "_journal/start.json") if "_journal/start.json" in names else {}
             if not samples:
-                raise Problem(DataError(f"{document.damage} No sample has ended."), command=_COMMAND.format(path=path))
+                raise Mendable(DataError(f"{document.damage} No sample has ended."), command=_COMMAND.format(path=path))
             return {"status": "started", **start}, samples
     except (zipfile.BadZipFile, OSError):
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected a whole log of Inspect but {path} is damaged or cut off."),
             command="inspect eval TASK",
         ) from None
@@ -140,7 +140,7 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> dict[str, Any]:
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected a whole log of Inspect but {name} in {path} is damaged. Copy it again."),
             command=_COMMAND.format(path=path),
         ) from None

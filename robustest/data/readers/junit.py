@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from robustest.data.readers.document import Document
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Scores, Table, columns_of
 from robustest.errors import DataError
 
@@ -30,7 +30,7 @@ def _read(document: Document, _: Mapping[str, Any]) -> Table:
     text = document.text
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         # Entities may expand to gigabytes, and no test runner writes any.
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected JUnit XML without a document type in {document.path} but it has one."), command=command
         )
     rows: list[dict[str, Any]] = []
@@ -46,7 +46,7 @@ def _read(document: Document, _: Mapping[str, Any]) -> Table:
         for case in cases:
             _add(case, rows, scores)
     if not rows:
-        raise Problem(
+        raise Mendable(
             DataError(f"{document.damage or f'Expected test cases in {document.path} but there are none.'}"),
             command=command,
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Table, columns_of, plain, right_first
 from robustest.errors import DataError
 
@@ -27,14 +27,14 @@ def _read(document: Document, options: Mapping[str, Any]) -> Table:
     path = document.path
     tasks = document.value if document.kind == "json" else None
     if not isinstance(tasks, list):
-        raise Problem(DataError(f"Expected a list of tasks in {path} but got another value."), command=_COMMAND)
+        raise Mendable(DataError(f"Expected a list of tasks in {path} but got another value."), command=_COMMAND)
     correct = options.get("correct")
     kind = "rating" if correct is None else "choices"
     found: list[tuple[Mapping[str, Any], str, Mapping[str, Any]]] = []  # task, name of the annotation, result
     for place, task in enumerate(tasks):
         annotations = task.get("annotations") if isinstance(task, dict) else None
         if not isinstance(annotations, list) or not all(isinstance(one, dict) for one in annotations):
-            raise Problem(
+            raise Mendable(
                 DataError(f"Expected a task with annotations in {path} but number {place + 1} has none."),
                 command=_COMMAND,
             )
@@ -58,7 +58,7 @@ def _read(document: Document, options: Mapping[str, Any]) -> Table:
     controls = {str(result.get("from_name")) for *_, result in found if result}
     if correct is None and not controls and _choices(tasks):
         names = ", ".join(map(repr, _choices(tasks)))
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected ratings in {path} but got the choices {names}. Name the one that counts as 1."),
             *({"correct": one} for one in _choices(tasks)),
         )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustest.data.readers.document import Document
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Scores, Table, columns_of
 from robustest.errors import DataError
 
@@ -57,8 +57,8 @@ def _at(values: Any, place: int) -> Any:
     return values[place] if isinstance(values, list) and place < len(values) else None
 
 
-def _none(document: Document) -> Problem:
-    return Problem(
+def _none(document: Document) -> Mendable:
+    return Mendable(
         DataError(f"Expected episodes of LeRobot with their successes in {document.path} but there are none."),
         command=_COMMAND,
     )

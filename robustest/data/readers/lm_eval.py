@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustest.data.readers.document import Document
-from robustest.data.readers.remedies import Problem, source_of
+from robustest.data.readers.remedies import Mendable, source_of
 from robustest.data.readers.table import Format, Scores, Table, columns_of, plain
 from robustest.errors import DataError
 
@@ -42,7 +42,7 @@ def _read(document: Document, _: Mapping[str, Any]) -> Table:
     )
     for number, row in lines.values():
         if not isinstance(row.get("metrics"), list) or "doc_id" not in row:
-            raise Problem(
+            raise Mendable(
                 DataError(
                     f"Expected a sample of lm-evaluation-harness in line {number} of {document.path} but it lacks "
                     "doc_id or metrics."
@@ -76,12 +76,12 @@ def _read(document: Document, _: Mapping[str, Any]) -> Table:
     return Table(columns=columns_of(list(rows.values())), scores=scores.by_metric, announced=_documents(document, task))
 
 
-def _results(document: Document) -> Problem:
+def _results(document: Document) -> Mendable:
     """Return the error for the results file, whose figures are of all documents together."""
     time = document.path.stem.partition("results_")[2]
     beside = sorted(document.path.parent.glob(f"samples_*{time}.jsonl")) if time else []
     call = f" They are beside it: {source_of('Outcomes.read', beside[0], {})}" if beside else ""
-    return Problem(
+    return Mendable(
         DataError(
             f"Expected samples of lm-evaluation-harness but {document.path} has the figures of all together.{call}"
         ),

@@ -14,7 +14,7 @@ from typing import Any
 
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Columns, Format, Table, plain
 from robustest.errors import DataError
 
@@ -46,7 +46,7 @@ def _read(document: Document, _: Mapping[str, Any]) -> Table:
         if name.endswith(_ENDS) and name.rpartition("/")[0] not in expectations
     }
     if not metrics:
-        raise Problem(
+        raise Mendable(
             DataError(
                 f"Expected columns NAME/score or NAME/value of MLflow in {document.path} but got {', '.join(columns)}."
             ),
@@ -84,7 +84,7 @@ def _first(columns: Columns, names: Sequence[str], n: int) -> list[str]:
 
 
 def _expectations(columns: Columns) -> set[str]:
-    """Return the names of the assessments that are expectations: what a right answer is, not a score of one."""
+    """Return the names of the assessments that are expectations: right answers, not scores of answers."""
     found = set()
     for many in columns.get("assessments", ()):
         if isinstance(many, str):

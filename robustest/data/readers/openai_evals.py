@@ -13,7 +13,7 @@ from typing import Any
 
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Scores, Table, columns_of, mapping, mappings, plain
 from robustest.errors import DataError
 
@@ -51,7 +51,7 @@ def _read(document: Document, _: Mapping[str, Any]) -> Table:
         row for row in lines if isinstance(row, dict) and isinstance(row.get("data"), dict) and "sample_id" in row
     ]
     if not events:
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected events of samples in {document.path} but there are none."),
             {"reader": "jsonl"},
             command=_COMMAND.format(path=document.path),

@@ -16,7 +16,7 @@ from typing import Any
 
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Scores, Table, columns_of, mapping, mappings, plain
 from robustest.errors import ConfigError, DataError
 
@@ -38,14 +38,14 @@ def _read(document: Document, options: Mapping[str, Any]) -> Table:
     if document.kind == "table":
         return _read_table(document, options)
     if document.kind in ("xml", "other"):
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected results of promptfoo in JSON, JSON lines or CSV but got {document.path}."),
             command=_COMMAND.format(path=document.path.with_suffix(".json")),
         )
     results, stats = _results(document)
     for place, one in enumerate(results):
         if not isinstance(one, dict) or not isinstance(one.get("score"), (bool, int, float)):
-            raise Problem(
+            raise Mendable(
                 DataError(f"Expected a result with 'score' in {document.path} but number {place + 1} has none."),
                 command=_COMMAND.format(path=document.path),
             )
@@ -94,7 +94,7 @@ def _results(document: Document) -> tuple[list[Any], Mapping[str, Any]]:
     inner = value.get("results") if isinstance(value, dict) else None
     found = inner.get("results") if isinstance(inner, dict) else None
     if not isinstance(inner, dict) or not isinstance(found, list):
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected results of promptfoo in {document.path} but there are none."),
             command=_COMMAND.format(path=document.path),
         )
@@ -108,7 +108,7 @@ def _selected(
     chosen = options.get(key, there[0] if len(there) == 1 else None)
     if there and chosen not in there:
         listed = ", ".join(map(repr, there))
-        raise Problem(
+        raise Mendable(
             ConfigError(f"Expected {key}= to be one of {listed} in {document.path} but got {chosen!r}."),
             *({key: one} for one in there),
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Table, plain
 from robustest.errors import DataError
 
@@ -32,7 +32,7 @@ def _recognises(document: Document) -> bool:
 def _read(document: Document, _: Mapping[str, Any]) -> Table:
     columns = document.columns
     if "user_input" not in columns:
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected a column 'user_input' of Ragas in {document.path} but got {', '.join(columns)}."),
         )
     n = len(columns["user_input"])

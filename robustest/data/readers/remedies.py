@@ -1,8 +1,8 @@
 """Errors of files of outcomes whose remedy is a call, which was made once before it is shown."""
 
-# Whoever raises a `Problem` knows what may mend it: other values of the keywords of the call. These are tried one after
-# the other, and together where one problem hides the next; the first call that gives outcomes stands in the message.
-# A remedy that was never tried may lead to the next error, or back to the first.
+# Whoever raises a `Mendable` knows what may mend it: other values of the keywords of the call. These are tried one
+# after the other, and together where one problem hides the next; the first call that gives outcomes stands in the
+# message. A remedy that was never tried may lead to the next error, or back to the first.
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DROPPED: Final = object()
 _TRIES, _DEPTH = 40, 5
 
 
-class Problem(Exception):
+class Mendable(Exception):
     """An error, and changes of the call's keywords that may mend it.
 
     Attributes:
@@ -39,10 +39,10 @@ class Problem(Exception):
 
 
 def remedied(make: Callable[[Keywords], T], keywords: Keywords, call: Callable[[Keywords], str]) -> T:
-    """Return what a call makes, or raise its error with a call that works.
+    """Return the value of a call, or raise its error with a call that works.
 
     Args:
-        make: function of the keywords, which raises `Problem` or an error of robustest.
+        make: function of the keywords, which raises `Mendable` or an error of robustest.
         keywords: the keywords that were given.
         call: source of the call with some keywords.
 
@@ -51,7 +51,7 @@ def remedied(make: Callable[[Keywords], T], keywords: Keywords, call: Callable[[
     """
     try:
         return make(keywords)
-    except Problem as problem:
+    except Mendable as problem:
         works = _working(make, keywords, problem)
         sentences = [str(problem.error)]
         if problem.command:
@@ -62,12 +62,12 @@ def remedied(make: Callable[[Keywords], T], keywords: Keywords, call: Callable[[
         raise type(problem.error)(f"{message} {sentences[-1]}".strip()) from None
 
 
-def _working(make: Callable[[Keywords], object], keywords: Keywords, problem: Problem) -> Keywords | None:
+def _working(make: Callable[[Keywords], object], keywords: Keywords, problem: Mendable) -> Keywords | None:
     """Return the first keywords with which a call works, by the mends of its problem and of those behind it."""
     tried: list[Keywords] = [keywords]
 
     def search(given: Keywords, mends: tuple[Keywords, ...], depth: int) -> Keywords | None:
-        further: list[tuple[Keywords, Problem]] = []
+        further: list[tuple[Keywords, Mendable]] = []
         for mend in mends:
             changed = {name: value for name, value in {**given, **mend}.items() if value is not DROPPED}
             if changed in tried or len(tried) > _TRIES:
@@ -75,7 +75,7 @@ def _working(make: Callable[[Keywords], object], keywords: Keywords, problem: Pr
             tried.append(changed)
             try:
                 make(changed)
-            except Problem as other:
+            except Mendable as other:
                 further.append((changed, other))
             except RobustestError:
                 continue

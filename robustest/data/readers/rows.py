@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustest.data.readers.document import Document
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Table
 from robustest.errors import DataError, expected
 
@@ -33,9 +33,9 @@ def _read_parquet(document: Document, options: Mapping[str, Any]) -> Table:
     return _read(document, options)
 
 
-def _another(document: Document, what: str) -> Problem:
+def _another(document: Document, what: str) -> Mendable:
     start = " ".join(repr(document.head[:40]).split())
-    return Problem(DataError(expected(f"{what} in {document.path}", start)))
+    return Mendable(DataError(expected(f"{what} in {document.path}", start)))
 
 
 ROWS = {

@@ -1,4 +1,4 @@
-"""The content of a file of outcomes, as every reader returns it: columns, scores by metric, and what is absent."""
+"""The content of a file of outcomes, as every reader returns it: columns, scores by metric, and absent parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustest.data.readers.remedies import DROPPED, Problem
+from robustest.data.readers.remedies import DROPPED, Mendable
 from robustest.errors import ConfigError, DataError, unknown
 
 if TYPE_CHECKING:
@@ -45,19 +45,19 @@ class Table:
         """Return the columns with the scores of a metric as `score`.
 
         Raises:
-            Problem: there are several metrics, and none of this name.
+            Mendable: there are several metrics, and none of this name.
         """
         scores = self.scores
         if scores is None:
             return self.columns
         if not max(map(len, self.columns.values()), default=0):
-            raise Problem(DataError(f"Expected at least one sample in {where} but there is none."))
+            raise Mendable(DataError(f"Expected at least one sample in {where} but there is none."))
         names = sorted(scores)
         chosen = name if name is not None else self.metric or (names[0] if len(names) == 1 else None)
         if chosen is None or chosen not in scores:
             got = "none is named" if chosen is None else f"score={chosen!r}"
             listed = ", ".join(names) or "no metric at all"
-            raise Problem(
+            raise Mendable(
                 ConfigError(f"Expected score= to be one of {listed} in {where} but {got}."),
                 *({"score": one} for one in sorted(names, key=lambda one: not any(scores[one]))),
             )
@@ -70,7 +70,7 @@ class Format:
 
     Attributes:
         recognises: function from a document to whether it is of this format; it may read all of the document.
-        read: function from a document and the keywords of `options` to its table. It raises `Problem`, or an error of
+        read: function from a document and the keywords of `options` to its table. It raises `Mendable`, or an error of
             robustest, for what is no such file.
         options: keywords that only this format takes.
         command: a command of the tool that writes such a file again, with `{path}` for the file; or "".
@@ -106,7 +106,7 @@ class Scores:
 
 
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Return the columns of records; what a record lacks is None."""
+    """Return the columns of records; an absent value is None."""
     names = dict.fromkeys(str(name) for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
@@ -190,8 +190,8 @@ def plain(value: object) -> str:
 
 
 def check_keywords(given: Mapping[str, Any], taken: Iterable[str]) -> None:
-    """Raise a `Problem` for a keyword that a reader does not take."""
+    """Raise a `Mendable` for a keyword that a reader does not take."""
     have = set(taken)
     for name in given:
         if name not in have:
-            raise Problem(unknown("keyword for this file", name, have), {name: DROPPED})
+            raise Mendable(unknown("keyword for this file", name, have), {name: DROPPED})

@@ -16,7 +16,7 @@ from typing import Any
 
 from robustest.data.readers.document import Document
 from robustest.data.readers.names import digest_of
-from robustest.data.readers.remedies import Problem
+from robustest.data.readers.remedies import Mendable
 from robustest.data.readers.table import Format, Scores, Table, columns_of, plain
 from robustest.errors import DataError
 
@@ -68,7 +68,7 @@ def _read_langfuse(document: Document, _: Mapping[str, Any]) -> Table:
     if rows and "scores" in rows[0]:
         return _experiment(rows)
     if not rows or "value" not in rows[0]:
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected scores or items of an experiment of Langfuse in {document.path} but there are none."),
             command=_LANGFUSE.format(path=document.path),
         )
@@ -153,7 +153,7 @@ def _read_phoenix(document: Document, _: Mapping[str, Any]) -> Table:
             ]
         )
     if not rows or "example_id" not in rows[0]:
-        raise Problem(
+        raise Mendable(
             DataError(f"Expected an experiment or annotations of Phoenix in {document.path} but there are none."),
             command=_PHOENIX.format(path=document.path),
         )
@@ -191,7 +191,7 @@ def _annotations(row: Row) -> dict[str, Any]:
 
 
 def _value(text: Any) -> Any:
-    """Return what a cell of a table holds: mappings are JSON there."""
+    """Return the value of a cell of a table: mappings are JSON there."""
     if isinstance(text, str) and text.startswith(("{", "[")):
         try:
             return json.loads(text)

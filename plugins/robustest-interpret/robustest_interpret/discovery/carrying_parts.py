@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest import rng
+from robustest import devices, rng
 from robustest.first_party import least_distances, nearest_places
 from robustest_interpret.discovery.cut_outs import CutOut
 from robustest_interpret.discovery.proposals import PAIRS, PARTS, Proposal
@@ -204,7 +204,7 @@ class _PartSearch:
         receivers = self.others[rng.integers(key, (m,), len(self.others)).to(self.others.device)]
         donors = self.donors[rows].unsqueeze(1).expand(-1, m) if donors is None else donors
         found = []
-        most = _ON_HOST if self.x.device.type == "cpu" else _AT_A_TIME
+        most = _ON_HOST if devices.on_host(self.x) else _AT_A_TIME
         for part in torch.split(torch.arange(n * m, device=self.x.device), most):
             row, column = part // m, part % m
             mask = masks[row, column].unsqueeze(1)

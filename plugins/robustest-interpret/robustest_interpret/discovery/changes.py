@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from robustest import devices
 from robustest.cues import (
     AddedNoise,
     AddedPattern,
@@ -38,7 +39,6 @@ from robustest_interpret.discovery.image_features import (
     SPECTRUM_WINDOW,
     block_cosines,
     centred_spectrum,
-    median,
     noise_level,
     pixel_blocks,
     spectra,
@@ -110,8 +110,8 @@ def tones_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]
     def medians(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # Each channel's mean and spread (C,), and the darkest and brightest grey: medians over images.
         grey = x.double().mean(1).flatten(1)
-        mean = median(x.double().mean((2, 3)), 0)
-        spread = median(x.double().std((2, 3), correction=0), 0)
+        mean = devices.median(x.double().mean((2, 3)), 0)
+        spread = devices.median(x.double().std((2, 3), correction=0), 0)
         return mean, spread, grey.amin(1).median(), grey.amax(1).median()
 
     (mean, spread, least, most), (mean_, spread_, least_, most_) = medians(have), medians(lack)
@@ -201,9 +201,9 @@ def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cu
     found: list[Cue] = []
     sides: tuple[tuple[Literal["rows", "columns"], int], ...] = (("rows", 2), ("columns", 3))
     for ends, dim in sides:
-        value = tuple(median(have.select(dim, 0).mean(2), 0).tolist())
+        value = tuple(devices.median(have.select(dim, 0).mean(2), 0).tolist())
         found += [Letterbox(height=deep, value=value, ends=ends) for deep in depths(x.shape[dim])]
-    value = tuple(median(have[:, :, 0].mean(2), 0).tolist())
+    value = tuple(devices.median(have[:, :, 0].mean(2), 0).tolist())
     found += [Border(width=deep, value=value) for deep in depths(min(height, width))]
     return found
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustest import devices
+
 # Images described together, in float64.
 _AT_A_TIME = 128
 
@@ -22,22 +24,13 @@ SPECTRUM_WINDOW = 32
 """Spectra are of overlapping squares of at most this side in pixels, averaged (Welch, 1967)."""
 
 
-def median(values: Tensor, dim: int) -> Tensor:
-    """Return the median along an axis, of an even number the lower one."""
-    if values.device.type == "cpu":
-        return values.median(dim).values
-    # Accelerators find medians more slowly than they sort.
-    found: Tensor = values.sort(dim).values.narrow(dim, (values.shape[dim] - 1) // 2, 1).squeeze(dim)
-    return found
-
-
 def _in_parts(x: Tensor, describe: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat([describe(part) for part in torch.split(x, _AT_A_TIME)])
 
 
 def _sorted(rows: Tensor) -> Tensor:
     # NumPy sorts 20 times faster than torch on a CPU.
-    return torch.from_numpy(np.sort(rows.numpy(), axis=1)) if rows.device.type == "cpu" else rows.sort(1).values
+    return torch.from_numpy(np.sort(rows.numpy(), axis=1)) if devices.on_host(rows) else rows.sort(1).values
 
 
 def _quantiles(flat: Tensor) -> list[Tensor]:
@@ -65,7 +58,7 @@ def _properties(x: Tensor) -> list[Tensor]:
     inside = torch.zeros(height, width, dtype=torch.bool, device=x.device)
     inside[1:-1, 1:-1] = True
     found.append(grey[:, ~inside].mean(1))
-    mass = (grey - median(flat, 1).view(-1, 1, 1)).abs()
+    mass = (grey - devices.median(flat, 1).view(-1, 1, 1)).abs()
     total = mass.flatten(1).sum(1).clamp(min=1e-9)
     for axis, length in ((2, height), (1, width)):
         steps = torch.linspace(0, 1, length, dtype=mass.dtype, device=x.device)
@@ -190,7 +183,7 @@ def noise_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
         found = []
         for part in (*uneven.unbind(1), uneven.mean(1)):
             flat = part.abs().flatten(1)
-            found += [(flat.mean(1) + least).log(), (median(flat, 1) + least).log()]
+            found += [(flat.mean(1) + least).log(), (devices.median(flat, 1) + least).log()]
         flat = uneven.flatten(2)
         for a in range(flat.shape[1]):
             for b in range(a):

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from robustest import Classifier, as_classifier, rng
+from robustest import Classifier, as_classifier, devices, rng
 from robustest.data import Samples
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.packs import (
@@ -103,7 +103,7 @@ class Recipe:
 
     def low(self, device: torch.device) -> bool:
         if self.precision == "auto":
-            return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            return devices.fast_in_bfloat16(device)
         return self.precision == "bf16"
 
 
