@@ -74,6 +74,8 @@ CIRCLES = [
     {"robustest.run.units", "robustest.run.workers"},
     {"robustest.run.units", "robustest.run.memory"},
     {"robustest.bounds.graph", "robustest.bounds.linear"},
+    {"robustest.data.readers.document", "robustest.data.readers.table"},
+    {"robustest.engine.chunks", "robustest.engine.evaluator"},
 ]
 
 
