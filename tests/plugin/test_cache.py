@@ -182,9 +182,30 @@ def test_a_store_that_cannot_be_written_is_told_and_the_verdict_stands(write, pr
 def test_what_cannot_be_told_apart_is_not_remembered_and_says_why(write, rows_of) -> None:
     write(
         test_a="""
+        class Counted:
+            def __init__(self, model):
+                self.model = model
+                self.scales = (1.0 for _ in iter(int, 1))
+
+            def __call__(self, x):
+                return self.model(x) * next(self.scales)
+
+        def test_claim(robust_model, robust_data):
+            claim(Counted(robust_model), robust_data, 0.1, 0.5)
+        """
+    )
+    for _ in range(2):
+        result = rows_of()["test_claim"]["result"]
+        assert result["cached"] == ""
+        assert any(note.startswith("not remembered: ") for note in result["notes"])
+
+
+def test_a_model_that_reads_the_environment_is_remembered_with_its_values(write, rows_of, monkeypatch) -> None:
+    write(
+        test_a="""
         import os
 
-        class Outward:
+        class Scaled:
             def __init__(self, model):
                 self.model = model
 
@@ -192,13 +213,13 @@ def test_what_cannot_be_told_apart_is_not_remembered_and_says_why(write, rows_of
                 return self.model(x) * float(os.environ.get("SCALE", "1"))
 
         def test_claim(robust_model, robust_data):
-            claim(Outward(robust_model), robust_data, 0.1, 0.5)
+            claim(Scaled(robust_model), robust_data, 0.1, 0.5)
         """
     )
-    for _ in range(2):
-        result = rows_of()["test_claim"]["result"]
-        assert result["cached"] == ""
-        assert any(note.startswith("not remembered: ") for note in result["notes"])
+    cached = [bool(rows_of()["test_claim"]["result"]["cached"]) for _ in range(2)]
+    monkeypatch.setenv("SCALE", "-1")
+    turned = rows_of()["test_claim"]["result"]
+    assert (cached, turned["cached"], turned["verdict"]) == ([False, True], "", "failed")
 
 
 def test_results_are_kept_one_file_each(write, run, project) -> None:

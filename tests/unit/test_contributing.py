@@ -14,7 +14,7 @@ import pytest
 from table_entries import check_entries
 
 import robustest
-from robustest import attacks, claims, cues, tasks
+from robustest import attacks, claims, cues, packs, tasks
 from robustest.cli.command import VERBS
 from robustest.hooks import Hooks
 from robustest.kinds import Kind
@@ -231,6 +231,40 @@ def test_packs_import_public_names_alone() -> None:
     assert len(found) > 40
     private = sorted({f"{name}: {module}" for name, module in found if module.removeprefix("robustest.") not in public})
     assert not private, f"Packs import from robustest.packs and public modules, not {', '.join(private)}."
+
+
+def used_in(module: str, paths: list[Path]) -> set[str]:
+    """Return the names of a module that files or the blocks of pages use."""
+    names: set[str] = set()
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        blocks = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if path.suffix == ".md" else [text]
+        for node in (one for block in blocks for one in ast.walk(ast.parse(block))):
+            if isinstance(node, ast.ImportFrom) and node.module == module:
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "rb":
+                names.add(node.attr)  # `from robustest import packs as rb`
+    return names
+
+
+def test_each_name_of_packs_is_used_by_a_pack_or_a_recipe() -> None:
+    packs_of_ours = sorted((ROOT / "plugins").glob("*/robustest_*/**/*.py"))
+    recipes = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "plugins.md", ROOT / "tests" / "toy_claim.py"]
+    used = used_in("robustest.packs", [*packs_of_ours, *recipes])
+    idle = sorted(set(packs.__all__) - used)
+    assert not idle, f"Remove from robustest/packs.py, as no pack or recipe uses it: {', '.join(idle)}."
+    assert len(packs.__all__) <= 60, (
+        "Authors learn each name: give a pack a function that does more, not one more name."
+    )
+
+
+def test_each_name_of_first_party_is_used_by_a_pack_and_promised_nowhere() -> None:
+    tree = ast.parse(text("robustest/first_party.py"))
+    names = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    used = used_in("robustest.first_party", sorted((ROOT / "plugins").glob("*/robustest_*/**/*.py")))
+    assert names == used
+    assert not names & set(packs.__all__)
+    assert len(names) <= 12, "What packs in step need beside the promised names is to stay an exception."
 
 
 def test_mutants_are_made_of_modules_that_exist_and_tried_on_tests_that_exist() -> None:
