@@ -104,7 +104,7 @@ def test_what_compare_says_of_a_claim(name: str) -> None:
     for first, second, change in CHANGES:
         compare.test_what_became_of_a_claim(name, first, second, change)
     compare.test_what_broke_the_old_threshold_as_well_is_worse_whatever_is_asked_now(name)
-    pairing = compare.measured(name).pairing
+    pairing = compare.measured(name).evidence.pairing
     assert pairing is not None
     assert not pairing.share
     assert not pairing.groups
