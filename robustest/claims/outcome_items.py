@@ -39,6 +39,7 @@ from robustest.run.measurement import require_clusters
 from robustest.run.options import MODEL_KEYS, Options, options_on
 from robustest.run.purse import items_left
 from robustest.settings import Settings
+from robustest.words import end_of
 
 # Largest length in characters of a text that a report quotes.
 _LONGEST = 1000
@@ -869,7 +870,8 @@ def _before_the_last(fall: ItemsClaim, tolerance: float) -> Decision:
     low, high = decision.interval
     interval = 1 - 2 * high, 1 - 2 * low
     words = "no worse" if decision.verdict is Verdict.PASSED else "worse"
-    shown = f"fell by {interval[0]:.4f} to {interval[1]:.4f}, tolerance {tolerance:g}"
+    least, most = (end_of(interval[above], tolerance, above=above, digits=4) for above in (False, True))
+    shown = f"fell by {least} to {most}, tolerance {tolerance:g}"
     rule = f"{words}: {shown} (population; {decision.rule})"
     return replace(decision, interval=interval, estimate=None, rule=rule, reasons=("baseline",))
 
