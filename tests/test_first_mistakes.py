@@ -270,10 +270,9 @@ MISTAKES: dict[str, tuple[str, str]] = {
         "Fill the missing values",
     ),
     # recorded answers
-    "a frame as a file": ("Outcomes.read(frame())", "Outcomes.of(rows)"),
-    "a list as recorded answers": ("assert_rate([True, False], at_least=0.5)", "Outcomes.of(rows)"),
-    "other columns of a file": ("recorded('id,correct\\nq1,1')", "item=, score="),
-    "semicolons in a file": ("recorded('item;score\\nq1;1')", "sep=';'"),
+    "a frame as a file": ("Outcomes.read(frame())", "Outcomes.of(rows, item=None, score='a')"),
+    "a list as recorded answers": ("assert_rate([True, False], at_least=0.5)", "rows as mappings"),
+    "other columns of a file": ("recorded('id,correct\\nq1,1')", "item='id', score='correct'"),
     "words as scores": ("recorded('item,score\\nq1,yes')", "Write 1 for a right answer"),
     "scores in per cent": ("recorded('item,score\\nq1,85')", "low=, high="),
     # values of samples and labels

@@ -345,7 +345,7 @@ def _constant(
         yield (
             "constant_answer",
             f"a model that ignores its input would pass: one answer for every sample reaches "
-            f"{number(constant, threshold)}, and "
+            f"{number(max(constant, threshold) if at_least else min(constant, threshold), threshold)}, and "
             f"{quantity.threshold}={threshold:g} is claimed. Claim more, or give samples of all classes alike",
         )
 

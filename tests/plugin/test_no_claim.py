@@ -54,7 +54,7 @@ TESTS = """
 
     def test_second_of_a_fixture(found): assert found.numbers.n == 32
 
-    def test_third_of_a_fixture(several): assert several["one"].n == 32
+    def test_third_of_a_fixture(several): assert several["one"].numbers.n == 32
 
     def test_finds(robust_model, robust_data):
         assert find_adversarial(robust_model, *robust_data, Linf(0.4), **FGSM).broken.all()

@@ -9,7 +9,7 @@ import pytest
 
 import robustest
 
-TESTS_OF_USERS = ("questions.py", "example.py", "floor.py")
+TESTS_OF_USERS = ("questions.py", "example.py", "floor.py", "gate_tables.py")
 """Files of the command line with the sources of users' tests, which name what they claim, or with advice on one."""
 PACKAGE = Path(robustest.__file__).parent
 FILES = [
