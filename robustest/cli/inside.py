@@ -171,7 +171,7 @@ class _Planned:
         self._config, self._plan = config, plan
         self._tests: list[str] = []
         self._began = self._last = self._opening = 0.0
-        self._begun = 0
+        self._begun, self._estimated = 0, False
         self._fixtures: float | None = None
         self._seconds: dict[str, float] = {}
         self._ended: dict[str, Spent] = {}
@@ -197,7 +197,8 @@ class _Planned:
             now = time.monotonic()
             if not self._begun or now - self._last >= _EVERY:
                 self._last = now
-                self._write(f"measuring {nodeid} ({self._begun + 1} of {len(self._tests)}), {self._plan['title']}; ")
+                place = f"{self._begun + 1} of {len(self._tests)}"
+                self._write(f"measuring {nodeid} ({place}), {self._plan['title']}; {self._clock()}")
             self._begun += 1
 
     @pytest.hookimpl(tryfirst=True)
@@ -215,11 +216,16 @@ class _Planned:
                 return
             chunks.append((now - last, further))
             last = now
-            if now - self._last >= max(_EVERY, spent * (1 - 1 / _LONGER)):
-                self._last = now
+            # The first estimate of a scan does not wait.
+            if now - self._last >= max(_EVERY, spent * (1 - 1 / _LONGER)) or not self._estimated:
                 audited = name in self._plan["audited"]
                 part = UnderWay.of(item.nodeid, chunks, total=total, broken=broken, audited=audited)
-                self._write(f"measured {measured} of {total} samples of {item.nodeid}, {self._plan['title']}; ", part)
+                clock = self._clock(part)
+                if self._estimated:
+                    self._last = now
+                    self._write(
+                        f"measured {measured} of {total} samples of {item.nodeid}, {self._plan['title']}; {clock}"
+                    )
 
         context.progress = progress
 
@@ -251,12 +257,12 @@ class _Planned:
         # The table that the command prints has the outcomes.
         return ("", "", "") if self._plan.get("quiet") else None
 
-    def _write(self, text: str, now: UnderWay | None = None) -> None:
+    def _write(self, text: str) -> None:
         reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
         if reporter is None:
             return
-        line = inert(text + self._clock(now))
+        line = inert(text)
         if capture is None:
             reporter.ensure_newline()
             reporter.write_line(line)
@@ -265,7 +271,7 @@ class _Planned:
                 reporter.ensure_newline()
                 reporter.write_line(line)
 
-    def _clock(self, now: UnderWay | None) -> str:
+    def _clock(self, now: UnderWay | None = None) -> str:
         plan, fixtures = self._plan, self._fixtures or 0.0
         spent = f"{time.time() - plan['started']:.0f} s spent"
         before, weights = plan.get("before"), plan.get("weights", {})
@@ -284,6 +290,7 @@ class _Planned:
             resumed=bool(before and before["recalled"]),
         )
         left = runs.left(self._ended, time.monotonic() - self._began - fixtures, now)
+        self._estimated |= bool(left)
         return f"{spent}, {left}" if left else spent
 
 
