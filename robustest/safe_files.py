@@ -6,8 +6,8 @@ import os
 import secrets
 import stat
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path, PurePath
-from typing import BinaryIO
 
 UNFINISHED = ".tmp"
 """Ending of a file that is being written."""
@@ -40,7 +40,7 @@ class SafeFolder:
         """
         return read_below(self.path, name, most=most)
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> BufferedReader:
         """Open a regular file of any size by an untrusted name; links are followed.
 
         Raises:
@@ -49,7 +49,7 @@ class SafeFolder:
         return open_regular(self.path.joinpath(*parts_below(name)))
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading, without waiting for a device or a pipe; links are followed.
 
     Raises:

@@ -72,8 +72,8 @@ class OnnxScores:
         parts[-1] = np.concatenate([parts[-1], parts[-1][-1:].repeat(lacking, 0)])
         return np.concatenate([self._run(part) for part in parts])[: len(x)]
 
-    def of_strings(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return scores (B, K) of a list of strings.
+    def of_strings(self, texts: Any) -> torch.Tensor:
+        """Return scores (B, K) of a list of strings; of any type, as `Classifier` calls it.
 
         Raises:
             ModelError: they are no strings, or onnxruntime fails.

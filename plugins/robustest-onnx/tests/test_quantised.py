@@ -46,12 +46,12 @@ def int8(path: Path, seed: int) -> Path:
 
 
 def coarse(path: Path) -> Path:
-    """The file with weights of two bits."""
+    """The file with weights of five values: with three, most pixels would reach no score."""
     model = onnx.load(path)
     for one in model.graph.initializer:
         values = numpy_helper.to_array(one)
         if values.ndim > 1:
-            scale = np.abs(values).max()
+            scale = np.abs(values).max() / 2
             one.CopyFrom(numpy_helper.from_array((np.rint(values / scale) * scale).astype(values.dtype), one.name))
     made = path.with_name("coarse.onnx")
     onnx.save(model, made)
@@ -122,11 +122,13 @@ def test_twins_of_another_form_are_refused(save: Save) -> None:
 def files(request: pytest.FixtureRequest, save: Save, net: nn.Module) -> tuple[dict[str, Any], Data]:
     """The float file, a good and a coarse copy in int8, and images that the float net mostly labels."""
     plain, seed = save("float.onnx"), request.param
-    models = {"float": plain, "good": int8(plain, seed), "coarse": int8(coarse(plain), seed)}
+    models = {"float": onnx_model(plain, gradients=True, threads=1)}
+    for name, twin in (("good", plain), ("coarse", coarse(plain))):
+        models[name] = onnx_model(int8(twin, seed), gradients_from=twin, threads=1)
     generator = torch.Generator().manual_seed(seed)
     x = torch.rand(300, 1, 8, 8, generator=generator)
     y = (net(x) + 0.05 * torch.randn(300, 4, generator=generator)).argmax(1)
-    return {name: onnx_model(path, threads=1) for name, path in models.items()}, (x, y)
+    return models, (x, y)
 
 
 def by_accuracy(model: Any, other: Any, data: Data) -> Result:
@@ -135,8 +137,9 @@ def by_accuracy(model: Any, other: Any, data: Data) -> Result:
 
 def by_attack(model: Any, other: Any, data: Data) -> Result:
     x, y = data
-    how: dict[str, Any] = {"attack": Square(queries=20), "suppress": ("weak_search",), "tolerance": 0.02}
-    return measure_robust_accuracy(model, (x[:150], y[:150]), Linf(0.005), no_worse_than=other, **how)
+    return measure_robust_accuracy(
+        model, (x[:150], y[:150]), Linf(0.005), no_worse_than=other, tolerance=0.02, attack="pgd"
+    )
 
 
 @pytest.mark.parametrize("claim", [by_accuracy, by_attack])
@@ -147,8 +150,25 @@ def test_the_worse_file_fails_and_an_equal_one_passes(files: tuple[dict[str, Any
         ("float", "good", Verdict.PASSED),
         ("coarse", "float", Verdict.FAILED),
         ("float", "coarse", Verdict.PASSED),
-        ("good", "good", Verdict.PASSED),
     ):
         found = claim(models[first], models[second], data)
         assert found.verdict is verdict, (first, second, found.rule)
         assert found.details["baseline"]["model"]
+    itself = claim(models["good"], models["good"], data)
+    assert itself.verdict is Verdict.INCONCLUSIVE
+    assert itself.ruling.reasons == ("health:same_model",)
+
+
+@pytest.mark.parametrize("queries", [20, 300])
+def test_the_steps_of_a_quantised_file_alone_pass_nothing(save: Save, data: Data, queries: int) -> None:
+    # Small moves change no bit of its scores: a search by scores is blind there, and one along the twin is not.
+    plain = save("float.onnx")
+    path = int8(plain, 0)
+    claim: dict[str, Any] = {"at_least": 0.3, "suppress": ("weak_search",)}
+    found = measure_robust_accuracy(onnx_model(path), data, Linf(0.005), attack=Square(queries=queries), **claim)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "health:blind_scores" in found.ruling.reasons
+    climbed = measure_robust_accuracy(
+        onnx_model(path, gradients_from=plain), data, Linf(0.005), attack="pgd", at_least=0.3
+    )
+    assert climbed.verdict is Verdict.PASSED

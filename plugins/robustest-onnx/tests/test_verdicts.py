@@ -58,7 +58,7 @@ def test_gradients_reach_the_verdicts_of_the_trained_module(
     model = onnx_model(path, gradients=True)
     seen = [
         same(*(measure_robust_accuracy(m, data, threat, at_least=at_least, attack="pgd") for m in (model, net)))
-        for at_least in (0.05, 0.35, 0.6)
+        for at_least in (0.2, 0.35, 0.6)
     ]
     assert set(seen) == {"passed", "failed"}
 
@@ -69,11 +69,11 @@ def test_scores_reach_the_verdicts_of_the_trained_module(marabou: tuple[nn.Modul
     square = Square(queries=60)
     attacked = [
         same(*(measure_robust_accuracy(m, data, Linf(8 / 255), at_least=at_least, attack=square) for m in pair))
-        for at_least in (0.05, 0.5)
+        for at_least in (0.2, 0.5)
     ]
     shifted = [
         same(*(measure_shift_accuracy(m, data, "gaussian_noise", severity=3, at_least=at_least) for m in pair))
-        for at_least in (0.1, 0.9)
+        for at_least in (0.2, 0.9)
     ]
     assert attacked == ["inconclusive", "failed"]  # so few queries break much, and vouch for nothing
     assert shifted == ["passed", "failed"]
@@ -84,9 +84,9 @@ def test_a_small_network_exported(net: nn.Module, data: Data, tmp_path: Path) ->
     pair = onnx_model(tmp_path / "net.onnx", gradients=True), net
     blind = onnx_model(tmp_path / "net.onnx"), by_scores(net)
     square = Square(queries=60)
-    for at_least, verdict in ((0.1, "passed"), (0.9, "failed")):
-        climbed = [measure_robust_accuracy(m, data, Linf(0.05), at_least=at_least, attack="pgd") for m in pair]
-        queried = [measure_robust_accuracy(m, data, Linf(0.05), at_least=at_least, attack=square) for m in blind]
+    for at_least, verdict in ((0.3, "passed"), (0.9, "failed")):
+        climbed = [measure_robust_accuracy(m, data, Linf(0.02), at_least=at_least, attack="pgd") for m in pair]
+        queried = [measure_robust_accuracy(m, data, Linf(0.02), at_least=at_least, attack=square) for m in blind]
         assert same(*climbed) == verdict
         assert same(*queried) == ("failed" if verdict == "failed" else "inconclusive")  # of so few queries
 
@@ -106,7 +106,7 @@ torch.set_num_threads(1)
 @pytest.mark.robust
 def test_net():
     x, y = torch.load("data.pt", weights_only=True)
-    assert_robust_accuracy(onnx_model("net.onnx", gradients=True), (x, y), Linf(0.02), at_least=0.01, attack="pgd")
+    assert_robust_accuracy(onnx_model("net.onnx", gradients=True), (x, y), Linf(0.02), at_least=0.3, attack="pgd")
 """
 
 

@@ -18,12 +18,17 @@ def build():
     made = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 5))
     for parameter in made.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5
+    with torch.no_grad():
+        # Uncentred, it would give one class to nearly all images; rounded, the number of threads changes no bit.
+        made[-1].bias -= made(images()).mean(0).round(decimals=2)
     return made.eval()
 
+def images():
+    return torch.rand(2000, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
 def data():
-    x = torch.rand(2000, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        return x, build()(x).argmax(1)
+        return images(), build()(images()).argmax(1)
 """
 TEST = """
 from robustest import Factory, Linf, assert_robust_accuracy
@@ -33,7 +38,7 @@ torch.set_num_threads(1)
 
 @pytest.mark.robust(exact=True, attack="fast")
 def test_claim():
-    assert_robust_accuracy(Factory("nets:build"), Factory("nets:data"), Linf(0.05), at_least=0.5)
+    assert_robust_accuracy(Factory("nets:build"), Factory("nets:data"), Linf(0.01), at_least=0.5)
 """
 
 
