@@ -3,7 +3,8 @@
 Samples are looked at in blocks that a cache holds, so that memory is read once for all of this:
 
 1. Rows of 8-bit pictures are coded as bytes (`robustest.data.levels`), which are in 0..1.
-2. Of others the least and the largest value tell of every value outside the bounds: NaN becomes both, infinity one.
+2. Of others the least and the largest value tell of every value outside the bounds, and of every one that is not
+   finite: NaN becomes both, infinity one.
 3. The digest of a row is SHA-256 of its bytes, or of those of its code, behind its type and shape; then of its target.
 4. What goes to a device is collected for it: codes as long as all rows have one, then floats.
 """
@@ -77,7 +78,9 @@ class Inspection:
             bounds, all_coded = self._bounds, all(coded)
             if bounds is not None and block.numel() and not (all_coded and bounds[0] <= 0 and bounds[1] >= 1):
                 least, most = torch.aminmax(block)
-                if not bool((least >= bounds[0]) & (most <= bounds[1])):
+                # Bounds may be infinite themselves: infinity is inside them, and no sample all the same.
+                finite = torch.isfinite(least) & torch.isfinite(most)
+                if not bool((least >= bounds[0]) & (most <= bounds[1]) & finite):
                     seen = self._ids[self._seen : self._seen + block.shape[0]]
                     raise _refused(x[start : start + step], seen, bounds)
             if self._marked:

@@ -1,12 +1,17 @@
-"""One file of tensors and JSON that belongs to one computation: a checkpoint, by a key of all that it depends on."""
+"""One file of tensors and JSON that belongs to one computation: a checkpoint, by a key of all that it depends on.
+
+Beside the key it holds stamps of what was read from outside (`identity.dependencies`), as entries of the store do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustest.errors import ConfigError, StoreError
+from robustest.identity.dependencies import outdated
 from robustest.identity.keys import Unhashable, key_of
 from robustest.safe_files import write_atomic
 from robustest.store.entries import pack, unpack
@@ -14,6 +19,9 @@ from robustest.store.files import Damaged
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Key of the meta for the stamps of everything read from outside.
+_STAMPS = "outside"
 
 
 class KeyedFile:
@@ -29,7 +37,7 @@ class KeyedFile:
     """
 
     def __init__(self, path: Path, kind: str, about: Mapping[str, object]) -> None:
-        self.path, self._kind = path, kind
+        self.path, self._kind, self._is_watched = path, kind, False
         try:
             self._key = key_of(kind, about, None, recheck=True)
         except Unhashable as error:
@@ -37,12 +45,28 @@ class KeyedFile:
                 f"Expected a {kind} that can be identified, to keep a file of it, but got {error}."
             ) from error
 
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Stamp everything that the computation reads from outside inside the block."""
+        self._is_watched = True
+        with self._key.watching():
+            yield
+
     def save(self, arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Write tensors by name, and JSON types.
+        """Write tensors by name, JSON types, and the stamps of what was read from outside.
 
         Raises:
-            StoreError: the file cannot be written.
+            ConfigError: a thing that was read has no stamp.
+            StoreError: the file cannot be written, or nothing was computed inside `watching()`.
         """
+        if not self._is_watched:
+            raise StoreError(f"Expected a {self._kind} that was computed inside watching() but nothing was watched.")
+        if self._key.unknowable:
+            raise ConfigError(
+                f"Expected a {self._kind} that can be compared before it goes on, to keep a file of it, but it "
+                f"{self._key.unknowable}."
+            )
+        meta = {**meta, _STAMPS: dict(self._key.dependencies.stamps)}
         try:
             write_atomic(self.path, pack(self._kind, self._key.name, arrays, meta))
         except OSError as error:
@@ -52,7 +76,7 @@ class KeyedFile:
         """Return the saved tensors, on the CPU, and JSON types; None without a file.
 
         Raises:
-            StoreError: the file is damaged, or of another computation.
+            StoreError: the file is damaged, or of another computation, or what the computation read has changed.
         """
         try:
             data = self.path.read_bytes()
@@ -62,7 +86,8 @@ class KeyedFile:
             raise StoreError(f"Expected to read {self.path} but got: {error}.") from error
         try:
             found, arrays, meta = unpack(self._kind, None, data)
-        except Damaged as error:
+            stamps = meta.pop(_STAMPS)
+        except (Damaged, KeyError) as error:
             raise StoreError(
                 f"Expected a file of a {self._kind} in {self.path} but got {error}. Delete it, or name another file."
             ) from error
@@ -72,4 +97,11 @@ class KeyedFile:
                 "to begin with, data, method or settings, or another version of robustest). Delete it, or name another "
                 "file."
             )
+        if changed := outdated(stamps):
+            raise StoreError(
+                f"Expected what the {self._kind} in {self.path} has read to be as it was but {changed} has changed. "
+                "Restore it, delete the file, or name another one."
+            )
+        # What goes on from here depends on it, too.
+        self._key.dependencies.read_again(stamps)
         return arrays, meta

@@ -138,12 +138,45 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(
 def test_a_function_that_no_bytes_stand_for_cannot_have_a_checkpoint(
     task: Any, make_net: Callable[..., nn.Sequential], tmp_path: Path
 ) -> None:
+    draws = (float(number % 2) for number in range(10_000))  # where a generator stands cannot be read
+
     def shift(x: Tensor) -> Tensor:
-        return 1 - x if os.environ.get("ROBUSTEST_TEST_INVERT") else x  # the environment is no part of a function
+        return x + 0.01 * next(draws)
 
     shift_training(make_net(), task, shift, recipe=SHORT)
     with pytest.raises(ConfigError, match="Train without checkpoint="):
         shift_training(make_net(), task, shift, recipe=SHORT, checkpoint=tmp_path / "place")
+
+
+@pytest.mark.parametrize("outside", ["variable", "file"])
+def test_a_training_does_not_go_on_after_a_change_of_what_it_read(
+    outside: str,
+    task: Any,
+    make_net: Callable[..., nn.Sequential],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held, place = tmp_path / "held", tmp_path / "place"
+
+    def set_to(text: str) -> None:
+        held.write_text(text)
+        monkeypatch.setenv("ROBUSTEST_TEST_INVERT", text)
+
+    def shift(x: Tensor) -> Tensor:
+        text = os.environ["ROBUSTEST_TEST_INVERT"] if outside == "variable" else held.read_text()
+        return 1 - x if text == "invert" else x
+
+    def trained() -> nn.Module:
+        return shift_training(make_net(), task, shift, recipe=SHORT, checkpoint=place).model
+
+    set_to("keep")
+    first = trained()
+    assert same(first, trained())  # unchanged, it goes on
+    set_to("invert")
+    with pytest.raises(StoreError, match="ROBUSTEST_TEST_INVERT has changed" if outside == "variable" else "held has"):
+        trained()
+    set_to("keep")
+    assert same(first, trained())
 
 
 def test_bfloat16_trains_float32_weights(task: Any, make_net: Callable[..., nn.Sequential]) -> None:

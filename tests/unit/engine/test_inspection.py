@@ -108,6 +108,15 @@ def test_no_value_passes_unseen(rest: Any, value: float, words: str, row: int) -
             looked(x)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_infinite_bounds_have_no_infinite_sample(value: float) -> None:
+    x = noise()
+    x[3].view(-1)[7] = value
+    look = Inspection(torch.arange(N), (-math.inf, math.inf), marked=True)
+    with pytest.raises(DataError, match="sample 3 has NaN or infinite"):
+        look.look(x, torch.zeros(N, dtype=torch.int64))
+
+
 def test_levels_are_looked_at_inside_narrow_bounds() -> None:
     look = Inspection(torch.arange(1), (0.0, 0.5), marked=True)
     with pytest.raises(DataError, match="inside the bounds"):

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -450,7 +450,9 @@ class _Run:
         if not trainer.evaluator.classes:
             trainer.evaluator.logits(batch.x[:1])
         trainer.evaluator.check_labels(batch.y)
-        with trainer.evaluator.low(trainer.low):
+        # Not the data's own reads: each sample is part of the key.
+        watching = nullcontext() if self.kept is None else self.kept.watching()
+        with trainer.evaluator.low(trainer.low), watching:
             self.method.learn(trainer, batch)
 
 
