@@ -137,6 +137,7 @@ class CoherentStarts(Climbing):
             "promise": torch.full((len(key), self.starts), -torch.inf, dtype=z.dtype, device=z.device),
             "own": torch.zeros_like(z),
             "slope": torch.zeros_like(z),
+            "move": torch.zeros_like(z),
             "weight": one,
             "low": one,
             "high": one,
@@ -144,54 +145,66 @@ class CoherentStarts(Climbing):
 
     def tell(self, problem: Problem, state: Rows, evaluation: Evaluation) -> Rows:
         assert evaluation.gradient is not None
-        threat, region, step, key = problem.threat, problem.region, state["step"], state["key"]
-        origin, z, gradient = threat.origin(region), evaluation.z, evaluation.gradient
-        value = problem.task.losses["margin"](evaluation.logits, problem.y).to(z.dtype)
-        stride = per_row(threat.stride(region), z)
+        threat, region, step = problem.threat, problem.region, state["step"]
+        z, gradient = evaluation.z, evaluation.gradient
         own = torch.where(per_row(step == 0, z), gradient, state["own"])
-        # The promise of each move: its loss, and what the longest step along its gradient adds. Those that stay in the
-        # sample's own branch, which other searches see, come last.
-        rise = (gradient * threat.ascent(gradient) * stride).flatten(1).sum(1)
-        promised = (value + rise).nan_to_num(nan=-torch.inf)
-        promised = promised - torch.where(_apart(gradient, own) < _APART, _LAST, 0.0)
-        at = torch.arange(self.starts, device=z.device) == (step - 1).unsqueeze(1)
-        promise = torch.where(at, promised.unsqueeze(1), state["promise"])
-        # The place on the way: of which start, and how far.
+        told = {**state, "step": step + 1, "own": own}
         after = step - self.starts
+        if bool((after <= 0).any()):
+            told["promise"] = self._promised(problem, step, evaluation, own, state["promise"])
+        # The place on the way: of which start, and how far.
         turn = after.clamp(min=0) % self.steps_each
         start = after.clamp(min=0) // self.steps_each
         stays, fresh, first = start >= self.kept, turn == 0, turn == 1
-        followed = _different(promise).gather(1, start.clamp(max=self.kept - 1).unsqueeze(1)).squeeze(1)
-        number = torch.where(after < 0, step, followed)  # all moves first
-        begin = torch.where(per_row(stays, z), origin, moved(problem, number, key))
+        if bool(fresh.any()):
+            followed = _different(told["promise"]).gather(1, start.clamp(max=self.kept - 1).unsqueeze(1)).squeeze(1)
+            number = torch.where(after < 0, step, followed)  # all moves first
+            begin, move = self._start(problem, number, stays, state["key"])
+            told["move"] = torch.where(per_row(fresh, z), move, state["move"])
+        if bool(fresh.all()):
+            return {**told, "z": begin}
         # A step inside the branch is a new end of the bisection, and its gradient the branch's.
-        slope = torch.where(per_row(stays, z), blurred(gradient), gradient)
+        slope = torch.where(per_row(stays, z), blurred(gradient), gradient) if bool(stays.any()) else gradient
         kept = first | (_apart(slope, state["slope"]) < torch.where(stays, _APART, _apart(slope, own)))
         slope = torch.where(per_row(kept, z), slope, state["slope"])
         low = torch.where(kept, state["low"], state["weight"]).masked_fill(first, 0.0)
         high = torch.where(kept, state["weight"], state["high"]).masked_fill(first, torch.inf)
         weight = torch.where(low == 0, high / _FACTOR, (low * high).sqrt())
         weight = torch.where(high == torch.inf, low * _FACTOR, weight).masked_fill(first, 1.0)
-        move = direction(problem.x, number, key) if z.shape == problem.x.shape else begin - origin
-        move = move * rng.uniform(rng.fold(key, "ties"), z.shape[1:], 1 - _TIES, 1 + _TIES)
-        ascent = threat.ascent(_unit(slope) + per_row(weight, z) * _unit(move))
+        ascent = threat.ascent(_unit(slope) + per_row(weight, z) * told["move"])
         # From the sample itself: as far as its own branch reaches. Each element as its gradient, in an L-inf ball.
         if isinstance(threat, Linf):
             short = (_unit(slope) / per_row(weight, z)).clamp(-1, 1)
         else:
             short = threat.ascent(slope) / per_row(1 + weight, z)
-        proposal = threat.project(origin + stride * torch.where(per_row(stays, z), short, ascent), region)
-        return {
-            "z": torch.where(per_row(fresh, z), begin, proposal),
-            "key": key,
-            "step": step + 1,
-            "promise": promise,
-            "own": own,
-            "slope": slope,
-            "weight": weight,
-            "low": low,
-            "high": high,
-        }
+        step_along = per_row(threat.stride(region), z) * torch.where(per_row(stays, z), short, ascent)
+        proposal = threat.project(threat.origin(region) + step_along, region)
+        told |= {"slope": slope, "weight": weight, "low": low, "high": high}
+        return {**told, "z": torch.where(per_row(fresh, z), begin, proposal) if bool(fresh.any()) else proposal}
+
+    def _promised(self, problem: Problem, step: Tensor, evaluation: Evaluation, own: Tensor, promise: Tensor) -> Tensor:
+        """Return the promises (B, starts) with those of the moves just evaluated.
+
+        A promise is the move's loss, and what the longest step along its gradient adds. Those that stay in the sample's
+        own branch, which other searches see, come last.
+        """
+        assert evaluation.gradient is not None
+        threat, z, gradient = problem.threat, evaluation.z, evaluation.gradient
+        value = problem.task.losses["margin"](evaluation.logits, problem.y).to(z.dtype)
+        stride = per_row(threat.stride(problem.region), z)
+        rise = (gradient * threat.ascent(gradient) * stride).flatten(1).sum(1)
+        promised = (value + rise).nan_to_num(nan=-torch.inf)
+        promised = promised - torch.where(_apart(gradient, own) < _APART, _LAST, 0.0)
+        at = torch.arange(self.starts, device=z.device) == (step - 1).unsqueeze(1)
+        return torch.where(at, promised.unsqueeze(1), promise)
+
+    def _start(self, problem: Problem, number: Tensor, stays: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the ways along moves `number` (B,) begin, and the moves (B, *Z) of mean size one."""
+        threat, region, x = problem.threat, problem.region, problem.x
+        origin = threat.origin(region)
+        begin = torch.where(per_row(stays, origin), origin, moved(problem, number, key))
+        move = direction(x, number, key) if origin.shape == x.shape else begin - origin
+        return begin, _unit(move * rng.uniform(rng.fold(key, "ties"), origin.shape[1:], 1 - _TIES, 1 + _TIES))
 
 
 def _different(promise: Tensor) -> Tensor:
@@ -243,10 +256,10 @@ def direction(x: Tensor, number: Tensor, key: Tensor) -> Tensor:
     way = torch.zeros_like(x)
     kinds = _OF_ROWS if x.ndim == 2 else _OF_FIELDS
     again = groups if x.ndim == 2 else waves  # any number of them differ
-    for place, kind in enumerate((*kinds, again)):
-        chosen = (number.clamp(max=len(kinds)) == place).nonzero().squeeze(1)
-        if len(chosen):
-            way[chosen] = kind(x[chosen], key[chosen])
+    places = number.clamp(max=len(kinds))
+    for place in sorted(set(places.tolist())):
+        chosen = (places == place).nonzero().squeeze(1)
+        way[chosen] = (*kinds, again)[place](x[chosen], key[chosen])
     return way
 
 
