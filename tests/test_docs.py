@@ -171,6 +171,110 @@ def test_every_python_block_runs(page: Path, pytester: pytest.Pytester, monkeypa
             mock.patch.stopall()  # what a setup put in the place of a server
 
 
+OURS = {"robustest": ROOT / "robustest"} | {
+    package.name: package for package in (ROOT / "plugins").glob("robustest-*/robustest_*") if package.is_dir()
+}
+"""Folders of this repository's packages: packs are read without being installed."""
+PLACEHOLDERS = {"dusk", "my_package", "my_project"}
+"""Packages of a reader, which pages invent."""
+
+
+def file_of(module: str) -> Path | None:
+    """Return the source of one of this repository's modules, None if there is none."""
+    top, _, rest = module.partition(".")
+    path = OURS[top].joinpath(*rest.split(".")) if rest else OURS[top]
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+
+@functools.cache
+def names_of(module: str) -> set[str]:
+    """Return the names that a module of this repository has at its top, those under TYPE_CHECKING included."""
+    file = file_of(module)
+    assert file is not None, module
+    if module.partition(".")[0] == "robustest":
+        return set(dir(importlib.import_module(module)))  # its names are lazy
+    found, left = set[str](), ast.parse(file.read_text(encoding="utf-8")).body
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.If):
+            left += node.body + node.orelse
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return found
+
+
+def unresolved(source: str) -> list[str]:
+    """Return the imports of a block that lead nowhere: to no module, or to no name of one."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            wanted = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None and not node.level, ast.unparse(node)
+            wanted = [(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for module, name in wanted:
+            top = module.partition(".")[0]
+            if top in OURS:
+                there = file_of(module) is not None
+                there = there and (name is None or name in names_of(module) or file_of(f"{module}.{name}") is not None)
+            elif top in PLACEHOLDERS or importlib.util.find_spec(top) is None:
+                continue  # a library that is not installed: whoever runs the block has it
+            else:
+                there = importlib.util.find_spec(module) is not None
+                there = there and (name is None or reachable(module, name))
+            if not there:
+                wrong.append(f"{module}.{name}" if name else module)
+    return wrong
+
+
+def reachable(module: str, name: str) -> bool:
+    if hasattr(importlib.import_module(module), name):
+        return True
+    return importlib.util.find_spec(f"{module}.{name}") is not None
+
+
+@having("python", "setup", "built")
+def test_every_import_leads_to_a_name_that_is_there(page: Path) -> None:
+    there = [block for block in blocks(page) if block.language in ("python", "setup", "built")]
+    assert [(block.line, wrong) for block in there if (wrong := unresolved(block.text))] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("import robustest.repair", ["robustest.repair"]),
+        ("from robustest.repair import Recipe", ["robustest.repair.Recipe"]),
+        ("from robustest import assert_nothing", ["robustest.assert_nothing"]),
+        ("def f():\n    from robustest_rl import Nothing", ["robustest_rl.Nothing"]),
+        ("from sklearn.datasets import load_nothing", ["sklearn.datasets.load_nothing"]),
+        ("from robustest_training.repair import Recipe\nfrom robustest_rl import replay", []),
+        ("from robustest import assert_accuracy, cues\nimport robustest_people.measure", []),
+    ],
+)
+def test_an_import_that_leads_nowhere_is_found(source: str, wrong: list[str]) -> None:
+    assert unresolved(source) == wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_modules_and_names_in_the_text_are_there(page: Path) -> None:
+    wrong = []
+    for dotted in re.findall(r"`(robustest(?:_[a-z]+)?(?:\.\w+)+)", page.read_text(encoding="utf-8")):
+        parts = dotted.split(".")
+        if parts[0] not in OURS or parts[-1] in ("json", "yml", "md", "toml", "svg"):
+            continue
+        known = next(n for n in range(len(parts), 0, -1) if file_of(".".join(parts[:n])) is not None)
+        if known < len(parts) and parts[known] not in names_of(".".join(parts[:known])):
+            wrong.append(dotted)
+    assert wrong == []
+
+
 @having("built")
 def test_every_example_on_real_data_is_a_program(page: Path) -> None:
     names = {block.language: block.text for block in blocks(page)}
