@@ -421,6 +421,33 @@ def test_options_and_commands_named_in_the_text_are_there(pytester: pytest.Pytes
         assert set(re.findall(r"`robustest ([a-z]+)", text)) <= {*actions, *PACKS_VERBS}, named(page)
 
 
+def projects() -> dict[str, dict[str, Any]]:
+    """Return the table `project` of each package of this repository."""
+    files = [
+        ROOT / "pyproject.toml",
+        *ROOT.glob("plugins/*/pyproject.toml"),
+        *ROOT.glob("distributions/*/pyproject.toml"),
+    ]
+    found = [tomllib.loads(file.read_text(encoding="utf-8"))["project"] for file in files]
+    return {project["name"]: project for project in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_extras_named_in_the_text_are_there(page: Path) -> None:
+    for name, extras in re.findall(r"\b(robustest(?:-[a-z]+)?)\[([a-z][a-z,]*)\]", page.read_text(encoding="utf-8")):
+        assert set(extras.split(",")) <= set(projects()[name]["optional-dependencies"]), f"{name}[{extras}]"
+
+
+def test_the_list_of_packs_has_each_with_its_extras() -> None:
+    table = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[(robustest-\w+)\]\(\1/README\.md\) \| [^|]+ \|([^|]*)\|$", table, re.MULTILINE))
+    packs = {folder.parent.name for folder in ROOT.glob("plugins/*/pyproject.toml")}
+    assert {*rows} == packs
+    for name, cell in rows.items():
+        extras = {*projects()[name].get("optional-dependencies", ())} - {"test"}
+        assert set(re.findall(r"`(\w+)`:", cell)) == extras, name
+
+
 CLAIMS = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
 OF_PACKS = [page for page in PAGES if page.parent.name == "claims" and page.stem not in CLAIMS]
 OF_PACKS += [page for page in (ROOT / "docs" / "training").glob("*.md") if page.stem not in ("index", "repair")]
