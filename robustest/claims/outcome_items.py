@@ -851,7 +851,9 @@ def compare(
             compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; {compared.rule}")
     details = {
         # Reports write "the model" before it.
-        "model": f"recorded in {pairs.reference}" if theirs is None else pairs.reference.removeprefix("the answers of "),
+        "model": f"recorded in {pairs.reference}"
+        if theirs is None
+        else pairs.reference.removeprefix("the answers of "),
         **rule.compare(pairs.columns).details(),
         **({} if early is None else {"drop_interval": list(compared.interval)}),
         "accuracy": float(rule.share_before),
