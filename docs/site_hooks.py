@@ -70,6 +70,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     text = _TABLES["with_tables"](_UPWARDS.sub(kept, _SETUP.sub("", markdown)))
     kind, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
+    if kind == "tutorials":
+        page.meta["hide"] = ["toc"]  # files and outputs need the width of 100 characters
     if kind == "claims":
         package = next(one for one in _PACKAGES if f"assert_{name}" in import_module(one).__all__)
         top = f"measure_{name}" in import_module(package).__all__

@@ -175,7 +175,8 @@ def examples(docs: Path) -> Iterator[tuple[str, str]]:
     Raises:
         TutorialError: an example's claim does not pass.
     """
-    pages = {page: page.read_text(encoding="utf-8") for page in sorted((docs / "claims").glob("*.md"))}
+    claims = sorted([*(docs / "claims").glob("*.md"), *(docs / "training").glob("*.md")])
+    pages = {page: page.read_text(encoding="utf-8") for page in claims}
     found = {page: _EXAMPLE.search(text) for page, text in pages.items()}
     with tempfile.TemporaryDirectory() as folder:
         for page, example in found.items():
@@ -289,8 +290,9 @@ def _first_picture(row: dict[str, Any]) -> tuple[str, bytes] | None:
         return None
     for one in row["result"]["counterexamples"]:
         if one["image"]:
-            caption = f"sample {one['index']}, label {one['label']}, predicted {one['clean']} -> {one['predicted']}"
-            return caption, one["image"]
+            before, after = one["clean"], one["predicted"]
+            answers = f"{after}" if before == after else f"{before} -> {after}"
+            return f"sample {one['index']}, label {one['label']}, predicted {answers}", one["image"]
     return None
 
 

@@ -171,12 +171,117 @@ def test_every_python_block_runs(page: Path, pytester: pytest.Pytester, monkeypa
             mock.patch.stopall()  # what a setup put in the place of a server
 
 
+OURS = {"robustest": ROOT / "robustest"} | {
+    package.name: package for package in (ROOT / "plugins").glob("robustest-*/robustest_*") if package.is_dir()
+}
+"""Folders of this repository's packages: packs are read without being installed."""
+PLACEHOLDERS = {"dusk", "my_package", "my_project"}
+"""Packages of a reader, which pages invent."""
+
+
+def file_of(module: str) -> Path | None:
+    """Return the source of one of this repository's modules, None if there is none."""
+    top, _, rest = module.partition(".")
+    path = OURS[top].joinpath(*rest.split(".")) if rest else OURS[top]
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+
+@functools.cache
+def names_of(module: str) -> set[str]:
+    """Return the names that a module of this repository has at its top, those under TYPE_CHECKING included."""
+    file = file_of(module)
+    assert file is not None, module
+    if module.partition(".")[0] == "robustest":
+        return set(dir(importlib.import_module(module)))  # its names are lazy
+    found, left = set[str](), ast.parse(file.read_text(encoding="utf-8")).body
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.If):
+            left += node.body + node.orelse
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return found
+
+
+def unresolved(source: str) -> list[str]:
+    """Return the imports of a block that lead nowhere: to no module, or to no name of one."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            wanted = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None, ast.unparse(node)
+            wanted = [(node.module, alias.name) for alias in node.names]
+        else:
+            continue
+        for module, name in wanted:
+            top = module.partition(".")[0]
+            if top in OURS:
+                there = file_of(module) is not None
+                there = there and (name is None or name in names_of(module) or file_of(f"{module}.{name}") is not None)
+            elif top in PLACEHOLDERS or importlib.util.find_spec(top) is None:
+                continue  # a library that is not installed: whoever runs the block has it
+            else:
+                there = importlib.util.find_spec(module) is not None
+                there = there and (name is None or reachable(module, name))
+            if not there:
+                wrong.append(f"{module}.{name}" if name else module)
+    return wrong
+
+
+def reachable(module: str, name: str) -> bool:
+    if hasattr(importlib.import_module(module), name):
+        return True
+    return importlib.util.find_spec(f"{module}.{name}") is not None
+
+
+@having("python", "setup", "built")
+def test_every_import_leads_to_a_name_that_is_there(page: Path) -> None:
+    there = [block for block in blocks(page) if block.language in ("python", "setup", "built")]
+    assert [(block.line, wrong) for block in there if (wrong := unresolved(block.text))] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("import robustest.repair", ["robustest.repair"]),
+        ("from robustest.repair import Recipe", ["robustest.repair.Recipe"]),
+        ("from robustest import assert_nothing", ["robustest.assert_nothing"]),
+        ("def f():\n    from robustest_rl import Nothing", ["robustest_rl.Nothing"]),
+        ("from sklearn.datasets import load_nothing", ["sklearn.datasets.load_nothing"]),
+        ("from robustest_training.repair import Recipe\nfrom robustest_rl import replay", []),
+        ("from robustest import assert_accuracy, cues\nimport robustest_people.measure", []),
+    ],
+)
+def test_an_import_that_leads_nowhere_is_found(source: str, wrong: list[str]) -> None:
+    assert unresolved(source) == wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_modules_and_names_in_the_text_are_there(page: Path) -> None:
+    wrong = []
+    for dotted in re.findall(r"`(robustest(?:_[a-z]+)?(?:\.\w+)+)", page.read_text(encoding="utf-8")):
+        parts = dotted.split(".")
+        if parts[0] not in OURS or parts[-1] in ("json", "yml", "md", "toml", "svg"):
+            continue
+        known = next(n for n in range(len(parts), 0, -1) if file_of(".".join(parts[:n])) is not None)
+        if known < len(parts) and parts[known] not in names_of(".".join(parts[:known])):
+            wrong.append(dotted)
+    assert wrong == []
+
+
 @having("built")
 def test_every_example_on_real_data_is_a_program(page: Path) -> None:
     names = {block.language: block.text for block in blocks(page)}
     compile(names["built"], named(page), "exec", dont_inherit=True)
     assert f"assert_{page.stem}(" in names["built"]
-    assert "from sklearn.datasets import load_" in names["built"]
+    drawn = "\n## On simulated answers\n" in page.read_text(encoding="utf-8")  # no data set has people's answers
+    assert drawn or "from sklearn.datasets import load_" in names["built"]
 
 
 def run(page: Path, there: list[Block], pytester: pytest.Pytester) -> None:
@@ -316,7 +421,36 @@ def test_options_and_commands_named_in_the_text_are_there(pytester: pytest.Pytes
         assert set(re.findall(r"`robustest ([a-z]+)", text)) <= {*actions, *PACKS_VERBS}, named(page)
 
 
+def projects() -> dict[str, dict[str, Any]]:
+    """Return the table `project` of each package of this repository."""
+    files = [
+        ROOT / "pyproject.toml",
+        *ROOT.glob("plugins/*/pyproject.toml"),
+        *ROOT.glob("distributions/*/pyproject.toml"),
+    ]
+    found = [tomllib.loads(file.read_text(encoding="utf-8"))["project"] for file in files]
+    return {project["name"]: project for project in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_extras_named_in_the_text_are_there(page: Path) -> None:
+    for name, extras in re.findall(r"\b(robustest(?:-[a-z]+)?)\[([a-z][a-z,]*)\]", page.read_text(encoding="utf-8")):
+        assert set(extras.split(",")) <= set(projects()[name]["optional-dependencies"]), f"{name}[{extras}]"
+
+
+def test_the_list_of_packs_has_each_with_its_extras() -> None:
+    table = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[(robustest-\w+)\]\(\1/README\.md\) \| [^|]+ \|([^|]*)\|$", table, re.MULTILINE))
+    packs = {folder.parent.name for folder in ROOT.glob("plugins/*/pyproject.toml")}
+    assert {*rows} == packs
+    for name, cell in rows.items():
+        extras = {*projects()[name].get("optional-dependencies", ())} - {"test"}
+        assert set(re.findall(r"`(\w+)`:", cell)) == extras, name
+
+
 CLAIMS = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
+OF_PACKS = [page for page in PAGES if page.parent.name == "claims" and page.stem not in CLAIMS]
+OF_PACKS += [page for page in (ROOT / "docs" / "training").glob("*.md") if page.stem not in ("index", "repair")]
 SECTIONS = ["When to use it", "Writing it", "On real data", "Reading the result", "Limits of a pass"]
 OWN_PAGES = [
     *((f"claims/{name}", f"assert_{name}") for name in CLAIMS),
@@ -333,11 +467,13 @@ def test_every_claim_and_threat_has_a_page_with_an_example(page: str, name: str)
     assert any(f"{name}(" in text for text in code)
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_a_claims_page_says_when_to_use_it_how_to_read_it_and_its_limits(name: str) -> None:
-    text = (ROOT / "docs" / "claims" / f"{name}.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    "page", [*(ROOT / "docs" / "claims" / f"{name}.md" for name in CLAIMS), *sorted(OF_PACKS)], ids=named
+)
+def test_a_claims_page_says_when_to_use_it_how_to_read_it_and_its_limits(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("## On simulated answers", "## On real data")
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
-    assert any(block.language == "built" for block in blocks(ROOT / "docs" / "claims" / f"{name}.md"))
+    assert any(block.language == "built" for block in blocks(page))
     for section in text.split("\n## ")[1:]:
         assert len(section.split()) > 20, section  # the heading alone is no answer

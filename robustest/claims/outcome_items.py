@@ -850,7 +850,10 @@ def compare(
             why = f'{hidden}: give such items new names, or missing="drop"'
             compared = replace(compared, verdict=Verdict.INCONCLUSIVE, rule=f"{why}; {compared.rule}")
     details = {
-        "model": f"recorded in {pairs.reference}" if theirs is None else pairs.reference,
+        # Reports write "the model" before it.
+        "model": f"recorded in {pairs.reference}"
+        if theirs is None
+        else pairs.reference.removeprefix("the answers of "),
         **rule.compare(pairs.columns).details(),
         **({} if early is None else {"drop_interval": list(compared.interval)}),
         "accuracy": float(rule.share_before),

@@ -468,6 +468,7 @@ def test_each_group_is_asked_until_it_is_settled() -> None:
 def test_two_functions_are_compared_on_the_same_items() -> None:
     common: dict[str, Any] = {"at_least": None, "tolerance": 0.05}
     found = rate(worse, no_worse_than=adder, **common)
+    assert found.details["baseline"]["model"] == "adder"  # reports write "the model" before it
     assert found.verdict is Verdict.FAILED
     assert found.subject.scope == "population"
     assert found.details["baseline"]["pairs"] == found.numbers.n < 200
