@@ -80,7 +80,7 @@ def test_a_file_is_not_loaded_after_a_change_of_what_was_read(
     assert second.load() == ({}, {"epoch": 1})
     computed(second, {}, {"epoch": 2})  # what goes on depends on what the part before has read
     set_to("b")
-    with pytest.raises(StoreError, match="has changed. Restore it, delete the file"):
+    with pytest.raises(StoreError, match=r"has changed\. Restore it, delete the file"):
         file().load()
     set_to("a")
     assert file().load() == ({}, {"epoch": 2})
