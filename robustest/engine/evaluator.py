@@ -150,6 +150,7 @@ class Evaluator:
         # Counts for the health checks that are still on an accelerator.
         self._owed: list[tuple[str, Tensor, int | None]] = []
         self.reduced = False
+        self._casts = devices.casts(device)
         self._writes = False  # the model changes its input in place; known after the first pass
         self.low_precision: Literal["", "first", "alone"] = ""
         self.channels_last = False
@@ -296,7 +297,7 @@ class Evaluator:
         """
         all_logits: list[Tensor] = []
         gradients: list[Tensor] = []
-        for attempt in self._parts(len(z)):
+        for attempt in self._parts(z.shape[0]):
             with attempt as part:
                 drawn_logits, drawn_gradients = [], []
                 check = partial(self._checked, part=part)
@@ -341,21 +342,21 @@ class Evaluator:
             for one in requests:
                 points.append(one.z.detach().requires_grad_(True))
                 inputs.append(one.render(points[-1], one.part))
-        with torch.enable_grad(), self._precision(low=low):
-            x = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
-            if low and self.channels_last and x.ndim == 4:
-                x = x.contiguous(memory_format=torch.channels_last)
-            logits = self._ask(x)
-            each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
-            checked: list[Tensor] = []
-            climbed: list[Tensor] = []
-            for one, out in zip(requests, each, strict=True):
-                checked.append(one.check(out))
-                value = one.objective(checked[-1], one.part)
-                # Weights behind a plain callable may ask for gradients where the input gets none.
-                if value.requires_grad:
-                    climbed.append(value)
-            found = _gradients(climbed, points)
+            with self._precision(low=low):
+                x = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
+                if low and self.channels_last and x.ndim == 4:
+                    x = x.contiguous(memory_format=torch.channels_last)
+                logits = self._ask(x)
+                each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
+                checked: list[Tensor] = []
+                climbed: list[Tensor] = []
+                for one, out in zip(requests, each, strict=True):
+                    checked.append(one.check(out))
+                    value = one.objective(checked[-1], one.part)
+                    # Weights behind a plain callable may ask for gradients where the input gets none.
+                    if value.requires_grad:
+                        climbed.append(value)
+                found = _gradients(climbed, points)
         return [(out.detach(), gradient) for out, gradient in zip(checked, found, strict=True)]
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -534,7 +535,7 @@ class Evaluator:
     def _precision(self, *, low: bool) -> AbstractContextManager[object]:
         """Return a block in bfloat16 if `low`, else in float32, inside any precision of the caller."""
         kind = self.device.type
-        if not low and not (devices.casts(self.device) and torch.is_autocast_enabled(kind)):
+        if not low and not (self._casts and torch.is_autocast_enabled(kind)):
             return _AS_IT_IS
         cast = torch.autocast(kind, torch.bfloat16, enabled=low)
         if not low or not devices.has_tf32(self.device):
