@@ -167,7 +167,9 @@ def test_a_claim_makes_passes_of_six_sizes(gathers: Any, attack: Any, batch_size
     """Beside those of the checks. Rows that fill a pass up are neither counted nor more than a batch takes."""
     gathers(True)
     model = Rows()
-    result: Any = measure_robust_accuracy(model, data(600), Linf(0.05), attack=attack, exact=True, batch_size=batch_size)
+    result: Any = measure_robust_accuracy(
+        model, data(600), Linf(0.05), attack=attack, exact=True, batch_size=batch_size
+    )
     assert 0.1 < result.estimate < 0.9  # rows are dropped on the way
     sizes = {batch_size >> halved for halved in range(6)}
     assert set(model.passes) <= sizes | CHECKS
