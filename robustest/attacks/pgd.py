@@ -61,8 +61,9 @@ class PGD(Climbing):
             return {"z": evaluation.z + filled(evaluation.gradient, evaluation.z, region, size), "size": size}
         ascent = threat.ascent(evaluation.gradient)
         z = torch.addcmul(evaluation.z, per_row(size, evaluation.z), ascent)
-        if not isinstance(threat, Euclidean):
+        if "step" not in state:  # no Euclidean ball
             return {"z": z, "size": size}
+        assert isinstance(threat, Euclidean)
         rounds = state["step"] + 1
         last = per_row(rounds >= self.steps, z)
         z = torch.where(last, problem.x + per_row(threat.radii(region), z) * ascent, z)

@@ -39,7 +39,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import FIRST, count_unreached, probe_gradient, probe_precision
 from robustest.engine.planted import plant
 from robustest.engine.score_diagnosis import Suspicion
-from robustest.engine.search import SearchOutcome, Still, pick_problem, search
+from robustest.engine.search import SearchOutcome, Still, pick, pick_problem, search
 from robustest.engine.stages import serving, widened
 from robustest.engine.tree_boxes import NAME as BY_LEAVES
 from robustest.engine.tree_boxes import search_leaves
@@ -354,18 +354,20 @@ class StageSchedule:
         each = at.repeat_interleave(len(uses))
         keys = torch.stack([rng.fold(chunk.key[at], use) for use in uses], 1).flatten()
         followed = 0 if discrete else int((rows < len(state.alive)).sum()) * len(uses)
+        region = pick(self.problem.region, each)
         with self.evaluator.low(low):
             part = search(
                 self.evaluator,
                 searcher,
                 self.threat,
-                chunk.x[each],
+                region["x"],
                 chunk.y[each],
                 key=keys,
                 bounds=chunk.bounds,
                 attempts=self.attempts,
                 probe=discrete,
                 followed=followed,
+                region=region,
             )
         if part.alive is not None:
             state.any_gradient = True

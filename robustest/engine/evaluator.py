@@ -44,6 +44,8 @@ _ESTIMATOR_BATCH = 8192
 _MOST_OUTPUT = 1 << 26
 # A pass backward costs about as much as two forward.
 BACKWARD = 2
+# Batch sizes of passes of fixed shapes: the largest one, and halves of it.
+_SIZES = 6
 # Outputs that a `Judgement` keeps.
 _FIRST = 8
 
@@ -110,6 +112,8 @@ class Evaluator:
         low_precision: "first": cascades run their gradient stages in bfloat16 first, then again in float32 on the
             survivors; "alone": on a few of them only, as a check; "": in float32 alone.
         reduced: gradients are taken in bfloat16 now.
+        fixed_shapes: passes are filled up to one of a few batch sizes, with copies of their own rows, so that a device
+            meets the same shapes again. The copies are not counted, and nobody reads their answers.
         channels_last: images (B, C, H, W) go into those passes with their channels last in memory.
         joint: returns the answer to a request, whose pass it makes together with those of other measurements
             (`robustest.engine.gathering`); None to make each pass alone.
@@ -150,9 +154,10 @@ class Evaluator:
         # Counts for the health checks that are still on an accelerator.
         self._owed: list[tuple[str, Tensor, int | None]] = []
         self.reduced = False
+        self._casts = devices.casts(device)
         self._writes = False  # the model changes its input in place; known after the first pass
         self.low_precision: Literal["", "first", "alone"] = ""
-        self.channels_last = False
+        self.channels_last = self.fixed_shapes = False
         self.joint: Callable[[Request], Any] | None = None
         self.probed, self.probe_rows = False, 8
         self.shown: Shown | None = None
@@ -296,7 +301,7 @@ class Evaluator:
         """
         all_logits: list[Tensor] = []
         gradients: list[Tensor] = []
-        for attempt in self._parts(len(z)):
+        for attempt in self._parts(z.shape[0]):
             with attempt as part:
                 drawn_logits, drawn_gradients = [], []
                 check = partial(self._checked, part=part)
@@ -341,21 +346,21 @@ class Evaluator:
             for one in requests:
                 points.append(one.z.detach().requires_grad_(True))
                 inputs.append(one.render(points[-1], one.part))
-        with torch.enable_grad(), self._precision(low=low):
-            x = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
-            if low and self.channels_last and x.ndim == 4:
-                x = x.contiguous(memory_format=torch.channels_last)
-            logits = self._ask(x)
-            each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
-            checked: list[Tensor] = []
-            climbed: list[Tensor] = []
-            for one, out in zip(requests, each, strict=True):
-                checked.append(one.check(out))
-                value = one.objective(checked[-1], one.part)
-                # Weights behind a plain callable may ask for gradients where the input gets none.
-                if value.requires_grad:
-                    climbed.append(value)
-            found = _gradients(climbed, points)
+            with self._precision(low=low):
+                x = inputs[0] if len(inputs) == 1 else torch.cat(inputs)
+                if low and self.channels_last and x.ndim == 4:
+                    x = x.contiguous(memory_format=torch.channels_last)
+                logits = self._ask(x)
+                each = (logits,) if len(inputs) == 1 else torch.split(logits, [len(one) for one in inputs])
+                checked: list[Tensor] = []
+                climbed: list[Tensor] = []
+                for one, out in zip(requests, each, strict=True):
+                    checked.append(one.check(out))
+                    value = one.objective(checked[-1], one.part)
+                    # Weights behind a plain callable may ask for gradients where the input gets none.
+                    if value.requires_grad:
+                        climbed.append(value)
+                found = _gradients(climbed, points)
         return [(out.detach(), gradient) for out, gradient in zip(checked, found, strict=True)]
 
     def outputs(self, x: Tensor) -> Tensor:
@@ -476,6 +481,14 @@ class Evaluator:
         return self._ask(x) if self.joint is None else cast("Tensor", self.joint(x))
 
     def _ask(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        if self.fixed_shapes and (size := filled_size(n, self.batch_size)) > n:
+            others = x.detach()
+            x = torch.cat([x, *[others] * (size // n - 1), others[: size % n]])
+            return self._answered(x)[:n]
+        return self._answered(x)
+
+    def _answered(self, x: Tensor) -> Tensor:
         try:
             if self.classes and not self._writes:
                 before = x._version
@@ -534,7 +547,7 @@ class Evaluator:
     def _precision(self, *, low: bool) -> AbstractContextManager[object]:
         """Return a block in bfloat16 if `low`, else in float32, inside any precision of the caller."""
         kind = self.device.type
-        if not low and not (devices.casts(self.device) and torch.is_autocast_enabled(kind)):
+        if not low and not (self._casts and torch.is_autocast_enabled(kind)):
             return _AS_IT_IS
         cast = torch.autocast(kind, torch.bfloat16, enabled=low)
         if not low or not devices.has_tf32(self.device):
@@ -555,11 +568,16 @@ class Evaluator:
                 start = attempt.part.stop
 
     def halve(self, size: int) -> None:
-        """Halve the batch size after a part of `size` rows ran out of memory.
+        """Halve the batch size after a part of `size` rows ran out of memory; rows that filled it up go first.
 
         Raises:
             DeviceError: the part was a single row.
         """
+        # The passes of a chunk among others were filled up by the evaluator that makes them.
+        if self.fixed_shapes and self.joint is None and filled_size(size, self.batch_size) > size:
+            self.fixed_shapes = False
+            devices.free(self.device)
+            return
         if size == 1:
             raise DeviceError(f"Expected one sample to fit but {self.device} ran out of memory at a batch of one.")
         self.batch_size = size // 2
@@ -603,6 +621,12 @@ def _gradients(climbed: Sequence[Tensor], points: Sequence[Tensor]) -> Sequence[
             f"Expected a gradient of the model but its backward pass raised {quoted(error)}. Mend it, or choose an "
             "attack that needs scores only."
         ) from error
+
+
+def filled_size(n: int, batch_size: int) -> int:
+    """Return the least of a few batch sizes that holds n rows; n itself beyond the largest, `batch_size`."""
+    sizes = [max(1, batch_size >> halved) for halved in range(_SIZES)]
+    return min((size for size in sizes if size >= n), default=n)
 
 
 def _cut(rows: Tensor, part: slice) -> Tensor:

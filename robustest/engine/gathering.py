@@ -9,6 +9,8 @@
 #    gradient mode and autocast of each thread apart.
 # 2. `step` joins the rows that are waited for, of one kind (outputs, gradients in float32, gradients in bfloat16), up
 #    to `batch_size` of them, and passes them in the thread of the caller, which alone calls the model.
+#    On accelerators passes are filled up to one of a few batch sizes (`Evaluator.fixed_shapes`): kernels are chosen,
+#    and graphs of them kept, by shape.
 # 3. While the rows that wait fill at most half a batch, another chunk is begun (`room`): the last rows of a chunk never
 #    run alone while there are chunks left.
 # 4. A pass that fails is made again for each chunk alone: the error, or a batch that is cut in half, is that chunk's.
@@ -114,11 +116,13 @@ class Gathering:
     def _passed(self, members: list[Member]) -> list[Any]:
         """Return the answers to requests of one kind; an error is the answer to one that fails alone."""
         requests: list[Any] = [member.request for member in members]
-        if len(requests) > 1:
+        if len(requests) > 1 or self._evaluator.fixed_shapes:
             with suppress(Exception):
                 return self._compared_last(members[-1], self._made(requests), sum(map(_rows, requests)))
             # Behind the block, not in an `except`: until then the error holds the memory of the pass that failed.
-            # If memory ran out, the next joint pass is smaller.
+            # If memory ran out, the next joint pass is smaller, and none is filled up any more.
+            self._evaluator.fixed_shapes = False
+        if len(requests) > 1:
             self._most_rows = max(1, sum(map(_rows, requests)) // 2)
         answers: list[Any] = []
         for member, request in zip(members, requests, strict=True):

@@ -124,6 +124,7 @@ def search(
     attempts: bool = False,
     probe: bool = False,
     followed: int = 0,
+    region: Rows | None = None,
 ) -> SearchOutcome:
     """Attack samples that the model gets right.
 
@@ -135,6 +136,7 @@ def search(
         attempts: keep the proposal with the smallest margin of rows that are never broken.
         probe: an experiment beside the claim: its zero gradients do not count for the health checks.
         followed: the number of first samples for `SearchOutcome.alive`.
+        region: the threat's rows for these samples, if they are known; nobody else changes or keeps them.
     """
     batch = Batch(
         evaluator,
@@ -148,6 +150,7 @@ def search(
         attempts=attempts,
         probe=probe,
         followed=followed,
+        region=region,
     )
     while batch.admit():
         ending = batch.end()
@@ -188,6 +191,7 @@ class Batch:
         attempts: bool = False,
         probe: bool = False,
         followed: int = 0,
+        region: Rows | None = None,
     ) -> None:
         """Prepare a search; arguments as for `search`."""
         self.evaluator, self.searcher, self.threat = evaluator, searcher, threat
@@ -196,7 +200,7 @@ class Batch:
         self.climbs = searcher.needs is Needs.GRADIENT
         # Reading a number from a CPU tensor costs little, so that every round may look.
         self.eager = devices.on_host(evaluator.device)
-        self.region, self.y = threat.region(x, bounds), y
+        self.region, self.y = threat.region(x, bounds) if region is None else region, y
         # The searcher gets its own arrays: one that works in place moves neither the samples nor the judge.
         own = {name: value.clone() for name, value in self.region.items()}
         self.problem = Problem(threat, own, y.clone(), evaluator.classes, bounds, evaluator.task)
@@ -219,7 +223,9 @@ class Batch:
 
     def admit(self) -> bool:
         """Fill the batch up with samples that were not attacked yet; return False where no row is in flight."""
-        n, device = len(self.y), self.y.device
+        n, device = self.y.shape[0], self.y.device
+        if self.admitted == n:
+            return self.rows is not None
         room = self.evaluator.batch_size
         if self.lanes > 1:
             # All proposals that rows make at once should fill a batch, or be few elements: the evaluator passes them
@@ -228,7 +234,7 @@ class Batch:
             room = max(1, room // self.lanes, _LIGHT // (self.lanes * elements))
         if self.rows is not None:
             room -= len(self.rows.position)
-        if self.admitted < n and room > 0:
+        if room > 0:
             fresh = slice(self.admitted, min(n, self.admitted + room))
             problem = pick_problem(self.problem, fresh)
             count = len(problem.y)
@@ -289,7 +295,7 @@ class Batch:
 
     def _slope(self, rows: InFlight, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits and gradients at proposals z (b, *Z); note the elements that have none."""
-        render, objective = _parts_of(self.searcher, self.threat, rows.problem, rows.state, len(z))
+        render, objective = _parts_of(self.searcher, self.threat, rows.problem, rows.state, z.shape[0])
         logits, gradient = self.evaluator.gradient(z, render, objective, draws=self.draws)
         if rows.newest == self.round and not self.probe:
             # Newcomers are the last rows.

@@ -377,6 +377,8 @@ class ModelUnits(Units):
             choose_batch(evaluator, chunk.x, chunk.y)
             choose_precision(evaluator, chunk.x, chunk.y, settings.precision)
             self._busy = True
+            # Not before: the checks compare answers in batches of different sizes.
+            evaluator.fixed_shapes = self.gathers
             # A model that answers at random has drawn in these passes, whose number varies.
             seed_draws(chunk.key)
             if not first:  # a worker's checks are counted by nobody

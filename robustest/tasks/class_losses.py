@@ -41,9 +41,10 @@ def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
     at = y.unsqueeze(1)
     if logits.ndim > 2:
         at = y.view(-1, *[1] * (logits.ndim - 1)).expand(*logits.shape[:-1], 1)
-    others = logits.detach().scatter(-1, at, -torch.inf)
     if logits.requires_grad:
+        others = logits.detach().scatter(-1, at, -torch.inf)
         return (lead(others.argmax(1), y, logits) * logits).sum(1)
+    others = logits.scatter(-1, at, -torch.inf)
     return (others.amax(-1, keepdim=True) - logits.gather(-1, at)).squeeze(-1)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from robustest import Linf, ModelError, devices, rng, scores_model
 from robustest.attacks import PGD
 from robustest.engine import chunks, gathering
+from robustest.engine.evaluator import filled_size
 from robustest.measure import measure_accuracy, measure_robust_accuracy
 from robustest.results import Verdict
 from robustest.run import driver, measured_chunks
@@ -154,6 +155,43 @@ def test_the_last_rows_of_a_chunk_do_not_run_alone(gathers: Any) -> None:
         first = sum(model.passes[: len(model.passes) // 8])
         fill[on] = (sum(model.passes) - first) / len(model.passes) / 128
     assert fill[True] > 1.3 * fill[False]
+
+
+# Rows of the checks that compare a model's answers in batches of different sizes.
+CHECKS = {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("attack", [PGD(steps=20), pytest.param("fast", marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("batch_size", [512, 100])
+def test_a_claim_makes_passes_of_six_sizes(gathers: Any, attack: Any, batch_size: int) -> None:
+    """Beside those of the checks. Rows that fill a pass up are neither counted nor more than a batch takes."""
+    gathers(True)
+    model = Rows()
+    result: Any = measure_robust_accuracy(
+        model, data(600), Linf(0.05), attack=attack, exact=True, batch_size=batch_size
+    )
+    assert 0.1 < result.estimate < 0.9  # rows are dropped on the way
+    sizes = {batch_size >> halved for halved in range(6)}
+    assert set(model.passes) <= sizes | CHECKS
+    assert len(set(model.passes) - CHECKS) > 3
+    assert sum(model.passes) > result.cost.forward
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "size"),
+    [(1, 512, 16), (16, 512, 16), (17, 512, 32), (300, 512, 512), (513, 512, 513), (3, 100, 3), (4, 100, 6), (1, 8, 1)],
+)
+def test_a_pass_is_filled_up_to_the_least_size_that_holds_it(n: int, batch_size: int, size: int) -> None:
+    assert filled_size(n, batch_size) == size
+
+
+def test_rows_that_fill_a_pass_up_take_no_memory_from_those_asked_for(gathers: Any) -> None:
+    """Chunks of 64 rows and fewer fit, where no joint pass and no filled one does."""
+    gathers(True)
+    model = Card(room=150)
+    result = measure_robust_accuracy(model, data(300), Linf(0.05), attack=PGD(steps=6), exact=True, batch_size=100)
+    assert model.refused
+    assert not any("out of memory" in note for note in result.words.notes)
 
 
 class Crowded(Rows):
