@@ -66,10 +66,46 @@ def correlate(x: Tensor, taps: Sequence[float], dim: int, edge: str = "nearest")
 def _correlate_inside(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
     # Only where the taps do not reach outside.
     n = x.shape[dim] - len(taps) + 1
+    if len(taps) >= _BANDED_TAPS and devices.on_host(x):
+        return _banded(x, tuple(taps), dim)
     out = x.narrow(dim, 0, n) * taps[0]
     for k in range(1, len(taps)):
         out.add_(x.narrow(dim, k, n), alpha=taps[k])
     return out
+
+
+# Taps from which products with small band matrices beat a sum of shifted copies, which reads and writes once a tap.
+_BANDED_TAPS = 5
+
+# Results of a product. Larger ones multiply more zeros beside the band, smaller ones reach fewer operations a second.
+_BAND = 32
+
+
+def _banded(x: Tensor, taps: tuple[float, ...], dim: int) -> Tensor:
+    # A product adds up the taps of a result in their order, as the sum of shifted copies does: the bits are the same.
+    planes = x.reshape(-1, *x.shape[-2:])
+    tall, wide = (size - (len(taps) - 1) * (axis == dim) for axis, size in zip((-2, -1), x.shape[-2:], strict=True))
+    out = torch.empty((len(planes), tall, wide), dtype=x.dtype)
+    lines = planes.view(-1, planes.shape[-1])
+    n = tall if dim == -2 else wide
+    for start in range(0, n, _BAND):
+        stop = min(start + _BAND, n)
+        band, read = _band_matrix(taps, stop - start).to(x.dtype), slice(start, stop + len(taps) - 1)
+        if dim == -2:
+            out[:, start:stop] = torch.matmul(band.T, planes[:, read])
+        else:
+            torch.mm(lines[:, read], band, out=out.view(-1, wide)[:, start:stop])
+    return out.view(*x.shape[:-2], tall, wide)
+
+
+@functools.lru_cache(maxsize=64)
+def _band_matrix(taps: tuple[float, ...], n: int) -> Tensor:
+    # (n + len(taps) - 1, n): column j has the taps from row j on.
+    column = torch.arange(n)
+    band = torch.zeros(n + len(taps) - 1, n)
+    for k, tap in enumerate(taps):
+        band[column + k, column] = tap
+    return band
 
 
 def gaussian(x: Tensor, sigma: float, *, truncate: float = 4.0, edge: str = "nearest") -> Tensor:
