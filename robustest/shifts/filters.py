@@ -7,6 +7,7 @@ convolutions.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -189,14 +190,13 @@ def smear(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> T
         x, down, right = x.index_select(0, order), down[order], right[order]
     wide = padded(padded(x, -2, reach), -1, reach)
     out = torch.zeros_like(x)
-    for tap, weight in enumerate(weights):
-        places = torch.stack([down[:, tap], right[:, tap]], 1)
-        (offsets, counts) = places.unique_consecutive(dim=0, return_counts=True)
-        first = 0
-        for (i, j), count in zip(offsets.tolist(), counts.tolist(), strict=True):
-            moved = wide[first : first + count, :, reach + i : reach + i + height, reach + j : reach + j + width]
-            out[first : first + count].add_(moved, alpha=weight)
-            first += count
+    for rows, columns, weight in zip(down.T.tolist(), right.T.tolist(), weights, strict=True):
+        start = 0
+        for (i, j), alike in itertools.groupby(zip(rows, columns, strict=True)):
+            stop = start + len(list(alike))
+            moved = wide[start:stop, :, reach + i : reach + i + height, reach + j : reach + j + width]
+            out[start:stop].add_(moved, alpha=weight)
+            start = stop
     return out if order is None else torch.empty_like(out).index_copy_(0, order, out)
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.shifts.sampling import MOST_PIXELS, affine_grid, at, line, sampled
-from robustest.shifts.tables import SeverityTable, family
+from robustest.shifts.tables import MANY_STEPS, SeverityTable, family
 
 
-@family(SeverityTable((5.0, 10.0, 15.0, 20.0, 30.0)))
+@family(SeverityTable((5.0, 10.0, 15.0, 20.0, 30.0)), cpu_elements=MANY_STEPS)
 def rotation(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """Rotate about the centre, to the left or the right at random for each sample."""
     side = rng.signs(rng.fold(key, "rotation"), ())
@@ -35,7 +35,7 @@ def _rotated(side: Tensor, degrees: float, height: int, width: int) -> Tensor:
     return _grid(((angle.cos(), angle.sin(), 0.0), (-angle.sin(), angle.cos(), 0.0)), side, height, width)
 
 
-@family(SeverityTable((0.04, 0.08, 0.12, 0.18, 0.25)))
+@family(SeverityTable((0.04, 0.08, 0.12, 0.18, 0.25)), cpu_elements=MANY_STEPS)
 def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
     """Move by a share of the longer side, in any direction."""
     angle = rng.uniform(rng.fold(key, "translation"), (), 0.0, 2 * math.pi)
@@ -43,14 +43,14 @@ def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
     return _warp(x, ((1.0, 0.0, angle.cos() * far), (0.0, 1.0, angle.sin() * far)))
 
 
-@family(SeverityTable((1.1, 1.2, 1.35, 1.5, 1.8)))
+@family(SeverityTable((1.1, 1.2, 1.35, 1.5, 1.8)), cpu_elements=MANY_STEPS)
 def scale(x: Tensor, factor: float, key: Tensor) -> Tensor:
     """Enlarge or shrink about the centre by a factor, at random for each sample."""
     size = rng.signs(rng.fold(key, "scale"), ()).mul_(math.log(factor)).exp_()
     return _warp(x, ((size, 0.0, 0.0), (0.0, size, 0.0)))
 
 
-@family(SeverityTable((5.0, 10.0, 15.0, 22.0, 30.0)))
+@family(SeverityTable((5.0, 10.0, 15.0, 22.0, 30.0)), cpu_elements=MANY_STEPS)
 def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """Shear about the centre by an angle, along rows or columns and to either side, at random for each sample."""
     slope = rng.signs(rng.fold(key, "shear"), ()).mul_(math.tan(math.radians(degrees)))
@@ -58,7 +58,7 @@ def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     return _warp(x, ((1.0, slope * level, 0.0), (slope * (1 - level), 1.0, 0.0)))
 
 
-@family(SeverityTable((0.1, 0.2, 0.3, 0.4, 0.5)))
+@family(SeverityTable((0.1, 0.2, 0.3, 0.4, 0.5)), cpu_elements=MANY_STEPS)
 def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
     """View at an angle: each corner of the picture moves inwards by up to a share of half a side."""
     height, width = x.shape[-2:]
@@ -71,7 +71,7 @@ def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
     return at(x, down / away * height - 0.5, across / away * width - 0.5, "zeros")
 
 
-@family(SeverityTable((0.95, 0.9, 0.8, 0.7, 0.55)))
+@family(SeverityTable((0.95, 0.9, 0.8, 0.7, 0.55)), cpu_elements=MANY_STEPS)
 def crop(x: Tensor, share: float, key: Tensor) -> Tensor:
     """Enlarge a window of a share of each side, anywhere in the image, to the image's size."""
     height, width = x.shape[-2:]

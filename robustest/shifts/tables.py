@@ -63,6 +63,9 @@ It must not write on x. Its result may be x, and need not be in [0, 1].
 # a time and all of them have to stay in the second cache. Pieces of three images took up to twice as long.
 _CPU_ELEMENTS = 1 << 18
 
+MANY_STEPS = 1 << 19
+"""Elements of a piece on a CPU for a function of many steps on tensors that are smaller than the images."""
+
 # Elements of a piece elsewhere.
 _ELEMENTS = 1 << 26
 
@@ -83,8 +86,12 @@ class Family(Protocol):
         """
 
 
-def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
-    """Make a built-in shift of a function of one piece of a batch, with parameters by severity."""
+def family(table: SeverityTable[P], *, cpu_elements: int = _CPU_ELEMENTS) -> Callable[[Body[P]], Family]:
+    """Make a built-in shift of a function of one piece of a batch, with parameters by severity.
+
+    Args:
+        cpu_elements: of a piece on a CPU. More suit a function of many small steps, whose calls cost most.
+    """
 
     def decorate(body: Body[P]) -> Family:
         @functools.wraps(body)
@@ -93,7 +100,7 @@ def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
             chosen = table.at(severity, x.shape[2], x.shape[3], parameters)
             out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
             # The batch is worked on piece by piece, so that memory does not grow with it.
-            limit = _CPU_ELEMENTS if devices.on_host(x) else _ELEMENTS
+            limit = cpu_elements if devices.on_host(x) else _ELEMENTS
             step = max(1, limit // max(1, x[:1].numel()))
             with torch.no_grad():
                 for start in range(0, len(x) if x.numel() else 0, step):
