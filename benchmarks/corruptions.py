@@ -259,7 +259,8 @@ def contenders() -> dict[tuple[str, int], dict[str, Callable[[Images, Tensor], A
         return cv2.resize(small, (224, 224), interpolation=cv2.INTER_NEAREST)
 
     def opencv_jpeg(image: np.ndarray) -> np.ndarray:
-        return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 15])[1], cv2.IMREAD_COLOR)
+        file = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 15])[1]
+        return cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)
 
     def opencv_rotation(image: np.ndarray) -> np.ndarray:
         matrix = cv2.getRotationMatrix2D((111.5, 111.5), np.random.choice((-15, 15)), 1.0)

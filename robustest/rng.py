@@ -77,20 +77,32 @@ def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
 
 def uniform(key: Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
     """Return (N, *shape) float32, uniform in [low, high); 24 bits an element."""
-    u = _shifted(bits(key, shape), 8).to(torch.float32).mul_(2.0**-24)
-    return u if (low, high) == (0.0, 1.0) else u.mul_(high - low).add_(low)
+    u = _whole(key, shape).mul_((high - low) * 2.0**-24)
+    return u.add_(low) if low else u
 
 
 def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Return (N, *shape) float32, standard normal (Box and Muller, 1958)."""
     n = math.prod(shape)
     half = (n + 1) // 2
-    both = uniform(key, (2, half))
-    radius = both[:, 0].add(2.0**-25).log_().mul_(-2.0).sqrt_()  # half a step up: a uniform 0 has no logarithm
-    angle = both[:, 1].mul(2 * math.pi)
-    torch.mul(radius, angle.cos(), out=both[:, 0])
-    torch.mul(radius, angle.sin_(), out=both[:, 1])
+    both = _whole(key, (2, half))
+    first, second = both[:, 0], both[:, 1]
+    radius = first.add_(0.5).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()  # half a step up: a uniform 0 has no logarithm
+    angle = second.mul_(2 * math.pi * 2.0**-24)
+    cosine = angle.cos()
+    angle.sin_().mul_(radius)
+    radius.mul_(cosine)
     return both.flatten(1)[:, :n].reshape(len(key), *shape)
+
+
+def _whole(key: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return (N, *shape) float32, whole numbers under 2**24."""
+    n = math.prod(shape)
+    if not _few_on_host(key, len(key) * n):
+        return _shifted(bits(key, shape), 8).to(torch.float32)
+    words = _mixed32(key.numpy().view(np.uint64), n)
+    words >>= _BY32[2]
+    return torch.from_numpy(words.view(np.int32)).to(torch.float32).view(len(key), *shape)
 
 
 def signs(key: Tensor, shape: Sequence[int]) -> Tensor:
@@ -141,7 +153,7 @@ def _shifted(z: Tensor, by: int) -> Tensor:
 _UNSIGNED64 = [np.uint64(one % (1 << 64)) for one in (_GOLDEN64, *_MIX64)]
 _UNSIGNED32 = [np.uint32(one % (1 << 32)) for one in (_GOLDEN32, *_MIX32)]
 _BY64 = [np.uint64(by) for by in (30, 27, 31, 32)]  # NumPy before 2 makes floats of a plain number and unsigned ones
-_BY32 = [np.uint32(by) for by in (16, 13)]
+_BY32 = [np.uint32(by) for by in (16, 13, 8)]
 
 # Numbers up to which torch works in one thread anyway.
 _FEW = 1 << 15

@@ -112,7 +112,9 @@ def family(table: SeverityTable[P], *, cpu_elements: int = _CPU_ELEMENTS) -> Cal
                         got = f"[{low:.4g}, {high:.4g}]"
                         raise ConfigError(expected(f"images in [0, 1] for {body.__name__}", got, mend))
                     made = body(piece, chosen, key[start : start + step])
-                    torch.clamp(made, 0.0, 1.0, out=out[start : start + step])
+                    # On a CPU, cut where the result is still in its cache.
+                    inside = made.clamp(0.0, 1.0) if made is piece else made.clamp_(0.0, 1.0)
+                    out[start : start + step].copy_(inside)
                 return out.to(x.dtype)
 
         del shift.__wrapped__  # `inspect.signature` would show the body's arguments
