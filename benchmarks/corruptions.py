@@ -10,11 +10,12 @@ imagecorruptions 1.1.2, and robustest with torch.
     python benchmarks/corruptions.py --agreement DATA --draws 20 --only snow   # means over draws, where one is too few
 
 `--peers` needs another environment: robustest with torchvision, albumentations, kornia, opencv-python-headless and
-scikit-image, whose photographs are the images. Its shifts are those that a peer has as well, set to the same strength: 16
-images of 224 pixels, one thread. albumentations and OpenCV get and return bytes (HWC, one image at a time), their fastest
-way; ours, kornia and torchvision a batch of floats, or of bytes for torchvision's JPEG. Bytes become floats once in either
-case, before ours or after theirs, and that conversion is not counted. "apart" tells how equal the work is: the mean
-difference of the results from ours in grey levels, or, for random changes, the ratio of their sizes.
+scikit-image, whose photographs are the images. Its shifts are those that a peer has as well, set to the same
+strength: 16 images of 224 pixels, one thread. albumentations and OpenCV get and return bytes (HWC, one image at a
+time), their fastest way; ours, kornia and torchvision a batch of floats, or of bytes for torchvision's JPEG. Bytes
+become floats once in either case, before ours or after theirs, and that conversion is not counted. "apart" tells how
+equal the work is: the mean difference of the results from ours in grey levels, or, for random changes, the ratio of
+their sizes.
 
 Speed: CPU seconds of one thread in one process, on the same natural images (uint8 HWC one by one for the reference,
 which knows nothing else; float CHW in one batch for us). A round times both, one after the other, each again and again
@@ -189,11 +190,11 @@ Images = list[np.ndarray]
 
 def on_bytes(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Images, Tensor], Tensor]:
     """A change of one uint8 HWC image as a contender: images and their floats in, anything with the images out."""
-    return lambda images, x: [change(image) for image in images]
+    return lambda images, _: [change(image) for image in images]
 
 
 def on_floats(change: Callable[[Tensor], Tensor]) -> Callable[[Images, Tensor], Tensor]:
-    return lambda images, x: change(x)
+    return lambda _, x: change(x)
 
 
 def contenders() -> dict[tuple[str, int], dict[str, Callable[[Images, Tensor], Any]]]:
@@ -209,9 +210,6 @@ def contenders() -> dict[tuple[str, int], dict[str, Callable[[Images, Tensor], A
 
     def album(transform: Any) -> Callable[[Images, Tensor], Any]:
         return on_bytes(lambda image: transform(image=image)["image"])
-
-    def kornia_(transform: Any) -> Callable[[Images, Tensor], Any]:
-        return on_floats(transform)
 
     def opencv_noise(image: np.ndarray) -> np.ndarray:
         noise = np.empty(image.shape, np.float32)
@@ -278,14 +276,14 @@ def contenders() -> dict[tuple[str, int], dict[str, Callable[[Images, Tensor], A
     return {
         ("gaussian_noise", 3): {
             "albumentations": album(A.GaussNoise(std_range=(0.18, 0.18), p=1)),
-            "kornia": kornia_(K.RandomGaussianNoise(std=0.18, p=1)),
+            "kornia": on_floats(K.RandomGaussianNoise(std=0.18, p=1)),
             "OpenCV": on_bytes(opencv_noise),
             "torchvision": on_floats(v2.GaussianNoise(sigma=0.18)),
         },
         ("shot_noise", 3): {"albumentations": album(A.ShotNoise(scale_range=(1 / 12, 1 / 12), p=1))},
         ("impulse_noise", 3): {
             "albumentations": album(A.SaltAndPepper(amount=(0.09, 0.09), salt_vs_pepper=(0.5, 0.5), p=1)),
-            "kornia": kornia_(K.RandomSaltAndPepperNoise(amount=0.09, salt_vs_pepper=0.5, p=1)),
+            "kornia": on_floats(K.RandomSaltAndPepperNoise(amount=0.09, salt_vs_pepper=0.5, p=1)),
         },
         ("defocus_blur", 3): {
             "albumentations": album(A.Defocus(radius=(6, 6), alias_blur=(0.5, 0.5), p=1)),
@@ -295,7 +293,7 @@ def contenders() -> dict[tuple[str, int], dict[str, Callable[[Images, Tensor], A
         ("glass_blur", 3): {"albumentations": album(A.GlassBlur(sigma=1.0, max_delta=2, iterations=3, p=1))},
         ("motion_blur", 3): {
             "albumentations": album(A.MotionBlur(blur_limit=(31, 31), p=1)),
-            "kornia": kornia_(K.RandomMotionBlur(31, 45.0, (1.0, 1.0), border_type="replicate", p=1)),
+            "kornia": on_floats(K.RandomMotionBlur(31, 45.0, (1.0, 1.0), border_type="replicate", p=1)),
             "OpenCV": on_bytes(opencv_motion),
         },
         ("zoom_blur", 3): {
@@ -315,7 +313,7 @@ def contenders() -> dict[tuple[str, int], dict[str, Callable[[Images, Tensor], A
         },
         ("elastic_transform", 3): {
             "albumentations": album(A.ElasticTransform(alpha=12.2, sigma=2.44, p=1)),
-            "kornia": kornia_(K.RandomElasticTransform((15, 15), (2.44, 2.44), (12.2, 12.2), p=1)),
+            "kornia": on_floats(K.RandomElasticTransform((15, 15), (2.44, 2.44), (12.2, 12.2), p=1)),
             "OpenCV": on_bytes(opencv_elastic),
             "torchvision": on_floats(lambda x: torch.stack([v2.ElasticTransform(12.2, 2.44)(image) for image in x])),
         },
@@ -327,19 +325,19 @@ def contenders() -> dict[tuple[str, int], dict[str, Callable[[Images, Tensor], A
         },
         ("jpeg_compression", 3): {
             "albumentations": album(A.ImageCompression(quality_range=(15, 15), p=1)),
-            "kornia": kornia_(K.RandomJPEG((15.0, 15.0), p=1)),
+            "kornia": on_floats(K.RandomJPEG((15.0, 15.0), p=1)),
             "OpenCV": on_bytes(opencv_jpeg),
             "torchvision": torch_jpeg,
         },
         ("gaussian_blur", 3): {
             "albumentations": album(A.GaussianBlur(blur_limit=(25, 25), sigma_limit=(3, 3), p=1)),
-            "kornia": kornia_(K.RandomGaussianBlur((25, 25), (3.0, 3.0), border_type="replicate", p=1)),
+            "kornia": on_floats(K.RandomGaussianBlur((25, 25), (3.0, 3.0), border_type="replicate", p=1)),
             "OpenCV": on_bytes(lambda image: cv2.GaussianBlur(image, (25, 25), 3, borderType=cv2.BORDER_REPLICATE)),
             "torchvision": on_floats(v2.GaussianBlur(25, 3.0)),
         },
         ("rotation", 3): {
             "albumentations": album(A.Rotate((15, 15), p=1)),
-            "kornia": kornia_(K.RandomRotation((15.0, 15.0), p=1)),
+            "kornia": on_floats(K.RandomRotation((15.0, 15.0), p=1)),
             "OpenCV": on_bytes(opencv_rotation),
             "torchvision": on_floats(torch_rotation),
         },
@@ -362,7 +360,9 @@ def peers(rounds: int, names: list[str]) -> None:
     """Prints ours beside each peer: milliseconds, and the median and the least of the rounds' ratios."""
     images, found = list(natural(224, 16)), []
     x = floats(np.stack(images))
-    print("| shift, severity | robustest, ms | peer | ms | apart | theirs / ours, median | least |\n" + "|---" * 7 + "|")
+    print(
+        "| shift, severity | robustest, ms | peer | ms | apart | theirs / ours, median | least |\n" + "|---" * 7 + "|"
+    )
     for (name, severity), others in contenders().items():
         if name not in names:
             continue

@@ -40,10 +40,11 @@ def padded(x: Tensor, dim: int, reach: int, edge: str = "nearest") -> Tensor:
     """
     if reach == 0:
         return x
-    if x.ndim == 4 and x.is_floating_point() and (edge == "nearest" or edge == "reflect" and reach < x.shape[dim]):
-        sides = (0, 0, reach, reach) if dim in (-2, 2) else (reach, reach, 0, 0)
-        if dim in (-2, -1, 2, 3) and x.numel():
-            return F.pad(x, sides, mode={"nearest": "replicate", "reflect": "reflect"}[edge])
+    # torch's own padding, three times as fast, knows images of floats alone, and mirrors no further than the image.
+    if x.ndim == 4 and dim < 0 and x.is_floating_point() and x.numel() and edge != "symmetric":
+        if edge == "nearest" or reach < x.shape[dim]:
+            sides = (0, 0, reach, reach) if dim == -2 else (reach, reach, 0, 0)
+            return F.pad(x, sides, mode="replicate" if edge == "nearest" else "reflect")
     before, after = (torch.tensor(index, device=x.device) for index in _outside(x.shape[dim], reach, edge))
     return torch.cat([x.index_select(dim, before), x, x.index_select(dim, after)], dim)
 

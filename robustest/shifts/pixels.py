@@ -106,7 +106,7 @@ def brightness(x: Tensor, more: float, key: Tensor) -> Tensor:
     raised = value.add(more).clamp_(max=1.0)
     black = below(value, _BLACK)
     # All channels of a pixel are scaled by the same factor; black has no hue to keep.
-    return torch.addcmul(black.mul_(raised), x, raised.div_(value.clamp_(min=_BLACK)))
+    return torch.addcmul(black.mul_(raised), x, raised.div_(value.clamp(min=_BLACK)))
 
 
 @family(tables.SATURATE)

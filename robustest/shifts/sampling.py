@@ -42,7 +42,7 @@ def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge
     Args:
         rows, columns: three (N,) each: factors of the column and of the row, and a constant.
     """
-    return sampled(x, affine_grid(rows, columns, *x.shape[-2:], edge), edge)
+    return sampled(x, affine_grid(rows, columns, x.shape[-2], x.shape[-1], edge), edge)
 
 
 def affine_grid(rows: Sequence[Tensor], columns: Sequence[Tensor], height: int, width: int, edge: str) -> Tensor:
@@ -64,7 +64,7 @@ def _grid_units(n: int, edge: str) -> tuple[float, float]:
 
 
 def sampled(x: Tensor, grid: Tensor, edge: str) -> Tensor:
-    """Return the bilinear values (N, C, h, w) of images at points (N or 1, h, w, 2) in the units of torch's samplers."""
+    """Return the bilinear values (N, C, h, w) of images at points (N or 1, h, w, 2) in units of torch's samplers."""
     mode = {"reflect": "reflection", "symmetric": "reflection", "nearest": "border", "zeros": "zeros"}[edge]
     return F.grid_sample(x, grid.expand(len(x), -1, -1, -1), padding_mode=mode, align_corners=edge in _CORNERS)
 

@@ -105,7 +105,7 @@ def family(table: SeverityTable[P], *, cpu_elements: int = _CPU_ELEMENTS) -> Cal
             with torch.no_grad():
                 for start in range(0, len(x) if x.numel() else 0, step):
                     piece = x[start : start + step].to(torch.float32).contiguous()
-                    # A user's function may call this one on inputs in other units, of which a clamp would leave nothing.
+                    # A user's function may call this one on inputs in other units, of which a clamp leaves nothing.
                     low, high = (float(end) for end in piece.aminmax())
                     if low < -_ROUNDING or high > 1 + _ROUNDING:
                         mend = "Give the shift by its name, or use corrupt(..., bounds=): these rescale."
