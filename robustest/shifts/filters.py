@@ -1,7 +1,7 @@
 """Arithmetic that the shifts share: blurs as weighted sums of shifted copies, comparisons, and colours.
 
-All work is elementwise, so that an image's result does not depend on its batch, as it may with a library's
-convolutions.
+Work is elementwise, or a product in which each result is a sum of a few taps in their order, so that an image's result
+does not depend on its batch, as it may with a library's convolutions.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ def padded(x: Tensor, dim: int, reach: int, edge: str = "nearest") -> Tensor:
     if reach == 0:
         return x
     # torch's own padding, three times as fast, knows images of floats alone, and mirrors no further than the image.
-    if x.ndim == 4 and dim < 0 and x.is_floating_point() and x.numel() and edge != "symmetric":
-        if edge == "nearest" or reach < x.shape[dim]:
-            sides = (0, 0, reach, reach) if dim == -2 else (reach, reach, 0, 0)
-            return F.pad(x, sides, mode="replicate" if edge == "nearest" else "reflect")
+    mode = {"nearest": "replicate", "reflect": "reflect" if reach < x.shape[dim] else None}.get(edge)
+    if mode and x.ndim == 4 and dim < 0 and x.is_floating_point() and x.numel():
+        return F.pad(x, (0, 0, reach, reach) if dim == -2 else (reach, reach, 0, 0), mode=mode)
     before, after = (torch.tensor(index, device=x.device) for index in _outside(x.shape[dim], reach, edge))
     return torch.cat([x.index_select(dim, before), x, x.index_select(dim, after)], dim)
 
