@@ -5,8 +5,17 @@ imagecorruptions 1.1.2, and robustest with torch.
 
     python benchmarks/corruptions.py                    # speed at 224 and at 32 pixels, severity 3
     python benchmarks/corruptions.py --severity 5 --only fog frost
+    python benchmarks/corruptions.py --peers            # beside albumentations, kornia, OpenCV and torchvision
     python benchmarks/corruptions.py --agreement DATA   # DATA: the folder with models.py
     python benchmarks/corruptions.py --agreement DATA --draws 20 --only snow   # means over draws, where one is too few
+
+`--peers` needs another environment: robustest with torchvision, albumentations, kornia, opencv-python-headless and
+scikit-image, whose photographs are the images. Its shifts are those that a peer has as well, set to the same
+strength: 16 images of 224 pixels, one thread. albumentations and OpenCV get and return bytes (HWC, one image at a
+time), their fastest way; ours, kornia and torchvision a batch of floats, or of bytes for torchvision's JPEG. Bytes
+become floats once in either case, before ours or after theirs, and that conversion is not counted. "apart" tells how
+equal the work is: the mean difference of the results from ours in grey levels, or, for random changes, the ratio of
+their sizes.
 
 Speed: CPU seconds of one thread in one process, on the same natural images (uint8 HWC one by one for the reference,
 which knows nothing else; float CHW in one batch for us). A round times both, one after the other, each again and again
@@ -45,24 +54,24 @@ from torch import Tensor, nn
 from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, corrupt, tables
 
 SEVERITIES = (1, 2, 3, 4, 5)
+EQUAL = 0.95  # ratios of times that a busy machine does not tell from 1
 BATCH, SLOW = 14, {"glass_blur": 1, "zoom_blur": 4}
 
 
-def modules() -> tuple[Any, Any, Any]:
-    """imagecorruptions.corruptions, cv2 and skimage, without the warnings of their age."""
+def modules() -> tuple[Any, Any]:
+    """imagecorruptions.corruptions and cv2, without the warnings of their age."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import cv2
-        import skimage.data
         from imagecorruptions import corruptions
     cv2.setNumThreads(1)
-    return corruptions, cv2, skimage
+    return corruptions, cv2
 
 
 @functools.cache
 def reference(name: str, size: int) -> Callable[[np.ndarray, int], np.ndarray]:
     """The reference's corruption of one uint8 HWC image, with the parameters for 224 or 32 pixels."""
-    corruptions, cv2, _ = modules()
+    corruptions, cv2 = modules()
     function, names = getattr(corruptions, name), {}
     if size == 32:
         if name == "elastic_transform":
@@ -106,7 +115,9 @@ def elastic_transform(image: np.ndarray, severity: int, *, cv2: Any, table: Any)
 
 def natural(size: int, n: int) -> np.ndarray:
     """(n, size, size, 3) uint8: squares of scikit-image's photographs."""
-    folder = Path(modules()[2].data.__file__).parent
+    import skimage.data
+
+    folder = Path(skimage.data.__file__).parent
     squares = []
     for name in (
         "astronaut.png",
@@ -171,6 +182,210 @@ def speed(size: int, severity: int, rounds: int, names: list[str]) -> None:
     print(f"{size} pixels, severity {severity}: geometric mean of the speed-ups {mean:.2f},")
     print(f"least {rows[least][2]:.2f} ({least}); those of the 15 together {slow / fast:.1f} x;")
     print(f"largest share of a ResNet-18 pass {rows[most][3]:.3f} ({most})")
+
+
+Images = list[np.ndarray]
+"""uint8 HWC images."""
+
+
+def on_bytes(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Images, Tensor], Tensor]:
+    """A change of one uint8 HWC image as a contender: images and their floats in, anything with the images out."""
+    return lambda images, _: [change(image) for image in images]
+
+
+def on_floats(change: Callable[[Tensor], Tensor]) -> Callable[[Images, Tensor], Tensor]:
+    return lambda _, x: change(x)
+
+
+def contenders() -> dict[tuple[str, int], dict[str, Callable[[Images, Tensor], Any]]]:
+    """The peers' functions by our shift and severity, each with the parameters of that severity for 224 pixels."""
+    import albumentations as A
+    import cv2
+    import kornia
+    import kornia.augmentation as K
+    from torchvision.transforms import v2
+    from torchvision.transforms.v2 import functional as V
+
+    cv2.setNumThreads(1)
+
+    def album(transform: Any) -> Callable[[Images, Tensor], Any]:
+        return on_bytes(lambda image: transform(image=image)["image"])
+
+    def opencv_noise(image: np.ndarray) -> np.ndarray:
+        noise = np.empty(image.shape, np.float32)
+        cv2.randn(noise, (0, 0, 0), (0.18 * 255,) * 3)
+        return cv2.add(image, noise, dtype=cv2.CV_8U)
+
+    def opencv_value(image: np.ndarray) -> np.ndarray:
+        hue, saturation, value = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
+        return cv2.cvtColor(cv2.merge([hue, saturation, cv2.add(value, 76.0)]), cv2.COLOR_HSV2RGB)
+
+    def kornia_value(x: Tensor) -> Tensor:
+        hue, saturation, value = kornia.color.rgb_to_hsv(x).unbind(1)
+        return kornia.color.hsv_to_rgb(torch.stack([hue, saturation, (value + 0.3).clamp(max=1)], 1))
+
+    def opencv_contrast(image: np.ndarray) -> np.ndarray:
+        level = np.arange(256)[:, None] * 0.2 + 0.8 * np.array(cv2.mean(image)[:3]) + 0.5
+        return cv2.LUT(image, level.astype(np.uint8)[None])
+
+    def disk(radius: int) -> np.ndarray:
+        side = np.arange(-8, 9)
+        return cv2.GaussianBlur(
+            (side**2 + side[:, None] ** 2 <= radius**2).astype(np.float32) / 113, (3, 3), sigmaX=0.5
+        )
+
+    def opencv_motion(image: np.ndarray) -> np.ndarray:
+        angle, kernel = math.radians(np.random.uniform(-45, 45)), np.zeros((31, 31), np.float32)
+        for k in range(16):
+            kernel[15 + round(k * math.sin(angle)), 15 + round(k * math.cos(angle))] += math.exp(-0.5 * (k / 8) ** 2)
+        return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+    def opencv_zoom(image: np.ndarray) -> np.ndarray:
+        side, total = image.shape[0], image.astype(np.float32) * 2
+        for k in range(1, 11):
+            kept = math.ceil(side / (1 + 0.02 * k))
+            top = (side - kept) // 2
+            part = image[top : top + kept, top : top + kept]
+            total += cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR)
+        return (total / 12 + 0.5).astype(np.uint8)
+
+    def opencv_elastic(image: np.ndarray) -> np.ndarray:
+        return elastic_transform(image, 3, cv2=cv2, table=tables.ELASTIC_TRANSFORM.large)
+
+    def opencv_pixelate(image: np.ndarray) -> np.ndarray:
+        small = cv2.resize(image, (56, 56), interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, (224, 224), interpolation=cv2.INTER_NEAREST)
+
+    def opencv_jpeg(image: np.ndarray) -> np.ndarray:
+        file = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 15])[1]
+        return cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)
+
+    def opencv_rotation(image: np.ndarray) -> np.ndarray:
+        matrix = cv2.getRotationMatrix2D((111.5, 111.5), np.random.choice((-15, 15)), 1.0)
+        return cv2.warpAffine(image, matrix, (224, 224), flags=cv2.INTER_LINEAR)
+
+    def torch_rotation(x: Tensor) -> Tensor:
+        sides = np.random.choice((-15.0, 15.0), len(x))
+        bilinear = v2.InterpolationMode.BILINEAR
+        return torch.stack([V.rotate(image, side, bilinear) for image, side in zip(x, sides, strict=True)])
+
+    def torch_jpeg(images: Images, x: Tensor) -> Tensor:
+        return torch.stack([V.jpeg(torch.from_numpy(image).permute(2, 0, 1), 15) for image in images])
+
+    area, nearest = cv2.INTER_AREA, cv2.INTER_NEAREST
+    return {
+        ("gaussian_noise", 3): {
+            "albumentations": album(A.GaussNoise(std_range=(0.18, 0.18), p=1)),
+            "kornia": on_floats(K.RandomGaussianNoise(std=0.18, p=1)),
+            "OpenCV": on_bytes(opencv_noise),
+            "torchvision": on_floats(v2.GaussianNoise(sigma=0.18)),
+        },
+        ("shot_noise", 3): {"albumentations": album(A.ShotNoise(scale_range=(1 / 12, 1 / 12), p=1))},
+        ("impulse_noise", 3): {
+            "albumentations": album(A.SaltAndPepper(amount=(0.09, 0.09), salt_vs_pepper=(0.5, 0.5), p=1)),
+            "kornia": on_floats(K.RandomSaltAndPepperNoise(amount=0.09, salt_vs_pepper=0.5, p=1)),
+        },
+        ("defocus_blur", 3): {
+            "albumentations": album(A.Defocus(radius=(6, 6), alias_blur=(0.5, 0.5), p=1)),
+            "kornia": on_floats(lambda x: kornia.filters.filter2d(x, torch.from_numpy(disk(6))[None], "reflect")),
+            "OpenCV": on_bytes(lambda image: cv2.filter2D(image, -1, disk(6))),
+        },
+        ("glass_blur", 3): {"albumentations": album(A.GlassBlur(sigma=1.0, max_delta=2, iterations=3, p=1))},
+        ("motion_blur", 3): {
+            "albumentations": album(A.MotionBlur(blur_limit=(31, 31), p=1)),
+            "kornia": on_floats(K.RandomMotionBlur(31, 45.0, (1.0, 1.0), border_type="replicate", p=1)),
+            "OpenCV": on_bytes(opencv_motion),
+        },
+        ("zoom_blur", 3): {
+            "albumentations": album(A.ZoomBlur(max_factor=(1.21, 1.21), step_factor=(0.02, 0.02), p=1)),
+            "OpenCV": on_bytes(opencv_zoom),
+        },
+        ("brightness", 3): {
+            "albumentations": album(A.HueSaturationValue(0, 0, (76, 76), p=1)),
+            "kornia": on_floats(kornia_value),
+            "OpenCV": on_bytes(opencv_value),
+        },
+        ("contrast", 3): {
+            "albumentations": album(A.ColorJitter((1, 1), (0.2, 0.2), (1, 1), (0, 0), p=1)),
+            "kornia": on_floats(lambda x: kornia.enhance.adjust_contrast_with_mean_subtraction(x, 0.2)),
+            "OpenCV": on_bytes(opencv_contrast),
+            "torchvision": on_floats(lambda x: V.adjust_contrast(x, 0.2)),
+        },
+        ("elastic_transform", 3): {
+            "albumentations": album(A.ElasticTransform(alpha=12.2, sigma=2.44, p=1)),
+            "kornia": on_floats(K.RandomElasticTransform((15, 15), (2.44, 2.44), (12.2, 12.2), p=1)),
+            "OpenCV": on_bytes(opencv_elastic),
+            "torchvision": on_floats(lambda x: torch.stack([v2.ElasticTransform(12.2, 2.44)(image) for image in x])),
+        },
+        ("pixelate", 5): {
+            "albumentations": album(
+                A.Downscale((0.25, 0.25), interpolation_pair={"downscale": area, "upscale": nearest}, p=1)
+            ),
+            "OpenCV": on_bytes(opencv_pixelate),
+        },
+        ("jpeg_compression", 3): {
+            "albumentations": album(A.ImageCompression(quality_range=(15, 15), p=1)),
+            "kornia": on_floats(K.RandomJPEG((15.0, 15.0), p=1)),
+            "OpenCV": on_bytes(opencv_jpeg),
+            "torchvision": torch_jpeg,
+        },
+        ("gaussian_blur", 3): {
+            "albumentations": album(A.GaussianBlur(blur_limit=(25, 25), sigma_limit=(3, 3), p=1)),
+            "kornia": on_floats(K.RandomGaussianBlur((25, 25), (3.0, 3.0), border_type="replicate", p=1)),
+            "OpenCV": on_bytes(lambda image: cv2.GaussianBlur(image, (25, 25), 3, borderType=cv2.BORDER_REPLICATE)),
+            "torchvision": on_floats(v2.GaussianBlur(25, 3.0)),
+        },
+        ("rotation", 3): {
+            "albumentations": album(A.Rotate((15, 15), p=1)),
+            "kornia": on_floats(K.RandomRotation((15.0, 15.0), p=1)),
+            "OpenCV": on_bytes(opencv_rotation),
+            "torchvision": on_floats(torch_rotation),
+        },
+    }
+
+
+RANDOM = {"gaussian_noise", "shot_noise", "impulse_noise", "glass_blur", "motion_blur", "elastic_transform", "rotation"}
+
+
+def apart(name: str, ours: Tensor, theirs: Any, x: Tensor) -> float:
+    """Mean difference of two results in grey levels; of a random change, the ratio of its mean size to ours."""
+    other = theirs if isinstance(theirs, Tensor) else torch.from_numpy(np.stack(theirs)).permute(0, 3, 1, 2)
+    other = other.float() / (255 if other.dtype == torch.uint8 else 1)
+    if name in RANDOM:
+        return float((other.clamp(0, 1) - x).abs().mean() / (ours - x).abs().mean())
+    return 255 * float((other.clamp(0, 1) - ours).abs().mean())
+
+
+def peers(rounds: int, names: list[str]) -> None:
+    """Prints ours beside each peer: milliseconds, and the median and the least of the rounds' ratios."""
+    images, found = list(natural(224, 16)), []
+    x = floats(np.stack(images))
+    print(
+        "| shift, severity | robustest, ms | peer | ms | apart | theirs / ours, median | least |\n" + "|---" * 7 + "|"
+    )
+    for (name, severity), others in contenders().items():
+        if name not in names:
+            continue
+        ours = functools.partial(corrupt, x, name, severity)
+        calls = {"": ours, **{peer: functools.partial(call, images, x) for peer, call in others.items()}}
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            times = [{peer: seconds(call) / 16 for peer, call in calls.items()} for _ in range(rounds)]
+            results = {peer: apart(name, ours(), calls[peer](), x) for peer in others}
+        mine = statistics.median(one[""] for one in times)
+        for peer in others:
+            ratios = [one[peer] / one[""] for one in times]
+            theirs = statistics.median(one[peer] for one in times)
+            found.append((peer, name, statistics.median(ratios)))
+            print(
+                f"| {name}, {severity} | {1e3 * mine:.3f} | {peer} | {1e3 * theirs:.3f} | {results[peer]:.2f} "
+                f"| {found[-1][2]:.2f} | {min(ratios):.2f} |",
+                flush=True,
+            )
+    for peer in ("albumentations", "kornia", "OpenCV", "torchvision"):
+        ratios = {name: ratio for other, name, ratio in found if other == peer}
+        behind = [name for name, ratio in ratios.items() if ratio < EQUAL]
+        print(f"{peer}: ahead or equal in {len(ratios) - len(behind)} of {len(ratios)}; behind: {', '.join(behind)}")
 
 
 @dataclass(frozen=True)
@@ -253,10 +468,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 32], choices=(224, 32))
     parser.add_argument("--agreement", type=Path, metavar="DATA")
+    parser.add_argument("--peers", action="store_true")
     parser.add_argument("--draws", type=int, default=1)
-    parser.add_argument("--only", nargs="+", default=list(CORRUPTIONS), choices=CORRUPTIONS, metavar="NAME")
+    parser.add_argument("--only", nargs="+", default=None, choices=[*CORRUPTIONS, "rotation"], metavar="NAME")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.peers:
+        peers(options.rounds, options.only or [*CORRUPTIONS, "rotation"])
+        return
+    options.only = options.only or list(CORRUPTIONS)
     if options.agreement and options.draws > 1:
         repeated(options.agreement, options.only, options.draws)
     elif options.agreement:

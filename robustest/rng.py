@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import zlib
 from collections.abc import Sequence
@@ -76,19 +77,32 @@ def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
 
 def uniform(key: Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
     """Return (N, *shape) float32, uniform in [low, high); 24 bits an element."""
-    u = _shifted(bits(key, shape), 8).to(torch.float32).mul_(2.0**-24)
-    return u if (low, high) == (0.0, 1.0) else u.mul_(high - low).add_(low)
+    u = _whole(key, shape).mul_((high - low) * 2.0**-24)
+    return u.add_(low) if low else u
 
 
 def normal(key: Tensor, shape: Sequence[int]) -> Tensor:
     """Return (N, *shape) float32, standard normal (Box and Muller, 1958)."""
     n = math.prod(shape)
     half = (n + 1) // 2
-    u = uniform(key, (2, half))
-    radius = u[:, 0].add(2.0**-25).log_().mul_(-2.0).sqrt_()  # half a step up: a uniform 0 has no logarithm
-    angle = u[:, 1].mul(2 * math.pi)
-    both = torch.cat([radius * angle.cos(), radius * angle.sin()], 1)
-    return both[:, :n].reshape(len(key), *shape)
+    both = _whole(key, (2, half))
+    first, second = both[:, 0], both[:, 1]
+    radius = first.add_(0.5).mul_(2.0**-24).log_().mul_(-2.0).sqrt_()  # half a step up: a uniform 0 has no logarithm
+    angle = second.mul_(2 * math.pi * 2.0**-24)
+    cosine = angle.cos()
+    angle.sin_().mul_(radius)
+    radius.mul_(cosine)
+    return both.flatten(1)[:, :n].reshape(len(key), *shape)
+
+
+def _whole(key: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return (N, *shape) float32, whole numbers under 2**24."""
+    n = math.prod(shape)
+    if not _few_on_host(key, len(key) * n):
+        return _shifted(bits(key, shape), 8).to(torch.float32)
+    words = _mixed32(key.numpy().view(np.uint64), n)
+    words >>= _BY32[2]
+    return torch.from_numpy(words.view(np.int32)).to(torch.float32).view(len(key), *shape)
 
 
 def signs(key: Tensor, shape: Sequence[int]) -> Tensor:
@@ -133,20 +147,24 @@ def _shifted(z: Tensor, by: int) -> Tensor:
     return torch.bitwise_right_shift(z, by).to(z.dtype).bitwise_and_(mask)
 
 
-# Few numbers of the host are mixed by NumPy, in unsigned arithmetic: a call of torch takes longer than its work, and
-# torch, whose threads share the work on many, has no logical shift.
+# On the host NumPy mixes in unsigned arithmetic: torch has no logical shift and takes half as many steps again, and a
+# call of it takes longer than its work on few numbers. Its threads, where there are several, share the work on many.
 
 _UNSIGNED64 = [np.uint64(one % (1 << 64)) for one in (_GOLDEN64, *_MIX64)]
 _UNSIGNED32 = [np.uint32(one % (1 << 32)) for one in (_GOLDEN32, *_MIX32)]
 _BY64 = [np.uint64(by) for by in (30, 27, 31, 32)]  # NumPy before 2 makes floats of a plain number and unsigned ones
-_BY32 = [np.uint32(by) for by in (16, 13)]
+_BY32 = [np.uint32(by) for by in (16, 13, 8)]
 
 # Numbers up to which torch works in one thread anyway.
 _FEW = 1 << 15
 
+# Numbers up to which one thread of NumPy's beats one of torch's: more do not stay in the second cache.
+_MOST = 1 << 18
+
 
 def _few_on_host(z: Tensor, count: int) -> bool:
-    return 0 < count <= _FEW and devices.on_host(z) and type(z) is Tensor
+    few = 0 < count <= (_FEW if torch.get_num_threads() > 1 else _MOST)
+    return few and devices.on_host(z) and type(z) is Tensor
 
 
 def _mixed64(z: Words64) -> Words64:
@@ -160,18 +178,25 @@ def _mixed64(z: Words64) -> Words64:
     return z
 
 
-def _mixed32(key: Words64, n: int) -> Words32:
-    """Return what `bits` does, (N, n)."""
+@functools.lru_cache(maxsize=4)
+def _weyl(n: int) -> Words32:
     counter = np.arange(n, dtype=np.uint32)
     counter *= _UNSIGNED32[0]
-    h: Words32 = counter + key.astype(np.uint32)[:, None]
+    counter.flags.writeable = False
+    return counter
+
+
+def _mixed32(key: Words64, n: int) -> Words32:
+    """Return what `bits` does, (N, n)."""
+    h: Words32 = _weyl(n) + key.astype(np.uint32)[:, None]
     high = (key >> _BY64[3]).astype(np.uint32)[:, None]
+    shifted = np.empty_like(h)
     for last in (False, True):
-        h ^= h >> _BY32[0]
+        h ^= np.right_shift(h, _BY32[0], out=shifted)
         h *= _UNSIGNED32[1]
-        h ^= h >> _BY32[1]
+        h ^= np.right_shift(h, _BY32[1], out=shifted)
         h *= _UNSIGNED32[2]
-        h ^= h >> _BY32[0]
+        h ^= np.right_shift(h, _BY32[0], out=shifted)
         if not last:
             h ^= high
     return h

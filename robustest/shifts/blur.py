@@ -27,7 +27,7 @@ def defocus_blur(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Ten
     return disk(x, *parameters)
 
 
-@family(tables.ZOOM_BLUR)
+@family(tables.ZOOM_BLUR, cpu_elements=1 << 20)
 def zoom_blur(x: Tensor, parameters: tuple[float, int], key: Tensor) -> Tensor:
     """Take the mean of the image, twice, and of itself zoomed by the factors over 1."""
     step, factors = parameters

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from robustest import rng
-from robustest.shifts.sampling import at, at_affine, line
-from robustest.shifts.tables import SeverityTable, family
+from robustest import devices, rng
+from robustest.shifts.sampling import MOST_PIXELS, affine_grid, at, line, sampled
+from robustest.shifts.tables import MANY_STEPS, SeverityTable, family
 
 
-@family(SeverityTable((5.0, 10.0, 15.0, 20.0, 30.0)))
+@family(SeverityTable((5.0, 10.0, 15.0, 20.0, 30.0)), cpu_elements=MANY_STEPS)
 def rotation(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """Rotate about the centre, to the left or the right at random for each sample."""
-    angle = rng.signs(rng.fold(key, "rotation"), ()).mul_(math.radians(degrees))
-    return _warp(x, ((angle.cos(), angle.sin(), 0.0), (-angle.sin(), angle.cos(), 0.0)))
+    side = rng.signs(rng.fold(key, "rotation"), ())
+    height, width = x.shape[-2:]
+    if not devices.on_host(x) or height * width > MOST_PIXELS:
+        return sampled(x, _rotated(side, degrees, height, width), "zeros")
+    # The two grids of a size cost as much as an image's sampling.
+    return sampled(x, _both_rotations(degrees, height, width).index_select(0, side.gt(0).long()), "zeros")
 
 
-@family(SeverityTable((0.04, 0.08, 0.12, 0.18, 0.25)))
+@functools.lru_cache(maxsize=5)
+def _both_rotations(degrees: float, height: int, width: int) -> Tensor:
+    return _rotated(torch.tensor([-1.0, 1.0]), degrees, height, width)
+
+
+def _rotated(side: Tensor, degrees: float, height: int, width: int) -> Tensor:
+    angle = side * math.radians(degrees)
+    return _grid(((angle.cos(), angle.sin(), 0.0), (-angle.sin(), angle.cos(), 0.0)), side, height, width)
+
+
+@family(SeverityTable((0.04, 0.08, 0.12, 0.18, 0.25)), cpu_elements=MANY_STEPS)
 def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
     """Move by a share of the longer side, in any direction."""
     angle = rng.uniform(rng.fold(key, "translation"), (), 0.0, 2 * math.pi)
@@ -28,14 +43,14 @@ def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
     return _warp(x, ((1.0, 0.0, angle.cos() * far), (0.0, 1.0, angle.sin() * far)))
 
 
-@family(SeverityTable((1.1, 1.2, 1.35, 1.5, 1.8)))
+@family(SeverityTable((1.1, 1.2, 1.35, 1.5, 1.8)), cpu_elements=MANY_STEPS)
 def scale(x: Tensor, factor: float, key: Tensor) -> Tensor:
     """Enlarge or shrink about the centre by a factor, at random for each sample."""
     size = rng.signs(rng.fold(key, "scale"), ()).mul_(math.log(factor)).exp_()
     return _warp(x, ((size, 0.0, 0.0), (0.0, size, 0.0)))
 
 
-@family(SeverityTable((5.0, 10.0, 15.0, 22.0, 30.0)))
+@family(SeverityTable((5.0, 10.0, 15.0, 22.0, 30.0)), cpu_elements=MANY_STEPS)
 def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """Shear about the centre by an angle, along rows or columns and to either side, at random for each sample."""
     slope = rng.signs(rng.fold(key, "shear"), ()).mul_(math.tan(math.radians(degrees)))
@@ -43,7 +58,7 @@ def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     return _warp(x, ((1.0, slope * level, 0.0), (slope * (1 - level), 1.0, 0.0)))
 
 
-@family(SeverityTable((0.1, 0.2, 0.3, 0.4, 0.5)))
+@family(SeverityTable((0.1, 0.2, 0.3, 0.4, 0.5)), cpu_elements=MANY_STEPS)
 def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
     """View at an angle: each corner of the picture moves inwards by up to a share of half a side."""
     height, width = x.shape[-2:]
@@ -56,7 +71,7 @@ def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
     return at(x, down / away * height - 0.5, across / away * width - 0.5, "zeros")
 
 
-@family(SeverityTable((0.95, 0.9, 0.8, 0.7, 0.55)))
+@family(SeverityTable((0.95, 0.9, 0.8, 0.7, 0.55)), cpu_elements=MANY_STEPS)
 def crop(x: Tensor, share: float, key: Tensor) -> Tensor:
     """Enlarge a window of a share of each side, anywhere in the image, to the image's size."""
     height, width = x.shape[-2:]
@@ -68,15 +83,19 @@ def crop(x: Tensor, share: float, key: Tensor) -> Tensor:
 
 
 def _warp(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
-    zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    return sampled(x, _grid(forward, x[:, 0, 0, 0], *x.shape[-2:]), "zeros")
+
+
+def _grid(forward: Sequence[Sequence[Tensor | float]], like: Tensor, height: int, width: int) -> Tensor:
+    # Points for `sampled`, of a map of places about the centre to places; `like` has an element for each image.
+    zero = torch.zeros(len(like), dtype=torch.float64, device=like.device)
     (a, b, c), (d, e, f) = ([zero + part for part in row] for row in forward)
-    height, width = x.shape[-2:]
     # The inverse of the map gives the source of each pixel; (across, down) is the place that the centre moves to.
     area = a * e - b * d
     across, down = (width - 1) / 2 + c, (height - 1) / 2 + f
     columns = e / area, -b / area, (b * down - e * across) / area + (width - 1) / 2
     rows = -d / area, a / area, (d * across - a * down) / area + (height - 1) / 2
-    return at_affine(x, rows, columns, "zeros")
+    return affine_grid(rows, columns, height, width, "zeros")
 
 
 def _from_quadrilateral(corner: Tensor) -> list[list[Tensor]]:

@@ -106,7 +106,7 @@ def brightness(x: Tensor, more: float, key: Tensor) -> Tensor:
     raised = value.add(more).clamp_(max=1.0)
     black = below(value, _BLACK)
     # All channels of a pixel are scaled by the same factor; black has no hue to keep.
-    return x.mul(raised / value.clamp(min=_BLACK)).add_(raised.mul_(black))
+    return torch.addcmul(black.mul_(raised), x, raised.div_(value.clamp(min=_BLACK)))
 
 
 @family(tables.SATURATE)
@@ -234,7 +234,7 @@ def pixelate(x: Tensor, scale: float, key: Tensor) -> Tensor:
     rows, columns = _Boxes.of(height, max(1, int(height * scale))), _Boxes.of(width, max(1, int(width * scale)))
     means = torch.zeros(*x.shape[:2], rows.shares, width, dtype=x.dtype, device=x.device)
     for index, weight in rows.taps:
-        means.addcmul_(x.index_select(-2, index.to(x.device)), weight.to(x.device))
+        means.addcmul_(taken(x, -2, index.to(x.device)), weight.to(x.device))
     # Along rows, where selecting single elements is slow, sums of neighbours come first and one selection last.
     least = columns.least
     sums = means[..., : width - least + 1].clone()

@@ -33,7 +33,7 @@ def at(x: Tensor, rows: Tensor, columns: Tensor, edge: str = "nearest") -> Tenso
     for axis, (points, n) in enumerate(((columns, width), (rows, height))):
         scale, offset = _grid_units(n, edge)
         grid[..., axis] = points * scale + offset
-    return _sampled(x, grid, edge)
+    return sampled(x, grid, edge)
 
 
 def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge: str) -> Tensor:
@@ -42,16 +42,20 @@ def at_affine(x: Tensor, rows: Sequence[Tensor], columns: Sequence[Tensor], edge
     Args:
         rows, columns: three (N,) each: factors of the column and of the row, and a constant.
     """
-    (tall, down), (wide, across) = (_grid_units(n, edge) for n in x.shape[-2:])
+    return sampled(x, affine_grid(rows, columns, x.shape[-2], x.shape[-1], edge), edge)
+
+
+def affine_grid(rows: Sequence[Tensor], columns: Sequence[Tensor], height: int, width: int, edge: str) -> Tensor:
+    """Return the points (N, H, W, 2) of an affine map of pixels for `sampled`; arguments as for `at_affine`."""
+    (tall, down), (wide, across) = (_grid_units(n, edge) for n in (height, width))
     # A point is a complex number, and the grid the sum of one by column and one by row: read and written once.
     by_column, by_row, start = (
         torch.complex(c.double() * wide, r.double() * tall) for r, c in zip(rows, columns, strict=True)
     )
     start = start + complex(across, down)
-    first = by_column.view(-1, 1, 1) * line(x.shape[-1], x) + start.view(-1, 1, 1)
-    second = by_row.view(-1, 1, 1) * line(x.shape[-2], x).view(-1, 1)
-    grid = torch.view_as_real(first.to(torch.complex64) + second.to(torch.complex64))
-    return _sampled(x, grid, edge)
+    first = by_column.view(-1, 1, 1) * line(width, rows[0].float()) + start.view(-1, 1, 1)
+    second = by_row.view(-1, 1, 1) * line(height, rows[0].float()).view(-1, 1)
+    return torch.view_as_real(first.to(torch.complex64) + second.to(torch.complex64))
 
 
 def _grid_units(n: int, edge: str) -> tuple[float, float]:
@@ -59,7 +63,8 @@ def _grid_units(n: int, edge: str) -> tuple[float, float]:
     return (2 / max(n - 1, 1), -1.0) if edge in _CORNERS else (2 / n, 1 / n - 1)
 
 
-def _sampled(x: Tensor, grid: Tensor, edge: str) -> Tensor:
+def sampled(x: Tensor, grid: Tensor, edge: str) -> Tensor:
+    """Return the bilinear values (N, C, h, w) of images at points (N or 1, h, w, 2) in units of torch's samplers."""
     mode = {"reflect": "reflection", "symmetric": "reflection", "nearest": "border", "zeros": "zeros"}[edge]
     return F.grid_sample(x, grid.expand(len(x), -1, -1, -1), padding_mode=mode, align_corners=edge in _CORNERS)
 

@@ -59,8 +59,12 @@ Body = Callable[[Tensor, P, Tensor], Tensor]
 It must not write on x. Its result may be x, and need not be in [0, 1].
 """
 
-# Elements of a piece of a batch on a CPU: a few megabytes, which stay in its cache.
-_CPU_ELEMENTS = 1 << 19
+# Elements of a piece of a batch on a CPU: one colour image of 224 pixels, as a body has several tensors of its size at
+# a time and all of them have to stay in the second cache. Pieces of three images took up to twice as long.
+_CPU_ELEMENTS = 1 << 18
+
+MANY_STEPS = 1 << 19
+"""Elements of a piece on a CPU for a function of many steps on tensors that are smaller than the images."""
 
 # Elements of a piece elsewhere.
 _ELEMENTS = 1 << 26
@@ -82,28 +86,35 @@ class Family(Protocol):
         """
 
 
-def family(table: SeverityTable[P]) -> Callable[[Body[P]], Family]:
-    """Make a built-in shift of a function of one piece of a batch, with parameters by severity."""
+def family(table: SeverityTable[P], *, cpu_elements: int = _CPU_ELEMENTS) -> Callable[[Body[P]], Family]:
+    """Make a built-in shift of a function of one piece of a batch, with parameters by severity.
+
+    Args:
+        cpu_elements: of a piece on a CPU. More suit a function of many small steps, whose calls cost most.
+    """
 
     def decorate(body: Body[P]) -> Family:
         @functools.wraps(body)
         def shift(x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
             require(x.ndim == 4, "images of shape (N, C, H, W) for a shift", tuple(x.shape))
-            # A user's function may call this one on inputs in other units, of which a clamp would leave nothing.
-            low, high = (float(end) for end in x.detach().aminmax()) if x.numel() else (0.0, 1.0)
-            if low < -_ROUNDING or high > 1 + _ROUNDING:
-                mend = "Give the shift by its name, or use corrupt(..., bounds=): these rescale."
-                raise ConfigError(expected(f"images in [0, 1] for {body.__name__}", f"[{low:.4g}, {high:.4g}]", mend))
             chosen = table.at(severity, x.shape[2], x.shape[3], parameters)
             out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
             # The batch is worked on piece by piece, so that memory does not grow with it.
-            limit = _CPU_ELEMENTS if devices.on_host(x) else _ELEMENTS
+            limit = cpu_elements if devices.on_host(x) else _ELEMENTS
             step = max(1, limit // max(1, x[:1].numel()))
             with torch.no_grad():
-                for start in range(0, len(x), step):
+                for start in range(0, len(x) if x.numel() else 0, step):
                     piece = x[start : start + step].to(torch.float32).contiguous()
+                    # A user's function may call this one on inputs in other units, of which a clamp leaves nothing.
+                    low, high = (float(end) for end in piece.aminmax())
+                    if low < -_ROUNDING or high > 1 + _ROUNDING:
+                        mend = "Give the shift by its name, or use corrupt(..., bounds=): these rescale."
+                        got = f"[{low:.4g}, {high:.4g}]"
+                        raise ConfigError(expected(f"images in [0, 1] for {body.__name__}", got, mend))
                     made = body(piece, chosen, key[start : start + step])
-                    torch.clamp(made, 0.0, 1.0, out=out[start : start + step])
+                    # On a CPU, cut where the result is still in its cache.
+                    inside = made.clamp(0.0, 1.0) if made is piece else made.clamp_(0.0, 1.0)
+                    out[start : start + step].copy_(inside)
                 return out.to(x.dtype)
 
         del shift.__wrapped__  # `inspect.signature` would show the body's arguments

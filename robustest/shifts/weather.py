@@ -23,7 +23,7 @@ from robustest.shifts.sampling import middle, zoomed
 from robustest.shifts.tables import family
 
 
-@family(tables.SNOW)
+@family(tables.SNOW, cpu_elements=tables.MANY_STEPS)
 def snow(x: Tensor, parameters: tuple[float, float, float, float, int, float, float], key: Tensor) -> Tensor:
     """Add flakes that fall within 45 degrees of the vertical, in two layers, to a whitened image."""
     mean, deviation, zoom, threshold, radius, sigma, kept = parameters
@@ -38,7 +38,7 @@ def snow(x: Tensor, parameters: tuple[float, float, float, float, int, float, fl
     return white.add_(x, alpha=kept).add_(flakes.add(flakes.flip(-2, -1)))
 
 
-@family(tables.FOG)
+@family(tables.FOG, cpu_elements=tables.MANY_STEPS)
 def fog(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
     """Add a fractal cloud, and scale the sum to the brightest value that the image had."""
     strength, decay = parameters
@@ -76,7 +76,7 @@ def fractal(key: Tensor, size: int, decay: float) -> Tensor:
     return map_.sub_(low).div_((high - low).clamp(min=1e-30))
 
 
-@family(tables.FROST)
+@family(tables.FROST, cpu_elements=tables.MANY_STEPS)
 def frost(x: Tensor, weights: tuple[float, float], key: Tensor) -> Tensor:
     """Return a weighted sum of the image and a texture of ice, which is drawn for each image."""
     texture = ice(rng.fold(key, "frost"), *x.shape[1:], close=weights in tables.FROST.large)
@@ -163,7 +163,7 @@ _WATER_COLOUR = (175 / 255, 238 / 255, 238 / 255)
 _MUD_COLOUR = (63 / 255, 42 / 255, 20 / 255)
 
 
-@family(tables.SPATTER)
+@family(tables.SPATTER, cpu_elements=tables.MANY_STEPS)
 def spatter(x: Tensor, parameters: tuple[float, float, float, float, float, bool], key: Tensor) -> Tensor:
     """Put drops where a smooth random field is high: of water, added to the image, or of mud, painted over it."""
     mean, deviation, sigma, threshold, strength, mud = parameters

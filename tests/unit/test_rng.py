@@ -34,6 +34,7 @@ def mixed_by(request: pytest.FixtureRequest) -> Iterator[None]:
     """Few numbers are mixed by NumPy on the host, all others by torch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rng, "_FEW", request.param)
+        patch.setattr(rng, "_MOST", request.param)  # the limit where torch has one thread
         yield
 
 
@@ -87,7 +88,8 @@ def test_a_sample_draws_the_same_in_any_batch_and_order(draw: object) -> None:
     assert torch.equal(torch.cat([draw(rng.keys(3, i.view(1))) for i in ids]), whole)
 
 
-def test_few_and_many_are_the_same() -> None:
+def test_few_and_many_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rng, "_MOST", rng._FEW)
     key = many(3, use="few")
     n = rng._FEW // 3
     for width in (n, n + 1):
@@ -95,6 +97,16 @@ def test_few_and_many_are_the_same() -> None:
     ids = torch.arange(rng._FEW + 1)
     assert torch.equal(rng.fold(rng.keys(-7, ids), ids)[:-1], rng.fold(rng.keys(-7, ids[:-1]), ids[:-1]))
     assert torch.equal(rng.fold(key[::2], "part"), rng.fold(key, "part")[::2])
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_numpy_and_torch_draw_the_same(draw: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for limit in (0, rng._FEW):
+        monkeypatch.setattr(rng, "_FEW", limit)
+        monkeypatch.setattr(rng, "_MOST", limit)
+        drawn.append(draw(many(4)))
+    assert torch.equal(*drawn)
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
