@@ -214,6 +214,10 @@ def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | s
         return [] if value.one_class else [f"{name}={type(value).__name__}({cuts})"]
     if _is_judge(value):  # a true rate is another quantity than the judge's; its labels grow, and name nothing
         return ["judged"]
+    if name == "changes":
+        from robustest.data.changes import named_changes
+
+        return [f"changes=({', '.join(named_changes(value))})"]
     if isinstance(value, str):
         return [value if name in ("cue", "norm") else f"{name}={value}"]
     if number and type(value) in (int, float):
