@@ -518,7 +518,8 @@ def _changed(item: Question, name: str, change: Callable[[Any], Any]) -> Questio
     one = found[0]
     if one.content == item.content:
         return None
-    row = {**one.row, "group": name}
+    # The input is all that is asked: pictures may share their prompt.
+    row = {**one.row, "group": name, "digest": one.content[:16]}
     if "cluster" in item.row:
         row["cluster"] = item.row["cluster"]
     return replace(one, name=f"{item.name} | {name}", row=row)
