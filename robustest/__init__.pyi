@@ -310,7 +310,7 @@ def assert_directional(
     *,
     score: Score,
     expect: Expectation,
-    by: float = ...,
+    margin: float = ...,
     at_least: float,
     calls: Calls | None = ...,
     **options: Unpack[Options],

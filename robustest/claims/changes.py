@@ -39,7 +39,7 @@ from robustest.claims.outcome_items import (
     mean_scores,
 )
 from robustest.data.changes import Changes, named_changes
-from robustest.data.outcomes import TEXTS, Outcomes
+from robustest.data.outcomes import TEXTS, Outcomes, digest_of
 from robustest.decisions import Decision, Terms, checked_threshold
 from robustest.decisions.mean import EARLY
 from robustest.decisions.paired import paired_interval
@@ -73,7 +73,7 @@ DIRECTIONAL = Kind(
     name="directional",
     varies="inputs",
     quantities=(Quantity.at_least("at_least", "share as expected", "share of scores {} under each change", trivial=0),),
-    parameters=("changes", "by"),
+    parameters=("changes", "margin"),
     brief=True,
 )
 """The lowest share, among changes, of items whose score moves as expected."""
@@ -149,7 +149,7 @@ def measure_directional(
     *,
     score: Score,
     expect: Expectation,
-    by: float = 0.0,
+    margin: float = 0.0,
     at_least: float | None = None,
     calls: Calls | None = None,
     **options: Unpack[Options],
@@ -161,8 +161,9 @@ def measure_directional(
     Args:
         system, items, changes, calls: as for `measure_invariant`.
         score: function from an answer and its item to a score in 0..1, or to True or False.
-        expect: "not_lower" or "not_higher", by more than `by`; "higher" or "lower", by `by` or more, and not equal.
-        by: a difference of scores, in 0..1, below 1.
+        expect: "not_lower" or "not_higher", by more than `margin`; "higher" or "lower", by `margin` or more, and not
+            equal.
+        margin: a difference of scores, in 0..1, below 1.
         at_least: the share claimed, in 0..1, for each change.
         **options: see `robustest.run.options.Options`.
 
@@ -173,7 +174,7 @@ def measure_directional(
         ConfigError, DataError, ModelError: as for `measure_invariant`.
     """
     at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
-    checked_real("by", by, 0, 1, "[)")
+    checked_real("margin", margin, 0, 1, "[)")
     words = {
         "not_lower": "that do not become lower",
         "not_higher": "that do not become higher",
@@ -182,9 +183,9 @@ def measure_directional(
     }
     require(expect in words, f"expect to be one of {', '.join(words)}", expect)
     require(callable(score), "score= as a function of an answer and its item", score)
-    relation = _Moves(score, expect, by)
+    relation = _Moves(score, expect, margin)
     how: dict[str, Any] = {"calls": calls, "options": options}
-    about = f"{words[expect]}{f' by {by:g}' if by else ''}"
+    about = f"{words[expect]}{f' by {margin:g}' if margin else ''}"
     return _measured(system, items, changes, relation, kind=DIRECTIONAL, threshold=at_least, **how, about=about)
 
 
@@ -341,7 +342,7 @@ class _Moves:
 
     score: Score
     expect: str
-    by: float
+    margin: float
     both = True
     nothing = "whose score could not have moved otherwise"
 
@@ -356,16 +357,16 @@ class _Moves:
         start = 1 - float(before.score) if down else float(before.score)
         strict = self.expect in ("higher", "lower")
         # Scores are sums of fractions: rounding must decide nothing.
-        if strict and (start + self.by > 1 + _ROUNDED or start >= 1 - _ROUNDED):
+        if strict and (start + self.margin > 1 + _ROUNDED or start >= 1 - _ROUNDED):
             return None
-        if not strict and start - self.by <= _ROUNDED:
+        if not strict and start - self.margin <= _ROUNDED:
             return None
         if after is None:
             return False
         end = 1 - float(after.score) if down else float(after.score)
         if strict:
-            return end - start >= max(self.by, 2 * _ROUNDED) - _ROUNDED
-        return start - end <= self.by + _ROUNDED
+            return end - start >= max(self.margin, 2 * _ROUNDED) - _ROUNDED
+        return start - end <= self.margin + _ROUNDED
 
     def doubts(self, pairs: object) -> dict[str, str]:
         return {}
@@ -641,11 +642,12 @@ def _measured(
     scored = ItemScores(found.item, found.score, found.group, np.arange(0), found, single=False, replies=replies)
     if judge.values:
         scored = mean_scores(found, "fail", replies)[0].in_clusters(terms, settings.seed, clusters)
-    rows = []
-    for name in plan.moved:
-        ranks = [rank for rank, place in enumerate(ranked) if plan.pairs[place].change == name]
-        rows.append(_decided(name, scored, ranks, judge, at_least=at_least, terms=terms, seed=settings.seed))
-    decision, worst = decide_worst(rows, whole=scored.n == scored.total, noun="changes")
+    ranks = {
+        name: [rank for rank, place in enumerate(ranked) if plan.pairs[place].change == name] for name in plan.moved
+    }
+    how: dict[str, Any] = {"at_least": at_least, "terms": terms, "seed": settings.seed}
+    rows = [_decided(name, scored, ranks[name], judge, **how) for name in plan.moved]
+    decision, worst = decide_worst(rows, whole=scored.n == len(ranked), noun="changes")
     if replies.changed and relation.both and decision.verdict is Verdict.PASSED:
         why = "the function's state changes as it is asked: it may repeat an earlier answer; ask it without a memory"
         decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
@@ -670,9 +672,17 @@ def _measured(
             }
             for one in rows
         ],
-        "items": scored.n,
+        "items": worst.n,
         "source": found.source,
     }
+    # Samples of the result are the items of the worst change: pairs of all changes would look like more draws.
+    own = {rank: at for at, rank in enumerate(ranks[worst.name])}
+    replies = replace(
+        replies,
+        names=tuple(replies.names[rank] for rank in own),
+        places=np.array([own[rank] for rank in replies.places.tolist() if rank in own], dtype=np.int64),
+    )
+    scored = replace(scored.part(scored.group == worst.name, [*own]), replies=replies)
     columns = scored.columns(settings.seed)
     if falls:  # a report shows pairs whose score fell
         scored = replace(scored, mean=np.minimum(2 * scored.mean, 1.0))
@@ -691,6 +701,8 @@ def _measured(
         by_groups=True,
         answers=judge.answers,
         changed=[Changed(by=f"the change {name!r}", moved=moved) for name, moved in plan.moved.items()],
+        further={f"under {one.name!r}": one.n for one in rows if one.name != worst.name},
+        data=digest_of("\0".join(one.name for one in plan.asked)),
         doubts=relation.doubts(judge.read) if decision.verdict is Verdict.PASSED else {},
     )
 

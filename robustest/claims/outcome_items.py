@@ -991,6 +991,8 @@ def items_result(
     answers: Sequence[str] = (),
     changed: Sequence[Changed] = (),
     doubts: Mapping[str, str] | None = None,
+    further: Mapping[str, int] | None = None,
+    data: str = "",
 ) -> Result:
     """Return the result of a claim on items.
 
@@ -1004,12 +1006,13 @@ def items_result(
         paired: True if the claim follows from the share of `held`, so that two results can be paired.
         never_right: True if a system that is never right would pass, and these outcomes are of such a system.
         answers: all answers that were read; empty for those of the items.
-        changed, doubts: see `robustest.run.finish.About`.
+        changed, doubts, further: see `robustest.run.finish.About`.
+        data: digest of the items; empty for that of their names.
     """
     quantity = quantity or kind.quantities[0]
     replies = scored.replies
     # By the items' names `robustest compare` knows that two runs may be paired.
-    names = digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
+    names = data or digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
     evidence = Evidence(decision=decision, columns=columns, ids=columns["id"], total=scored.total, data=names)
     method, of = "recorded outcomes", f"{scored.n} items of {scored.source.source}"
     if replies is not None:
@@ -1046,6 +1049,7 @@ def items_result(
         **({"answers": np.zeros(scored.n)} if never_right else _answers(scored, answers)),
         changed=changed,
         doubts=doubts or {},
+        further=further or {},
         scope=scope,
     )
     # Clusters may be a column of the outcomes, without the option.

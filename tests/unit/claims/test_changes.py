@@ -20,7 +20,7 @@ from robustest.measure import (
 
 N = 300
 TEXTS = [f"Is {i} even?" for i in range(N)]
-ITEMS = [{"item": f"q{i:03d}", "prompt": text, "expected": "yes no".split()[i % 2]} for i, text in enumerate(TEXTS)]
+ITEMS = [{"item": f"q{i:03d}", "prompt": text, "expected": ("yes", "no")[i % 2]} for i, text in enumerate(TEXTS)]
 ASKED: Counter[str] = Counter()
 
 
@@ -32,7 +32,7 @@ def nothing_asked() -> None:
 def read_number(text: str) -> str:
     """Reads the number, in any letters."""
     ASKED[text] += 1
-    return "yes no".split()[int(next(word for word in text.split() if word.isdigit())) % 2]
+    return ("yes", "no")[int(next(word for word in text.split() if word.isdigit())) % 2]
 
 
 parity = Deployed(read_number, "1")
@@ -160,7 +160,7 @@ def test_options_that_are_reordered_are_compared_by_what_they_mean() -> None:
     ]
 
     def reader(item: dict[str, Any]) -> str:
-        return "AB"[item["options"].index("even odd".split()[int(item["prompt"][:-1]) % 2])]
+        return "AB"[item["options"].index(("even", "odd")[int(item["prompt"][:-1]) % 2])]
 
     def meaning(before: str, after: str, item: dict[str, Any], changed: dict[str, Any]) -> bool:
         return bool(item["options"]["AB".index(before)] == changed["options"]["AB".index(after)])
@@ -199,10 +199,10 @@ def test_a_system_with_a_memory_is_not_green() -> None:
 
 
 def test_a_change_must_be_repeatable_and_named() -> None:
-    drawn = random.Random(0)
+    drawn = random.Random(0)  # noqa: S311
     with pytest.raises(ConfigError, match="returned two items"):
         measure_invariant(parity, TEXTS, {"noise": lambda text: f"{text} {drawn.random()}"})
-    with pytest.raises(ConfigError, match="to change item .* but it raised"):
+    with pytest.raises(ConfigError, match=r"to change item .* but it raised"):
         measure_invariant(parity, TEXTS, {"wrong": lambda text: text["prompt"]})
     with pytest.raises(ConfigError, match="a name of each change"):
         measure_invariant(parity, TEXTS, [lambda text: text])
@@ -213,7 +213,7 @@ def test_a_change_must_be_repeatable_and_named() -> None:
         measure_invariant(parity, TEXTS, "typos")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="a function to ask"):
         measure_invariant([{"item": "a", "score": 1}], TEXTS, polite)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="True, False or 0..1 of same"):
+    with pytest.raises(DataError, match="True, False or 0"):
         measure_invariant(parity, TEXTS, polite, same=lambda *_: 7)
 
 
@@ -265,7 +265,7 @@ def praised(text: str) -> str:
 
 def test_scores_move_as_expected() -> None:
     how: dict[str, Any] = {"score": score_of, "at_least": 0.9}
-    for expect, by, verdict in (
+    for expect, margin, verdict in (
         ("higher", 0.0, Verdict.PASSED),
         ("higher", 0.2, Verdict.PASSED),
         ("higher", 0.3, Verdict.FAILED),
@@ -274,13 +274,13 @@ def test_scores_move_as_expected() -> None:
         ("not_higher", 0.0, Verdict.FAILED),
         ("not_higher", 0.2, Verdict.PASSED),
     ):
-        found = measure_directional(praise, TEXTS, praised, expect=expect, by=by, **how)  # type: ignore[arg-type]
-        assert found.verdict is verdict, (expect, by)
+        found = measure_directional(praise, TEXTS, praised, expect=expect, margin=margin, **how)  # type: ignore[arg-type]
+        assert found.verdict is verdict, (expect, margin)
         assert found.subject.claim.startswith("directional(changes=(praised), expect=")
     with pytest.raises(ConfigError, match="expect to be one of"):
         measure_directional(praise, TEXTS, praised, expect="up", **how)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="by"):
-        measure_directional(praise, TEXTS, praised, expect="higher", by=1.0, **how)
+    with pytest.raises(ConfigError, match="margin"):
+        measure_directional(praise, TEXTS, praised, expect="higher", margin=1.0, **how)
 
 
 def test_a_score_that_ignores_the_change_does_not_become_higher() -> None:
@@ -420,7 +420,7 @@ def test_failures_before_the_change_are_no_help() -> None:
 def test_a_picture_is_an_item_as_a_text_is() -> None:
     pictures = []
     for i in range(N):
-        drawn = random.Random(i)
+        drawn = random.Random(i)  # noqa: S311
         pixels = [drawn.randrange(256) for _ in range(9)]
         pictures.append({"item": f"p{i}", "prompt": "Which corner is brighter?", "pixels": pixels})
 
