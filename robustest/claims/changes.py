@@ -244,7 +244,7 @@ def assert_worst_change_rate() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _ScoredAnswer:
     """An answer that came, with its score."""
 
     answer: Any
@@ -252,7 +252,7 @@ class _Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
+class _ChangedPair:
     """An item and the changed item, with the place of the item among all that is asked."""
 
     change: str
@@ -275,10 +275,10 @@ class _Relation(Protocol):
     def read(self, answer: Any, item: Any) -> object:
         """Return the score of an answer."""
 
-    def value(self, pair: _Pair, before: _Answer | None, after: _Answer | None) -> float | bool | None:
+    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
         """Return a value in 0..1, or True or False; None if the pair says nothing. An answer that failed is None."""
 
-    def doubts(self, pairs: Mapping[str, Sequence[tuple[_Pair, _Answer | None, _Answer | None]]]) -> dict[str, str]:
+    def doubts(self, pairs: Mapping[str, Sequence[tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]]]) -> dict[str, str]:
         """Return reasons why a pass would show nothing, by the name of a health check."""
 
 
@@ -298,7 +298,7 @@ class _Stays:
     def read(self, answer: Any, item: Any) -> bool:
         return True
 
-    def value(self, pair: _Pair, before: _Answer | None, after: _Answer | None) -> float | bool | None:
+    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
         if before is None or after is None:
             return False
         try:
@@ -316,7 +316,7 @@ class _Stays:
             return float(value)
         raise DataError(expected(f"True, False or 0..1 of same for item {pair.item.name!r}", value))
 
-    def doubts(self, pairs: Mapping[str, Sequence[tuple[_Pair, _Answer | None, _Answer | None]]]) -> dict[str, str]:
+    def doubts(self, pairs: Mapping[str, Sequence[tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]]]) -> dict[str, str]:
         # Of a system that answers without regard to the item, answers stay as often as those to two items agree.
         if self.at_least is None:
             return {}
@@ -349,7 +349,7 @@ class _Moves:
     def read(self, answer: Any, item: Any) -> object:
         return self.score(answer, item)
 
-    def value(self, pair: _Pair, before: _Answer | None, after: _Answer | None) -> float | bool | None:
+    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
         if before is None:
             return False
         # Downwards is upwards of 1 - score.
@@ -383,7 +383,7 @@ class _Rates:
     def read(self, answer: Any, item: Any) -> object:
         return self.score(answer, item)
 
-    def value(self, pair: _Pair, before: _Answer | None, after: _Answer | None) -> float | bool | None:
+    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
         return False if after is None else after.score
 
     def doubts(self, pairs: object) -> dict[str, str]:
@@ -402,12 +402,12 @@ class _Falls:
     def read(self, answer: Any, item: Any) -> object:
         return self.score(answer, item)
 
-    def value(self, pair: _Pair, before: _Answer | None, after: _Answer | None) -> float | bool | None:
+    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
         if before is None:  # a score of 0 in its place would be easy to keep
             return None
         return (1 - float(before.score) + (0.0 if after is None else float(after.score))) / 2
 
-    def doubts(self, pairs: Mapping[str, Sequence[tuple[_Pair, _Answer | None, _Answer | None]]]) -> dict[str, str]:
+    def doubts(self, pairs: Mapping[str, Sequence[tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]]]) -> dict[str, str]:
         for change, read in pairs.items():
             before = float(np.mean([float(one.score) for _, one, _ in read if one is not None] or [1.0]))
             if before <= self.max_fall:
@@ -436,7 +436,7 @@ class _ChangedItems:
     """
 
     asked: list[Question]
-    pairs: dict[int, _Pair]
+    pairs: dict[int, _ChangedPair]
     of_item: dict[int, list[int]]
     order: list[int]
     moved: dict[str, NDArray[np.bool_]]
@@ -468,7 +468,7 @@ class _ChangedItems:
         for at in reading_order(len(items), settings, drawn):
             item = items[at]
             own = [(place[one.name], name) for name, several in changed.items() if (one := several[at]) is not None]
-            pairs.update({to: _Pair(name, item, asked[to], place.get(item.name, -1)) for to, name in own})
+            pairs.update({to: _ChangedPair(name, item, asked[to], place.get(item.name, -1)) for to, name in own})
             if own and both:
                 of_item[place[item.name]] = [to for to, _ in own]
                 order.append(place[item.name])
@@ -545,11 +545,11 @@ class _ChangesJudge:
     relation: _Relation
     parts: dict[str, ItemsClaim]
     values: dict[int, float | bool] = field(default_factory=dict)
-    read: dict[str, list[tuple[_Pair, _Answer | None, _Answer | None]]] = field(default_factory=dict)
+    read: dict[str, list[tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]]] = field(default_factory=dict)
     nothing: set[int] = field(default_factory=set)
     yes_or_no: bool = True
     answers: list[str] = field(default_factory=list)  # to items and to changed items
-    _before: dict[int, _Answer | None] = field(default_factory=dict)
+    _before: dict[int, _ScoredAnswer | None] = field(default_factory=dict)
     _answer: Any = None
 
     def score(self, answer: Any, item: Any) -> object:
@@ -566,7 +566,7 @@ class _ChangesJudge:
 
     def add(self, place: int, scores: Sequence[float | bool | None]) -> bool:
         score = scores[0]
-        answer = None if score is None else _Answer(self._answer, score)
+        answer = None if score is None else _ScoredAnswer(self._answer, score)
         self.yes_or_no = self.yes_or_no and (score is None or isinstance(score, bool))
         self.answers += [] if answer is None else [str(answer.answer)]
         pair = self.items.pairs.get(place)
