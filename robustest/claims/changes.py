@@ -261,6 +261,10 @@ class _ChangedPair:
     place: int
 
 
+_ReadPair = tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]
+"""A pair with the answers before and after the change; None for one that failed."""
+
+
 class _Relation(Protocol):
     """The value of a pair.
 
@@ -275,10 +279,12 @@ class _Relation(Protocol):
     def read(self, answer: Any, item: Any) -> object:
         """Return the score of an answer."""
 
-    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
+    def value(
+        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
+    ) -> float | bool | None:
         """Return a value in 0..1, or True or False; None if the pair says nothing. An answer that failed is None."""
 
-    def doubts(self, pairs: Mapping[str, Sequence[tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]]]) -> dict[str, str]:
+    def doubts(self, pairs: Mapping[str, Sequence[_ReadPair]]) -> dict[str, str]:
         """Return reasons why a pass would show nothing, by the name of a health check."""
 
 
@@ -298,7 +304,9 @@ class _Stays:
     def read(self, answer: Any, item: Any) -> bool:
         return True
 
-    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
+    def value(
+        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
+    ) -> float | bool | None:
         if before is None or after is None:
             return False
         try:
@@ -316,7 +324,7 @@ class _Stays:
             return float(value)
         raise DataError(expected(f"True, False or 0..1 of same for item {pair.item.name!r}", value))
 
-    def doubts(self, pairs: Mapping[str, Sequence[tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]]]) -> dict[str, str]:
+    def doubts(self, pairs: Mapping[str, Sequence[_ReadPair]]) -> dict[str, str]:
         # Of a system that answers without regard to the item, answers stay as often as those to two items agree.
         if self.at_least is None:
             return {}
@@ -349,7 +357,9 @@ class _Moves:
     def read(self, answer: Any, item: Any) -> object:
         return self.score(answer, item)
 
-    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
+    def value(
+        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
+    ) -> float | bool | None:
         if before is None:
             return False
         # Downwards is upwards of 1 - score.
@@ -383,7 +393,9 @@ class _Rates:
     def read(self, answer: Any, item: Any) -> object:
         return self.score(answer, item)
 
-    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
+    def value(
+        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
+    ) -> float | bool | None:
         return False if after is None else after.score
 
     def doubts(self, pairs: object) -> dict[str, str]:
@@ -402,12 +414,14 @@ class _Falls:
     def read(self, answer: Any, item: Any) -> object:
         return self.score(answer, item)
 
-    def value(self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None) -> float | bool | None:
+    def value(
+        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
+    ) -> float | bool | None:
         if before is None:  # a score of 0 in its place would be easy to keep
             return None
         return (1 - float(before.score) + (0.0 if after is None else float(after.score))) / 2
 
-    def doubts(self, pairs: Mapping[str, Sequence[tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]]]) -> dict[str, str]:
+    def doubts(self, pairs: Mapping[str, Sequence[_ReadPair]]) -> dict[str, str]:
         for change, read in pairs.items():
             before = float(np.mean([float(one.score) for _, one, _ in read if one is not None] or [1.0]))
             if before <= self.max_fall:
@@ -545,7 +559,7 @@ class _ChangesJudge:
     relation: _Relation
     parts: dict[str, ItemsClaim]
     values: dict[int, float | bool] = field(default_factory=dict)
-    read: dict[str, list[tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]]] = field(default_factory=dict)
+    read: dict[str, list[_ReadPair]] = field(default_factory=dict)
     nothing: set[int] = field(default_factory=set)
     yes_or_no: bool = True
     answers: list[str] = field(default_factory=list)  # to items and to changed items
