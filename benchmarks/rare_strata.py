@@ -282,7 +282,7 @@ def worst_item(random: Random, n: int, terms: Terms) -> bool:
     return passed(decide_worst_item(item_rates(scores, 0.95 + HAIR, terms, 0), 0.95 + HAIR, terms))
 
 
-@case("ItemsRule", "items asked one by one, scores of 0.9, and 5 % of 0")
+@case("ItemsRule", "items asked one by one, scores of 0.9, and 5 % of 0", "worst_change_rate")
 def asked(random: Random, n: int, terms: Terms) -> bool:
     score = np.where(random.random(n) < 0.05, 0.0, 0.9)
     columns = {"score": score, "held": score >= 0.5}
@@ -293,7 +293,7 @@ def asked(random: Random, n: int, terms: Terms) -> bool:
     return passed(rule.decide(columns, n, early))
 
 
-@case("ItemsRule", "items asked one by one, 5 % wrong")
+@case("ItemsRule", "items asked one by one, 5 % wrong", "invariant", "directional")
 def asked_once(random: Random, n: int, terms: Terms) -> bool:
     held = random.random(n) >= 0.05
     columns = {"score": held.astype(float), "held": held}

@@ -61,7 +61,7 @@ from robustest.threats import Snr as Snr
 from robustest.threats import Spatial as Spatial
 from robustest.threats import Unbounded as Unbounded
 
-__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Purse", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TopK", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_min_perturbation", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_reliable", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_group_accuracy", "assert_worst_group_rate", "assert_worst_item_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Purse", "Regression", "Result", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TopK", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_directional", "assert_invariant", "assert_min_perturbation", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_reliable", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_selective_accuracy", "assert_shift_accuracy", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_change_rate", "assert_worst_group_accuracy", "assert_worst_group_rate", "assert_worst_item_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
 
 __version__: str
 
@@ -69,17 +69,19 @@ from collections.abc import Mapping, Sequence
 from hypothesis.strategies import SearchStrategy
 import os
 from robustest.attacks import Cascade, Searcher
+from robustest.claims.changes import Expectation, Same
 from robustest.claims.cues.interventions import CueSearch
 from robustest.claims.outcome_items import Missing, Reference
 from robustest.claims.robustness.min_perturbation import Norm
 from robustest.claims.shifts.corruptions import Corruptions
 from robustest.cues import Cue, FrameCue
 from robustest.data.benchmarks import SequenceBenchmark
+from robustest.data.changes import Changes
 from robustest.data.hierarchies import BreedsSplit
 from robustest.data.judge_labels import JudgeLabels
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.models.training import TrainFn
-from robustest.run.asking import Score
+from robustest.run.asking import Score, System
 from robustest.run.comparison import Baseline
 from robustest.run.options import Options
 from robustest.run.scores import Metric
@@ -298,6 +300,30 @@ def assert_corruption_robustness(
     no_worse_than: Baseline,
     tolerance: float = ...,
     task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_directional(
+    system: System,
+    items: object,
+    changes: Changes,
+    *,
+    score: Score,
+    expect: Expectation,
+    margin: float = ...,
+    at_least: float,
+    calls: Calls | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_invariant(
+    system: System,
+    items: object,
+    changes: Changes,
+    *,
+    same: Same | None = ...,
+    at_least: float,
+    calls: Calls | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -677,6 +703,32 @@ def assert_transfer_accuracy(
     no_worse_than: Baseline,
     tolerance: float = ...,
     task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_worst_change_rate(
+    system: System,
+    items: object,
+    changes: Changes,
+    *,
+    score: Score,
+    at_least: float,
+    max_fall: float | None = ...,
+    calls: Calls | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_worst_change_rate(
+    system: System,
+    items: object,
+    changes: Changes,
+    *,
+    score: Score,
+    at_least: float | None = ...,
+    max_fall: float,
+    calls: Calls | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 

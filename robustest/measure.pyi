@@ -1,5 +1,8 @@
 # Made by tests/type_checks/stubs.py of the names and signatures that run.
 
+from robustest.claims.changes import measure_directional as measure_directional
+from robustest.claims.changes import measure_invariant as measure_invariant
+from robustest.claims.changes import measure_worst_change_rate as measure_worst_change_rate
 from robustest.claims.confidence import measure_calibrated as measure_calibrated
 from robustest.claims.confidence import measure_ood_rejected as measure_ood_rejected
 from robustest.claims.confidence import measure_selective_accuracy as measure_selective_accuracy
@@ -27,4 +30,4 @@ from robustest.claims.strategies import measure_robust_to as measure_robust_to
 from robustest.decisions.effective_robustness import EffectiveRobustness as EffectiveRobustness
 from robustest.decisions.effective_robustness import effective_robustness as effective_robustness
 
-__all__ = ["EffectiveRobustness", "accuracy_under", "effective_robustness", "measure_accuracy", "measure_calibrated", "measure_certified_accuracy", "measure_consistency", "measure_consistent_runs", "measure_corruption_robustness", "measure_min_perturbation", "measure_no_spurious_feature", "measure_no_universal_perturbation", "measure_ood_rejected", "measure_rate", "measure_reliable", "measure_robust_accuracy", "measure_robust_score", "measure_robust_to", "measure_selective_accuracy", "measure_shift_accuracy", "measure_stable_under_perturbations", "measure_subpopulation_shift", "measure_transfer_accuracy", "measure_worst_group_accuracy", "measure_worst_group_rate", "measure_worst_item_rate"]
+__all__ = ["EffectiveRobustness", "accuracy_under", "effective_robustness", "measure_accuracy", "measure_calibrated", "measure_certified_accuracy", "measure_consistency", "measure_consistent_runs", "measure_corruption_robustness", "measure_directional", "measure_invariant", "measure_min_perturbation", "measure_no_spurious_feature", "measure_no_universal_perturbation", "measure_ood_rejected", "measure_rate", "measure_reliable", "measure_robust_accuracy", "measure_robust_score", "measure_robust_to", "measure_selective_accuracy", "measure_shift_accuracy", "measure_stable_under_perturbations", "measure_subpopulation_shift", "measure_transfer_accuracy", "measure_worst_change_rate", "measure_worst_group_accuracy", "measure_worst_group_rate", "measure_worst_item_rate"]

@@ -332,6 +332,9 @@ def claims(model: Any, data: Any) -> dict[str, Callable[[], Any]]:
 CLAIMS = set(claims(None, None))
 GRADIENT_FREE = {
     "consistent_runs",
+    "directional",
+    "invariant",
+    "worst_change_rate",
     "rate",
     "reliable",
     "worst_group_rate",

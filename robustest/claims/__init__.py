@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robustest.kinds import Kind
 
 CLAIMS: dict[str, tuple[str, ...]] = {
+    "claims.changes": ("directional", "invariant", "worst_change_rate"),
     "claims.confidence": ("calibrated", "ood_rejected", "selective_accuracy"),
     "claims.cues.spurious_feature": ("no_spurious_feature",),
     "claims.datasets": ("accuracy", "subpopulation_shift", "transfer_accuracy", "worst_group_accuracy"),

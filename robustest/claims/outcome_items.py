@@ -35,6 +35,7 @@ from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdi
 from robustest.run.asking import Calls, Inquiry, Judge, Question, Replies, Score, System, ask, questions
 from robustest.run.evidence import Evidence, OtherModel, Tally
 from robustest.run.finish import result_of
+from robustest.run.grounds import Changed
 from robustest.run.measurement import require_clusters
 from robustest.run.options import MODEL_KEYS, Options, options_on
 from robustest.run.purse import items_left
@@ -129,6 +130,11 @@ class ItemsClaim:
         found = rule.settle(columns, of)
         if found is not None and n < of and (self.passes or found.verdict is Verdict.FAILED):
             self.settled = found
+
+    def skip(self, place: int) -> None:
+        """Leave out an item that was read, and that says nothing of the claim."""
+        if self.clusters is not None:
+            self._left[int(self.clusters[place])] -= 1
 
     def decided(self) -> Decision:
         """Return the decision of the items that were read, in their order, at the point where they settled it."""
@@ -632,6 +638,39 @@ def number_rule(scored: ItemScores, at_least: float | None, terms: Terms) -> Ite
     return WholeScoreRule(threshold=at_least, terms=terms)
 
 
+@dataclass(frozen=True, slots=True)
+class PartDecision:
+    """The decision on one of several parts, all of which must hold; `n` is 0 if none of its items was asked."""
+
+    name: str
+    n: int
+    mean: float
+    decision: Decision
+
+
+def decide_worst(parts: Sequence[PartDecision], *, whole: bool, noun: str) -> tuple[Decision, PartDecision]:
+    """Return the decision on the lowest mean of parts, and the part that has it.
+
+    Args:
+        whole: True if all items were read, so that the lowest mean is known.
+        noun: the parts, in words.
+    """
+    worst = min(parts, key=lambda one: (one.mean, one.decision.interval[0]))  # of a part that was not asked it is 1
+    failed, undecided = (
+        [one for one in parts if one.decision.verdict is which] for which in (Verdict.FAILED, Verdict.INCONCLUSIVE)
+    )
+    verdict = Verdict.FAILED if failed else Verdict.INCONCLUSIVE if undecided else Verdict.PASSED
+    decision = replace(
+        worst.decision,
+        verdict=verdict,
+        rule=(failed or undecided or [worst])[0].decision.rule
+        + (f", for each of {len(parts)} {noun}" if parts[1:] else ""),
+        estimate=worst.mean if whole else None,
+        interval=(min(one.decision.interval[0] for one in parts), min(one.decision.interval[1] for one in parts)),
+    )
+    return decision, worst
+
+
 Valued = Callable[[Outcomes, Missing], tuple[ItemScores, int]]
 """Maps outcomes to the values of the items that count, and the number of items with a run without a score."""
 
@@ -907,10 +946,10 @@ def no_tolerance(n: int, alpha: float) -> ConfigError:
     return ConfigError(expected("a tolerance above 0 of a comparison about the population", 0.0, mend))
 
 
-def _answers(scored: ItemScores) -> dict[str, Any]:
+def _answers(scored: ItemScores, every: Sequence[str]) -> dict[str, Any]:
     """Return the argument `answers` of a result: a number for each different answer; {} where none are known."""
     texts = scored.source.texts.get("answer")
-    given = [texts[row] for row in scored.first.tolist()] if texts else []
+    given = [*every] or ([texts[row] for row in scored.first.tolist()] if texts else [])
     return {"answers": np.unique(given, return_inverse=True)[1]} if any(given) else {}
 
 
@@ -952,6 +991,11 @@ def items_result(
     of_items: bool = False,
     paired: bool = False,
     never_right: bool = False,
+    answers: Sequence[str] = (),
+    changed: Sequence[Changed] = (),
+    doubts: Mapping[str, str] | None = None,
+    further: Mapping[str, int] | None = None,
+    data: str = "",
 ) -> Result:
     """Return the result of a claim on items.
 
@@ -964,11 +1008,14 @@ def items_result(
         of_items: True if the claim is about each of these items, which need be no draws.
         paired: True if the claim follows from the share of `held`, so that two results can be paired.
         never_right: True if a system that is never right would pass, and these outcomes are of such a system.
+        answers: all answers that were read; empty for those of the items.
+        changed, doubts, further: see `robustest.run.finish.About`.
+        data: digest of the items; empty for that of their names.
     """
     quantity = quantity or kind.quantities[0]
     replies = scored.replies
     # By the items' names `robustest compare` knows that two runs may be paired.
-    names = digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
+    names = data or digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
     evidence = Evidence(decision=decision, columns=columns, ids=columns["id"], total=scored.total, data=names)
     method, of = "recorded outcomes", f"{scored.n} items of {scored.source.source}"
     if replies is not None:
@@ -1002,7 +1049,10 @@ def items_result(
         details=details,
         caveats=caveats,
         pairing=Pairing() if paired else NOT_PAIRED,
-        **({"answers": np.zeros(scored.n)} if never_right else _answers(scored)),
+        **({"answers": np.zeros(scored.n)} if never_right else _answers(scored, answers)),
+        changed=changed,
+        doubts=doubts or {},
+        further=further or {},
         scope=scope,
     )
     # Clusters may be a column of the outcomes, without the option.

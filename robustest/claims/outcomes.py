@@ -34,11 +34,13 @@ from robustest.claims.outcome_items import (
     ItemsClaims,
     ItemScores,
     Missing,
+    PartDecision,
     Reference,
     as_outcomes,
     claim_terms,
     compare,
     count_items,
+    decide_worst,
     items_result,
     mean_scores,
     no_tolerance,
@@ -279,7 +281,7 @@ def measure_worst_group_rate(
         if not one.n:  # not asked: another group had failed, or a budget was spent
             nothing = "no item of the group was asked"
             decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
-            rows.append((name, 0, 1.0, decided))
+            rows.append(PartDecision(name, 0, 1.0, decided))
             continue
         _, decided = one.decided(at_least, shared, settings.seed, part.settled)
         if unknown is not None and decided.verdict is Verdict.PASSED:
@@ -288,24 +290,20 @@ def measure_worst_group_rate(
             if more.decided(at_least, shared, settings.seed, None)[1].verdict is not Verdict.PASSED:
                 why = f'{count_items(alone)} in no group could hide a lower rate: give them a group, or missing="drop"'
                 decided = replace(decided, verdict=Verdict.INCONCLUSIVE, rule=why)
-        rows.append((name, one.n, float(one.mean.mean()), decided))
-    worst = min(rows, key=lambda row: (row[2], row[3].interval[0]))  # of a group that was not asked the mean is 1
-    failed, undecided = ([r for r in rows if r[3].verdict is v] for v in (Verdict.FAILED, Verdict.INCONCLUSIVE))
-    verdict = Verdict.FAILED if failed else Verdict.INCONCLUSIVE if undecided else Verdict.PASSED
-    decision = replace(
-        worst[3],
-        verdict=verdict,
-        rule=f"{(failed or undecided or [worst])[0][3].rule}, for each of {len(groups)} groups",
-        estimate=worst[2] if scored.n == scored.total else None,
-        interval=(min(row[3].interval[0] for row in rows), min(row[3].interval[1] for row in rows)),
-    )
-    caveats = [f"worst group {worst[0]!r}"]
+        rows.append(PartDecision(name, one.n, float(one.mean.mean()), decided))
+    decision, worst = decide_worst(rows, whole=scored.n == scored.total, noun="groups")
+    caveats = [f"worst group {worst.name!r}"]
     caveats += unscored_words(dropped, missing, replies)
     caveats += [f"{count_items(alone)} in no group"] if alone else []
     details = {
         "groups": [
-            {"group": name, "n": n, "estimate": mean if n else None, "interval": list(decided.interval)}
-            for name, n, mean, decided in rows
+            {
+                "group": one.name,
+                "n": one.n,
+                "estimate": one.mean if one.n else None,
+                "interval": [*one.decision.interval],
+            }
+            for one in rows
         ],
         "items": scored.n,
         "source": found.source,

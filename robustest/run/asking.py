@@ -298,6 +298,7 @@ class Inquiry:
         settings: Settings,
         wants: Callable[[int], bool] | None = None,
         clusters: NDArray[np.int64] | None = None,
+        order: Sequence[int] | None = None,
     ) -> None:
         """Take the items; arguments as of `ask`.
 
@@ -307,14 +308,10 @@ class Inquiry:
         self._begun = time.perf_counter()
         self._system, self._items, self._score, self._runs = system, items, score, runs
         self._answers = _Answers(system, calls, settings)
-        order = generator(settings.seed).permutation(len(items))
-        if clusters is not None:
-            order = order[np.argsort(clusters[order], kind="stable")]
-            if settings.max_samples is not None:
-                order = order[whole_clusters(clusters[order], settings.max_samples)]
-        order = order[: settings.max_samples]
+        if order is None:
+            order = reading_order(len(items), settings, clusters)
         self.planned = len(order)  # number of items that are read at most
-        self._interview = _Interview(self._answers, items, order.tolist(), runs, wants or (lambda _: True))
+        self._interview = _Interview(self._answers, items, [*order], runs, wants or (lambda _: True))
         self._read: list[int] = []
         self._rows: list[dict[str, Any]] = []
 
@@ -376,6 +373,20 @@ class Inquiry:
         )
 
 
+def reading_order(items: int, settings: Settings, clusters: NDArray[np.int64] | None = None) -> list[int]:
+    """Return the places of items in their seeded order, `max_samples` at most; those of one cluster follow each other.
+
+    Args:
+        clusters: numbers of the items' clusters, in whose order they are read.
+    """
+    order = generator(settings.seed).permutation(items)
+    if clusters is not None:
+        order = order[np.argsort(clusters[order], kind="stable")]
+        if settings.max_samples is not None:
+            order = order[whole_clusters(clusters[order], settings.max_samples)]
+    return [int(place) for place in order[: settings.max_samples]]
+
+
 def ask(
     system: System,
     items: Sequence[Question],
@@ -387,6 +398,7 @@ def ask(
     judge: Judge,
     statement: str,
     clusters: NDArray[np.int64] | None = None,
+    order: Sequence[int] | None = None,
 ) -> Replies:
     """Ask about items until the judge knows the verdict, a budget or the time is spent, or all were read.
 
@@ -397,6 +409,7 @@ def ask(
         statement: the claim, for the line of progress.
         clusters: numbers of the items' clusters, which are asked one after the other, in the order of the numbers; None
             to ask items in an order of their own.
+        order: places of the items to read, in the order of reading; None for that of `reading_order`.
 
     Raises:
         ConfigError: `cost` or `score` raised, or a secret is missing.
@@ -412,6 +425,7 @@ def ask(
         settings=settings,
         wants=judge.wants,
         clusters=clusters,
+        order=order,
     )
     stopped, early, purse, turn = "", True, calls.purse, TURN.get()
     try:

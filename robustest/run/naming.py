@@ -82,7 +82,7 @@ class ClaimName:
         # All claims of a test are about the same model, which has no name.
         subject = next(iter(signature))  # the model: what all claims of a test are about
         left_out = {*_NOT_NAMED, *kind.thresholds, *kind.limits, *({subject} - _DATA)}
-        chosen = {name: value for name, value in arguments.items() if name not in left_out}
+        chosen = {name: value for name, value in arguments.items() if name not in left_out or _is_judge(value)}
         if "attack" in chosen:  # by name only: with more steps it is the same claim; baselines compare the steps
             attack = context.current().settings.attack if chosen["attack"] is None else chosen["attack"]
             several = attack if isinstance(attack, (list, tuple)) else (attack,)
@@ -167,6 +167,10 @@ def variation_of(value: object) -> Variation:
     return Variation(type(value).__name__, changed, axis)
 
 
+def _is_judge(value: object) -> bool:
+    return of_class(value, "robustest.data.judge_labels", "JudgeLabels")
+
+
 def _is_strategy(value: object) -> TypeGuard[SearchStrategy[Any]]:
     return of_class(value, "hypothesis.strategies", "SearchStrategy")
 
@@ -208,6 +212,12 @@ def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | s
         held = {key: exactly(float(cut)) for key in ("floor", "k", "tolerance") if (cut := getattr(value, key, None))}
         cuts = ", ".join(f"{key}={cut}" for key, cut in held.items())
         return [] if value.one_class else [f"{name}={type(value).__name__}({cuts})"]
+    if _is_judge(value):  # a true rate is another quantity than the judge's; its labels grow, and name nothing
+        return ["judged"]
+    if name == "changes":
+        from robustest.data.changes import named_changes
+
+        return [f"changes=({', '.join(named_changes(value))})"]
     if isinstance(value, str):
         return [value if name in ("cue", "norm") else f"{name}={value}"]
     if number and type(value) in (int, float):

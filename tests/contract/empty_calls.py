@@ -165,6 +165,15 @@ def adds(item: Mapping[str, Any]) -> int:
     return 2 if number % 10 else number
 
 
+def reads(item: Mapping[str, Any]) -> int:
+    """Gives the number of the item, which most items have in place of 2."""
+    return int(item["item"][1:])
+
+
+def louder(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {**item, "prompt": f"{item['prompt']}!"}
+
+
 def always_two(item: Mapping[str, Any]) -> int:
     return 2
 
@@ -221,6 +230,9 @@ VALUES: dict[str, Value] = {
     "worst_item_rate.outcomes": Value(sound=many_runs, constant=(lambda w: always_two,)),  # noqa: ARG005
     "k": Value(sound=lambda w: 2),  # noqa: ARG005
     "items": Value(sound=asked),
+    "system": Value(sound=lambda w: reads, constant=(lambda w: always_two,)),  # noqa: ARG005
+    "changes": Value(sound=lambda w: louder, still=lambda w: dict),  # noqa: ARG005
+    "expect": Value(sound=lambda w: "not_lower"),  # noqa: ARG005
     "score": Value(sound=lambda w: right),  # noqa: ARG005
     "task": Value(sound=lambda w: "classification"),  # noqa: ARG005
     "coverage": Value(sound=lambda w: 0.9),  # noqa: ARG005

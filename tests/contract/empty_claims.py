@@ -192,6 +192,14 @@ def subtracts(item: dict[str, Any]) -> int:
     return number + 1 if number % 10 else number - 1
 
 
+def loud(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "prompt": f"{item['prompt']} !"}
+
+
+def seldom_loud(item: dict[str, Any]) -> dict[str, Any] | None:
+    return loud(item) if item["expected"] % 40 == 0 else None
+
+
 def always_one(item: dict[str, Any]) -> int:
     return 1
 
@@ -501,6 +509,22 @@ UNCHANGED: dict[str, Claim] = {
     ),
     **titled("a shift within rounding", under(within_rounding, {})),
     **titled("a shift of one in 20", under(some_dimmed, {})),
+    "invariance under a change of nothing": lambda: measure.measure_invariant(adds, items(400), dict, at_least=0.5),
+    "invariance under a change of one in 40": lambda: measure.measure_invariant(
+        adds, items(400), seldom_loud, at_least=0.9
+    ),
+    "invariance under a change and one of nothing": lambda: measure.measure_invariant(
+        adds, items(400), [loud, dict], at_least=0.5
+    ),
+    "expectation of a change of nothing": lambda: measure.measure_directional(
+        adds, items(400), dict, score=right, expect="not_lower", at_least=0.5
+    ),
+    "rate under a change of nothing": lambda: measure.measure_worst_change_rate(
+        adds, items(400), dict, score=right, at_least=0.5
+    ),
+    "fall by a change of nothing": lambda: measure.measure_worst_change_rate(
+        adds, items(400), dict, score=right, max_fall=0.05
+    ),
     "frames that stand still": lambda: measure.measure_stable_under_perturbations(MODEL, STILL_FRAMES, max_mfp=0.1),
     "frames that stand still, compared": lambda: measure.measure_stable_under_perturbations(
         MODEL, STILL_FRAMES, no_worse_than=OTHER, tolerance=0.05
@@ -746,6 +770,24 @@ CONSTANT: dict[str, Claim] = {
         score=right,
         k=2,
         at_least=0.7,
+    ),
+    "invariance of one answer": lambda: measure.measure_invariant(always_one, items(400), loud, at_least=0.9),
+    "score of one answer that does not fall": lambda: measure.measure_directional(
+        always_one, items(400), loud, score=lambda *_: 0.5, expect="not_lower", at_least=0.9
+    ),
+    "rate under a change, one answer": lambda: measure.measure_worst_change_rate(
+        always_one,
+        [{"item": f"q{i}", "prompt": f"is {i} prime?", "expected": 1 if i % 10 else 2} for i in range(400)],
+        loud,
+        score=right,
+        at_least=0.7,
+    ),
+    "fall by a change, never right": lambda: measure.measure_worst_change_rate(
+        adds,
+        items(400, expected=["?"] * 400),
+        loud,
+        score=lambda answer, item: answer == item["expected"],
+        max_fall=0.1,
     ),
     "runs of one answer": lambda: measure.measure_consistent_runs(
         always_one, items(400), score=right, max_flip_rate=0.1
@@ -1018,6 +1060,12 @@ OTHER_SETS: dict[str, Claim] = {
     "groups of items asked": lambda: measure.measure_worst_group_rate(
         adds, items(400, group=["a", "b"] * 200), score=right, at_least=0.8
     ),
+    "invariance": lambda: measure.measure_invariant(adds, items(400), loud, at_least=0.9),
+    "a score that does not fall": lambda: measure.measure_directional(
+        adds, items(400), loud, score=right, expect="not_lower", at_least=0.9
+    ),
+    "rate under a change": lambda: measure.measure_worst_change_rate(adds, items(400), loud, score=right, at_least=0.9),
+    "fall by a change": lambda: measure.measure_worst_change_rate(adds, items(400), loud, score=right, max_fall=0.05),
     "runs": lambda: measure.measure_consistent_runs(
         runs_of((np.arange(800).reshape(400, 2) % 37 > 0).astype(float)), max_flip_rate=0.2
     ),

@@ -7,6 +7,7 @@ measurement takes milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,6 +163,49 @@ def worst_item(random: Random, **claim: Any) -> Result:
     """Three items, one of which is worse."""
     chance = np.array([0.95, 0.95, 0.7])
     return M.measure.measure_worst_item_rate(recorded(random.random((3, 60)) < chance[:, None]), **claim)
+
+
+Numbers = Mapping[tuple[int, str], float | bool]
+
+
+def under_changes(measure: Callable[..., Result], answers: Numbers, **claim: Any) -> Result:
+    """Ask about numbers, and about the same with the names of two changes."""
+    system = M.Deployed(lambda text: answers[int(text.split()[0]), text.partition(" ")[2]], version="1")
+    changes = {name: lambda text, name=name: f"{text} {name}" for name in ("a", "b")}
+    return measure(system, [f"{i}" for i in range(N)], changes, **claim)
+
+
+def as_it_is(answer: float | bool, _: str) -> float | bool:
+    return answer
+
+
+def _drawn(random: Random, kept: float, before: Callable[[int], float | bool], lost: float | bool) -> Numbers:
+    """Answers of which the first change loses a share at random, and the second one fewer."""
+    answers: dict[tuple[int, str], float | bool] = {(i, ""): before(i) for i in range(N)}
+    for name, share in (("a", kept), ("b", (1 + kept) / 2)):
+        answers |= {(i, name): before(i) if stays else lost for i, stays in enumerate(random.random(N) < share)}
+    return answers
+
+
+def invariance(random: Random, **claim: Any) -> Result:
+    return under_changes(M.measure.measure_invariant, _drawn(random, 0.8, lambda i: i, -1), **claim)
+
+
+def expectation(random: Random, **claim: Any) -> Result:
+    """Scores become higher, and else stay."""
+    answers = dict(_drawn(random, 0.8, lambda _: 0.9, 0.1)) | {(i, ""): 0.1 for i in range(N)}
+    return under_changes(M.measure.measure_directional, answers, **claim)
+
+
+def template_rate(random: Random, **claim: Any) -> Result:
+    return under_changes(M.measure.measure_worst_change_rate, _drawn(random, 0.8, lambda _: True, False), **claim)
+
+
+def template_fall(random: Random, **claim: Any) -> Result:
+    """A fifth of the right answers, which are half of all, is lost."""
+    right = random.random(N) < 0.5
+    answers = _drawn(random, 0.8, lambda i: bool(right[i]), False)
+    return under_changes(M.measure.measure_worst_change_rate, answers, **claim)
 
 
 def equal_groups(random: Random, **claim: Any) -> Result:

@@ -22,6 +22,8 @@ from robustest.measure import (
     measure_consistency,
     measure_consistent_runs,
     measure_corruption_robustness,
+    measure_directional,
+    measure_invariant,
     measure_min_perturbation,
     measure_no_spurious_feature,
     measure_no_universal_perturbation,
@@ -36,6 +38,7 @@ from robustest.measure import (
     measure_stable_under_perturbations,
     measure_subpopulation_shift,
     measure_transfer_accuracy,
+    measure_worst_change_rate,
     measure_worst_group_accuracy,
     measure_worst_group_rate,
     measure_worst_item_rate,
@@ -193,6 +196,28 @@ def _cue(good: bool, draw: int, **more: Any) -> Result:
     return measure_no_spurious_feature(Templates(good=good), patterned(draw, 4), cue, **more)
 
 
+def _right(answer: int, item: dict[str, Any]) -> bool:
+    return bool(answer == item["expected"])
+
+
+def _under_changes(measure: Callable[..., Result], **how: Any) -> Callable[..., Result]:
+    """A system that errs in few changed items, and a bad one in a third of those of one of two changes."""
+
+    def measured(good: bool, draw: int, **more: Any) -> Result:
+        random = np.random.default_rng(draw)
+        lost = {"a": random.random(400) < 0.03, "b": random.random(400) < (0.03 if good else 0.35)}
+        items = [{"item": f"q{i}", "prompt": f"{draw} {i}?", "expected": i % 2} for i in range(400)]
+
+        def answer(item: dict[str, Any]) -> int:
+            number, change = item["prompt"].split()[1].split("?")
+            return int(number) % 2 if not change else int(number) % 2 ^ bool(lost[change][int(number)])
+
+        changes = {name: lambda item, name=name: {**item, "prompt": item["prompt"] + name} for name in lost}
+        return measure(answer, items, changes, **how, **more)
+
+    return measured
+
+
 def outcomes(good: bool, draw: int, runs: int = 1, items: int = 400) -> Outcomes:
     """Recorded scores of items in two groups: a good system has nearly all right, a bad one fewer of one group."""
     random = np.random.default_rng(draw)
@@ -240,6 +265,10 @@ KINDS: dict[str, Kind] = {
     "worst item's rate": Kind(
         lambda good, draw, **more: measure_worst_item_rate(outcomes(good, draw, 60, 40), **more), "at_least", 0.6, 0.99
     ),
+    "invariance": Kind(_under_changes(measure_invariant), "at_least", 0.85, 0.99),
+    "expectation": Kind(_under_changes(measure_directional, score=_right, expect="not_lower"), "at_least", 0.85, 0.99),
+    "worst change's rate": Kind(_under_changes(measure_worst_change_rate, score=_right), "at_least", 0.85, 0.99),
+    "worst change's fall": Kind(_under_changes(measure_worst_change_rate, score=_right), "max_fall", 0.1, 0.005),
     "worst group": Kind(_worst_group, "at_least", 0.8, 0.99),
     "transfer accuracy": Kind(_transfer, "at_least", 0.8, 0.99),
     "transfer drop": Kind(_transfer, "max_drop", 0.1, 0.001),

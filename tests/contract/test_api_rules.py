@@ -34,11 +34,12 @@ VARIED = {
     "new_data",
     "outside",
     "synthetic",
+    "changes",
 }
 FIRST = {
     f"assert_{name}": ["outcomes", "items"]
     for name in ("rate", "worst_group_rate", "consistent_runs", "reliable", "worst_item_rate")
-}
+} | {f"assert_{name}": ["system", "items"] for name in ("invariant", "directional", "worst_change_rate")}
 """First arguments of the claims on recorded outcomes, or on a function that is asked about items."""
 
 every_assertion = pytest.mark.parametrize("name", ASSERTIONS)

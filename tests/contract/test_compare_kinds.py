@@ -37,6 +37,10 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "consistent runs",
     "reliable",
     "worst item's rate",
+    "invariance",
+    "expectation",
+    "worst change's rate",
+    "worst change's fall",
 }  # fmt: skip
 
 

@@ -98,6 +98,17 @@ def right(answer: int, item: dict[str, Any]) -> bool:
     return answer == item["expected"]
 
 
+def faint(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "x": (0.5 + 0.1 * (torch.tensor(item["x"]) - 0.5)).tolist()}
+
+
+def halved_item(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "x": halved(torch.tensor([item["x"]]), 1, Y)[0].tolist()}
+
+
+CHANGES = {"faint": faint, "halved": halved_item}
+
+
 class Two(nn.Module):
     """Two superclasses of two classes each: the first, and all others."""
 
@@ -226,6 +237,18 @@ KINDS = {
     ),
     "worst item's rate, asked": kind("assert_worst_item_rate", "at_least", 0, exact=False)(
         lambda d, **o: M.measure.measure_worst_item_rate(answer, items(d), score=right, **o)
+    ),
+    "invariance": kind("assert_invariant", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_invariant(answer, items(d), CHANGES, **o)
+    ),
+    "expectation": kind("assert_directional", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_directional(answer, items(d), CHANGES, score=right, expect="not_lower", **o)
+    ),
+    "rate under the worst change": kind("assert_worst_change_rate", "at_least", 0, exact=False)(
+        lambda d, **o: M.measure.measure_worst_change_rate(answer, items(d), CHANGES, score=right, **o)
+    ),
+    "fall by the worst change": kind("assert_worst_change_rate", "max_fall", 1, exact=False)(
+        lambda d, **o: M.measure.measure_worst_change_rate(answer, items(d), CHANGES, score=right, **o)
     ),
     "groups": kind("assert_worst_group_accuracy", "at_least", 0)(
         lambda d, **o: M.measure.measure_worst_group_accuracy(MODEL, d, d[1], **o)

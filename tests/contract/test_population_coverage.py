@@ -77,6 +77,16 @@ TRUTHS = {
     "flips between runs": Truth("consistent_runs", images.flips_between_runs, "max_flip_rate", 0.32),
     "reliability": Truth("reliable", images.reliability, "at_least", 0.75),
     "rate of the worst item": Truth("worst_item_rate", images.worst_item, "at_least", 0.7),
+    "invariance, two changes": Truth("invariant", images.invariance, "at_least", 0.8),
+    "expectation": Truth(
+        "directional", images.expectation, "at_least", 0.8, other={"expect": "higher", "score": images.as_it_is}
+    ),
+    "worst of two templates": Truth(
+        "worst_change_rate", images.template_rate, "at_least", 0.8, other={"score": images.as_it_is}
+    ),
+    "fall by the worst of two changes": Truth(
+        "worst_change_rate", images.template_fall, "max_fall", 0.1, other={"score": images.as_it_is}
+    ),
     "groups, equal": Truth("worst_group_accuracy", images.equal_groups, "at_least", 0.8),
     "groups, one worst": Truth("worst_group_accuracy", images.one_worst_group, "at_least", 0.6),
     "groups that overlap": Truth("worst_group_accuracy", images.groups_that_overlap, "at_least", 0.8),

@@ -19,6 +19,8 @@ from robustest import (
     assert_certified_accuracy,
     assert_consistency,
     assert_consistent_runs,
+    assert_directional,
+    assert_invariant,
     assert_corruption_robustness,
     assert_min_perturbation,
     assert_no_spurious_feature,
@@ -35,6 +37,7 @@ from robustest import (
     assert_subpopulation_shift,
     assert_transfer_accuracy,
     assert_worst_group_accuracy,
+    assert_worst_change_rate,
     assert_worst_group_rate,
     assert_worst_item_rate,
     cues,
@@ -132,6 +135,9 @@ def test_recorded_outcomes(scores: Outcomes) -> None:
     assert_rate(asked, ["a"], score=right, no_worse_than=asked)
     assert_worst_group_rate(asked, [{"prompt": "a", "group": "b"}], score=right, at_least=0.9)
     assert_consistent_runs(asked, ["a"], score=right, max_flip_rate=0.1)
+    assert_invariant(asked, ["a"], {"upper": str.upper}, same=lambda *_: True, at_least=0.9)
+    assert_directional(asked, ["a"], str.upper, score=right, expect="not_lower", margin=0.1, at_least=0.9)
+    assert_worst_change_rate(asked, ["a"], [str.upper, str.lower], score=right, max_fall=0.1)
 
 
 def every_attack() -> list[a.Searcher]:

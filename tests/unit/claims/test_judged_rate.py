@@ -186,3 +186,11 @@ def test_every_item_with_a_label_is_a_plain_rate() -> None:
     found = measured(0.7, JudgeLabels(of(TRUTH), drawn="random"))
     assert found.interval == clopper_pearson(int(TRUTH.sum()), N, 0.01)
     assert measured(0.7, JudgeLabels(of(TRUTH), drawn="random"), scope="set").verdict is Verdict.PASSED
+
+
+def test_a_judged_claim_has_a_key_of_its_own() -> None:
+    plain = measure_rate(SCORES, at_least=0.7).subject.claim
+    judged = measured(0.7, JudgeLabels(LABELS, drawn="random")).subject.claim
+    assert (plain, judged) == ("rate at_least", "rate(judged) at_least")
+    # The history of one judged claim goes on as labels are added, or others are drawn.
+    assert measured(0.8, JudgeLabels(LABELS, drawn="chosen")).subject.claim == judged
