@@ -376,9 +376,7 @@ def critical_score(alpha: float) -> float:
 
 
 def _tail(z: Floats) -> Floats:
-    from math import erfc
-
-    return np.array([erfc(one / math.sqrt(2)) / 2 for one in z.tolist()])
+    return np.array([math.erfc(one / math.sqrt(2)) / 2 for one in z.tolist()])
 
 
 def corner_interval(bounds: Callable[[str, float], Interval], alpha: float) -> Interval:
