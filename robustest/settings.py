@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -114,8 +115,6 @@ def profiles_from(pyproject: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: a value is wrong, or a key of `[tool.robustest]` is unknown.
     """
-    import tomllib
-
     table: dict[str, Any] = {}
     if pyproject.is_file():
         try:

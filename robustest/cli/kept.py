@@ -1,5 +1,7 @@
 """Verbs about files that runs keep: the corpus, the baseline, the history, and the pages of several runs."""
 
+# Each verb imports what it needs alone, since all are in one module that the command loads.
+
 from __future__ import annotations
 
 import gc

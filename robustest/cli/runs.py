@@ -23,6 +23,7 @@ from robustest.reports.html import page
 from robustest.reports.junit import write as write_junit
 from robustest.results import Result
 from robustest.settings import Settings, coerce
+from robustest.store.files import load_records
 from robustest.typed import from_plain
 from robustest.version import VERSION
 
@@ -126,8 +127,6 @@ def _results_path(path: Path | None) -> Path:
 
 
 def _remembered(store: Path) -> Account:
-    from robustest.store.files import load_records
-
     latest: dict[tuple[str, str], tuple[str, list[Row]]] = {}
     endings: list[Ending] = []
     for record in load_records(store):

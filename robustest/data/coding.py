@@ -17,6 +17,14 @@ from robustest.results import Changes
 class Coding(Protocol):
     """A way from the user's own format to tensors and back; frozen, and without state of the samples."""
 
+    @property
+    def kind(self) -> str:
+        """Name of the format: "str", "bytes" or "frame"; samples without a coding are arrays."""
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and largest value of any row (N, *S); None if those of the model hold."""
+
     def encode(self, values: Any) -> Tensor:
         """Return values in the user's format as (N, *S) float32 or int64.
 

@@ -196,6 +196,8 @@ class Frames:
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    kind: ClassVar[str] = "frame"
+
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and largest code of any row."""

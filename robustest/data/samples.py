@@ -678,7 +678,7 @@ def _image(x: object) -> Tensor:
     if isinstance(x, (list, tuple)):
         return _tensor(np.asarray(x))
     if hasattr(x, "getbands"):  # a PIL image
-        from torchvision.transforms.functional import to_tensor
+        from torchvision.transforms.functional import to_tensor  # whoever has such images has loaded it
 
         tensor: Tensor = to_tensor(x)
         return tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class Strings:
     """
 
     kind: str
+    bounds: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("str", "bytes"):

@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 
 from robustest.decisions.bets import fall_interval
 from robustest.decisions.clusters import cluster_interval
-from robustest.decisions.distributions import betainc, betaincc, gammaln, hypergeometric_cdf, ndtri, root_of, xlogy
+from robustest.decisions.distributions import betainc, betaincc, brentq, gammaln, hypergeometric_cdf, ndtri, xlogy
 from robustest.decisions.rule import Interval, generator
 from robustest.decisions.share import clopper_pearson
 
@@ -372,13 +372,11 @@ def critical_score(alpha: float) -> float:
         density, tail = np.exp(-(r**2) / 2 - _LOG_ROOT_2_PI), _tail(r)
         return float(((density - r * tail) / (t - r)).min())
 
-    return root_of(lambda t: math.log(bound(t) / alpha), 0.1, 30.0, within=1e-12)
+    return float(brentq(lambda t: math.log(bound(t) / alpha), 0.1, 30.0, xtol=1e-12))
 
 
 def _tail(z: Floats) -> Floats:
-    from math import erfc
-
-    return np.array([erfc(one / math.sqrt(2)) / 2 for one in z.tolist()])
+    return np.array([math.erfc(one / math.sqrt(2)) / 2 for one in z.tolist()])
 
 
 def corner_interval(bounds: Callable[[str, float], Interval], alpha: float) -> Interval:

@@ -716,6 +716,17 @@ def _noting_entries(call: Any) -> Any:
     return wrapper
 
 
+# Functions of `os` without an audit event, or with one that does not name the whole path, by what stands for each of
+# them while a watch is on. A function that was taken out of `os` is not seen: `walk` refuses one.
+WRAPPED: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("stat", "lstat", "access", "readlink"), _noting_path),
+    **dict.fromkeys(("getcwd", "getcwdb"), _noting_place),
+    "fstat": _noting_status,
+    "open": _noting_name,
+    "scandir": _noting_entries,
+}
+
+
 @contextmanager
 def _wrappers() -> Iterator[None]:
     replaced: list[tuple[Any, str, Any]] = []
@@ -725,13 +736,8 @@ def _wrappers() -> Iterator[None]:
         setattr(owner, name, new)
 
     try:
-        for name in ("stat", "lstat", "access", "readlink"):
-            put(os, name, _noting_path(getattr(os, name)))
-        for name in ("getcwd", "getcwdb"):
-            put(os, name, _noting_place(getattr(os, name)))
-        put(os, "fstat", _noting_status(os.fstat))
-        put(os, "open", _noting_name(os.open))
-        put(os, "scandir", _noting_entries(os.scandir))
+        for name, noting in WRAPPED.items():
+            put(os, name, noting(getattr(os, name)))
         # By attributes of the two objects, never of their class: a class that was changed a thousand times has no more
         # version tags, and CPython 3.13 then goes on with the `__getitem__` that it specialised on.
         for variables in filter(None, (os.environ, getattr(os, "environb", None))):

@@ -109,7 +109,7 @@ def fingerprint(
 
 
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
-    from robustest.exporting import exported
+    from robustest.exporting import exported  # which loads torch; few models are exported
 
     batch = example[:1].expand(2, *example.shape[1:]).clone()  # torch.export specialises on batches of one
     program = exported(module, batch, torch.export.Dim("batch"))

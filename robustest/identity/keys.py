@@ -8,6 +8,10 @@
    installed packages, and replaced functions of packages. A model that is asked again shows these in its logits;
 4. everything read from outside during the computation (`Key.watching`): its stamps are part of the entry, which is
    not loaded once a stamp differs.
+
+A computation may write what its key covers: a global that it counts in, an attribute in which it keeps a net. The next
+one then starts from another state, so that its key is taken anew (`Key.now`), and a result counts as a function of its
+key only if the name is the same after the computation.
 """
 
 from __future__ import annotations
@@ -50,14 +54,21 @@ class Key:
         dependencies: stamps of this computation and of all its parts so far.
     """
 
-    __slots__ = ("_declared", "_recheck", "dependencies", "name")
+    __slots__ = ("_declared", "_named", "_recheck", "dependencies", "name")
 
     def __init__(
-        self, name: str, dependencies: Dependencies, *, recheck: bool, declared: bool = False, maker: object
+        self,
+        named: Callable[[], str],
+        dependencies: Dependencies,
+        *,
+        recheck: bool,
+        declared: bool = False,
+        maker: object,
     ) -> None:
         if maker is not _MAKER:
             raise TypeError("Expected a key from robustest.identity.keys.key_of, the only place that makes one.")
-        self.name = name
+        self.name = named()
+        self._named = named
         self.dependencies = dependencies
         self._recheck = recheck
         self._declared = declared
@@ -67,9 +78,19 @@ class Key:
 
     def part(self, *what: object) -> Key:
         """Return the key of a part of this computation, distinguished by `what`."""
+        return self._with(lambda: digest((self.name, *what), recheck=self._recheck))
+
+    def now(self) -> Key:
+        """Return the key of the same computation in its present state, which its earlier parts may have changed.
+
+        Raises:
+            Unhashable: a part of the state has no identity.
+        """
+        return self._with(self._named)
+
+    def _with(self, named: Callable[[], str]) -> Key:
         # All parts share their dependencies: the user's code may keep what one part reads for a later one.
-        name = digest((self.name, *what), recheck=self._recheck)
-        return Key(name, self.dependencies, recheck=self._recheck, declared=self._declared, maker=_MAKER)
+        return Key(named, self.dependencies, recheck=self._recheck, declared=self._declared, maker=_MAKER)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -104,6 +125,7 @@ def key_of(
         recheck: True only if the model is asked again before anything is recalled, or the user declares its version.
         declared: True if the user's name for a version stands for everything that is read.
     """
+    about = dict(about)
     parts: dict[str, object] = {
         "format": _FORMAT,
         "kind": kind,
@@ -117,10 +139,14 @@ def key_of(
             "precision": settings.precision,
             "random": "random_forward" in settings.suppress,
         }
-    if not recheck:
-        parts |= {"surroundings": _surroundings(), "replaced": replaced_anywhere(), "operators": overridden()}
-    name = digest({**parts, "about": dict(about)}, recheck=recheck)
-    return Key(name, Dependencies(), recheck=recheck, declared=declared, maker=_MAKER)
+
+    def named() -> str:
+        around: dict[str, object] = {}
+        if not recheck:
+            around = {"surroundings": _surroundings(), "replaced": replaced_anywhere(), "operators": overridden()}
+        return digest({**parts, **around, "about": about}, recheck=recheck)
+
+    return Key(named, Dependencies(), recheck=recheck, declared=declared, maker=_MAKER)
 
 
 def _surroundings() -> dict[str, object]:

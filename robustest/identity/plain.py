@@ -59,7 +59,7 @@ def simple(value: object) -> bytes | None:
         return part("path", str(value).encode("utf-8", "surrogatepass"))
     if isinstance(value, (np.generic, np.dtype)):
         return _numpy(value)
-    if type(value) in (np.ndarray, np.memmap) and value.dtype.kind != "O":  # type: ignore[attr-defined]
+    if type(value) in (np.ndarray, np.memmap) and not value.dtype.hasobject:  # type: ignore[attr-defined]
         return _array(value)  # type: ignore[arg-type]
     return None
 
@@ -71,7 +71,7 @@ def is_plain(value: object) -> bool:
     if type(value) is dict:
         return all(is_plain(k) and is_plain(v) for k, v in value.items())
     if isinstance(value, np.ndarray):
-        return bool(value.dtype.kind != "O")
+        return not value.dtype.hasobject
     return type(value) in _SIMPLE or type(value) in _of_torch() or isinstance(value, (np.generic, enum.Enum))
 
 
@@ -90,7 +90,7 @@ def _nothing(tag: str) -> Callable[[Any], bytes]:
 def _numpy(value: Any) -> bytes:
     if isinstance(value, np.dtype):
         return part("numpy.dtype", repr(value.descr if value.names else value.str).encode())
-    if value.dtype.kind == "O":
+    if value.dtype.hasobject:
         raise Unhashable("a numpy scalar that holds a Python object")
     return joined("numpy", [_array(np.asarray(value))])
 

@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustest.errors import RobustestError, expected
-from robustest.identity.dependencies import door
+from robustest.identity.dependencies import WRAPPED, door
 from robustest.identity.packages import (
     REMEDY,
     home,
@@ -155,10 +155,8 @@ class Walk:
         ):
             self.declared = True
             return part("declared", _declared_digest(value).encode())
-        for kinds, handler in _handlers():
-            if isinstance(value, kinds):
-                return handler(self, value, where)
-        raise Unhashable(f"a {type(value).__qualname__}")
+        handler = next(handler for kinds, handler in _handlers() if isinstance(value, kinds))  # the last is of objects
+        return handler(self, value, where)
 
     def node(self, value: Any, where: str, fill: Callable[[Node], None]) -> bytes:
         """Return the number of an object; `fill` reads it once, later."""
@@ -345,7 +343,7 @@ _HIDDEN = (globals, eval, exec, __import__, importlib.import_module)
 # Further ones, whose answers are no part of the code and state, and have no stamp.
 _BEYOND = (compile, input, os.popen, os.system)
 # Functions of `os` whose answers a watch sees only where they are called as attributes of `os`.
-_UNWATCHED = words("access fstat getcwd getcwdb listdir lstat open readlink scandir stat")
+_UNWATCHED = WRAPPED.keys() | {"listdir"}
 
 
 @dataclass(frozen=True, slots=True)

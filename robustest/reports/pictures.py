@@ -1,5 +1,7 @@
 """Pictures of a counterexample (before, after, difference), sheets of images, and the sound files next to them."""
 
+# PIL is imported with the first picture: most runs draw none.
+
 from __future__ import annotations
 
 import hashlib

@@ -58,8 +58,10 @@ Score = Callable[[Any, Any], object]
 _DOWN = 20
 # Largest number of seconds between two tries of one call.
 _LONGEST_WAIT = 30.0
-# The function's state is compared after these numbers of answers, and before a verdict.
-_COMPARED = frozenset(1 << power for power in range(24))
+# The function's state is compared after each answer if that takes no longer than these seconds, about those of writing
+# the answer; else once so many times the seconds of a comparison have passed: a function may hold a model of gigabytes.
+_QUICK = 0.005
+_COMPARED_EVERY = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -543,6 +545,7 @@ class _Interview:
             # Calls under way end and are stored, since they are paid for; those that wait for a retry are called off.
             self._answers.call_off()
             pool.shutdown(wait=clock.left() != 0, cancel_futures=True)
+            self._answers.state_changed()
 
     def _look_up(self, key: tuple[int, int]) -> bool:
         if key not in self._replies:
@@ -595,6 +598,8 @@ class _Answers:
     _busy: int = 0
     _answered: int = 0
     _fails: list[tuple[Key | None, _Reply]] = field(default_factory=list)  # since the last answer, not stored yet
+    _waiting: list[tuple[Key | None, _Reply]] = field(default_factory=list)  # since the last comparison, not stored yet
+    _compare_at: float = 0.0
     _saved: list[Key] = field(default_factory=list)
     _lock: Any = field(default_factory=threading.RLock)
     _off: threading.Event = field(default_factory=threading.Event)
@@ -672,17 +677,28 @@ class _Answers:
             self._off.wait(pause if left is None else min(pause, left))
 
     def state_changed(self) -> bool:
-        """Return True if the function has changed since it was first asked; its answers are then forgotten."""
-        with self._lock:
+        """Return True if the function has changed since it was first asked; its answers are then forgotten.
+
+        Otherwise the answers that came since the last comparison are stored: the state that they were given in is known
+        only now, and a process that is killed before leaves none of another state.
+        """
+        with self._lock, unwatched():
+            begun = time.thread_time()
             if not self.changed and self.model and _identity(self.system)[0] != self._identity:
                 self.changed = True
                 for key in self._saved:
                     if self._store is not None:
                         self._store.remove(key)
                 self._why_not = "answers are not remembered: the function's state changes as it is asked"
+            took = time.thread_time() - begun
+            self._compare_at = time.perf_counter() + (_COMPARED_EVERY * took if took > _QUICK else 0.0)
+            for waiting in self._waiting:
+                self._save(*waiting)
+            self._waiting.clear()
             return self.changed
 
     def call_off(self) -> None:
+        """Let no further call begin."""
         self._off.set()
 
     def close(self) -> None:
@@ -695,8 +711,7 @@ class _Answers:
             fails, self._fails = self._fails, []
             if fails and not self._answered:
                 raise ModelError(f"Expected answers but none came: {fails[0][1].failure}. Nothing was measured.")
-            for key, reply in fails:
-                self._save(key, reply)
+            self._waiting += fails
         self.state_changed()
 
     @property
@@ -767,16 +782,12 @@ class _Answers:
             mend = "Return a text, a number, or lists and dicts of them."
             raise DataError(expected(f"an answer of JSON types to item {question.name!r}", given, mend)) from None
         reply, key = _Reply(answer), self._part(question, run) if self._key is not None else None
-        # Stored before anything else can raise, since it is paid for.
-        with self._lock, unwatched():
-            for waiting in self._fails:
-                self._save(*waiting)
+        # Before anything else can raise, since it is paid for.
+        with self._lock:
+            self._waiting += [*self._fails, (key, reply)]
             self._fails.clear()
             self._answered += 1
-            count = self._answered
-        with unwatched():
-            self._save(key, reply)
-            if count in _COMPARED:
+            if time.perf_counter() >= self._compare_at:
                 self.state_changed()
         self._end(self._amount("cost", answer, question), self._amount("tokens", answer, question))
         return reply

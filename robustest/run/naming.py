@@ -88,7 +88,7 @@ class ClaimName:
             several = attack if isinstance(attack, (list, tuple)) else (attack,)
             chosen["attack"] = "+".join(str(getattr(one, "name", one)) for one in several)
         if "severity" in chosen:  # ("fog", severity=5) and Shift("fog", 5) are the same claim
-            from robustest.shifts import as_shift
+            from robustest.shifts import as_shift  # which loads torch, as a claim with a shift has done
 
             severity, shift = chosen.pop("severity"), chosen["shift"]
             chosen["shift"] = None if shift is None else as_shift(shift, severity)
@@ -149,7 +149,7 @@ def variation_of(value: object) -> Variation:
     if isinstance(own, Variation):
         return own
     if _is_strategy(value):
-        from robustest.strategies import strategy_words
+        from robustest.strategies import strategy_words  # which loads torch, as a strategy has done
 
         return Variation(strategy_words(value))
     name = getattr(value, "name", None)

@@ -23,7 +23,6 @@ from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.clusters import Clustered
 from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
-from robustest.data.strings import Strings
 from robustest.decisions.strata import StrataRule
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.factory import Factory
@@ -49,10 +48,10 @@ from robustest.tasks import (
     checked_task,
     top_of,
 )
-from robustest.threats import Append, Columns, Insert, Spatial, Threat, is_discrete
+from robustest.threats import Columns, Threat, is_discrete
 from robustest.words import number
 
-# Samples in which `Append` and `Insert` look for words.
+# Samples in which a threat looks for words.
 _WORDS_OF = 512
 
 
@@ -124,9 +123,7 @@ class Setup:
         def reading(made: Classifier) -> Classifier:
             if coding is None:
                 return made
-            return replace(
-                made.reading(coding.decode), bounds=coding.bounds if isinstance(coding, Frames) else made.bounds
-            )
+            return replace(made.reading(coding.decode), bounds=coding.bounds or made.bounds)
 
         def classifier_of(one: object) -> Classifier:
             return reading(prepared(one)[0])
@@ -145,38 +142,39 @@ class Setup:
     def resolve(self, threat: Threat, no_worse_than: Baseline | None = None) -> Threat:
         """Return a threat for these samples: columns of a table by their places and ranges; others as they are.
 
-        The thresholds of a tree ensemble are those of this model: none are used beside another model.
+        A threat may have methods for this: `check_samples(task, kind)` raises ConfigError if samples of a kind, that of
+        their `Coding` or "array", are none of its own; `with_words_of(values, labels)` returns it with words to try.
 
         Raises:
             ConfigError: the threat is not one of such samples, or moves images whose targets would have to move too.
         """
-        if self.task.placed and isinstance(threat, Spatial):
-            raise ConfigError(
-                f"Expected a threat that does not move the image but {threat} does, and a search cannot move the "
-                f"targets of {self.task.name}. Use a norm ball, or claim accuracy under the shifts "
-                "rotation, translation and scale."
-            )
-        coding, of_texts = self.samples.coding, getattr(threat, "of_strings", False)
-        texts = isinstance(coding, Strings)
-        if isinstance(coding, Strings) and coding.kind == "bytes" and not getattr(threat, "fits_bytes", True):
-            raise ConfigError(expected(f"characters below 256 and no words in {threat} for data of bytes", "others"))
-        if of_texts and not texts:
-            raise ConfigError(expected(f"texts or bytes for {threat}", "other samples"))
-        if texts and not of_texts:
+        coding = self.samples.coding
+        kind = "array" if coding is None else coding.kind
+        if (check := getattr(threat, "check_samples", None)) is not None:
+            check(self.task, kind)
+        if kind in ("str", "bytes") and not getattr(threat, "of_strings", False):
             raise ConfigError(expected("a threat of texts: Edits, Append or Insert", str(threat)))
-        if isinstance(coding, Strings) and isinstance(threat, (Append, Insert)):
-            # Places in the data, not in the order of evaluation: every shard and worker takes the same ones.
-            some = torch.linspace(0, len(self.samples) - 1, min(_WORDS_OF, len(self.samples))).long()
-            x, y = self.samples.take(some)
-            labels = y.tolist() if top_of(self.task) else [0] * len(x)
-            return threat.with_words_of(coding.decode(x), labels)
         if coding is not None and not is_discrete(threat):
             raise ConfigError(
                 f"Expected a threat of single changes for frames but got {threat}. Use Columns(...); for numbers "
                 "alone, give arrays and their bounds=(low, high)."
             )
-        if not isinstance(threat, Columns):
-            return threat
+        if coding is not None and (with_words_of := getattr(threat, "with_words_of", None)) is not None:
+            # Places in the data, not in the order of evaluation: every shard and worker takes the same ones.
+            some = torch.linspace(0, len(self.samples) - 1, min(_WORDS_OF, len(self.samples))).long()
+            x, y = self.samples.take(some)
+            labels = y.tolist() if top_of(self.task) else [0] * len(x)
+            learned: Threat = with_words_of(coding.decode(x), labels)
+            return learned
+        return self._by_place(threat, no_worse_than) if isinstance(threat, Columns) else threat
+
+    def _by_place(self, threat: Columns, no_worse_than: Baseline | None) -> Columns:
+        """Return a threat of columns by their places, with the thresholds of this model's trees if no other is beside.
+
+        Raises:
+            ConfigError: a column is none of the table's, or has no such values.
+        """
+        coding = self.samples.coding
         x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]
         require(x.ndim == 2, f"rows (N, D) of a table for {threat}", tuple(x.shape))
         estimator, bounds = self.model.estimator, self.model.bounds

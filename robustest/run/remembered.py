@@ -3,8 +3,10 @@
 # A model is an object that no safe file could hold, so the outcomes that were measured on it are stored, by a key
 # (`robustest.identity.keys`) that covers the arguments, all code that the training reaches, and its surroundings
 # (torch's flags, threads, versions). A training is watched: its entry holds stamps of all that it read; one that opened
-# a connection or started a process is not stored. A key covers most of a function that a user wrote, not all: a
-# remembered training is made again now and then (`Settings.recheck`), and must come out alike.
+# a connection or started a process is not stored. A training that writes what its key covers (a global that it counts
+# in, say) is not stored either, as a recall would not write it, and the next training is looked up in the state that it
+# left. A key covers most of a function that a user wrote, not all: a remembered training is made again now and then
+# (`Settings.recheck`), and must come out alike.
 
 from __future__ import annotations
 
@@ -48,7 +50,6 @@ class Remembered:
         self._recalls = True
         if self._store is not None:
             try:
-                # Before the first training, which may change what the function counts or keeps.
                 self._key = key_of(kind, about, settings, recheck=False)
             except Unhashable as error:
                 self._why_not = f"trainings are not remembered: {error}"
@@ -64,10 +65,11 @@ class Remembered:
             StoreError: a remembered training comes out otherwise now, and others have been counted.
         """
         try:
-            key = None if self._key is None else self._key.part(*what)
+            start = None if self._key is None else self._key.now()
+            key = None if start is None else start.part(*what)
         except Unhashable as error:
-            key, self._why_not = None, f"trainings are not remembered: {error}"
-        if self._store is None or key is None:
+            start, key, self._why_not = None, None, f"trainings are not remembered: {error}"
+        if self._store is None or start is None or key is None:
             self.made += 1
             return make()
         entry = self._store.load(key) if self._recalls else None
@@ -81,7 +83,16 @@ class Remembered:
         with key.watching():
             found = make()
         self.made += 1
-        self._store.save(key, entry_of(*found))
+        try:
+            if start.now().name == start.name:
+                self._store.save(key, entry_of(*found))
+            else:
+                self._why_not = (
+                    "a training is not remembered where it changes what it starts from: a global or an attribute that "
+                    "it writes, or a module that it is the first to import"
+                )
+        except Unhashable as error:  # a cache that the training has filled, say
+            self._why_not = f"trainings are not remembered: {error}"
         return found
 
     def _agrees(self, remembered: Observation, key: Key, make: Callable[[], Outcomes], *, first: bool) -> bool:

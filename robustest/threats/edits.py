@@ -50,6 +50,15 @@ _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 class _OfTexts(OfInputs):
     __slots__ = ()
 
+    of_strings: ClassVar[bool] = True
+
+    def check_samples(self, task: object, kind: str) -> None:
+        """Raise ConfigError unless samples of this kind are texts, or bytes that all letters and words fit."""
+        if kind not in ("str", "bytes"):
+            raise ConfigError(expected(f"texts or bytes for {self}", "other samples"))
+        if kind == "bytes" and not self.fits_bytes:  # type: ignore[attr-defined]
+            raise ConfigError(expected(f"characters below 256 and no words in {self} for data of bytes", "others"))
+
     def project(self, z: Tensor, region: Rows) -> Tensor:
         return torch.where(per_row(self.size(z, region) <= self.radius, z), z, region["x"])  # type: ignore[attr-defined]
 
@@ -79,7 +88,6 @@ class Edits(_OfTexts):
     """
 
     axis: ClassVar[str] = "k"
-    of_strings: ClassVar[bool] = True
 
     k: int
     kinds: tuple[str, ...] = KINDS
@@ -658,7 +666,6 @@ class _Block(_OfTexts):
     """At most n characters or bytes in a row, put in at one place of a text; proposals are the texts."""
 
     axis: ClassVar[str] = "n"
-    of_strings: ClassVar[bool] = True
     anywhere: ClassVar[bool] = True
 
     n: int

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import ConfigError, expected
+from robustest.tasks import Task
 from robustest.threats.threat import Bounds, InBox, Rows, clip, count, images, number
 
 # A rectangle of the image replaced by anything: z = (content, row, column), scattered into the image's pixels.
@@ -143,6 +144,15 @@ class Spatial:
     def __post_init__(self) -> None:
         for name, largest in (("rotation", 180.0), ("translation", 1.0), ("scale", 0.9)):
             object.__setattr__(self, name, number(name, getattr(self, name), largest=largest))
+
+    def check_samples(self, task: Task, kind: str) -> None:
+        """Raise ConfigError if targets have places in the image: the search would have to move them too."""
+        if task.placed:
+            raise ConfigError(
+                f"Expected a threat that does not move the image but {self} does, and a search cannot move the "
+                f"targets of {task.name}. Use a norm ball, or claim accuracy under the shifts "
+                "rotation, translation and scale."
+            )
 
     @property
     def limits(self) -> tuple[float, float, float, float]:

@@ -464,7 +464,7 @@ class Document:
 
 def _first_table(path: Path) -> str:
     """Return the name of the first table of an SQLite database."""
-    import sqlite3
+    import sqlite3  # which some builds of Python leave out
 
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:

@@ -70,6 +70,14 @@ def test_arrays_count_by_what_they_hold(array: np.ndarray) -> None:
     assert digest(array) != digest(array.reshape((1, *array.shape)))
 
 
+def test_records_that_hold_objects_count_by_these() -> None:
+    kind = [("number", "i4"), ("held", "O")]
+    table, same, other = (np.array([(1, held)], dtype=kind) for held in ("a", "a", "b"))
+    assert digest(table) == digest(same) != digest(other)
+    with pytest.raises(Unhashable, match="a numpy scalar that holds a Python object"):
+        digest(table[0])
+
+
 class Colour(enum.Enum):
     RED = 1
     BLUE = 1.0 + 1

@@ -24,7 +24,7 @@ HOME = Path(robustest.__file__).parent
 
 def test_no_key_is_made_but_by_key_of() -> None:
     with pytest.raises(TypeError, match="key_of"):
-        Key("ab" * 32, Dependencies(), recheck=True, maker=object())
+        Key(lambda: "ab" * 32, Dependencies(), recheck=True, maker=object())
     with pytest.raises(TypeError):
         type("Mine", (Key,), {})  # else a class of one's own would pass for a key
 

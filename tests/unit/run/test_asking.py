@@ -801,13 +801,70 @@ def test_a_state_that_cannot_be_read_is_a_reason_and_a_version_declared_is_noted
         assert declared is False
 
 
-def test_the_state_of_a_function_is_compared_after_powers_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[int] = []
-    monkeypatch.setattr(_Answers, "state_changed", lambda self: compared.append(self._answered) or False)
-    answers = _Answers(Unsteady(), Calls(), Settings(store=None))
-    for run in range(17):
+@pytest.mark.parametrize(("takes", "compared"), [(100.0, [1]), (0.0999, [1, 21, 41]), (0.0049, list(range(1, 61)))])
+def test_a_comparison_of_states_takes_a_small_part_of_the_time(
+    takes: float, compared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer takes 0.1 s, or none after a quick comparison: after one that takes as long, 20 answers pass."""
+    now, at = [0.0], list[int]()
+    for name in ("perf_counter", "thread_time"):
+        monkeypatch.setattr(asking.time, name, lambda: now[0])
+
+    def answering(item: Any) -> str:
+        now[0] += 0.1 if takes > 0.005 else 0.0
+        return "answer"
+
+    answers = _Answers(answering, Calls(), Settings(store=None))
+
+    def looked_at(system: Any) -> tuple[str, bool]:
+        at.append(answers._answered)
+        now[0] += takes
+        return answers._identity, False
+
+    monkeypatch.setattr(asking, "_identity", looked_at)
+    for run in range(60):
         answers.ask(ITEMS[0], run)
-    assert compared == [1, 2, 4, 8, 16]
+    assert at == compared
+
+
+class Growing5(Growing):
+    """Changes at its fifth call, and looks at the store at its seventh."""
+
+    def __init__(self, store: Path) -> None:
+        super().__init__(5)
+        self.store, self.calls, self.left = store, 0, list[int]()
+
+    def __call__(self, item: Any) -> str:
+        self.calls += 1
+        if self.calls == 7:
+            self.left.append(len(list(self.store.rglob("*.safetensors"))))
+        return super().__call__(item)
+
+
+@pytest.mark.parametrize("ends", ["killed", "score"])
+def test_no_answer_of_another_state_is_left_behind(ends: str, tmp_path: Path) -> None:
+    """The process is killed at the seventh call, or the fifth score raises."""
+
+    def score(answer: Any, item: Any) -> float:
+        if next(scored) == 5 and ends == "score":
+            raise ZeroDivisionError
+        return 1.0
+
+    scored, system = itertools.count(1), Growing5(tmp_path)
+    with pytest.raises(ConfigError, match="ZeroDivisionError") if ends == "score" else nullcontext():
+        replies_to(system, score=score, calls=Calls(concurrency=1), store=str(tmp_path))
+    assert all(one <= 4 for one in system.left)
+    assert system.left or ends == "score"
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_answers_are_stored_before_an_error_ends_the_claim(tmp_path: Path) -> None:
+    def score(answer: Any, item: Any) -> float:
+        raise ZeroDivisionError
+
+    with pytest.raises(ConfigError):
+        replies_to(Growing(), score=score, store=str(tmp_path))
+    assert replies_to(Growing(), store=str(tmp_path)).recalled >= 1
 
 
 def test_the_wait_is_doubled_thirty_times_at_most() -> None:

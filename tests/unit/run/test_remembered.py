@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,66 @@ def test_numbers_with_a_fraction_are_compared_where_they_must_be_exact(tmp_path:
             here.outcomes(("a",), making(True, level=0.5000001))
     else:
         assert float(here.outcomes(("a",), making(True, level=0.5000001))[0].columns["level"][0]) == 0.5
+
+
+COUNT = [0]
+
+
+def counting() -> int:
+    """A training that reads and writes a global."""
+    COUNT[0] += 1
+    return COUNT[0]
+
+
+def once_warmed() -> int:
+    """A training that writes a global the first time, and finds it as it is later."""
+    COUNT[0] = COUNT[0] or 5
+    return COUNT[0]
+
+
+def numbers(folder: Path | None, train: Callable[[], int], *names: str) -> tuple[list[int], Remembered]:
+    """Return the outcomes of trainings in a process that has made none yet."""
+    COUNT[0] = 0
+    here = trainings(folder, about=train)
+
+    def make() -> Outcomes:
+        return Observation({"number": torch.tensor([train()])}, []), Tally()
+
+    return [int(here.outcomes((name,), make)[0].columns["number"][0]) for name in names], here
+
+
+@pytest.mark.parametrize("names", ["ab", "ba", "bc", "b"])
+@pytest.mark.parametrize("train", [counting, once_warmed])
+def test_a_training_that_reads_what_an_earlier_one_wrote_is_as_without_a_store(
+    tmp_path: Path, train: Callable[[], int], names: str
+) -> None:
+    numbers(tmp_path, train, "a", "b", "c")
+    assert numbers(tmp_path, train, *names)[0] == numbers(None, train, *names)[0]
+
+
+def test_a_training_that_changes_what_it_starts_from_is_made_again_and_the_others_are_recalled(tmp_path: Path) -> None:
+    why = (
+        "a training is not remembered where it changes what it starts from: a global or an attribute that it writes, "
+        "or a module that it is the first to import"
+    )
+    for train, made in ((counting, [3, 3]), (once_warmed, [3, 1])):
+        runs = [numbers(tmp_path, train, "a", "b", "c")[1] for _ in made]
+        assert [run.made for run in runs] == made
+        assert [run.notices for run in runs] == [(why,)] * 2
+
+
+def test_a_training_that_fills_a_cache_is_not_remembered(tmp_path: Path) -> None:
+    @functools.cache
+    def drawn() -> int:
+        return int(torch.randint(1 << 30, ()))
+
+    here = trainings(tmp_path, about=drawn)
+    for number in (0, 1):
+        here.outcomes((number,), lambda: (Observation({"number": torch.tensor([drawn()])}, []), Tally()))
+    assert not list(tmp_path.rglob("*.safetensors"))
+    (notice,) = here.notices
+    assert notice.startswith("trainings are not remembered: ")
+    assert "a cache that holds answers already" in notice
 
 
 def test_a_file_that_was_read_in_training_is_named_once_it_is_another(tmp_path: Path) -> None:

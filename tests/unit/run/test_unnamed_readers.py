@@ -38,10 +38,10 @@ from torch import Tensor, nn
 from robustest import Calls, Result, Settings, rng
 from robustest.context import Context, running
 from robustest.identity import packages
-from robustest.identity.keys import Unhashable, key_of
 from robustest.measure import measure_shift_accuracy
 from robustest.run.asking import ask, questions
-from robustest.store.entries import Entry, Store
+from robustest.run.evidence import Observation, Tally
+from robustest.run.remembered import Outcomes, Remembered
 
 # mypy: disable-error-code="func-returns-value,no-untyped-call,arg-type,return-value"
 # A library of C functions, as any package may hold one: files are opened, mapped and asked about below Python.
@@ -692,24 +692,17 @@ class Told:
 
 
 def of_training(sign: Callable[[str], float], path: str, store: Path) -> Told:
-    """As trainings of a pack are stored: by a key of the function, which nothing asks again."""
+    """As trainings of a pack are remembered: by a key of the function, which nothing asks again."""
     settings = Settings(store=str(store), corpus=None, recheck=0.0)
 
     def train() -> float:
         return sign(path)
 
-    held = Store.of(settings)
-    assert held is not None
-    try:
-        key = key_of("training", {"train": train}, settings, recheck=False)
-    except Unhashable:
-        return Told(train(), False)
-    if (found := held.load(key)) is not None:
-        return Told(found.meta["value"], True)
-    with key.watching():
-        value = train()
-    held.save(key, Entry({}, {"value": value}))
-    return Told(value, False)
+    def make() -> Outcomes:
+        return Observation({"value": torch.tensor([train()], dtype=torch.float64)}, []), Tally()
+
+    held = Remembered("training", {"train": train}, settings)
+    return Told(float(held.outcomes((), make)[0].columns["value"][0]), held.made == 0)
 
 
 class Reader:
