@@ -1,18 +1,17 @@
 """SciPy's distributions and functions that rules use; SciPy is imported at the first call.
 
-Processor seconds of an import in an AMD EPYC's process that has NumPy, by `time.process_time`: `scipy.special` 0.14,
-`scipy.optimize` 0.14 more, `scipy.stats` 0.28 more than both. Rules are imported wherever a claim is named, by commands
-and reports too, and few of these decide anything. A claim that decides has loaded torch, 1.0 s, and may load what it
-needs: a root is SciPy's.
+`scipy.stats` takes 0.6 s of the processor, `scipy.special` 0.1 s. Rules are imported wherever a claim is named, by
+commands and reports too, and few of these decide anything. The most frequent verdicts, on shares and falls, need the
+incomplete beta function alone: with I_p(a, b) for it and X ~ Binomial(n, p),
 
-Two things are written here, and held to `scipy.stats` over a grid of sizes by their tests. The tail of a binomial
-decides each verdict on a fall, and is the incomplete beta function, which is in `scipy.special`: with I_p(a, b) for it
-and X ~ Binomial(n, p), P(X > k) = I_p(k + 1, n - k). The binomial's quantile and the hypergeometric distribution are
-all that `robustest suggest` and `scan` need: a sum of logarithms instead of the 0.56 s of `scipy.stats`.
+    P(X > k) = I_p(k + 1, n - k)        the q-quantile of Beta(a, b) = the inverse of I(a, b) at q
 """
 
 from __future__ import annotations
 
+import math
+import sys
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from math import lgamma, log, log1p
@@ -50,8 +49,6 @@ hypergeom: Final = Later("stats.hypergeom")
 norm: Final = Later("stats.norm")
 student: Final = Later("stats.t")
 
-brentq: Final = Later("optimize.brentq")
-
 bdtr: Final = Later("special.bdtr")
 bdtrc: Final = Later("special.bdtrc")
 betainc: Final = Later("special.betainc")
@@ -65,9 +62,61 @@ student_quantile: Final = Later("special.stdtrit")
 xlogy: Final = Later("special.xlogy")
 
 
+def root_of(f: Callable[[float], float], low: float, high: float, *, within: float) -> float:
+    """Return a root of a continuous function between two ends at which it has different signs, by Brent's method.
+
+    R. P. Brent, Algorithms for Minimization Without Derivatives, 1973, chapter 4, step by step as SciPy has it
+    (whose import takes a third of a second of the processor, more than a verdict): each step is the secant's, or the
+    inverse parabola's, where that is short enough, and half of the bracket elsewhere.
+
+    Args:
+        within: how far the root may be from the returned number.
+
+    Raises:
+        ValueError: both ends have the same sign.
+    """
+    before, now = low, high
+    f_before, f_now = f(before), f(now)
+    if f_before == 0:
+        return before
+    if f_now == 0:
+        return now
+    if (f_before < 0) is (f_now < 0):
+        raise ValueError(f"Expected different signs at {low} and {high} but got {f_before} and {f_now}.")
+    other, f_other, last, step = 0.0, 0.0, 0.0, 0.0
+    for _ in range(100):
+        if f_before != 0 and (f_before < 0) is not (f_now < 0):
+            other, f_other = before, f_before
+            last = step = now - before
+        if abs(f_other) < abs(f_now):
+            before, now, other = now, other, now
+            f_before, f_now, f_other = f_now, f_other, f_now
+        least = (within + 4 * sys.float_info.epsilon * abs(now)) / 2
+        half = (other - now) / 2
+        if f_now == 0 or abs(half) < least:
+            return now
+        tried = math.inf
+        if abs(last) > least and abs(f_now) < abs(f_before):
+            if before == other:
+                tried = -f_now * (now - before) / (f_now - f_before)
+            else:
+                slope, slope_other = (f_before - f_now) / (before - now), (f_other - f_now) / (other - now)
+                curve = slope_other * slope * (f_other - f_before)
+                tried = -f_now * (f_other * slope_other - f_before * slope) / curve if curve else math.inf
+        short = 2 * abs(tried) < min(abs(last), 3 * abs(half) - least)
+        last, step = (step, tried) if short else (half, half)
+        before, f_before = now, f_now
+        now += step if abs(step) > least else math.copysign(least, half)
+        f_now = f(now)
+    return now
+
+
 def binomial_tail(k: int, n: int, p: float) -> float:
     """Return P(X > k) for X ~ Binomial(n, p), -1 <= k."""
     return 1.0 if k < 0 else 0.0 if k >= n else float(betainc(k + 1, n - k, p))
+
+
+# Commands that choose thresholds need these two alone: they do without SciPy.
 
 
 @lru_cache(maxsize=4)

@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 
 from robustest.decisions.bets import fall_interval
 from robustest.decisions.clusters import cluster_interval
-from robustest.decisions.distributions import betainc, betaincc, brentq, gammaln, hypergeometric_cdf, ndtri, xlogy
+from robustest.decisions.distributions import betainc, betaincc, gammaln, hypergeometric_cdf, ndtri, root_of, xlogy
 from robustest.decisions.rule import Interval, generator
 from robustest.decisions.share import clopper_pearson
 
@@ -372,7 +372,7 @@ def critical_score(alpha: float) -> float:
         density, tail = np.exp(-(r**2) / 2 - _LOG_ROOT_2_PI), _tail(r)
         return float(((density - r * tail) / (t - r)).min())
 
-    return float(brentq(lambda t: math.log(bound(t) / alpha), 0.1, 30.0, xtol=1e-12))
+    return root_of(lambda t: math.log(bound(t) / alpha), 0.1, 30.0, within=1e-12)
 
 
 def _tail(z: Floats) -> Floats:

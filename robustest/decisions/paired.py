@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.decisions.distributions import bdtrc, brentq, gammaln, ndtri, xlogy
+from robustest.decisions.distributions import bdtrc, gammaln, ndtri, root_of, xlogy
 from robustest.decisions.rule import Interval
 from robustest.decisions.share import clopper_pearson
 
@@ -153,7 +153,7 @@ class _Region:
             return float(_statistic(np.array(lost), np.array(gained), n, d)) + z
 
         low, high = max((lost - gained) / n, -1 + _TIE), 1 - _TIE
-        limit = low if above(low) <= 0 else high if above(high) >= 0 else float(brentq(above, low, high, xtol=1e-13))
+        limit = low if above(low) <= 0 else high if above(high) >= 0 else root_of(above, low, high, within=1e-13)
         observed = float(_statistic(np.array(lost), np.array(gained), n, limit)) + _TIE
         losses = np.arange(n + 1)
         # Bisection for the fewest gains at which each number of losses is in the region; more than there are: none.
@@ -220,7 +220,7 @@ class _Region:
         while high < most:
             low, high, step = high, min(most, high + step), 2 * step
             if beyond(high) < 0:
-                return max(d, float(brentq(beyond, low, high, xtol=_ROOT))) if beyond(low) > 0 else low
+                return max(d, root_of(beyond, low, high, within=_ROOT)) if beyond(low) > 0 else low
         return max(d, high)
 
     def chance(self, d: float, changing: Numbers) -> Numbers:

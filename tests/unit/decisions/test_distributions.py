@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from robustest.decisions.distributions import (
     binomial_quantile,
     binomial_tail,
     hypergeometric_cdf,
+    root_of,
     student_quantile,
 )
 from robustest.decisions.share import clopper_pearson
@@ -44,6 +47,26 @@ def test_intervals_and_students_quantile(n: int) -> None:
         assert low == (pytest.approx(stats.beta.ppf(0.01, events, n - events + 1), rel=1e-9) if events else 0.0)
         assert high == (pytest.approx(stats.beta.ppf(0.99, events + 1, n - events), rel=1e-9) if events < n else 1.0)
     assert student_quantile(n, 0.99) == pytest.approx(stats.t.ppf(0.99, n), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x**3 - 0.3,
+        lambda x: math.tanh(30 * (x - 0.9)) + 0.5,
+        lambda x: math.expm1(8 * x) - 4,
+        lambda x: math.cos(3 * x) - x,
+        lambda x: 1.0 if x > 1 / 3 else -1.0,
+        lambda x: (x - 0.5) ** 9,
+        lambda x: x,
+        lambda x: x - 1,
+    ],
+)
+@pytest.mark.parametrize("within", [1e-13, 1e-3])
+def test_a_root_is_that_of_scipy_to_the_bit(f: Callable[[float], float], within: float) -> None:
+    assert root_of(f, 0.0, 1.0, within=within) == optimize.brentq(f, 0.0, 1.0, xtol=within)
+    with pytest.raises(ValueError, match="different signs"):
+        root_of(lambda _: 1.0, 0.0, 1.0, within=within)
 
 
 def test_a_verdict_on_a_share_loads_no_statistics_of_scipy() -> None:
