@@ -99,12 +99,18 @@ def test_zoom_is_scipys(parameters: str, severity: int, size: tuple[int, int]) -
 def test_zoom_by_a_matrix_is_zoom_layer_by_layer(
     parameters: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Large images and other devices have layers; SciPy multiplies where torch cannot, to the same bits."""
+    """Large images and other devices have layers; SciPy multiplies where torch cannot.
+
+    MKL adds the products of a row in an order of its own on some processors: up to four for each layer, whose weights
+    add up to one.
+    """
     x = images(2, 3, *size)
     got = corrupt(x, "zoom_blur", 3, parameters=parameters)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
     sampling._zoom_matrix.cache_clear()
-    assert torch.equal(corrupt(x, "zoom_blur", 3, parameters=parameters), got)
+    start, stop, step = ZOOM[parameters][2]
+    products = 4 * len(np.arange(start, stop, step))
+    assert float((corrupt(x, "zoom_blur", 3, parameters=parameters) - got).abs().max()) <= products * 2**-24
     sampling._zoom_matrix.cache_clear()
     monkeypatch.setattr(sampling, "MOST_PIXELS", 0)
     assert float((corrupt(x, "zoom_blur", 3, parameters=parameters) - got).abs().max()) < 2e-5
