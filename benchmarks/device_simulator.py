@@ -100,20 +100,21 @@ class Sleeping(nn.Module):
         return x[:, 0, SIDE // 2, :CLASSES]
 
 
-def images(n: int, kind: str) -> Tensor:
-    """Return (n, 3, SIDE, SIDE) floats in 0..1: of 8-bit pictures ("bytes"), or any ("floats")."""
-    size = 3 * SIDE * SIDE
+def images(n: int, kind: str, side: int = SIDE) -> Tensor:
+    """Return (n, 3, side, side) floats in 0..1: of 8-bit pictures ("bytes"), or any ("floats")."""
+    size = 3 * side * side
     shared = torch.rand(size + n * _STRIDE, generator=torch.Generator().manual_seed(0))
     if kind == "bytes":
         shared = (shared * 255).round().div(255)
-    return shared.as_strided((n, 3, SIDE, SIDE), (_STRIDE, SIDE * SIDE, SIDE, 1))
+    return shared.as_strided((n, 3, side, side), (_STRIDE, side * side, side, 1))
 
 
 Claim = Callable[[nn.Module, Tensor, Tensor], object]
 
 
-def claims() -> dict[str, Claim]:
-    alike: dict[str, Any] = {"exact": True, "batch_size": 512}
+def claims(**options: Any) -> dict[str, Claim]:
+    """Return the claims on a model, images and labels by name, with further options."""
+    alike: dict[str, Any] = {"exact": True, "batch_size": 512, **options}
     return {
         "accuracy": lambda model, x, y: measure_accuracy(model, (x, y), **alike),
         "groups": lambda model, x, y: measure_worst_group_accuracy(

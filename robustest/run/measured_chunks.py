@@ -79,7 +79,7 @@ class MeasuredChunks:
 
     @property
     def read_here(self) -> bool:
-        """True if this process reads the units: without a memory, only remote workers do, and twice would be a waste."""
+        """True if this process reads the units; without a memory remote workers alone do: twice would be a waste."""
         return not self.engine.remote or self.memory.remembers
 
     def look_up(self, place: int, ids: Tensor) -> ChunkResult | Work:
