@@ -239,6 +239,11 @@ class Samples:
     def __len__(self) -> int:
         return self.size
 
+    @property
+    def memory(self) -> tuple[Tensor, Tensor] | None:
+        """All inputs (N, *S) and targets (N, *T) that `take` copies, if the host has them so; they are not to be written."""
+        return self.take.memory if isinstance(self.take, _Copies) else None
+
     def __reduce__(self) -> tuple[Callable[[object, Task], Samples], tuple[object, Task]]:
         if self.source is None:
             raise TypeError(
@@ -370,15 +375,27 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
         )
     _check_floats(images)
 
-    buffers = Buffers()
+    return Samples(_Copies(images, labels), len(images), task=task)
 
-    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+
+class _Copies:
+    """Copies samples by index from tensors: the `take` of `Samples`."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self._images, self._labels, self._buffers = images, labels, Buffers()
+
+    @property
+    def memory(self) -> tuple[Tensor, Tensor] | None:
+        images = self._images
+        # Tensors of other types are converted as they are copied.
+        return (images, self._labels) if devices.on_host(images) and images.dtype is torch.float32 else None
+
+    def __call__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        images = self._images
         if not devices.on_host(images):
-            return _read(images[ids.to(images.device)]), labels[ids]
-        rows = buffers.empty((len(ids), *images.shape[1:]), images.dtype)
-        return _read(torch.index_select(images, 0, ids, out=rows)), labels[ids]
-
-    return Samples(take, len(images), task=task)
+            return _read(images[ids.to(images.device)]), self._labels[ids]
+        rows = self._buffers.empty((len(ids), *images.shape[1:]), images.dtype)
+        return _read(torch.index_select(images, 0, ids, out=rows)), self._labels[ids]
 
 
 def _framed(frame: Any, y: Any, task: Task) -> Samples:
