@@ -241,7 +241,7 @@ class Samples:
 
     @property
     def memory(self) -> tuple[Tensor, Tensor] | None:
-        """All inputs (N, *S) and targets (N, *T) that `take` copies, if the host has them so; they are not to be written."""
+        """All inputs (N, *S) and targets (N, *T) that `take` copies, if the host has them so; not to be written."""
         return self.take.memory if isinstance(self.take, _Copies) else None
 
     def __reduce__(self) -> tuple[Callable[[object, Task], Samples], tuple[object, Task]]:
