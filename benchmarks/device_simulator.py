@@ -13,7 +13,7 @@ For each kind of claim:
 Each number is the difference between a claim on many and one on few images, the least of a few rounds each, which
 leaves out what a claim costs once. CPU time is counted, but caches and memory are shared: a loaded machine gives more.
 
-    python benchmarks/device_simulator.py [--profile CLAIM] [--images bytes|floats]
+    python benchmarks/device_simulator.py [--profile CLAIM] [--claims CLAIM ...] [--images bytes|floats ...]
 """
 
 from __future__ import annotations
@@ -100,20 +100,21 @@ class Sleeping(nn.Module):
         return x[:, 0, SIDE // 2, :CLASSES]
 
 
-def images(n: int, kind: str) -> Tensor:
-    """Return (n, 3, SIDE, SIDE) floats in 0..1: of 8-bit pictures ("bytes"), or any ("floats")."""
-    size = 3 * SIDE * SIDE
+def images(n: int, kind: str, side: int = SIDE) -> Tensor:
+    """Return (n, 3, side, side) floats in 0..1: of 8-bit pictures ("bytes"), or any ("floats")."""
+    size = 3 * side * side
     shared = torch.rand(size + n * _STRIDE, generator=torch.Generator().manual_seed(0))
     if kind == "bytes":
         shared = (shared * 255).round().div(255)
-    return shared.as_strided((n, 3, SIDE, SIDE), (_STRIDE, SIDE * SIDE, SIDE, 1))
+    return shared.as_strided((n, 3, side, side), (_STRIDE, side * side, side, 1))
 
 
 Claim = Callable[[nn.Module, Tensor, Tensor], object]
 
 
-def claims() -> dict[str, Claim]:
-    alike: dict[str, Any] = {"exact": True, "batch_size": 512}
+def claims(**options: Any) -> dict[str, Claim]:
+    """Return the claims on a model, images and labels by name, with further options."""
+    alike: dict[str, Any] = {"exact": True, "batch_size": 512, **options}
     return {
         "accuracy": lambda model, x, y: measure_accuracy(model, (x, y), **alike),
         "groups": lambda model, x, y: measure_worst_group_accuracy(
@@ -174,6 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", metavar="CLAIM", help="print a profile of one claim instead")
     parser.add_argument("--images", choices=("bytes", "floats"), nargs="*", default=["bytes", "floats"])
+    parser.add_argument("--claims", choices=tuple(claims()), nargs="*", default=list(claims()), metavar="CLAIM")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
@@ -191,7 +193,8 @@ def main() -> None:
     kept = True
     for kind in given.images:
         x = images(MANY, kind)
-        for name, claim in claims().items():
+        for name in given.claims:
+            claim = claims()[name]
             measured(claim, x[:128], RATES[-1])
             few, many = (
                 min((measured(claim, x[:n], RATES[-1]) for _ in range(ROUNDS)), key=lambda cost: cost.host)
@@ -201,7 +204,7 @@ def main() -> None:
             host, passes = more.host / n, more.rows / n
             kept = kept and 1000 * host <= BAR_MS and 1 / host >= BAR_RATE
             fed = "".join(f"{1 / max(host, passes / rate):12,.0f}" for rate in RATES)
-            print(f"{f'{name}, {kind}':28}{1000 * host:9.3f}{passes:8.2f}{fed}")
+            print(f"{f'{name}, {kind}':28}{1000 * host:9.3f}{passes:8.2f}{fed}", flush=True)
     print(f"the bars of {BAR_MS} ms and {BAR_RATE:,} samples/s by the host are {'met' if kept else 'NOT met'}")
 
 

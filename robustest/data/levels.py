@@ -4,7 +4,7 @@ Most images are files of bytes that a transform has divided by 255. As bytes the
 copies to a device take a quarter of the time. The code is exact: it is used for a row if each of its values comes back
 to the bit, so that two rows have one code if and only if they are equal; -0.0, NaN and all else have none.
 
-1. k = round(255 x), as a byte; for a value that is no level, any byte.
+1. k = 255 x, rounded, as a byte; for a value that is no level, any byte.
 2. x' = k / 255, in float32.
 3. The row is coded if x' and x have the same bits.
 """
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 _MOST = 255
+_HALF = torch.full((), 0.5, dtype=torch.float32, device="cpu")
 # Rows with fewer values are not coded: what is saved does not pay for the look.
 LEAST = 1024
 # Values of each row that are tried before all of them: other floats are no levels at the first glance.
@@ -41,15 +42,14 @@ def coded(rows: Tensor, levels: Tensor) -> Tensor:
     Returns:
         (n,) bool.
     """
-    back = torch.mul(rows, _MOST).round_()
+    # 255 x + 1/2 in one step, which the cast below cuts to the nearest level.
+    back = torch.add(_HALF, rows, alpha=_MOST)
     # Casting what is not in 0..255 gives anything, which step 3 refuses. By int32: that has vector instructions.
     back.copy_(levels.copy_(back.int())).div_(_MOST)
     # Two values at a time, where they lie so: the comparison goes word by word.
     word = torch.int32 if rows.shape[1] % 2 or rows.storage_offset() % 2 else torch.int64
-    there, here = back.view(word), rows.view(word)
-    if torch.equal(there, here):  # the usual case, without a mask of all values
-        return torch.ones(rows.shape[0], dtype=torch.bool)
-    return (there == here).all(1)
+    # By NumPy: `torch.equal` has no vector instructions, and takes three times as long.
+    return torch.from_numpy((back.view(word).numpy() == rows.view(word).numpy()).all(1))
 
 
 def decoded(levels: Tensor) -> Tensor:

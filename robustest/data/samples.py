@@ -239,6 +239,11 @@ class Samples:
     def __len__(self) -> int:
         return self.size
 
+    @property
+    def memory(self) -> tuple[Tensor, Tensor] | None:
+        """All inputs (N, *S) and targets (N, *T) that `take` copies, if the host has them so; not to be written."""
+        return self.take.memory if isinstance(self.take, _Copies) else None
+
     def __reduce__(self) -> tuple[Callable[[object, Task], Samples], tuple[object, Task]]:
         if self.source is None:
             raise TypeError(
@@ -370,15 +375,27 @@ def _arrays(x: object, y: object, task: Task) -> Samples:
         )
     _check_floats(images)
 
-    buffers = Buffers()
+    return Samples(_Copies(images, labels), len(images), task=task)
 
-    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+
+class _Copies:
+    """Copies samples by index from tensors: the `take` of `Samples`."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self._images, self._labels, self._buffers = images, labels, Buffers()
+
+    @property
+    def memory(self) -> tuple[Tensor, Tensor] | None:
+        images = self._images
+        # Tensors of other types are converted as they are copied.
+        return (images, self._labels) if devices.on_host(images) and images.dtype is torch.float32 else None
+
+    def __call__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        images = self._images
         if not devices.on_host(images):
-            return _read(images[ids.to(images.device)]), labels[ids]
-        rows = buffers.empty((len(ids), *images.shape[1:]), images.dtype)
-        return _read(torch.index_select(images, 0, ids, out=rows)), labels[ids]
-
-    return Samples(take, len(images), task=task)
+            return _read(images[ids.to(images.device)]), self._labels[ids]
+        rows = self._buffers.empty((len(ids), *images.shape[1:]), images.dtype)
+        return _read(torch.index_select(images, 0, ids, out=rows)), self._labels[ids]
 
 
 def _framed(frame: Any, y: Any, task: Task) -> Samples:
@@ -475,17 +492,16 @@ def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
 def _stream_of(
     loader: DataLoader[Any], samples: Samples
 ) -> Callable[[Sequence[Tensor]], Iterator[tuple[Tensor, Tensor]]]:
-    # A chunk is split into parts, one for each worker, unless the user gave a collate function: its result for a
-    # sample may depend on the other samples of the part.
+    # A chunk is split into pieces, one or more for each worker, unless the user gave a collate function: its result for
+    # a sample may depend on the other samples of the piece.
     one_by_one = loader.collate_fn is default_collate
-    parts = loader.num_workers if one_by_one else 1
     about = _about(loader.collate_fn, samples.task)
 
     def read(chunks: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         # Chunks that an earlier claim has decoded are not read again.
         known = [one_by_one and decoded.is_known(loader.dataset, about, chunk) for chunk in chunks]
         pieces = [
-            () if before else chunk.tensor_split(min(parts, len(chunk)))
+            () if before else chunk.tensor_split(_pieces(len(chunk), loader.num_workers) if one_by_one else 1)
             for chunk, before in zip(chunks, known, strict=True)
         ]
         workers: Any = DataLoader(
@@ -493,7 +509,8 @@ def _stream_of(
             batch_size=None,
             sampler=[piece for of_chunk in pieces for piece in of_chunk],
             num_workers=loader.num_workers,
-            prefetch_factor=1,
+            # Pieces are taken in their order: a worker with one alone waits for the slowest of them all.
+            prefetch_factor=2 if one_by_one else 1,
             collate_fn=_as_it_is,
             timeout=loader.timeout,
             worker_init_fn=loader.worker_init_fn,
@@ -517,6 +534,15 @@ def _stream_of(
         return joined()
 
     return read
+
+
+def _pieces(n: int, workers: int) -> int:
+    """Return the number of pieces of a chunk of n samples: as many for each worker."""
+    return min(n, workers * -(-n // (workers * _PIECE)))
+
+
+# Most samples that a worker reads at once.
+_PIECE = 64
 
 
 def _as_it_is(part: Any) -> Any:

@@ -206,7 +206,13 @@ def _parts(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the samples at ids (n,) int64 in parts that a cache holds, or all at once."""
     # Samples in memory that go on to a device leave the cache as bytes, if they are pictures: no float is written to
-    # memory again.
+    # memory again. Large ones are looked at where they lie: they fill a block each, and a copy would be read again.
+    memory = None if whole else samples.memory
+    if memory is not None and rows_of_block(memory[0][0]) == 1:
+        x, y = memory
+        for row in ids.tolist():
+            yield x[row : row + 1], y[row : row + 1]
+        return
     first = samples.take(ids[:1]) if not whole and len(ids) > 1 else None
     if first is None or not devices.on_host(first[0]):
         x, y = samples.take(ids) if taken is None else taken

@@ -52,6 +52,7 @@ class Inspection:
         self.marks: list[bytes] = []
         self._ids, self._bounds, self._about, self._marked, self._device = ids, bounds, about, marked, device
         self._seen = 0
+        self._as_before = False  # the last block was coded: the next one is not glanced at first
         self._collected: Tensor | None = None
         # Codes of a block that are not collected.
         self._scratch = torch.empty(0, dtype=torch.uint8)
@@ -65,17 +66,17 @@ class Inspection:
         if not x.shape[0]:
             return
         rows, targets = x.flatten(1), y.numpy()
-        likely = levels.likely(rows) if self._marked or self._device is not None else None
-        none_likely = likely is None or not bool(likely.any())
+        coding = (self._marked or self._device is not None) and rows.shape[1] >= levels.LEAST
         step = rows_of_block(x[0])
         for start in range(0, x.shape[0], step):
             block = rows[start : start + step]
             codes, coded = None, [False] * block.shape[0]
-            if likely is not None and not none_likely:
+            if coding and (self._as_before or bool(levels.likely(block).any())):
                 codes = self._codes(block)
-                coded = (likely[start : start + step] & levels.coded(block, codes)).tolist()
+                coded = levels.coded(block, codes).tolist()
             # Levels are in 0..1: inside such bounds their own values need no look.
             bounds, all_coded = self._bounds, all(coded)
+            self._as_before = all_coded
             if bounds is not None and block.numel() and not (all_coded and bounds[0] <= 0 and bounds[1] >= 1):
                 least, most = torch.aminmax(block)
                 # Bounds may be infinite themselves: infinity is inside them, and no sample all the same.

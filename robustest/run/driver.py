@@ -153,9 +153,7 @@ class Measurement:
         if clusters is not None and settings.max_samples is not None:
             # A cluster is a draw as a whole.
             order = order[whole_clusters(clusters[order.numpy()], settings.max_samples)]
-        order = order[: settings.max_samples]
-        self.plan.units.check(order)
-        return order
+        return order[: settings.max_samples]
 
     # Recall and search
 
@@ -169,6 +167,9 @@ class Measurement:
             # In the seeded order, never as chunks finish: broken samples finish first, and would bias an early stop.
             results = in_order(parts, chunks.measuring, chunks.look_up, chunks.begin, chunks.take)
             with closing(reader), closing(results):
+                if chunks.read_here:
+                    reader.start_stream()
+                units.check(order)  # read beside the processes that start
                 for result in results:
                     observation = result.observation
                     stream.add(next(ids), observation, result.tally, examples=settings.examples, marks=result.marks)

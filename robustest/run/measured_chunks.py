@@ -77,11 +77,15 @@ class MeasuredChunks:
         """The engine that measures: workers, or this process."""
         return self.engine if self.engine.remote else _Here(self)
 
+    @property
+    def read_here(self) -> bool:
+        """True if this process reads the units; without a memory remote workers alone do: twice would be a waste."""
+        return not self.engine.remote or self.memory.remembers
+
     def look_up(self, place: int, ids: Tensor) -> ChunkResult | Work:
         """Return the stored result of the chunk at a place with units at positions (n,) int64, or the work to do."""
         units, chunk = self.units, _Begun(ids)
-        # Without a memory, workers read the units, and reading them here as well would be a waste.
-        if not self.engine.remote or self.memory.remembers:
+        if self.read_here:
             loaded = self.reader.take(place)
             chunk.marks = units.digests(loaded)
             if place == 0 and self.stream.clusters is None and self.settings.scope != "set":

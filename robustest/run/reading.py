@@ -34,7 +34,7 @@ class Reader:
     Args:
         read: returns the chunk at positions (n,) int64; of samples that were read already, if it gets them too.
         chunks: positions of every chunk, in the order in which they will be asked for.
-        ahead: True to read one chunk ahead.
+        ahead: returns True to read one chunk ahead; asked when the first chunk is.
         stream: see `robustest.data.Samples`; used only with `ahead`.
     """
 
@@ -43,16 +43,28 @@ class Reader:
         read: Callable[[Tensor, Taken | None], Any],
         chunks: Sequence[Tensor],
         *,
-        ahead: bool,
+        ahead: Callable[[], bool],
         stream: Callable[[Sequence[Tensor]], Iterator[Taken]] | None = None,
     ) -> None:
-        self._read, self._chunks, self._ahead = read, chunks, ahead and len(chunks) > 1
+        self._read, self._chunks, self._may_ahead = read, chunks, ahead
+        self._ahead = False
         self._stop = Event()
         self._thread: ThreadPoolExecutor | None = None
         self._next: tuple[int, Future[Any]] | None = None
         self._source = stream
         self._stream: Iterator[Taken] | None = None
         self._streamed = 0  # the place of the next chunk in the stream
+
+    def start_stream(self) -> None:
+        """Start the workers of the user's DataLoader.
+
+        Called before this process reads a sample: a file that the data set opens at its first read is then opened by
+        each process, not shared, and what is read here costs no time.
+        """
+        if self._source is not None and len(self._chunks) > 1:
+            # Not every data set can be sent to processes that are spawned.
+            with suppress(Exception), unwatched():
+                self._stream = self._source(self._chunks)
 
     def take(self, place: int) -> Any:
         """Return the chunk at a place of the order; places are asked for one after the other.
@@ -61,11 +73,10 @@ class Reader:
             RobustestError: it cannot be read.
         """
         chunk = self._finished(place)
+        if place == 0:
+            self._ahead = len(self._chunks) > 1 and self._may_ahead()
+            self._stream = self._stream if self._ahead else None
         if chunk is None:
-            if place == 0 and self._ahead and self._source is not None:
-                # Not every data set can be sent to processes that are spawned.
-                with suppress(Exception), unwatched():
-                    self._stream = self._source(self._chunks)
             chunk = self._read_here(place)
         if self._ahead and place + 1 < len(self._chunks):
             if self._thread is None:

@@ -125,7 +125,7 @@ class Units:
 
     def reader(self, chunks: Sequence[Tensor]) -> Reader:
         """Return a reader of chunks in this order; close it before the end of `open`."""
-        return Reader(lambda ids, _: self.load(ids), chunks, ahead=False)
+        return Reader(lambda ids, _: self.load(ids), chunks, ahead=lambda: False)
 
     def digests(self, chunk: Any) -> list[bytes]:
         """Return a digest of each unit, of `WHOLE` bytes; one of its input alone may follow."""
@@ -336,10 +336,13 @@ class ModelUnits(Units):
         return chunk if chunk.sums is not None else replace(chunk, x=devices.pinned(chunk.x, device))
 
     def reader(self, chunks: Sequence[Tensor]) -> Reader:
-        samples = self.samples
-        large = self._first is not None and self._first[0][:1].nbytes >= _LARGE
-        ahead = (samples.slow or large) and not self._draws and not self.evaluator.random
-        return Reader(self._read, chunks, ahead=ahead, stream=samples.stream)
+        random = self.evaluator.random
+
+        def ahead() -> bool:
+            large = self._first is not None and self._first[0][:1].nbytes >= _LARGE
+            return (self.samples.slow or large) and not self._draws and not random
+
+        return Reader(self._read, chunks, ahead=ahead, stream=None if random else self.samples.stream)
 
     def _there(self, chunk: Chunk) -> Chunk:
         """Return a chunk on the device of the model; the last one is kept for a second call."""

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from second_device import FAR, far_device
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import Subset, TensorDataset
 
 from robustest import DataError, ModelError, devices
 from robustest.data import as_samples, levels
@@ -206,8 +208,8 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize(
     ("make", "most", "digested"),
-    # Gathered, and: least and largest value; or times 255, rounded, to int and byte and back, divided, compared.
-    [(noise, 2.1, 4), (pictures, 8.4, 1)],
+    # Gathered, and: least and largest value; or coded: 255 x + 1/2, int, byte and back, divided. NumPy compares.
+    [(noise, 2.1, 4), (pictures, 5.4, 1)],
 )
 def test_bytes_are_read_few_times(make: Any, most: float, digested: int, hashed: list[int]) -> None:
     x, y = make(64), torch.zeros(64, dtype=torch.int64)
@@ -219,6 +221,55 @@ def test_bytes_are_read_few_times(make: Any, most: float, digested: int, hashed:
     # One digest a sample, of its bytes, and its target's 8 bytes.
     assert sorted(hashed) == [8] * 64 + [x[0].numel() * digested] * 64
     assert chunk.marks == marks_of(x.flip(0), y)
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    # As above, but for the gathering: least and largest value, copied for the device, summed; or coded, and summed as
+    # bytes.
+    [(noise, 3.1), (pictures, 4.6)],
+)
+def test_large_samples_in_memory_are_looked_at_where_they_lie(make: Any, most: float, hashed: list[int]) -> None:
+    x = make(48).view(8, -1)  # of rows that fill a block each
+    x, y = x.view(8, 3, -1, 2), torch.arange(8)
+    assert rows_of_block(x[0]) == 1
+    samples, size, order = as_samples((x, y)), x.numel() * 4, torch.arange(8).flip(0)
+    with far_device(), Passes(size) as counted:
+        chunk = chunks.read(samples, order, bounds=(0.0, 1.0), seed=0, marked=True, device=FAR)
+    assert counted.by_name["index_select"] == 0
+    assert counted.read / size < most, {name: read / size for name, read in counted.by_name.items()}
+    assert len([one for one in hashed if one > 8]) == 8
+    assert torch.equal(chunk.floats(), x.flip(0))
+    assert chunk.y.tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert chunk.marks == marks_of(x.flip(0), y.flip(0))
+    x.zero_()
+    assert chunk.floats().flatten(1).any(1).all(), "what was read stays though the data change"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x, y: (x.double(), y),  # converted as it is copied
+        lambda x, y: Subset(TensorDataset(x, y), range(len(x))),
+    ],
+    ids=["double", "items"],
+)
+def test_other_samples_are_looked_at_in_copies(other: Any) -> None:
+    x, y = pictures(48).view(8, 3, -1, 2), torch.arange(8)
+    samples = as_samples(other(x, y))
+    assert samples.memory is None
+    with far_device():
+        chunk = chunks.read(samples, torch.arange(8), bounds=(0.0, 1.0), seed=0, device=FAR)
+    assert torch.equal(chunk.floats(), x)
+
+
+def test_labels_that_take_the_place_of_others_are_those_that_are_read() -> None:
+    x, y = pictures(48).view(8, 3, -1, 2), torch.arange(8)
+    inner = as_samples((x, y))
+    samples = replace(inner, take=lambda ids: (inner.take(ids)[0], 10 + ids))
+    with far_device():
+        chunk = chunks.read(samples, torch.arange(8), bounds=(0.0, 1.0), seed=0, device=FAR)
+    assert chunk.y.tolist() == list(range(10, 18))
 
 
 def test_a_claim_digests_each_sample_once_in_the_thread_that_reads(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +21,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from robustest import DataError, Linf, Result, Verdict, clock
 from robustest.data import as_samples
+from robustest.data.samples import _pieces
+from robustest.engine.chunks import partition
 from robustest.identity.dependencies import Dependencies, watched
 from robustest.measure import measure_robust_accuracy
 from robustest.run.reading import Reader
@@ -61,6 +65,14 @@ class Items(Dataset[Any]):
 
 def claim(data: Any, **options: Any) -> Result:
     return measure_robust_accuracy(Net(), data, Linf(0.05), **{"attack": "fgsm", "exact": True, **options})
+
+
+def always() -> bool:
+    return True
+
+
+def never() -> bool:
+    return False
 
 
 def threads() -> list[str]:
@@ -184,7 +196,7 @@ def test_what_the_thread_reads_is_no_dependency_of_a_model(tmp_path: Path) -> No
             on.wait(60)
         return path.read_text()
 
-    reader, seen = Reader(read, [torch.tensor([0]), torch.tensor([1])], ahead=True), Dependencies()
+    reader, seen = Reader(read, [torch.tensor([0]), torch.tensor([1])], ahead=always), Dependencies()
     reader.take(0)
     begun.wait(60)
     with watched(seen):
@@ -201,7 +213,8 @@ def test_a_place_that_is_left_out_ends_the_stream() -> None:
         return ids if taken is None else taken[0]
 
     chunks = [torch.tensor([place]) for place in range(4)]
-    reader = Reader(read, chunks, ahead=True, stream=lambda of: ((ids, ids) for ids in of))
+    reader = Reader(read, chunks, ahead=always, stream=lambda of: ((ids, ids) for ids in of))
+    reader.start_stream()
     assert [int(reader.take(place)) for place in (0, 2, 3)] == [0, 2, 3]
     reader.close()
 
@@ -229,6 +242,57 @@ def test_the_workers_of_a_loader_read(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3  # and this process, for the check
     assert len(items.reads) == 32
     assert torch.equal(before, torch.get_rng_state())
+
+
+class OpenedAtTheFirstRead(Elsewhere):
+    """Notes each process that finds a file opened by another one."""
+
+    opened = 0
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if self.opened not in (0, os.getpid()):
+            (self.folder / "shared").touch()
+        self.opened = os.getpid()
+        return super().__getitem__(index)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="spawned processes share no file")
+def test_each_process_opens_what_is_opened_at_the_first_read(tmp_path: Path) -> None:
+    """A file that processes share has one position: each would move that of the others."""
+    loader = DataLoader(OpenedAtTheFirstRead(tmp_path), num_workers=2, multiprocessing_context="fork")
+    claim(loader)
+    assert len(list(tmp_path.iterdir())) == 3
+    assert not (tmp_path / "shared").exists()
+
+
+def test_a_worker_does_not_wait_for_the_slowest() -> None:
+    """While nothing but the first chunk was taken, each has two further pieces."""
+    read = multiprocessing.get_context("fork").Value("i", 0)
+
+    class Tallied(Items):
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            with read.get_lock():
+                read.value += 1
+            return super().__getitem__(index)
+
+    chunks = list(partition(torch.arange(N)))
+    assert [len(chunk) for chunk in chunks] == [64, 64, 64, 8]
+    loader = DataLoader(Tallied(), num_workers=2, multiprocessing_context="fork")
+    stream = as_samples(loader).stream
+    assert stream is not None
+    found = stream(chunks)
+    next(found)
+    end = time.monotonic() + 60
+    while read.value < 3 * 64 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert read.value == 3 * 64
+
+
+@pytest.mark.parametrize(("n", "workers", "pieces"), [(64, 4, 4), (512, 4, 8), (512, 2, 8), (512, 3, 9), (8, 16, 8)])
+def test_pieces_are_small_and_as_many_for_each_worker(n: int, workers: int, pieces: int) -> None:
+    of = torch.arange(n).tensor_split(_pieces(n, workers))
+    assert len(of) == pieces
+    assert max(map(len, of)) <= 64
 
 
 def shifted(items: list[Any]) -> tuple[Tensor, Tensor]:
@@ -318,7 +382,7 @@ def places(reads: Reads) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(("n", "ahead", "begun"), [(4, True, 3), (4, False, 0), (2, True, 1), (1, True, 0)])
 def test_each_chunk_but_the_first_is_read_ahead_once(n: int, ahead: bool, begun: int) -> None:
     reads = Reads()
-    with closing(Reader(reads, parts(n), ahead=ahead)) as reader:
+    with closing(Reader(reads, parts(n), ahead=lambda: ahead)) as reader:
         assert [reader.take(place) for place in range(n)] == [[place] for place in range(n)]
         assert reader._next is None, "nothing comes after the last"
     assert sorted(place for place, _ in places(reads)) == list(range(n))
@@ -328,12 +392,12 @@ def test_each_chunk_but_the_first_is_read_ahead_once(n: int, ahead: bool, begun:
 
 def test_what_cannot_be_read_ahead_is_read_here_and_so_is_all_after_it() -> None:
     reads = Reads({"2 ahead"})
-    with closing(Reader(reads, parts(5), ahead=True)) as reader:
+    with closing(Reader(reads, parts(5), ahead=always)) as reader:
         assert [reader.take(place) for place in range(5)] == [[place] for place in range(5)]
     assert [one for one in places(reads) if one[0] != 2] == [(0, "here"), (1, "ahead"), (3, "here"), (4, "here")]
     assert [thread for place, thread in places(reads) if place == 2] == ["ahead", "here"]
     broken = Reads({"2 ahead", "2 here"})
-    with closing(Reader(broken, parts(5), ahead=True)) as reader:
+    with closing(Reader(broken, parts(5), ahead=always)) as reader:
         assert [reader.take(place) for place in range(2)] == [[0], [1]]
         with pytest.raises(ZeroDivisionError):
             reader.take(2)
@@ -341,7 +405,7 @@ def test_what_cannot_be_read_ahead_is_read_here_and_so_is_all_after_it() -> None
 
 def test_a_chunk_that_is_asked_for_out_of_turn_is_read_here() -> None:
     reads = Reads()
-    with closing(Reader(reads, parts(5), ahead=True)) as reader:
+    with closing(Reader(reads, parts(5), ahead=always)) as reader:
         assert [reader.take(place) for place in (0, 3, 4)] == [[0], [3], [4]]
     assert [thread for place, thread in places(reads) if place == 3] == ["here"]
     assert [thread for place, thread in places(reads) if place == 4] == ["ahead"]
@@ -355,16 +419,18 @@ def test_chunks_of_a_stream_are_those_of_their_places() -> None:
         return iter(["s0", "s1", "s2", "s3"])
 
     reads = Reads()
-    with closing(Reader(reads, parts(4), ahead=True, stream=stream)) as reader:
+    with closing(Reader(reads, parts(4), ahead=always, stream=stream)) as reader:
+        reader.start_stream()
         assert [reader.take(place) for place in range(4)] == [[place] for place in range(4)]
     assert [taken for _, _, taken in reads.log] == ["s0", "s1", "s2", "s3"]
     assert asked == [4], "once"
-    for ahead, n in ((False, 4), (True, 1)):
+    for ahead, n in ((never, 4), (always, 1)):
         plain = Reads()
         with closing(Reader(plain, parts(n), ahead=ahead, stream=stream)) as reader:
+            reader.start_stream()
             assert [reader.take(place) for place in range(n)] == [[place] for place in range(n)]
         assert {taken for _, _, taken in plain.log} == {None}
-    assert asked == [4]
+    assert asked == [4, 4], "that one may not read ahead shows only when its first samples were read"
 
 
 def test_a_stream_that_fails_is_given_up_and_its_samples_are_read() -> None:
@@ -372,11 +438,13 @@ def test_a_stream_that_fails_is_given_up_and_its_samples_are_read() -> None:
         raise OSError
 
     reads = Reads()
-    with closing(Reader(reads, parts(3), ahead=True, stream=unable)) as reader:
+    with closing(Reader(reads, parts(3), ahead=always, stream=unable)) as reader:
+        reader.start_stream()
         assert [reader.take(place) for place in range(3)] == [[0], [1], [2]]
     assert {taken for _, _, taken in reads.log} == {None}
     wrong = Reads({"0 s0"})
-    with closing(Reader(wrong, parts(3), ahead=True, stream=lambda _: iter(["s0", "s1", "s2"]))) as reader:
+    with closing(Reader(wrong, parts(3), ahead=always, stream=lambda _: iter(["s0", "s1", "s2"]))) as reader:
+        reader.start_stream()
         assert [reader.take(place) for place in range(3)] == [[0], [1], [2]]
     assert wrong.log[0] == (0, "here", "s0")
     assert wrong.log[1:] == [(0, "here", None), (1, "here", None), (2, "here", None)]
@@ -384,7 +452,8 @@ def test_a_stream_that_fails_is_given_up_and_its_samples_are_read() -> None:
 
 def test_a_closed_reader_has_no_thread_and_no_stream() -> None:
     reads = Reads()
-    reader = Reader(reads, parts(9), ahead=True, stream=lambda _: iter("abcdefghi"))
+    reader = Reader(reads, parts(9), ahead=always, stream=lambda _: iter("abcdefghi"))
+    reader.start_stream()
     reader.take(0)
     reader.close()
     assert (reader._thread, reader._stream, reader._next) == (None, None, None)
