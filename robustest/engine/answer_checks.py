@@ -29,7 +29,7 @@ from robustest.errors import ModelError
 from robustest.identity.packages import home, home_of_class
 from robustest.models import Classifier, Needs
 from robustest.tasks import as_targets, top_of
-from robustest.threats import Bounds, Linf, Threat, is_discrete
+from robustest.threats import L1, L2, Bounds, Linf, Threat, is_discrete
 
 # Samples that the checks of the forward pass twice, and once more among other neighbours.
 _PROBE = 8
@@ -478,9 +478,10 @@ def radius_caveat(threat: Threat, bounds: Bounds, shape: Sequence[int]) -> str:
 
 def radius_mistake(threat: Threat, bounds: Bounds, shape: Sequence[int]) -> str:
     """Return the likely mistake in a radius, by the bounds and the shape (*S) of a sample; "" for none."""
-    eps, width = getattr(threat, "eps", None), bounds[1] - bounds[0]
-    if eps is None or not eps:
+    # A user's own threat may have an eps in other units, or one for each channel.
+    if not isinstance(threat, (Linf, L2, L1)) or not threat.eps:
         return ""
+    eps, width = threat.eps, bounds[1] - bounds[0]
     name, within = type(threat).__name__, f"the bounds [{bounds[0]:g}, {bounds[1]:g}]"
     if isinstance(threat, Linf) and eps >= width:
         return (

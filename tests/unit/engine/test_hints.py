@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,6 +93,12 @@ def test_a_radius_in_input_units_is_not(threat: Any, bounds: tuple[float, float]
 def test_sounds_and_rows_have_no_grey_levels(threat: Any, bounds: tuple[float, float]) -> None:
     assert not radius_mistake(threat, bounds, (16000,))
     assert not radius_mistake(threat, bounds, (1, 16000))
+
+
+def test_the_eps_of_a_threat_of_ones_own_is_in_its_own_units() -> None:
+    for eps in (0.5, (0.1, 0.2, 0.3)):
+        own: Any = SimpleNamespace(eps=eps)
+        assert not radius_mistake(own, (0, 255), (3, 32, 32))
 
 
 def test_an_l2_radius_that_a_small_picture_feels_is_none_of_l_inf() -> None:
