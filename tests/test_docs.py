@@ -464,7 +464,7 @@ OWN_PAGES = [
 @pytest.mark.parametrize(("page", "name"), OWN_PAGES)
 def test_every_claim_and_threat_has_a_page_with_an_example(page: str, name: str) -> None:
     code = [block.text for block in blocks(ROOT / "docs" / f"{page}.md") if block.language == "python"]
-    assert any(f"{name}(" in text for text in code)
+    assert any(f"{name}(" in text for text in code), f"Add to docs/{page}.md: a block of Python that calls {name}."
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,7 @@ def test_every_claim_and_threat_has_a_page_with_an_example(page: str, name: str)
 def test_a_claims_page_says_when_to_use_it_how_to_read_it_and_its_limits(page: Path) -> None:
     text = page.read_text(encoding="utf-8").replace("## On simulated answers", "## On real data")
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
-    assert any(block.language == "built" for block in blocks(page))
+    assert [heading for heading in headings if heading in SECTIONS] == SECTIONS, f"Sections of {named(page)}, in order."
+    assert any(block.language == "built" for block in blocks(page)), f"{named(page)} has no example with its result."
     for section in text.split("\n## ")[1:]:
         assert len(section.split()) > 20, section  # the heading alone is no answer
