@@ -59,7 +59,7 @@ def unlisted(kind: Kind, files: dict[str, str]) -> list[str]:
         "docs/reference.md": (rf"^\|.*`{kind.assertion}\(", "its row: run python docs/reference_tables.py"),
         "docs/which-claim.md": (rf"^\|.*\]\({page}\)", f"a row that links {page}: what could go wrong"),
         "tests/contract/test_kinds.py": (rf'"{kind.assertion}"', f'an entry kind("{kind.assertion}", ...) in KINDS'),
-        "tests/contract/kinds.py": (rf"\b{measure}\(|_plain\({measure}\b", f"an entry in KINDS that calls {measure}"),
+        "tests/contract/kinds.py": (rf"\b{measure}\(|_\w+\({measure}\b", f"an entry in KINDS that calls {measure}"),
     }
     return [
         f"Add to {path}: {what}." for path, (line, what) in wanted.items() if not re.search(line, files[path], re.M)
