@@ -190,7 +190,7 @@ class Station:
                 warnings.simplefilter("always")
                 chunk = self._units.load(work.ids)
                 observation, tally = self._units.measure(chunk, first=work.place == 0)
-        # The driver raises the error in the chunk's place in the order.
+        # The driver raises the error as it arrives.
         except RobustestError as error:
             return ChunkResult(place=work.place, error=error)
         except clock.OutOfTime:
