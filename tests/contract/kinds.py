@@ -205,8 +205,8 @@ def _under_changes(measure: Callable[..., Result], **how: Any) -> Callable[..., 
 
     def measured(good: bool, draw: int, **more: Any) -> Result:
         random = np.random.default_rng(draw)
-        lost = {"a": random.random(400) < 0.03, "b": random.random(400) < (0.03 if good else 0.35)}
-        items = [{"item": f"q{i}", "prompt": f"{draw} {i}?", "expected": i % 2} for i in range(400)]
+        lost = {"a": random.random(200) < 0.03, "b": random.random(200) < (0.03 if good else 0.35)}
+        items = [{"item": f"q{i}", "prompt": f"{draw} {i}?", "expected": i % 2} for i in range(200)]
 
         def answer(item: dict[str, Any]) -> int:
             number, change = item["prompt"].split()[1].split("?")
