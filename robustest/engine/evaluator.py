@@ -227,6 +227,16 @@ class Evaluator:
             self.shown.hear(x, self.task.predictions(logits), logits)
         return logits
 
+    def check_task(self, output: Tensor, y: Tensor) -> None:
+        """Check a user's own task on the model's first outputs (B, *O) and their targets (B, *T).
+
+        Raises:
+            ConfigError: a member answers otherwise than the protocol says.
+        """
+        if not self._checked_task:
+            self._checked_task = True
+            check_answers(self.task, output, y)
+
     def judge(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
         """Judge the answers to inputs x (N, *S) by targets y (N, *T), part by part.
 
@@ -242,9 +252,7 @@ class Evaluator:
         for attempt in self._parts(len(x)):
             with attempt as part, torch.no_grad(), self._precision(low=False):
                 output, target = self._checked(self._outputs(_cut(x, part)), part), _cut(y, part)
-                if not self._checked_task:
-                    self._checked_task = True
-                    check_answers(task, output, target)
+                self.check_task(output, target)
                 verdicts = task.holds(output, target), task.margin(output, target), task.predictions(output)
                 score = task.score(output, target) if scored else None
                 # Nothing is kept before all of it is there: a part that runs out of memory comes again.

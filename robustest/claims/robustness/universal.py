@@ -79,6 +79,7 @@ def learn(evaluator: Evaluator, batches: Batches, few: Chunk, threat: Linf | L2,
         steps: steps of the two refined starts together.
     """
     clean, task = evaluator.logits(few.x), evaluator.task
+    evaluator.check_task(clean, few.y)  # nothing is judged by the samples' own targets here
     answers = as_targets(task, task.predictions(clean))
     found: list[tuple[float, Tensor]] = []
 

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, Linf, Verdict, assert_accuracy, assert_robust_accuracy
-from robustest.measure import measure_accuracy, measure_consistency, measure_min_perturbation, measure_robust_accuracy
+from robustest.measure import (
+    measure_accuracy,
+    measure_consistency,
+    measure_min_perturbation,
+    measure_no_universal_perturbation,
+    measure_robust_accuracy,
+)
 from robustest.tasks import Task, checked_task
 
 
@@ -243,3 +249,10 @@ def test_a_member_that_answers_otherwise_than_promised_is_named(name: str) -> No
     odd: Any = type("Odd", (Recall,), members)(task.gallery, 2)
     with pytest.raises(ConfigError, match=message):
         measure_accuracy(model, data, task=odd)
+
+
+def test_a_member_is_named_where_no_target_is_judged() -> None:
+    model, data, task = retrieval()
+    odd: Any = type("Odd", (Recall,), {"as_targets": None})(task.gallery, 2)
+    with pytest.raises(ConfigError, match=r"Odd.predictions in the form of targets.*Add as_targets"):
+        measure_no_universal_perturbation(model, data, Linf(0.1), task=odd)
