@@ -92,6 +92,47 @@ def test_what_is_missing_of_a_kind_is_said() -> None:
         assert missing.startswith(f"Add to {path}: ")
 
 
+def unlisted_pack(name: str, files: dict[str, str]) -> list[str]:
+    """What is missing of a pack of this repository, "robustest-NAME", as what to add; `files` as for `unlisted`."""
+    short, folder = name.removeprefix("robustest-"), f"plugins/{name}"
+    wanted = {
+        f"{folder}/LICENSE": (r"^MIT License", "the license"),
+        f"{folder}/README.md": (r"^# ", "what the pack is for"),
+        f"{folder}/pyproject.toml": (r"^\[project\.urls\]", "[project.urls], and the core's version"),
+        "plugins/README.md": (rf"^\| \[{name}\]", "its row"),
+        "pyproject.toml": (rf'^{short} = \["{name}>=', "an extra of its name, and that in `all`"),
+        "tox.ini": (rf"^\[testenv:plugins-{short}\]", f"the environment plugins-{short}"),
+        ".github/workflows/ci.yml": (rf"env: \[.*\bplugins-{short}\b", f"plugins-{short} among the packs' jobs"),
+        ".ci/release.py": (rf'^    "{name}": \(', "an entry in SMOKES: tests that pass with it installed"),
+    }
+    return [
+        f"Add to {path}: {what}." for path, (line, what) in wanted.items() if not re.search(line, files[path], re.M)
+    ]
+
+
+def lists_of_packs(name: str) -> dict[str, str]:
+    """The files that list every pack of this repository, and those of one, by path."""
+    own = [f"plugins/{name}/{file}" for file in ("LICENSE", "README.md", "pyproject.toml")]
+    lists = ["plugins/README.md", "pyproject.toml", "tox.ini", ".github/workflows/ci.yml", ".ci/release.py"]
+    return {path: text(path) if at(path).exists() else "" for path in (*own, *lists)}
+
+
+PACKS = sorted(folder.name for folder in (ROOT / "plugins").glob("robustest-*"))
+
+
+@pytest.mark.parametrize("name", PACKS)
+def test_a_pack_of_this_repository_is_wherever_packs_are_listed(name: str) -> None:
+    missing = unlisted_pack(name, lists_of_packs(name))
+    assert not missing, "\n".join(missing)
+
+
+def test_what_is_missing_of_a_pack_is_said() -> None:
+    files = lists_of_packs(PACKS[0])
+    for path in files:
+        (missing,) = unlisted_pack(PACKS[0], {**files, path: ""})
+        assert missing.startswith(f"Add to {path}: ")
+
+
 def test_every_claim_is_of_a_kind_that_is_listed() -> None:
     claims = [name for name in robustest.__all__ if name.startswith("assert_")]
     check_entries((kind.assertion for kind in kinds()), claims, "the registered kinds (Kind(...) of each assertion)")
