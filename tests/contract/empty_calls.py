@@ -178,6 +178,11 @@ def always_two(item: Mapping[str, Any]) -> int:
     return 2
 
 
+def numbered(answer: int, item: Mapping[str, Any]) -> bool:
+    """True for the answers of `reads`, which are as many as the items."""
+    return answer == reads(item)
+
+
 def right(answer: int, item: Mapping[str, Any]) -> bool:
     return answer == int(item["expected"])
 
@@ -234,6 +239,8 @@ VALUES: dict[str, Value] = {
     "changes": Value(sound=lambda w: louder, still=lambda w: dict),  # noqa: ARG005
     "expect": Value(sound=lambda w: "not_lower"),  # noqa: ARG005
     "score": Value(sound=lambda w: right),  # noqa: ARG005
+    "directional.score": Value(sound=lambda w: numbered),  # noqa: ARG005
+    "worst_change_rate.score": Value(sound=lambda w: numbered),  # noqa: ARG005
     "task": Value(sound=lambda w: "classification"),  # noqa: ARG005
     "coverage": Value(sound=lambda w: 0.9),  # noqa: ARG005
     # A search that searches nothing; where it is a proof that counts, it may.
@@ -382,7 +389,7 @@ def calls_of(
         beside = {one.rpartition(".")[2]: values[one].sound(world) for one in names}
         call = Call(kind=kind, measure=measure, claims=claims, arguments={**given, **beside, **more}, values=values)
         yield call
-        if "items" in known:
+        if "items" in known and "outcomes" in known:  # recorded, or asked for
             ways = {name: value_of(values, kind, name).sound(world) for name in ("items", "score")}
             yield replace(call.of("asked", outcomes=adds, **ways), values={**values, **ASKED})
 
