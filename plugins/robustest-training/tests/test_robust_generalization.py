@@ -356,11 +356,10 @@ def test_weights_that_a_training_begins_with_are_part_of_it_however_often_they_a
     assert "a cache that holds answers already" in " ".join(first[1].words.notes)
     assert stored(store, train).evidence.cached == ""
     base.cache_clear()
-    assert stored(store, train).evidence.cached
+    # A training that fills a cache leaves another state than it found: the next one would not read the weights.
+    assert stored(store, train).evidence.cached == ""
     write(2.0)
-    changed = claims()
-    assert all(one.details["least_training"] == 1 for one in changed)
-    assert f"measured anew: {path}, which was read in training, is not what it was" in changed[0].words.notes
+    assert all(one.details["least_training"] == 1 for one in claims())
 
 
 def test_a_training_that_starts_processes_is_not_remembered_and_says_why(tmp_path: Path) -> None:
