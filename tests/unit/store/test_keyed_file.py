@@ -89,3 +89,13 @@ def test_a_file_is_not_loaded_after_a_change_of_what_was_read(
 def test_nothing_is_written_of_what_was_not_watched(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="nothing was watched"):
         KeyedFile(tmp_path / "kept", "training", {"seed": 1}).save({}, {})
+
+
+def test_nothing_is_written_of_what_read_a_thing_without_a_stamp(tmp_path: Path) -> None:
+    entries = os.scandir  # taken out of os before the watch, so that its entries' status is seen by nobody
+    file = KeyedFile(tmp_path / "kept", "training", {"seed": 1})
+    with file.watching(), entries(tmp_path) as found:
+        assert [*found] == []
+    with pytest.raises(ConfigError, match="that can be compared before it goes on"):
+        file.save({}, {})
+    assert not file.path.exists()
