@@ -1,11 +1,11 @@
 """A release of robustest and its packs, made and checked as it would be published: `tox run -e release`.
 
     versions   all have one version, and each admits the others of this minor version alone
-    owners     with a tag: no file has a placeholder for the owners' names and addresses
+    owners     with a tag: no file has a placeholder for the project's address, the owners' names and theirs
     pins       .ci/publish.txt has the twine and packaging that the pinned publish action runs
     build      an sdist of each, and the wheel from it
-    inspect    nothing that git has not, and all of the package; licenses; twine --strict, check-wheel-contents,
-               validate-pyproject, pyroma
+    inspect    nothing that git has not, and all of the package; licenses; address; core metadata 2.4; twine
+               --strict, check-wheel-contents, validate-pyproject, pyroma
     install    each wheel alone, then all of them, in new environments: its example passes, and a false claim fails
 
 Every step prints its problems, and the first step with one ends the run: nothing after it would be worth anything.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from email.message import Message
 from email.parser import Parser
 from hashlib import sha256
 from importlib.metadata import version as installed_version
@@ -105,8 +107,6 @@ def versions(root: Path = ROOT, tag: str = "") -> Iterator[str]:
             yield f"Expected {one.name} to have the core's version {core.version}, but got {one.version}."
         if one.name != BASE and f"robustest{bounds}" not in one.requirements:
             yield f"Expected {one.name} to require robustest{bounds}: another minor version may break it."
-        if one.table["urls"]["Source"] != core.table["urls"]["Source"]:
-            yield f"Expected {one.name} to have the core's home {core.table['urls']['Source']}."
     for one in (core, *packs):
         for given in one.requirements:
             name, required = re.match(r"([\w-]+)(?:\[.*\])?(.*)", given).groups()  # type: ignore[union-attr]
@@ -124,12 +124,12 @@ def versions(root: Path = ROOT, tag: str = "") -> Iterator[str]:
 
 
 OWNED = (
-    *("pyproject.toml", "distributions/*/pyproject.toml", "plugins/*/pyproject.toml"),
+    "robustest/version.py",
     ".github/CODEOWNERS",
     "CITATION.cff",
     "SECURITY.md",
 )
-"""Files that name the owners, or how to reach them."""
+"""Files that name the owners, how to reach them, or where the project is."""
 
 
 def owners(root: Path = ROOT) -> Iterator[str]:
@@ -168,6 +168,7 @@ def build(dist: Path, root: Path = ROOT) -> Iterator[str]:
 def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
     """Yield what is wrong with the distributions and with their metadata."""
     license_text = (root / "LICENSE").read_bytes()
+    home = runpy.run_path(str(root / "robustest" / "version.py"))["HOME"]
     expected = set()
     for one in projects(root):
         stem = f"{one.stem}-{one.version}"
@@ -183,6 +184,7 @@ def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
             license_file = f"{stem}.dist-info/licenses/LICENSE"
             if license_file not in names or held.read(license_file) != license_text:
                 yield f"Expected the project's LICENSE in {wheel.name}: see `license-files` in pyproject.toml."
+            yield from _addresses(about, home, wheel.name)
             if about["License-Expression"] != "MIT":
                 yield f"Expected `License-Expression: MIT` in {wheel.name}, but got {about['License-Expression']}."
             # Users' type checkers need py.typed.
@@ -212,6 +214,18 @@ def inspect(dist: Path, root: Path = ROOT) -> Iterator[str]:
             yield f"{one.name}: pyroma rates it below {LEAST_RATING}\n{rated.stdout[-2000:]}"
     if more := sorted({path.name for path in dist.iterdir()} - expected):  # everything there would be published
         yield f"Expected nothing else in {dist.name}, but got {', '.join(more)}."
+
+
+def _addresses(about: Message, home: str, wheel: str) -> Iterator[str]:
+    """Yield what of a wheel's metadata leads elsewhere than to the project's address, or nowhere."""
+    urls = [one.partition(", ")[2] for one in about.get_all("Project-URL", [])]
+    if not urls or any(one != home and not one.startswith(f"{home}/") for one in urls):
+        yield f"Expected urls below {home} in {wheel}, but got {', '.join(urls) or 'none'}."
+    text = re.sub(r"^```.*?^```", "", str(about.get_payload()), flags=re.M | re.S)
+    if relative := re.findall(r"\]\((?!https://|#)([^)\s]+)\)", text):
+        yield f"Expected absolute links in the long description of {wheel}, but got {', '.join(relative)}."
+    if about["Metadata-Version"] != "2.4":
+        yield f"Expected core metadata 2.4 in {wheel}, which all uploaders take, but got {about['Metadata-Version']}."
 
 
 def _tracked(folder: Path) -> set[str]:

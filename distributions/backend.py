@@ -11,6 +11,7 @@ what robustest-base requires, not robustest-base, which no index may have yet.
 from __future__ import annotations
 
 import os
+import runpy
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hatchling.build import get_requires_for_build_sdist as get_requires_for_bui
 from hatchling.build import get_requires_for_build_wheel as get_requires_for_build_wheel
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
+_set_address = runpy.run_path(str(Path(__file__).with_name("address.py")))["set_address"]
 # hatchling loads this file a second time, for the class below: only the environment is common to both.
 _EDITABLE = "ROBUSTEST_BUILDS_EDITABLE"
 
@@ -62,10 +64,11 @@ def _metadata(folder: str) -> str:
 
 
 class OfDistribution(MetadataHookInterface):
-    """Sets requirements, commands and plugin."""
+    """Sets requirements, commands and plugin; and what every distribution has, from `address.py`."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Set the dynamic fields of the metadata in place."""
+        _set_address(metadata, Path(self.root))
         base = tomllib.loads(Path(self.root, "distributions/robustest-base/pyproject.toml").read_text("utf-8"))[
             "project"
         ]

@@ -19,6 +19,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 import robustest
+from robustest.version import HOME
 
 _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
 _PACKAGES = ("robustest", "robustest_interpret", "robustest_people")
@@ -30,7 +31,8 @@ _UPWARDS = re.compile(r"\[([^\]]*)\]\((\.\./[^)\s]*)\)")
 
 
 def on_config(config: Any) -> Any:
-    """Add the claims to the nav; refuse a page that no section lists: a reader would never find it."""
+    """Add the address, and the claims to the nav; refuse a page that no section lists: a reader would never find it."""
+    config["extra"]["social"][0]["link"] = HOME
     docs = Path(config["docs_dir"])
     families = _families((docs / "which-claim.md").read_text(encoding="utf-8"))
     reference = next(at for at, entry in enumerate(config["nav"]) if "Reference" in entry)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from robustest.version import HOME
+
 ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / ".ci").is_dir():
     pytest.skip("these tests are beside a wheel, without the checkout's tools", allow_module_level=True)
@@ -76,7 +78,6 @@ def test_this_checkout_is_in_step(release: ModuleType) -> None:
         (("plugins/robustest-rl/pyproject.toml", '"robustest>=0.1,<0.2",', ""), "another minor version may break it"),
         (("pyproject.toml", "robustest-people>=0.1,<0.2", "robustest-people"), "to require robustest-people>=0.1,<0.2"),
         (("CITATION.cff", "version: 0.1.0", "version: 0.0.9"), "CITATION.cff"),
-        (("pyproject.toml", "github.com/robustest/", "github.com/else/"), "the core's home"),
     ],
 )
 def test_a_version_out_of_step_is_refused(
@@ -125,16 +126,49 @@ def test_a_placeholder_for_the_owners_is_refused_with_a_tag(
     assert release.main(["--dist", str(tmp_path / "dist")]) == 0
 
 
+@pytest.mark.parametrize("home", ["https://one.org/a/robustest", "https://forge.two.net/robustest"])
+def test_a_release_is_rehearsed_from_any_address(release: ModuleType, tree: Path, home: str) -> None:
+    """All metadata have it, and nothing is left to replace but what owners alone know; the placeholder is refused."""
+    metadata = pytest.importorskip("hatchling.metadata.core", reason="hatchling builds")
+    for name in ("address.py", "backend.py"):
+        shutil.copy(ROOT / "distributions" / name, tree / "distributions" / name)
+    for one in release.projects():
+        shutil.copy(one.folder / "README.md", tree / one.folder.relative_to(ROOT))
+    for one in release.projects(tree)[1:]:
+        shutil.copy(ROOT / one.folder.relative_to(tree) / "hatch_build.py", one.folder)
+    assert len({(one.folder / "hatch_build.py").read_text(encoding="utf-8") for one in release.projects(tree)[1:]}) == 1
+    assert any("version.py" in problem and "address" in problem for problem in release.owners(tree))
+    plant(tree, "robustest/version.py", f'HOME = "{HOME}"', f'HOME = "{home}"')
+    text = (tree / "robustest/version.py").read_text(encoding="utf-8")
+    (tree / "robustest/version.py").write_text(text.replace("# PLACEHOLDER", "#"), encoding="utf-8")
+    assert not any("version.py" in problem for problem in release.owners(tree))
+    link = tree / "distributions" / "robustest-base" / "robustest"
+    link.symlink_to(tree / "robustest")
+    from hatchling.plugin.manager import PluginManager
+
+    for one in release.projects(tree):
+        core = metadata.ProjectMetadata(str(one.folder), PluginManager()).core
+        assert core.urls["Source"] == home
+        assert HOME not in f"{core.urls}{core.readme}"
+        assert all(url.startswith(home) for url in core.urls.values())
+
+
 def distributions(
-    release: ModuleType, tree: Path, dist: Path, leave_out: str = "", *, add: str = "", terms: str = "MIT"
+    release: ModuleType, tree: Path, dist: Path, leave_out: str = "", *, add: str = "", terms: str = "MIT", **about: str
 ) -> None:
-    """An sdist and a wheel of each, of nothing but what is looked at."""
+    """An sdist and a wheel of each, of nothing but what is looked at; `about`: `core`, `url`, `text` of METADATA."""
+    core, url, text = about.get("core", "2.4"), about.get("url", HOME), about.get("text", "[a](https://a.org)")
     dist.mkdir(exist_ok=True)
     for one in release.projects(tree):
         stem = f"{one.stem}-{one.version}"
         held = [] if one.code is None else sorted((one.code / one.package).iterdir())
+        told = f"Metadata-Version: {core}
+License-Expression: {terms}
+Project-URL: Source, {url}
+
+{text}"
         files = {
-            f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.4\nLicense-Expression: {terms}\n\n".encode(),
+            f"{stem}.dist-info/METADATA": told.encode(),
             f"{stem}.dist-info/licenses/LICENSE": (tree / "LICENSE").read_bytes(),
             **{f"{one.package}/{path.name}": b"" for path in held},
         }
@@ -189,6 +223,23 @@ def test_another_license_is_refused(release: ModuleType, tree: Path, ran: dict[s
     problems = list(release.inspect(tree.parent / "dist", tree))
     assert len(problems) == len(release.projects(tree))
     assert all("License-Expression: MIT" in problem and "GPL-3.0-only" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        ({"url": "https://else.org/robustest"}, f"Expected urls below {HOME}"),
+        ({"url": f"{HOME}-else"}, f"Expected urls below {HOME}"),
+        ({"text": "[a](docs/a.md)"}, "Expected absolute links in the long description"),
+        ({"core": "2.5"}, "Expected core metadata 2.4"),
+    ],
+)
+def test_metadata_that_lead_elsewhere_or_are_too_new_are_refused(
+    release: ModuleType, tree: Path, ran: dict[str, Any], about: dict[str, str], told: str
+) -> None:
+    distributions(release, tree, tree.parent / "dist", **about)
+    problems = list(release.inspect(tree.parent / "dist", tree))
+    assert [told in one for one in problems] == [True] * len(release.projects(tree))
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_the_table_of_jobs_says_of_each_environment_what_it_needs_and_took() -> 
 
 
 def test_the_root_s_action_is_that_of_the_folder() -> None:
-    """`uses: robustest/robustest@COMMIT` needs no path, and the folder can be copied."""
+    """`uses: OWNER/robustest@COMMIT` needs no path, and the folder can be copied."""
     folder = (ROOT / ".github" / "actions" / "robustest" / "action.yml").read_text(encoding="utf-8")
     scripts = '"$GITHUB_ACTION_PATH/'
     assert folder.count(scripts) == 2

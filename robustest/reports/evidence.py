@@ -28,8 +28,8 @@ from robustest.version import HOME, VERSION
 
 STATEMENT = "statement.json"
 """The file that all others are made from."""
-ROBUSTNESS = f"{HOME}/blob/main/docs/evidence.md#the-predicate-version-1"
-"""Type of the statement's predicate."""
+ROBUSTNESS = "urn:uuid:5d0c8f5e-7b39-4d0a-9a43-3a4c4f5b1d60"
+"""Type of the statement's predicate, version 1: a name that stays when the project's address changes."""
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 _STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 

@@ -98,7 +98,7 @@ def unlisted_pack(name: str, files: dict[str, str]) -> list[str]:
     wanted = {
         f"{folder}/LICENSE": (r"^MIT License", "the license"),
         f"{folder}/README.md": (r"^# ", "what the pack is for"),
-        f"{folder}/pyproject.toml": (r"^\[project\.urls\]", "[project.urls], and the core's version"),
+        f"{folder}/pyproject.toml": (r"^dynamic = \[.*\"urls\"", "urls among what is dynamic, and the core's version"),
         "plugins/README.md": (rf"^\| \[{name}\]", "its row"),
         "pyproject.toml": (rf'^{short} = \["{name}>=', "an extra of its name, and that in `all`"),
         "tox.ini": (rf"^\[testenv:plugins-{short}\]", f"the environment plugins-{short}"),
