@@ -162,11 +162,7 @@ def distributions(
     for one in release.projects(tree):
         stem = f"{one.stem}-{one.version}"
         held = [] if one.code is None else sorted((one.code / one.package).iterdir())
-        told = f"Metadata-Version: {core}
-License-Expression: {terms}
-Project-URL: Source, {url}
-
-{text}"
+        told = f"Metadata-Version: {core}\nLicense-Expression: {terms}\nProject-URL: Source, {url}\n\n{text}"
         files = {
             f"{stem}.dist-info/METADATA": told.encode(),
             f"{stem}.dist-info/licenses/LICENSE": (tree / "LICENSE").read_bytes(),

@@ -4,7 +4,7 @@
 # numbers between files: `robustest evidence verify` makes the others again, looks for numbers of the statement that
 # contradict each other (`contradictions`), and measures anew.
 #
-# Formats: in-toto Statement v1 and its test-result predicate v0.1; CycloneDX 1.6 with a machine-learning model as its
+# Formats: in-toto Statement v1 and its test-result predicate v0.1; CycloneDX 1.7 with a machine-learning model as its
 # component; SARIF 2.1.0 (OASIS). Nothing is signed here: that is the platform's part.
 
 from __future__ import annotations
@@ -120,6 +120,8 @@ def _claim(row: Row, salt: bytes, lines: Mapping[str, int]) -> dict[str, Any]:
     return {
         **about,
         **{name: plain[name] for name in _OF_RESULT},
+        # Of a search `interval` is of the true value, which the search bounds on one side; this is of the value found.
+        "left_interval": list(result.numbers.left_interval),
         "sentence": measured(result),
         "suppressed": sorted(
             one["name"]
@@ -198,7 +200,7 @@ def _contradictions(claim: Mapping[str, Any]) -> Iterator[str]:
     verdict = Verdict(claim["verdict"]) if "verdict" in claim else None
     fields = {*_OF_ROW}
     if verdict is not None:
-        fields |= {*_OF_RESULT, "sentence", "suppressed", "outcomes", "data", "counterexamples"}
+        fields |= {*_OF_RESULT, "left_interval", "sentence", "suppressed", "outcomes", "data", "counterexamples"}
     for field in sorted(claim.keys() ^ fields):
         yield f"{claim['test']}: {field}: an unknown or missing field of the claim"
     if claim["state"] not in _STATES_OF[verdict]:
@@ -211,6 +213,9 @@ def _contradictions(claim: Mapping[str, Any]) -> Iterator[str]:
     evaluations = len(outcomes) - outcomes.count("-")
     if outcomes.strip("10-") or (outcomes and (len(outcomes), evaluations) != (claim["n_total"], claim["n"])):
         yield f"{name}: n={claim['n']} of {claim['n_total']}, but {evaluations} of {len(outcomes)} outcomes"
+    (low, high), (left, right) = claim["interval"], claim["left_interval"]
+    if not low <= left <= right <= high or (not claim["bounds"] and (left, right) != (low, high)):
+        yield f"{name}: interval {claim['interval']}, but {claim['left_interval']} of the value that was found"
     for problem in numbers_apart(claim):
         yield f"{name}: {problem}"
     threshold = claim["threshold"]
@@ -268,14 +273,18 @@ def test_result(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def bom(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a CycloneDX 1.6 document whose component is the model, with its claims as performance metrics."""
+    """Return a CycloneDX 1.7 document whose component is the model, with its claims as performance metrics."""
     predicate = content["predicate"]
     files = [one for one in content["subject"] if "sha256" in one["digest"]]
     metrics = []
     for claim in predicate["claims"]:
         if "verdict" in claim:
-            low, high = claim["interval"]
+            low, high = claim["left_interval"]  # the one of the sentence, which card and log have
             metric = {"type": claim["quantity"], "slice": claim["statement"]}
+            required.append(
+                {"name": f"robustest:required:{len(metrics)}:{one['name']}", "value": f"{one['comparison']} {one['value']!r}"}
+                for one in _required(claim)
+            )
             if claim["estimate"] is not None:
                 metric["value"] = repr(claim["estimate"])
             metrics.append({**metric, "confidenceInterval": {"lowerBound": repr(low), "upperBound": repr(high)}})
@@ -308,9 +317,9 @@ def bom(content: Mapping[str, Any]) -> dict[str, Any]:
     # Reproducible: the same statement has the same number.
     number = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
     return {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "$schema": "http://cyclonedx.org/schema/bom-1.7.schema.json",
         "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
+        "specVersion": "1.7",
         "serialNumber": f"urn:uuid:{number}",
         "version": 1,
         "metadata": about,
