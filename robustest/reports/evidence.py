@@ -276,26 +276,36 @@ def bom(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a CycloneDX 1.7 document whose component is the model, with its claims as performance metrics."""
     predicate = content["predicate"]
     files = [one for one in content["subject"] if "sha256" in one["digest"]]
-    metrics = []
+    metrics: list[dict[str, Any]] = []
+    required: list[dict[str, str]] = []
     for claim in predicate["claims"]:
         if "verdict" in claim:
             low, high = claim["left_interval"]  # the one of the sentence, which card and log have
             metric = {"type": claim["quantity"], "slice": claim["statement"]}
-            required.append(
-                {"name": f"robustest:required:{len(metrics)}:{one['name']}", "value": f"{one['comparison']} {one['value']!r}"}
-                for one in _required(claim)
-            )
+            # A metric has no place for it: by the metric's number, from 0.
+            limits = claim["limits"] or [{"name": "", "comparison": claim["comparison"], "value": claim["threshold"]}]
+            required += [
+                {
+                    "name": f"robustest:required:{len(metrics)}",
+                    "value": f"{one['name']} {one['comparison']} {one['value']!r}",
+                }
+                for one in limits
+                if one["value"] is not None
+            ]
+            if claim["bounds"]:
+                required.append({"name": f"robustest:bounds:{len(metrics)}", "value": claim["bounds"]})
             if claim["estimate"] is not None:
                 metric["value"] = repr(claim["estimate"])
             metrics.append({**metric, "confidenceInterval": {"lowerBound": repr(low), "upperBound": repr(high)}})
-    limits = sorted({one for claim in predicate["claims"] for one in (*claim.get("caveats", ()), *_suppressed(claim))})
+    caveats = sorted({one for claim in predicate["claims"] for one in (*claim.get("caveats", ()), *_suppressed(claim))})
     component: dict[str, Any] = {
         "type": "machine-learning-model",
         "bom-ref": "model",
         "name": files[0]["name"] if files else "model",
         "modelCard": {
             "quantitativeAnalysis": {"performanceMetrics": metrics},
-            "considerations": {"technicalLimitations": [*limits, LIMITS]},
+            "considerations": {"technicalLimitations": [*caveats, LIMITS]},
+            "properties": required,
         },
         "properties": [
             {"name": "robustest:result", "value": outcome(predicate)},

@@ -23,11 +23,13 @@ def main() -> int:
     """The step's exit code."""
     code = os.environ.get("ROBUSTEST_STATUS", "")
     status = int(code) if code.isdecimal() else 2
-    content = _content(Path(os.environ.get("ROBUSTEST_REPORT", "")) / "robust.json")
+    path = Path(os.environ.get("ROBUSTEST_REPORT", "")) / "robust.json"
+    content = _content(path)
     counts = _counts(content)
     expected = content is not None and any(content["counts"].get(name) for name in ("xfailed", "xpassed", "tolerated"))
     status = status or (0 if content is None else content["pytest"]["exit"])  # the file may say more than the shell
     conclusion, why = _concluded(status, counts, read=content is not None, expected=expected)
+    why = _of_another_schema(path) or why if content is None else why
     _write("GITHUB_OUTPUT", f"conclusion={conclusion}\n")
     _write("GITHUB_OUTPUT", "".join(f"{name}={count}\n" for name, count in counts.items()))
     if why:
@@ -45,6 +47,21 @@ def _content(path: Path) -> dict[str, Any] | None:
         return content if readable and content["schema"] == SCHEMA else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _of_another_schema(path: Path) -> str:
+    """What to do about a file that another version of robustest wrote; empty if it is no such file."""
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))["schema"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    if type(schema) is not int or schema == SCHEMA:
+        return ""
+    remedy = "Upgrade the action" if schema > SCHEMA else "Upgrade robustest in the job's environment"
+    return (
+        f"The claims were measured, but this action reads schema {SCHEMA} of robust.json, and the installed robustest "
+        f"writes schema {schema}. {remedy}: both have to be of one version."
+    )
 
 
 _PARTS = {"results": list, "counts": dict, "lost": list, "pytest": dict}

@@ -19,8 +19,9 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from robustest.reports.evidence import documents, outcome
-from robustest.results import Verdict
+from robustest.results import Limit, Verdict
 from robustest.settings import Settings
+from robustest.words import interval_in_words
 
 ROOT = Path(__file__).resolve().parents[3]
 SARIF_SCHEMA = ROOT / "tests/browser/node_modules/@microsoft/jest-sarif/lib/schemas/sarif-2.1.0-rtm.5.json"
@@ -92,7 +93,7 @@ def test_in_toto_reads_the_statements(evidence: Callable[..., Any]) -> None:
 def test_cyclonedx_accepts_the_bill_of_materials(evidence: Callable[..., Any]) -> None:
     files = evidence(options=("--model", "test_a.py"))
     json_validator = needed("cyclonedx.validation.json")
-    version = needed("cyclonedx.schema").SchemaVersion.V1_6
+    version = needed("cyclonedx.schema").SchemaVersion.V1_7
     assert json_validator.JsonStrictValidator(version).validate_str(json.dumps(files["model.cdx.json"])) is None
     wrong = json.dumps(files["model.cdx.json"]).replace("performanceMetrics", "performance")
     assert json_validator.JsonStrictValidator(version).validate_str(wrong) is not None
@@ -100,6 +101,33 @@ def test_cyclonedx_accepts_the_bill_of_materials(evidence: Callable[..., Any]) -
     assert component["hashes"][0]["content"] == files["statement.json"]["subject"][0]["digest"]["sha256"]
     first, second = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert (first["value"], second["value"]) == ("0.25", "1.0")
+
+
+def test_files_have_one_interval_for_one_claim_and_what_it_requires(prepared: SimpleNamespace) -> None:
+    """A search bounds the value on one side; all files have the interval of the value that it found."""
+    outcomes = [True] * 9 + [False]
+    plain = prepared.made(outcomes)
+    left = prepared.made(
+        outcomes,
+        interval=(0.0, plain.interval[1]),
+        bounds="above",
+        limits=(Limit("at_least", ">=", 0.5),),
+        details={"left_interval": [*plain.interval], "health": []},
+    )
+    files = prepared.evidence(prepared.row("test_a.py::test_x", left))
+    card = files["model.cdx.json"]["metadata"]["component"]["modelCard"]
+    (metric,) = card["quantitativeAnalysis"]["performanceMetrics"]
+    ends = [float(metric["confidenceInterval"][name]) for name in ("lowerBound", "upperBound")]
+    low, high = left.numbers.left_interval
+    assert ends == [low, high] != list(left.interval)
+    (claim,) = files["statement.json"]["predicate"]["claims"]
+    assert claim["left_interval"] == ends
+    shown = interval_in_words(low, high)
+    assert shown in claim["sentence"]
+    assert shown in html.unescape(files["model-card.md"])
+    required = [one["value"] for one in card["properties"] if one["name"] == "robustest:required:0"]
+    assert required == [f"{one['name']} {one['comparison']} {one['value']}" for one in claim["limits"]] != []
+    assert {"name": "robustest:bounds:0", "value": "above"} in card["properties"]
 
 
 def test_sarif_accepts_the_log_which_names_the_line(evidence: Callable[..., Any]) -> None:
