@@ -178,14 +178,18 @@ def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answ
                 f"samples nobody was asked about the {what}; the first is item {silent[0]}, {name!r}."
             )
     rows = (about_label | about_prediction) & both
-    return Answers(
-        item=responses.item[rows],
-        annotator=responses.annotator[rows],
-        about_label=about_label[rows],
-        about_prediction=about_prediction[rows],
-        label=(about_label & selects_label)[rows],
-        prediction=(about_prediction & selects_prediction)[rows],
-    ), Missing.of(responses, differ, of[:, differ]), len(differ)
+    return (
+        Answers(
+            item=responses.item[rows],
+            annotator=responses.annotator[rows],
+            about_label=about_label[rows],
+            about_prediction=about_prediction[rows],
+            label=(about_label & selects_label)[rows],
+            prediction=(about_prediction & selects_prediction)[rows],
+        ),
+        Missing.of(responses, differ, of[:, differ]),
+        len(differ),
+    )
 
 
 def _decided(found: SelectionGap | None, margin: float | None, terms: Terms, *, whole: bool) -> Decision:

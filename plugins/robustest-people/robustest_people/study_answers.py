@@ -213,7 +213,9 @@ def widened(interval: tuple[float, float], unanswered: int, answered: int) -> tu
 def of_unanswered(responses: Responses) -> list[str]:
     """Return a caveat that names the questions without an answer; empty for none."""
     missing = len(responses.unanswered)
-    return [f"{missing} of {missing + len(responses)} questions have no answer, taken at their worst"] if missing else []
+    return (
+        [f"{missing} of {missing + len(responses)} questions have no answer, taken at their worst"] if missing else []
+    )
 
 
 def uniformity_of(

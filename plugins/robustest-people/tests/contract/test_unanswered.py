@@ -82,7 +82,9 @@ def unnoticed(skip: Callable[[Any], Any]) -> Result:
 def preferred(skip: Callable[[Any], Any]) -> Result:
     """Where prediction and label differ, people prefer the label."""
     label = np.random.default_rng(3).random((N, PEOPLE)) < 0.75
-    says = table((LABELS[:, None] + ~label) % K, skip=skip(label & (np.random.default_rng(4).random(label.shape) < 0.67)))
+    says = table(
+        (LABELS[:, None] + ~label) % K, skip=skip(label & (np.random.default_rng(4).random(label.shape) < 0.67))
+    )
     return measure_selection_gap(lambda x: model(x).roll(1, 1), (X, torch.from_numpy(LABELS)), says, at_most=0.15)
 
 
