@@ -158,8 +158,8 @@ class Tables:
 
     @classmethod
     def of(cls, responses: Responses) -> Tables:
-        counts = (*responses.counts(), responses.counts_unanswered())
-        return cls(*(np.ascontiguousarray(table) for table in counts), responses.chosen)
+        selected, shown = map(np.ascontiguousarray, responses.counts())
+        return cls(selected, shown, np.ascontiguousarray(responses.counts_unanswered()), responses.chosen)
 
     def agreement(
         self, ids: NDArray[np.int64], label: NDArray[np.int64], predicted: NDArray[np.int64]

@@ -185,12 +185,8 @@ def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
         )
     alone = np.zeros(len(items), bool) if responses.chosen else (shown + missing > 0).sum(1) == 1
     ahead, preferred = _ahead(selected, shown, label, alone)
-    least, most = (
-        _ahead(*completed(selected, shown, missing, label, chosen=responses.chosen, selecting=selecting), label, alone)[
-            0
-        ]
-        for selecting in (True, False)
-    )
+    both = (completed(selected, shown, missing, label, chosen=responses.chosen, selecting=way) for way in (True, False))
+    least, most = (_ahead(*counts, label, alone)[0] for counts in both)
     return _Looked(
         items=items,
         wrong=least > 0,

@@ -27,6 +27,22 @@ FEWEST_CHECKS = 5
 CHECKS_AT_LEAST = 0.7
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Unanswered:
+    """Questions without an answer; both (U,) int64, as in `Responses`."""
+
+    item: Ints
+    asked: Ints
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @classmethod
+    def none(cls) -> Unanswered:
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(nothing, nothing)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Responses:
     """Answers of people, who chose one of the classes or were asked if an item shows a label.
@@ -66,7 +82,7 @@ class Responses:
     repeats: int = 0
     dropped: int = 0
     inattentive: tuple[str, ...] = field(default=())
-    unanswered: Unanswered = field(default_factory=lambda: Unanswered.none())
+    unanswered: Unanswered = field(default_factory=Unanswered.none)
 
     def __len__(self) -> int:
         return len(self.item)
@@ -294,22 +310,6 @@ class Responses:
             passed=nobody,
             checks=nobody,
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Unanswered:
-    """Questions without an answer; both (U,) int64, as in `Responses`."""
-
-    item: Ints
-    asked: Ints
-
-    def __len__(self) -> int:
-        return len(self.item)
-
-    @classmethod
-    def none(cls) -> Unanswered:
-        nothing = np.zeros(0, dtype=np.int64)
-        return cls(nothing, nothing)
 
 
 # Rows that count: one per annotator, item and label, from annotators who passed their attention checks.

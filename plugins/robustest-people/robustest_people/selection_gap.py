@@ -255,9 +255,9 @@ class Missing:
         selected, shown, missing = (
             table[items, classes] for table in (*responses.counts(), responses.counts_unanswered())
         )
-        there = (shown > 0).all(0)
+        there = (shown > 0).min(0)
         if not missing.any() or not there.any():
-            return cls(items=1 - float(there.mean()) if len(there) else 0.0)
+            return cls(items=0.0 if not there.size else 1 - float(there.mean()))
         unsure = (missing / np.maximum(missing + shown, 1))[:, there]
         label, prediction = (selected / np.maximum(shown, 1))[:, there]
         down = unsure[0] * label + unsure[1] * (1 - prediction)

@@ -74,8 +74,11 @@ class Crowd:
         return True
 
     def answers_until_nothing_waits(self) -> None:
-        while any([self.answers_a_page(annotator) for annotator in range(len(self.study.annotators))]):
-            pass
+        waiting = True
+        while waiting:
+            waiting = False
+            for annotator in range(len(self.study.annotators)):
+                waiting |= self.answers_a_page(annotator)
 
 
 @pytest.fixture
