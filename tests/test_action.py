@@ -265,6 +265,24 @@ def test_a_file_that_contradicts_the_exit_code_is_no_success(
     assert (done.returncode == 0) is (conclusion == "success")
 
 
+@pytest.mark.parametrize(
+    ("schema", "remedy"), [(4, "Upgrade robustest"), (6, "Upgrade the action"), (True, "not measured")]
+)
+def test_a_file_of_another_version_is_named_and_not_called_unmeasured(tmp_path: Path, schema: int, remedy: str) -> None:
+    (tmp_path / "robust.json").write_text(json.dumps({"schema": schema, "results": []}), encoding="utf-8")
+    done = subprocess.run(  # noqa: S603 - the action's own script
+        [sys.executable, str(ACTIONS / "robustest" / "conclude.py")],
+        env={"ROBUSTEST_STATUS": "0", "ROBUSTEST_REPORT": str(tmp_path)},
+        check=False,
+        timeout=30,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert remedy in done.stdout
+    assert ("not measured" in done.stdout) is (schema is True)
+
+
 def test_inconclusive_claims_that_may_be_skipped_let_the_job_pass(tested: Call, workspace: Path) -> None:
     skip = 'pytest.skip("inconclusive: open")'
     skipping = OPEN.replace('raise ClaimInconclusive("not settled", made("inconclusive"))', skip)
