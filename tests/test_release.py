@@ -130,6 +130,7 @@ def test_a_placeholder_for_the_owners_is_refused_with_a_tag(
 def test_a_release_is_rehearsed_from_any_address(release: ModuleType, tree: Path, home: str) -> None:
     """All metadata have it, and nothing is left to replace but what owners alone know; the placeholder is refused."""
     metadata = pytest.importorskip("hatchling.metadata.core", reason="hatchling builds")
+    plugins = pytest.importorskip("hatchling.plugin.manager", reason="hatchling builds")
     for name in ("address.py", "backend.py"):
         shutil.copy(ROOT / "distributions" / name, tree / "distributions" / name)
     for one in release.projects():
@@ -144,10 +145,8 @@ def test_a_release_is_rehearsed_from_any_address(release: ModuleType, tree: Path
     assert not any("version.py" in problem for problem in release.owners(tree))
     link = tree / "distributions" / "robustest-base" / "robustest"
     link.symlink_to(tree / "robustest")
-    from hatchling.plugin.manager import PluginManager
-
     for one in release.projects(tree):
-        core = metadata.ProjectMetadata(str(one.folder), PluginManager()).core
+        core = metadata.ProjectMetadata(str(one.folder), plugins.PluginManager()).core
         assert core.urls["Source"] == home
         assert HOME not in f"{core.urls}{core.readme}"
         assert all(url.startswith(home) for url in core.urls.values())
