@@ -107,8 +107,52 @@ class MaiteDetector:
         return padded(detector(list(x)), x, rows=self.rows, classes=self.classes)
 
 
+@dataclass(frozen=True, slots=True)
+class DetrDetector:
+    """Detectors as DETR and its kin of transformers: answers have `logits` and `pred_boxes` for each of R queries.
+
+    Boxes are centre and size as shares of the image. The images go into the model as they are, so that it normalises
+    them itself, or the claim has preprocessing=.
+
+    Args:
+        classes: number of class indices, without the one for no object.
+        no_object: True if logits have one more class, of no object, and scores are their softmax, as DETR's; False if
+            scores are their logistic function, as those of Deformable DETR and RT-DETR.
+    """
+
+    classes: int
+    no_object: bool = True
+
+    gradient = True
+
+    def __post_init__(self) -> None:
+        checked_whole("classes", self.classes, 1)
+
+    def check(self, detector: Any, confidence: float) -> None:
+        """Accept any detector: a query has an answer at every confidence."""
+
+    def answers(self, detector: Any, x: Tensor) -> Tensor:
+        answer = detector(x)
+        logits, places = part_of(answer, "logits"), part_of(answer, "pred_boxes")
+        if logits is None or places is None:
+            mend = "For answers with boxes, labels and scores take TorchvisionDetector or MaiteDetector."
+            raise ModelError(expected("answers with logits and pred_boxes", answer, mend))
+        wide = self.classes + self.no_object
+        if logits.ndim != 3 or logits.shape[2] != wide or places.shape != (*logits.shape[:2], 4):
+            shapes = f"{tuple(logits.shape)} and {tuple(places.shape)}"
+            mend = f"Pass classes={logits.shape[-1] - self.no_object} if these are the model's own."
+            raise ModelError(f"Expected logits (B, R, {wide}) and pred_boxes (B, R, 4) but got {shapes}. {mend}")
+        scores = logits.softmax(2)[..., : self.classes] if self.no_object else logits.sigmoid()
+        middle, size = places[..., :2], places[..., 2:]
+        scale = torch.tensor([x.shape[3], x.shape[2]] * 2).to(places)
+        return torch.cat([torch.cat([middle - size / 2, middle + size / 2], 2) * scale, scores], 2).float()
+
+
 def padded(answers: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
     """Return (B, rows, 4 + classes) of one answer for each image, with `boxes` (n, 4), `labels` (n,) and `scores`.
+
+    The names of `supervision` (`xyxy`, `class_id`, `confidence`) and of Ultralytics (`boxes.xyxy`, `cls`, `conf`) are
+    read too.
 
     Args:
         answers: B mappings or objects; scores are (n,), of the label, or (n, classes).
@@ -123,9 +167,20 @@ def padded(answers: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
     return whole + 0 * x.flatten(1).sum(1).view(-1, 1, 1)  # no box at all: a gradient of 0, rather than none
 
 
+# Names of supervision's detections and of Ultralytics' boxes.
+_OTHER_NAMES = {"boxes": ("xyxy",), "labels": ("class_id", "cls"), "scores": ("confidence", "conf")}
+
+
 def part_of(answer: Any, name: str) -> Any:
-    """Return an entry, such as `boxes`, of a mapping or an object; None if absent."""
-    return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
+    """Return an entry, such as `boxes`, of a mapping or an object, by any of its names; None if absent."""
+    if isinstance(answer, Mapping):
+        return answer.get(name)
+    if hasattr(boxes := getattr(answer, "boxes", None), "xyxy"):  # results of Ultralytics hold all in their boxes
+        answer = boxes
+    for own in (name, *_OTHER_NAMES.get(name, ())):
+        if (found := getattr(answer, own, None)) is not None:
+            return found
+    return None
 
 
 def _rows(answer: Any, x: Tensor, rows: int, classes: int) -> Tensor:
