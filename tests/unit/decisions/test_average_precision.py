@@ -213,9 +213,15 @@ def some(matches: Matches, ids: NDArray[np.int64], n: int) -> Matches:
     at, there = place[matches.image] >= 0, place[matches.target_image] >= 0
     image, score = place[matches.image][at], matches.score[at]
     order = np.lexsort((image, -score))
-    rows = (values[at][order] for values in (matches.kind, matches.score, matches.right, matches.wrong))
     return Matches(
-        image[order], *rows, place[matches.target_image][there], matches.target_kind[there], matches.counts[there]
+        image=image[order],
+        kind=matches.kind[at][order],
+        score=score[order],
+        right=matches.right[at][order],
+        wrong=matches.wrong[at][order],
+        target_image=place[matches.target_image][there],
+        target_kind=matches.target_kind[there],
+        counts=matches.counts[there],
     )
 
 
