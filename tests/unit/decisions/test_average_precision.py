@@ -69,7 +69,8 @@ def of_pycocotools(answers: Boxes, targets: Boxes, kinds: int = 4) -> dict[str, 
     reason = "pycocotools is the reference: pip install robustest[test]"
     coco = pytest.importorskip("pycocotools.coco", reason=reason)
     cocoeval = pytest.importorskip("pycocotools.cocoeval", reason=reason)
-    marks, found = [], []
+    marks: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for image, (given, there) in enumerate(zip(answers, targets, strict=True)):
         for row in there[there[:, 4] >= 0]:
             width, height = row[2] - row[0], row[3] - row[1]
