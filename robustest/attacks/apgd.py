@@ -36,10 +36,13 @@ from robustest.threats import L1, Euclidean, Linf, Rows, Threat, per_row
 from robustest.threats.threat import nearest_in_l1
 
 _NAMES = {
+    "add": "apgd-add",
     "ce": "apgd-ce",
     "ce_right": "apgd-ce-right",
+    "delete": "apgd-delete",
     "dlr": "apgd-dlr",
     "margin": "apgd-margin",
+    "move": "apgd-move",
     "segpgd": "apgd-segpgd",
     "targeted_dlr": "apgd-t",
 }
@@ -56,7 +59,8 @@ class APGD:
 
     Args:
         steps: gradients per sample, >= 1.
-        loss: "ce", "dlr", "margin" or "targeted_dlr"; of masks "ce_right" (pixels still right) and "segpgd" too.
+        loss: "ce", "dlr", "margin" or "targeted_dlr"; of masks "ce_right" (pixels still right) and "segpgd" too;
+            of boxes "delete", "add" and "move" too.
         target_rank: place of the target class for "targeted_dlr", >= 0; ranks beyond the last class mean the last.
         outside_in: in L1, begin in balls of three and two times eps.
 
@@ -65,7 +69,7 @@ class APGD:
     """
 
     steps: int = 100
-    loss: Literal["ce", "ce_right", "dlr", "margin", "segpgd", "targeted_dlr"] = "ce"
+    loss: Literal["add", "ce", "ce_right", "delete", "dlr", "margin", "move", "segpgd", "targeted_dlr"] = "ce"
     target_rank: int = 0
     outside_in: bool = True
 

@@ -25,7 +25,6 @@ from robustest.data.near_copies import copied_from
 from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, checked_threshold
 from robustest.decisions.drop import share_of_largest_class
 from robustest.decisions.groups import GroupShare, WorstGroupRule, group_shares
-from robustest.decisions.mean_iou import mean_iou
 from robustest.decisions.multiplicity import group_level
 from robustest.decisions.paired import paired_interval
 from robustest.decisions.rule import decide_early
@@ -52,7 +51,7 @@ from robustest.run.grounds import Changed, new_samples
 from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
 from robustest.run.plan import Plan, Setup, apply, deciding, of_task
-from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
+from robustest.run.scores import Metric, check_paired, mean_of, rule_of, set_columns, set_details
 from robustest.tasks import Task, WorstScore, top_of
 from robustest.words import interval_in_words, number
 
@@ -97,7 +96,7 @@ def measure_accuracy(
         at_least: accuracy, or mean score, claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; for scores as for `measure_robust_score`.
         task: as for `measure_robust_accuracy`; without a floor the mean score is claimed, e.g. `Segmentation(19)`.
-        metric: "mean", or "miou", as for `measure_robust_score`.
+        metric: "mean", "miou" or "map", as for `measure_robust_score`.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -115,8 +114,8 @@ def measure_accuracy(
     quantity = ACCURACY.quantities[scored]
     if scored:
         plan = setup.plan(
-            quantity.state(mean_of(setup.task, metric)),
-            Scoring(counting=metric == "miou"),
+            quantity.state(mean_of(setup.task, metric, setup.settings.scope)),
+            Scoring(metric=metric),
             rule_of(metric, at_least, setup),
             identity=("scores", metric),
         )
@@ -134,9 +133,8 @@ def measure_accuracy(
     if scored and evidence.whole:
         columns = evidence.columns
         details = {"mean_score": float(columns["score"].mean()), "lowest_score": float(columns["score"].min())}
-        if metric == "miou":
-            # Over the set, not a mean over samples: classes missing in a sample have no IoU there.
-            details |= {"miou": float(mean_iou(columns["counts"].sum(0))), "iou_by_class": iou_by_class(columns)}
+        # Over the set, not a mean over samples: classes missing in a sample have no value there.
+        details |= set_details(metric, columns)
     return finish(
         plan,
         evidence,
@@ -158,11 +156,11 @@ def assert_accuracy() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """Scores of a chunk; `counting` adds the columns of the set's metric."""
+    """Scores of a chunk, with the columns of a metric of the set."""
 
     whole_inputs: ClassVar[bool] = True
 
-    counting: bool = False
+    metric: str = "mean"
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         task = evaluator.task
@@ -177,8 +175,7 @@ class Scoring:
             evaluator, chunk, ~judgement.holds, predicted=judgement.predicted, badness=-judgement.margin
         )
         columns = {"held": judgement.holds, "score": cast("Tensor", judgement.score)}
-        if self.counting:
-            columns |= pixel_counts(task, judgement.predicted, chunk.y)
+        columns |= set_columns(task, self.metric, judgement.predicted, chunk.y)
         return Observation(columns, exhibits)
 
 

@@ -385,7 +385,7 @@ def adapt_detector(model: Classifier, task: Detection) -> Classifier:
         ConfigError: the adapter does not fit the detector.
     """
     adapter = task.adapter
-    adapter.check(model.call, task.confidence)
+    adapter.check(model.call, task.least if task.score_by == "f1" else 1.0)
     gives = model.gives if adapter.gradient else min(model.gives, Needs.SCORES)
     if model.module is None or model.call is not model.module:
         return replace(model, call=AdaptedCall(model.call, adapter), gives=gives)

@@ -10,16 +10,26 @@ from torch import Tensor
 
 from robustest.checks import require
 from robustest.decisions import Rule
+from robustest.decisions.average_precision import (
+    ANSWERS,
+    BLOCK,
+    TARGETS,
+    MeanAveragePrecision,
+    figures,
+    in_order,
+)
 from robustest.decisions.mean import CONSTANT_COUNTS, COUNTS, PIXELS, ScoreRule
-from robustest.decisions.mean_iou import MeanIoURule
+from robustest.decisions.mean_iou import MeanIoURule, mean_iou
 from robustest.errors import ConfigError
 from robustest.run.comparison import Baseline
 from robustest.run.evidence import Columns
 from robustest.run.plan import Setup
-from robustest.tasks import Constant, Counting, Task
+from robustest.tasks import Constant, Counting, Detection, Task
 
-Metric = Literal["mean", "miou"]
-"""The mean score of a set, or its mean IoU: per class, intersections over unions, each summed over the set."""
+Metric = Literal["mean", "miou", "map"]
+"""The mean score of a set; its mean IoU: per class, intersections over unions, each summed over the set; or the mean
+average precision of its boxes, as COCO defines it.
+"""
 
 
 def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
@@ -30,7 +40,11 @@ def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
     """
     if metric == "mean":
         return ScoreRule(threshold=at_least, terms=setup.terms)
-    require(metric == "miou", 'metric to be "mean" or "miou"', metric)
+    require(metric in ("miou", "map"), 'metric to be "mean", "miou" or "map"', metric)
+    if metric == "map":
+        if getattr(setup.task, "score_by", "") != "ap" or not isinstance(setup.task, Detection):
+            raise ConfigError(f'Expected task=Detection(..., score_by="ap") for metric="map" but got {setup.task}.')
+        return MeanAveragePrecision(threshold=at_least, terms=setup.terms)
     if not isinstance(setup.task, Counting):
         raise ConfigError(
             f'Expected a task that counts intersections and unions for metric="miou" but {setup.task.name} does not.'
@@ -44,16 +58,32 @@ def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
 
 def check_paired(metric: str, no_worse_than: Baseline | None) -> None:
     """Raise ConfigError for a baseline of a metric that is no mean over samples."""
-    if metric == "miou" and no_worse_than is not None:
+    if metric != "mean" and no_worse_than is not None:
         raise ConfigError(
-            'Expected metric="mean" with no_worse_than= but got "miou": it is no mean of samples that could be paired. '
-            "Compare the mean score, or leave no_worse_than out."
+            f'Expected metric="mean" with no_worse_than= but got "{metric}": it is no mean of samples that could be '
+            "paired. Compare the mean score, or leave no_worse_than out."
         )
 
 
-def mean_of(task: Task, metric: str) -> str:
-    """Return the noun of a metric's mean."""
+def mean_of(task: Task, metric: str, scope: str = "set") -> str:
+    """Return the noun of a metric's mean, as it is claimed in a scope."""
+    if metric == "map":
+        return "average precision over classes" + (f" of sets of {BLOCK}" if scope != "set" else "")
     return "IoU over classes" if metric == "miou" else f"score by {str(task).partition(' of at ')[0]}"
+
+
+def set_columns(task: Task, metric: str, predictions: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Return the columns of a metric of the set, of predictions (B, *P) and targets (B, *T); none of a mean."""
+    if metric == "miou":
+        return pixel_counts(task, predictions, y)
+    return {ANSWERS: predictions, TARGETS: y} if metric == "map" else {}
+
+
+def set_details(metric: str, columns: Columns) -> dict[str, Any]:
+    """Return the values of a metric of the set, whole and by part, for a result's details; none of a mean."""
+    if metric == "miou":
+        return {"miou": float(mean_iou(columns[COUNTS].sum(0))), "iou_by_class": iou_by_class(columns)}
+    return figures(in_order(columns)) if metric == "map" else {}
 
 
 def pixel_counts(task: Task, predictions: Tensor, y: Tensor) -> dict[str, Tensor]:

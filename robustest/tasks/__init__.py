@@ -14,6 +14,7 @@ from robustest.tasks.conformance import check_members
 from robustest.tasks.detection import AdaptedCall as AdaptedCall
 from robustest.tasks.detection import AdaptedModule as AdaptedModule
 from robustest.tasks.detection import Detection as Detection
+from robustest.tasks.detection import DetrDetector as DetrDetector
 from robustest.tasks.detection import MaiteDetector as MaiteDetector
 from robustest.tasks.detection import TorchvisionDetector as TorchvisionDetector
 from robustest.tasks.protocol import Constant as Constant

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -107,8 +107,52 @@ class MaiteDetector:
         return padded(detector(list(x)), x, rows=self.rows, classes=self.classes)
 
 
+@dataclass(frozen=True, slots=True)
+class DetrDetector:
+    """Detectors as DETR and its kin of transformers: answers have `logits` and `pred_boxes` for each of R queries.
+
+    Boxes are centre and size as shares of the image. The images go into the model as they are, so that it normalises
+    them itself, or the claim has preprocessing=.
+
+    Args:
+        classes: number of class indices, without the one for no object.
+        no_object: True if logits have one more class, of no object, and scores are their softmax, as DETR's; False if
+            scores are their logistic function, as those of Deformable DETR and RT-DETR.
+    """
+
+    classes: int
+    no_object: bool = True
+
+    gradient = True
+
+    def __post_init__(self) -> None:
+        checked_whole("classes", self.classes, 1)
+
+    def check(self, detector: Any, confidence: float) -> None:
+        """Accept any detector: a query has an answer at every confidence."""
+
+    def answers(self, detector: Any, x: Tensor) -> Tensor:
+        answer = detector(x)
+        logits, places = part_of(answer, "logits"), part_of(answer, "pred_boxes")
+        if logits is None or places is None:
+            mend = "For answers with boxes, labels and scores take TorchvisionDetector or MaiteDetector."
+            raise ModelError(expected("answers with logits and pred_boxes", answer, mend))
+        wide = self.classes + self.no_object
+        if logits.ndim != 3 or logits.shape[2] != wide or places.shape != (*logits.shape[:2], 4):
+            shapes = f"{tuple(logits.shape)} and {tuple(places.shape)}"
+            mend = f"Pass classes={logits.shape[-1] - self.no_object} if these are the model's own."
+            raise ModelError(f"Expected logits (B, R, {wide}) and pred_boxes (B, R, 4) but got {shapes}. {mend}")
+        scores = logits.softmax(2)[..., : self.classes] if self.no_object else logits.sigmoid()
+        middle, size = places[..., :2], places[..., 2:]
+        scale = torch.tensor([x.shape[3], x.shape[2]] * 2).to(places)
+        return torch.cat([torch.cat([middle - size / 2, middle + size / 2], 2) * scale, scores], 2).float()
+
+
 def padded(answers: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
     """Return (B, rows, 4 + classes) of one answer for each image, with `boxes` (n, 4), `labels` (n,) and `scores`.
+
+    The names of `supervision` (`xyxy`, `class_id`, `confidence`) and of Ultralytics (`boxes.xyxy`, `cls`, `conf`) are
+    read too.
 
     Args:
         answers: B mappings or objects; scores are (n,), of the label, or (n, classes).
@@ -123,9 +167,20 @@ def padded(answers: Any, x: Tensor, *, rows: int, classes: int) -> Tensor:
     return whole + 0 * x.flatten(1).sum(1).view(-1, 1, 1)  # no box at all: a gradient of 0, rather than none
 
 
+# Names of supervision's detections and of Ultralytics' boxes.
+_OTHER_NAMES = {"boxes": ("xyxy",), "labels": ("class_id", "cls"), "scores": ("confidence", "conf")}
+
+
 def part_of(answer: Any, name: str) -> Any:
-    """Return an entry, such as `boxes`, of a mapping or an object; None if absent."""
-    return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
+    """Return an entry, such as `boxes`, of a mapping or an object, by any of its names; None if absent."""
+    if isinstance(answer, Mapping):
+        return answer.get(name)
+    if hasattr(boxes := getattr(answer, "boxes", None), "xyxy"):  # results of Ultralytics hold all in their boxes
+        answer = boxes
+    for own in (name, *_OTHER_NAMES.get(name, ())):
+        if (found := getattr(answer, own, None)) is not None:
+            return found
+    return None
 
 
 def _rows(answer: Any, x: Tensor, rows: int, classes: int) -> Tensor:
@@ -202,13 +257,20 @@ def _head(detector: Any) -> Any:
 class Detection(Scored):
     """Targets are lists of boxes (B, most, 6), outputs rows (B, R, 4 + K) of the adapter.
 
-    An answer of `confidence` or more counts, as its likeliest class. The score of an image is F1: twice the found
-    targets over targets and answers; 1 if there are neither.
+    An answer of `confidence` or more counts, as its likeliest class. The score of an image is
+
+    - "f1": twice the found targets over targets and answers; 1 if there are neither;
+    - "ap": the average precision of all its answers together, in falling order of score, averaged over the overlaps
+      .50, .55 .. .95; without a target one minus the largest score of an answer. Claims with metric="map" take the
+      mean average precision of the set, as COCO defines it (`robustest.decisions.average_precision`); searches then
+      lower the score of each image.
 
     Args:
         adapter: e.g. `TorchvisionDetector(classes)` or `MaiteDetector(classes)`.
-        iou: smallest intersection over union of an answer and a target of its class, in (0, 1).
-        confidence: smallest score of answers that count, in (0, 1).
+        iou: smallest intersection over union of an answer and a target of its class, in (0, 1); with "ap" of the
+            losses that attacks climb alone.
+        score_by: "f1" or "ap".
+        confidence: smallest score of answers that count, in (0, 1); None for .5 with "f1", and .001 with "ap".
         floor: smallest score of an image that holds, in (0, 1]; None if only scores are needed.
         most: largest number of boxes of an image, >= 1; of more answers the most confident count, as in COCO.
     """
@@ -216,7 +278,8 @@ class Detection(Scored):
     adapter: Adapter
     iou: float = 0.5
     _: KW_ONLY
-    confidence: float = 0.5
+    score_by: Literal["f1", "ap"] = "f1"
+    confidence: float | None = None
     floor: float | None = None
     most: int = 100
 
@@ -230,6 +293,9 @@ class Detection(Scored):
     def __post_init__(self) -> None:
         if isinstance(self.adapter, type) or not isinstance(self.adapter, Adapter):
             raise ConfigError(expected("an adapter such as TorchvisionDetector(classes=91)", self.adapter))
+        require(self.score_by in ("f1", "ap"), 'score_by to be "f1" or "ap"', self.score_by)
+        if self.confidence is None:
+            object.__setattr__(self, "confidence", _SURE if self.score_by == "f1" else _LEAST)
         for name in ("iou", "confidence"):
             value = getattr(self, name)
             checked_real(name, value, 0.0, 1.0)
@@ -239,21 +305,35 @@ class Detection(Scored):
         object.__setattr__(self, "floor", checked_floor(self.floor))
 
     def __str__(self) -> str:
-        what = f"F1 of boxes at confidence {self.confidence:g} and IoU {self.iou:g}"
+        what = f"F1 of boxes at confidence {self.least:g} and IoU {self.iou:g}"
+        if self.score_by == "ap":
+            what = f"average precision of boxes from confidence {self.least:g}"
         return what if self.floor is None else f"{what} of at least {self.floor:g}"
 
     @property
+    def least(self) -> float:
+        """The smallest score of answers that count."""
+        return _SURE if self.confidence is None else self.confidence
+
+    @property
     def losses(self) -> Mapping[str, Loss]:
-        """Losses of the surest answer on each target and of stray answers; "margin" climbs the nearest to turning."""
+        """Losses of the surest answer on each target and of stray answers; "margin" climbs the nearest to turning.
+
+        "delete" lowers answers on targets, "add" raises stray ones, and "move" pulls answers off their targets.
+        """
         # Scores that round to 1 have no log-odds left: then no loss has a slope.
-        near = partial(turning, least=self.iou, confidence=self.confidence)
-        ce, odds = (partial(loss, least=self.iou) for loss in (cross_entropy, log_odds))
-        return {
-            name: partial(by_row, loss, axes=2) for name, loss in (("ce", ce), ("log_odds", odds), ("margin", near))
-        }
+        # Average precision has no confidence from which on answers count: there the usual one is the cut.
+        near = partial(turning, least=self.iou, confidence=self.least if self.score_by == "f1" else _SURE)
+        each = {"ce": cross_entropy, "log_odds": log_odds, "delete": deleting, "add": adding, "move": moving}
+        losses = {name: partial(loss, least=self.iou) for name, loss in each.items()} | {"margin": near}
+        return {name: partial(by_row, loss, axes=2) for name, loss in losses.items()}
 
     def targets(self, given: object) -> Tensor:
-        """Return (B, most, 6) float32 on the CPU: box, class, 1; from mappings or objects with `boxes` and `labels`."""
+        """Return (B, most, 6) float32 on the CPU: box, class, area; from mappings or objects with `boxes` and `labels`.
+
+        They may have an `area` in pixels and `iscrowd`. The area is kept as a share of the box's, negative for a crowd:
+        a region that need not be found, and in which answers of its class do not count.
+        """
         if isinstance(given, (Tensor, np.ndarray)):
             lists = reals(given, "lists of boxes")
             if lists.ndim != 3 or lists.shape[1:] != (self.most, 6):
@@ -277,7 +357,17 @@ class Detection(Scored):
             )
         if bool((corners[:, 2:] <= corners[:, :2]).any()) or bool((kinds != kinds.round()).any()):
             raise DataError("Expected boxes (left, top, right, bottom) with an area, and whole labels, but got others.")
-        row = torch.cat([corners, kinds.unsqueeze(1), torch.ones(len(kinds), 1)], 1)
+        areas, crowd = part_of(given, "area"), part_of(given, "iscrowd")
+        share = torch.ones(len(kinds))
+        if areas is not None:
+            share = reals(areas, "areas").flatten() / (corners[:, 2:] - corners[:, :2]).prod(1)
+            if len(share) != len(kinds) or bool((share <= 0).any()):
+                raise DataError("Expected a positive area in pixels for each box but got others. Leave out `area`.")
+        if crowd is not None:
+            marks = torch.as_tensor(np.asarray(crowd)).flatten() != 0
+            require(len(marks) == len(kinds), "iscrowd for each box", len(marks), error=DataError)
+            share = torch.where(marks, -share, share)
+        row = torch.cat([corners, kinds.unsqueeze(1), share.unsqueeze(1)], 1)
         return torch.cat([row, _nothing(row).expand(self.most - len(row), 6)])
 
     def check_targets(self, y: Tensor, width: int) -> None:
@@ -287,7 +377,7 @@ class Detection(Scored):
 
     def strata(self, y: Tensor) -> Tensor:
         """Return the number of boxes in targets (B, most, 6) that are not ignored."""
-        return (y[..., 4] >= 0).sum(1)
+        return wanted(y).sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
         wide = 4 + self.adapter.classes
@@ -303,18 +393,25 @@ class Detection(Scored):
         order = sure.values.argsort(dim=-1, descending=True, stable=True)[..., : self.most]
         listed = torch.cat([rows[..., :4], sure.indices.unsqueeze(-1).to(rows), sure.values.unsqueeze(-1)], -1)
         listed = listed.gather(-2, order.unsqueeze(-1).expand(*order.shape, 6))
-        listed = torch.where(listed[..., 5:] >= self.confidence, listed, _nothing(rows))
+        listed = torch.where(listed[..., 5:] >= self.least, listed, _nothing(rows))
         short = self.most - listed.shape[-2]
         if not short:
             return listed
         return torch.cat([listed, _nothing(rows).expand(*listed.shape[:-2], short, 6)], -2)
 
+    def as_targets(self, predictions: Tensor) -> Tensor:
+        """Return answers (..., most, 6) that others are held up to: with "ap" those of score .5 or more."""
+        if self.score_by == "f1":
+            return predictions
+        listed = torch.where(predictions[..., 5:] >= _SURE, predictions, _nothing(predictions))
+        return torch.cat([listed[..., :5], (listed[..., 4:5] >= 0).to(listed)], -1)
+
     def score(self, output: Tensor, y: Tensor) -> Tensor:
-        return by_row(lambda rows, targets: f1(self.predictions(rows), targets, self.iou), output, y, 2)
+        return by_row(lambda rows, targets: self.graded(self.predictions(rows), targets), output, y, 2)
 
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
-        """Return F1 of answers (B, most, 6) by targets, or by other answers."""
-        return f1(predictions, y, self.iou)
+        """Return the scores of answers (B, most, 6) by targets, or by other answers."""
+        return f1(predictions, y, self.iou) if self.score_by == "f1" else image_precision(predictions, y)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         """Return moved boxes; raise ConfigError if the image was turned or bent."""
@@ -330,11 +427,11 @@ class Detection(Scored):
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
         after = y if moved is None else moved
         pairs = [(clean[None].to(y), y[None]), (predicted[None].to(y), after[None])]
-        before, now = (float(f1(predictions, target, self.iou)) for predictions, target in pairs)
+        before, now = (float(self.graded(predictions, target)) for predictions, target in pairs)
         found, missed, false = (int(count) for count in matched(*pairs[1], self.iou))
-        return {
-            "answer": f"F1 {number(before)} -> {number(now)}: {found} of {found + missed} boxes found, {false} false"
-        }
+        what = "F1" if self.score_by == "f1" else "average precision"
+        boxes = f"{found} of {found + missed} boxes found, {false} false"
+        return {"answer": f"{what} {number(before)} -> {number(now)}: {boxes}"}
 
 
 def _nothing(like: Tensor) -> Tensor:
@@ -348,6 +445,9 @@ def _nothing(like: Tensor) -> Tensor:
 
 NONE, IGNORED = -1, -2
 """Classes of rows that hold no box, and of targets that need not be found and make no answer on them false."""
+# Smallest score of answers that count: of a single threshold, and where they are ranked.
+_SURE, _LEAST = 0.5, 0.001
+_OVERLAPS = [0.5 + 0.05 * step for step in range(10)]
 # An answer of which at least this share lies on an ignored target is not counted, as on a crowd in COCO.
 _COVERED = 0.5
 # A target of which less than this share is left inside the image is ignored.
@@ -376,6 +476,11 @@ def iou(one: Tensor, other: Tensor) -> Tensor:
     return both / union.clamp(min=_TINY)
 
 
+def wanted(y: Tensor) -> Tensor:
+    """Return (B, M) bool: targets (B, M, 6) that are to be found: neither ignored nor crowds."""
+    return (y[..., 4] >= 0) & (y[..., 5] >= 0)
+
+
 def matched(answers: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return (B,) int64 numbers of found targets, missed targets and false answers.
 
@@ -384,11 +489,30 @@ def matched(answers: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, T
         y: (B, M, 6) targets.
         least: intersection over union of a match.
     """
-    real, there = y[..., 4] >= 0, answers[..., 4] >= 0
+    hit, excused = hits(answers, y, least)
+    found = hit.sum(1)
+    return found, wanted(y).sum(1) - found, ((answers[..., 4] >= 0) & ~hit & ~excused).sum(1)
+
+
+def _excused(both: Tensor, area: Tensor, kind: Tensor, y: Tensor) -> Tensor:
+    """Return (B, R) bool: answers of a class (B, R) that lie on an ignored target, or on a crowd of their class."""
+    crowd = (y[..., 4] >= 0) & (y[..., 5] < 0)
+    on = (y[:, None, :, 4] == IGNORED) | (crowd.unsqueeze(1) & (y[:, None, :, 4] == kind.unsqueeze(2)))
+    return ((both >= _COVERED * area.unsqueeze(2)) & on).any(2)
+
+
+def hits(answers: Tensor, y: Tensor, least: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return (B, R) bool, True for answers that find a target, and for those that are excused where they find none.
+
+    Args:
+        answers, y: as for `matched`.
+        least: intersection over union of a match; a number, or (B, 1, 1).
+    """
+    real, there = wanted(y), answers[..., 4] >= 0
     both, area, _ = overlaps(answers[..., :4], y[..., :4])
     meets = iou(answers[..., :4], y[..., :4]) * (answers[:, :, None, 4] == y[:, None, :, 4]) * real.unsqueeze(1)
     meets = torch.where(meets >= least, meets, 0.0)
-    excused = ((both >= _COVERED * area.unsqueeze(2)) & (y[:, None, :, 4] == IGNORED)).any(2)
+    excused = _excused(both, area, answers[..., 4], y)
     free, hit = real.clone(), torch.zeros_like(there)
     # As in COCO's evaluation: answers choose in falling order of confidence, each the free target of its class with the
     # largest overlap.
@@ -396,8 +520,31 @@ def matched(answers: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor, T
         best = (meets[:, row] * free).max(1)
         hit[:, row] = there[:, row] & (best.values > 0)
         free.scatter_(1, best.indices[:, None], free.gather(1, best.indices[:, None]) & ~hit[:, row, None])
-    found = hit.sum(1)
-    return found, real.sum(1) - found, (there & ~hit & ~excused).sum(1)
+    return hit, excused
+
+
+def image_precision(answers: Tensor, y: Tensor) -> Tensor:
+    """Return (B,) float64: average precision of each image's answers, over the overlaps .50 .. .95, all classes ranked
+    together; without a target one minus the largest score of an answer.
+
+    Args:
+        answers: (B, R, 6) answers, the most confident first.
+        y: (B, M, 6) targets.
+    """
+    times, images = len(_OVERLAPS), len(y)
+    least = torch.tensor(_OVERLAPS, dtype=answers.dtype, device=y.device).repeat_interleave(images).view(-1, 1, 1)
+    hit, excused = hits(answers.repeat(times, 1, 1), y.repeat(times, 1, 1), least)
+    false = (answers[..., 4] >= 0).repeat(times, 1) & ~hit & ~excused
+    right, wrong = hit.double().cumsum(1), false.double().cumsum(1)
+    precision = right / (right + wrong).clamp(min=1)
+    # As in COCO's evaluation: the largest precision at this recall or a larger one.
+    best = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
+    number = wanted(y).sum(1)
+    mean = ((best * hit).sum(1).view(times, images) / number.clamp(min=1)).mean(0)
+    if not answers.shape[1]:
+        return torch.where(number > 0, mean, 1.0)
+    loudest = torch.where(false[:images], answers[..., 5].double(), 0.0).amax(1)
+    return torch.where(number > 0, mean, 1 - loudest)
 
 
 def f1(answers: Tensor, y: Tensor, least: float) -> Tensor:
@@ -420,7 +567,7 @@ class Stand(NamedTuple):
 def standing(rows: Tensor, y: Tensor, least: float) -> Stand:
     """Return the relations of answers (B, R, 4 + K), boxes and class scores in [0, 1], to targets (B, M, 6)."""
     place, scores = rows[..., :4], rows[..., 4:]
-    kind, real = y[..., 4].long(), y[..., 4] >= 0
+    kind, real = y[..., 4].long(), wanted(y)
     shared = iou(place, y[..., :4].to(rows))
     near = (shared.detach() >= least) & real.unsqueeze(1) & (scores.detach().amax(2) > 0).unsqueeze(2)
     own = scores.gather(2, kind.clamp(min=0).unsqueeze(1).expand(-1, rows.shape[1], -1))
@@ -428,7 +575,7 @@ def standing(rows: Tensor, y: Tensor, least: float) -> Stand:
     top = scores.max(2)
     on_own = (near & (top.indices.unsqueeze(2) == kind.unsqueeze(1))).any(2)
     both, area, _ = overlaps(place.detach(), y[..., :4].to(rows))
-    excused = ((both >= _COVERED * area.unsqueeze(2)) & (kind == IGNORED).unsqueeze(1)).any(2)
+    excused = _excused(both, area, top.indices, y)
     return Stand(
         odds=_log_odds(own.gather(1, best).squeeze(1)),
         overlap=shared.gather(1, best).squeeze(1),
@@ -450,6 +597,25 @@ def log_odds(rows: Tensor, y: Tensor, least: float) -> Tensor:
     stand = standing(rows, y, least)
     hidden = -stand.odds - stand.overlap.clamp(min=_TINY).log()
     return _per_target(hidden, F.softplus(stand.stray), stand, y)
+
+
+def deleting(rows: Tensor, y: Tensor, least: float) -> Tensor:
+    """Return (B,) means over targets of the negated log-odds of the surest answer on each: it makes answers vanish."""
+    stand = standing(rows, y, least)
+    # A target without an answer has the odds of a score of 0, so that a step that loses it never looks worse.
+    return _over_targets(torch.where(stand.met, -stand.odds, -_log_odds(torch.zeros_like(stand.odds))), y)
+
+
+def adding(rows: Tensor, y: Tensor, least: float) -> Tensor:
+    """Return (B,) sums of the softplus of stray answers' log-odds: it makes false answers."""
+    stand = standing(rows, y, least)
+    return (F.softplus(stand.stray) * stand.lost).sum(1)
+
+
+def moving(rows: Tensor, y: Tensor, least: float) -> Tensor:
+    """Return (B,) means over targets of one minus the overlap of the surest answer on each: it moves boxes."""
+    stand = standing(rows, y, least)
+    return _over_targets(1 - stand.overlap * stand.met, y)
 
 
 def turning(rows: Tensor, y: Tensor, least: float, confidence: float) -> Tensor:
@@ -498,8 +664,13 @@ def moved_boxes(y: Tensor, source: Tensor, inside: Tensor) -> tuple[Tensor, Tens
 
 
 def _per_target(hidden: Tensor, shown: Tensor, stand: Stand, y: Tensor) -> Tensor:
-    targets = (y[..., 4] >= 0).sum(1).clamp(min=1)
+    targets = wanted(y).sum(1).clamp(min=1)
     return ((hidden * stand.met).sum(1) + (shown * stand.lost).sum(1)) / targets
+
+
+def _over_targets(values: Tensor, y: Tensor) -> Tensor:
+    real = wanted(y)
+    return (values * real).sum(1) / real.sum(1).clamp(min=1)
 
 
 def _log_odds(scores: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from robustest.claims.robustness.attacking import (
     sizes_found,
 )
 from robustest.decisions import checked_threshold
+from robustest.decisions.average_precision import ANSWERS
 from robustest.decisions.mean import COUNTS
-from robustest.decisions.mean_iou import mean_iou
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -38,12 +38,14 @@ from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
 from robustest.run.plan import Setup
 from robustest.run.replay import counterexamples_at
-from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
+from robustest.run.scores import Metric, check_paired, mean_of, rule_of, set_columns, set_details
 from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore, top_of
 from robustest.threats import Threat
 
 _LOWERED = 1e-9
+# Columns of a metric of the set that an attack changes.
+_CHANGED = {"mean": (), "miou": (COUNTS,), "map": (ANSWERS,)}
 
 ROBUST_SCORE = Kind(
     name="robust_score",
@@ -77,11 +79,12 @@ def measure_robust_score(
         task: defines predictions and their scores, e.g. `Segmentation(19)`.
         at_least: mean claimed, in (0, 1].
         no_worse_than: as for `measure_robust_accuracy`: the mean score may not fall by more than `tolerance`, by bets
-            about the population (`robustest.decisions.baseline`); not with "miou".
+            about the population (`robustest.decisions.baseline`); not with "miou" or "map".
         tolerance: allowed fall from the baseline's mean score, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", for tasks that count intersections and unions: the mean over
-            classes of intersection over union, both summed over the set.
+            classes of intersection over union, both summed over the set; or "map", for `Detection(score_by="ap")`: the
+            mean average precision, as COCO defines it, about a population of sets of 50 images.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -99,8 +102,8 @@ def measure_robust_score(
     if draws_in(cascade) > 1:
         raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
     plan = setup.plan(
-        ROBUST_SCORE.quantities[0].state(mean_of(task, metric), threat, cascade.name),
-        Worsening(cascade=cascade, threat=threat, counting=metric == "miou"),
+        ROBUST_SCORE.quantities[0].state(mean_of(task, metric, setup.settings.scope), threat, cascade.name),
+        Worsening(cascade=cascade, threat=threat, metric=metric),
         rule_of(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
     ).against(no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score")
@@ -117,9 +120,12 @@ def measure_robust_score(
             "mean_score": float(columns["score"].mean()),
             "lowest_score": float(columns["score"].min()),
         }
-        if metric == "miou":
-            details["clean_miou"] = float(mean_iou(columns["clean_counts"].sum(0)))
-            details["iou_by_class"] = iou_by_class(columns)
+        if metric != "mean":
+            found = set_details(metric, columns)
+            before = set_details(metric, {**columns, **{name: columns[f"clean_{name}"] for name in _CHANGED[metric]}})
+            details |= {f"clean_{metric}": before[metric], **found}
+            if metric == "miou":
+                del details["miou"]
     return finish(
         plan,
         evidence,
@@ -143,13 +149,13 @@ class Worsening:
     """Scores of a chunk as it is, then the attack on all scores that can fall.
 
     Attributes:
-        counting: add the columns of the mean IoU.
+        metric: "mean", or the metric of the set whose columns are added.
         every: return every input that lowers a score, to be tried on another model.
     """
 
     cascade: Cascade
     threat: Threat
-    counting: bool = False
+    metric: str = "mean"
     every: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
@@ -196,10 +202,10 @@ class Worsening:
             task=task,
         )
         columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
-        if self.counting:
-            columns |= pixel_counts(task, predicted, chunk.y)
-            # The mean IoU before the attack, for comparison.
-            columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
+        columns |= set_columns(task, self.metric, predicted, chunk.y)
+        # The metric before the attack, for comparison.
+        clean = set_columns(task, self.metric, before.predicted, chunk.y)
+        columns |= {f"clean_{name}": clean[name] for name in _CHANGED[self.metric]}
         lowered = worse.nonzero().squeeze(1)
         kept = counterexamples_at(chunk, lowered, after, size) if self.every and len(lowered) else None
         return Observation(columns, exhibits, stages, kept)

@@ -39,7 +39,7 @@ LOOKS: dict[str, Any] = {
     "corrupting": lambda k: Corrupting(
         cells=(as_shift("contrast", 2), as_shift("fog", k)), clean=True, beside_clean=True
     ),
-    "scoring": lambda k: Scoring(counting=k == 3),
+    "scoring": lambda k: Scoring(metric="miou" if k == 3 else "mean"),
     "switching": lambda k: CueMeasurement(cues=(PixelPatch(top=k, left=0, height=1, width=1),), targets=(None,)),
 }
 

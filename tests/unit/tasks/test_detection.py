@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustest import ConfigError, DataError, Detection, ModelError, Shift, rng
 from robustest.shifts import follow_targets
-from robustest.tasks import MaiteDetector, Task, TorchvisionDetector, detection
+from robustest.tasks import DetrDetector, MaiteDetector, Task, TorchvisionDetector, detection
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import detections
@@ -107,7 +107,8 @@ def test_the_margin_is_positive_just_where_the_answer_holds_and_falls_along_each
         values = loss(leaf, y)
         (slope,) = torch.autograd.grad(values.sum(), leaf)
         assert values.shape == (len(y),)
-        worse = (rows + 0.02 * slope.sign()).clamp(min=0)
+        worse = rows + 0.02 * slope.sign()
+        worse[..., 4:].clamp_(min=0)  # scores; a box may begin outside of the image
         assert bool((loss(worse, y) > values).all()), name
         assert float(TASK.score(worse, y).mean()) <= float(TASK.score(rows, y).mean()), name
     several = torch.stack([rows, rows.flip(0)], 1)
@@ -174,3 +175,33 @@ def test_what_is_no_detection_is_refused() -> None:
     with pytest.raises(ModelError, match="Pass rows=3"):
         MaiteDetector(2, rows=2).answers(lambda _: [answer], x)
     assert MaiteDetector(2, rows=4).answers(lambda _: [answer], x).shape == (1, 4, 6)
+
+
+def test_answers_of_detr_are_boxes_in_pixels_with_a_gradient() -> None:
+    x = torch.zeros(2, 3, 20, 40, requires_grad=True)
+    logits = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 0.0, 9.0]]]).expand(2, -1, -1)
+    places = torch.tensor([[[0.5, 0.5, 0.5, 0.2], [0.1, 0.1, 0.2, 0.2]]]).expand(2, -1, -1)
+
+    def detr(images: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=logits + images.mean(), pred_boxes=places)
+
+    rows = DetrDetector(2).answers(detr, x)
+    torch.testing.assert_close(rows[1, 0, :4], torch.tensor([10.0, 8, 30, 12]))
+    torch.testing.assert_close(rows[0, :, 4:], logits[0].softmax(1)[:, :2])
+    assert rows.requires_grad
+    torch.testing.assert_close(DetrDetector(3, no_object=False).answers(detr, x)[0, :, 4:], logits[0].sigmoid())
+    with pytest.raises(ModelError, match="classes=2"):
+        DetrDetector(91).answers(detr, x)
+    with pytest.raises(ModelError, match="TorchvisionDetector"):
+        DetrDetector(2).answers(lambda _: [{}], x)
+
+
+def test_answers_and_targets_of_supervision_and_ultralytics_are_read_by_their_names() -> None:
+    boxes, labels, scores = torch.tensor([[1.0, 2, 8, 9]]), torch.tensor([1]), torch.tensor([0.7])
+    x = torch.zeros(1, 3, 10, 10)
+    expected = MaiteDetector(2, rows=3).answers(lambda _: [{"boxes": boxes, "labels": labels, "scores": scores}], x)
+    supervised = SimpleNamespace(xyxy=boxes.numpy(), class_id=labels.numpy(), confidence=scores.numpy(), mask=None)
+    ultralytics = SimpleNamespace(boxes=SimpleNamespace(xyxy=boxes, cls=labels.float(), conf=scores))
+    for answer in (supervised, ultralytics):
+        assert torch.equal(MaiteDetector(2, rows=3).answers(lambda _, one=answer: [one], x), expected)
+        assert TASK.targets([answer])[0, 0].tolist() == [1, 2, 8, 9, 1, 1]
