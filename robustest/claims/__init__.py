@@ -24,6 +24,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "claims.robustness.robust_accuracy": ("robust_accuracy",),
     "claims.robustness.robust_score": ("robust_score",),
     "claims.robustness.universal": ("no_universal_perturbation",),
+    "claims.same_answers": ("same_answers",),
     "claims.shifts.corruptions": ("corruption_robustness",),
     "claims.shifts.perturbations": ("stable_under_perturbations",),
     "claims.shifts.shift_accuracy": ("consistency", "shift_accuracy"),

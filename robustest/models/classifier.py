@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -400,16 +400,23 @@ _LOOKED_AT = 1000
 
 def _held(call: object) -> torch.device | None:
     """Return the device of the first module, or tensor, that a function refers to or an object holds; or None."""
+    for one in reached(call):
+        if isinstance(one, Tensor):
+            return one.device
+        if isinstance(one, nn.Module) and (device := _device(one)) is not None:
+            return device
+    return None
+
+
+def reached(call: object) -> Iterator[Any]:
+    """Yield what a function refers to or an object holds, the nearest first; itself too."""
     todo, seen = deque([call]), set[int]()
     while todo and len(seen) < _LOOKED_AT:
         one: Any = todo.popleft()
         if id(one) in seen or isinstance(one, (type, ModuleType)):
             continue
         seen.add(id(one))
-        if isinstance(one, Tensor):
-            return one.device
-        if isinstance(one, nn.Module) and (device := _device(one)) is not None:
-            return device
+        yield one
         if isinstance(one, FunctionType):
             with suppress(ValueError):  # of a variable that is not set yet
                 todo += [cell.cell_contents for cell in one.__closure__ or ()]
@@ -427,7 +434,6 @@ def _held(call: object) -> torch.device | None:
             todo += getattr(one, "__dict__", {}).values()
             slots = getattr(type(one), "__slots__", ())
             todo += [getattr(one, name) for name in slots if hasattr(one, name)] if isinstance(slots, tuple) else []
-    return None
 
 
 def constant_by_nature(model: Classifier) -> bool:

@@ -35,6 +35,7 @@ VARIED = {
     "outside",
     "synthetic",
     "changes",
+    "change",
 }
 FIRST = {
     f"assert_{name}": ["outcomes", "items"]
