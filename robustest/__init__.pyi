@@ -554,28 +554,12 @@ def assert_robust_to(
     **options: Unpack[Options],
 ) -> Result: ...
 
-@overload
 def assert_same_answers(
     model: Copies,
     data: object,
     change: Threat | str | Shift | ShiftFunction | None = ...,
     *,
     at_least: float,
-    no_worse_than: Baseline | None = ...,
-    tolerance: float = ...,
-    attack: str | Searcher | Cascade | None = ...,
-    **options: Unpack[Options],
-) -> Result: ...
-
-@overload
-def assert_same_answers(
-    model: Copies,
-    data: object,
-    change: Threat | str | Shift | ShiftFunction | None = ...,
-    *,
-    at_least: float | None = ...,
-    no_worse_than: Baseline,
-    tolerance: float = ...,
     attack: str | Searcher | Cascade | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...

@@ -62,11 +62,9 @@ _ANSWERS = "answers of copies"
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    pairs = [Fact(f"answers differ, {pair}", count) for pair, count in details["disagreements"].items() if count]
-    apart = [
-        Fact(f"largest difference of scores, {name}", f"{d:.3g}") for name, d in details["score_difference"].items()
-    ]
-    return pairs + apart
+    answers = [Fact(f"answers differ, {pair}", count) for pair, count in details["disagreements"].items() if count]
+    scores = details["score_difference"].items()
+    return answers + [Fact(f"largest difference of scores, {name}", f"{largest:.3g}") for name, largest in scores]
 
 
 SAME_ANSWERS = Kind(
@@ -163,9 +161,7 @@ def measure_same_answers(
                 f"{names[i]} and {names[j]}": int((columns[_ANSWERS][:, i] != columns[_ANSWERS][:, j]).sum())
                 for i, j in combinations(range(len(names)), 2)
             },
-            "score_difference": {
-                name: float(one.max()) for name, one in zip(names, columns[_APART].T, strict=True) if one.max() >= 0
-            },
+            "score_difference": dict(list(zip(names, columns[_APART].max(0).tolist(), strict=True))[1:]),
             **({} if threat is None else attacking.sizes_found(threat, cast("NDArray[np.float64]", sizes))),
             **({} if threat is None else {"stages": dict(evidence.counts)}),
         },
@@ -212,13 +208,13 @@ def _joined(copies: object, options: Options) -> Classifier:
     for (i, one), (j, other) in combinations(enumerate(parts), 2):
         if one.call is other.call and one.preprocessing is other.preprocessing:
             raise ConfigError(
-                f"Expected different copies but {names[i]!r} and {names[j]!r} are one object, which agrees with itself. "
+                f"Expected different copies but {names[i]!r} and {names[j]!r} are one object: it agrees with itself. "
                 "Give the exported copy beside the original."
             )
         if one.bounds != other.bounds:
             raise ConfigError(
                 f"Expected copies with the same bounds but {names[i]!r} takes values in {one.bounds} and {names[j]!r} "
-                f"in {other.bounds}. Pass bounds=(low, high), or wrap a copy in a function that takes the other's units."
+                f"in {other.bounds}. Pass bounds=(low, high), or wrap a copy in a function of the other's units."
             )
     joint, limits = JointCopies(names, parts), [one.max_queries for one in parts if one.max_queries is not None]
     return Classifier(
