@@ -339,7 +339,7 @@ def _check_units(statistics: tuple[list[float], list[float]], bounds: tuple[floa
 
 
 def logits_of(output: object) -> Tensor:
-    """Return the logits in a model's output: a tensor, an array, or one of them as `.logits`.
+    """Return the logits in a model's output: a tensor, an array of any framework, or one of them as `.logits`.
 
     Raises:
         ModelError: there are none.
@@ -351,8 +351,14 @@ def logits_of(output: object) -> Tensor:
         output = output["logits"]
     if not isinstance(output, (Tensor, np.ndarray)):
         output = getattr(output, "logits", output)
+    if not isinstance(output, (Tensor, np.ndarray)) and callable(getattr(output, "__array__", None)):
+        # An array of another framework; a type that NumPy lacks, such as bfloat16, is exchanged below.
+        array = np.array(output)  # a copy, as their memory may be read-only
+        output = array if array.ndim and array.dtype.kind in "fiub" else output
     if isinstance(output, np.ndarray):
         output = torch.from_numpy(np.ascontiguousarray(output))  # torch takes no reversed rows
+    elif not isinstance(output, Tensor) and callable(getattr(output, "__dlpack__", None)):
+        output = torch.from_dlpack(output)
     if not isinstance(output, Tensor):
         raise ModelError(
             expected("logits as a tensor, an array, or an output with .logits", output, _other_task(output))
