@@ -73,7 +73,7 @@ from robustest.claims.changes import Expectation, Same
 from robustest.claims.cues.interventions import CueSearch
 from robustest.claims.outcome_items import Missing, Reference
 from robustest.claims.robustness.min_perturbation import Norm
-from robustest.claims.same_answers import Copies
+from robustest.claims.robustness.same_answers import Copies
 from robustest.claims.shifts.corruptions import Corruptions
 from robustest.cues import Cue, FrameCue
 from robustest.data.benchmarks import SequenceBenchmark

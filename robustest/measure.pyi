@@ -21,7 +21,7 @@ from robustest.claims.robustness.min_perturbation import measure_min_perturbatio
 from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
 from robustest.claims.robustness.robust_score import measure_robust_score as measure_robust_score
 from robustest.claims.robustness.universal import measure_no_universal_perturbation as measure_no_universal_perturbation
-from robustest.claims.same_answers import measure_same_answers as measure_same_answers
+from robustest.claims.robustness.same_answers import measure_same_answers as measure_same_answers
 from robustest.claims.shifts.corruptions import measure_corruption_robustness as measure_corruption_robustness
 from robustest.claims.shifts.perturbations import measure_stable_under_perturbations as measure_stable_under_perturbations
 from robustest.claims.shifts.shift_accuracy import measure_consistency as measure_consistency
