@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.dlpack import from_dlpack
 
 from robustest import devices
 from robustest.checks import checked_whole, require
@@ -358,7 +359,7 @@ def logits_of(output: object) -> Tensor:
     if isinstance(output, np.ndarray):
         output = torch.from_numpy(np.ascontiguousarray(output))  # torch takes no reversed rows
     elif not isinstance(output, Tensor) and callable(getattr(output, "__dlpack__", None)):
-        output = torch.from_dlpack(output)
+        output = from_dlpack(output)
     if not isinstance(output, Tensor):
         raise ModelError(
             expected("logits as a tensor, an array, or an output with .logits", output, _other_task(output))

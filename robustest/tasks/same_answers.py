@@ -96,7 +96,7 @@ class SameAnswers:
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
         answers = ", ".join(f"{name} {int(k)}" for name, k in zip(self.names, predicted, strict=True))
-        before = clean.unique().tolist()
+        before = sorted(set(clean.tolist()))
         changed = "" if torch.equal(clean, predicted) or len(before) > 1 else f"; unchanged, all answer {before[0]}"
         return {"answer": f"classes answered: {answers}{changed}"}
 

@@ -139,11 +139,11 @@ def measure_same_answers(
     )
     evidence = observe(plan)
     columns = evidence.columns
-    changed: dict[str, Any] = {}
+    varied: dict[str, Any] = {"threat": threat, "bounds": "above"}
     if threat is None:
         moved = columns.get("moved", np.ones(evidence.n, dtype=bool))
         by = "another copy" if change is None else f"the shift {setting}"
-        changed = {"changed": [Changed(by=by, moved=moved, cut=columns.get("cut"))]}
+        varied = {"changed": [Changed(by=by, moved=moved, cut=columns.get("cut"))]}
     sizes = columns["size"][~columns["held"] & columns["clean"]] if threat is not None else None
     same, relabelled = _one_model(first.call, columns), _relabelled(names, columns)
     return finish(
@@ -169,8 +169,7 @@ def measure_same_answers(
         constant=float(np.unique(columns[_UNCHANGED][:, 0], return_counts=True)[1].max() / evidence.n),
         caveats=relabelled,
         doubts={"same_model": same} if same else {},
-        **({} if threat is None else {"threat": threat, "bounds": "above"}),
-        **changed,
+        **varied,
     )
 
 
