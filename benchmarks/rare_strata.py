@@ -109,6 +109,7 @@ def _share(lost: int, n: int, at_least: float, terms: Terms) -> bool:
     "ShareRule",
     "1 % of samples lost",
     "robust_accuracy",
+    "same_answers",
     "certified_accuracy",
     "shift_accuracy",
     "consistency",

@@ -234,7 +234,7 @@ CHECKS = (
         remedy="Give eps in input units, as the note says",
         about="claim",
     ),
-    HealthCheck(name="same_model", found="the model in no_worse_than= is the model itself", about="claim"),
+    HealthCheck(name="same_model", found="a model is compared with itself", about="claim"),
     HealthCheck(name="constant_answer", found="one answer for every sample would pass", about="claim"),
     HealthCheck(name="one_episode", found="all episodes are one: the environment draws nothing", about="claim"),
     HealthCheck(

@@ -346,6 +346,7 @@ GRADIENT_FREE = {
     "no_spurious_feature",
     "ood_rejected",
     "robust_to",
+    "same_answers",  # two copies with one mask answer alike: the claim is true
     "selective_accuracy",
     "shift_accuracy",
     "stable_under_perturbations",

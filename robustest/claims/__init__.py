@@ -23,6 +23,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "claims.robustness.min_perturbation": ("min_perturbation",),
     "claims.robustness.robust_accuracy": ("robust_accuracy",),
     "claims.robustness.robust_score": ("robust_score",),
+    "claims.robustness.same_answers": ("same_answers",),
     "claims.robustness.universal": ("no_universal_perturbation",),
     "claims.shifts.corruptions": ("corruption_robustness",),
     "claims.shifts.perturbations": ("stable_under_perturbations",),

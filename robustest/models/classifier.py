@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.dlpack import from_dlpack
 
 from robustest import devices
 from robustest.checks import checked_whole, require
@@ -339,7 +340,7 @@ def _check_units(statistics: tuple[list[float], list[float]], bounds: tuple[floa
 
 
 def logits_of(output: object) -> Tensor:
-    """Return the logits in a model's output: a tensor, an array, or one of them as `.logits`.
+    """Return the logits in a model's output: a tensor, an array of any framework, or one of them as `.logits`.
 
     Raises:
         ModelError: there are none.
@@ -351,8 +352,14 @@ def logits_of(output: object) -> Tensor:
         output = output["logits"]
     if not isinstance(output, (Tensor, np.ndarray)):
         output = getattr(output, "logits", output)
+    if not isinstance(output, (Tensor, np.ndarray)) and callable(getattr(output, "__array__", None)):
+        # An array of another framework; a type that NumPy lacks, such as bfloat16, is exchanged below.
+        array = np.array(output)  # a copy, as their memory may be read-only
+        output = array if array.ndim and array.dtype.kind in "fiub" else output
     if isinstance(output, np.ndarray):
         output = torch.from_numpy(np.ascontiguousarray(output))  # torch takes no reversed rows
+    elif not isinstance(output, Tensor) and callable(getattr(output, "__dlpack__", None)):
+        output = from_dlpack(output)
     if not isinstance(output, Tensor):
         raise ModelError(
             expected("logits as a tensor, an array, or an output with .logits", output, _other_task(output))
@@ -400,16 +407,23 @@ _LOOKED_AT = 1000
 
 def _held(call: object) -> torch.device | None:
     """Return the device of the first module, or tensor, that a function refers to or an object holds; or None."""
+    for one in reached(call):
+        if isinstance(one, Tensor):
+            return one.device
+        if isinstance(one, nn.Module) and (device := _device(one)) is not None:
+            return device
+    return None
+
+
+def reached(call: object) -> Iterator[Any]:
+    """Yield what a function refers to or an object holds, the nearest first; itself too."""
     todo, seen = deque([call]), set[int]()
     while todo and len(seen) < _LOOKED_AT:
         one: Any = todo.popleft()
         if id(one) in seen or isinstance(one, (type, ModuleType)):
             continue
         seen.add(id(one))
-        if isinstance(one, Tensor):
-            return one.device
-        if isinstance(one, nn.Module) and (device := _device(one)) is not None:
-            return device
+        yield one
         if isinstance(one, FunctionType):
             with suppress(ValueError):  # of a variable that is not set yet
                 todo += [cell.cell_contents for cell in one.__closure__ or ()]
@@ -427,7 +441,6 @@ def _held(call: object) -> torch.device | None:
             todo += getattr(one, "__dict__", {}).values()
             slots = getattr(type(one), "__slots__", ())
             todo += [getattr(one, name) for name in slots if hasattr(one, name)] if isinstance(slots, tuple) else []
-    return None
 
 
 def constant_by_nature(model: Classifier) -> bool:

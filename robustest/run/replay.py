@@ -76,7 +76,7 @@ class Replay:
         return shrinks(self.threat) or _of_strings(self.threat)
 
     def anew(self) -> Replay:
-        return Replay(self.threat, self._settings, self._task, certifies=self._certifies)
+        return type(self)(self.threat, self._settings, self._task, certifies=self._certifies)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -146,7 +146,13 @@ class Replay:
         columns = {"held": torch.zeros(len(right), dtype=torch.bool), "clean": right, "size": size}
         if self._certifies:
             columns["proven"] = torch.zeros_like(columns["held"])
-        return Observation(columns, exhibits, {REPLAYED: len(right)})
+        return Observation(
+            columns | self.further(torch.stack([one.predicted for one in known])), exhibits, {REPLAYED: len(right)}
+        )
+
+    def further(self, predicted: Tensor) -> dict[str, Tensor]:
+        """Return further columns of replayed samples, from their answers (n, *P), as the claim's look has them."""
+        return {}
 
     def polish(
         self,

@@ -35,6 +35,7 @@ VARIED = {
     "outside",
     "synthetic",
     "changes",
+    "change",
 }
 FIRST = {
     f"assert_{name}": ["outcomes", "items"]
@@ -134,6 +135,7 @@ ONE_TYPE = {
     "reference": "another model, or a table that is measured against: each quantity has its own table",
     "no_worse_than": "recorded outcomes are compared with recorded outcomes",
     "score": "of the logits of a model, or of the answer of a function that is asked",
+    "model": "one claim is about several copies of a model",
     "data": "some claims take a form of data of their own",
     "threat": "some searches know two norms",
 }

@@ -209,6 +209,9 @@ KINDS = {
     "consistency": kind("assert_consistency", "max_flip_rate", 1)(
         lambda d, **o: M.measure.measure_consistency(MODEL, d, halved, **o)
     ),
+    "same answers": kind("assert_same_answers", "at_least", 0)(
+        lambda d, **o: M.measure.measure_same_answers([MODEL, OTHER], d, halved, **o)
+    ),
     # These three claim the population unless the call says otherwise.
     "rate": kind("assert_rate", "at_least", 0, exact=False)(lambda d, **o: M.measure.measure_rate(recorded(d), **o)),
     "rate, asked": kind("assert_rate", "at_least", 0, exact=False)(

@@ -112,6 +112,7 @@ LEFT_OUT = {
     "calibrated": "tests/unit/decisions/test_calibration_coverage.py has 2,000 runs of both of its figures",
     "selective_accuracy": "the same file has it",
     "ood_rejected": "the same file has it",
+    "same_answers": "it is the share of robust accuracy, of copies in place of a label",
     "robust_to": "it is about the set alone: the change was picked by looking at it",
 }
 """Kinds that have no interval of a population's one truth, or are simulated elsewhere, and why."""

@@ -24,6 +24,7 @@ from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, majority, seed_draws
 from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
+from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError, expected
 from robustest.results import Cost
 from robustest.run.driver import observe
@@ -179,7 +180,7 @@ class Attacking:
             )
             found = outcome.found
             if self.probing:
-                probe_survivors(evaluator, cascade, threat, part, found)
+                self.probe(evaluator, part, found)
             # Samples that the attack left keep their clean prediction.
             was = predicted[left]
             predicted[left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
@@ -202,7 +203,15 @@ class Attacking:
             kept = self.replay.collect(evaluator, chunk, after, size, broken, every=self.every)
         elif self.every and bool(broken.any()):
             kept = counterexamples_at(chunk, broken.nonzero().squeeze(1), after, size)
-        return Observation(columns, exhibits, counts, kept)
+        return Observation(columns | self.further(predicted), exhibits, counts, kept)
+
+    def probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:
+        """Attack a few of the samples that the search left by other radii, for the health checks."""
+        probe_survivors(evaluator, self.cascade, self.threat, part, found)
+
+    def further(self, predicted: Tensor) -> dict[str, Tensor]:
+        """Return further columns of a chunk, from the answers (n, *P) that are judged; none here."""
+        return {}
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk, *, many: bool = False) -> Attacking | None:
         audit = audit_of(self.cascade, self.threat, evaluator, chunk, many=many)

@@ -280,3 +280,27 @@ def test_statistics_are_in_the_units_of_the_bounds_of_the_model(bounds: tuple[fl
     else:
         assert as_classifier(made, preprocessing=statistics).bounds == bounds
     assert as_classifier(nn.Linear(2, 2), bounds=(0.0, 255.0), preprocessing=statistics).preprocessing is not None
+
+
+class AsArray:
+    """An array of another framework that NumPy can read."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.values.numpy()
+
+
+class AsDlpack:
+    """An array of another framework that speaks DLPack alone."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.__dlpack__, self.__dlpack_device__ = values.__dlpack__, values.__dlpack_device__
+
+
+@pytest.mark.parametrize("foreign", [AsArray, AsDlpack])
+def test_an_answer_may_be_an_array_of_any_framework(foreign: Callable[[Tensor], object]) -> None:
+    values = torch.tensor([[0.5, -1.0], [2.0, 3.0]])
+    model = as_classifier(lambda x: foreign(values))
+    assert torch.equal(model(torch.zeros(2, 3)), values)
