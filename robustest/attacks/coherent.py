@@ -240,8 +240,10 @@ def moved(problem: Problem, number: Tensor, key: Tensor) -> Tensor:
         return threat.project(_between(z, region, number, start), region)
     way = direction(x, number, key)
     size = way.abs()
-    largest = size.flatten(1).amax(1).clamp(min=torch.finfo(x.dtype).tiny)
     span = region["span"] if "span" in region else x.new_full((len(x),), problem.bounds[1] - problem.bounds[0])
+    # A sample without contrast has no direction of some kinds, and the quotient is a number whatever the bounds are.
+    tiny = torch.finfo(x.dtype).tiny
+    largest = torch.maximum(size.flatten(1).amax(1), tiny * span).clamp(min=tiny)
     far = per_row(span / largest, x) * way
     if isinstance(threat, Linf):  # all the way, but where the move says next to nothing
         far = per_row(span, x) * torch.where(size > 1e-4 * per_row(largest, x), way.sign(), 0.0)

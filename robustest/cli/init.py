@@ -37,10 +37,6 @@ def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> in
         model, data: places of the model and of the samples, as `module:name`, for a new conftest.py; "" asks the
             user on a terminal, unless a conftest.py defines them.
     """
-    if scan:
-        from robustest.cli.scan import write_scan  # loads scipy
-
-        return write_scan(folder)
     if example:
         return write_example(folder)
     root = Path(folder)
@@ -50,6 +46,12 @@ def init(folder: str, *, model: str, data: str, scan: bool, example: bool) -> in
         raise wrong("Expected --model and --data together but got one of them. Name both, as module:name.")
     screen = Screen()
     fixtures = fixtures_of(root)
+    if scan:
+        from robustest.cli.scan import write_scan  # loads scipy
+
+        if fixtures is None and model:
+            _write_fixtures(screen, root, None, [Reference.of(model), Reference.of(data)])
+        return write_scan(folder)
     if fixtures is None and not model and sys.stdin.isatty() and sys.stdout.isatty():
         screen.write(
             "Model and samples, as two places such as my_project:load_model my_project:test_set (Enter: later): "

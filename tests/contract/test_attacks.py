@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from robustest import Linf, find_adversarial
 from robustest import threats as threat_models
 from robustest.attacks import ATTACKS, RandomDraws, Searcher, Square, supports
+from robustest.attacks.coherent import CoherentMoves, CoherentStarts
 from robustest.threats import Threat
 
 SMALL = {"steps": 6, "queries": 40, "steps_after": 4}
@@ -26,8 +27,11 @@ EVERY: dict[str, Callable[[], Searcher]] = {
     **ATTACKS,
     "square-at-once": partial(Square, at_once=5),
     "random-draws-at-once": partial(RandomDraws, at_once=5),
+    "coherent-moves": CoherentMoves,
+    "coherent-moves-drawn": partial(CoherentMoves, queries=23, at_once=4, drawn=True),
+    "coherent-starts": CoherentStarts,
 }
-"""All attacks by name, and those that can make several proposals at once doing so."""
+"""All attacks by name, those that can make several proposals at once doing so, and those of cascades alone."""
 
 SHAPES = {
     "images": ((1, 6, 6), 3, 9),
@@ -174,6 +178,24 @@ def test_a_radius_of_zero_changes_nothing(name: str, kind: str) -> None:
             tried += 1
     patches = supports(EVERY[name](), threat_models.Patch(2, 2))
     assert tried or patches or kind == "tabular" or supports(EVERY[name](), COLUMNS)
+
+
+@pytest.mark.parametrize("name", list(EVERY))
+@pytest.mark.parametrize("kind", ["images", "tabular"])
+def test_flat_samples_in_wide_bounds_are_searched(name: str, kind: str) -> None:
+    """What has no contrast has no direction, and the width of the bounds over nothing is no number."""
+    shape, classes, n = SHAPES[kind]
+    model = Mlp(math.prod(shape), classes).eval()
+    x = torch.zeros(n, *shape)
+    x[1:4] += torch.tensor([1.0, -255.0, 1e4]).view(-1, *(1 for _ in shape))
+    x[4, ..., 0] = 1e4
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    for threat in threats_for(shape):
+        if supports(EVERY[name](), threat):
+            options: dict[str, Any] = {"bounds": (-1e4, 1e4), "suppress": ("random_forward",)}
+            found = find_adversarial(model, x, y, threat, attack=shortened(EVERY[name]()), **options)
+            assert bool(torch.isfinite(found.x).all()), threat
 
 
 def test_the_table_has_every_attack() -> None:

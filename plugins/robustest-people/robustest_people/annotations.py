@@ -63,13 +63,22 @@ class Annotations:
 
     @classmethod
     def of(cls, responses: Responses, labels: ArrayLike, *, independent: bool) -> Annotations:
-        """Return the annotations of a data set, from responses and labels (N,), whole numbers."""
+        """Return the annotations of a data set, from responses and labels (N,), whole numbers.
+
+        Raises:
+            DataError: labels are of other items or classes, or a question has no answer.
+        """
         of = _counts("labels", labels)
         if len(of) != responses.size:
             raise DataError(f"Expected labels of the {responses.size} items but got {len(of)}.")
         if len(wrong := np.flatnonzero((of < 0) | (of >= len(responses.classes)))):
             raise DataError(
                 f"Expected labels in 0..{len(responses.classes) - 1} but item {wrong[0]} has {of[wrong[0]]}."
+            )
+        if missing := len(responses.unanswered):
+            raise DataError(
+                f"Expected an answer to each question but {missing} have none, and nobody knows how often items would "
+                "be selected with them. Collect them, or leave out the rows of questions that nobody was to answer."
             )
         selected, shown = (table[np.arange(len(of)), of] for table in responses.counts())
         left_out = responses.repeats + responses.dropped

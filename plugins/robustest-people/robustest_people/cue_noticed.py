@@ -28,7 +28,7 @@ from robustest_people.annotator_shares import (
     noticed_interval,
 )
 from robustest_people.responses import Responses
-from robustest_people.study_answers import checked_study, evidence_of, left_out
+from robustest_people.study_answers import checked_study, evidence_of, left_out, of_unanswered
 
 Bools = NDArray[np.bool_]
 Excess = tuple[Estimate, Interval]
@@ -100,6 +100,7 @@ def measure_cue_noticed(
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
         method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
         details=_details(study, rates, found, control),
+        caveats=of_unanswered(study),
         further={"of the null cue": int(about[null].sum())},
     )
 
@@ -131,7 +132,16 @@ def _more_often(study: Responses, one: Bools, other: Bools, called: Bools, terms
     if not one.any() or not other.any():
         return None
     found = difference_by_annotator(one, other, called, study.item, study.annotator)
-    return found, noticed_interval((one, other), called, study.annotator, found, terms)
+    low, high = noticed_interval((one, other), called, study.annotator, found, terms)
+    # Whatever the missing answers about one cue are, they move its share by at most their own share of its questions.
+    unsure = sum(_missing(study, rows) for rows in (one, other))
+    return found, (max(-1.0, low - unsure), min(1.0, high + unsure))
+
+
+def _missing(study: Responses, rows: Bools) -> float:
+    """Return the share of the questions about a cue, whose answers are `rows`, that have no answer."""
+    missing = int((study.unanswered.asked == study.asked[rows][0]).sum())
+    return missing / (missing + int(rows.sum()))
 
 
 def _details(

@@ -45,7 +45,7 @@ from robustest.packs import (
     observe,
 )
 from robustest_people.responses import Responses
-from robustest_people.study_answers import check_about, checked_responses, left_out
+from robustest_people.study_answers import check_about, checked_responses, completed, left_out, of_unanswered
 
 LABEL_AGREEMENT = Kind(
     name="label_agreement",
@@ -129,7 +129,7 @@ def measure_label_agreement(
         setting=f"{len(responses)} answers, {details['fewest_answers']} or more a sample",
         method="predictions beside what annotators select",
         details=details,
-        caveats=_few_answers(evidence),
+        caveats=_few_answers(evidence) + of_unanswered(responses),
         constant=_by_saying_one_class(responses, asked),
         people=responses.answer,
         pairing=Pairing(under=f"answers {responses.digest[:12]}"),
@@ -149,10 +149,31 @@ def assert_label_agreement() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """(N, K) int64 counts: selections of each class, and opportunities to select it."""
+    """(N, K) int64 counts: selections of each class, opportunities to select it, and questions without an answer."""
 
     selected: NDArray[np.int64]
     shown: NDArray[np.int64]
+    unanswered: NDArray[np.int64]
+    chosen: bool  # True if annotators chose among the classes
+
+    @classmethod
+    def of(cls, responses: Responses) -> Tables:
+        selected, shown = map(np.ascontiguousarray, responses.counts())
+        return cls(selected, shown, np.ascontiguousarray(responses.counts_unanswered()), responses.chosen)
+
+    def agreement(
+        self, ids: NDArray[np.int64], label: NDArray[np.int64], predicted: NDArray[np.int64]
+    ) -> tuple[Agreement, Agreement, Agreement]:
+        """Return the comparison by the answers that are there, and if those that are not were all against the
+        prediction, and all for it.
+        """
+        counts = self.selected[ids], self.shown[ids]
+        worst, best = (
+            completed(*counts, self.unanswered[ids], predicted, chosen=self.chosen, selecting=selecting)
+            for selecting in (False, True)
+        )
+        there, against, favouring = (Agreement.of(*one, label, predicted) for one in (counts, worst, best))
+        return there, against, favouring
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +194,10 @@ class Agreeing:
                 f"Expected answers about the model's {logits.shape[1]} classes but got some about "
                 f"{self.tables.selected.shape[1]}. Name the classes in the order of the labels."
             )
-        found = Agreement.of(self.tables.selected[ids], self.tables.shown[ids], label, predicted.cpu().numpy())
-        what = {
-            "min_contained": found.contained,
-            "min_main": found.main,
-            "max_unsupported": ~found.unsupported,
-        }[self.holds]
+        found, against, favouring = self.tables.agreement(ids, label, predicted.cpu().numpy())
         # Too few answers: broken in "held", which a pass needs, and held in "possible", which a failure has to break.
         enough = found.answers >= FEWEST_ANSWERS
-        held = what & enough
+        held = against.supports(self.holds) & enough
         exhibits = exhibits_of(
             evaluator,
             chunk,
@@ -190,7 +206,7 @@ class Agreeing:
             badness=-evaluator.task.margin(logits, chunk.y),
         )
         columns = {column: getattr(found, column) for column in _COLUMNS}
-        return Observation({"held": held, "possible": what | ~enough, **columns}, exhibits)
+        return Observation({"held": held, "possible": favouring.supports(self.holds) | ~enough, **columns}, exhibits)
 
 
 def _asked(**given: float | None) -> tuple[Quantity, float | None]:
@@ -206,14 +222,13 @@ def _asked(**given: float | None) -> tuple[Quantity, float | None]:
 def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | None) -> Plan:
     answers = checked_responses(responses)
     check_about(answers, len(setup.samples))
-    tables = Tables(*(np.ascontiguousarray(table) for table in answers.counts()))
     sure, possible = (
         ShareRule(threshold=threshold, at_least=asked.comparison == ">=", terms=setup.terms, column=column)
         for column in ("held", "possible")
     )
     return setup.plan(
         asked.state(),
-        Agreeing(tables, holds=asked.threshold),
+        Agreeing(Tables.of(answers), holds=asked.threshold),
         StrataRule(
             whole=LookedAtRule(sure=sure, possible=possible),
             nouns=("class selected", "classes selected"),
@@ -313,6 +328,10 @@ class Agreement:
     tied: Bools  # several classes lead
     answers: Ints  # the fewest answers that could have selected prediction, label or leading class
     selected: Ints  # number of contained classes
+
+    def supports(self, threshold: str) -> Bools:
+        """Return (n,) True where a prediction is as the claim of a threshold says."""
+        return {"min_contained": self.contained, "min_main": self.main, "max_unsupported": ~self.unsupported}[threshold]
 
     @classmethod
     def of(cls, selected: Ints, shown: Ints, label: Ints, predicted: Ints) -> Agreement:

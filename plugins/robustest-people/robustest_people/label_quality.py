@@ -36,7 +36,9 @@ from robustest_people.study_answers import (
     check_about,
     checked_responses,
     chosen_sample,
+    completed,
     left_out,
+    of_unanswered,
     uniformity_details,
     uniformity_of,
 )
@@ -118,7 +120,7 @@ def measure_label_quality(
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",
         details=_details(looked, labels, suspects, responses) | uniformity_details(sign),
-        caveats=_caveats(looked, total, chosen=bool(chosen)),
+        caveats=_caveats(looked, total, chosen=bool(chosen)) + of_unanswered(responses),
         constant=_by_choosing_one_class(labels[looked.items]) if responses.chosen else None,
         people=responses.answer,
     )
@@ -154,8 +156,8 @@ class _Looked:
     """The labels that people looked at, with their answers; all (n,)."""
 
     items: NDArray[np.int64]
-    wrong: Bools
-    tied: Bools
+    wrong: Bools  # whatever the missing answers would have been
+    tied: Bools  # undecided: tied, or decided by missing answers
     alone: Bools
     answers: NDArray[np.int64]
     preferred: NDArray[np.int64]
@@ -164,39 +166,51 @@ class _Looked:
 
 def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
     check_about(responses, len(labels))
-    selected, shown = responses.counts()
-    items = np.flatnonzero(np.bincount(responses.item, minlength=responses.size))
-    if not len(items):
+    asked_about = np.concatenate([responses.item, responses.unanswered.item])
+    items = np.flatnonzero(np.bincount(asked_about, minlength=responses.size))
+    if not len(responses):
         raise DataError("Expected answers about some labels but there are none.")
-    label, rows = labels[items], np.arange(len(items))
-    if len(out := np.flatnonzero(label >= selected.shape[1])):
+    label, classes = labels[items], len(responses.classes)
+    if len(out := np.flatnonzero(label >= classes)):
         raise DataError(
-            f"Expected labels in 0..{selected.shape[1] - 1}, the classes that answers are about, but that of item "
+            f"Expected labels in 0..{classes - 1}, the classes that answers are about, but that of item "
             f"{items[out[0]]} is {label[out[0]]}."
         )
-    selected, shown = selected[items], shown[items]
-    mine = shown[rows, label]
-    if len(unasked := np.flatnonzero(mine == 0)):
+    selected, shown = (table[items] for table in responses.counts())
+    missing = responses.counts_unanswered()[items]
+    mine = shown[np.arange(len(items)), label]
+    if len(unasked := np.flatnonzero(mine + missing[np.arange(len(items)), label] == 0)):
         raise DataError(
             f"Expected answers about the label of each item but of item {items[unasked[0]]} there are none."
         )
+    alone = np.zeros(len(items), bool) if responses.chosen else (shown + missing > 0).sum(1) == 1
+    ahead, preferred = _ahead(selected, shown, label, alone)
+    both = (completed(selected, shown, missing, label, chosen=responses.chosen, selecting=way) for way in (True, False))
+    least, most = (_ahead(*counts, label, alone)[0] for counts in both)
+    return _Looked(
+        items=items,
+        wrong=least > 0,
+        tied=(least <= 0) & (most >= 0),
+        alone=alone,
+        answers=np.where(alone, mine, np.minimum(mine, shown[np.arange(len(items)), preferred])),
+        preferred=np.where((ahead > 0) & ~alone, preferred, label),
+        ahead=ahead,
+    )
+
+
+def _ahead(
+    selected: NDArray[np.int64], shown: NDArray[np.int64], label: NDArray[np.int64], alone: Bools
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return by how much more often the leading other class is selected than the label, and that class; (n,) each.
+
+    Where nobody was asked about another class (`alone`), "no" is one.
+    """
+    rows = np.arange(len(label))
     share = np.divide(selected, shown, out=np.zeros(selected.shape), where=shown > 0)
     given = share[rows, label]
     # -1 takes the label itself out of the maximum over other classes.
     share[rows, label] = -1.0
-    other = share.max(1)
-    alone = np.zeros(len(items), bool) if responses.chosen else (shown > 0).sum(1) == 1
-    other = np.where(alone, 1 - given, other)  # where nobody was asked about another class, "no" is one
-    preferred = np.where((other > given) & ~alone, share.argmax(1), label)
-    return _Looked(
-        items=items,
-        wrong=other > given,
-        tied=other == given,
-        alone=alone,
-        answers=np.where(alone, mine, np.minimum(mine, shown[rows, share.argmax(1)])),
-        preferred=preferred,
-        ahead=other - given,
-    )
+    return np.where(alone, 1 - given, share.max(1)) - given, share.argmax(1)
 
 
 def _by_choosing_one_class(label: NDArray[np.int64]) -> float:

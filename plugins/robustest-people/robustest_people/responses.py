@@ -21,6 +21,27 @@ from robustest.packs import SafeFolder
 
 Ints = NDArray[np.int64]
 
+# Fewest attention checks to drop an annotator by: one slip in a few proves nothing.
+FEWEST_CHECKS = 5
+# The least share of them that an annotator passes, unless a reader is told otherwise.
+CHECKS_AT_LEAST = 0.7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unanswered:
+    """Questions without an answer; both (U,) int64, as in `Responses`."""
+
+    item: Ints
+    asked: Ints
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @classmethod
+    def none(cls) -> Unanswered:
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(nothing, nothing)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Responses:
@@ -44,6 +65,7 @@ class Responses:
         repeats: rows left out because they repeat another one.
         dropped: rows left out because their annotator failed too many attention checks.
         inattentive: names of these annotators.
+        unanswered: questions that were asked and have no answer that counts.
     """
 
     item: Ints
@@ -60,6 +82,7 @@ class Responses:
     repeats: int = 0
     dropped: int = 0
     inattentive: tuple[str, ...] = field(default=())
+    unanswered: Unanswered = field(default_factory=Unanswered.none)
 
     def __len__(self) -> int:
         return len(self.item)
@@ -67,11 +90,12 @@ class Responses:
     @property
     def chosen(self) -> bool:
         """Return True if annotators chose among the classes, False if they were asked about one at a time."""
-        return bool((self.asked == NONE).all())
+        return bool((self.asked == NONE).all() and (self.unanswered.asked == NONE).all())
 
     @property
     def digest(self) -> str:
-        arrays = (self.item, self.annotator, self.asked, self.answer)
+        unanswered = (self.unanswered.item, self.unanswered.asked) if len(self.unanswered) else ()
+        arrays = (self.item, self.annotator, self.asked, self.answer, *unanswered)
         about = repr((self.size, self.classes)).encode()
         return sha256(about + b"".join(array.tobytes() for array in arrays)).hexdigest()
 
@@ -91,6 +115,16 @@ class Responses:
         cell = item * k + asked
         shown = np.bincount(cell, minlength=n * k).reshape(n, k)
         return np.bincount(cell[answer == 1], minlength=n * k).reshape(n, k), shown
+
+    def counts_unanswered(self) -> Ints:
+        """Return how many questions about each item and class have no answer, (size, K) int64.
+
+        Who chooses freely could select any class, so that such a question counts in every column.
+        """
+        n, k = self.size, len(self.classes)
+        if self.chosen:
+            return np.broadcast_to(np.bincount(self.unanswered.item, minlength=n)[:, None], (n, k))
+        return np.bincount(self.unanswered.item * k + self.unanswered.asked, minlength=n * k).reshape(n, k)
 
     def known_annotators(self, why: str) -> Ints:
         """Return `annotator`. Raises DataError, with the purpose `why`, if an annotator is unknown."""
@@ -115,14 +149,15 @@ class Responses:
         time: Sequence[object] | ArrayLike | None = None,
         check: Sequence[object] | ArrayLike | None = None,
         truth: Sequence[object] | ArrayLike | None = None,
-        checks_at_least: float | None = 0.7,
+        checks_at_least: float | None = CHECKS_AT_LEAST,
     ) -> Responses:
         """Return responses from columns, one row per answer; None and "" are missing values.
 
         Args:
             item: positions in the data set, 0..size-1; missing for an attention check that is no item.
             answer: the chosen class, by name or position; or, if a label was asked about, yes or no (bool, 1 and 0,
-                "yes" and "no", "true" and "false").
+                "yes" and "no", "true" and "false"). Missing where somebody was asked and did not answer: claims take
+                such answers at their worst. Leave out the rows of questions that nobody was to answer.
             size: number of items in the data set, >= 1.
             classes: names of the classes, or their number.
             annotator: names; None if unknown.
@@ -146,7 +181,7 @@ class Responses:
             item=items,
             annotator=codes,
             asked=asked,
-            answer=answers_of(answer, asked, names, items),
+            answer=answers_of(answer, asked, names, items),  # -1 for none
             time=times_of(time, items),
             check=checks_of(check, items),
         )
@@ -173,6 +208,7 @@ class Responses:
             repeats=kept.repeats,
             dropped=kept.dropped,
             inattentive=tuple(name for name, bad in zip(who, kept.inattentive, strict=True) if bad),
+            unanswered=Unanswered(rows.item[kept.unanswered], rows.asked[kept.unanswered]),
         )
 
     @classmethod
@@ -182,7 +218,7 @@ class Responses:
         *,
         size: int,
         classes: int | Sequence[str],
-        checks_at_least: float | None = 0.7,
+        checks_at_least: float | None = CHECKS_AT_LEAST,
     ) -> Responses:
         """Return responses from mappings with "item", "answer", and optionally "annotator", "label", "time", "check",
         "truth".
@@ -200,7 +236,7 @@ class Responses:
         *,
         size: int,
         classes: int | Sequence[str],
-        checks_at_least: float | None = 0.7,
+        checks_at_least: float | None = CHECKS_AT_LEAST,
     ) -> Responses:
         """Return responses from a CSV file in UTF-8 with the keys of `from_records` in its first line."""
         return cls.from_columns(size=size, classes=classes, checks_at_least=checks_at_least, **csv_records(path))
@@ -212,12 +248,12 @@ class Responses:
         *,
         size: int,
         classes: int | Sequence[str],
-        checks_at_least: float | None = 0.7,
+        checks_at_least: float | None = CHECKS_AT_LEAST,
     ) -> Responses:
         """Return responses from Label Studio's JSON export: tasks with annotations of one choice each.
 
         A task's data have the "item", and optionally the "label" asked about, the right answer of a "check", and a
-        "truth". Cancelled annotations and predictions are left out.
+        "truth". Predictions are left out; a cancelled annotation is a question without an answer.
 
         Args:
             source: the path of a file, or its tasks.
@@ -279,13 +315,11 @@ class Responses:
 # Rows that count: one per annotator, item and label, from annotators who passed their attention checks.
 
 
-# Fewest attention checks to drop an annotator by: one slip in a few proves nothing.
-FEWEST_CHECKS = 5
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Unchecked rows: (R,) columns; -1 for an attention check without an item, and for a row that is no check."""
+    """Unchecked rows: (R,) columns; -1 for an attention check without an item, a missing answer, and a row that is no
+    check.
+    """
 
     item: Ints
     annotator: Ints
@@ -305,6 +339,7 @@ class Counted:
     inattentive: NDArray[np.bool_]  # (A,) bool, annotators who were dropped
     repeats: int  # repeats, dropped: rows that repeat another one, and rows about items by dropped annotators
     dropped: int
+    unanswered: Ints  # positions of questions that have no answer
 
 
 def counted_once(
@@ -323,24 +358,33 @@ def counted_once(
         raise ConfigError(expected("checks_at_least in 0..1", at_least))
     first = _once(rows, size, classes, who)
     item, annotator, check = rows.item[first], rows.annotator[first], rows.check[first]
+    there = item != NONE
+    answered = there & (rows.answer[first] != NONE)
     _asked_alike(item, rows.asked[first])
     known = annotator != NONE
     seen = np.bincount(annotator[known & (check != NONE)], minlength=len(who))
     passed = np.bincount(annotator[known & (check == 1)], minlength=len(who))
-    # The last place is for unknown annotators, whose position is -1.
-    failed = np.zeros(len(who) + 1, dtype=bool)  # the last one is for rows of nobody
+    failed = np.zeros(len(who) + 1, dtype=bool)  # the last one is for rows of nobody, whose position is -1
     if at_least is not None:
-        failed[:-1] = (seen >= FEWEST_CHECKS) & (passed < at_least * seen - 1e-9)
-    there = item != NONE
-    kept = there & ~failed[annotator]
+        failed[:-1] = fails_checks(passed, seen, at_least)
+    kept = answered & ~failed[annotator]
+    # Questions about an item are left out with their annotator, but never the item: where nobody else answered, they
+    # have no answer.
+    alone = np.bincount(item[kept], minlength=size)[item] == 0
     return Counted(
         rows=first[kept],
         passed=passed,
         checks=seen,
         inattentive=failed[:-1],
         repeats=len(rows.item) - len(first),
-        dropped=int((there & ~kept).sum()),
+        dropped=int((answered & ~kept).sum()),
+        unanswered=first[there & ((~answered & ~failed[annotator]) | (failed[annotator] & alone))],
     )
+
+
+def fails_checks(passed: ArrayLike, seen: ArrayLike, at_least: float = CHECKS_AT_LEAST) -> NDArray[np.bool_]:
+    """Return True where the answers of an annotator are left out, by attention checks passed and seen."""
+    return (np.asarray(seen) >= FEWEST_CHECKS) & (np.asarray(passed) < at_least * np.asarray(seen) - 1e-9)
 
 
 def truths_of(truth: object, names: tuple[str, ...], items: Ints, size: int) -> Ints | None:
@@ -361,14 +405,19 @@ def truths_of(truth: object, names: tuple[str, ...], items: Ints, size: int) -> 
 
 
 def _once(rows: Rows, size: int, classes: int, who: tuple[str, ...]) -> Ints:
-    """Return positions of rows that repeat no earlier one; rows without annotator or item never repeat."""
+    """Return positions of rows that repeat no earlier one; rows without annotator or item never repeat.
+
+    A question that its annotator answered in another row is a repeat, too.
+    """
     same = np.flatnonzero((rows.annotator != NONE) & (rows.item != NONE))
+    same = same[np.argsort(rows.answer[same] == NONE, kind="stable")]  # answers come before what is missing
     # One number for annotator, item and label: unique on numbers is far faster than on rows.
     key = (rows.annotator[same] * size + rows.item[same]) * (classes + 1) + rows.asked[same] + 1
     _, first, group = np.unique(key, return_index=True, return_inverse=True)
-    differs = np.flatnonzero(rows.answer[same] != rows.answer[same][first][group])
+    given = rows.answer[same]
+    differs = np.flatnonzero((given != given[first][group]) & (given != NONE))
     if len(differs):
-        row = same[differs[0]]
+        row = same[differs].min()
         raise DataError(
             f"Expected one answer of each annotator to a question but {who[rows.annotator[row]]!r} gave two of item "
             f"{rows.item[row]}. Leave out the one that does not count."
@@ -442,7 +491,7 @@ def csv_records(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
 
 
 def label_studio_records(source: str | os.PathLike[str] | Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the records of Label Studio's tasks, without predictions and cancelled annotations."""
+    """Yield the records of Label Studio's tasks, without predictions; cancelled annotations have no answer."""
     tasks: Any = source
     if isinstance(source, str | os.PathLike):
         try:
@@ -458,19 +507,21 @@ def label_studio_records(source: str | os.PathLike[str] | Sequence[Mapping[str, 
         if not isinstance(annotations, Sequence) or not all(isinstance(one, Mapping) for one in annotations):
             raise DataError(expected(f"task {at} to have a list of annotations", annotations))
         for one in annotations:
-            if not one.get("was_cancelled"):
-                yield _record(task["data"], one)
+            yield _record(task["data"], one)
 
 
 def _record(about: Mapping[str, Any], annotation: Mapping[str, Any]) -> dict[str, Any]:
-    answer, right = _choice(annotation.get("result"), about.get("item")), about.get("check")
+    # Who skips a task leaves a cancelled annotation.
+    skipped = bool(annotation.get("was_cancelled"))
+    answer = None if skipped else _choice(annotation.get("result"), about.get("item"))
+    right = about.get("check")
     return {
         "item": about.get("item"),
         "annotator": _who(annotation.get("completed_by")),
         "label": about.get("label"),
         "answer": answer,
         "time": annotation.get("lead_time"),
-        "check": None if right in (None, "") else str(right) == answer,
+        "check": None if right in (None, "") else not skipped and str(right) == answer,
         "truth": about.get("truth"),
     }
 
@@ -555,7 +606,7 @@ def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) ->
 
 
 def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints) -> Ints:
-    """Return (R,) positions of chosen classes, or 1 and 0 if a class was asked about."""
+    """Return (R,) positions of chosen classes, or 1 and 0 if a class was asked about; -1 for no answer."""
     column = np.asarray(values) if isinstance(values, np.ndarray) else list(cast("Sequence[object]", values))
     by_label = asked != NONE
     if by_label.all() and len(asked):
@@ -571,9 +622,6 @@ def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints)
                 if known
                 else labels_of(some, names, items[rows], "answer")
             )
-    missing = np.flatnonzero((answers == NONE) & (items != NONE))
-    if len(missing):
-        raise DataError(f"Expected an answer in each row but one of item {items[missing[0]]} has none.")
     return answers
 
 

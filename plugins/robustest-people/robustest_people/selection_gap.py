@@ -33,7 +33,7 @@ from robustest.packs import (
 )
 from robustest_people.annotator_shares import FEWEST_ANNOTATORS, Estimate, clustered
 from robustest_people.responses import Responses
-from robustest_people.study_answers import check_about, checked_responses, left_out
+from robustest_people.study_answers import check_about, checked_responses, left_out, of_unanswered
 
 SELECTION_GAP = Kind(
     name="selection_gap",
@@ -91,8 +91,8 @@ def measure_selection_gap(
         identity=("accuracy and labels",),
     )
     evidence = observe(plan)
-    answers, disagreements = _about_disagreements(evidence, responses)
-    found = None if disagreements < 2 else selection_gap(answers)
+    answers, missing, disagreements = _about_disagreements(evidence, responses)
+    found = None if len(np.unique(answers.item)) < 2 else selection_gap(answers, missing)
     return finish(
         plan,
         evidence,
@@ -103,6 +103,7 @@ def measure_selection_gap(
         method="two one-sided tests, variance by image and by annotator",
         details=_details(found, disagreements, setup.terms.alpha, responses),
         further={"of disagreement": disagreements},
+        caveats=of_unanswered(responses),
         people=responses.answer,
         notes=()
         if found is None
@@ -144,8 +145,10 @@ class Labelling:
         return Observation(columns, exhibits)
 
 
-def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:
-    """Return the answers about label or prediction where the two differ, and the number of such samples."""
+def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, Missing, int]:
+    """Return the answers about label or prediction where the two differ, what is missing, and the number of such
+    samples.
+    """
     of = np.full((2, responses.size), -1)
     wrong = ~evidence.columns["held"].astype(bool)
     differ = evidence.ids[wrong]
@@ -164,23 +167,29 @@ def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answ
     else:
         about_label, about_prediction = there & (responses.asked == label), there & (responses.asked == predicted)
         selects_label = selects_prediction = responses.answer == 1
+    missing, both = responses.counts_unanswered(), there.copy()
     for asked, what, of_each in ((about_label, "label", of[0]), (about_prediction, "prediction", of[1])):
         answered = np.bincount(responses.item[asked], minlength=responses.size)
-        if len(silent := differ[answered[differ] == 0]):
+        both &= answered[responses.item] > 0
+        if len(silent := differ[(answered[differ] == 0) & (missing[differ, of_each[differ]] == 0)]):
             name = responses.classes[of_each[silent[0]]]
             raise DataError(
                 f"Expected answers about label and prediction of each sample where they differ but of {len(silent)} "
                 f"samples nobody was asked about the {what}; the first is item {silent[0]}, {name!r}."
             )
-    rows = about_label | about_prediction
-    return Answers(
-        item=responses.item[rows],
-        annotator=responses.annotator[rows],
-        about_label=about_label[rows],
-        about_prediction=about_prediction[rows],
-        label=(about_label & selects_label)[rows],
-        prediction=(about_prediction & selects_prediction)[rows],
-    ), len(differ)
+    rows = (about_label | about_prediction) & both
+    return (
+        Answers(
+            item=responses.item[rows],
+            annotator=responses.annotator[rows],
+            about_label=about_label[rows],
+            about_prediction=about_prediction[rows],
+            label=(about_label & selects_label)[rows],
+            prediction=(about_prediction & selects_prediction)[rows],
+        ),
+        Missing.of(responses, differ, of[:, differ]),
+        len(differ),
+    )
 
 
 def _decided(found: SelectionGap | None, margin: float | None, terms: Terms, *, whole: bool) -> Decision:
@@ -199,7 +208,7 @@ def _details(found: SelectionGap | None, disagreements: int, alpha: float, respo
     if found is not None:
         details |= {
             "gap": found.gap.value,
-            "gap_interval": list(found.gap.interval(alpha)),
+            "gap_interval": list(found.interval(alpha)),
             "error": found.gap.known_error,
             "label_frequency": found.label,
             "prediction_frequency": found.prediction,
@@ -229,6 +238,37 @@ class Answers:
     prediction: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """How far the gap could move if all questions had answers.
+
+    With a share m of the questions about an item unanswered, a frequency f is (1 - m) f to (1 - m) f + m.
+    """
+
+    down: float = 0.0  # down, up: means over the items with answers
+    up: float = 0.0
+    items: float = 0.0  # share of the items where nobody answered about the label, or about the prediction
+
+    @classmethod
+    def of(cls, responses: Responses, items: Ints, classes: Ints) -> Missing:
+        """Return it for items (n,) with a label and a prediction, classes (2, n)."""
+        selected, shown, missing = (
+            table[items, classes] for table in (*responses.counts(), responses.counts_unanswered())
+        )
+        there = (shown > 0).min(0)
+        if not missing.any() or not there.any():
+            return cls(items=0.0 if not there.size else 1 - float(there.mean()))
+        unsure = (missing / np.maximum(missing + shown, 1))[:, there]
+        label, prediction = (selected / np.maximum(shown, 1))[:, there]
+        down = unsure[0] * label + unsure[1] * (1 - prediction)
+        up = unsure[0] * (1 - label) + unsure[1] * prediction
+        return cls(float(down.mean()), float(up.mean()), 1 - float(there.mean()))
+
+    def widened(self, low: float, high: float) -> tuple[float, float]:
+        there = 1 - self.items
+        return max(-1.0, there * (low - self.down) - self.items), min(1.0, there * (high + self.up) + self.items)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectionGap:
     """The selection frequency of labels minus that of predictions."""
@@ -236,16 +276,21 @@ class SelectionGap:
     gap: Estimate  # the difference, -1..1, with its error
     label: float  # label, prediction: selection frequencies, 0..1, means over items
     prediction: float
+    missing: Missing
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Return the interval of the gap, wide enough for whatever the missing answers would have been."""
+        return self.missing.widened(*self.gap.interval(alpha))
 
 
-def selection_gap(answers: Answers) -> SelectionGap:
+def selection_gap(answers: Answers, missing: Missing) -> SelectionGap:
     """Return the gap; items have equal weights, whatever their numbers of answers."""
     label, label_parts = _frequency(answers.item, answers.about_label, answers.label)
     prediction, prediction_parts = _frequency(answers.item, answers.about_prediction, answers.prediction)
     gap = clustered(label - prediction, label_parts - prediction_parts, answers.item, answers.annotator)
     # If annotators agree on everything, nothing varies; yet one or two items may differ in another sample.
     gap = replace(gap, error=max(gap.error, 2 / gap.items))
-    return SelectionGap(gap=gap, label=label, prediction=prediction)
+    return SelectionGap(gap=gap, label=label, prediction=prediction, missing=missing)
 
 
 def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Terms) -> Decision:
@@ -254,7 +299,7 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
     Args:
         margin: the claimed size, in 0..1; None for no claim.
     """
-    low, high = found.gap.interval(terms.alpha)
+    low, high = found.interval(terms.alpha)
     # The absolute value of an interval; it starts at 0 if the interval has both signs.
     size = (0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
     doubt = ""

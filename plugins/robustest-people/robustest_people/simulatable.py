@@ -31,8 +31,10 @@ from robustest_people.study_answers import (
     chosen_sample,
     evidence_of,
     left_out,
+    of_unanswered,
     uniformity_details,
     uniformity_of,
+    widened,
 )
 
 SIMULATABLE = Kind(
@@ -84,7 +86,7 @@ def measure_simulatable(
     held = study.answer == right
     found = share_by_annotator(held, study.item, study.annotator)
     chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
-    interval = foreseen_interval(held, study.annotator, found, terms)
+    interval = widened(foreseen_interval(held, study.annotator, found, terms), len(study.unanswered), len(study))
     decision = decide_foreseen(interval, found, at_least, idle=max(chance, constant), terms=terms)
     sign = _sign_of_choice(study, truth, settings.seed)
     chosen = chosen_sample(sign, found.items, study.size)
@@ -101,6 +103,7 @@ def measure_simulatable(
         setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
         method=f"people's answers beside the model's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
         details=_details(study, found, chance, constant) | uniformity_details(sign),
+        caveats=of_unanswered(study),
     )
     note = (
         f"guessing is right in {number(chance)}, always giving the model's most frequent answer in {number(constant)}"
@@ -122,7 +125,7 @@ def _sign_of_choice(study: Responses, truth: ArrayLike | None, seed: int) -> Uni
     """Return the strongest sign that the items with an answer were chosen among those with a truth."""
     given = np.asarray(study.truth if truth is None else truth)
     there = np.flatnonzero(given >= 0)
-    asked = np.searchsorted(there, np.unique(study.item))
+    asked = np.searchsorted(there, np.intersect1d(there, [*study.item, *study.unanswered.item]))
     return uniformity_of(asked, given[there].astype(np.int64), {}, seed)
 
 

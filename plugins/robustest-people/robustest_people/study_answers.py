@@ -162,7 +162,60 @@ def left_out(responses: Responses) -> dict[str, Any]:
         "repeats": responses.repeats,
         "dropped": responses.dropped,
         "inattentive": list(responses.inattentive),
+        "unanswered": len(responses.unanswered),
     }
+
+
+# Questions without an answer. Who skips the hard ones makes the answered ones look easy, so a pass and a failure hold
+# for whatever the missing answers would have been (bounds without assumptions: Manski, The American Economic Review
+# 1990).
+
+
+def completed(
+    selected: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    unanswered: NDArray[np.int64],
+    of: NDArray[np.int64],
+    *,
+    chosen: bool,
+    selecting: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return counts as they would be if every missing answer selected a class of its item, or spoke against it.
+
+    Args:
+        selected, shown, unanswered: (n, K), of `Responses.counts` and `Responses.counts_unanswered`.
+        of: (n,) the class of each item.
+        chosen: True if annotators chose among the classes.
+        selecting: True to select `of`; False to select the class that is selected most of the others, or all others
+            that were asked about.
+    """
+    rows, more = np.arange(len(of)), np.zeros(selected.shape, dtype=np.int64)
+    if chosen:
+        rivals = selected.copy()
+        rivals[rows, of] = -1
+        to = of if selecting else rivals.argmax(1)
+        more[rows, to] = unanswered.max(1)
+    else:
+        own = np.zeros(selected.shape, dtype=bool)
+        own[rows, of] = True
+        more = np.where(own == selecting, unanswered, 0)
+    return selected + more, shown + unanswered
+
+
+def widened(interval: tuple[float, float], unanswered: int, answered: int) -> tuple[float, float]:
+    """Return the interval of a share of answers, wide enough for questions without one: all wrong, or all right."""
+    if not unanswered:
+        return interval
+    missing = unanswered / (unanswered + answered)
+    return (1 - missing) * interval[0], (1 - missing) * interval[1] + missing
+
+
+def of_unanswered(responses: Responses) -> list[str]:
+    """Return a caveat that names the questions without an answer; empty for none."""
+    missing = len(responses.unanswered)
+    return (
+        [f"{missing} of {missing + len(responses)} questions have no answer, taken at their worst"] if missing else []
+    )
 
 
 def uniformity_of(

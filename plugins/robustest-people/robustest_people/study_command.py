@@ -155,6 +155,7 @@ def _status(a: argparse.Namespace) -> int:
         done = sum(key[0] == number for key in progress.stored)
         told = f"{done:4} of {len(progress.pages[number]):4} pages"
         told += f"   checks {passed} of {checks}" if checks else ""
+        told += "   left out" if progress.is_dropped(number) else ""
         screen.write_line(f"{name:{width}}  {told}{'   stopped' if number in progress.stopped else ''}")
     asked = sum(not item.expected for item in study.items)
     apart, pairs = progress.apart()
@@ -167,11 +168,11 @@ def _status(a: argparse.Namespace) -> int:
 
 
 def _export(a: argparse.Namespace) -> int:
-    from robustest_people.studies.export import as_csv, as_tasks, rows_of
+    from robustest_people.studies.export import as_csv, as_tasks, rows_of, unanswered_rows
 
     progress = _progress(a.folder)
     if a.format == "csv":
-        text = as_csv(rows_of(progress))
+        text = as_csv(rows_of(progress) + unanswered_rows(progress))
     else:
         text = json.dumps(as_tasks(progress), indent=1, ensure_ascii=False) + "\n"
     if a.output is None:
@@ -182,7 +183,12 @@ def _export(a: argparse.Namespace) -> int:
     partial = target.with_name(f"{target.name}.tmp")
     partial.write_text(text, encoding="utf-8", newline="")
     partial.replace(target)
-    Screen().write_line(f"wrote   {target}: {_counted(len(rows_of(progress)), 'answer')}", green=True)
+    screen = Screen()
+    screen.write_line(f"wrote   {target}: {_counted(len(rows_of(progress)), 'answer')}", green=True)
+    if missing := len(unanswered_rows(progress)):
+        screen.write_line(
+            f"        {_counted(missing, 'planned answer')} missing, which claims take at their worst", yellow=True
+        )
     return 0
 
 

@@ -18,7 +18,7 @@ from robustest_people.annotator_shares import (
 from robustest_people.beta_mixture import Cells
 from robustest_people.label_quality import decide_wrong
 from robustest_people.replication_gap import decide_gap, replication_gaps
-from robustest_people.selection_gap import Answers, decide_selection_gap, selection_gap
+from robustest_people.selection_gap import Answers, Missing, decide_selection_gap, selection_gap
 
 from robustest.packs import Terms
 
@@ -76,7 +76,10 @@ def gap_of_selection(random: Random, n: int, terms: Terms) -> bool:
     label, prediction = np.ones(len(item), bool), ~alone
     every = np.ones(len(item), bool)
     found = selection_gap(
-        Answers(item=item, annotator=who, about_label=every, about_prediction=every, label=label, prediction=prediction)
+        Answers(
+            item=item, annotator=who, about_label=every, about_prediction=every, label=label, prediction=prediction
+        ),
+        Missing(),
     )
     return passed(decide_selection_gap(found, 0.05 - HAIR, terms=terms))
 

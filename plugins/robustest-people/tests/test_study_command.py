@@ -74,12 +74,16 @@ def test_a_study_from_its_plan_to_its_answers(robustest: Make, table: Path, tmp_
     assert "annotator-1     1 of    2 pages" in status.out
     assert "0 of 12 items have all 2 answers" in status.out
     assert "0 of 6 pairs of annotators have no item in common" in status.out
-    robustest("study", "export", "s", "-o", "answers.csv")
+    exported = robustest("study", "export", "s", "-o", "answers.csv")
     rows = list(csv.DictReader(Path("answers.csv").read_text(encoding="utf-8").splitlines()))
-    assert len(rows) == 4
+    missing = [row for row in rows if not row["answer"]]
+    given = sum(bool(row["item"]) for row in rows) - len(missing)
+    assert len(rows) - len(missing) == 4
+    assert len(missing) == 12 * 2 - given
+    assert f"{len(missing)} planned answers missing, which claims take at their worst" in exported.out
     assert robustest("study", "export", "s").out == Path("answers.csv").read_text()
     tasks = json.loads(robustest("study", "export", "s", "--format", "label-studio").out)
-    assert sum(len(task["annotations"]) for task in tasks) == 4
+    assert sum(not one["was_cancelled"] for task in tasks for one in task["annotations"]) == 4
     assert robustest("study", "new", "t", *NEW[3:5], "--items", "items.csv", *NEW[7:]).code == 0
 
 
@@ -144,4 +148,6 @@ def test_annotations_and_predictions_of_label_studio_are_no_answers(
     (tmp_path / "tasks.json").write_text(json.dumps([one, other]))
     done = robustest(*[word if word != "items.csv" else "tasks.json" for word in NEW])
     assert "2 annotations and predictions of the file are no answers" in done.out
-    assert robustest("study", "export", "s").out.splitlines() == ["item,annotator,asked,answer,seconds,check"]
+    names, *rows = robustest("study", "export", "s").out.splitlines()
+    assert names == "item,annotator,asked,answer,seconds,check"
+    assert set(rows) == {"1,,cat,,,", "2,,cat,,,"}  # no answer, only what was planned

@@ -162,6 +162,18 @@ def test_a_health_check_writes_no_test(made: Make, row: Make, scanned: Make, rob
     assert not Path(FILE).exists()
 
 
+def test_places_are_written_as_fixtures_before_the_scan(made: Make, row: Make, scanned: Make, robustest: Make) -> None:
+    scanned([row(f"{FILE}::{NAMES[0]}", made([True] * 200, 0.001))])
+    Path("conftest.py").unlink(missing_ok=True)
+    assert robustest("init", "--model", "net:model", "--data", "net:data", "--scan").code == 0
+    written = Path("conftest.py").read_text(encoding="utf-8")
+    assert "from net import data, model" in written
+    assert fixtures_of(Path()) is not None
+    Path(FILE).unlink()
+    assert robustest("init", "--model", "other:model", "--data", "other:data", "--scan").code == 0
+    assert Path("conftest.py").read_text(encoding="utf-8") == written, "fixtures that are there stay"
+
+
 def test_a_file_that_is_there_is_not_touched(robustest: Make) -> None:
     Path("tests").mkdir()
     Path(FILE).write_text("# mine\n", encoding="utf-8")

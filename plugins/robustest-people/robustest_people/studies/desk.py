@@ -123,6 +123,9 @@ class Desk:
         async with self._lock:  # in a thread: waiting for the disk must not keep others waiting for their images
             added = await asyncio.to_thread(self._journal.append_after, "page", annotator, page, unless_given_up)
             self._follow()
+            # No reader will count these answers, so others are asked.
+            if added and self._progress.has_failed(annotator):
+                await asyncio.to_thread(give_up, self._journal, self._progress, annotator)
         if added:
             return Outcome.STORED
         stored = self._progress.stored.get((annotator, page))
@@ -144,7 +147,11 @@ class Desk:
 
 
 def give_up(journal: Journal, progress: Progress, annotator: int) -> bool:
-    """Hand an annotator's open pages on to others; return False if that was done before."""
+    """Hand an annotator's open pages on to others, and the answered ones of who failed the attention checks.
+
+    Returns:
+        False if that was done before.
+    """
 
     def content() -> dict[str, Any]:
         progress.follow(journal.read(progress.last))

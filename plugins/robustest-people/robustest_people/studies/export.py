@@ -20,13 +20,13 @@ from robustest_people.studies.study import LARGEST_TABLE, Item
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One answer."""
+    """One answer, or a question that has none."""
 
     item: str  # the item; empty for an attention check
-    annotator: str  # the annotator's name
+    annotator: str  # the annotator's name; empty for a question without an answer
     asked: str  # the label asked about; empty if labels were chosen
-    answer: str  # the label chosen; "yes" or "no" in `contains`
-    seconds: float  # the time of the page, divided by its items
+    answer: str  # the label chosen; "yes" or "no" in `contains`; empty for none
+    seconds: float | None  # the time of the page, divided by its items
     check: str  # "passed" or "failed" for an attention check, else empty
     truth: str = ""  # the right answer, if the study has one
 
@@ -44,6 +44,15 @@ def rows_of(progress: Progress) -> list[Row]:
             row = Row(name, study.annotators[annotator], item.asked, answer, seconds, check, item.truth)
             found.append((entry, annotator, row))
     return [row for *_, row in sorted(found, key=lambda one: one[:2])]
+
+
+def unanswered_rows(progress: Progress) -> list[Row]:
+    """Return a row for each planned answer that a reader would miss: not given, or by an annotator who is left out."""
+    return [
+        Row(item.item, "", item.asked, "", None, "", item.truth)
+        for entry, (missing, _) in sorted(progress.lacking().items())
+        for item in [progress.study.items[entry]] * missing
+    ]
 
 
 def as_csv(rows: list[Row]) -> str:
@@ -106,7 +115,10 @@ def _item(task: Mapping[str, Any]) -> Item:
 
 
 def as_tasks(progress: Progress) -> list[dict[str, Any]]:
-    """Return each item as a task with its answers as annotations; `lead_time` is the page's seconds per item."""
+    """Return each item as a task with its answers as annotations; `lead_time` is the page's seconds per item.
+
+    A planned answer that is missing is a cancelled annotation.
+    """
     study = progress.study
     answers: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for (annotator, number), stored in sorted(progress.stored.items()):
@@ -118,6 +130,8 @@ def as_tasks(progress: Progress) -> list[dict[str, Any]]:
         }
         for entry, answer in zip(entries, stored.answers, strict=True):
             answers[entry].append({**about, **_chosen(answer)})
+    for entry, (missing, _) in progress.lacking().items():
+        answers[entry] += [{"was_cancelled": True, "ground_truth": False, "result": []}] * missing
     tasks = []
     for entry, item in enumerate(study.items):
         about = {"label": item.asked, "check": item.expected, "truth": item.truth, "choices": list(item.choices)}

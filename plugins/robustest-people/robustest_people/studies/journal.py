@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustest.errors import StoreError
+from robustest_people.responses import fails_checks
 from robustest_people.studies.plan import Pages, hand_on, strangers
 from robustest_people.studies.study import Study
 
@@ -44,7 +45,7 @@ class Event:
 
     id: int  # position, rising
     at: float  # seconds since 1970
-    kind: str  # "study", the study of the journal; "page", answers; "stop", an annotator gave up the rest
+    kind: str  # "study", the study of the journal; "page", answers; "stop", an annotator gave up the rest, or failed
     annotator: int  # position among the annotators; -1 for none
     page: int  # number of the annotator's page; -1 for none
     content: dict[str, Any]  # plain JSON values
@@ -188,9 +189,11 @@ class Progress:
         return [n for n in range(len(self.pages[annotator])) if (annotator, n) not in self.stored]
 
     def give_up(self, annotator: int) -> dict[str, Any]:
+        """Return the content of a stop: to whom an annotator's open pages go, and the answered ones of who failed."""
         items = self.study.items
+        again = range(len(self.pages[annotator])) if self.has_failed(annotator) else self.open_pages(annotator)
         # Attention checks are dropped: other annotators have their own.
-        left = [e for n in self.open_pages(annotator) for e in self.pages[annotator][n] if not items[e].expected]
+        left = [e for n in again for e in self.pages[annotator][n] if not items[e].expected]
         goes_on = [a for a in range(len(self.pages)) if a not in self.stopped and a != annotator]
         held = {a: frozenset(e for page in self.pages[a] for e in page) for a in goes_on}
         seed = self.study.seed * 1009 + annotator
@@ -206,13 +209,28 @@ class Progress:
                     count, passed = count + 1, passed + (answer == items[entry].expected)
         return passed, count
 
+    def is_dropped(self, annotator: int) -> bool:
+        """Return True if a reader leaves the annotator's answers out, by the attention checks up to now."""
+        return bool(fails_checks(*self.checks(annotator)))
+
+    def has_failed(self, annotator: int) -> bool:
+        """Return True if a reader leaves them out, and would even if all checks of the open pages were passed."""
+        passed, seen = self.checks(annotator)
+        items, own = self.study.items, self.pages[annotator]
+        left = sum(bool(items[e].expected) for n in self.open_pages(annotator) for e in own[n])
+        # With few checks up to now a reader keeps the answers, and nobody else need give them.
+        return self.is_dropped(annotator) and bool(fails_checks(passed + left, seen + left))
+
     def lacking(self) -> dict[int, tuple[int, int]]:
-        """Return, for each incomplete entry that is no check, the numbers of missing and of pending answers."""
+        """Return, for each incomplete entry that is no check, the numbers of missing and of pending answers.
+
+        Answers that a reader leaves out are missing.
+        """
         have, coming = Counter[int](), Counter[int]()
         for annotator, own in enumerate(self.pages):
-            waiting = set(self.open_pages(annotator))
+            waiting, dropped = set(self.open_pages(annotator)), self.is_dropped(annotator)
             for number, page in enumerate(own):
-                if (annotator, number) in self.stored:
+                if (annotator, number) in self.stored and not dropped:
                     have.update(page)
                 elif number in waiting:
                     coming.update(page)

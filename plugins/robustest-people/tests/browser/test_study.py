@@ -242,7 +242,7 @@ def test_stopping_for_good_is_asked_about_first(browser: Any, served: Any) -> No
     browser.one("footer a").send_keys(Keys.ENTER)
     browser.wait(lambda: heading(browser) == "Stop for good?")
     send(browser)
-    assert "You stopped" in browser.one("main").text
+    assert "The rest goes to others" in browser.one("main").text
     assert open_study(one.study.folder)
     unheard(browser, one)
 

@@ -28,7 +28,7 @@ from robustest_people.replication_gap import (
     matched_accuracy,
     replication_gaps,
 )
-from robustest_people.selection_gap import SelectionGap, decide_selection_gap
+from robustest_people.selection_gap import Missing, SelectionGap, decide_selection_gap
 
 from robustest import Verdict
 from robustest.decisions import ShareRule, Terms, clopper_pearson
@@ -297,7 +297,7 @@ def gap(
     sizes: Any = (0.8, 0.6),
     terms: Terms = SET,
 ) -> Any:
-    found = SelectionGap(gap=estimate(value, error, annotators), label=sizes[0], prediction=sizes[1])
+    found = SelectionGap(gap=estimate(value, error, annotators), label=sizes[0], prediction=sizes[1], missing=Missing())
     return decide_selection_gap(found, margin, terms=terms)
 
 

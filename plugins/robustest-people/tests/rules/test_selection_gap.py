@@ -12,7 +12,7 @@ from robustest_people.annotator_shares import (
     share_by_annotator,
     share_interval,
 )
-from robustest_people.selection_gap import Answers, decide_selection_gap, selection_gap
+from robustest_people.selection_gap import Answers, Missing, decide_selection_gap, selection_gap
 
 from robustest import Verdict
 from robustest.decisions import Terms
@@ -44,9 +44,9 @@ def test_the_interval_covers_as_often_as_it_says(annotators: int) -> None:
     """200 worlds; 98 % is claimed. At the edge of the margin, both are called equal in 2 % or less."""
     covered, equal = 0, 0
     for seed in range(200):
-        low, high = selection_gap(world(seed, annotators, 0.05)).gap.interval(0.01)
+        low, high = selection_gap(world(seed, annotators, 0.05), Missing()).gap.interval(0.01)
         covered += low <= 0.05 <= high
-        edge = decide_selection_gap(selection_gap(world(1000 + seed, annotators, 0.05)), 0.05, terms=TERMS)
+        edge = decide_selection_gap(selection_gap(world(1000 + seed, annotators, 0.05), Missing()), 0.05, terms=TERMS)
         equal += edge.verdict is Verdict.PASSED
     assert covered / 200 >= 0.95
     assert equal / 200 <= 0.02
@@ -54,7 +54,7 @@ def test_the_interval_covers_as_often_as_it_says(annotators: int) -> None:
 
 def test_equal_is_shown_and_different_is_shown() -> None:
     for gap, verdict in ((0.0, Verdict.PASSED), (0.4, Verdict.FAILED), (-0.4, Verdict.FAILED)):
-        found = selection_gap(world(0, 50, gap))
+        found = selection_gap(world(0, 50, gap), Missing())
         decision = decide_selection_gap(found, 0.1, terms=replace(TERMS, scope="set"))
         assert decision.verdict is verdict
         assert "about alpha = " in decision.rule
@@ -65,7 +65,7 @@ def test_equal_is_shown_and_different_is_shown() -> None:
 
 
 def test_few_annotators_settle_nothing_however_many_the_images() -> None:
-    found = decide_selection_gap(selection_gap(world(0, 9, 0.0, 5000)), 0.5, terms=TERMS)
+    found = decide_selection_gap(selection_gap(world(0, 9, 0.0, 5000), Missing()), 0.5, terms=TERMS)
     assert (found.verdict, found.rule[:12]) == (Verdict.INCONCLUSIVE, "9 annotators")
 
 
@@ -80,7 +80,7 @@ def test_what_nobody_selects_is_not_selected_equally_often() -> None:
         label=none,
         prediction=none,
     )
-    found = decide_selection_gap(selection_gap(silent), 0.05, terms=TERMS)
+    found = decide_selection_gap(selection_gap(silent, Missing()), 0.05, terms=TERMS)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rule.startswith("nothing could have failed it")
 
@@ -99,7 +99,8 @@ def test_items_count_alike_however_many_answers_they_have() -> None:
             about_prediction=~about_label,
             label=label,
             prediction=np.zeros(60, bool),
-        )
+        ),
+        Missing(),
     )
     assert (found.label, found.prediction, found.gap.value) == (0.5, 0.0, 0.5)
     assert (found.gap.items, found.gap.annotators) == (2, 40)

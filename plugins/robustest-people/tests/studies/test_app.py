@@ -203,7 +203,7 @@ def test_what_an_annotator_gives_up_is_handed_on(study: Make, visit: Make, read_
     open_form = read_form(visitor.get(link_of(made)))
     ask = read_form(visitor.get(f"{link_of(made)}/stop"))
     assert visitor.post(ask.action, {**ask.hidden}).status == 303
-    assert "the rest goes to others" in visitor.get(link_of(made)).text
+    assert "The rest goes to others" in visitor.get(link_of(made)).text
     assert visitor.post(open_form.action, {**open_form.hidden, "a1": "on"}).status == 409
     assert visitor.post(ask.action, {**ask.hidden}).status == 303  # twice is as good as once
     for annotator in range(1, 4):
