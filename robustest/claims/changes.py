@@ -17,11 +17,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,11 @@ from robustest.claims.outcome_items import (
     AskedItems,
     ItemsClaim,
     ItemScores,
+    MeasuredItems,
     PartDecision,
     claim_terms,
     count_items,
     decide_worst,
-    items_result,
     mean_scores,
 )
 from robustest.data.changes import Changes, named_changes
@@ -90,6 +91,12 @@ WORST_CHANGE_RATE = Kind(
 )
 """The lowest rate of changed items, or the largest fall of the rate, among changes."""
 
+_EXPECTED = {
+    "not_lower": "that do not become lower",
+    "not_higher": "that do not become higher",
+    "higher": "that become higher",
+    "lower": "that become lower",
+}
 # Items that a line names.
 _NAMED = 3
 _ROUNDED = 1e-9
@@ -132,8 +139,8 @@ def measure_invariant(
     """
     at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     require(same is None or callable(same), "same to be a function of two answers and two items", same)
-    relation = _Stays(_equal if same is None else same)
-    return _measured(system, items, changes, relation, kind=INVARIANT, threshold=at_least, calls=calls, options=options)
+    relation = _Stays(at_least, _equal if same is None else same)
+    return _measured(system, items, changes, relation, calls=calls, options=options)
 
 
 @assertion(measure_invariant)
@@ -175,18 +182,10 @@ def measure_directional(
     """
     at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     checked_real("margin", margin, 0, 1, "[)")
-    words = {
-        "not_lower": "that do not become lower",
-        "not_higher": "that do not become higher",
-        "higher": "that become higher",
-        "lower": "that become lower",
-    }
-    require(expect in words, f"expect to be one of {', '.join(words)}", expect)
+    require(expect in _EXPECTED, f"expect to be one of {', '.join(_EXPECTED)}", expect)
     require(callable(score), "score= as a function of an answer and its item", score)
-    relation = _Moves(score, expect, margin)
-    how: dict[str, Any] = {"calls": calls, "options": options}
-    about = f"{words[expect]}{f' by {margin:g}' if margin else ''}"
-    return _measured(system, items, changes, relation, kind=DIRECTIONAL, threshold=at_least, **how, about=about)
+    relation = _Moves(at_least, score, expect, margin)
+    return _measured(system, items, changes, relation, calls=calls, options=options)
 
 
 @assertion(measure_directional)
@@ -227,12 +226,8 @@ def measure_worst_change_rate(
     max_fall = checked_threshold("max_fall", max_fall, trivial=1, optional=True)
     require(at_least is None or max_fall is None, "one of at_least and max_fall", (at_least, max_fall))
     require(callable(score), "score= as a function of an answer and its item", score)
-    how: dict[str, Any] = {"kind": WORST_CHANGE_RATE, "calls": calls, "options": options}
-    if max_fall is None:
-        return _measured(system, items, changes, _Rates(score), threshold=at_least, **how)
-    quantity = WORST_CHANGE_RATE.quantities[1]
-    relation = _Falls(score, max_fall)
-    return _measured(system, items, changes, relation, threshold=max_fall, quantity=quantity, **how)
+    relation = _Rates(at_least, score) if max_fall is None else _Falls(max_fall, score)
+    return _measured(system, items, changes, relation, calls=calls, options=options)
 
 
 @assertion(measure_worst_change_rate)
@@ -261,31 +256,69 @@ class _ChangedPair:
     place: int
 
 
-_ReadPair = tuple[_ChangedPair, _ScoredAnswer | None, _ScoredAnswer | None]
-"""A pair with the answers before and after the change; None for one that failed."""
+@dataclass(frozen=True, slots=True)
+class _ReadPair:
+    """A pair with the answers before and after the change; None for one that failed."""
+
+    pair: _ChangedPair
+    before: _ScoredAnswer | None
+    after: _ScoredAnswer | None
 
 
-class _Relation(Protocol):
-    """The value of a pair.
+@dataclass(frozen=True, slots=True)
+class _Relation(ABC):
+    """The relation of the two answers of a pair that is claimed, and its value.
 
     Attributes:
+        threshold: the value claimed; None if nothing is.
+        kind, place: of the claim, and of its quantity among those of the kind.
         both: True if the item is asked as it is, too.
         nothing: the reason why pairs have no value, in words.
     """
 
-    both: bool
-    nothing: str
+    threshold: float | None
+    kind: ClassVar[Kind]
+    place: ClassVar[int] = 0
+    both: ClassVar[bool] = True
+    nothing: ClassVar[str] = ""
 
+    @abstractmethod
     def read(self, answer: Any, item: Any) -> object:
         """Return the score of an answer."""
 
-    def value(
-        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
-    ) -> float | bool | None:
-        """Return a value in 0..1, or True or False; None if the pair says nothing. An answer that failed is None."""
+    @abstractmethod
+    def value(self, read: _ReadPair) -> float | bool | None:
+        """Return a value in 0..1, or True or False; None if the pair says nothing."""
 
     def doubts(self, pairs: Mapping[str, Sequence[_ReadPair]]) -> dict[str, str]:
-        """Return reasons why a pass would show nothing, by the name of a health check."""
+        """Return reasons why a pass would show nothing, by the name of a health check; `pairs` are by change."""
+        return {}
+
+    @property
+    def quantity(self) -> Quantity:
+        return self.kind.quantities[self.place]
+
+    @property
+    def statement(self) -> str:
+        """The claim in words, without its threshold."""
+        return self.quantity.state()
+
+    @property
+    def least(self) -> float | None:
+        """The mean value of pairs that is claimed at least."""
+        return self.threshold
+
+    def decided(self, values: NDArray[np.float64], terms: Terms) -> Decision | None:
+        """Return a decision that is sharper than bets, on the values of all pairs of scores of True or False."""
+        return None
+
+    def shown(self, part: PartDecision) -> PartDecision:
+        """Return a decision on values with its numbers as the claim has them."""
+        return part
+
+    def loss(self, scored: ItemScores) -> ItemScores:
+        """Return pairs whose values are below 1 if they count against the claim."""
+        return scored
 
 
 def _equal(before: Any, after: Any, item: Any, changed: Any) -> bool:
@@ -293,20 +326,17 @@ def _equal(before: Any, after: Any, item: Any, changed: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stays:
+class _Stays(_Relation):
     """The answer to the changed item is the same."""
 
     same: Same
-    at_least: float | None = None
-    both = True
-    nothing = ""
+    kind = INVARIANT
 
     def read(self, answer: Any, item: Any) -> bool:
         return True
 
-    def value(
-        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
-    ) -> float | bool | None:
+    def value(self, read: _ReadPair) -> float | bool:
+        pair, before, after = read.pair, read.before, read.after
         if before is None or after is None:
             return False
         try:
@@ -326,110 +356,118 @@ class _Stays:
 
     def doubts(self, pairs: Mapping[str, Sequence[_ReadPair]]) -> dict[str, str]:
         # Of a system that answers without regard to the item, answers stay as often as those to two items agree.
-        if self.at_least is None:
+        if self.threshold is None:
             return {}
         for change, read in pairs.items():
-            known = [one for one in read if one[1] is not None and one[2] is not None]
+            known = [one for one in read if one.before is not None and one.after is not None]
             others = [
-                self.value(pair, known[(place + apart) % len(known)][1], after)
+                self.value(replace(one, before=known[(place + apart) % len(known)].before))
                 for apart in range(1, min(_ROUNDS + 1, len(known)))
-                for place, (pair, _, after) in enumerate(known)
+                for place, one in enumerate(known)
             ]
-            if others and (agree := float(np.mean([float(one or 0) for one in others]))) >= self.at_least:
+            if others and (agree := float(np.mean([float(one) for one in others]))) >= self.threshold:
                 return {
                     "constant_answer": f"a model that ignores its input would pass: under {change!r} answers stay as "
-                    f"those to other items in {number(agree)} of pairs, and at_least={self.at_least:g} is claimed. "
+                    f"those to other items in {number(agree)} of pairs, and at_least={self.threshold:g} is claimed. "
                     "Claim more, or give items whose answers differ"
                 }
         return {}
 
 
 @dataclass(frozen=True, slots=True)
-class _Moves:
-    """The score of the answer to the changed item moves as expected."""
+class _Scores(_Relation):
+    """A relation of the scores that a function gives the two answers."""
 
     score: Score
-    expect: str
-    margin: float
-    both = True
-    nothing = "whose score could not have moved otherwise"
 
     def read(self, answer: Any, item: Any) -> object:
         return self.score(answer, item)
 
-    def value(
-        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
-    ) -> float | bool | None:
-        if before is None:
+
+@dataclass(frozen=True, slots=True)
+class _Moves(_Scores):
+    """The score of the answer to the changed item moves as expected."""
+
+    expect: str
+    margin: float
+    kind = DIRECTIONAL
+    nothing = "whose score could not have moved otherwise"
+
+    @property
+    def statement(self) -> str:
+        return self.quantity.state(f"{_EXPECTED[self.expect]}{f' by {self.margin:g}' if self.margin else ''}")
+
+    def value(self, read: _ReadPair) -> bool | None:
+        if read.before is None:
             return False
         # Downwards is upwards of 1 - score.
         down = self.expect in ("lower", "not_higher")
-        start = 1 - float(before.score) if down else float(before.score)
+        start = 1 - float(read.before.score) if down else float(read.before.score)
         strict = self.expect in ("higher", "lower")
         # Scores are sums of fractions: rounding must decide nothing.
         if strict and (start + self.margin > 1 + _ROUNDED or start >= 1 - _ROUNDED):
             return None
         if not strict and start - self.margin <= _ROUNDED:
             return None
-        if after is None:
+        if read.after is None:
             return False
-        end = 1 - float(after.score) if down else float(after.score)
+        end = 1 - float(read.after.score) if down else float(read.after.score)
         if strict:
             return end - start >= max(self.margin, 2 * _ROUNDED) - _ROUNDED
         return start - end <= self.margin + _ROUNDED
 
-    def doubts(self, pairs: object) -> dict[str, str]:
-        return {}
-
 
 @dataclass(frozen=True, slots=True)
-class _Rates:
+class _Rates(_Scores):
     """The score of the answer to the changed item."""
 
-    score: Score
+    kind = WORST_CHANGE_RATE
     both = False
-    nothing = ""
 
-    def read(self, answer: Any, item: Any) -> object:
-        return self.score(answer, item)
-
-    def value(
-        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
-    ) -> float | bool | None:
-        return False if after is None else after.score
-
-    def doubts(self, pairs: object) -> dict[str, str]:
-        return {}
+    def value(self, read: _ReadPair) -> float | bool:
+        return False if read.after is None else read.after.score
 
 
 @dataclass(frozen=True, slots=True)
-class _Falls:
+class _Falls(_Scores):
     """The fall of the score by the change, in -1..1, as (1 - fall) / 2, so that a small fall is a large value."""
 
-    score: Score
-    max_fall: float
-    both = True
+    kind = WORST_CHANGE_RATE
+    place = 1
     nothing = "without an answer as they are"
 
-    def read(self, answer: Any, item: Any) -> object:
-        return self.score(answer, item)
-
-    def value(
-        self, pair: _ChangedPair, before: _ScoredAnswer | None, after: _ScoredAnswer | None
-    ) -> float | bool | None:
-        if before is None:  # a score of 0 in its place would be easy to keep
+    def value(self, read: _ReadPair) -> float | None:
+        if read.before is None:  # a score of 0 in its place would be easy to keep
             return None
-        return (1 - float(before.score) + (0.0 if after is None else float(after.score))) / 2
+        return (1 - float(read.before.score) + (0.0 if read.after is None else float(read.after.score))) / 2
 
     def doubts(self, pairs: Mapping[str, Sequence[_ReadPair]]) -> dict[str, str]:
         for change, read in pairs.items():
-            before = float(np.mean([float(one.score) for _, one, _ in read if one is not None] or [1.0]))
-            if before <= self.max_fall:
+            scores = [float(one.before.score) for one in read if one.before is not None]
+            before = float(np.mean(scores or [1.0]))
+            if self.threshold is not None and before <= self.threshold:
                 return {
-                    "constant_answer": f"no fall could exceed max_fall={self.max_fall:g}: the rate of the items of "
+                    "constant_answer": f"no fall could exceed max_fall={self.threshold:g}: the rate of the items of "
                     f"{change!r} as they are is {number(before)}. Allow less, or give items that are answered"
                 }
         return {}
+
+    @property
+    def least(self) -> float | None:
+        return None if self.threshold is None else (1 - self.threshold) / 2
+
+    def decided(self, values: NDArray[np.float64], terms: Terms) -> Decision:
+        # The interval of paired shares is exact, and shorter than bets.
+        return _paired(values, self.least, terms)
+
+    def shown(self, part: PartDecision) -> PartDecision:
+        low, high = part.decision.interval
+        estimate = None if part.decision.estimate is None else 1 - 2 * part.decision.estimate
+        decision = replace(part.decision, estimate=estimate, interval=(1 - 2 * high, 1 - 2 * low))
+        return replace(part, mean=1 - 2 * part.mean, decision=decision)
+
+    def loss(self, scored: ItemScores) -> ItemScores:
+        return replace(scored, mean=np.minimum(2 * scored.mean, 1.0))
 
 
 # The items that are asked
@@ -440,73 +478,86 @@ class _ChangedItems:
     """Items and changed items.
 
     Attributes:
+        items: as they are.
+        changed: the changed item of each, by the name of a change; None for an item that it leaves as it is.
         asked: sorted by name.
         pairs: by the place of the changed item among these.
-        of_item: places of the pairs of each item, by the place of the item.
+        of_item: places of the pairs of each item that is asked as it is, by its place.
         order: places in the order in which they are read.
-        moved: (n,) bool of all items by the name of a change, False for items that it leaves as they are.
-        same: names of the latter.
         clusters: numbers of the clusters of `asked`; None for independent items.
     """
 
+    items: list[Question]
+    changed: dict[str, list[Question | None]]
     asked: list[Question]
     pairs: dict[int, _ChangedPair]
     of_item: dict[int, list[int]]
     order: list[int]
-    moved: dict[str, NDArray[np.bool_]]
-    same: dict[str, list[str]]
     clusters: NDArray[np.int64] | None
 
     @classmethod
     def of(cls, live: AskedItems, changes: Changes, terms: Terms, settings: Settings, *, both: bool) -> _ChangedItems:
-        """Apply the changes.
+        """Apply the changes; with `both` items are asked as they are, too.
 
         Raises:
             ConfigError: a change raised, or returned two items for one.
             DataError: a changed item cannot be asked, or has the name of another item.
         """
-        named, items = named_changes(changes), live.items
-        changed = {name: [_changed(item, name, change) for item in items] for name, change in named.items()}
-        every = [one for several in changed.values() for one in several if one is not None]
+        items = live.items
+        changed = {
+            name: [_changed(item, name, change) for item in items] for name, change in named_changes(changes).items()
+        }
+        moved = [
+            [(name, one) for name, several in changed.items() if (one := several[at]) is not None]
+            for at in range(len(items))
+        ]
+        asked = [one for own in moved for _, one in own]
         # An item that no change moves is not asked.
-        needed = [any(several[at] is not None for several in changed.values()) for at in range(len(items))]
-        asked = [item for item, need in zip(items, needed, strict=True) if need and both] + every
+        asked += [item for item, own in zip(items, moved, strict=True) if own and both]
         asked.sort(key=lambda one: one.name)
         place = {one.name: at for at, one in enumerate(asked)}
         if len(place) < len(asked):
             twice = next(name for name, count in Counter(one.name for one in asked).items() if count > 1)
             raise DataError(f"Expected items of different names but {twice!r} is also the name of a changed item.")
-        pairs, of_item = {}, {}
+        pairs: dict[int, _ChangedPair] = {}
+        of_item: dict[int, list[int]] = {}
         order: list[int] = []
         drawn = live.drawn(terms, settings.seed)
         for at in reading_order(len(items), settings, drawn):
             item = items[at]
-            own = [(place[one.name], name) for name, several in changed.items() if (one := several[at]) is not None]
-            pairs.update({to: _ChangedPair(name, item, asked[to], place.get(item.name, -1)) for to, name in own})
+            own = {place[one.name]: _ChangedPair(name, item, one, place.get(item.name, -1)) for name, one in moved[at]}
             if own and both:
-                of_item[place[item.name]] = [to for to, _ in own]
+                of_item[place[item.name]] = [*own]
                 order.append(place[item.name])
-            order += [to for to, _ in own]
-        numbers = None
-        if drawn is not None:
-            of = {item.name: number for item, number in zip(items, drawn.tolist(), strict=True)}
-            of |= {
-                one.name: of[item.name]
-                for several in changed.values()
-                for item, one in zip(items, several, strict=True)
-                if one is not None
-            }
-            numbers = np.array([of[one.name] for one in asked], dtype=np.int64)
-        moved = {name: np.array([one is not None for one in several]) for name, several in changed.items()}
-        same = {
-            name: [item.name for item, one in zip(items, several, strict=True) if one is None]
-            for name, several in changed.items()
-        }
-        return cls(asked, pairs, of_item, order, moved, same, numbers)
+            order += own
+            pairs |= own
+        clusters = None
+        if drawn is not None:  # a changed item is of its item's cluster
+            clusters = np.empty(len(asked), dtype=np.int64)
+            for item, changed_items, number in zip(items, moved, drawn.tolist(), strict=True):
+                names = [item.name, *(one.name for _, one in changed_items)]
+                clusters[[place[name] for name in names if name in place]] = number
+        return cls(items, changed, asked, pairs, of_item, order, clusters)
+
+    @property
+    def moved(self) -> dict[str, NDArray[np.bool_]]:
+        """(n,) bool of all items by the name of a change, False for items that it leaves as they are."""
+        return {name: np.array([one is not None for one in several]) for name, several in self.changed.items()}
 
     def places(self, change: str) -> list[int]:
         """Return the places of the changed items of a change."""
         return sorted(place for place, pair in self.pairs.items() if pair.change == change)
+
+    def caveats(self) -> list[str]:
+        """Return the caveats on the items that a change leaves as they are."""
+        caveats = []
+        for name, several in self.changed.items():
+            same = [item.name for item, one in zip(self.items, several, strict=True) if one is None]
+            if same:
+                more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
+                named = ", ".join(map(repr, same[:_NAMED]))
+                caveats.append(f"left out, as {name!r} leaves them as they are: {named}{more}")
+        return caveats
 
 
 def _changed(item: Question, name: str, change: Callable[[Any], Any]) -> Question | None:
@@ -550,9 +601,10 @@ class _ChangesJudge:
     Attributes:
         parts: the claim on each change.
         values: of the pairs that have one, by place.
-        read: pairs that were read, with their answers, by change.
+        read: pairs that were read, by change.
         nothing: places of the pairs that have no value.
         yes_or_no: True if all scores are True or False.
+        answers: to items and to changed items.
     """
 
     items: _ChangedItems
@@ -562,9 +614,29 @@ class _ChangesJudge:
     read: dict[str, list[_ReadPair]] = field(default_factory=dict)
     nothing: set[int] = field(default_factory=set)
     yes_or_no: bool = True
-    answers: list[str] = field(default_factory=list)  # to items and to changed items
+    answers: list[str] = field(default_factory=list)
     _before: dict[int, _ScoredAnswer | None] = field(default_factory=dict)
     _answer: Any = None
+
+    @classmethod
+    def of(cls, items: _ChangedItems, relation: _Relation, terms: Terms, settings: Settings) -> _ChangesJudge:
+        """Return the judge before anything is asked; a change fails early at its share of alpha."""
+        shared = replace(terms, fail_alpha=terms.fail_alpha / len(items.changed))
+        digests = [str(one.row["digest"]) for one in items.asked]
+        # How many pairs say nothing is known only at the end, and so is the size of the set.
+        soon = not settings.exact and terms.scope != "set"
+        parts = {}
+        for name in items.changed:
+            places = items.places(name)
+            alike = terms.scope != "set" and len({digests[one] for one in places}) < len(places)
+            inputs = digests if alike else ()
+            parts[name] = ItemsClaim(places, relation.least, shared, soon, inputs=inputs, clusters=items.clusters)
+        return cls(items, relation, parts)
+
+    @property
+    def ranked(self) -> list[int]:
+        """The places of the pairs that have a value, or were not read: the items of the claim, by their rank."""
+        return [place for place in sorted(self.items.pairs) if place not in self.nothing]
 
     def score(self, answer: Any, item: Any) -> object:
         """Return the score of an answer, which is then added."""
@@ -587,9 +659,9 @@ class _ChangesJudge:
         if pair is None:
             self._before[place] = answer
             return False
-        before, part = self._before.get(pair.place), self.parts[pair.change]
-        value = self.relation.value(pair, before, answer)
-        self.read.setdefault(pair.change, []).append((pair, before, answer))
+        read, part = _ReadPair(pair, self._before.get(pair.place), answer), self.parts[pair.change]
+        self.read.setdefault(pair.change, []).append(read)
+        value = self.relation.value(read)
         if value is None:
             self.nothing.add(place)
             part.skip(place)
@@ -608,6 +680,28 @@ class _ChangesJudge:
         each = 2 if self.relation.both else 1
         return each * sum(part.left for part in self.parts.values())
 
+    def pairs_of(self, replies: Replies) -> Replies:
+        """Return replies whose items are the pairs by their rank, with the texts of both answers."""
+        read = replies.outcomes
+        row_of = {item: row for row, item in enumerate(read.item.tolist())}
+        texts = {name: read.texts.get(name, [""] * len(row_of)) for name in TEXTS}
+        rows = []
+        for place, value in self.values.items():
+            pair = self.items.pairs[place]
+            row = row_of[pair.changed.name]
+            answer, before = texts["answer"][row], row_of.get(pair.item.name)
+            if before is not None:
+                answer = f"{answer}, and before the change {texts['answer'][before]}"
+            more = {"prompt": texts["prompt"][row], "answer": answer, "expected": texts["expected"][row]}
+            rows.append({"item": pair.changed.name, "score": value, **pair.changed.row, **more})
+        rank = {place: at for at, place in enumerate(self.ranked)}
+        return replace(
+            replies,
+            outcomes=Outcomes.of(rows, source=read.source) if rows else read.rows(np.arange(0)),
+            places=np.array([rank[place] for place in self.values], dtype=np.int64),
+            names=tuple(self.items.asked[place].name for place in rank),
+        )
+
 
 def _measured(
     system: System,
@@ -615,18 +709,10 @@ def _measured(
     changes: Changes,
     relation: _Relation,
     *,
-    kind: Kind,
-    threshold: float | None,
     calls: Calls | None,
     options: Options,
-    quantity: Quantity | None = None,
-    about: str = "",
 ) -> Result:
     """Return the result of a claim that a relation holds for every change."""
-    quantity = quantity or kind.quantities[0]
-    if isinstance(relation, _Stays):
-        relation = replace(relation, at_least=threshold)
-    falls = isinstance(relation, _Falls)
     settings, terms = claim_terms(options)
     if isinstance(system, Outcomes) or not callable(system):
         raise ConfigError(expected("a function to ask about items", system, "Changed items have to be asked about."))
@@ -634,103 +720,34 @@ def _measured(
     live = AskedItems.of(system, items, score=relation.read, runs=None, calls=calls, cluster=cluster)
     assert live is not None  # noqa: S101 - the system is a function
     plan = _ChangedItems.of(live, changes, terms, settings, both=relation.both)
-    statement = quantity.state(about)
-    at_least = (1 - threshold) / 2 if falls and threshold is not None else threshold
-    shared = replace(terms, fail_alpha=terms.fail_alpha / len(plan.moved))
-    digests = [str(one.row["digest"]) for one in plan.asked]
-    parts = {}
-    for name in plan.moved:
-        places = plan.places(name)
-        alike = terms.scope != "set" and len({digests[one] for one in places}) < len(places)
-        # How many pairs say nothing is known only at the end, and so is the size of the set.
-        soon = not settings.exact and terms.scope != "set"
-        parts[name] = ItemsClaim(
-            places, at_least, shared, early=soon, inputs=digests if alike else (), clusters=plan.clusters
+    judge = _ChangesJudge.of(plan, relation, terms, settings)
+    replies = judge.pairs_of(_ask(live, judge, settings))
+    return _MeasuredPairs.of(judge, replies, terms, settings).result(settings)
+
+
+def _ask(live: AskedItems, judge: _ChangesJudge, settings: Settings) -> Replies:
+    """Return the replies to items and changed items; none if no change changes an item."""
+    plan = judge.items
+    if plan.order:
+        return ask(
+            live.system,
+            plan.asked,
+            score=judge.score,
+            runs=1,
+            calls=live.calls,
+            settings=settings,
+            judge=judge,
+            statement=judge.relation.statement,
+            order=plan.order,
         )
-    judge = _ChangesJudge(plan, relation, parts)
-    replies = _ask(live, plan, judge, settings, statement)
-    # From here on the items of the claim are pairs, by their rank among those that have a value, or were not read.
-    ranked = [place for place in sorted(plan.pairs) if place not in judge.nothing]
-    clusters = None if plan.clusters is None else plan.clusters[ranked]
-    found = replies.outcomes
-    scored = ItemScores(found.item, found.score, found.group, np.arange(0), found, single=False, replies=replies)
-    if judge.values:
-        scored = mean_scores(found, "fail", replies)[0].in_clusters(terms, settings.seed, clusters)
-    ranks = {
-        name: [rank for rank, place in enumerate(ranked) if plan.pairs[place].change == name] for name in plan.moved
-    }
-    how: dict[str, Any] = {"at_least": at_least, "terms": terms, "seed": settings.seed}
-    rows = [_decided(name, scored, ranks[name], judge, **how) for name in plan.moved]
-    decision, worst = decide_worst(rows, whole=scored.n == len(ranked), noun="changes")
-    if replies.changed and relation.both and decision.verdict is Verdict.PASSED:
-        why = "the function's state changes as it is asked: it may repeat an earlier answer; ask it without a memory"
-        decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
-    if falls:
-        decision = _as_fall(decision)
-        rows = [replace(one, mean=1 - 2 * one.mean, decision=_as_fall(one.decision)) for one in rows]
-    caveats = [f"worst change {worst.name!r}"]
-    for name, items_left in plan.same.items():
-        if items_left:
-            more = f" and {len(items_left) - _NAMED} more" if len(items_left) > _NAMED else ""
-            named = ", ".join(map(repr, items_left[:_NAMED]))
-            caveats.append(f"left out, as {name!r} leaves them as they are: {named}{more}")
-    if judge.nothing:
-        caveats.append(f"{count_items(len(judge.nothing))} {relation.nothing} not counted")
-    details = {
-        "changes": [
-            {
-                "change": one.name,
-                "n": one.n,
-                "estimate": one.mean if one.n else None,
-                "interval": [*one.decision.interval],
-            }
-            for one in rows
-        ],
-        "items": worst.n,
-        "source": found.source,
-    }
-    # Samples of the result are the items of the worst change: pairs of all changes would look like more draws.
-    own = {rank: at for at, rank in enumerate(ranks[worst.name])}
-    replies = replace(
-        replies,
-        names=tuple(replies.names[rank] for rank in own),
-        places=np.array([own[rank] for rank in replies.places.tolist() if rank in own], dtype=np.int64),
-    )
-    scored = replace(scored.part(scored.group == worst.name, [*own]), replies=replies)
-    columns = scored.columns(settings.seed)
-    if falls:  # a report shows pairs whose score fell
-        scored = replace(scored, mean=np.minimum(2 * scored.mean, 1.0))
-    return items_result(
-        scored,
-        decision,
-        settings,
-        columns,
-        kind=kind,
-        quantity=quantity,
-        statement=statement,
-        threshold=threshold,
-        scope=terms.scope,
-        details=details,
-        caveats=caveats,
-        by_groups=True,
-        answers=judge.answers,
-        changed=[Changed(by=f"the change {name!r}", moved=moved) for name, moved in plan.moved.items()],
-        further={f"under {one.name!r}": one.n for one in rows if one.name != worst.name},
-        data=digest_of("\0".join(one.name for one in plan.asked)),
-        doubts=relation.doubts(judge.read) if decision.verdict is Verdict.PASSED else {},
-    )
-
-
-def _ask(live: AskedItems, plan: _ChangedItems, judge: _ChangesJudge, settings: Settings, statement: str) -> Replies:
-    """Return the replies, whose items are the pairs that have a value, or were not read."""
     name = getattr(live.system, "__qualname__", type(live.system).__name__)
     none = np.empty(0, dtype=str)
-    replies = Replies(
+    return Replies(
         outcomes=Outcomes(
             item=none, score=np.empty(0), run=none, group=none, digest=none, source=f"the answers of {name}"
         ),
         places=np.empty(0, dtype=np.int64),
-        names=tuple(one.name for one in plan.asked),
+        names=(),
         calls=0,
         recalled=0,
         failed=0,
@@ -742,85 +759,134 @@ def _ask(live: AskedItems, plan: _ChangedItems, judge: _ChangesJudge, settings: 
         model="",
         seconds=0.0,
     )
-    if plan.order:
-        replies = ask(
-            live.system,
-            plan.asked,
-            score=judge.score,
-            runs=1,
-            calls=live.calls,
-            settings=settings,
-            judge=judge,
-            statement=statement,
-            order=plan.order,
+
+
+# Deciding
+
+
+@dataclass(frozen=True, slots=True)
+class _MeasuredPairs:
+    """The pairs of all changes that have a value, or were not read, after asking.
+
+    Attributes:
+        scored: those that were read.
+        ranks: of the pairs of each change, among all.
+    """
+
+    judge: _ChangesJudge
+    scored: ItemScores
+    ranks: dict[str, list[int]]
+    terms: Terms
+
+    @classmethod
+    def of(cls, judge: _ChangesJudge, replies: Replies, terms: Terms, settings: Settings) -> _MeasuredPairs:
+        plan, ranked, found = judge.items, judge.ranked, replies.outcomes
+        clusters = None if plan.clusters is None else plan.clusters[ranked]
+        scored = ItemScores(found.item, found.score, found.group, np.arange(0), found, single=False, replies=replies)
+        if judge.values:
+            scored = mean_scores(found, "fail", replies)[0].in_clusters(terms, settings.seed, clusters)
+        ranks: dict[str, list[int]] = {name: [] for name in plan.changed}
+        for rank, place in enumerate(ranked):
+            ranks[plan.pairs[place].change].append(rank)
+        return cls(judge, scored, ranks, terms)
+
+    def result(self, settings: Settings) -> Result:
+        """Return the result of the claim, of which the worst change decides."""
+        judge, scored, relation = self.judge, self.scored, self.judge.relation
+        rows = [self._decided(name, settings.seed) for name in self.ranks]
+        every = sum(map(len, self.ranks.values()))
+        decision, worst = decide_worst(rows, whole=scored.n == every, noun="changes")
+        assert scored.replies is not None  # noqa: S101 - a function was asked
+        if scored.replies.changed and relation.both and decision.verdict is Verdict.PASSED:
+            why = (
+                "the function's state changes as it is asked: it may repeat an earlier answer; ask it without a memory"
+            )
+            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
+        decision = relation.shown(replace(worst, decision=decision)).decision
+        details = {
+            "changes": [
+                {
+                    "change": one.name,
+                    "n": one.n,
+                    "estimate": one.mean if one.n else None,
+                    "interval": [*one.decision.interval],
+                }
+                for one in map(relation.shown, rows)
+            ],
+            "items": worst.n,
+            "source": scored.source.source,
+        }
+        caveats = [f"worst change {worst.name!r}", *judge.items.caveats()]
+        if judge.nothing:
+            caveats.append(f"{count_items(len(judge.nothing))} {relation.nothing} not counted")
+        own = self._of(worst.name)
+        return MeasuredItems(
+            kind=relation.kind,
+            scored=own,
+            shown=relation.loss(own),
+            decision=decision,
+            threshold=relation.threshold,
+            statement=relation.statement,
+            details=details,
+            caveats=caveats,
+            drawn="grouped items",
+            answers=judge.answers,
+            data=digest_of("\0".join(one.name for one in judge.items.asked)),
+            about={
+                "quantity": relation.quantity,
+                "changed": [Changed(by=f"the change {name!r}", moved=one) for name, one in judge.items.moved.items()],
+                "further": {f"under {one.name!r}": one.n for one in rows if one.name != worst.name},
+                "doubts": relation.doubts(judge.read) if decision.verdict is Verdict.PASSED else {},
+            },
+        ).result(settings)
+
+    def _of(self, change: str) -> ItemScores:
+        """Return the pairs of a change as the only items: pairs of all changes would look like more draws."""
+        replies = self.scored.replies
+        assert replies is not None  # noqa: S101 - a function was asked
+        own = {rank: at for at, rank in enumerate(self.ranks[change])}
+        replies = replace(
+            replies,
+            names=tuple(replies.names[rank] for rank in own),
+            places=np.array([own[rank] for rank in replies.places.tolist() if rank in own], dtype=np.int64),
         )
-    read = replies.outcomes
-    row_of = {item: row for row, item in enumerate(read.item.tolist())}
-    texts = {name: read.texts.get(name, [""] * len(row_of)) for name in TEXTS}
-    rows = []
-    for place, value in judge.values.items():
-        pair = plan.pairs[place]
-        row = row_of[pair.changed.name]
-        answer, before = texts["answer"][row], row_of.get(pair.item.name)
-        if before is not None:
-            answer = f"{answer}, and before the change {texts['answer'][before]}"
-        more = {"prompt": texts["prompt"][row], "answer": answer, "expected": texts["expected"][row]}
-        rows.append({"item": pair.changed.name, "score": value, **pair.changed.row, **more})
-    found = Outcomes.of(rows, source=read.source) if rows else read.rows(np.arange(0))
-    ranked = [place for place in sorted(plan.pairs) if place not in judge.nothing]
-    rank = {place: at for at, place in enumerate(ranked)}
-    return replace(
-        replies,
-        outcomes=found,
-        places=np.array([rank[place] for place in judge.values], dtype=np.int64),
-        names=tuple(plan.asked[place].name for place in ranked),
-    )
+        return replace(self.scored.part(self.scored.group == change, [*own]), replies=replies)
 
+    def _decided(self, name: str, seed: int) -> PartDecision:
+        """Return the decision on one change: a pass at alpha, a failure at alpha shared by all changes."""
+        judge, terms, ranks = self.judge, self.terms, self.ranks[name]
+        part, relation, count = judge.parts[name], judge.relation, len(judge.parts)
+        one = self.scored.part(self.scored.group == name, ranks)
+        if not one.n:
+            nothing = f"{name!r} changes no item"
+            if part.places:
+                of_none = f"nothing was tested: of {name!r} there are only items {relation.nothing}"
+                nothing = of_none if not ranks else "no item of the change was asked"
+            decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
+            return PartDecision(name, 0, 1.0, decided)
+        # All draws of their own, each with scores of True or False.
+        plain = (
+            judge.yes_or_no
+            and terms.scope != "set"
+            and one.clusters is None
+            and one.n == len(ranks)
+            and part.settled is None
+            and len(set(one.source.digest[one.first].tolist())) == one.n
+        )
 
-def _decided(
-    name: str,
-    scored: ItemScores,
-    ranks: Sequence[int],
-    judge: _ChangesJudge,
-    *,
-    at_least: float | None,
-    terms: Terms,
-    seed: int,
-) -> PartDecision:
-    """Return the decision on one change: a pass at alpha, a failure at alpha shared by all changes."""
-    part = judge.parts[name]
-    one = scored.part(scored.group == name, ranks)
-    if not one.n:
-        nothing = f"{name!r} changes no item"
-        if part.places:
-            of_none = f"nothing was tested: of {name!r} there are only items {judge.relation.nothing}"
-            nothing = of_none if not ranks else "no item of the change was asked"
-        decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
-        return PartDecision(name, 0, 1.0, decided)
-    count = len(judge.parts)
-    shared = replace(terms, alpha=terms.alpha / count, fail_alpha=terms.fail_alpha / count)
-    digests = one.source.digest[one.first]
-    # Of scores that are all True or False the interval of paired shares is exact, and shorter than bets.
-    pairs = (
-        isinstance(judge.relation, _Falls)
-        and judge.yes_or_no
-        and terms.scope != "set"
-        and one.clusters is None
-        and one.n == len(ranks)
-        and part.settled is None
-        and len(set(digests.tolist())) == one.n
-    )
+        def at(terms: Terms) -> Decision:
+            exact = relation.decided(one.mean, terms) if plain else None
+            return exact or one.decided(relation.least, terms, seed, part.settled)
 
-    def by(terms: Terms) -> Decision:
-        return _paired(one.mean, at_least, terms) if pairs else one.decided(at_least, terms, seed, part.settled)[1]
-
-    passes = by(terms)
-    fails = by(shared) if count > 1 else passes
-    decided = fails if fails.verdict is Verdict.FAILED else passes
-    if decided.verdict is Verdict.FAILED and fails.verdict is not Verdict.FAILED:
-        decided = replace(decided, verdict=Verdict.INCONCLUSIVE)
-    decided = replace(decided, interval=(passes.interval[0], fails.interval[1]))
-    return PartDecision(name, one.n, float(one.mean.mean()), decided)
+        passes = at(terms)
+        fails = passes
+        if count > 1:
+            fails = at(replace(terms, alpha=terms.alpha / count, fail_alpha=terms.fail_alpha / count))
+        decided = fails if fails.verdict is Verdict.FAILED else passes
+        if decided.verdict is Verdict.FAILED and fails.verdict is not Verdict.FAILED:
+            decided = replace(decided, verdict=Verdict.INCONCLUSIVE)
+        decided = replace(decided, interval=(passes.interval[0], fails.interval[1]))
+        return PartDecision(name, one.n, float(one.mean.mean()), decided)
 
 
 def _paired(values: NDArray[np.float64], at_least: float | None, terms: Terms) -> Decision:
@@ -836,10 +902,3 @@ def _paired(values: NDArray[np.float64], at_least: float | None, terms: Terms) -
         alpha=alpha,
         holds=lambda claimed: float(values.mean()) >= claimed,
     )
-
-
-def _as_fall(decision: Decision) -> Decision:
-    """Return a decision on values (1 - fall) / 2 with the estimate and the interval of the fall."""
-    low, high = decision.interval
-    estimate = None if decision.estimate is None else 1 - 2 * decision.estimate
-    return replace(decision, estimate=estimate, interval=(1 - 2 * high, 1 - 2 * low))

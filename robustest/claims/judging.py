@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from robustest.claims.outcome_items import (
     ItemScores,
+    MeasuredItems,
     Missing,
     Reference,
     as_outcomes,
     count_items,
-    items_result,
     mean_scores,
     of_one_input,
     unscored_words,
@@ -99,18 +99,15 @@ def judged_rate(
         decision = _decided(columns, judge, at_least, terms, settings.seed)
         caveats = [*columns.words(judge, terms.alpha), *caveats]
         details["judge"] = columns.details(judge, terms.alpha)
-    return items_result(
-        scored,
-        decision,
-        settings,
-        scored.columns(settings.seed),
+    return MeasuredItems(
         kind=kind,
+        scored=scored,
+        decision=decision,
         threshold=at_least,
-        scope=terms.scope,
         details=details,
         caveats=caveats,
         statement="true rate",
-    )
+    ).result(settings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,11 @@ from robustest.decisions.clusters import CLUSTER, counted_once, drawn
 from robustest.decisions.mean import EARLY, ItemsRule, WholeScoreRule
 from robustest.decisions.rule import Terms, generator
 from robustest.errors import ConfigError, DataError, expected
-from robustest.kinds import Kind, Quantity
-from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.kinds import Kind
+from robustest.results import NOT_PAIRED, Counterexample, Result, Verdict
 from robustest.run.asking import Calls, Inquiry, Judge, Question, Replies, Score, System, ask, questions
 from robustest.run.evidence import Evidence, OtherModel, Tally
 from robustest.run.finish import result_of
-from robustest.run.grounds import Changed
 from robustest.run.measurement import require_clusters
 from robustest.run.options import MODEL_KEYS, Options, options_on
 from robustest.run.purse import items_left
@@ -516,23 +515,35 @@ class ItemScores:
             places = mine[order]
         return order, places
 
-    def decided(
-        self, at_least: float | None, terms: Terms, seed: int, early: EarlyVerdict | None
-    ) -> tuple[dict[str, NDArray[Any]], Decision]:
-        """Return the columns, and the decision with the reason why reading stopped before the verdict.
+    def lowest(self, most: int) -> tuple[Counterexample, ...]:
+        """Return the items of the lowest values below 1, `most` of them, with their names, scores and texts."""
+        found, texts = [], self.source.texts
+        names = self.name if self.replies is None else np.array(self.replies.names)
+        for place in np.argsort(self.mean, kind="stable")[:most].tolist():
+            if self.mean[place] < 1:
+                row = int(self.first[place])
+                index = place if self.replies is None else int(np.searchsorted(names, self.name[place]))
+                parts = [f"item {str(self.name[place])!r}, score {self.mean[place]:.3g}"]
+                parts += [
+                    f"{name} {_excerpt(texts[name][row])}" for name in TEXTS if texts.get(name) and texts[name][row]
+                ]
+                found.append(Counterexample(index=index, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
+        return tuple(found)
+
+    def decided(self, at_least: float | None, terms: Terms, seed: int, early: EarlyVerdict | None) -> Decision:
+        """Return the decision, with the reason why reading stopped before the verdict.
 
         About the population items of one known input are one draw, and so are those of one cluster.
         """
-        columns = self.columns(seed)
-        decision = self._decided(self._whole(columns), self.total, at_least, terms, early)
+        decision = self._decided(self._whole(self.columns(seed)), self.total, at_least, terms, early)
         once = None if terms.scope == "set" else self._once(at_least, terms, seed)
         if once is not None:
             found = counted_once(decision, once[0], "items of one input counted once")
             unshown = decision.verdict is Verdict.PASSED and found.verdict is Verdict.INCONCLUSIVE
             decision = of_one_input(found, self.n, once[1]) if unshown else found
         if self.replies is None or not self.replies.stopped or decision.verdict is not Verdict.INCONCLUSIVE:
-            return columns, decision
-        return columns, replace(decision, rule=f"{self.replies.stopped}; {decision.rule}", reasons=("budget",))
+            return decision
+        return replace(decision, rule=f"{self.replies.stopped}; {decision.rule}", reasons=("budget",))
 
     def _decided(
         self,
@@ -946,13 +957,6 @@ def no_tolerance(n: int, alpha: float) -> ConfigError:
     return ConfigError(expected("a tolerance above 0 of a comparison about the population", 0.0, mend))
 
 
-def _answers(scored: ItemScores, every: Sequence[str]) -> dict[str, Any]:
-    """Return the argument `answers` of a result: a number for each different answer; {} where none are known."""
-    texts = scored.source.texts.get("answer")
-    given = [*every] or ([texts[row] for row in scored.first.tolist()] if texts else [])
-    return {"answers": np.unique(given, return_inverse=True)[1]} if any(given) else {}
-
-
 def _excerpt(text: str) -> str:
     """Return a text in quotes; of a long one, such as a transcript, the beginning."""
     if len(text) <= _LONGEST:
@@ -968,105 +972,98 @@ def count_items(items: int) -> str:
 def claim_terms(options: Options, missing: str = "fail") -> tuple[Settings, Terms]:
     """Return the settings and terms of a claim on outcomes, which is about the population unless its call says else."""
     require(missing in ("fail", "drop"), 'missing="fail" or missing="drop"', missing)
-    settings = options_on(options, MODEL_KEYS)
-    return settings, Terms.of(replace(settings, scope=options.get("scope") or "population"))
+    settings = replace(options_on(options, MODEL_KEYS), scope=options.get("scope") or "population")
+    return settings, Terms.of(settings)
 
 
-def items_result(
-    scored: ItemScores,
-    decision: Decision,
-    settings: Settings,
-    columns: dict[str, NDArray[Any]],
-    *,
-    kind: Kind,
-    threshold: float | None,
-    scope: str,
-    details: dict[str, Any],
-    caveats: Sequence[str],
-    same: str = "",
-    quantity: Quantity | None = None,
-    statement: str = "",
-    shown: bool = True,
-    by_groups: bool = False,
-    of_items: bool = False,
-    paired: bool = False,
-    never_right: bool = False,
-    answers: Sequence[str] = (),
-    changed: Sequence[Changed] = (),
-    doubts: Mapping[str, str] | None = None,
-    further: Mapping[str, int] | None = None,
-    data: str = "",
-) -> Result:
-    """Return the result of a claim on items.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredItems:
+    """A claim on items that was measured, of which a result is made.
 
-    Args:
-        same: as `same_system` returns it.
-        quantity: of the claim; None for the first of its kind.
+    Attributes:
+        threshold: the value claimed; None if nothing is.
         statement: the claim in words; empty for that of the quantity.
-        shown: False if items are no counterexamples, as the claim is not about their values.
-        by_groups: True if the claim is about groups, which then are no likely clusters.
-        of_items: True if the claim is about each of these items, which need be no draws.
-        paired: True if the claim follows from the share of `held`, so that two results can be paired.
-        never_right: True if a system that is never right would pass, and these outcomes are of such a system.
+        same: as `same_system` returns it.
+        shown: the items as a report shows them; None for `scored`.
+        drawn: from the population: items, items of groups, whose names are then no likely clusters, or none, if the
+            claim is about each of these items.
         answers: all answers that were read; empty for those of the items.
-        changed, doubts, further: see `robustest.run.finish.About`.
         data: digest of the items; empty for that of their names.
+        about: further keys of `robustest.run.finish.About`.
     """
-    quantity = quantity or kind.quantities[0]
-    replies = scored.replies
-    # By the items' names `robustest compare` knows that two runs may be paired.
-    names = data or digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
-    evidence = Evidence(decision=decision, columns=columns, ids=columns["id"], total=scored.total, data=names)
-    method, of = "recorded outcomes", f"{scored.n} items of {scored.source.source}"
-    if replies is not None:
-        method = "asked"
-        made = {"calls": replies.calls, "recalled": replies.recalled, "failed": replies.failed}
-        details = {**details, **made, **({} if replies.spent is None else {"spent": replies.spent})}
-        tally = Tally(forward=replies.calls, seconds=replies.seconds, notes=replies.notes)
-        evidence = replace(evidence, cached=replies.cached, model=replies.model, tally=tally)
-        caveats = [*caveats, *caveats_of(replies)]
-    elif scope == "population" and not of_items:
-        # Where these decide, the claim is inconclusive (`counted_once`).
-        inputs = [one for one in scored.source.digest[scored.first].tolist() if one]
-        alike = len(inputs) - len(set(inputs))
-        caveats = [*caveats, f"{count_items(alike)} with the input of another"] if alike else caveats
-    if scope == "population" and scored.clusters is None and not of_items:
-        of_groups = "" if by_groups else likely_names.by_groups(scored.group.tolist())
-        likely = of_groups or likely_names.by_names(scored.name.tolist(), units="items")
-        caveats = [*caveats, likely] if likely else caveats
-    if same:
-        evidence = replace(evidence, beside=OtherModel(model="", outcomes=None, counts={}, same=same))
-    result = result_of(
-        evidence,
-        decision,
-        replace(settings, scope=scope),
-        kind=kind,
-        statement=statement or quantity.state(),
-        quantity=quantity,
-        threshold=threshold,
-        setting=of,
-        method=method,
-        details=details,
-        caveats=caveats,
-        pairing=Pairing() if paired else NOT_PAIRED,
-        **({"answers": np.zeros(scored.n)} if never_right else _answers(scored, answers)),
-        changed=changed,
-        doubts=doubts or {},
-        further=further or {},
-        scope=scope,
-    )
-    # Clusters may be a column of the outcomes, without the option.
-    result = require_clusters(result, scored.clusters)
-    if not shown or (threshold is None and "baseline" not in details) or decision.verdict is Verdict.PASSED:
-        return result
-    # A report shows an item's name, its score and its texts.
-    examples, texts = [], scored.source.texts
-    for place in np.argsort(scored.mean, kind="stable")[: settings.examples].tolist():
-        if scored.mean[place] < 1:
-            row, index = int(scored.first[place]), place
-            if replies is not None:
-                index = int(np.searchsorted(np.array(replies.names), scored.name[place]))
-            parts = [f"item {str(scored.name[place])!r}, score {scored.mean[place]:.3g}"]
-            parts += [f"{name} {_excerpt(texts[name][row])}" for name in TEXTS if texts.get(name) and texts[name][row]]
-            examples.append(Counterexample(index=index, label=-1, clean=-1, predicted=-1, answer="; ".join(parts)))
-    return result.but(counterexamples=tuple(examples))
+
+    kind: Kind
+    scored: ItemScores
+    decision: Decision
+    threshold: float | None
+    details: Mapping[str, Any]
+    caveats: Sequence[str]
+    statement: str = ""
+    same: str = ""
+    shown: ItemScores | None = None
+    drawn: Literal["items", "grouped items", "none"] = "items"
+    answers: Sequence[str] = ()
+    data: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def result(self, settings: Settings) -> Result:
+        """Return the result; unless it passed, it has the lowest items as counterexamples."""
+        scored, replies = self.scored, self.scored.replies
+        asked: dict[str, Any] = {}
+        if replies is not None:
+            asked = {"calls": replies.calls, "recalled": replies.recalled, "failed": replies.failed}
+            asked |= {} if replies.spent is None else {"spent": replies.spent}
+        about = {"quantity": self.kind.quantities[0], "pairing": NOT_PAIRED, **self._numbered_answers(), **self.about}
+        result = result_of(
+            self._evidence(settings.seed),
+            self.decision,
+            settings,
+            kind=self.kind,
+            statement=self.statement or about["quantity"].state(),
+            threshold=self.threshold,
+            setting=f"{scored.n} items of {scored.source.source}",
+            method="recorded outcomes" if replies is None else "asked",
+            details={**self.details, **asked},
+            caveats=[*self.caveats, *self._further_caveats(settings.scope)],
+            **about,
+        )
+        # Clusters may be a column of the outcomes, without the option.
+        result = require_clusters(result, scored.clusters)
+        claimed = self.threshold is not None or "baseline" in self.details
+        if not claimed or self.decision.verdict is Verdict.PASSED:
+            return result
+        return result.but(counterexamples=(self.shown or scored).lowest(settings.examples))
+
+    def _evidence(self, seed: int) -> Evidence:
+        scored, columns, replies = self.scored, self.scored.columns(seed), self.scored.replies
+        # By the items' names `robustest compare` knows that two runs may be paired.
+        names = self.data or digest_of("\0".join(scored.name.tolist() if replies is None else replies.names))
+        evidence = Evidence(decision=self.decision, columns=columns, ids=columns["id"], total=scored.total, data=names)
+        if replies is not None:
+            tally = Tally(forward=replies.calls, seconds=replies.seconds, notes=replies.notes)
+            evidence = replace(evidence, cached=replies.cached, model=replies.model, tally=tally)
+        if self.same:
+            evidence = replace(evidence, beside=OtherModel(model="", outcomes=None, counts={}, same=self.same))
+        return evidence
+
+    def _further_caveats(self, scope: str) -> list[str]:
+        """Return the caveats on calls, and on items that may be no draws of their own."""
+        scored, caveats = self.scored, []
+        draws = scope == "population" and self.drawn != "none"
+        if scored.replies is not None:
+            caveats += caveats_of(scored.replies)
+        elif draws:
+            # Where these decide, the claim is inconclusive (`counted_once`).
+            inputs = [one for one in scored.source.digest[scored.first].tolist() if one]
+            alike = len(inputs) - len(set(inputs))
+            caveats += [f"{count_items(alike)} with the input of another"] if alike else []
+        if draws and scored.clusters is None:
+            of_groups = likely_names.by_groups(scored.group.tolist()) if self.drawn == "items" else ""
+            caveats.append(of_groups or likely_names.by_names(scored.name.tolist(), units="items"))
+        return [one for one in caveats if one]
+
+    def _numbered_answers(self) -> dict[str, NDArray[Any]]:
+        """Return the argument `answers` of a result: a number for each different answer; {} where none are known."""
+        texts = self.scored.source.texts.get("answer")
+        given = [*self.answers] or ([texts[row] for row in self.scored.first.tolist()] if texts else [])
+        return {"answers": np.unique(given, return_inverse=True)[1]} if any(given) else {}

@@ -33,6 +33,7 @@ from robustest.claims.outcome_items import (
     ItemsClaim,
     ItemsClaims,
     ItemScores,
+    MeasuredItems,
     Missing,
     PartDecision,
     Reference,
@@ -41,7 +42,6 @@ from robustest.claims.outcome_items import (
     compare,
     count_items,
     decide_worst,
-    items_result,
     mean_scores,
     no_tolerance,
     unscored_words,
@@ -51,7 +51,7 @@ from robustest.data.outcomes import Outcomes
 from robustest.decisions import Decision, EarlyVerdict, checked_threshold
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result, Verdict
+from robustest.results import Pairing, Result, Verdict
 from robustest.run.asking import Calls, Replies, Score
 from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
@@ -173,10 +173,10 @@ def measure_rate(
         found, early = replies.outcomes, part.settled
     scored, dropped = mean_scores(found, missing, replies)
     scored = scored.in_clusters(terms, settings.seed, clusters)
-    columns, decision = scored.decided(at_least, terms, settings.seed, early)
+    decision = scored.decided(at_least, terms, settings.seed, early)
     details: dict[str, Any] = {"items": scored.n, "runs": int(found.items.runs.sum()), "source": found.source}
     if scored.single:
-        details["right"] = int(columns["held"].sum())
+        details["right"] = int((scored.mean >= 0.5).sum())
     caveats, same = unscored_words(dropped, missing, replies), ""
     compares = no_worse_than is not None and not (early is not None and early.verdict is Verdict.FAILED)
     if compares and replies is not None and other is None:
@@ -192,19 +192,16 @@ def measure_rate(
         decision, same = compared.beside(decision, at_least), compared.same
         details["baseline"] = compared.details
         caveats += compared.caveats
-    return items_result(
-        scored,
-        decision,
-        settings,
-        columns,
+    return MeasuredItems(
         kind=RATE,
+        scored=scored,
+        decision=decision,
         threshold=at_least,
-        scope=terms.scope,
         details=details,
         caveats=caveats,
         same=same,
-        paired=scored.single,
-    )
+        about={"pairing": Pairing()} if scored.single else {},
+    ).result(settings)
 
 
 @assertion(measure_rate)
@@ -283,11 +280,11 @@ def measure_worst_group_rate(
             decided = Decision(verdict=Verdict.INCONCLUSIVE, rule=nothing, estimate=None, interval=(0.0, 1.0))
             rows.append(PartDecision(name, 0, 1.0, decided))
             continue
-        _, decided = one.decided(at_least, shared, settings.seed, part.settled)
+        decided = one.decided(at_least, shared, settings.seed, part.settled)
         if unknown is not None and decided.verdict is Verdict.PASSED:
             # A candidate whose failing items lost the name of their group fails in no group.
             more = scored.part((scored.group == name) | unknown)
-            if more.decided(at_least, shared, settings.seed, None)[1].verdict is not Verdict.PASSED:
+            if more.decided(at_least, shared, settings.seed, None).verdict is not Verdict.PASSED:
                 why = f'{count_items(alone)} in no group could hide a lower rate: give them a group, or missing="drop"'
                 decided = replace(decided, verdict=Verdict.INCONCLUSIVE, rule=why)
         rows.append(PartDecision(name, one.n, float(one.mean.mean()), decided))
@@ -308,18 +305,15 @@ def measure_worst_group_rate(
         "items": scored.n,
         "source": found.source,
     }
-    return items_result(
-        scored,
-        decision,
-        settings,
-        scored.columns(settings.seed),
+    return MeasuredItems(
         kind=WORST_GROUP_RATE,
+        scored=scored,
+        decision=decision,
         threshold=at_least,
-        scope=terms.scope,
         details=details,
         caveats=caveats,
-        by_groups=True,
-    )
+        drawn="grouped items",
+    ).result(settings)
 
 
 @assertion(measure_worst_group_rate)
@@ -388,7 +382,7 @@ def measure_consistent_runs(
         replies=replies,
     )
     part = part.in_clusters(terms, settings.seed, clusters)
-    columns, decision = part.decided(held, terms, settings.seed, early)
+    decision = part.decided(held, terms, settings.seed, early)
     if replies is not None and replies.changed and decision.verdict is Verdict.PASSED:
         # A cache of answers makes any system look consistent.
         why = "the function's state changes as it is asked: it may repeat earlier answers; ask it without a cache"
@@ -412,19 +406,17 @@ def measure_consistent_runs(
         "flipped_items": int((part.mean < 1).sum()),
         "source": found.source,
     }
-    return items_result(
-        part,
-        decision,
-        settings,
-        columns,
+    # A system that is never right, as one whose calls all fail, is consistent: its answers count as one.
+    never_right = bool((np.nan_to_num(found.score, nan=found.low) == found.low).all())
+    return MeasuredItems(
         kind=CONSISTENT_RUNS,
+        scored=part,
+        decision=decision,
         threshold=max_flip_rate,
-        scope=terms.scope,
         details=details,
         caveats=caveats,
-        # A system that is never right, as one whose calls all fail, is consistent.
-        never_right=bool((np.nan_to_num(found.score, nan=found.low) == found.low).all()),
-    )
+        answers=["wrong"] * part.n if never_right else (),
+    ).result(settings)
 
 
 @assertion(measure_consistent_runs)

@@ -27,13 +27,13 @@ from robustest.claims.outcome_items import (
     ItemsClaim,
     ItemsClaims,
     ItemScores,
+    MeasuredItems,
     Missing,
     Reference,
     as_outcomes,
     claim_terms,
     compare,
     count_items,
-    items_result,
     mean_scores,
     no_tolerance,
     unscored_words,
@@ -142,12 +142,12 @@ def measure_reliable(
     value = partial(_chances, k=k, needed=needed, min_score=min_score)
     scored, dropped = value(found, missing, replies)
     scored = scored.in_clusters(terms, settings.seed, clusters)
-    columns, decision = scored.decided(at_least, terms, settings.seed, early)
+    decision = scored.decided(at_least, terms, settings.seed, early)
     short = int((_runs_of(found, missing) < k).sum())
     best = scored
     if short and missing == "fail":
         best = value(found, missing, at_best=True)[0].in_clusters(terms, settings.seed, clusters)
-        decision = _between(decision, best.decided(at_least, terms, settings.seed, None)[1], short, k)
+        decision = _between(decision, best.decided(at_least, terms, settings.seed, None), short, k)
     if needed > 1 and replies is None and decision.verdict is Verdict.PASSED and at_least is not None:
         decision = _unless_copied(decision, found, missing, k=k, at_least=at_least, terms=terms, seed=settings.seed)
     details: dict[str, Any] = {
@@ -187,19 +187,16 @@ def measure_reliable(
         decision, same = compared.beside(decision, at_least), compared.same
         details["baseline"] = compared.details
         caveats += compared.caveats
-    return items_result(
-        scored,
-        decision,
-        settings,
-        columns,
+    return MeasuredItems(
         kind=RELIABLE,
+        scored=scored,
+        decision=decision,
         threshold=at_least,
-        scope=terms.scope,
         details=details,
         caveats=caveats,
         same=same,
         statement=statement,
-    )
+    ).result(settings)
 
 
 @assertion(measure_reliable)
@@ -333,7 +330,7 @@ def _unless_copied(
     if not _alike(found) or bool((one_run.mean == 1).all()):
         return decision
     one_run = replace(one_run, single=found.binary).in_clusters(terms, seed, None)
-    if one_run.decided(at_least ** (1 / k), terms, seed, None)[1].verdict is Verdict.PASSED:
+    if one_run.decided(at_least ** (1 / k), terms, seed, None).verdict is Verdict.PASSED:
         return decision
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"{_COPIES}; {decision.rule}", reasons=("copies",))
 
@@ -415,18 +412,15 @@ def measure_worst_item_rate(
         "items_below": [name for name, one in named.items() if one.below],
         "source": found.source,
     }
-    return items_result(
-        scored,
-        decision,
-        settings,
-        scored.columns(settings.seed),
+    return MeasuredItems(
         kind=WORST_ITEM_RATE,
+        scored=scored,
+        decision=decision,
         threshold=at_least,
-        scope=terms.scope,
         details=details,
         caveats=[*caveats, *unscored_words(dropped, missing, replies)],
-        of_items=True,
-    )
+        drawn="none",
+    ).result(settings)
 
 
 @assertion(measure_worst_item_rate)
