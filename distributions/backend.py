@@ -29,25 +29,25 @@ _set_address = runpy.run_path(str(Path(__file__).with_name("address.py")))["set_
 _EDITABLE = "ROBUSTEST_BUILDS_EDITABLE"
 
 
-def prepare_metadata_for_build_wheel(folder: str, settings: Any = None) -> str:
+def prepare_metadata_for_build_wheel(metadata_directory: str, config_settings: Any = None) -> str:
     """Write the metadata of the wheel; hatchling has this hook for some frontends alone."""
-    return _metadata(folder)
+    return _metadata(metadata_directory)
 
 
-def prepare_metadata_for_build_editable(folder: str, settings: Any = None) -> str:
+def prepare_metadata_for_build_editable(metadata_directory: str, config_settings: Any = None) -> str:
     """Write the metadata of an editable installation."""
     os.environ[_EDITABLE] = "1"
     try:
-        return _metadata(folder)
+        return _metadata(metadata_directory)
     finally:
         del os.environ[_EDITABLE]
 
 
-def build_editable(folder: str, settings: Any = None, metadata: str | None = None) -> str:
+def build_editable(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
     """Build the wheel of an editable installation."""
     os.environ[_EDITABLE] = "1"
     try:
-        return str(hatchling.build_editable(folder, settings, metadata))
+        return str(hatchling.build_editable(wheel_directory, config_settings, metadata_directory))
     finally:
         del os.environ[_EDITABLE]
 

@@ -66,18 +66,25 @@ def bits(key: Tensor, shape: Sequence[int]) -> Tensor:
     high = torch.bitwise_right_shift(key, 32).to(torch.int32).view(-1, 1)
     counter = torch.arange(n, dtype=torch.int32, device=key.device).mul_(_GOLDEN32)
     h = counter.view(1, -1) + low
+    h.bitwise_xor_(_shifted(h, 16))
     for last in (False, True):
-        h.bitwise_xor_(_shifted(h, 16)).mul_(_MIX32[0])
+        h.mul_(_MIX32[0])
         h.bitwise_xor_(_shifted(h, 13)).mul_(_MIX32[1])
-        h.bitwise_xor_(_shifted(h, 16))
-        if not last:
-            h.bitwise_xor_(high)
+        h.bitwise_xor_(_shifted(h, 16) if last else _between(high))
     return h.view(len(key), *shape)
+
+
+def _between(high: Tensor) -> Tensor:
+    """Return what the end of a round, the high word of a key and the begin of the next round come to."""
+    # Of h xor (h >> 16), done twice, h is left: between the rounds the high word alone is mixed.
+    return high ^ _shifted(high, 16)
 
 
 def uniform(key: Tensor, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
     """Return (N, *shape) float32, uniform in [low, high); 24 bits an element."""
-    u = _whole(key, shape).mul_((high - low) * 2.0**-24)
+    u, step = _whole(key, shape), (high - low) * 2.0**-24
+    if step != 1:
+        u.mul_(step)
     return u.add_(low) if low else u
 
 
@@ -190,13 +197,12 @@ def _mixed32(key: Words64, n: int) -> Words32:
     """Return what `bits` does, (N, n)."""
     h: Words32 = _weyl(n) + key.astype(np.uint32)[:, None]
     high = (key >> _BY64[3]).astype(np.uint32)[:, None]
+    between = high ^ (high >> _BY32[0])  # see `_between`
     shifted = np.empty_like(h)
+    h ^= np.right_shift(h, _BY32[0], out=shifted)
     for last in (False, True):
-        h ^= np.right_shift(h, _BY32[0], out=shifted)
         h *= _UNSIGNED32[1]
         h ^= np.right_shift(h, _BY32[1], out=shifted)
         h *= _UNSIGNED32[2]
-        h ^= np.right_shift(h, _BY32[0], out=shifted)
-        if not last:
-            h ^= high
+        h ^= np.right_shift(h, _BY32[0], out=shifted) if last else between
     return h

@@ -55,9 +55,10 @@ def speckle_noise(x: Tensor, deviation: float, key: Tensor) -> Tensor:
 @family(tables.IMPULSE_NOISE)
 def impulse_noise(x: Tensor, amount: float, key: Tensor) -> Tensor:
     """Set every element, with the probability `amount`, to 0 or 1 with equal chances."""
-    centred = rng.uniform(rng.fold(key, "impulse_noise"), x.shape[1:], -0.5, 0.5)
-    # The values that hardshrink leaves are beyond 0.36 either way: three times that takes any value out of [0, 1].
-    return F.hardshrink(centred, 0.5 - amount / 2).mul_(3.0).add_(x)
+    # Whole numbers in [-half, half), of which `hardshrink` leaves the outermost; one step then leaves any range.
+    half = 2.0**23
+    centred = rng.uniform(rng.fold(key, "impulse_noise"), x.shape[1:], -half, half)
+    return torch.add(x, F.hardshrink(centred, (1 - amount) * half), alpha=2 / half)
 
 
 @family(tables.SHOT_NOISE)
