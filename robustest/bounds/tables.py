@@ -142,7 +142,7 @@ def escapes_of(estimator: Any, x: Tensor, y: Tensor, low: Tensor, high: Tensor) 
     made, found, proven = rows.copy(), np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     for at, label in enumerate(y.tolist()):
         check_clock()
-        with suppress(Unsettled):
+        with suppress(Undecided):
             point = ensemble.escape(rows[at], (least[at], most[at]), int(label), base)
             found[at], proven[at] = point is not None, point is None
             made[at] = rows[at] if point is None else point
@@ -319,7 +319,7 @@ def linear_of(model: Any) -> LinearScores | None:
 # Trees
 
 
-class Unsettled(Exception):
+class Undecided(Exception):
     """A region takes more parts than are allowed."""
 
 
@@ -455,7 +455,7 @@ class Ensemble:
             None if the label has the largest score everywhere in the box.
 
         Raises:
-            Unsettled: neither was found.
+            Undecided: neither was found.
         """
         (least, most), width = ends, len(own)
         # Columns that no threshold cuts inside the box, and leaves outside of it, decide nothing.
@@ -466,7 +466,7 @@ class Ensemble:
         slack = _ROUNDING * (self.magnitude + np.abs(base).sum())
         parts = min(_PARTS, _WORK // max(1, len(leaves) * len(cut)))
         if search is None:
-            raise Unsettled
+            raise Undecided
         for other in range(self.value.shape[1]):
             if other == label:
                 continue
@@ -483,7 +483,7 @@ class Ensemble:
             below = np.nextafter(high.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
             high = np.minimum(np.where(near <= high, near, below), most)
             if (low > high).any():  # no float32 number lies between two thresholds
-                raise Unsettled
+                raise Undecided
             return np.asarray(np.clip(own, low, high), dtype=np.float64)
         return None
 
@@ -560,20 +560,20 @@ class _Search:
         """Return True if the sum of the trees' values (L,) is above `least` everywhere in the region."""
         try:
             return self.escape(value, least, _PARTS) is None
-        except Unsettled:
+        except Undecided:
             return False
 
     def escape(self, value: Floats, least: float, parts: int) -> NDArray[np.int64] | None:
         """Return leaves, one of each tree, that meet and whose values (L,) sum up to `least` or less; None if none do.
 
         Raises:
-            Unsettled: the region has to be split into more parts.
+            Undecided: the region has to be split into more parts.
         """
         stack = [self.root]
         while stack:
             self.parts += 1
             if self.parts > parts:
-                raise Unsettled
+                raise Undecided
             if self.parts % 50 == 0:
                 check_clock()
             part = stack.pop()

@@ -398,7 +398,7 @@ def _enumerated(evaluator: Evaluator, chunk: Chunk, threat: Discrete, held: Tens
     if len(rows):
         key = rng.fold(chunk.key[rows], "proof")
         found = search(evaluator, every, threat, chunk.x[rows], chunk.y[rows], key=key, bounds=chunk.bounds)
-        evaluator.settle()
+        evaluator.require_finite()
         proven[rows] = ~found.broken
     left = int((held & ~proven).sum())
     return Proven(proven, f"no proof for {left} samples: their regions are not finite, or too large" if left else "")

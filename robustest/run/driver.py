@@ -58,7 +58,7 @@ def observe(plan: Plan) -> Evidence:
     with _opened(plan) as one:
         decision = one.decide()
         if not one.doubts_precision():
-            left = one.known.settle(decision)
+            left = one.known.keep_examples(decision)
             evidence = one.evidence(decision)
             return evidence if left is None else replace(evidence, smaller=partial(one.smaller, evidence, left))
     evidence = observe(replace(plan, settings=plan.settings.but({"precision": "fp32"})))

@@ -61,7 +61,7 @@ class KnownCounterexamples:
         )
         return self.refuted
 
-    def settle(self, decision: Decision) -> Callable[[], None] | None:
+    def keep_examples(self, decision: Decision) -> Callable[[], None] | None:
         """Write the counterexamples to the corpus, once those that are shown of a failed claim were made smaller.
 
         Returns:

@@ -521,7 +521,7 @@ def test_counterexamples_of_a_failed_claim_are_made_smaller_and_all_are_kept(
     one = run(units, memory=Remembering(raises=raises), replay_only=replay_only)
     one.stream.exhibits = [EXHIBIT] if shown else []
     one.known.found.append("kept")  # type: ignore[arg-type]
-    left = one.known.settle(decided(verdict))
+    left = one.known.keep_examples(decided(verdict))
     assert (left is None) == (not shown or verdict is not Verdict.FAILED)
     if left is not None:
         assert units.remembered == [], "the verdict does not wait for it"
@@ -541,7 +541,7 @@ def test_a_failed_claim_has_failed_also_where_nothing_can_be_made_smaller(error:
     units = Told(smaller=fails)
     one = run(units)
     one.stream.exhibits = [EXHIBIT]
-    left = one.known.settle(decided(Verdict.FAILED))
+    left = one.known.keep_examples(decided(Verdict.FAILED))
     assert left is not None
     left()
     assert one.stream.exhibits == [EXHIBIT]
@@ -554,7 +554,7 @@ def test_counterexamples_that_an_earlier_run_made_smaller_are_recalled() -> None
     stored = Observation({}, [SMALLER]), Tally(forward=11, notes=("not yet the smallest",))
     one = run(Told(), memory=Remembering(stored=stored))
     one.stream.exhibits = [EXHIBIT]
-    assert one.known.settle(decided(Verdict.FAILED)) is None
+    assert one.known.keep_examples(decided(Verdict.FAILED)) is None
     assert one.stream.exhibits == [SMALLER]
     assert one.stream.tally.forward == 11
     assert one.known.remarks == ("not yet the smallest",)
@@ -564,7 +564,7 @@ def test_without_a_replay_nothing_is_made_smaller_or_kept() -> None:
     units = Told(known=False)
     one = run(units)
     one.stream.exhibits = [EXHIBIT]
-    assert one.known.settle(decided(Verdict.FAILED)) is None
+    assert one.known.keep_examples(decided(Verdict.FAILED)) is None
     assert units.remembered == []
 
 
