@@ -57,6 +57,7 @@ def observe(plan: Plan) -> Evidence:
     """
     with _opened(plan) as one:
         decision = one.decide()
+        one.memory.close()
         if not one.doubts_precision():
             left = one.known.keep_examples(decision)
             evidence = one.evidence(decision)
@@ -82,6 +83,7 @@ def _opened(plan: Plan) -> Iterator[Measurement]:
             yield one
         finally:
             one.end_progress()
+            memory.close()
 
 
 def drawn_clusters(units: Units, settings: Settings) -> NDArray[np.int64] | None:

@@ -93,6 +93,7 @@ class KnownCounterexamples:
                 self._show(*known)
                 if not self.plan.settings.replay_only:
                     self.memory.keep(what, *known)
+                    self.memory.close()
         except (ModelError, DeviceError) as error:
             self.remarks = (f"counterexamples not yet the smallest: {error}",)
         finally:

@@ -51,15 +51,22 @@ class Positions:
         return [int(one) for one in ids]
 
     def look(self, part: Part) -> dict[str, Any]:
-        SEEN.append(list(part.units))
         return {"held": (part.ids % self.period != 0).numpy()}
+
+
+class Noting(OwnUnits):
+    """Units whose looks are noted here: a look that wrote a list itself would change what it is made of."""
+
+    def measure(self, chunk: Part, *, first: bool) -> tuple[Observation, Tally]:
+        SEEN.append(list(chunk.units))
+        return super().measure(chunk, first=first)
 
 
 def plan(units: Positions | None = None, *, threshold: float | None = 0.5, identity: Any = "x", **options: Any) -> Plan:
     settings = Settings(**{"store": None, "corpus": None, "recheck": 0.0, **options})
     rule = ShareRule(threshold=threshold, at_least=True, terms=Terms.of(settings))
     units = Positions() if units is None else units
-    return Plan(statement="positions", units=OwnUnits(units), settings=settings, rule=rule, identity=identity)
+    return Plan(statement="positions", units=Noting(units), settings=settings, rule=rule, identity=identity)
 
 
 def ran(what: Plan) -> tuple[Evidence, list[list[int]]]:
@@ -235,6 +242,9 @@ class Remembering:
         self.kept.append(what)
         if self.raises:
             raise clock.OutOfTime
+
+    def close(self) -> None:
+        pass
 
     def once(self, what: Any, measure: Callable[[], Any]) -> Any:
         self.kept.append(what)
