@@ -30,7 +30,7 @@ from torch import Tensor
 from robustest.bounds.operations import NoBound
 from robustest.clock import check as check_clock
 from robustest.models.estimators import named
-from robustest.models.trees import ByColumns, Tree, by_columns, trees_of
+from robustest.models.trees import ByColumns, FrameRows, Tree, by_columns, trees_of
 from robustest.threats import Columns, Rows
 
 # Parts that a row's region may be split into.
@@ -86,14 +86,17 @@ def prove_columns(
     y: Tensor,
     *,
     bounds: tuple[float, float],
-    decode: Callable[[NDArray[np.float32]], Any] | None = None,
+    frame: FrameRows | None = None,
 ) -> Tensor:
     """Return (N,) bool: rows x (N, D) of labels y (N,) that no input of the threat, resolved for them, changes.
+
+    Args:
+        frame: the coding of such rows; None for models of plain arrays.
 
     Raises:
         NoBound: the model is neither linear nor an ensemble of trees, or does not answer as it was read.
     """
-    steps = by_columns(estimator, decode)
+    steps = by_columns(estimator, frame)
     linear = None if steps is None else linear_of(steps.last)
     ensemble = None if steps is None or linear is not None else Ensemble.of(steps.last)
     if steps is None or (linear is None and ensemble is None):

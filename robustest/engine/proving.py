@@ -332,13 +332,13 @@ def _of_columns(evaluator: Evaluator, chunk: Chunk, threat: Columns, held: Tenso
     model, coding, nothing = evaluator.model, chunk.coding, torch.zeros_like(held)
     if model.preprocessing is not None:
         return Proven(nothing, "no bound: the model has preprocessing")
-    decode = (lambda rows: coding.decode(torch.from_numpy(rows))) if isinstance(coding, Frames) else None
+    frame = coding if isinstance(coding, Frames) else None
     tried = held.clone()
     tried[(~held).nonzero().squeeze(1)[:_BROKEN]] = True
     part = tried.nonzero().squeeze(1)
     try:
         x, y = chunk.x[part], chunk.y[part]
-        found = prove_columns(model.estimator, threat, x, y, bounds=chunk.bounds, decode=decode)
+        found = prove_columns(model.estimator, threat, x, y, bounds=chunk.bounds, frame=frame)
     except NoBound as why:
         return Proven(nothing, str(why))
     proven = nothing.clone()
