@@ -1,6 +1,6 @@
 """One file of tensors and JSON that belongs to one computation: a checkpoint, by a key of all that it depends on.
 
-Beside the key it holds stamps of what was read from outside (`identity.dependencies`), as entries of the store do.
+Beside the key it holds stamps of all reads from outside (`identity.dependencies`), as entries of the store do.
 A computation that changes what its key covers (a global in which a shift counts) would go on from another state than
 it was left in, as the file does not bring that back: no file of it is written. What is loaded once and then stays, such
 as a table behind a global, does no harm.
@@ -64,7 +64,7 @@ class KeyedFile:
             yield
 
     def save(self, arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-        """Write tensors by name, JSON types, and the stamps of what was read from outside.
+        """Write tensors by name, JSON types, and the stamps of all reads from outside.
 
         Nothing is written where something that is not restored has changed since the last call.
 
