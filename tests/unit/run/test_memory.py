@@ -381,6 +381,31 @@ def test_a_chunk_that_changes_the_model_is_not_remembered(tmp_path: Path) -> Non
     assert again.evidence.cached
 
 
+class Counting(Keeping):
+    """It counts its calls, and says that this changes no answer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.met += 1
+        return super().forward(x)
+
+    def robustest_fingerprint(self) -> str:
+        return "1"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_model_that_counts_is_remembered_if_it_says_what_it_is(
+    declared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not declared:
+        monkeypatch.delattr(Counting, "robustest_fingerprint")
+    for _ in range(2):
+        settings = Settings(store=str(tmp_path), recheck=0.0, exact=True)
+        with running(Context(settings=settings)):
+            found = measure_accuracy(Counting(adapts=False), (X, Y), device="cpu")
+    assert bool(found.evidence.cached) is declared
+    assert any("robustest_fingerprint()" in note for note in found.words.notes) is not declared
+
+
 class State(Told):
     """Units with an identity that takes some time to read."""
 
