@@ -244,9 +244,7 @@ def _measure_scores(
 
 @assertion(measure_shift_accuracy)
 def assert_shift_accuracy() -> None:
-    """Claim that accuracy under a shift, or mean score, is at least `at_least`, falls at most `max_drop`, or not below
-    a baseline.
-    """
+    """Claim that accuracy under a shift is at least `at_least`, falls at most `max_drop`, or not below a baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
