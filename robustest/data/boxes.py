@@ -127,12 +127,9 @@ def coco_boxes(
     """
     file, folder = Path(annotations), _folder(images)
     about = _json(file)
-    categories = {_id(one, file): str(one.get("name", "")) for one in _rows(about, "categories", file)}
+    categories = {key: str(one.get("name", "")) for key, one in _by_id(about, "categories", file).items()}
     label_of, classes = _numbered(categories, first_label)
-    listed: dict[int, dict[str, Any]] = {}
-    for one in _rows(about, "images", file):
-        require(_id(one, file) not in listed, f"one image of each id in {file}", f"{one['id']} twice", error=DataError)
-        listed[_id(one, file)] = one
+    listed = _by_id(about, "images", file)
     boxes: dict[int, list[tuple[int, Mapping[str, Any]]]] = {key: [] for key in listed}
     for row in _rows(about, "annotations", file):
         where, image, category = f"annotation {row.get('id')} of {file}", row.get("image_id"), row.get("category_id")
@@ -143,7 +140,7 @@ def coco_boxes(
         boxes[image].append((label_of[category], row))
     found = []
     for key, one in sorted(listed.items()):
-        path = _inside(folder, str(one.get("file_name", "")), f"image {key} of {file}", follow_links=follow_links)
+        path = _inside(folder, one.get("file_name"), f"image {key} of {file}", follow_links=follow_links)
         height, width = map(
             int, _numbers([one.get("height"), one.get("width")], 2, f"the size of {path.name} in {file}")
         )
@@ -185,22 +182,28 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"Expected annotations as JSON in {file} but got: {error}.") from error
     if not isinstance(about, dict):
-        raise DataError(expected(f"an object with images, annotations and categories in {file}", type(about).__name__))
+        mend = "A list is that of a detector's answers: give the annotations."
+        raise DataError(
+            expected(f"an object with images, annotations and categories in {file}", type(about).__name__, mend)
+        )
     return about
 
 
 def _rows(about: Mapping[str, Any], name: str, file: Path) -> list[dict[str, Any]]:
     rows = about.get(name)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        mend = "Results of a detector are a list of answers: give the file of annotations." if name == "images" else ""
-        raise DataError(expected(f"a list of {name} in {file}", type(rows).__name__, mend))
+        raise DataError(expected(f"a list of {name} in {file}", type(rows).__name__))
     return rows
 
 
-def _id(row: Mapping[str, Any], file: Path) -> int:
-    if type(row.get("id")) is not int:
-        raise DataError(expected(f"a whole id of each image and category in {file}", row.get("id")))
-    return int(row["id"])
+def _by_id(about: Mapping[str, Any], name: str, file: Path) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for row in _rows(about, name, file):
+        key = row.get("id")
+        if type(key) is not int or key in found:
+            raise DataError(expected(f"{name} in {file} to have whole ids of their own", key))
+        found[key] = row
+    return found
 
 
 # YOLO
@@ -340,7 +343,7 @@ def _yolo_line(
         values = [float(word) for word in words]
     except ValueError:
         raise DataError(expected(f"numbers in {where}", line)) from None
-    kind, places = values[0], _numbers(values[1:], len(words) - 1, where)
+    kind, *places = _numbers(values, len(words), where)
     if kind != int(kind) or not 0 <= kind < classes:
         raise DataError(expected(f"a class in 0..{classes - 1} in {where}", words[0], "Name all classes."))
     if len(places) == 4:
@@ -474,8 +477,10 @@ def _parts(name: str, what: str) -> tuple[str, ...]:
         raise DataError(f"Expected {what} inside of the folder but {error}. {mend}") from None
 
 
-def _inside(folder: Path, name: str, what: str, *, follow_links: bool) -> Path:
+def _inside(folder: Path, name: object, what: str, *, follow_links: bool) -> Path:
     """Return the path of a file below a folder, by a name from elsewhere."""
+    if not isinstance(name, str):
+        raise DataError(expected(f"a name of a file for {what}", name))
     path = folder.joinpath(*_parts(name, what))
     if not path.is_file():
         raise DataError(f"Expected a file for {what} at {path} but there is none. Correct the folder, or leave it out.")

@@ -175,6 +175,15 @@ def test_images_of_several_sizes_need_one(tmp_path: Path) -> None:
     assert yolo_boxes(root, size=(30, 80))[1][0].shape == (3, 30, 80)
 
 
+def changed(root: Path, part: str, **changes: Any) -> Any:
+    """Read COCO's file with entries of the first row of a part replaced."""
+    file = coco(root)
+    about = json.loads(file.read_text())
+    about[part][0] |= changes
+    file.write_text(json.dumps(about))
+    return coco_boxes(file, root / "images")
+
+
 DAMAGED: dict[str, tuple[Any, str]] = {
     "coco, box outside": (lambda root: of_coco(root, bbox=[35, 0, 10, 10]), "inside of the image of 40 x 30"),
     "coco, no area": (lambda root: of_coco(root, bbox=[3, 3, 0, 4]), "box with an area"),
@@ -184,6 +193,11 @@ DAMAGED: dict[str, tuple[Any, str]] = {
     "coco, unknown class": (lambda root: of_coco(root, category_id=5), "category of the file"),
     "coco, unknown image": (lambda root: of_coco(root, image_id=99), "image of the file"),
     "coco, a list as image": (lambda root: of_coco(root, image_id=[0]), "image of the file"),
+    "coco, no name of a file": (lambda root: changed(root, "images", file_name=None), "name of a file"),
+    "coco, an id twice": (lambda root: changed(root, "images", id=7), "ids of their own"),
+    "coco, a category twice": (lambda root: changed(root, "categories", id=3), "ids of their own"),
+    "coco, no size": (lambda root: changed(root, "images", height=None), "the size of 2.png"),
+    "yolo, no number": (lambda root: of_yolo(root, "nan 0.5 0.5 0.2 0.2"), "finite numbers"),
     "yolo, box outside": (lambda root: of_yolo(root, "0 0.9 0.5 0.4 0.2"), "inside of the image .* in line 1 of"),
     "yolo, pixels": (lambda root: of_yolo(root, "0 12 8 10 10"), "inside of the image"),
     "yolo, class out of range": (lambda root: of_yolo(root, "2 0.5 0.5 0.2 0.2"), r"class in 0\.\.1"),
