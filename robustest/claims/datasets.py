@@ -23,6 +23,7 @@ from robustest.data.groups import Groups
 from robustest.data.hierarchies import BreedsSplit, Domain, domains
 from robustest.data.near_copies import copied_from
 from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, checked_threshold
+from robustest.decisions.average_precision import WorstGroupPrecision
 from robustest.decisions.drop import share_of_largest_class
 from robustest.decisions.groups import GroupShare, WorstGroupRule, group_shares
 from robustest.decisions.multiplicity import group_level
@@ -51,15 +52,23 @@ from robustest.run.grounds import Changed, new_samples
 from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
 from robustest.run.plan import Plan, Setup, apply, deciding, of_task
-from robustest.run.scores import Metric, check_paired, mean_of, rule_of, set_columns, set_details
-from robustest.tasks import Task, WorstScore, top_of
+from robustest.run.scores import (
+    HALF,
+    Metric,
+    check_paired,
+    claims_scores,
+    mean_of,
+    named_score,
+    rule_of,
+    scores_of,
+    set_columns,
+    set_details,
+)
+from robustest.tasks import Task, top_of
 from robustest.words import interval_in_words, number
 
 # Samples to test on that are compared with the training samples.
 _LOOKED_AT = 512
-
-# Lowest score of a sample with outcome True, for claims on scores.
-_HALF = 0.5
 
 # Samples are shown as they are: there is no answer before a change and another one after it.
 _ONE_ANSWER = Captions(answered="predicted")
@@ -103,14 +112,14 @@ def measure_accuracy(
         The result. A sample's outcome is True if it is right; if scores are claimed, if its score is .5 or more.
 
     Raises:
-        ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline.
+        ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline,
+            or "map" against the file of one.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     setup = Setup.of(model, data, options, task)
     check_paired(metric, no_worse_than)
-    # A floor turns scores into right and wrong samples; without one, or for the mean IoU, scores count.
-    scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
+    scored = claims_scores(metric, task, setup.task)
     quantity = ACCURACY.quantities[scored]
     if scored:
         plan = setup.plan(
@@ -123,7 +132,7 @@ def measure_accuracy(
         rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
         plan = accuracy_plan(setup, quantity.state() + of_task(setup.task), rule)
     plan = plan.against(
-        no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score" if scored else ""
+        no_worse_than, tolerance, has_threshold=at_least is not None, scored=named_score(metric) if scored else ""
     )
     evidence = observe(plan)
     # Accuracy of a constant prediction, the largest class.
@@ -163,19 +172,12 @@ class Scoring:
     metric: str = "mean"
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        task = evaluator.task
-        evaluator.task = cast(
-            "Task", WorstScore(task, least=_HALF)
-        )  # a task without a floor has no criterion of a right answer
-        try:
-            judgement = evaluator.judge(chunk.x, chunk.y, scored=True)
-        finally:
-            evaluator.task = task
+        judgement = scores_of(evaluator, chunk.x, chunk.y, least=HALF)
         exhibits = exhibits_of(
             evaluator, chunk, ~judgement.holds, predicted=judgement.predicted, badness=-judgement.margin
         )
         columns = {"held": judgement.holds, "score": cast("Tensor", judgement.score)}
-        columns |= set_columns(task, self.metric, judgement.predicted, chunk.y)
+        columns |= set_columns(evaluator.task, self.metric, judgement.predicted, chunk.y)
         return Observation(columns, exhibits)
 
 
@@ -368,7 +370,10 @@ def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, A
 WORST_GROUP_ACCURACY = Kind(
     name="worst_group_accuracy",
     varies="nothing",
-    quantities=(Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),),
+    quantities=(
+        Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),
+        Quantity.at_least("at_least", "worst-group mean", "mean {} of the worst group"),
+    ),
     further_claims=("no_worse_than",),
     captions=_ONE_ANSWER,
     brief=True,
@@ -386,6 +391,7 @@ def measure_worst_group_accuracy(
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     task: Task | str | None = None,
+    metric: Metric = "mean",
     **options: Unpack[Options],
 ) -> Result:
     """Measure the accuracy of the group of samples with the lowest one (Sagawa et al., ICLR 2020).
@@ -399,18 +405,24 @@ def measure_worst_group_accuracy(
         at_least: accuracy claimed for every group, in (0, 1].
         min_group_size: smaller groups are listed as small, >= 1; they count all the same.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, for each group; alpha covers all comparisons.
+        metric: "mean", or "map" for the mean average precision of each group's boxes, as for `measure_robust_score`.
         **options: see `robustest.run.options.Options`.
 
     Raises:
+        ConfigError: the metric is neither, does not fit the task, or is "map" with no_worse_than.
         DataError: the groups do not fit the data.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
     checked_whole("min_group_size", min_group_size, 1)
-    setup = Setup.of(model, data, options, deciding(task))
+    setup = Setup.of(model, data, options, deciding(task) if metric == "mean" else task)
     # Groups may overlap; the level of each comparison depends on whether they do.
     rows = data[0] if isinstance(data, (tuple, list)) and len(data) == 2 else None
     known = Groups.of(groups, len(setup.samples), rows=rows)
+    if metric != "mean":
+        return _measure_groups_of_boxes(
+            setup, known, metric, at_least=at_least, min_group_size=min_group_size, no_worse_than=no_worse_than
+        )
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
@@ -431,9 +443,7 @@ def measure_worst_group_accuracy(
         worst = shares[0]
         # By the point estimate: the verdict is by bounds for all groups.
         notes.append(f"worst group {worst.name!r}: {worst.held} of {worst.n} samples right")
-    small = [name for name, size in zip(known.names, known.sizes, strict=True) if size < min_group_size]
-    if small:
-        notes.append(f"small, with fewer than {min_group_size} samples, and judged all the same: {', '.join(small)}")
+    notes += _small(known, min_group_size)
     return finish(
         plan,
         evidence,
@@ -460,13 +470,84 @@ def measure_worst_group_accuracy(
                 for group in shares
             ],
         },
-        caveats=(
-            *([f"{known.outside} of {known.total} in no group"] if known.outside else []),
-            *(f"no samples in {name!r}" for name in known.empty),
-        ),
+        caveats=_left_out(known),
         notes=notes,
         pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
     )
+
+
+def _measure_groups_of_boxes(
+    setup: Setup,
+    known: Groups,
+    metric: str,
+    *,
+    at_least: float | None,
+    min_group_size: int,
+    no_worse_than: Baseline | None,
+) -> Result:
+    """Measure the mean average precision of the worst group; arguments as for `measure_worst_group_accuracy`."""
+    require(metric == "map", 'metric to be "mean" or "map" for groups', metric)
+    rule_of(metric, at_least, setup)  # raises, and says which task it takes
+    if no_worse_than is not None:
+        raise ConfigError(
+            'Expected at_least= with metric="map" for groups but got no_worse_than=. Compare the samples of each group '
+            "by assert_accuracy, or all groups by their accuracy, with a floor of the task."
+        )
+    rule = WorstGroupPrecision(
+        threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
+    )
+    quantity = WORST_GROUP_ACCURACY.quantities[1]
+    plan = setup.plan(
+        quantity.state(mean_of(setup.task, metric, setup.settings.scope)),
+        Scoring(metric=metric),
+        rule,
+        identity=("scores", metric),  # the outcomes are those of the same claim on all samples
+    )
+    evidence = observe(plan)
+    whole, columns = evidence.whole, {**evidence.columns, "id": evidence.ids}
+    groups, sizes, notes = rule.groups(columns), dict(zip(known.names, known.sizes, strict=True)), []
+    if whole and groups[0].value is not None:
+        notes.append(f"worst group {groups[0].name!r}: {number(groups[0].value)} on {groups[0].n} samples")
+    return finish(
+        plan,
+        evidence,
+        kind=WORST_GROUP_ACCURACY,
+        quantity=quantity,
+        threshold=at_least,
+        setting=f"{len(known.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
+        method="mean average precision of each group, with bounds for all at once",
+        details={
+            "map": set_details(metric, columns)["map"] if whole else None,
+            "worst_group": groups[0].name if whole else None,
+            "min_group_size": min_group_size,
+            "disjoint": known.disjoint,
+            "in_no_group": known.outside,
+            "groups": [
+                {
+                    "group": group.name,
+                    "n": group.n,
+                    "map": group.value if whole else None,
+                    "interval": list(group.interval) if whole else None,
+                    "small": sizes[group.name] < min_group_size,
+                }
+                for group in groups
+            ],
+        },
+        caveats=_left_out(known),
+        notes=[*notes, *_small(known, min_group_size)],
+    )
+
+
+def _small(known: Groups, least: int) -> list[str]:
+    """Return the note that names groups of fewer samples than `least`, if there are any."""
+    small = [name for name, size in zip(known.names, known.sizes, strict=True) if size < least]
+    return [f"small, with fewer than {least} samples, and judged all the same: {', '.join(small)}"] if small else []
+
+
+def _left_out(known: Groups) -> tuple[str, ...]:
+    """Return the caveats on samples in no group, and on groups without samples."""
+    outside = [f"{known.outside} of {known.total} in no group"] if known.outside else []
+    return (*outside, *(f"no samples in {name!r}" for name in known.empty))
 
 
 def _of_one_answer(labels: NDArray[Any], members: Sequence[NDArray[np.int64]], *, named: int) -> float:

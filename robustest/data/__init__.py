@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from robustest.data.benchmarks import ClassMap as ClassMap
     from robustest.data.benchmarks import CorruptedBenchmark as CorruptedBenchmark
     from robustest.data.benchmarks import SequenceBenchmark as SequenceBenchmark
+    from robustest.data.boxes import coco_boxes as coco_boxes
+    from robustest.data.boxes import voc_boxes as voc_boxes
+    from robustest.data.boxes import yolo_boxes as yolo_boxes
     from robustest.data.groups import subgroups as subgroups
     from robustest.data.hierarchies import BREEDS as BREEDS
     from robustest.data.hierarchies import BreedsSplit as BreedsSplit
@@ -35,6 +38,7 @@ else:
             "CorruptedBenchmark",
             "SequenceBenchmark",
         ),
+        "data.boxes": ("coco_boxes", "voc_boxes", "yolo_boxes"),
         "data.groups": ("subgroups",),
         "data.hierarchies": (
             "BREEDS",

@@ -26,7 +26,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,9 @@ from numpy.typing import NDArray
 from robustest.decisions.bets import fall_interval
 from robustest.decisions.clusters import CLUSTER, Sizes
 from robustest.decisions.distributions import student as t
+from robustest.decisions.groups import places_among
 from robustest.decisions.mean import ScoreRule
+from robustest.decisions.multiplicity import group_level
 from robustest.decisions.rule import (
     Columns,
     Decision,
@@ -51,6 +53,12 @@ from robustest.words import number
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+Order = Literal["given", "worst", "best"]
+"""The order of answers of equal score: that of the images, or that of the smallest or largest average precision."""
+
+# Of a value itself, and of the one that a pass rests on.
+ORDERS: tuple[Order, Order] = ("given", "worst")
+
 ANSWERS, TARGETS = "answers", "targets"
 """Columns (n, R, 6) of boxes, each left, top, right, bottom, class, and score or area.
 
@@ -59,13 +67,14 @@ area of a target is a share of its box's, negative for a crowd.
 """
 OVERLAPS = np.linspace(0.5, 0.95, 10)
 SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+NOTHING_TO_FIND = "no image has a target: there is nothing to find"
 BLOCK = 50
 """Images, or clusters, of a set whose mAP a claim about the population bounds the mean of."""
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 # Answers of an image and class that count.
 _MOST = 100
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 # Digits of an area in pixels: shares of a box's area are rounded numbers.
 _DIGITS = 6
 # Groups of the interval beside a set's value, and the fewest images or clusters in each.
@@ -139,35 +148,39 @@ class Matches:
             self.counts[there],
         )
 
-    def by_class(self, *, worst_order: bool = False) -> dict[int, Floats]:
-        """Return (S, T) the average precision of each class that has targets; NaN for a size that has none.
+    def by_class(self) -> dict[int, Floats]:
+        """Return (S, T) the average precision of each class that has targets; NaN for a size that has none."""
+        return {int(kind): self._of_class(int(kind)) for kind in self._kinds}
 
-        Args:
-            worst_order: True to put answers of equal score in the order that makes it smallest.
-        """
-        return {
-            int(kind): self._of_class(int(kind), worst_order=worst_order)
-            for kind in np.unique(self.target_kind[self.counts[:, 0]])
-        }
-
-    def mean(self, *, worst_order: bool = False) -> float:
+    def mean(self, *, order: Order = "given") -> float:
         """Return the mean average precision over all sizes; NaN if no target counts."""
-        each = [self._of_class(int(kind), sizes=1, worst_order=worst_order).mean() for kind in self._kinds]
+        each = [self._of_class(int(kind), sizes=1, order=order).mean() for kind in self._kinds]
         return float(np.mean(each)) if each else float("nan")
+
+    def without_answers(self, images: NDArray[np.bool_]) -> Matches:
+        """Return the matches of a detector that is silent on the images that a mask (n,) marks."""
+        at = ~images[self.image]
+        left = {name: getattr(self, name)[at] for name in ("image", "kind", "score", "right", "wrong")}
+        return replace(self, **left)
 
     @property
     def _kinds(self) -> Ints:
         return np.unique(self.target_kind[self.counts[:, 0]])
 
-    def _of_class(self, kind: int, *, sizes: int = len(SIZES), worst_order: bool = False) -> Floats:
+    def _of_class(self, kind: int, *, sizes: int = len(SIZES), order: Order = "given") -> Floats:
         at = self.kind == kind
         targets = self.counts[self.target_kind == kind, :sizes].sum(0)
-        right, wrong = (np.cumsum(rows[at, :sizes], 0, dtype=np.float64) for rows in (self.right, self.wrong))
-        if worst_order and len(right):
+        hit, missed, score = self.right[at, :sizes], self.wrong[at, :sizes], self.score[at]
+        # True where the score changes after an answer, the last included.
+        ends = np.append(score[1:] != score[:-1], True)[: len(score)]
+        if order == "best":  # right answers come first among equals, at each size and threshold
+            place = 2 * np.append(0, np.cumsum(ends)[:-1])[: len(score), None, None] + ~hit
+            first = place.argsort(0, kind="stable")
+            hit, missed = (np.take_along_axis(rows, first, 0) for rows in (hit, missed))
+        right, wrong = (np.cumsum(rows, 0, dtype=np.float64) for rows in (hit, missed))
+        if order == "worst":
             # In the worst order false answers come first among equals: then precision rises until the last of them, so
             # that it suffices to read it where the score changes.
-            score = self.score[at]
-            ends = np.append(score[1:] != score[:-1], True)
             right, wrong = right[ends], wrong[ends]
         found = np.full((sizes, len(OVERLAPS)), np.nan)
         for size in range(sizes):
@@ -246,11 +259,12 @@ def figures(matches: Matches) -> dict[str, Any]:
 
 def in_order(columns: Columns) -> Matches:
     """Return the matches of columns, images in the order of the data."""
-    rows = _by_id(columns)
+    rows = by_id(columns)
     return Matches.of(columns[ANSWERS][rows], columns[TARGETS][rows])
 
 
-def _by_id(columns: Columns) -> Ints:
+def by_id(columns: Columns) -> Ints:
+    """Return (n,) the rows of columns in the order of the data."""
     return np.argsort(columns["id"]) if "id" in columns else np.arange(len(columns[ANSWERS]))
 
 
@@ -265,7 +279,7 @@ class MeanAveragePrecision(ThresholdRule):
         # Rows are in the random order of evaluation, in which blocks are draws.
         units = units_of(columns.get(CLUSTER), read)
         if self.terms.scope == "set":
-            return self._of_set(in_order(columns), units[_by_id(columns)])
+            return self._of_set(in_order(columns), units[by_id(columns)])
         matches = Matches.of(columns[ANSWERS], columns[TARGETS])
         decision = self._of_population(
             matches, units, complete=read == n, by="images" if CLUSTER not in columns else "clusters"
@@ -277,17 +291,17 @@ class MeanAveragePrecision(ThresholdRule):
         return ScoreRule(threshold=None, terms=terms)
 
     def _of_set(self, matches: Matches, units: Ints) -> Decision:
-        value, least = matches.mean(), matches.mean(worst_order=True)
+        value, least = matches.mean(), matches.mean(order="worst")
         if np.isnan(value):
-            rule = "no image has a target: there is nothing to find"
+            rule = NOTHING_TO_FIND
             return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=0.0, interval=(0.0, 1.0))
         interval, verdict = group_interval(matches, units, self.terms.alpha), Verdict.INCONCLUSIVE
         rule = "no threshold given"
         if self.threshold is not None:
             rule, verdict = "certain: exact on this set", Verdict.PASSED
-            if value < self.threshold - _ROUNDING:
+            if value < self.threshold - ROUNDING:
                 verdict = Verdict.FAILED
-            elif least < self.threshold - _ROUNDING:
+            elif least < self.threshold - ROUNDING:
                 verdict = Verdict.INCONCLUSIVE
                 rule = (
                     f"answers of equal score have no order: {number(value, self.threshold)} in that of the data, "
@@ -304,7 +318,7 @@ class MeanAveragePrecision(ThresholdRule):
         if len(values):
             beside = 0.0 if self.threshold is None else 1 - 2 * self.threshold
             # The lower end is that of the worst order of equal scores, the upper end that of the data's.
-            least = block_values(matches, masks, worst_order=True)
+            least = block_values(matches, masks, order="worst")
             low = fall_interval(1 - 2 * least, self.terms.alpha, beside)[1]
             high = fall_interval(1 - 2 * values, self.terms.alpha, beside)[0]
             interval = (1 - low) / 2, (1 - high) / 2
@@ -319,6 +333,114 @@ class MeanAveragePrecision(ThresholdRule):
         return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPrecision:
+    """A group of images and their mean average precision.
+
+    Attributes:
+        value: of the group's images; None if none of them has a target.
+        least: the same in the worst order of equal scores.
+        n: images evaluated.
+        interval: of the mean over sets of `BLOCK`, at the level of all groups together.
+        low: its lower end at alpha, which decides a pass.
+    """
+
+    name: str
+    value: float | None
+    least: float
+    n: int
+    interval: Interval
+    low: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorstGroupPrecision(ThresholdRule):
+    """A claim that the mean average precision of each group is at least a threshold.
+
+    The bounds are those of `robustest.decisions.groups`, on each group's sets of `BLOCK` images or clusters.
+
+    Attributes:
+        members: (n_g,) positions of each group's images in the data.
+        disjoint: True if no image is in two groups.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[Ints, ...]
+    disjoint: bool
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        read, terms = len(columns[ANSWERS]), self.terms
+        if terms.scope == "set" and read < n:
+            return decide_early(self.threshold, (0.0, 1.0), read, n, early, at_least=True, terms=terms)
+        groups = self.groups(columns)
+        known = [group for group in groups if group.value is not None]
+        interval = min(group.low for group in groups), min(group.interval[1] for group in groups)
+        estimate = min((cast("float", group.value) for group in known), default=None) if read == n else None
+        verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+        if self.threshold is not None and terms.scope == "set":
+            verdict, rule = Verdict.PASSED, f"certain: exact on this set, in each of {len(groups)} groups"
+            if estimate is not None and estimate < self.threshold - ROUNDING:
+                verdict = Verdict.FAILED
+            elif len(known) < len(groups):
+                verdict = Verdict.INCONCLUSIVE
+                rule = f"no image of {next(one.name for one in groups if one.value is None)!r} has a target"
+            elif (least := min(known, key=lambda group: group.least)).least < self.threshold - ROUNDING:
+                verdict = Verdict.INCONCLUSIVE
+                rule = (
+                    f"answers of equal score have no order: {least.least:.4f} in {least.name!r} in the worst one. Give "
+                    "scores that are not rounded"
+                )
+        elif self.threshold is not None:
+            verdict = judge_interval(interval, self.threshold, at_least=True)
+            by = "images" if CLUSTER not in columns else "clusters"
+            rule = (
+                f"population: mean over sets of {BLOCK} {by}, these {len(groups)} groups at once, alpha = "
+                f"{terms.alpha:g} a side, by bets"
+            )
+        at_alpha = terms.scope != "set" and self.threshold is not None
+        return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
+
+    def for_part(self, terms: Terms) -> ScoreRule:
+        """Return a rule that measures a part's mean score, without a claim."""
+        return ScoreRule(threshold=None, terms=terms)
+
+    def among(self, kept: Ints) -> WorstGroupPrecision:
+        return replace(self, members=tuple(places_among(kept, ids) for ids in self.members))
+
+    def groups(self, columns: Columns) -> list[GroupPrecision]:
+        """Return the groups, the lowest value first and those without a target last."""
+        rows = by_id(columns)
+        ids = columns["id"][rows] if "id" in columns else rows
+        matches, units = in_order(columns), units_of(columns.get(CLUSTER), len(rows))[rows]
+        # Groups that share a cluster depend on each other.
+        disjoint, alpha = self.disjoint and CLUSTER not in columns, self.terms.alpha
+        level, found = group_level(alpha, len(self.names), disjoint=disjoint), []
+        for name, own in zip(self.names, self.members, strict=True):
+            mask = np.isin(ids, own)
+            place = np.full(len(rows), -1)
+            place[mask] = np.unique(units[mask], return_inverse=True)[1]
+            masks = blocks(place)
+            given, worst = (block_values(matches, masks, order=order) for order in ORDERS)
+            ends = (0.0, 1.0, 0.0)
+            if len(given):
+                beside = 0.0 if self.threshold is None else 1 - 2 * self.threshold
+                lows = [(1 - fall_interval(1 - 2 * worst, at, beside)[1]) / 2 for at in (level, alpha)]
+                ends = lows[0], (1 - fall_interval(1 - 2 * given, level, beside)[0]) / 2, lows[1]
+            alone = matches.only(mask)
+            value, least = (alone.mean(order=order) for order in ORDERS)
+            found.append(
+                GroupPrecision(
+                    name=name,
+                    value=None if np.isnan(value) else value,
+                    least=least,
+                    n=int(mask.sum()),
+                    interval=ends[:2],
+                    low=ends[2],
+                )
+            )
+        return sorted(found, key=lambda group: (group.value is None, group.value or 0.0, group.n))
+
+
 def units_of(clusters: Ints | None, n: int) -> Ints:
     """Return (n,) the place of each image, or of its cluster, in the order in which they were drawn, from 0 on."""
     return np.arange(n) if clusters is None else np.asarray(np.unique(clusters, return_inverse=True)[1], dtype=np.int64)
@@ -330,9 +452,9 @@ def blocks(units: Ints) -> list[NDArray[np.bool_]]:
     return [units // BLOCK == at for at in range(whole)]
 
 
-def block_values(matches: Matches, masks: list[NDArray[np.bool_]], *, worst_order: bool = False) -> Floats:
+def block_values(matches: Matches, masks: list[NDArray[np.bool_]], *, order: Order = "given") -> Floats:
     """Return (b,) the mAP of each block; 0 for one without a target."""
-    return np.array([np.nan_to_num(matches.only(mask).mean(worst_order=worst_order)) for mask in masks])
+    return np.array([np.nan_to_num(matches.only(mask).mean(order=order)) for mask in masks])
 
 
 def group_interval(matches: Matches, units: Ints, alpha: float) -> Interval:

@@ -257,6 +257,12 @@ def check_keywords(measure: Callable[..., object], given: Iterable[str]) -> None
             limits = sorted(one for one in known - {"max_samples"} if one.startswith(("at_least", "max_")))
             if name in _OF_LIMIT and limits:
                 raise UnknownNameError(f"Unknown option {name!r}. The limit of this claim is {' or '.join(limits)}.")
+            if name == "metric" and "task" in known:
+                raise UnknownNameError(
+                    "Unknown option 'metric'. This claim counts samples that are right, those whose score reaches the "
+                    "task's floor. assert_accuracy, assert_robust_score, assert_shift_accuracy (a corruption at a "
+                    "time) and assert_worst_group_accuracy take a metric of the set."
+                )
             raise unknown("option", name, known)
 
 

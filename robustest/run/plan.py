@@ -23,6 +23,8 @@ from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.clusters import Clustered
 from robustest.data.frames import Frames
 from robustest.data.samples import unwrapped
+from robustest.decisions.average_precision import MeanAveragePrecision
+from robustest.decisions.precision_fall import PrecisionBaselineRule
 from robustest.decisions.strata import StrataRule
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.factory import Factory
@@ -300,7 +302,10 @@ class Plan:
             "terms": decisions.Terms.of(replace(self.settings, scope="population") if of_draws else self.settings),
         }
         rule: decisions.NoWorse
-        if scored:
+        claimed = self.rule.whole if isinstance(self.rule, StrataRule) else self.rule
+        if isinstance(claimed, MeanAveragePrecision):
+            rule = PrecisionBaselineRule(**common, before=None)
+        elif scored:
             rule = decisions.ScoreBaselineRule(**common, before=None, seed=self.settings.seed, of=scored)
         else:
             how: dict[str, Any] = {"groups": groups, "columns": columns, "parts": parts, "together": together}
@@ -365,7 +370,8 @@ def deciding(task: Task | str | None) -> Task | None:
     if checked is not None and getattr(checked, "floor", 1.0) is None:
         raise ConfigError(
             f"Expected a floor of the score from which on an answer of {checked.name} holds but got none. Pass "
-            "floor=0.9, say, to the task, or claim the mean score with assert_robust_score."
+            "floor=0.9, say, to the task, or claim its scores with assert_accuracy, assert_shift_accuracy or "
+            "assert_robust_score, which take them without a floor."
         )
     return checked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -20,16 +21,30 @@ from robustest.decisions.average_precision import (
 )
 from robustest.decisions.mean import CONSTANT_COUNTS, COUNTS, PIXELS, ScoreRule
 from robustest.decisions.mean_iou import MeanIoURule, mean_iou
+from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.errors import ConfigError
 from robustest.run.comparison import Baseline
 from robustest.run.evidence import Columns
 from robustest.run.plan import Setup
-from robustest.tasks import Constant, Counting, Detection, Task
+from robustest.tasks import Constant, Counting, Detection, Task, WorstScore
 
 Metric = Literal["mean", "miou", "map"]
 """The mean score of a set; its mean IoU: per class, intersections over unions, each summed over the set; or the mean
 average precision of its boxes, as COCO defines it.
 """
+
+HALF = 0.5
+"""Lowest score of a sample with outcome True, in claims on scores."""
+
+
+def claims_scores(metric: str, given: object, task: Task) -> bool:
+    """Return True if a claim is on scores: with a metric of the set, or a task that was given without a floor.
+
+    Args:
+        given: the task of the call, or None.
+        task: the same, as it was read.
+    """
+    return metric != "mean" or (given is not None and getattr(task, "floor", HALF) is None)
 
 
 def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
@@ -57,11 +72,17 @@ def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
 
 
 def check_paired(metric: str, no_worse_than: Baseline | None) -> None:
-    """Raise ConfigError for a baseline of a metric that is no mean over samples."""
-    if metric != "mean" and no_worse_than is not None:
+    """Raise ConfigError for a baseline with which a metric cannot be compared."""
+    if metric == "miou" and no_worse_than is not None:
         raise ConfigError(
-            f'Expected metric="mean" with no_worse_than= but got "{metric}": it is no mean of samples that could be '
+            'Expected metric="mean" with no_worse_than= but got "miou": it is no mean of samples that could be '
             "paired. Compare the mean score, or leave no_worse_than out."
+        )
+    if metric == "map" and isinstance(no_worse_than, (str, os.PathLike)):
+        raise ConfigError(
+            f'Expected no_worse_than= to be another model with metric="map" but got the file {no_worse_than}: '
+            "baselines hold a score of each sample, and mean average precision is no mean of these. Give the model, or "
+            'compare the mean score, with metric="mean".'
         )
 
 
@@ -77,6 +98,22 @@ def set_columns(task: Task, metric: str, predictions: Tensor, y: Tensor) -> dict
     if metric == "miou":
         return pixel_counts(task, predictions, y)
     return {ANSWERS: predictions, TARGETS: y} if metric == "map" else {}
+
+
+def named_score(metric: str) -> str:
+    """Return the name of a metric in comparisons of two models."""
+    return "mean average precision" if metric == "map" else "mean score"
+
+
+def scores_of(evaluator: Evaluator, x: Tensor, y: Tensor, *, least: float) -> Judgement:
+    """Return the judgement of answers to x by their scores; an answer holds from the score `least` on."""
+    task = evaluator.task
+    # A task without a floor has no criterion of a right answer.
+    evaluator.task = cast("Task", WorstScore(task, least=least))
+    try:
+        return evaluator.judge(x, y, scored=True)
+    finally:
+        evaluator.task = task
 
 
 def set_details(metric: str, columns: Columns) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from robustest.checks import checked_real, checked_whole, require
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.tasks.protocol import Describing, Loss, Scored, by_row, checked_floor, reals
+from robustest.tasks.protocol import Describing, Loss, Scored, by_row, checked_floor, kept, reals
 from robustest.words import number
 
 
@@ -412,6 +412,18 @@ class Detection(Scored):
     def graded(self, predictions: Tensor, y: Tensor) -> Tensor:
         """Return the scores of answers (B, most, 6) by targets, or by other answers."""
         return f1(predictions, y, self.iou) if self.score_by == "f1" else image_precision(predictions, y)
+
+    def agreement(self, predictions: Tensor, other: Tensor) -> Tensor:
+        """Return the F1 of sure answers by others, for "ap" too: at an overlap of .95 a fraction of a pixel counts, so
+        that average precision would call answers different that differ by rounding.
+        """
+        if self.score_by == "f1":
+            return self.graded(predictions, other)
+        sure = predictions[..., 5:] >= max(_SURE, self.least)
+        return f1(torch.where(sure, predictions, _nothing(predictions)), other, self.iou)
+
+    def right(self, predictions: Tensor, other: Tensor) -> Tensor:
+        return kept(self.graded(predictions, other), self.floor)
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         """Return moved boxes; raise ConfigError if the image was turned or bent."""

@@ -38,7 +38,17 @@ from robustest.run.measurement import assertion, measurement
 from robustest.run.options import Options
 from robustest.run.plan import Setup
 from robustest.run.replay import counterexamples_at
-from robustest.run.scores import Metric, check_paired, mean_of, rule_of, set_columns, set_details
+from robustest.run.scores import (
+    HALF,
+    Metric,
+    check_paired,
+    mean_of,
+    named_score,
+    rule_of,
+    scores_of,
+    set_columns,
+    set_details,
+)
 from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore, top_of
 from robustest.threats import Threat
@@ -79,7 +89,9 @@ def measure_robust_score(
         task: defines predictions and their scores, e.g. `Segmentation(19)`.
         at_least: mean claimed, in (0, 1].
         no_worse_than: as for `measure_robust_accuracy`: the mean score may not fall by more than `tolerance`, by bets
-            about the population (`robustest.decisions.baseline`); not with "miou" or "map".
+            about the population (`robustest.decisions.baseline`); not with "miou"; with "map" the
+            other model itself, whose mean average precision is compared on sets of 50 images
+            (`robustest.decisions.precision_fall`).
         tolerance: allowed fall from the baseline's mean score, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", for tasks that count intersections and unions: the mean over
@@ -88,7 +100,8 @@ def measure_robust_score(
         **options: see `robustest.run.options.Options`.
 
     Raises:
-        ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline.
+        ConfigError: the metric does not fit the task, or is "miou" in a claim about a population or against a baseline,
+            or "map" against the file of one.
         ConfigError, DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = checked_threshold("at_least", at_least, trivial=0, optional=True)
@@ -106,7 +119,7 @@ def measure_robust_score(
         Worsening(cascade=cascade, threat=threat, metric=metric),
         rule_of(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
-    ).against(no_worse_than, tolerance, has_threshold=at_least is not None, scored="mean score")
+    ).against(no_worse_than, tolerance, has_threshold=at_least is not None, scored=named_score(metric))
     evidence = observe(plan)
     columns = evidence.columns
     lowered = ~columns["held"]
@@ -219,7 +232,10 @@ class Worsening:
 
     def transfer(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observation:
         x, size = kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
-        before, found = (evaluator.judge(one, chunk.y, scored=True) for one in (chunk.x, x))
+        if top_of(evaluator.task):
+            before, found = (evaluator.judge(one, chunk.y, scored=True) for one in (chunk.x, x))
+        else:  # only scores are compared: a task without a floor holds nowhere
+            before, found = (scores_of(evaluator, one, chunk.y, least=HALF) for one in (chunk.x, x))
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)
         lowered = now < was - _LOWERED
         exhibits = exhibits_of(
@@ -233,6 +249,8 @@ class Worsening:
             size=size,
         )
         columns = {"held": ~lowered, "score": torch.where(lowered, now, was), "size": size}
+        # Only rows that are lower now are taken over.
+        columns |= set_columns(evaluator.task, self.metric, found.predicted, chunk.y)
         return Observation(columns, exhibits)
 
     def _probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:

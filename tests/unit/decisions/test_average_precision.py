@@ -159,7 +159,7 @@ def test_a_claim_about_a_set_is_exact_and_the_order_of_equal_scores_passes_nothi
     assert decided(None, answers, targets).verdict is Verdict.INCONCLUSIVE
     equal = np.where(np.arange(6) == 5, 1.0, answers)
     first = Matches.of(equal, targets)
-    value, worst = first.mean(), first.mean(worst_order=True)
+    value, worst = first.mean(), first.mean(order="worst")
     assert worst < value
     assert decided(worst, equal, targets).verdict is Verdict.PASSED
     lucky = decided(value, equal, targets)
@@ -175,7 +175,7 @@ def test_a_claim_about_a_set_is_exact_and_the_order_of_equal_scores_passes_nothi
         order = random.permutation(len(equal))
         shuffled = Matches.of(equal[order][:, random.permutation(equal.shape[1])], targets[order])
         assert shuffled.mean() >= worst - 1e-12
-        assert shuffled.mean(worst_order=True) == pytest.approx(worst, abs=1e-12)
+        assert shuffled.mean(order="worst") == pytest.approx(worst, abs=1e-12)
 
 
 def test_images_are_read_in_the_order_of_the_data() -> None:

@@ -205,3 +205,17 @@ def test_answers_and_targets_of_supervision_and_ultralytics_are_read_by_their_na
     for answer in (supervised, ultralytics):
         assert torch.equal(MaiteDetector(2, rows=3).answers(lambda _, one=answer: [one], x), expected)
         assert TASK.targets([answer])[0, 0].tolist() == [1, 2, 8, 9, 1, 1]
+
+
+def test_answers_that_differ_by_rounding_agree_and_others_do_not() -> None:
+    ranked = Detection(MaiteDetector(2), score_by="ap", most=3, floor=0.75)
+    one = torch.tensor([[[2.0, 2, 12, 12, 0, 0.9], [20, 2, 30, 12, 1, 0.8], [0, 0, 0, 0, -1, 0]]])
+    rounded = one + torch.tensor([0.6, -0.6, 0.6, 0.6, 0, 0.01])
+    unsure = torch.cat([one[:, :2], torch.tensor([[[5.0, 5, 25, 25, 1, 0.2]]])], 1)
+    other = one.clone()
+    other[:, 0, :4] += 8
+    lost = one[:, [2, 2, 2]]
+    was = ranked.as_targets(one)
+    agree = [float(ranked.agreement(now, was)) for now in (one, rounded, unsure, other, lost)]
+    assert agree == [1, 1, 1, 0.5, 0]
+    assert [bool(ranked.right(now, was)) for now in (one, rounded, other)] == [True, False, False]

@@ -177,9 +177,6 @@ def test_metrics_of_boxes_need_their_task() -> None:
         measure_accuracy(detections.detector(), data, task=TASK, metric="map")
     with pytest.raises(ConfigError, match='"f1" or "ap"'):
         Detection(TORCHVISION, score_by="map")  # type: ignore[arg-type]
-    other = detections.detector(1)
-    with pytest.raises(ConfigError, match="could be paired"):
-        measure_accuracy(detections.detector(), data, task=RANKED, metric="map", no_worse_than=other)
 
 
 def test_crowds_need_not_be_found_and_excuse_answers_of_their_class() -> None:
