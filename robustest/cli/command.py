@@ -239,17 +239,20 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     )
     pages.add_argument("folder", metavar="DIR", help="folder of the runs' pages, each in its own folder")
 
-    evidence = _add(commands, "evidence", "write what a run found as files that others can check, or verify them")
+    evidence = _add(
+        commands, "evidence", "write what a run found as files that others can check; verify or replay them"
+    )
     actions = _actions(evidence)
     writing = _add(actions, "write", "write statement, test result, CycloneDX, SARIF and model card", "evidence.write")
     writing.add_argument("file", metavar="FILE", help="file of --robust-json, of a whole run")
     writing.add_argument("-o", "--output", metavar="DIR", default="evidence", help="the folder (default: %(default)s)")
-    verify = _add(actions, "verify", "check files and numbers, and measure again", "evidence.verify")
-    verify.add_argument(
-        "folder", metavar="DIR", nargs="?", default="evidence", help="the folder (default: %(default)s)"
-    )
-    verify.add_argument("--no-run", action="store_true", help="measure nothing")
-    for one in (writing, verify):
+    verify = _add(actions, "verify", "check files and numbers, and measure nothing", "evidence.verify")
+    replay = _add(actions, "replay", "run the tests again, and compare every result", "evidence.replay")
+    for one in (verify, replay):
+        one.add_argument(
+            "folder", metavar="DIR", nargs="?", default="evidence", help="the folder (default: %(default)s)"
+        )
+    for one in (writing, verify, replay):
         one.add_argument(
             "--model",
             metavar="FILE",
@@ -257,6 +260,7 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
             default=[],
             help="file of the model: the subject; repeatable",
         )
+    for one in (writing, replay):
         one.add_argument(
             "--salt",
             metavar="FILE",

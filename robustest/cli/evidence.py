@@ -10,6 +10,7 @@ import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -65,46 +66,93 @@ def write(file: str, output: str, model: list[str], salt: str | None) -> int:
     return Exit.NOT_PASSED if outcome == "FAILED" else Exit.OK
 
 
-def verify(folder: str, model: list[str], salt: str | None, *, no_run: bool) -> int:
-    """Check evidence: its files among themselves, its numbers, the model's files, and a new measurement.
+def verify(folder: str, model: list[str]) -> int:
+    """Check evidence by itself: its files among themselves, its numbers, and the model's files. Nothing is measured.
 
     Args:
         model: files that must be the statement's subject.
-        salt: as in `write`; without it the digests of data are not compared.
 
     Returns:
         0 if nothing differs, 1 if something does.
     """
     screen = Screen()
+    with _a_statement(folder) as content:
+        found = [*_disagreements(folder, content), *_other_files(content, model)]
+        result = evidence.outcome(content["predicate"])
+    _show(screen, found, f"files and numbers{' and the model' if model else ''}")
+    if not found:
+        screen.write_line(f"the evidence agrees, and its result is {result}", red=result == "FAILED")
+    screen.write_line(
+        f"nothing was measured: what was changed alike in all files is not noticed. robustest evidence replay {folder}"
+    )
+    return Exit.NOT_PASSED if found else Exit.OK
+
+
+def replay(folder: str, model: list[str], salt: str | None) -> int:
+    """Run the tests of this folder as the evidence says, with nothing remembered, and compare every result with it.
+
+    Args:
+        model: files that must be the statement's subject; without them these are sought among the files that the
+            tests open.
+        salt: as in `write`; without it the digests of data are compared among themselves alone.
+
+    Returns:
+        0 if only the time differs, 1 if something else does.
+    """
+    screen = Screen()
+    with _a_statement(folder) as content:
+        found = [*_disagreements(folder, content), *(_other_files(content, model) if model else ())]
+        old, result = content["predicate"], evidence.outcome(content["predicate"])
+        _expect_tests(old)
+        key = _salt(salt, make=False)
+        new, unread = _measured_again(content, key or b"", model)
+        if new is not None:
+            verdicts, others = _differences(old, new, salted=key is not None)
+            found = [*verdicts, *found, *unread, *others]
+        else:
+            found += unread
+    _show(screen, found, "files, numbers, the model and a new measurement")
+    if new is None:
+        return Exit.NOT_PASSED
+    if key is None and any(claim.get("data") for claim in old["claims"]):
+        screen.write_line("whether the data are the same was not compared: the owner's salt is needed (--salt FILE)")
+    if verdicts:
+        screen.write_line("the verdicts are not those of the evidence", red=True)
+    else:
+        screen.write_line(f"{counted(len(old['claims']), 'verdict')} as in the evidence; its result is {result}")
+    if any(old[name] != new[name] for name in ("versions", "commit", "changed")):
+        commit = f", at commit {old['commit']}" if old["commit"] else ""
+        screen.write_line(f"the evidence was written with {old['versions']}{commit}: replay it with these")
+    return Exit.NOT_PASSED if found else Exit.OK
+
+
+@contextmanager
+def _a_statement(folder: str) -> Iterator[Any]:
+    """Give the statement of a folder; an error that its content raises inside the block becomes a refusal."""
     path = Path(folder) / evidence.STATEMENT
     content = read_json(path, f"evidence at {path}", "Write it: robustest evidence write robust.json")
     try:
-        found = [*_files(Path(folder), content), *evidence.contradictions(content)]  # type: ignore[arg-type]
-        result = evidence.outcome(content["predicate"])  # type: ignore[index]
-        found += _other_files(content, model)  # type: ignore[arg-type]
-        if not no_run:
-            found += _measured(content, _salt(salt, make=False), model, screen)  # type: ignore[arg-type]
+        yield content
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise missing(f"Expected a statement of robustest in {path} but got: {type(error).__name__} {error}.") from None
+        raise missing(
+            f"Expected a statement of robustest in {path} but got: {type(error).__name__} {error}. Ask its owner for "
+            "the files as they were written."
+        ) from None
+
+
+def _show(screen: Screen, found: list[str], checked: str) -> None:
     for line in found[:_SHOWN]:
         screen.write_line(line, red=True)
     if len(found) > _SHOWN:
         screen.write_line(f"and {counted(len(found) - _SHOWN, 'further difference')}", red=True)
-    checked = ["files", "numbers"]
-    checked += ["the model's files"] if model else []
-    checked += [] if no_run else ["a new measurement"]
-    screen.write_line(f"checked {', '.join(checked)}: {counted(len(found), 'difference')}")
-    if not found:
-        screen.write_line(f"the evidence agrees, and its result is {result}", red=result == "FAILED")
-    if no_run:
-        screen.write_line("nothing was measured: numbers that were changed together, in all places, are not noticed")
-    return Exit.NOT_PASSED if found else Exit.OK
+    screen.write_line(f"checked {checked}: {counted(len(found), 'difference')}")
 
 
-def _files(folder: Path, content: Any) -> Iterator[str]:
+def _disagreements(folder: str, content: Any) -> Iterator[str]:
+    """Yield what is wrong with evidence whatever was measured: files that no statement makes, and contradictions."""
     for name, data in evidence.documents(content).items():
         try:
-            there = read_below(folder, name, most=len(data))
+            there = read_below(Path(folder), name, most=len(data))
         except OSError as error:
             yield f"{name}: expected {len(data)} bytes made from the statement, but {error.strerror or error}"
             continue
@@ -112,6 +160,7 @@ def _files(folder: Path, content: Any) -> Iterator[str]:
             pairs = zip(there.split(b"\n"), data.split(b"\n"), strict=False)
             line = next((number for number, (a, b) in enumerate(pairs, 1) if a != b), data.count(b"\n"))
             yield f"{name}: line {line} is not what the statement makes"
+    yield from evidence.contradictions(content)
 
 
 def _other_files(content: Mapping[str, Any], model: list[str]) -> Iterator[str]:
@@ -124,56 +173,126 @@ def _other_files(content: Mapping[str, Any], model: list[str]) -> Iterator[str]:
         yield f"{name}: of the subject, with sha256 {digest}, but no such file was compared: --model FILE"
 
 
-def _measured(content: Mapping[str, Any], salt: bytes | None, model: list[str], screen: Screen) -> Iterator[str]:
-    """Run the tests again as the statement says, with nothing remembered, and yield the differences."""
+def _expect_tests(predicate: Mapping[str, Any]) -> None:
+    """Raise Refused if no file of the evidence's tests is in this folder: there is nothing to run."""
+    files = {claim["test"].partition("::")[0] for claim in predicate["claims"]}
+    for file in files:
+        try:
+            read_below(Path(), file, most=0)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return
+        return
+    if files:
+        at = f" of commit {predicate['commit']}" if predicate["commit"] else ""
+        raise missing(
+            f"Expected the tests of the evidence below this folder but there is no {min(files)}. Replay it in a "
+            f"checkout{at}, with the model and the data where its tests read them."
+        )
+
+
+def _measured_again(
+    content: Mapping[str, Any], salt: bytes, model: list[str]
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Run the tests as the statement says, in a fresh store.
+
+    Returns:
+        The new statement's predicate, or None if there are no results; and what is wrong with the run itself.
+    """
     predicate = content["predicate"]
-    settings = predicate["settings"]
     with tempfile.TemporaryDirectory() as folder:
         output, opened = Path(folder) / "robust.json", Path(folder) / "opened"
         code = run_pytest(
             [
-                *("-q", "--robust-no-cache", f"--robust-json={output}", f"--robust-seed={int(settings['seed'])}"),
+                *("-q", "--robust-no-cache", f"--robust-json={output}"),
+                *("-p", "robustest.cli.opened", f"--robust-opened={opened}"),
                 # Known counterexamples would end a claim early, and other samples would be looked at.
-                *(f"--robust-profile={settings['profile']}", f"--robust-corpus={Path(folder) / 'corpus'}"),
-                *(("-p", "robustest.cli.opened", f"--robust-opened={opened}") if model else ()),
+                f"--robust-corpus={Path(folder) / 'corpus'}",
+                *("-o", f"robust_store={Path(folder) / 'store'}", "-o", f"robust_pictures={Path(folder) / 'pictures'}"),
+                *_settings_again(predicate),
                 # Not the tests that the statement names: one that it leaves out, as it failed, would not be noticed.
                 *_selected(predicate["selection"]),
             ]
         )
         if not output.is_file():
-            yield "pytest wrote no results: see its output above"
-            return
-        new = _statement(read_results(output), [], salt or b"", Path())["predicate"]
-        if code != new["exit"]:  # a hook failed after the results were written
-            yield f"pytest ended with exit code {code}, which its results do not say: see its output above"
-        yield from _unread(model, opened)
-    if salt is None and any(claim.get("data") for claim in predicate["claims"]):
-        screen.write_line("digests of data were not compared: they need the salt (--salt FILE)")
-    apart = ("time", "claims", "settings")
-    one, other = ({key: value for key, value in of.items() if key not in apart} for of in (predicate, new))
-    yield from _different("run", one, other)
-    yield from _different("settings", settings, new["settings"])
-    claims, again = _named(predicate["claims"]), _named(new["claims"])
-    for name in sorted(claims.keys() ^ again.keys()):
-        where = "in the evidence, and not measured now" if name in claims else "measured now, and not in the evidence"
-        yield f"{name[0]}: {name[1]}: {where}"
-    if claims.keys() == again.keys() and list(claims) != list(again):
-        yield "run: claims: in another order than now"
-    for name in sorted(claims.keys() & again.keys()):
-        pair = (claims[name], again[name])
-        one, other = ({key: value for key, value in of.items() if salt is not None or key != "data"} for of in pair)
-        yield from _different(f"{name[0]}: {one.get('statement', '')}", one, other)
+            return None, ["pytest wrote no results: see its output above"]
+        new = _statement(read_results(output), [], salt, Path())["predicate"]
+        # A hook may have failed after the results were written.
+        odd = [f"pytest ended with exit code {code}, which its results do not say: see its output above"]
+        return new, [*(odd if code != new["exit"] else ()), *_unread(content, model, opened)]
 
 
-def _unread(model: list[str], opened: Path) -> Iterator[str]:
-    """Yield the files of the model that the tests did not open, under any name: the measurement is of other files."""
+def _settings_again(predicate: Mapping[str, Any]) -> Iterator[str]:
+    """Yield pytest's options for those settings of a statement that its command line may have given."""
+    settings = predicate["settings"]
+    yield f"--robust-profile={settings['profile']}"
+    seed = int(settings["seed"])
+    # The command line wins over a test's marker. So it did not give the seed if a claim has another.
+    everywhere = all(claim["seed"] == seed for claim in predicate["claims"] if "seed" in claim)
+    yield f"--robust-seed={seed}" if everywhere else f"--override-ini=robust_seed={seed}"
+    if settings["exact"]:
+        yield "--robust-exact"
+    if settings["max_samples"] is not None:
+        yield f"--robust-max-samples={int(settings['max_samples'])}"
+
+
+def _unread(content: Mapping[str, Any], model: list[str], opened: Path) -> Iterator[str]:
+    """Yield the files of the subject that the tests did not open: then the measurement is of other files.
+
+    Of a file that was given (`model`) it is enough that they opened one with its content, under any name.
+    """
     # A process of pytest-xdist has a list of its own (`robustest.cli.opened`).
     names = {name for one in opened.parent.glob(f"{opened.name}.*") for name in json.loads(one.read_bytes())}
     there = [path for path in map(Path, sorted(names)) if path.is_file()]
-    for file in model:
-        size, digest = Path(file).stat().st_size, _digest(file)
-        if not any(one.stat().st_size == size and _digest(str(one)) == digest for one in there):
-            yield f"{Path(file).name}: expected the tests to load it, but they opened no file with its content"
+    sizes = {Path(file).name: Path(file).stat().st_size for file in model}
+    for one in content["subject"]:
+        if "sha256" not in one["digest"]:
+            continue
+        name, digest = one["name"], one["digest"]["sha256"]
+        others = []
+        for path in there:
+            if path.name == name or path.stat().st_size == sizes.get(name):
+                others.append(_digest(str(path)))
+                if others[-1] == digest:
+                    break
+        else:
+            read = f"one with sha256 {others[0]}" if others else "no such file. If it has another name: --model FILE"
+            yield f"{name}: expected the tests to open it, with sha256 {digest}, but they opened {read}"
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], *, salted: bool) -> tuple[list[str], list[str]]:
+    """Return the differences of two predicates: those of verdicts and claims, and all others."""
+    apart = ("time", "claims", "settings")
+    one, other = ({key: value for key, value in of.items() if key not in apart} for of in (old, new))
+    others = [*_different("run", one, other), *_different("settings", old["settings"], new["settings"])]
+    verdicts = []
+    claims, again = (_named(of["claims"] if salted else _by_place(of["claims"])) for of in (old, new))
+    for name in sorted(claims.keys() ^ again.keys()):
+        where = "in the evidence, and not measured now" if name in claims else "measured now, and not in the evidence"
+        verdicts.append(f"{name[0]}: {name[1]}: {where}")
+    if claims.keys() == again.keys() and list(claims) != list(again):
+        others.append("run: claims: in another order than now")
+    for name in sorted(claims.keys() & again.keys()):
+        where = f"{name[0]}: {claims[name].get('statement', '')}"
+        (ruled, measured), (ruled_now, measured_now) = map(_ruling_apart, (claims[name], again[name]))
+        verdicts += _different(where, ruled, ruled_now)
+        others += _different(where, measured, measured_now)
+    return verdicts, others
+
+
+def _ruling_apart(claim: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    ruling = {key: claim[key] for key in ("state", "verdict") if key in claim}
+    return ruling, {key: value for key, value in claim.items() if key not in ruling}
+
+
+def _by_place(claims: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return claims whose data are named by their first place: without the salt only equality can be compared."""
+    places: dict[str, str] = {"": ""}
+    return [
+        {**claim, "data": places.setdefault(claim["data"], f"data {len(places)}")} if "data" in claim else claim
+        for claim in claims
+    ]
 
 
 def _selected(selection: str) -> Iterator[str]:

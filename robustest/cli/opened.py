@@ -1,4 +1,4 @@
-"""A plugin of the run that `robustest evidence verify` repeats: which files its tests opened."""
+"""A plugin of the run that `robustest evidence replay` runs: which files its tests opened."""
 
 # A statement's subject is a file that somebody named. What the tests found says nothing about it unless they read it,
 # so the repeated run, a process of its own, notes every file that it opens.

@@ -1,8 +1,8 @@
 """Evidence of a run for others: an in-toto statement, and test result, ML-BOM, SARIF and model card made from it."""
 
 # One statement holds everything, and every other file is a function of it (`documents`). So no reader has to compare
-# numbers between files: `robustest evidence verify` makes the others again, looks for numbers of the statement that
-# contradict each other (`contradictions`), and measures anew.
+# numbers between files: `robustest evidence verify` makes the others again and looks for numbers of the statement that
+# contradict each other (`contradictions`); `robustest evidence replay` measures anew as well.
 #
 # Formats: in-toto Statement v1 and its test-result predicate v0.1; CycloneDX 1.7 with a machine-learning model as its
 # component; SARIF 2.1.0 (OASIS). Nothing is signed here: that is the platform's part.

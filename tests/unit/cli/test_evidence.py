@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +67,27 @@ def prepared(
 ) -> SimpleNamespace:
     """The makers of evidence, files, rows and results, and the command."""
     return SimpleNamespace(evidence=evidence, run_file=run_file, row=row, made=made, robustest=robustest)
+
+
+@pytest.fixture
+def again(run_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets `replay` measure these rows, with tests that open these files and end with this code."""
+    from robustest.cli import evidence as verb
+
+    def measure(*rows: Any, opened: Sequence[str] = (), code: int = 0, arguments: list[str] | None = None) -> None:
+        results = run_file("again.json", rows)
+
+        def run(given: list[str]) -> int:
+            options = dict(one.split("=", 1) for one in given if "=" in one)
+            shutil.copy(results, options["--robust-json"])
+            Path(f"{options['--robust-opened']}.1").write_text(json.dumps([os.path.realpath(one) for one in opened]))
+            if arguments is not None:
+                arguments[:] = given
+            return code
+
+        monkeypatch.setattr(verb, "run_pytest", run)
+
+    return measure
 
 
 def needed(name: str) -> Any:
@@ -156,7 +177,7 @@ def test_half_of_a_surrogate_pair_is_a_character_as_any_other(prepared: SimpleNa
     log = prepared.evidence(row)["failed.sarif"]["runs"][0]
     (place,) = (one["physicalLocation"]["artifactLocation"] for one in log["results"][0]["locations"])
     assert place == {"uri": "test_%ED%A0%80.py"}
-    assert prepared.robustest("evidence", "verify", "--no-run").code == 0
+    assert prepared.robustest("evidence", "verify").code == 0
 
 
 def test_a_model_card_has_no_markup_from_elsewhere(evidence: Callable[..., Any]) -> None:
@@ -181,7 +202,7 @@ def test_nothing_passes_but_a_whole_green_run(
 ) -> None:
     files = prepared.evidence(prepared.row("test_a.py::test_x", prepared.made(outcomes)), **run)
     assert files["test-result.json"]["predicate"]["result"] == result
-    done = prepared.robustest("evidence", "verify", "--no-run")
+    done = prepared.robustest("evidence", "verify")
     assert (done.code, f"the evidence agrees, and its result is {result}" in done.out) == (0, True)
 
 
@@ -213,7 +234,7 @@ def test_evidence_is_about_a_model(
         claim["model"] = ""
     for name, data in documents(content).items():
         (path.parent / name).write_bytes(data)
-    done = robustest("evidence", "verify", "--no-run")
+    done = robustest("evidence", "verify")
     assert (done.code, "no subject" in done.out) == (1, True)
 
 
@@ -258,7 +279,7 @@ def altered(value: Any) -> Any:
 
 def test_every_change_of_one_value_is_noticed(evidence: Callable[..., Any], robustest: Callable[..., Any]) -> None:
     files = evidence()
-    assert robustest("evidence", "verify", "--no-run").code == 0
+    assert robustest("evidence", "verify").code == 0
     content = files["statement.json"]
     paths = scalars(content)
     assert len(paths) > 100
@@ -269,7 +290,7 @@ def test_every_change_of_one_value_is_noticed(evidence: Callable[..., Any], robu
             inside = inside[key]
         inside[path[-1]] = altered(inside[path[-1]])
         Path("evidence/statement.json").write_text(json.dumps(changed, indent=1) + "\n", encoding="utf-8")
-        assert robustest("evidence", "verify", "--no-run").code in (1, 3), path
+        assert robustest("evidence", "verify").code in (1, 3), path
 
 
 @pytest.mark.parametrize("name", ["test-result.json", "model.cdx.json", "failed.sarif", "model-card.md"])
@@ -281,10 +302,10 @@ def test_a_file_that_the_statement_does_not_make_is_noticed(
     text = path.read_text(encoding="utf-8")
     for changed in (text.replace("1", "2", 1), f"{text}\n", text[:-2], ""):
         path.write_text(changed, encoding="utf-8")
-        done = robustest("evidence", "verify", "--no-run")
+        done = robustest("evidence", "verify")
         assert (done.code, done.out.startswith(f"{name}: ")) == (1, True)
     path.unlink()
-    assert robustest("evidence", "verify", "--no-run").code == 1
+    assert robustest("evidence", "verify").code == 1
 
 
 @pytest.mark.parametrize(
@@ -316,7 +337,7 @@ def test_numbers_that_contradict_each_other_are_noticed_though_all_files_agree(
     content["predicate"]["claims"][1].update(changes)
     for name, data in documents(content).items():
         (Path("evidence") / name).write_bytes(data)
-    done = robustest("evidence", "verify", "--no-run")
+    done = robustest("evidence", "verify")
     assert (done.code in (1, 3), told in done.out + done.err) == (True, True), done.out
 
 
@@ -361,7 +382,7 @@ def test_a_forged_statement_is_noticed_though_all_files_agree(
         made = {"statement.json": json.dumps(content, indent=1).encode()}
     for name, data in made.items():
         (Path("evidence") / name).write_bytes(data)
-    done = robustest("evidence", "verify", "--no-run")
+    done = robustest("evidence", "verify")
     assert (done.code in (1, 3), told in done.out + done.err) == (True, True), done.out + done.err
 
 
@@ -429,15 +450,15 @@ def test_another_model_is_noticed(evidence: Callable[..., Any], robustest: Calla
     Path("other.bin").write_bytes(b"others")
     both = ("--model", "model.bin", "--model", "other.bin")
     evidence(options=both)
-    assert robustest("evidence", "verify", "--no-run", *both).code == 0
-    done = robustest("evidence", "verify", "--no-run", *both[:2])
+    assert robustest("evidence", "verify", *both).code == 0
+    done = robustest("evidence", "verify", *both[:2])
     assert (done.code, "other.bin: of the subject, " in done.out) == (1, True)
     Path("model.bin").rename("third.bin")
     Path("other.bin").rename("model.bin")
     Path("third.bin").rename("other.bin")  # each is under the other's name
-    assert robustest("evidence", "verify", "--no-run", *both).code == 1
+    assert robustest("evidence", "verify", *both).code == 1
     Path("model.bin").write_bytes(b"weightz")
-    done = robustest("evidence", "verify", "--no-run", *both)
+    done = robustest("evidence", "verify", *both)
     assert (done.code, "model.bin: expected one of the subject's files" in done.out) == (1, True)
 
 
@@ -458,7 +479,7 @@ def test_a_statement_from_elsewhere_runs_nothing_else(
     content["predicate"]["selection"] = selection
     for name, data in documents(content).items():
         (Path("evidence") / name).write_bytes(data)
-    assert robustest("evidence", "verify").code == 3
+    assert robustest("evidence", "replay").code == 3
 
 
 def test_a_selection_is_run_again_as_it_was() -> None:
@@ -483,7 +504,7 @@ def test_a_selection_is_run_again_as_it_was() -> None:
 def test_what_is_no_statement_is_refused(robustest: Callable[..., Any], content: str) -> None:
     Path("evidence").mkdir()
     Path("evidence/statement.json").write_text(content, encoding="latin-1")
-    assert robustest("evidence", "verify", "--no-run").code == 3
+    assert robustest("evidence", "verify").code == 3
 
 
 def test_a_name_twice_in_one_object_is_refused(evidence: Callable[..., Any], robustest: Callable[..., Any]) -> None:
@@ -491,7 +512,7 @@ def test_a_name_twice_in_one_object_is_refused(evidence: Callable[..., Any], rob
     path = Path("evidence/statement.json")
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace('"verdict": "failed"', '"verdict": "passed",\n"verdict": "failed"'), encoding="utf-8")
-    done = robustest("evidence", "verify", "--no-run")
+    done = robustest("evidence", "verify")
     assert (done.code, "'verdict' twice" in done.err) == (3, True), done.err
 
 
@@ -508,34 +529,59 @@ def test_a_name_twice_in_one_object_is_refused(evidence: Callable[..., Any], rob
     ],
 )
 def test_a_new_measurement_is_compared(
-    prepared: SimpleNamespace,
-    robustest: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    changes: dict[str, Any],
-    told: str,
+    prepared: SimpleNamespace, again: Callable[..., None], changes: dict[str, Any], told: str
 ) -> None:
-    from robustest.cli import evidence as verb
-
-    row, made = prepared.row, prepared.made
-
-    def run(arguments: list[str]) -> int:
-        assert not any("test_a.py" in one for one in arguments), "a test that was left out would not run"
-        assert {"--robust-no-cache", "--robust-seed=0", "--robust-profile=dev"} <= set(arguments)
-        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
-        shutil.copy(again, output)
-        return 0
-
+    given: list[str] = []
     others = {name: value for name, value in changes.items() if name != "held"}
-    again = prepared.run_file(
-        "again.json", [row("test_a.py::test_x", made(changes.get("held", [True, True]), **others))]
-    )
-    monkeypatch.setattr(verb, "run_pytest", run)
-    prepared.evidence(row("test_a.py::test_x", made([True, True])))
-    done = robustest("evidence", "verify")
+    held = changes.get("held", [True, True])
+    again(prepared.row("test_a.py::test_x", prepared.made(held, **others)), arguments=given)
+    prepared.evidence(prepared.row("test_a.py::test_x", prepared.made([True, True])))
+    done = prepared.robustest("evidence", "replay")
     assert (done.code, told in done.out) == (int(bool(changes)), True), done.out
+    assert not any("test_a.py" in one for one in given), "a test that was left out would not run"
+    assert {"--robust-no-cache", "--robust-seed=0", "--robust-profile=dev"} <= set(given)
     if "data" in changes:  # without the salt two digests cannot be compared
         Path(".robustest/evidence-salt").unlink()
-        assert robustest("evidence", "verify").code == 0
+        done = prepared.robustest("evidence", "replay")
+        assert (done.code, "the owner's salt is needed" in done.out) == (0, True)
+
+
+def test_data_of_two_claims_that_differed_are_not_the_same_now(
+    prepared: SimpleNamespace, again: Callable[..., None]
+) -> None:
+    """Without the salt, which data are equal can be compared, and no more."""
+
+    def rows(*data: str) -> list[Any]:
+        return [
+            prepared.row(f"test_a.py::test_{i}", prepared.made([True], data=64 * one)) for i, one in enumerate(data)
+        ]
+
+    prepared.evidence(*rows("a", "b", "a"))
+    Path(".robustest/evidence-salt").unlink()
+    for data, code in (("cdc", 0), ("ccc", 1), ("cdd", 1), ("abc", 1)):
+        again(*rows(*data))
+        assert prepared.robustest("evidence", "replay").code == code, data
+
+
+@pytest.mark.parametrize(
+    ("settings", "seed", "told"),
+    [
+        ({}, 0, ["--robust-seed=0"]),
+        ({"seed": 3}, 3, ["--robust-seed=3"]),
+        ({"seed": 3}, 5, ["--override-ini=robust_seed=3"]),  # a marker's, which the command line would override
+        ({"exact": True, "max_samples": 50}, 0, ["--robust-seed=0", "--robust-exact", "--robust-max-samples=50"]),
+    ],
+)
+def test_a_run_has_the_settings_that_its_command_line_gave(
+    prepared: SimpleNamespace, again: Callable[..., None], settings: dict[str, Any], seed: int, told: list[str]
+) -> None:
+    given: list[str] = []
+    row = prepared.row("test_a.py::test_x", prepared.made([True, True], seed=seed))
+    again(row, arguments=given)
+    prepared.evidence(row, settings=Settings(**settings))
+    prepared.robustest("evidence", "replay")
+    options = ("--robust-seed", "--override-ini", "--robust-exact", "--robust-max-samples")
+    assert [one for one in given if one.startswith(options)] == told
 
 
 @pytest.mark.parametrize(
@@ -546,78 +592,191 @@ def test_a_new_measurement_is_compared(
     ],
 )
 def test_a_run_that_ended_otherwise_is_noticed(
-    prepared: SimpleNamespace,
-    robustest: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    value: object,
+    prepared: SimpleNamespace, again: Callable[..., None], name: str, value: object
 ) -> None:
-    from robustest.cli import evidence as verb
-
     rows = [prepared.row("test_a.py::test_x", prepared.made([True, True]))]
-    again = prepared.run_file("again.json", rows)
-
-    def run(arguments: list[str]) -> int:
-        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
-        shutil.copy(again, output)
-        return 0
-
-    monkeypatch.setattr(verb, "run_pytest", run)
+    again(*rows)
     content = prepared.evidence(*rows)["statement.json"]
     content["predicate"][name] = value
-    for file, data in documents(content).items():
-        (Path("evidence") / file).write_bytes(data)
-    done = robustest("evidence", "verify")
+    rewrite(content)
+    done = prepared.robustest("evidence", "replay")
     assert (done.code, f"run: {name}: {value} in the evidence" in done.out) == (1, True), done.out
+    assert "1 verdict as in the evidence" in done.out
+    elsewhere = name in ("versions", "commit", "changed")
+    assert ("replay it with these" in done.out) == elsewhere
 
 
 @pytest.mark.parametrize(("missing", "told"), [(True, "not measured now"), (False, "and not in the evidence")])
 def test_a_claim_more_or_less_is_noticed(
-    prepared: SimpleNamespace,
-    robustest: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    missing: bool,
-    told: str,
+    prepared: SimpleNamespace, again: Callable[..., None], missing: bool, told: str
 ) -> None:
-    from robustest.cli import evidence as verb
-
     two = [prepared.row("test_a.py::test_x", prepared.made([True, True])) for _ in range(2)]
-    again = prepared.run_file("again.json", two[: 1 if missing else 2])
-
-    def run(arguments: list[str]) -> int:
-        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
-        shutil.copy(again, output)
-        return 0
-
-    monkeypatch.setattr(verb, "run_pytest", run)
+    again(*two[: 1 if missing else 2])
     prepared.evidence(*two[: 2 if missing else 1])
-    done = robustest("evidence", "verify")
+    done = prepared.robustest("evidence", "replay")
     assert (done.code, told in done.out) == (1, True), done.out
+    assert "the verdicts are not those of the evidence" in done.out
 
 
 @pytest.mark.parametrize(("code", "swapped", "told"), [(1, False, "exit code 1, which"), (0, True, "in another order")])
 def test_the_exit_code_and_the_order_of_claims_are_compared(
-    prepared: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, code: int, swapped: bool, told: str
+    prepared: SimpleNamespace, again: Callable[..., None], code: int, swapped: bool, told: str
 ) -> None:
     """A hook may fail after the results were written."""
-    from robustest.cli import evidence as verb
-
     rows = [prepared.row(f"test_a.py::test_{one}", prepared.made([True, True])) for one in "xy"]
-    again = prepared.run_file("again.json", rows)
-
-    def run(arguments: list[str]) -> int:
-        (output,) = (one.partition("=")[2] for one in arguments if one.startswith("--robust-json="))
-        shutil.copy(again, output)
-        return code
-
-    monkeypatch.setattr(verb, "run_pytest", run)
+    again(*rows, code=code)
     content = prepared.evidence(*rows)["statement.json"]
     if swapped:
         content["predicate"]["claims"].reverse()
-    for name, data in documents(content).items():
-        (Path("evidence") / name).write_bytes(data)
-    done = prepared.robustest("evidence", "verify")
+    rewrite(content)
+    done = prepared.robustest("evidence", "replay")
     assert (done.code, told in done.out, "checked" in done.out) == (1, True, True), done.out
+
+
+def rewrite(content: dict[str, Any], names: Sequence[str] | None = None) -> None:
+    """Write the files of the evidence, or these of them, as they would be made from an edited statement."""
+    for name, data in documents(content).items():
+        if names is None or name in names:
+            (Path("evidence") / name).write_bytes(data)
+
+
+def edited(value: Any) -> Any:
+    """Return another value of the same form: a number nearby, another digest, a text of one more character."""
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, float):
+        return value * 0.99 if value else 0.01
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, list):
+        numbers = value and isinstance(value[0], float)
+        return [edited(value[0]), *value[1:]] if numbers else value[:-1] or [1]
+    return f"{'0' if value[0] != '0' else '1'}{value[1:]}" if len(value) == 64 else f"{value}0"
+
+
+# Fields of the statement by their path; of a list its first item that has the field.
+FIELDS = (
+    *("_type", "subject", "subject.name", "subject.digest.sha256", "subject.digest.robustest", "predicateType"),
+    *(f"predicate.{name}" for name in ("time", "commit", "changed", "versions", "exit", "selection", "deselected")),
+    *("predicate.not_run", "predicate.lost", "predicate.claims"),
+    *(
+        f"predicate.settings.{name}"
+        for name in (
+            *("profile", "seed", "attack", "certify", "scope", "alpha", "family_size", "precision", "exact"),
+            *("max_samples", "time_budget", "inconclusive", "attempts", "suppress", "replay_only", "update_baseline"),
+        )
+    ),
+    *(
+        f"predicate.claims.{name}"
+        for name in (
+            *("test", "line", "state", "problem", "kind", "claim", "statement", "verdict", "quantity", "estimate"),
+            *("interval", "left_interval", "limits", "limits.name", "limits.comparison", "limits.value", "comparison"),
+            *("threshold", "threshold_name", "n", "n_total", "counts", "rule", "alpha", "at_alpha", "scope", "bounds"),
+            *("method", "varied", "setting", "seed", "model", "caveats", "reasons", "axis", "at", "sentence"),
+            *("suppressed", "outcomes", "data", "counterexamples", "counts.events", "counts.n", "counts.gained"),
+            *(f"counterexamples.{name}" for name in ("index", "label", "clean", "predicted", "size", "unit", "pixels")),
+        )
+    ),
+)
+
+
+def owners(value: Any, path: Sequence[str]) -> list[tuple[dict[str, Any], str]]:
+    """Return every object that has the field at the end of a path, and the field's name."""
+    name, *rest = path
+    if isinstance(value, list):
+        return [found for one in value for found in owners(one, path)]
+    if not isinstance(value, dict) or name not in value:
+        return []
+    return owners(value[name], rest) if rest else [(value, name)]
+
+
+def fields_of(value: Any, path: str = "") -> set[str]:
+    if isinstance(value, list):
+        return set().union(*(fields_of(one, path) for one in value))
+    if isinstance(value, dict):
+        parts = ((f"{path}.{name}".lstrip("."), one) for name, one in value.items())
+        return set().union(*({name} | fields_of(one, name) for name, one in parts))
+    return set()
+
+
+@pytest.fixture
+def replayed(prepared: SimpleNamespace, again: Callable[..., None]) -> dict[str, Any]:
+    """The statement of true evidence, which `replay` accepts."""
+    Path("model.bin").write_bytes(b"weights")
+    limits = {"limits": (Limit("at_least", ">=", 0.5),), "threshold_name": "at_least"}
+    rows = [
+        prepared.row("test_a.py::TestIt::test_in_class[1]", prepared.made([True, False, False, False], **limits)),
+        prepared.row("test_a.py::test_x", prepared.made([True, True, False])),
+        prepared.row("test_a.py::test_y"),
+    ]
+    again(*rows, opened=["model.bin"], code=1)
+    content = prepared.evidence(*rows, options=MODEL)["statement.json"]
+    assert prepared.robustest("evidence", "replay").code == 0
+    return dict(content)
+
+
+def test_every_field_of_a_statement_is_edited(replayed: dict[str, Any]) -> None:
+    assert fields_of(replayed) - {"subject.digest", "predicate", "predicate.settings"} == set(FIELDS)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_an_edit_is_refused_in_one_file_and_alike_in_all(
+    prepared: SimpleNamespace, replayed: dict[str, Any], field: str
+) -> None:
+    """Each file that shows the field is edited alone, as an edited statement would make it; then all of them are."""
+    content = json.loads(json.dumps(replayed))
+    owner, name = owners(content, field.split("."))[0]
+    owner[name] = edited(owner[name])
+    if field == "predicate.time":
+        owner[name] = "2020-01-31T12:00:00.000Z"
+    true = documents(replayed)
+    try:
+        false = [file for file, data in documents(content).items() if data != true[file]]
+    except (KeyError, TypeError, AttributeError):  # a statement that makes no files: it is edited alone
+        Path("evidence/statement.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        assert prepared.robustest("evidence", "replay").code == 3
+        return
+    assert "statement.json" in false
+    for edits in [*([one] for one in false), false] if len(false) > 1 else [false]:
+        rewrite(replayed)
+        rewrite(content, edits)
+        done = prepared.robustest("evidence", "replay")
+        alike = edits == false
+        # No later measurement has the time of an earlier one.
+        assert (done.code == 0) == (field == "predicate.time" and alike), (edits, done.out)
+        assert done.code in (0, 1, 3)
+    rewrite(replayed)
+    assert prepared.robustest("evidence", "replay").code == 0
+
+
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_claim_that_was_deleted_or_added_is_refused(
+    prepared: SimpleNamespace, replayed: dict[str, Any], deleted: bool, place: int, alike: bool
+) -> None:
+    content = json.loads(json.dumps(replayed))
+    claims = content["predicate"]["claims"]
+    if deleted:
+        del claims[place]
+    else:
+        claims.insert(place, {**claims[place], "test": "test_a.py::test_added"})
+    rewrite(content, None if alike else ["statement.json"])
+    done = prepared.robustest("evidence", "replay")
+    assert done.code == 1
+    told = "measured now, and not in the evidence" if deleted else "in the evidence, and not measured now"
+    assert told in done.out
+
+
+def test_evidence_is_not_replayed_where_its_tests_are_not(
+    prepared: SimpleNamespace, replayed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from robustest.cli import evidence as verb
+
+    monkeypatch.setattr(verb, "run_pytest", lambda _: pytest.fail("it ran"))
+    Path("test_a.py").unlink()
+    done = prepared.robustest("evidence", "replay")
+    assert (done.code, "there is no test_a.py. Replay it in a checkout" in done.err) == (3, True)
 
 
 def test_the_order_in_which_tests_were_collected_does_not_matter(prepared: SimpleNamespace) -> None:
@@ -649,38 +808,40 @@ def test_a_run_that_writes_no_results_is_a_difference(
 
     monkeypatch.setattr(verb, "run_pytest", lambda _: 3)
     evidence(row("test_a.py::test_x", made([True, True])))
-    done = robustest("evidence", "verify")
+    done = robustest("evidence", "replay")
     assert (done.code, "pytest wrote no results" in done.out) == (1, True)
 
 
+MODEL = ("--model", "model.bin")
+
+
 @pytest.mark.parametrize(
-    ("opened", "code"), [(["model.bin"], 0), (["copy.bin"], 0), (["other.bin"], 1), (["absent.bin"], 1), ([], 1)]
+    ("opened", "given", "told"),
+    [
+        (["model.bin"], MODEL, ""),
+        (["model.bin"], (), ""),
+        (["copy.bin"], MODEL, ""),  # of its content, under another name
+        (["copy.bin"], (), "no such file. If it has another name: --model FILE"),
+        (["other.bin"], MODEL, "one with sha256 77231fd145"),
+        (["elsewhere/model.bin"], (), "one with sha256 77231fd145"),
+        (["elsewhere/model.bin", "model.bin"], (), ""),
+        (["absent.bin"], MODEL, "no such file"),
+        ([], MODEL, "no such file"),
+    ],
 )
 def test_a_file_that_the_tests_do_not_open_is_no_subject(
-    prepared: SimpleNamespace,
-    robustest: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-    opened: list[str],
-    code: int,
+    prepared: SimpleNamespace, again: Callable[..., None], opened: list[str], given: tuple[str, ...], told: str
 ) -> None:
-    from robustest.cli import evidence as verb
-
-    for name, content in {"model.bin": b"weights", "copy.bin": b"weights", "other.bin": b"weightz"}.items():
+    Path("elsewhere").mkdir()
+    contents = {"model.bin": b"weights", "copy.bin": b"weights", "other.bin": b"weightz"}
+    for name, content in {**contents, "elsewhere/model.bin": b"weightz"}.items():
         Path(name).write_bytes(content)
     rows = [prepared.row("test_a.py::test_x", prepared.made([True, True]))]
-    again = prepared.run_file("again.json", rows)
-
-    def run(arguments: list[str]) -> int:
-        given = dict(one.split("=", 1) for one in arguments if "=" in one)
-        assert "robustest.cli.opened" in arguments
-        shutil.copy(again, given["--robust-json"])
-        Path(f"{given['--robust-opened']}.1").write_text(json.dumps([os.path.realpath(one) for one in opened]))
-        return 0
-
-    monkeypatch.setattr(verb, "run_pytest", run)
-    prepared.evidence(*rows, options=("--model", "model.bin"))
-    done = robustest("evidence", "verify", "--model", "model.bin")
-    assert (done.code, "model.bin: expected the tests to load it" in done.out) == (code, bool(code)), done.out
+    again(*rows, opened=opened)
+    prepared.evidence(*rows, options=MODEL)
+    done = prepared.robustest("evidence", "replay", *given)
+    assert (done.code, told in done.out) == (int(bool(told)), True), done.out
+    assert ("model.bin: expected the tests to open it" in done.out) == bool(told)
 
 
 def test_a_run_notes_the_files_that_it_opens() -> None:
@@ -725,14 +886,14 @@ def robust_model():
 
 @pytest.fixture
 def robust_data():
-    value = torch.tensor([0.25, 0.44, 0.56, 0.75]).repeat(4)
+    value = torch.tensor([0.25, 0.3, 0.44, 0.56, 0.7, 0.75]).repeat(4)
     return value.view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous(), (value > 0.5).long()
 """,
     "test_it.py": """
 from robustest import Linf, assert_robust_accuracy
 
 def test_attack(robust_model, robust_data):
-    assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.5, attack="fgsm")
+    assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.6, attack="fgsm")
 """,
 }
 
@@ -753,13 +914,13 @@ def test_tests_are_run_anew(monkeypatch: pytest.MonkeyPatch, robustest: Callable
         statements.append(json.loads(Path("evidence/statement.json").read_text(encoding="utf-8")))
         statements[-1]["predicate"].pop("time")
     assert statements[0] == statements[1]
-    assert robustest("evidence", "verify").code == 0
+    assert robustest("evidence", "replay").code == 0
     for name, old, new, told in (
-        ("test_it.py", "at_least=0.5", "at_least=0.4", "limits"),
+        ("test_it.py", "at_least=0.6", "at_least=0.55", "limits"),
         ("conftest.py", "tensor(10.0)", "tensor(10.1)", "model"),
     ):
         Path(name).write_text(PROJECT[name].replace(old, new), encoding="utf-8")
-        done = robustest("evidence", "verify")
+        done = robustest("evidence", "replay")
         assert (
             done.code,
             f"test_it.py::test_attack: robust accuracy under Linf(eps=0.1), fgsm: {told}: " in done.out,
@@ -775,21 +936,99 @@ def test_a_claim_that_failed_cannot_be_left_out(monkeypatch: pytest.MonkeyPatch,
 
     for name, text in PROJECT.items():
         Path(name).write_text(text, encoding="utf-8")
-    broken = PROJECT["test_it.py"].replace("at_least=0.5", "at_least=1.0").replace("test_attack", "test_broken")
+    broken = PROJECT["test_it.py"].replace("at_least=0.6", "at_least=1.0").replace("test_attack", "test_broken")
     Path("test_more.py").write_text(broken, encoding="utf-8")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run = ("--robust-json=robust.json", "-q")
     assert run_pytest(run) == 1
     assert robustest("evidence", "write", "robust.json").code == 1
-    assert robustest("evidence", "verify").code == 0, "red, and true"
+    assert robustest("evidence", "replay").code == 0, "red, and true"
     content = json.loads(Path("evidence/statement.json").read_text(encoding="utf-8"))
     content["predicate"].update(exit=0, claims=content["predicate"]["claims"][:1])
     assert outcome(content["predicate"]) == "PASSED"
     for name, data in documents(content).items():
         (Path("evidence") / name).write_bytes(data)
-    done = robustest("evidence", "verify")
+    done = robustest("evidence", "replay")
     assert (done.code, "test_more.py::test_broken: " in done.out) == (1, True), done.out
     assert run_pytest((*run, "test_it.py")) == 0
     done = robustest("evidence", "write", "robust.json")
     assert (done.code, "WARNED" in done.out) == (0, True)
-    assert robustest("evidence", "verify").code == 0
+    assert robustest("evidence", "replay").code == 0
+
+
+OF_FILES = {
+    "conftest.py": """
+import pytest, torch
+from safetensors.torch import load_file
+from torch import nn
+
+@pytest.fixture
+def robust_model():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    model.load_state_dict(load_file("weights.safetensors"))
+    return model
+
+@pytest.fixture
+def robust_data():
+    read = load_file("data.safetensors")
+    return read["x"], read["y"]
+""",
+    "test_it.py": """
+import pytest
+from robustest import Linf, assert_accuracy, assert_robust_accuracy
+
+@pytest.mark.robust(seed=5)
+def test_attack(robust_model, robust_data):
+    assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.6, attack="fgsm")
+
+def test_clean(robust_model, robust_data):
+    assert_accuracy(robust_model, robust_data, at_least=0.9)
+""",
+}
+
+
+@pytest.mark.slow
+def test_a_stranger_replays_it(monkeypatch: pytest.MonkeyPatch, robustest: Callable[..., Any], tmp_path: Path) -> None:
+    """Elsewhere, with the model, the data, the tests and the folder; then with another weight, and another sample."""
+    from robustest.cli.screen import run_pytest
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    here, there = tmp_path / "here", tmp_path / "elsewhere" / "there"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    weights = {"1.weight": numpy.array([[-2.5] * 4, [2.5] * 4], "f4"), "1.bias": numpy.array([5.0, -5.0], "f4")}
+    value = numpy.array([0.25, 0.3, 0.44, 0.56, 0.7, 0.75] * 4, "f4")
+    samples = {"x": numpy.broadcast_to(value[:, None, None, None], (24, 1, 2, 2)).copy(), "y": (value > 0.5) * 1}
+    safetensors_numpy.save_file(weights, "weights.safetensors")
+    safetensors_numpy.save_file(samples, "data.safetensors")
+    for name, text in OF_FILES.items():
+        Path(name).write_text(text, encoding="utf-8")
+    assert run_pytest(("--robust-json=robust.json", "-q")) == 0
+    assert robustest("evidence", "write", "robust.json", "--model", "weights.safetensors").code == 0
+    salt = here / ".robustest" / "evidence-salt"
+    shutil.copytree(here, there, ignore=shutil.ignore_patterns(".*", "__pycache__", "robust.json"))
+    monkeypatch.chdir(there)
+    done = robustest("evidence", "replay")
+    assert (done.code, "2 verdicts as in the evidence; its result is PASSED" in done.out) == (0, True), done.out
+    assert not list(there.glob(".robustest/*")), "it wrote to the store of this folder"
+
+    shifted = {**weights, "1.bias": numpy.array([6.6, -6.6], "f4")}
+    safetensors_numpy.save_file(shifted, "weights.safetensors")
+    done = robustest("evidence", "replay", "--salt", salt)
+    assert done.code == 1
+    assert "weights.safetensors: expected the tests to open it" in done.out
+    told = (
+        "verdict: passed in the evidence, failed now",
+        "the verdicts are not those",
+        ": model: ",
+        ": interval: ",
+        ": sentence: ",
+    )
+    assert [one for one in told if one not in done.out] == [], done.out
+    assert ": data: " not in done.out
+
+    safetensors_numpy.save_file(weights, "weights.safetensors")
+    samples["x"] += 0.001  # no verdict becomes another
+    safetensors_numpy.save_file(samples, "data.safetensors")
+    done = robustest("evidence", "replay", "--salt", salt)
+    assert (done.code, ": data: " in done.out, "2 verdicts as in the evidence" in done.out) == (1, True, True), done.out

@@ -29,7 +29,7 @@ def test_every_option_is_on_the_page_and_no_other(robustest: Make, command: str)
     nested = {
         "baseline": ("show", "update"),
         "corpus": ("ls", "verify", "prune"),
-        "evidence": ("write", "verify"),
+        "evidence": ("write", "verify", "replay"),
         "history": ("add", "show", "html"),
     }.get(command, ())
     helps = [robustest(command, *part, "--help").out for part in ([], *([name] for name in nested))]
