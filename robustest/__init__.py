@@ -64,6 +64,7 @@ _HOME = {
         "Detection",
         "MultiLabel",
         "Regression",
+        "Retrieval",
         "Segmentation",
         "TopK",
     ),
