@@ -39,6 +39,7 @@ _HOME = {
     "health": ("HealthWarning",),
     "models": (
         "Classifier",
+        "ZeroShot",
         "adapting",
         "as_classifier",
         "labels_model",
@@ -63,6 +64,7 @@ _HOME = {
         "Detection",
         "MultiLabel",
         "Regression",
+        "Retrieval",
         "Segmentation",
         "TopK",
     ),

@@ -7,3 +7,4 @@ from robustest.models.classifier import as_classifier as as_classifier
 from robustest.models.classifier import labels_model as labels_model
 from robustest.models.classifier import scores_model as scores_model
 from robustest.models.frozen import frozen as frozen
+from robustest.models.zero_shot import ZeroShot as ZeroShot

@@ -29,6 +29,7 @@ from robustest.tasks.protocol import WorstScore as WorstScore
 from robustest.tasks.protocol import as_targets as as_targets
 from robustest.tasks.protocol import top_of as top_of
 from robustest.tasks.regression import Regression as Regression
+from robustest.tasks.retrieval import Retrieval as Retrieval
 from robustest.tasks.segmentation import Segmentation as Segmentation
 from robustest.tasks.several_labels import MultiLabel as MultiLabel
 from robustest.tasks.top_k import TopK as TopK
@@ -39,6 +40,7 @@ _WITH_SETTINGS = {
     "segmentation": "Segmentation(classes=19, floor=0.9)",
     "regression": "Regression(tolerance=0.5)",
     "top-k": "TopK(5)",
+    "retrieval": "Retrieval(gallery, k=5)",
     "detection": "Detection(TorchvisionDetector(), floor=0.9)",
 }
 """The other tasks, as they are made."""

@@ -13,6 +13,7 @@ from robustest.tasks import (
     Classification,
     MultiLabel,
     Regression,
+    Retrieval,
     Segmentation,
     Task,
     TopK,
@@ -24,6 +25,11 @@ ROWS: dict[str, tuple[Task, Tensor, Tensor]] = {
     "Classification": (Classification(), torch.eye(4)[:2], torch.tensor([0, 3])),
     "MultiLabel": (MultiLabel(), torch.tensor([[2.0, -1.0], [1.0, 3.0]]), torch.tensor([[1, 0], [0, 1]])),
     "Regression": (Regression(0.5), torch.tensor([[0.2], [3.0]]), torch.tensor([[0.0], [1.0]])),
+    "Retrieval": (
+        Retrieval(torch.eye(4), 1),
+        torch.tensor([[0.9, 0.2, 0.1, 0.0], [0.0, 0.1, 0.9, 0.3]]),
+        Retrieval(torch.eye(4), 1).targets([0, 3]),
+    ),
     "Segmentation": (
         Segmentation(2, floor=0.5),
         torch.eye(2).view(2, 2, 1, 1).expand(2, 2, 3, 3),
