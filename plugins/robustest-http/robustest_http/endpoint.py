@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from random import SystemRandom
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from robustest import clock
 from robustest.errors import ConfigError, ModelError, RobustestError, TryAgain, expected
-from robustest_http.credentials import HeaderFromEnv, Signer
+from robustest_http.credentials import HeaderFromEnv, Secrets, checked_headers
 from robustest_http.delivery import Delivery
 from robustest_http.pace import Pace
 
@@ -80,11 +80,36 @@ class _Sent:
     kind: str = ""  # type of the content
 
 
+class Access(TypedDict, total=False):
+    """Arguments of every model and function: how a server is reached."""
+
+    # A name that changes with what is deployed; with it, what was measured or answered is remembered.
+    version: str | None
+    # Fixed headers without secrets, such as {"X-Tenant": "eu"}. They count as part of the model.
+    headers: Mapping[str, str] | None
+    # Headers with secrets of the environment: one, or a list.
+    auth: HeaderFromEnv | Sequence[HeaderFromEnv] | None
+
+
+class Connection(Access, total=False):
+    """Arguments of every model: how a server is reached, and how requests are sent."""
+
+    delivery: Delivery | None  # None for the defaults of `Delivery`
+
+
 class Endpoint:
     """Connection to one server; safe to use from several threads."""
 
-    def __init__(self, url: str, *, version: str | None, auth: HeaderFromEnv | None, delivery: Delivery) -> None:
-        """Check an address; nothing is sent.
+    def __init__(
+        self,
+        url: str,
+        *,
+        version: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: HeaderFromEnv | Sequence[HeaderFromEnv] | None = None,
+        delivery: Delivery | None = None,
+    ) -> None:
+        """Check an address and the arguments of a `Connection`; nothing is sent.
 
         Raises:
             ConfigError: it is no address, or has a password, or an argument is of a wrong type.
@@ -92,13 +117,13 @@ class Endpoint:
         self.url = _checked(url)
         if version is not None and (not isinstance(version, str) or not version):
             raise ConfigError(expected("version to be a text that names what is deployed, or None", version))
-        if auth is not None and not isinstance(auth, HeaderFromEnv):
-            raise ConfigError(expected("auth to be a HeaderFromEnv", type(auth).__name__))
+        self._secrets = Secrets(auth)
+        self._headers = checked_headers(headers, self._secrets)
+        delivery = Delivery() if delivery is None else delivery
         if not isinstance(delivery, Delivery):
             raise ConfigError(expected("delivery to be a Delivery", delivery))
         # User's name for the deployed model; None if nothing may be remembered of it.
         self.version = version
-        self._auth = auth
         self._delivery = delivery
         self._pace = Pace(delivery.rate, delivery.budget)
         self._random = SystemRandom()
@@ -107,14 +132,14 @@ class Endpoint:
         self._answered = False
 
     def robustest_fingerprint(self) -> str:
-        """Return address and version; raise ConfigError without a version."""
+        """Return address, version and fixed headers; raise ConfigError without a version."""
         if self.version is None:
             raise ConfigError(
                 f"Expected version=, a name for what is deployed at {shown(self.url)}, to remember what was measured "
                 "of it but got None"
             )
         # Weights behind an address cannot be read, so only the user's version shows that the model changed.
-        return f"{self.url} {self.version}"
+        return f"{self.url} {self.version}" + (f" {sorted(self._headers.items())}" if self._headers else "")
 
     def predict(self, x: Any, path: str, body: Callable[[Any], object], read: Callable[[Any, int], Array]) -> Array:
         """Return answers (B, ...) to samples (B, *S), or to a list of texts or bytes, in their order.
@@ -155,8 +180,7 @@ class Endpoint:
             ModelError: the server refused.
             ConfigError: the secret is not in the environment.
         """
-        if self._auth is not None:
-            self._auth.check()
+        self._secrets.check()
         end = _end()
         self._pace.turn(1, threading.Event(), end)
         found = self._once(_Sent("POST", "", content, "application/json"), end)
@@ -172,11 +196,10 @@ class Endpoint:
         return self._reply(_Sent("GET", path), 0, stop=threading.Event(), end=_end())
 
     def fault(self, path: str, what: str) -> ModelError:
-        return ModelError(self._hide(f"Expected {shown(self.url + path)} to give {what}"))
+        return ModelError(self._secrets.hide(f"Expected {shown(self.url + path)} to give {what}"))
 
     def _reply(self, sent: _Sent, samples: int, *, stop: threading.Event, end: float) -> Any:
-        if self._auth is not None:
-            self._auth.check()
+        self._secrets.check()
         tries = 0
         while self._pace.turn(samples, stop, end):
             tries += 1
@@ -199,7 +222,7 @@ class Endpoint:
         now = time.monotonic()
         deadline = min(now + self._delivery.timeout, end)
         timeout = max(0.001, deadline - now)
-        headers = {"Content-Type": sent.kind} if sent.content else {}
+        headers = self._headers | ({"Content-Type": sent.kind} if sent.content else {})
         try:
             with self._client().stream(
                 sent.method, self.url + sent.path, content=sent.content, headers=headers, timeout=timeout
@@ -208,17 +231,17 @@ class Endpoint:
         except TimeoutError as error:
             return Trouble(str(error), again=True)
         except Exception as error:  # none of httpx's own leaves here: frames inside it hold the headers
-            what = self._hide(" ".join(str(error).split()))
+            what = self._secrets.hide(" ".join(str(error).split()))
             again = isinstance(error, (httpx.TransportError, httpx.DecodingError, OSError))
             return Trouble(f"{type(error).__name__}: {what}"[:_SHOWN], again=again)
-        excerpt = self._hide(" ".join(text.decode(errors="replace").split()))[:_SHOWN]
+        excerpt = self._secrets.hide(" ".join(text.decode(errors="replace").split()))[:_SHOWN]
         if response.status_code != 200:
             again = response.status_code >= 500 or response.status_code in _AGAIN
             # A server that is starting does not know its models yet.
             again = again or (response.status_code == 404 and self._answered)
             return Trouble(f"status {response.status_code}: {excerpt}", again=again, after=_asked_to_wait(response))
         try:
-            return json.loads(text)
+            return self._secrets.parsed(text)
         except (ValueError, RecursionError):
             return Trouble(f"a reply that is no JSON: {excerpt}", again=True)
 
@@ -229,14 +252,13 @@ class Endpoint:
             client = self._clients.get(os.getpid())
             if client is None:
                 limits = httpx.Limits(max_connections=self._delivery.concurrency)
-                auth = None if self._auth is None else Signer(self._auth)
-                client = httpx.Client(auth=auth, timeout=self._delivery.timeout, limits=limits)
+                # A redirect is never followed: it would take the secrets along.
+                client = httpx.Client(
+                    auth=self._secrets, timeout=self._delivery.timeout, limits=limits, follow_redirects=False
+                )
                 self._clients[os.getpid()] = client
                 weakref.finalize(self, client.close)
             return client
-
-    def _hide(self, text: str) -> str:
-        return text if self._auth is None else self._auth.hide(text)
 
 
 def _end() -> float:

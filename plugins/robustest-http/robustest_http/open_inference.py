@@ -6,7 +6,7 @@ import base64
 import math
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import quote
 
 import numpy as np
@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 
 from robustest import Classifier, ConfigError, ModelError
 from robustest.errors import expected
-from robustest_http.answers import Gives, answers, check, classifier
-from robustest_http.credentials import HeaderFromEnv
-from robustest_http.delivery import Delivery
+from robustest_http.answers import Gives, ModelOptions, answers, model_at
 from robustest_http.endpoint import Endpoint
 
 _DATATYPES = ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
@@ -140,14 +138,7 @@ def open_inference_model(
     output: str | None = None,
     datatype: str | None = None,
     shape: Sequence[int] | None = None,
-    gives: Gives = "scores",
-    classes: int | None = None,
-    version: str | None = None,
-    auth: HeaderFromEnv | None = None,
-    delivery: Delivery | None = None,
-    bounds: tuple[float, float] = (0.0, 1.0),
-    preprocessing: Any = None,
-    max_queries: int | None = None,
+    **options: Unpack[ModelOptions],
 ) -> Classifier:
     """Return a model on a server that speaks the Open Inference Protocol, version 2, over REST.
 
@@ -160,20 +151,11 @@ def open_inference_model(
         datatype: the protocol's name for the type of the input, such as FP32; None takes that of the metadata, or FP32.
             For whole numbers, inputs are rounded to the nearest one. Texts, and bytes in base64, are sent as BYTES.
         shape: sizes of one sample for the model, such as (64,) for flat images; None keeps the shape.
-        gives: the output: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2), whose
-            logarithm is taken; "labels" (B,) or (B, 1), whole numbers.
-        classes: number of classes, for labels.
-        version: a name that changes with the deployed model; with it, measurements are remembered.
-        auth: a header with a secret.
-        delivery: settings of requests; None for the defaults of `Delivery`.
-        bounds: smallest and largest input value.
-        preprocessing: (mean, std) per channel, or a function of a batch, applied before sending.
-        max_queries: largest number of queries per sample, as for `robustest.scores_model`.
+        **options: how the server is reached and what its answers mean: see `ModelOptions`.
 
     Raises:
         ConfigError: an argument is invalid. Nothing is sent yet.
     """
-    check(gives, classes)
     for name, value in {"model": model, "model_version": "1" if model_version is None else model_version}.items():
         if not isinstance(value, str) or not value:
             raise ConfigError(expected(f"{name} to be a name", value))
@@ -182,15 +164,12 @@ def open_inference_model(
     path = f"/v2/models/{quote(model, safe='')}"
     if model_version is not None:
         path += f"/versions/{quote(model_version, safe='')}"
-    predict = _OpenInference(
-        Endpoint(url, version=version, auth=auth, delivery=delivery or Delivery()),
-        path,
-        names=(input, output),
-        datatype=datatype,
-        shape=None if shape is None else tuple(shape),
-        gives=gives,
-    )
-    return classifier(predict, gives, classes, bounds=bounds, preprocessing=preprocessing, max_queries=max_queries)
+
+    def predictor(endpoint: Endpoint, gives: Gives) -> _OpenInference:
+        sizes = None if shape is None else tuple(shape)
+        return _OpenInference(endpoint, path, names=(input, output), datatype=datatype, shape=sizes, gives=gives)
+
+    return model_at(url, predictor, **options)
 
 
 def _whole(values: NDArray[np.float32], datatype: str) -> NDArray[Any]:

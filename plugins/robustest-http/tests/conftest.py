@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -98,16 +99,31 @@ def reply(path: str, body: Any) -> Any:
     }
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """The server, on a port of its own."""
+@contextmanager
+def running() -> Iterator[Server]:
     held = Server()
     thread = threading.Thread(target=held.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield held
-    held.shutdown()
-    held.server_close()
-    thread.join()
+    try:
+        yield held
+    finally:
+        held.shutdown()
+        held.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """The server, on a port of its own."""
+    with running() as held:
+        yield held
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    """A second server, another host to the first one."""
+    with running() as held:
+        yield held
 
 
 @pytest.fixture(scope="session")
