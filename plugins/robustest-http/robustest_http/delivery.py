@@ -19,7 +19,9 @@ class Delivery:
         ConfigError: a value is out of range.
     """
 
-    batch_size: int = 32  # largest number of samples in one request
+    # Largest number of samples in one request. A model halves it for itself where the server refuses a request as too
+    # large (status 413).
+    batch_size: int = 32
     concurrency: int = 4  # largest number of simultaneous requests
     timeout: float = 30.0  # seconds of a request, from its start to the last byte of the reply
     retries: int = 6  # number of times that a request without an answer, or with a server's error, is sent again

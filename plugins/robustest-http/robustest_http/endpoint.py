@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import threading
@@ -11,6 +12,8 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from random import SystemRandom
 from typing import Any, TypedDict
 from urllib.parse import urlsplit, urlunsplit
@@ -54,6 +57,8 @@ class Multipart:
         return request.read(), request.headers["Content-Type"]
 
 
+_LOG = logging.getLogger(__name__)
+
 # Statuses below 500 that ask to be tried again (RFC 9110, section 15; RFC 6585, section 4; RFC 8470).
 _AGAIN = frozenset({408, 425, 429})
 _LARGEST_REPLY = 1 << 28
@@ -70,6 +75,11 @@ class Trouble:
     what: str  # in words, without secrets
     again: bool  # True if a retry may help
     after: float = 0.0  # seconds that the server asked to wait
+    status: int | None = None  # status of the reply, if one came
+
+
+class _TooLarge(Exception):
+    """A server refused a request of several samples as too large (status 413)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,8 @@ class Endpoint:
         # User's name for the deployed model; None if nothing may be remembered of it.
         self.version = version
         self._delivery = delivery
+        # Samples in a request: fewer than the delivery's once the server refused so many.
+        self._batch_size = delivery.batch_size
         self._pace = Pace(delivery.rate, delivery.budget)
         self._random = SystemRandom()
         self._clients: dict[int, httpx.Client] = {}
@@ -156,17 +168,25 @@ class Endpoint:
             ModelError: no answer came, or an invalid one; or the budget is spent.
         """
         stop = threading.Event()
-        size, end = self._delivery.batch_size, _end()
+        size, end = self._batch_size, _end()
         parts = [x[start : start + size] for start in range(0, len(x), size)]
 
         def ask(part: Any) -> Array:
+            size = self._batch_size  # read once: other threads, and the first of these two requests, may lower it
+            if len(part) > size:
+                return np.concatenate([ask(part[:size]), ask(part[size:])])
             made = body(part)
             if isinstance(made, Multipart):
                 content, kind = made.encoded()
             else:
                 content, kind = json.dumps(made, allow_nan=False).encode(), "application/json"
             sent = _Sent("POST", path, content, kind)
-            answer = read(self._reply(sent, len(part), stop=stop, end=end), len(part))
+            try:
+                reply = self._reply(sent, len(part), stop=stop, end=end)
+            except _TooLarge:
+                self._learn(len(part))
+                return ask(part)
+            answer = read(reply, len(part))
             self._answered = True
             return answer
 
@@ -198,6 +218,18 @@ class Endpoint:
     def fault(self, path: str, what: str) -> ModelError:
         return ModelError(self._secrets.hide(f"Expected {shown(self.url + path)} to give {what}"))
 
+    def _learn(self, refused: int) -> None:
+        """Halve the number of samples in a request, after the server refused `refused` >= 2 of them as too large."""
+        with self._lock:
+            if refused // 2 >= self._batch_size:  # another request was refused before
+                return
+            self._batch_size = refused // 2
+        _LOG.warning(
+            "%s refuses requests of %d samples as too large: requests have %d from now on. Delivery(batch_size=%d) "
+            "spares the refusals.",
+            *(shown(self.url), refused, refused // 2, refused // 2),
+        )
+
     def _reply(self, sent: _Sent, samples: int, *, stop: threading.Event, end: float) -> Any:
         self._secrets.check()
         tries = 0
@@ -208,10 +240,15 @@ class Endpoint:
                 return found
             if time.monotonic() > end:
                 raise clock.OutOfTime
+            if found.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE and samples > 1:
+                raise _TooLarge
             if not found.again or tries > self._delivery.retries:
+                remedy = ""
+                if found.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE and samples:
+                    remedy = " One sample is too large for it, so that no Delivery(batch_size=) helps: raise its limit."
                 raise ModelError(
                     f"Expected an answer to {sent.method} {shown(self.url + sent.path)} but got {found.what} "
-                    f"(try {tries} of {self._delivery.retries + 1})."
+                    f"(try {tries} of {self._delivery.retries + 1}).{remedy}"
                 )
             # Between half of the time and all of it, so that requests which failed together do not return together.
             pause = max(found.after, self._delivery.wait(tries) * (0.5 + 0.5 * self._random.random()))
@@ -239,7 +276,8 @@ class Endpoint:
             again = response.status_code >= 500 or response.status_code in _AGAIN
             # A server that is starting does not know its models yet.
             again = again or (response.status_code == 404 and self._answered)
-            return Trouble(f"status {response.status_code}: {excerpt}", again=again, after=_asked_to_wait(response))
+            what = f"status {response.status_code}: {excerpt}"
+            return Trouble(what, again=again, after=_asked_to_wait(response), status=response.status_code)
         try:
             return self._secrets.parsed(text)
         except (ValueError, RecursionError):
@@ -325,6 +363,22 @@ def _read(response: httpx.Response, deadline: float) -> bytes:
 
 
 def _asked_to_wait(response: httpx.Response) -> float:
-    """Return the seconds of Retry-After (RFC 9110, section 10.2.3); 0 for a date or nothing."""
-    asked = response.headers.get("Retry-After", "")
-    return min(_PATIENCE, float(asked)) if asked.isascii() and asked.isdigit() else 0.0
+    """Return the seconds of Retry-After (RFC 9110, section 10.2.3), a number or a date; 0 for neither."""
+    asked = response.headers.get("Retry-After", "").strip()
+    if asked.isascii() and asked.isdigit():
+        return min(_PATIENCE, float(asked))
+    until = _date(asked)
+    if until is None:
+        return 0.0
+    # By the server's clock, which need not agree with this machine's.
+    now = _date(response.headers.get("Date", "")) or datetime.now(UTC)
+    return min(_PATIENCE, max(0.0, (until - now).total_seconds()))
+
+
+def _date(text: str) -> datetime | None:
+    """Return a date of HTTP (RFC 9110, section 5.6.7), or None."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

@@ -23,7 +23,7 @@ WEIGHT = np.random.default_rng(0).normal(size=(16, 3))
 class Server(ThreadingHTTPServer):
     """Answers by `scores`, a linear model of sixteen values, unless `faults` holds what to do instead.
 
-    A fault is (status, body, headers), or "hang" or "drop".
+    A fault is (status, body, headers), or "hang" or "drop"; or a function from a request's JSON to one of them or None.
     """
 
     daemon_threads = True
@@ -68,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
             server.busy += 1
             server.most = max(server.most, server.busy)
             fault = server.faults.pop(0) if server.faults else server.always
+        fault = fault(body) if callable(fault) else fault
         try:
             time.sleep(server.delay)
             if fault == "hang":
