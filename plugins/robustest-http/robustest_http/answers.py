@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -62,6 +63,22 @@ def model_at(
     else:
         model = labels_model(predict, classes=classes, bounds=bounds, max_queries=max_queries)
     return as_classifier(model, preprocessing=preprocessing)
+
+
+def check_names(*, model: object, **others: object) -> None:
+    """Raise ConfigError if the name of a model, or another name that is not None, is no text."""
+    for name, value in {"model": model, **{name: value for name, value in others.items() if value is not None}}.items():
+        if not isinstance(value, str) or not value:
+            raise ConfigError(expected(f"{name} to be a name", value))
+
+
+def reshaped(x: NDArray[Any], shape: Sequence[int] | None) -> NDArray[Any]:
+    """Return samples (B, *S) as (B, *shape); raise ConfigError if they do not fit."""
+    if shape is None:
+        return x
+    if math.prod(shape) != math.prod(x.shape[1:]):
+        raise ConfigError(expected(f"shape to hold a sample, {math.prod(x.shape[1:])} numbers, {x.shape[1:]}", shape))
+    return x.reshape(len(x), *shape)
 
 
 def answers(value: object, n: int, gives: Gives) -> NDArray[Any]:

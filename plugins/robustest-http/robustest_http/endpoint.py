@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from robustest import clock
 from robustest.errors import ConfigError, ModelError, RobustestError, TryAgain, expected
+from robustest_http.binary_tensors import JSON_SIZE, unpacked
 from robustest_http.credentials import HeaderFromEnv, Secrets, checked_headers
 from robustest_http.delivery import Delivery
 from robustest_http.pace import Pace
@@ -45,8 +46,8 @@ class Multipart:
     fields: Mapping[str, str] = field(default_factory=dict)
     filename: str = "file.bin"
 
-    def encoded(self) -> tuple[bytes, str]:
-        """Return the content of the request and its type."""
+    def encoded(self) -> tuple[bytes, dict[str, str]]:
+        """Return the content of the request and its headers."""
         parts = [
             (name, (self.filename, one.encode() if isinstance(one, str) else bytes(one)))
             for name, held in self.files.items()
@@ -54,7 +55,23 @@ class Multipart:
         ]
         # httpx knows how to write forms; the address is not used.
         request = httpx.Request("POST", "http://localhost", files=parts, data=dict(self.fields))
-        return request.read(), request.headers["Content-Type"]
+        return request.read(), {"Content-Type": request.headers["Content-Type"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """The body of a request that is sent as it is."""
+
+    content: bytes
+    kind: str  # its type, such as text/plain
+    # Number of bytes of its JSON, which tensors in binary follow (`binary_tensors`); None if there are none.
+    json_size: int | None = None
+
+    def encoded(self) -> tuple[bytes, dict[str, str]]:
+        """Return the content of the request and its headers."""
+        return self.content, {"Content-Type": self.kind} | (
+            {} if self.json_size is None else {JSON_SIZE: str(self.json_size)}
+        )
 
 
 _LOG = logging.getLogger(__name__)
@@ -87,7 +104,7 @@ class _Sent:
     method: str
     path: str
     content: bytes = b""
-    kind: str = ""  # type of the content
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the content
 
 
 class Access(TypedDict, total=False):
@@ -153,22 +170,31 @@ class Endpoint:
         # Weights behind an address cannot be read, so only the user's version shows that the model changed.
         return f"{self.url} {self.version}" + (f" {sorted(self._headers.items())}" if self._headers else "")
 
-    def predict(self, x: Any, path: str, body: Callable[[Any], object], read: Callable[[Any, int], Array]) -> Array:
+    def predict(
+        self,
+        x: Any,
+        path: str,
+        body: Callable[[Any], object],
+        read: Callable[[Any, int], Array],
+        *,
+        single: bool = False,
+    ) -> Array:
         """Return answers (B, ...) to samples (B, *S), or to a list of texts or bytes, in their order.
 
         Args:
             x: the samples.
             path: path after the address.
-            body: function from samples to the JSON of a request, or to its `Multipart`.
+            body: function from samples to the JSON of a request, or to its `Multipart` or `Raw`.
             read: function from the JSON of a reply and the number of samples to answers; it raises `ModelError` for an
                 invalid reply.
+            single: True if a request has one sample, whatever the delivery says.
 
         Raises:
             ConfigError: the secret is not in the environment.
             ModelError: no answer came, or an invalid one; or the budget is spent.
         """
         stop = threading.Event()
-        size, end = self._batch_size, _end()
+        size, end = 1 if single else self._batch_size, _end()
         parts = [x[start : start + size] for start in range(0, len(x), size)]
 
         def ask(part: Any) -> Array:
@@ -176,11 +202,8 @@ class Endpoint:
             if len(part) > size:
                 return np.concatenate([ask(part[:size]), ask(part[size:])])
             made = body(part)
-            if isinstance(made, Multipart):
-                content, kind = made.encoded()
-            else:
-                content, kind = json.dumps(made, allow_nan=False).encode(), "application/json"
-            sent = _Sent("POST", path, content, kind)
+            content, headers = made.encoded() if isinstance(made, (Multipart, Raw)) else as_json(made)
+            sent = _Sent("POST", path, content, headers)
             try:
                 reply = self._reply(sent, len(part), stop=stop, end=end)
             except _TooLarge:
@@ -192,7 +215,7 @@ class Endpoint:
 
         return np.concatenate(_at_once(ask, parts, self._delivery.concurrency, stop))
 
-    def post_once(self, content: bytes) -> Any:
+    def post_once(self, content: bytes, headers: Mapping[str, str]) -> Any:
         """Return the JSON of the reply to one request, at the pace of the delivery.
 
         Raises:
@@ -203,7 +226,7 @@ class Endpoint:
         self._secrets.check()
         end = _end()
         self._pace.turn(1, threading.Event(), end)
-        found = self._once(_Sent("POST", "", content, "application/json"), end)
+        found = self._once(_Sent("POST", "", content, headers), end)
         if not isinstance(found, Trouble):
             self._answered = True
             return found
@@ -259,7 +282,7 @@ class Endpoint:
         now = time.monotonic()
         deadline = min(now + self._delivery.timeout, end)
         timeout = max(0.001, deadline - now)
-        headers = self._headers | ({"Content-Type": sent.kind} if sent.content else {})
+        headers = {**self._headers, **sent.headers}
         try:
             with self._client().stream(
                 sent.method, self.url + sent.path, content=sent.content, headers=headers, timeout=timeout
@@ -278,10 +301,16 @@ class Endpoint:
             again = again or (response.status_code == 404 and self._answered)
             what = f"status {response.status_code}: {excerpt}"
             return Trouble(what, again=again, after=_asked_to_wait(response), status=response.status_code)
+        json_size = response.headers.get(JSON_SIZE, "")
         try:
-            return self._secrets.parsed(text)
+            if not (json_size.isascii() and json_size.isdigit()):
+                return self._secrets.parsed(text)
+            return unpacked(self._secrets.parsed(text[: int(json_size)]), text[int(json_size) :])
+        except ModelError as error:
+            what = str(error)
         except (ValueError, RecursionError):
             return Trouble(f"a reply that is no JSON: {excerpt}", again=True)
+        raise self.fault(sent.path, what)
 
     def _client(self) -> httpx.Client:
         """Return this process's connections."""
@@ -297,6 +326,11 @@ class Endpoint:
                 self._clients[os.getpid()] = client
                 weakref.finalize(self, client.close)
             return client
+
+
+def as_json(value: object) -> tuple[bytes, dict[str, str]]:
+    """Return the content of a request and its headers; raise TypeError or ValueError if the value is no JSON."""
+    return json.dumps(value, allow_nan=False).encode(), {"Content-Type": "application/json"}
 
 
 def _end() -> float:

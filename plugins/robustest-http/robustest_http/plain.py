@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -10,11 +9,11 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest import Classifier, ConfigError, RobustestError
+from robustest import Classifier, ConfigError, ModelError, RobustestError
 from robustest.errors import expected
 from robustest_http.answers import Gives, ModelOptions, answers, model_at
 from robustest_http.delivery import Delivery
-from robustest_http.endpoint import Access, Endpoint
+from robustest_http.endpoint import Access, Endpoint, as_json
 
 Encode = Callable[[Any], object]
 Decode = Callable[[Any], object]
@@ -79,14 +78,19 @@ class _Function:
 
     def __call__(self, item: Any) -> object:
         try:
-            content = json.dumps(self.encode(item), allow_nan=False).encode()
+            content, headers = as_json(self.encode(item))
+        except ConfigError:
+            raise
         except Exception as error:
             raise ConfigError(f"Expected encode to make JSON of an item but it raised {error!r}.") from error
-        reply = self.endpoint.post_once(content)
+        reply = self.endpoint.post_once(content, headers)
         try:
             return self.decode(reply)
+        except ModelError as error:
+            what = str(error)
         except Exception as error:
             raise self.endpoint.fault("", f"a reply that decode can read but it raised {error!r}") from error
+        raise self.endpoint.fault("", what)
 
 
 def json_function(

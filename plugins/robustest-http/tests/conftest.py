@@ -21,7 +21,7 @@ WEIGHT = np.random.default_rng(0).normal(size=(16, 3))
 
 
 class Server(ThreadingHTTPServer):
-    """Answers by `scores`, a linear model of sixteen values, unless `faults` holds what to do instead.
+    """Answers by `answer`, a linear model of sixteen values, unless `faults` or `always` holds what to do instead.
 
     A fault is (status, body, headers), or "hang" or "drop"; or a function from a request's JSON to one of them or None.
     """
@@ -33,6 +33,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.faults: list[Any] = []
         self.always: Any = None
+        self.answer: Callable[[str, dict[str, str], Any], tuple[int, str | bytes, dict[str, str]]] = linear
         self.requests: list[tuple[str, dict[str, str], Any, float]] = []
         self.busy = self.most = 0
         self.guard = threading.Lock()
@@ -59,7 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(None)
 
     def do_POST(self) -> None:
-        self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(json.loads(content) if self.headers["Content-Type"] == "application/json" else content)
 
     def _answer(self, body: Any) -> None:
         server = self.server
@@ -76,16 +78,21 @@ class Handler(BaseHTTPRequestHandler):
             if fault in ("hang", "drop"):
                 self.close_connection = True
                 return
-            status, text, headers = (200, json.dumps(reply(self.path, body)), {}) if fault is None else fault
+            status, text, headers = fault or server.answer(self.path, dict(self.headers), body)
+            content = text.encode() if isinstance(text, str) else text
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(text.encode())))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write(content)
         finally:
             with server.guard:
                 server.busy -= 1
+
+
+def linear(path: str, headers: dict[str, str], body: Any) -> tuple[int, str, dict[str, str]]:
+    return 200, json.dumps(reply(path, body)), {}
 
 
 def reply(path: str, body: Any) -> Any:
