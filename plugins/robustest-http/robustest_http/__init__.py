@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustest_http.cassette import Cassette as Cassette
 from robustest_http.chat import chat_function as chat_function
 from robustest_http.credentials import HeaderFromEnv as HeaderFromEnv
 from robustest_http.delivery import Delivery as Delivery
@@ -13,6 +14,7 @@ from robustest_http.presets import tf_serving_model as tf_serving_model
 from robustest_http.presets import torchserve_model as torchserve_model
 
 __all__ = [
+    "Cassette",
     "Delivery",
     "HeaderFromEnv",
     "Multipart",

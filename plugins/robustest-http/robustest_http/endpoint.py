@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from robustest import clock
 from robustest.errors import ConfigError, ModelError, RobustestError, TryAgain, expected
 from robustest_http.binary_tensors import JSON_SIZE, unpacked
+from robustest_http.cassette import Cassette, Taken, digest_of
 from robustest_http.credentials import HeaderFromEnv, Secrets, checked_headers
 from robustest_http.delivery import Delivery
 from robustest_http.pace import Pace
@@ -53,9 +54,13 @@ class Multipart:
             for name, held in self.files.items()
             for one in ([held] if isinstance(held, (bytes, str)) else held)
         ]
+        # httpx draws a boundary, and a recorded request must be the same as the next one.
+        named = [text for name, (filename, content) in parts for text in (name, filename, content)]
+        fields = [text for field in self.fields.items() for text in field]
+        headers = {"Content-Type": f"multipart/form-data; boundary={digest_of(*named, *fields)[:32]}"}
         # httpx knows how to write forms; the address is not used.
-        request = httpx.Request("POST", "http://localhost", files=parts, data=dict(self.fields))
-        return request.read(), {"Content-Type": request.headers["Content-Type"]}
+        request = httpx.Request("POST", "http://localhost", files=parts, data=dict(self.fields), headers=headers)
+        return request.read(), headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,8 @@ class Access(TypedDict, total=False):
     headers: Mapping[str, str] | None
     # Headers with secrets of the environment: one, or a list.
     auth: HeaderFromEnv | Sequence[HeaderFromEnv] | None
+    # A file to record the server's replies in, or to replay them from without the server.
+    cassette: Cassette | None
 
 
 class Connection(Access, total=False):
@@ -127,6 +134,24 @@ class Connection(Access, total=False):
 class Endpoint:
     """Connection to one server; safe to use from several threads."""
 
+    # Slots, so that copies of a model, which health checks make, share it with its pace, budget and cassette.
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_batch_size",
+        "_cassette",
+        "_clients",
+        "_delivery",
+        "_headers",
+        "_lock",
+        "_pace",
+        "_random",
+        "_replays",
+        "_secrets",
+        "url",
+        "version",
+    )
+
     def __init__(
         self,
         url: str,
@@ -134,6 +159,7 @@ class Endpoint:
         version: str | None = None,
         headers: Mapping[str, str] | None = None,
         auth: HeaderFromEnv | Sequence[HeaderFromEnv] | None = None,
+        cassette: Cassette | None = None,
         delivery: Delivery | None = None,
     ) -> None:
         """Check an address and the arguments of a `Connection`; nothing is sent.
@@ -149,6 +175,10 @@ class Endpoint:
         delivery = Delivery() if delivery is None else delivery
         if not isinstance(delivery, Delivery):
             raise ConfigError(expected("delivery to be a Delivery", delivery))
+        if cassette is not None and not isinstance(cassette, Cassette):
+            raise ConfigError(expected("cassette to be a Cassette", cassette))
+        self._cassette = cassette
+        self._replays = cassette is not None and not cassette.records
         # User's name for the deployed model; None if nothing may be remembered of it.
         self.version = version
         self._delivery = delivery
@@ -161,14 +191,16 @@ class Endpoint:
         self._answered = False
 
     def robustest_fingerprint(self) -> str:
-        """Return address, version and fixed headers; raise ConfigError without a version."""
-        if self.version is None:
+        """Return address, version, fixed headers and cassette; raise ConfigError without a version or cassette."""
+        cassette = "" if self._cassette is None else f" {self._cassette.robustest_fingerprint()}"
+        if self.version is None and not cassette:
             raise ConfigError(
                 f"Expected version=, a name for what is deployed at {shown(self.url)}, to remember what was measured "
                 "of it but got None"
             )
         # Weights behind an address cannot be read, so only the user's version shows that the model changed.
-        return f"{self.url} {self.version}" + (f" {sorted(self._headers.items())}" if self._headers else "")
+        headers = f" {sorted(self._headers.items())}" if self._headers else ""
+        return f"{self.url} {self.version}{headers}{cassette}"
 
     def predict(
         self,
@@ -197,15 +229,25 @@ class Endpoint:
         size, end = 1 if single else self._batch_size, _end()
         parts = [x[start : start + size] for start in range(0, len(x), size)]
 
+        def sent(part: Any) -> _Sent:
+            made = body(part)
+            content = made.encoded() if isinstance(made, (Multipart, Raw)) else as_json(made)
+            return _Sent("POST", path, *content)
+
+        def digests(part: Any) -> list[str]:
+            """Return the digests of the requests that would ask about one sample each."""
+            return [self._digest(sent(part[place : place + 1])) for place in range(len(part))]
+
+        if self._replays:
+            return self._replayed(digests(x), path, read)
+
         def ask(part: Any) -> Array:
             size = self._batch_size  # read once: other threads, and the first of these two requests, may lower it
             if len(part) > size:
                 return np.concatenate([ask(part[:size]), ask(part[size:])])
-            made = body(part)
-            content, headers = made.encoded() if isinstance(made, (Multipart, Raw)) else as_json(made)
-            sent = _Sent("POST", path, content, headers)
+            asked = [] if self._cassette is None else digests(part)
             try:
-                reply = self._reply(sent, len(part), stop=stop, end=end)
+                reply = self._reply(sent(part), len(part), stop=stop, end=end, asked=asked)
             except _TooLarge:
                 self._learn(len(part))
                 return ask(part)
@@ -223,20 +265,32 @@ class Endpoint:
             ModelError: the server refused.
             ConfigError: the secret is not in the environment.
         """
-        self._secrets.check()
-        end = _end()
-        self._pace.turn(1, threading.Event(), end)
-        found = self._once(_Sent("POST", "", content, headers), end)
+        sent = _Sent("POST", "", content, headers)
+        if self._replays:
+            found = self._recalled(sent)
+        else:
+            self._secrets.check()
+            end = _end()
+            self._pace.turn(1, threading.Event(), end)
+            found = self._once(sent, end)
+            if isinstance(found, Trouble) and time.monotonic() > end:
+                raise clock.OutOfTime
+            self._keep(found, [] if self._cassette is None else [self._digest(sent)])
         if not isinstance(found, Trouble):
             self._answered = True
             return found
-        if time.monotonic() > end:
-            raise clock.OutOfTime
         message = f"Expected an answer to POST {shown(self.url)} but got {found.what}"
         raise TryAgain(message, found.after) if found.again else ModelError(message)
 
     def get(self, path: str) -> Any:
-        return self._reply(_Sent("GET", path), 0, stop=threading.Event(), end=_end())
+        sent = _Sent("GET", path)
+        if self._replays:
+            found = self._recalled(sent)
+            if isinstance(found, Trouble):
+                raise ModelError(found.what)
+            return found
+        asked = [] if self._cassette is None else [self._digest(sent)]
+        return self._reply(sent, 0, stop=threading.Event(), end=_end(), asked=asked)
 
     def fault(self, path: str, what: str) -> ModelError:
         return ModelError(self._secrets.hide(f"Expected {shown(self.url + path)} to give {what}"))
@@ -253,13 +307,48 @@ class Endpoint:
             *(shown(self.url), refused, refused // 2, refused // 2),
         )
 
-    def _reply(self, sent: _Sent, samples: int, *, stop: threading.Event, end: float) -> Any:
+    def _digest(self, sent: _Sent) -> str:
+        """Return the digest of a request, with all that its answer depends on but its secrets."""
+        headers = sorted({**self._headers, **sent.headers}.items())
+        return digest_of(sent.method, self.url + sent.path, json.dumps(headers), sent.content)
+
+    def _keep(self, found: Any, asked: Sequence[str]) -> None:
+        """Record a reply or a failure, if there is a cassette."""
+        if self._cassette is None:
+            return
+        if isinstance(found, Trouble):
+            self._cassette.add(asked, Taken(None, len(asked), found.what, found.again))
+        else:
+            self._cassette.add(asked, Taken(found, len(asked)))
+
+    def _recalled(self, sent: _Sent) -> Any:
+        """Return the recorded reply to a request, or its `Trouble`."""
+        assert self._cassette is not None  # noqa: S101 - callers have looked
+        taken, _ = self._cassette.take(self._digest(sent), f"{sent.method} {shown(self.url + sent.path)}")
+        return taken.reply if taken.failure is None else Trouble(taken.failure, again=taken.again)
+
+    def _replayed(self, asked: Sequence[str], path: str, read: Callable[[Any, int], Array]) -> Array:
+        """Return the recorded answers (B, ...) to samples with these digests."""
+        assert self._cassette is not None  # noqa: S101 - callers have looked
+        decoded: dict[int, Array] = {}  # by the identity of the reply: several samples have one
+        rows = []
+        for digest in asked:
+            taken, row = self._cassette.take(digest, f"POST {shown(self.url + path)}")
+            if taken.failure is not None:
+                raise ModelError(taken.failure)
+            if id(taken) not in decoded:
+                decoded[id(taken)] = read(taken.reply, taken.of)
+            rows.append(decoded[id(taken)][row])
+        return np.stack(rows)
+
+    def _reply(self, sent: _Sent, samples: int, *, stop: threading.Event, end: float, asked: Sequence[str]) -> Any:
         self._secrets.check()
         tries = 0
         while self._pace.turn(samples, stop, end):
             tries += 1
             found = self._once(sent, end)
             if not isinstance(found, Trouble):
+                self._keep(found, asked)
                 return found
             if time.monotonic() > end:
                 raise clock.OutOfTime
@@ -269,10 +358,12 @@ class Endpoint:
                 remedy = ""
                 if found.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE and samples:
                     remedy = " One sample is too large for it, so that no Delivery(batch_size=) helps: raise its limit."
-                raise ModelError(
+                message = (
                     f"Expected an answer to {sent.method} {shown(self.url + sent.path)} but got {found.what} "
                     f"(try {tries} of {self._delivery.retries + 1}).{remedy}"
                 )
+                self._keep(Trouble(message, again=False), asked)
+                raise ModelError(message)
             # Between half of the time and all of it, so that requests which failed together do not return together.
             pause = max(found.after, self._delivery.wait(tries) * (0.5 + 0.5 * self._random.random()))
             stop.wait(min(pause, max(0.0, end - time.monotonic())))

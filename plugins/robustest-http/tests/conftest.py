@@ -98,7 +98,7 @@ def linear(path: str, headers: dict[str, str], body: Any) -> tuple[int, str, dic
 def reply(path: str, body: Any) -> Any:
     if body is None:
         return {"name": "m", "inputs": [{"name": "pixels", "datatype": "FP32", "shape": [-1, 16]}]}
-    if path == "/plain":
+    if path.partition("?")[0] == "/plain":
         return {"scores": (np.asarray(body["rows"]) @ WEIGHT).tolist()}
     sent = body["inputs"][0]
     scores = np.asarray(sent["data"]).reshape(sent["shape"]).reshape(-1, 16) @ WEIGHT
