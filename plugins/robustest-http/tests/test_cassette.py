@@ -140,11 +140,9 @@ def test_a_request_that_was_not_recorded_is_an_error(server: Any, recorded: Path
     with pytest.raises(StoreError, match="not recorded"):
         open_inference_model(server.url, "m", output="s", cassette=Cassette(recorded), preprocessing=(0.5, 1.0))(X)
     # Another item of a function is no failure of the function, which a claim might afford, but an error.
-    items = [{**item, "row": [0.0] * 16} if place % 4 == 0 else item for place, item in enumerate(ITEMS)]
+    items = [{**item, "row": [place / 100] * 16} if place % 4 == 0 else item for place, item in enumerate(ITEMS)]
     with pytest.raises(StoreError, match="not recorded"):
-        measure_rate(
-            ask(server, Cassette(recorded)), items, score=lambda *_: True, at_least=0.1, calls=Calls(budget=500)
-        )
+        measure_rate(ask(server, Cassette(recorded)), items, score=lambda *_: True, at_least=0.1)
 
 
 def test_after_a_request_that_was_not_recorded_nothing_is_replayed(server: Any, recorded: Path) -> None:
@@ -338,8 +336,8 @@ def test_a_recording_recalls_nothing_and_its_replays_are_remembered(server: Any,
     offline(server)
     first, second = claim(Cassette(path)), claim(Cassette(path))
     assert [result.estimate for result in (live, recorded, first, second)] == [1.0] * 4
-    assert second.cost.forward < first.cost.forward
-    assert len({live.model, first.model}) == 2
+    assert second.cost == first.cost  # to the last digit of its seconds: it was recalled
+    assert live.to_dict()["model"] != first.to_dict()["model"]
 
 
 def record_in(cassette: Cassette, url: str, found: Any) -> None:
