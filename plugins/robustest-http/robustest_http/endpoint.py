@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -255,7 +256,8 @@ class Endpoint:
             self._answered = True
             return answer
 
-        return np.concatenate(_at_once(ask, parts, self._delivery.concurrency, stop))
+        with nullcontext() if self._delivery.purse is None else self._delivery.purse.open():
+            return np.concatenate(_at_once(ask, parts, self._delivery.concurrency, stop))
 
     def post_once(self, content: bytes, headers: Mapping[str, str]) -> Any:
         """Return the JSON of the reply to one request, at the pace of the delivery.
@@ -346,7 +348,7 @@ class Endpoint:
         tries = 0
         while self._pace.turn(samples, stop, end):
             tries += 1
-            found = self._once(sent, end)
+            found = self._paid(sent, samples, stop, end)
             if not isinstance(found, Trouble):
                 self._keep(found, asked)
                 return found
@@ -368,6 +370,43 @@ class Endpoint:
             pause = max(found.after, self._delivery.wait(tries) * (0.5 + 0.5 * self._random.random()))
             stop.wait(min(pause, max(0.0, end - time.monotonic())))
         raise ModelError("called off: another request failed")
+
+    def _paid(self, sent: _Sent, samples: int, stop: threading.Event, end: float) -> Any:
+        """Return the reply to a request, or its `Trouble`, and count it in the purse, if there is one.
+
+        Raises:
+            OutOfTime: the purse is spent, or the time is up.
+        """
+        purse = self._delivery.purse
+        if purse is None or not samples:  # metadata is free
+            return self._once(sent, end)
+        while not purse.begin():  # until the costs of the requests under way are known
+            if stop.wait(0.002):
+                return Trouble("called off: another request failed", again=False)
+            if time.monotonic() > end:
+                raise clock.OutOfTime
+        money = 0.0
+        try:
+            found = self._once(sent, end)
+            if not isinstance(found, Trouble):
+                money = self._cost(found, samples)
+            return found
+        finally:
+            purse.end(money, 0.0)
+
+    def _cost(self, reply: Any, samples: int) -> float:
+        """Return what `Delivery.cost` says of a reply; raise ConfigError if it is no amount."""
+        if self._delivery.cost is None:
+            return 0.0
+        try:
+            money = self._delivery.cost(reply, samples)
+        except Exception as error:
+            raise ConfigError(
+                f"Expected cost to price a reply to {samples} samples but it raised {error!r}."
+            ) from error
+        if isinstance(money, bool) or not isinstance(money, (int, float)) or not 0 <= money < math.inf:
+            raise ConfigError(expected("cost to give an amount >= 0", money))
+        return float(money)
 
     def _once(self, sent: _Sent, end: float) -> Any:
         now = time.monotonic()
