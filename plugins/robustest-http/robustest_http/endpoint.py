@@ -27,6 +27,7 @@ from robustest import clock
 from robustest.errors import ConfigError, ModelError, RobustestError, TryAgain, expected
 from robustest_http.binary_tensors import JSON_SIZE, unpacked
 from robustest_http.cassette import Cassette, Taken, digest_of
+from robustest_http.certificates import checked_pins, pinned
 from robustest_http.credentials import HeaderFromEnv, Secrets, checked_headers
 from robustest_http.delivery import Delivery
 from robustest_http.pace import Pace
@@ -122,6 +123,8 @@ class Access(TypedDict, total=False):
     headers: Mapping[str, str] | None
     # Headers with secrets of the environment: one, or a list.
     auth: HeaderFromEnv | Sequence[HeaderFromEnv] | None
+    # SHA-256 of the server's certificate, or of the public key in it, as 64 hex digits: one of them must fit.
+    pins: Sequence[str] | None
     # A file to record the server's replies in, or to replay them from without the server.
     cassette: Cassette | None
 
@@ -146,6 +149,7 @@ class Endpoint:
         "_headers",
         "_lock",
         "_pace",
+        "_pins",
         "_random",
         "_replays",
         "_secrets",
@@ -160,6 +164,7 @@ class Endpoint:
         version: str | None = None,
         headers: Mapping[str, str] | None = None,
         auth: HeaderFromEnv | Sequence[HeaderFromEnv] | None = None,
+        pins: Sequence[str] | None = None,
         cassette: Cassette | None = None,
         delivery: Delivery | None = None,
     ) -> None:
@@ -176,6 +181,7 @@ class Endpoint:
         delivery = Delivery() if delivery is None else delivery
         if not isinstance(delivery, Delivery):
             raise ConfigError(expected("delivery to be a Delivery", delivery))
+        self._pins = checked_pins(pins, self.url)
         if cassette is not None and not isinstance(cassette, Cassette):
             raise ConfigError(expected("cassette to be a Cassette", cassette))
         self._cassette = cassette
@@ -451,7 +457,11 @@ class Endpoint:
                 limits = httpx.Limits(max_connections=self._delivery.concurrency)
                 # A redirect is never followed: it would take the secrets along.
                 client = httpx.Client(
-                    auth=self._secrets, timeout=self._delivery.timeout, limits=limits, follow_redirects=False
+                    auth=self._secrets,
+                    timeout=self._delivery.timeout,
+                    limits=limits,
+                    verify=pinned(self._pins) if self._pins else True,
+                    follow_redirects=False,
                 )
                 self._clients[os.getpid()] = client
                 weakref.finalize(self, client.close)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,6 +29,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 64
+    scheme = "http"
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
@@ -41,7 +43,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
@@ -108,8 +110,13 @@ def reply(path: str, body: Any) -> Any:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     held = Server()
+    if tls is not None:
+        held.socket, held.scheme = (
+            tls.wrap_socket(held.socket, server_side=True, do_handshake_on_connect=False),
+            "https",
+        )
     thread = threading.Thread(target=held.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -125,6 +132,12 @@ def server() -> Iterator[Server]:
     """The server, on a port of its own."""
     with running() as held:
         yield held
+
+
+@pytest.fixture
+def serve_tls() -> Callable[[ssl.SSLContext], AbstractContextManager[Server]]:
+    """Runs a server with a certificate inside a block."""
+    return running
 
 
 @pytest.fixture
