@@ -26,7 +26,7 @@ _MOST = 64
 
 
 class Process(NamedTuple):
-    """What the system says of a process."""
+    """A process, by its parent and the time of its start."""
 
     parent: int
     start: str  # time of its start, in the system's own unit

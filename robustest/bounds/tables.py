@@ -30,7 +30,7 @@ from torch import Tensor
 from robustest.bounds.operations import NoBound
 from robustest.clock import check as check_clock
 from robustest.models.estimators import named
-from robustest.models.trees import ByColumns, Tree, by_columns, trees_of
+from robustest.models.trees import ByColumns, FrameRows, Tree, by_columns, trees_of
 from robustest.threats import Columns, Rows
 
 # Parts that a row's region may be split into.
@@ -86,14 +86,17 @@ def prove_columns(
     y: Tensor,
     *,
     bounds: tuple[float, float],
-    decode: Callable[[NDArray[np.float32]], Any] | None = None,
+    frame: FrameRows | None = None,
 ) -> Tensor:
     """Return (N,) bool: rows x (N, D) of labels y (N,) that no input of the threat, resolved for them, changes.
+
+    Args:
+        frame: the coding of such rows; None for models of plain arrays.
 
     Raises:
         NoBound: the model is neither linear nor an ensemble of trees, or does not answer as it was read.
     """
-    steps = by_columns(estimator, decode)
+    steps = by_columns(estimator, frame)
     linear = None if steps is None else linear_of(steps.last)
     ensemble = None if steps is None or linear is not None else Ensemble.of(steps.last)
     if steps is None or (linear is None and ensemble is None):
@@ -142,7 +145,7 @@ def escapes_of(estimator: Any, x: Tensor, y: Tensor, low: Tensor, high: Tensor) 
     made, found, proven = rows.copy(), np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
     for at, label in enumerate(y.tolist()):
         check_clock()
-        with suppress(Unsettled):
+        with suppress(Undecided):
             point = ensemble.escape(rows[at], (least[at], most[at]), int(label), base)
             found[at], proven[at] = point is not None, point is None
             made[at] = rows[at] if point is None else point
@@ -319,7 +322,7 @@ def linear_of(model: Any) -> LinearScores | None:
 # Trees
 
 
-class Unsettled(Exception):
+class Undecided(Exception):
     """A region takes more parts than are allowed."""
 
 
@@ -455,7 +458,7 @@ class Ensemble:
             None if the label has the largest score everywhere in the box.
 
         Raises:
-            Unsettled: neither was found.
+            Undecided: neither was found.
         """
         (least, most), width = ends, len(own)
         # Columns that no threshold cuts inside the box, and leaves outside of it, decide nothing.
@@ -466,7 +469,7 @@ class Ensemble:
         slack = _ROUNDING * (self.magnitude + np.abs(base).sum())
         parts = min(_PARTS, _WORK // max(1, len(leaves) * len(cut)))
         if search is None:
-            raise Unsettled
+            raise Undecided
         for other in range(self.value.shape[1]):
             if other == label:
                 continue
@@ -483,7 +486,7 @@ class Ensemble:
             below = np.nextafter(high.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
             high = np.minimum(np.where(near <= high, near, below), most)
             if (low > high).any():  # no float32 number lies between two thresholds
-                raise Unsettled
+                raise Undecided
             return np.asarray(np.clip(own, low, high), dtype=np.float64)
         return None
 
@@ -560,20 +563,20 @@ class _Search:
         """Return True if the sum of the trees' values (L,) is above `least` everywhere in the region."""
         try:
             return self.escape(value, least, _PARTS) is None
-        except Unsettled:
+        except Undecided:
             return False
 
     def escape(self, value: Floats, least: float, parts: int) -> NDArray[np.int64] | None:
         """Return leaves, one of each tree, that meet and whose values (L,) sum up to `least` or less; None if none do.
 
         Raises:
-            Unsettled: the region has to be split into more parts.
+            Undecided: the region has to be split into more parts.
         """
         stack = [self.root]
         while stack:
             self.parts += 1
             if self.parts > parts:
-                raise Unsettled
+                raise Undecided
             if self.parts % 50 == 0:
                 check_clock()
             part = stack.pop()

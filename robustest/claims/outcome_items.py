@@ -818,7 +818,7 @@ class Compared:
     Attributes:
         decision: of the comparison alone.
         details: of the result, under "baseline".
-        caveats: what a line says of it.
+        caveats: sentences for its line.
         same: as `same_system` returns it.
     """
 

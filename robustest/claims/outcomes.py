@@ -100,7 +100,7 @@ def measure_rate(
     """Measure the rate of outcomes: the share of items that are right, or their mean score.
 
     Args:
-        outcomes: what was recorded, or its file; or a function from an item to an answer, which is asked.
+        outcomes: recorded outcomes, or its file; or a function from an item to an answer, which is asked.
         items: the items to ask about, for a function: see `robustest.run.asking.questions`.
         score: function from an answer and its item to a score in 0..1, or to True or False.
         runs: number of times that a function is asked about each item; None for once.
@@ -227,7 +227,7 @@ def measure_worst_group_rate(
     function is not asked about a group any more once that group has passed.
 
     Args:
-        outcomes: what was recorded, with a group for each item, or its file; or a function that is asked. Items in no
+        outcomes: recorded outcomes, with a group for each item, or its file; or a function that is asked. Items in no
             group are left out, and counted; recorded ones pass only if a group would that had all of them below
             `at_least`.
         items, score, runs, calls: for a function, as for `measure_rate`.
@@ -339,7 +339,7 @@ def measure_consistent_runs(
     other run.
 
     Args:
-        outcomes: what was recorded, with several runs of items, or its file; or a function that is asked. Recorded
+        outcomes: recorded outcomes, with several runs of items, or its file; or a function that is asked. Recorded
             items with one run are left out, and counted.
         items, score, calls: for a function, as for `measure_rate`.
         runs: number of times that a function is asked about each item, at least 2; None for twice.

@@ -93,7 +93,7 @@ def measure_reliable(
     With all of k it is pass^k, with 1 of k it is pass@k; both are estimated without bias from k or more runs.
 
     Args:
-        outcomes: what was recorded, with k or more runs of items, or its file; or a function that is asked.
+        outcomes: recorded outcomes, with k or more runs of items, or its file; or a function that is asked.
         items, score, calls: for a function, as for `measure_rate`.
         runs: number of times that a function is asked about each item, at least k; None for k.
         k: the number of runs, at least 1.
@@ -366,7 +366,7 @@ def measure_worst_item_rate(
     """Measure the lowest rate among these items, each over its own runs.
 
     Args:
-        outcomes: what was recorded, with several runs of items, or its file; or a function that is asked.
+        outcomes: recorded outcomes, with several runs of items, or its file; or a function that is asked.
         items, score, runs, calls: for a function, as for `measure_rate`.
         at_least: the rate claimed of every item, in 0..1 of the range of the scores: .6 for 3 of 5. It is about the
             chance behind the runs of each of these items, for all of them at once; with `scope="set"` about the runs.

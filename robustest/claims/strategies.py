@@ -382,7 +382,7 @@ class Trials:
     def end(self) -> None:
         # Repeat the first predictions, to detect a model that changed during the search.
         ask_again(self._evaluator, self._early)
-        self._evaluator.settle()
+        self._evaluator.require_finite()
 
     def breaks(self, change: object) -> bool:
         trial = self.by_change.get(_key(change))
@@ -409,7 +409,7 @@ class Trials:
             right += int(judgement.holds.sum())
             found.append(judgement.margin.double())
             changed.append(after)
-        self._evaluator.settle()
+        self._evaluator.require_finite()
         margin = torch.cat(found)
         moved, cut = (torch.cat([getattr(one, name) for one in changed]).cpu().numpy() for name in ("moved", "cut"))
         sizes = [one.size for one in changed if one.size is not None]

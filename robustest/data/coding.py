@@ -41,5 +41,11 @@ class Coding(Protocol):
         Padding, or the order of named columns, is no part of them.
         """
 
+    def padded(self, x: Tensor, room: int) -> Tensor:
+        """Return rows (N, L) with `room` further columns of padding; rows of a format of fixed length as they are."""
+
+    def fitted(self, x: Tensor, width: int) -> Tensor:
+        """Return rows (N, L) with the padding that makes them (N, width), or as they are if their values are longer."""
+
     def changes(self, before: Tensor, after: Tensor) -> Changes:
         """Return the differences between two rows (*S) for reports; the row itself if there are none."""

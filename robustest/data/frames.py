@@ -238,6 +238,12 @@ class Frames:
             parts.append([repr(one.hex() if isinstance(one, float) else one).encode() for one in plain])
         return [schema + b"\0".join(row) for row in zip(*parts, strict=True)]
 
+    def padded(self, x: Tensor, room: int) -> Tensor:
+        return x
+
+    def fitted(self, x: Tensor, width: int) -> Tensor:
+        return x
+
     def changes(self, before: Tensor, after: Tensor) -> Changes:
         a, b = before.tolist(), after.tolist()
         changed = [at for at in self.order if a[at] != b[at]] or list(self.order)

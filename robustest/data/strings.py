@@ -75,11 +75,9 @@ class Strings:
         return [self.kind.encode() + b" " + _raw(value) for value in self.decode(x)]
 
     def padded(self, x: Tensor, room: int) -> Tensor:
-        """Return rows (N, L) with `room` further columns of padding."""
         return pad(x, (0, room), value=PADDING)
 
     def fitted(self, x: Tensor, width: int) -> Tensor:
-        """Return rows (N, L) with the padding that makes them (N, width), or as they are if texts are longer."""
         if x.shape[1] > width and bool((x[:, width:] == PADDING).all()):
             return x[:, :width]
         return self.padded(x, max(0, width - x.shape[1]))

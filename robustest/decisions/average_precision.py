@@ -46,6 +46,7 @@ from robustest.decisions.rule import (
     judge_interval,
 )
 from robustest.results import Verdict
+from robustest.words import number
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -289,8 +290,8 @@ class MeanAveragePrecision(ThresholdRule):
             elif least < self.threshold - _ROUNDING:
                 verdict = Verdict.INCONCLUSIVE
                 rule = (
-                    f"answers of equal score have no order: {value:.4f} in that of the data, {least:.4f} in the worst "
-                    "one. Give scores that are not rounded"
+                    f"answers of equal score have no order: {number(value, self.threshold)} in that of the data, "
+                    f"{number(least, self.threshold)} in the worst one. Give scores that are not rounded"
                 )
         return Decision(
             verdict=verdict, rule=f"{rule}; the interval is from groups of images", estimate=value, interval=interval

@@ -82,7 +82,7 @@ def search_blind(
         if not counts:
             by_labels = replace(_BY_LABELS, queries=max(1, min(_BY_LABELS.queries, int(still.asked[rows].max()))))
         again = search(evaluator, by_labels, threat, chunk.x[rows], chunk.y[rows], key=key, bounds=chunk.bounds)
-        evaluator.settle()
+        evaluator.require_finite()
         found.merge(again, rows, again.broken.nonzero().squeeze(1))
         broke = int(again.broken.sum())
         rows = rows[~again.broken]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from robustest import devices, rng
 from robustest.data import Samples, decoded, levels
-from robustest.data.strings import Strings
 from robustest.engine.inspection import Inspection, first_of, rows_of_block
 from robustest.errors import DataError, DeviceError
 from robustest.threats import Bounds
@@ -173,7 +172,7 @@ def read(
     ys = list[Tensor]()
     for part in _parts(samples, ids, whole=far is None or taken is not None or samples.slow, taken=taken):
         x, y = part
-        if room and isinstance(samples.coding, Strings):
+        if room and samples.coding is not None:
             x = samples.coding.padded(x, room)
         x, inside = _as_floats(x, bounds, coded=not plain, whole=whole)
         x, y = x.cpu().contiguous(), y.cpu().contiguous()

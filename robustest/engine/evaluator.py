@@ -209,7 +209,7 @@ class Evaluator:
         with torch.inference_mode(False), frozen(model.module) as notes:
             evaluator = cls.of(model, settings, notes)
             yield evaluator
-            evaluator.settle()
+            evaluator.require_finite()
 
     def logits(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits of inputs (B, *S) on this device, without gradients.
@@ -377,7 +377,7 @@ class Evaluator:
             return self._ask(x)
 
     def read(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """Return small tensors of at most 53 bits a number on the host, and settle the counts owed: one wait for all.
+        """Return small tensors of at most 53 bits a number on the host, and add the counts owed: one wait for all.
 
         Raises:
             ModelError: logits or gradients since the last call are NaN or infinite.
@@ -404,7 +404,7 @@ class Evaluator:
         if failed or tried is not None:
             self.health.count(name, failed=failed, tried=failed if tried is None else tried)
 
-    def settle(self) -> None:
+    def require_finite(self) -> None:
         """Raise if anything since the last call was not finite (one look at the device for many passes).
 
         Raises:
@@ -546,8 +546,8 @@ class Evaluator:
     def _suspect(self, value: Tensor) -> None:
         """Refuse a sum that is not finite, as it is if any term was not."""
         if not devices.on_host(self.device):
-            # Reading the sum would wait for the accelerator in every pass. Times 0 it is 0, or NaN for ever: `settle`
-            # reads that once for many passes.
+            # Reading the sum would wait for the accelerator in every pass. Times 0 it is 0, or NaN for ever:
+            # `require_finite` reads that once for many passes.
             self._bad = value * 0 if self._bad is None else self._bad + value * 0
         elif not math.isfinite(value.item()):
             raise ModelError(_NOT_FINITE)

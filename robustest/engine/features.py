@@ -93,7 +93,7 @@ class Features:
         read, own = reader(self.evaluator, self.last), self.evaluator
         try:
             yield read
-            read.settle()
+            read.require_finite()
         finally:
             own.forward += read.forward
             own.backward += read.backward

@@ -163,11 +163,11 @@ def probe_precision(evaluator: Evaluator, chunk: Chunk) -> bool:
         return loss(outputs, part.y[at])
 
     full = evaluator.gradient(part.x, lambda z, _: z, objective)[1].flatten(1).double()
-    evaluator.settle()
+    evaluator.require_finite()
     try:
         with evaluator.low(True):
             low = evaluator.gradient(part.x, lambda z, _: z, objective)[1].flatten(1).double()
-        evaluator.settle()
+        evaluator.require_finite()
     except ModelError:  # not finite, or an operation that bfloat16 does not have
         return False
     return int(turned(full, low).sum()) <= _TURNED * len(full)
@@ -478,7 +478,7 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
     for searcher, ball, rows in jobs:
         averaged = EOT(searcher, draws=draws) if draws > 1 else searcher
         result = search(evaluator, averaged, ball, rows.x, rows.y, key=rows.key, bounds=part.bounds, probe=True)
-        evaluator.settle()
+        evaluator.require_finite()
         results.append(result)
     if narrow is not None:
         halved = results[-1]

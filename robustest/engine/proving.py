@@ -332,13 +332,13 @@ def _of_columns(evaluator: Evaluator, chunk: Chunk, threat: Columns, held: Tenso
     model, coding, nothing = evaluator.model, chunk.coding, torch.zeros_like(held)
     if model.preprocessing is not None:
         return Proven(nothing, "no bound: the model has preprocessing")
-    decode = (lambda rows: coding.decode(torch.from_numpy(rows))) if isinstance(coding, Frames) else None
+    frame = coding if isinstance(coding, Frames) else None
     tried = held.clone()
     tried[(~held).nonzero().squeeze(1)[:_BROKEN]] = True
     part = tried.nonzero().squeeze(1)
     try:
         x, y = chunk.x[part], chunk.y[part]
-        found = prove_columns(model.estimator, threat, x, y, bounds=chunk.bounds, decode=decode)
+        found = prove_columns(model.estimator, threat, x, y, bounds=chunk.bounds, frame=frame)
     except NoBound as why:
         return Proven(nothing, str(why))
     proven = nothing.clone()
@@ -398,7 +398,7 @@ def _enumerated(evaluator: Evaluator, chunk: Chunk, threat: Discrete, held: Tens
     if len(rows):
         key = rng.fold(chunk.key[rows], "proof")
         found = search(evaluator, every, threat, chunk.x[rows], chunk.y[rows], key=key, bounds=chunk.bounds)
-        evaluator.settle()
+        evaluator.require_finite()
         proven[rows] = ~found.broken
     left = int((held & ~proven).sum())
     return Proven(proven, f"no proof for {left} samples: their regions are not finite, or too large" if left else "")

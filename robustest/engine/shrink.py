@@ -144,7 +144,7 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor, bu
             cut = searcher
         key = rng.fold(part.key, f"shrink {place}")
         found = search(evaluator, cut, wide, part.x, part.y, key=key, bounds=part.bounds, smallest=True)
-        evaluator.settle()
+        evaluator.require_finite()
         better = found.broken & (found.size < size)
         best[better], size[better] = found.x[better], found.size[better]
     # Bisect the way from the samples to these inputs; the nearest broken point is kept.

@@ -83,5 +83,5 @@ def search_leaves(evaluator: Evaluator, threat: Threat, chunk: Chunk) -> Leaves:
         return Leaves(proven, rows)
     points, place = _Given(escapes.x[rows].view(-1, *chunk.x.shape[1:])), torch.arange(len(rows), device=rows.device)
     found = search(evaluator, points, threat, chunk.x[rows], chunk.y[rows], key=place, bounds=chunk.bounds)
-    evaluator.settle()
+    evaluator.require_finite()
     return Leaves(proven, rows, found)

@@ -17,15 +17,30 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 # Halvings of the way between two float32 numbers until they are neighbours.
 _HALVINGS = 60
+
+
+class FrameRows(Protocol):
+    """The part of a frame's coding that finds out what the frame's model reads."""
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The place in a row of each of the frame's columns."""
+
+    def decode(self, x: Tensor) -> Any:
+        """Return rows x (N, D) as a frame."""
+
+    def numbers(self, column: int, codes: Tensor) -> Tensor:
+        """Return the numbers (N,) float64 of a column of the frame with these codes (N,)."""
 
 
 def thresholds(model: object, columns: int) -> list[list[float]] | None:
@@ -292,32 +307,27 @@ def cells_of(
     model: Any,
     rows: NDArray[np.float32],
     movable: Sequence[tuple[int, float, float]],
-    decode: Callable[[NDArray[np.float32]], Any] | None = None,
-    order: Sequence[int] = (),
-    *,
-    numbers: Callable[[int, NDArray[np.float32]], NDArray[np.float64]] | None = None,
+    frame: FrameRows | None = None,
 ) -> list[list[float]] | None:
     """Return the thresholds of each column of a fitted classifier or pipeline; None if it is no tree ensemble.
 
     Args:
         rows: (N, D) a few samples, as the run holds them.
         movable: columns of numbers, with the least and largest value that they may get.
-        decode: makes the format that the model takes of such rows; None for models of plain arrays.
-        order: the place in a row of each column of that format.
-        numbers: the numbers that codes of a column stand for in that format.
+        frame: the coding of such rows; None for models of plain arrays.
     """
     steps = getattr(model, "steps", None)
     if steps is None:
         found = thresholds(model, rows.shape[1])
-        if found is not None and order:
-            found = [found[list(order).index(place)] for place in range(len(order))]
+        if found is not None and frame is not None:
+            found = [found[frame.order.index(place)] for place in range(len(frame.order))]
         # A column of numbers that the trees read as categories has no thresholds.
         by_category = found is not None and any(math.isnan(t) for at, _, _ in movable for t in found[at])
-        if found is not None and not by_category and numbers is not None and not _reads_float32(model):
+        if found is not None and not by_category and frame is not None and not _reads_float32(model):
             for at, _, _ in movable:
-                found[at] = _codes_at(np.array(found[at]), partial(numbers, at))
+                found[at] = _codes_at(np.array(found[at]), frame, at)
         return None if by_category else found
-    made = by_columns(model, decode)
+    made = by_columns(model, frame)
     if made is None:
         return None
 
@@ -334,8 +344,13 @@ def cells_of(
         return None
 
 
-def _codes_at(cuts: NDArray[np.float64], numbers: Callable[[NDArray[np.float32]], NDArray[np.float64]]) -> list[float]:
-    """Return for each threshold the largest code whose number is at most that."""
+def _codes_at(cuts: NDArray[np.float64], frame: FrameRows, column: int) -> list[float]:
+    """Return for each threshold of a column the largest code whose number is at most that."""
+
+    def numbers(codes: NDArray[np.float32]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = frame.numbers(column, torch.from_numpy(codes)).numpy()
+        return found
+
     near = cuts.clip(-1e37, 1e37).astype(np.float32)
     below, above = np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))
     code = np.where(numbers(above) <= cuts, above, np.where(numbers(near) <= cuts, near, below))
@@ -364,8 +379,12 @@ class ByColumns:
     transform: Callable[[Any], NDArray[Any]]
 
 
-def by_columns(model: Any, decode: Callable[[NDArray[np.float32]], Any] | None = None) -> ByColumns | None:
-    """Return a fitted classifier or pipeline as its steps; None where a step may do anything else."""
+def by_columns(model: Any, frame: FrameRows | None = None) -> ByColumns | None:
+    """Return a fitted classifier or pipeline as its steps; None where a step may do anything else.
+
+    Args:
+        frame: the coding of the rows; None for models of plain arrays.
+    """
     steps = getattr(model, "steps", None) or [("", model)]
     if not all(_rises_or_falls(step) for _, step in steps[:-1]):
         return None
@@ -373,8 +392,8 @@ def by_columns(model: Any, decode: Callable[[NDArray[np.float32]], Any] | None =
     narrow = _reads_float32(last)
 
     def given(rows: NDArray[np.float32]) -> Any:
-        if decode is not None:
-            return decode(rows)
+        if frame is not None:
+            return frame.decode(torch.from_numpy(rows))
         return rows if names is None else import_module("pandas").DataFrame(rows, columns=list(names))
 
     def transform(some: Any) -> NDArray[Any]:

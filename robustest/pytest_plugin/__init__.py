@@ -188,17 +188,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     if not config.getoption("--robust") or os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return None
-    from robustest.pytest_plugin import workers as pytest_workers
+    from robustest.pytest_plugin import xdist
 
-    return pytest_workers.auto(pytest_options.settings_of(config))
+    return xdist.process_count(pytest_options.settings_of(config))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     if SETTINGS in config.stash:
-        from robustest.pytest_plugin import workers as pytest_workers
+        from robustest.pytest_plugin import xdist
 
-        pytest_workers.share_out(specs, config.stash[SETTINGS])
+        xdist.share_machine(specs, config.stash[SETTINGS])
 
 
 def pytest_report_header(config: pytest.Config) -> list[str] | None:

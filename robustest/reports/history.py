@@ -6,7 +6,6 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Protocol
 
 from robustest.account import STATES, Account, first_line
@@ -23,7 +22,7 @@ from robustest.history import (
 )
 from robustest.reports.terminal import COLOURS
 from robustest.results import Result
-from robustest.words import exactly, number, value_in_words
+from robustest.words import end_of, exactly, number, value_in_words
 
 NOT_MEASURED = "not measured"
 """State of a claim that held when last measured, and has no entry at the latest commits."""
@@ -35,10 +34,10 @@ _DIGEST = 12
 _COMMIT = 9
 # Characters of a problem that are stored.
 _LONGEST = 200
-_DECIMALS = 3
-_SMALLEST = 20
-# Values above, or with more decimals than `_SMALLEST`, are not rounded: they are no accuracy and no radius.
-_LARGEST = 1e15
+# Figures of an interval's small ends. An end that needs more decimals is not rounded.
+_FIGURES = 3
+_MOST_DECIMALS = 17
+_INFINITE = 1e100
 
 _BARS = "▁▂▃▄▅▆▇█"
 _MARKS = {GOOD: ".", BAD: "x"}
@@ -89,14 +88,15 @@ def _unmeasured(origin: Origin, state: str, problem: str) -> HistoryEntry:
 def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
     ruling, numbers, evidence = result.ruling, result.numbers, result.evidence
     # Intervals are rounded outwards, so that no slack appears that is not there.
-    (low, high), left = _outwards(numbers.interval), _outwards(numbers.left_interval)
+    (low, high), left = (_outwards(one, ruling.threshold) for one in (numbers.interval, numbers.left_interval))
     # The requirement is stored with its exact numbers, so that a change of the threshold is noticed.
     required = [] if ruling.threshold is None else [f"{ruling.comparison} {exactly(ruling.threshold)}"]
     required += [f"{one.name} {one.comparison} {exactly(one.value)}" for one in ruling.further_limits]
     required += [] if result.subject.scope == "set" else [result.subject.scope]
     return _unmeasured(origin, state, "")._replace(
         verdict=str(ruling.verdict),
-        estimate=None if numbers.estimate is None else _rounded(numbers.estimate, ROUND_HALF_EVEN),
+        # Not rounded: a report that rounds it again would show another number.
+        estimate=None if numbers.estimate is None else _finite(numbers.estimate),
         low=low,
         high=high,
         left_low=None if left == (low, high) else left[0],
@@ -115,19 +115,22 @@ def _measured(origin: Origin, state: str, result: Result) -> HistoryEntry:
     )
 
 
-def _outwards(interval: tuple[float, float]) -> tuple[float, float]:
-    return _rounded(interval[0], ROUND_FLOOR), _rounded(interval[1], ROUND_CEILING)
+def _finite(value: float) -> float:
+    """Return a number that JSON has, in place of an infinite one."""
+    return value if math.isfinite(value) else math.copysign(_INFINITE, value)
 
 
-def _rounded(value: float, way: str) -> float:
-    if not math.isfinite(value):
-        # JSON has no infinity.
-        return math.copysign(1e100, value)
-    exact = Decimal(repr(value))
-    digits = _DECIMALS if abs(value) >= 0.1 or not value else _DECIMALS - 2 - exact.adjusted()
-    if digits > _SMALLEST or abs(value) > _LARGEST:
-        return value
-    return float(exact.quantize(Decimal(1).scaleb(-digits), way))
+def _outwards(interval: tuple[float, float], threshold: float | None) -> tuple[float, float]:
+    """Return an interval with the ends that a report shows, and three figures of small ones."""
+    low, high = (_end(end, threshold, above=above) for end, above in zip(interval, (False, True), strict=True))
+    return low, high
+
+
+def _end(end: float, threshold: float | None, *, above: bool) -> float:
+    if not math.isfinite(end):
+        return _finite(end)
+    digits = _FIGURES - 1 - math.floor(math.log10(abs(end))) if end else 0
+    return end if digits > _MOST_DECIMALS else float(end_of(end, threshold, above=above, digits=max(_FIGURES, digits)))
 
 
 # ---- texts

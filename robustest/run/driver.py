@@ -58,8 +58,9 @@ def observe(plan: Plan) -> Evidence:
     """
     with _opened(plan) as one:
         decision = one.decide()
+        one.memory.close()
         if not one.doubts_precision():
-            left = one.known.settle(decision)
+            left = one.known.keep_examples(decision)
             evidence = one.evidence(decision)
             return evidence if left is None else replace(evidence, smaller=partial(one.smaller, evidence, left))
     evidence = observe(replace(plan, settings=plan.settings.but({"precision": "fp32"})))
@@ -83,6 +84,7 @@ def _opened(plan: Plan) -> Iterator[Measurement]:
             yield one
         finally:
             one.end_progress()
+            memory.close()
 
 
 def drawn_clusters(units: Units, settings: Settings) -> NDArray[np.int64] | None:

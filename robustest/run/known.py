@@ -61,7 +61,7 @@ class KnownCounterexamples:
         )
         return self.refuted
 
-    def settle(self, decision: Decision) -> Callable[[], None] | None:
+    def keep_examples(self, decision: Decision) -> Callable[[], None] | None:
         """Write the counterexamples to the corpus, once those that are shown of a failed claim were made smaller.
 
         Returns:
@@ -93,6 +93,7 @@ class KnownCounterexamples:
                 self._show(*known)
                 if not self.plan.settings.replay_only:
                     self.memory.keep(what, *known)
+                    self.memory.close()
         except (ModelError, DeviceError) as error:
             self.remarks = (f"counterexamples not yet the smallest: {error}",)
         finally:

@@ -9,12 +9,16 @@
 # 3. Before anything is measured, the model is asked a second time. Both notes must be equal, up to the first gradient
 #    at least, or nothing is stored.
 # 4. After each measured chunk four samples are asked once more, before the chunk is stored.
-# 5. With each chunk the answers to eight of its samples are stored, drawn at random. The first recalled chunk, and some
+# 5. A chunk that is measured may write what its key covers (an attribute of the model, a global in which a shift
+#    counts). Outcomes of later chunks then depend on it, which no key shows. So the readable key is compared after a
+#    chunk, before it is stored. This reads all weights: it takes a twentieth of the time at most; chunks wait for it.
+# 6. With each chunk the answers to eight of its samples are stored, drawn at random. The first recalled chunk, and some
 #    later ones, count once the model has answered these as before: a change may leave the claim's first samples alone.
 
 from __future__ import annotations
 
 import secrets
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +35,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.errors import StoreError
 from robustest.health import Health
+from robustest.identity.dependencies import unwatched
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.identity.plain import joined, part, simple
 from robustest.models import Classifier
@@ -57,8 +62,17 @@ ENDPOINT = ((8, 1),)
 WATCHED = ((4, 1),)
 # Samples of each chunk whose answers are stored with it.
 _DRAWN = 8
+# The key is compared again after this multiple of the seconds that the last comparison took, if it took longer than
+# some milliseconds.
+_COMPARED_EVERY, _QUICK = 20.0, 0.005
 # Of n recalled chunks, about 1 + log(n) are asked about their samples: the k-th with probability 1 / k.
 _ASKED = 1.0
+
+_CHANGES = (
+    "the model, or another thing that the claim measures with, changes as it is measured: an attribute that counts "
+    "calls or keeps answers, a global that code writes. If that changes no answer, give the model a "
+    "robustest_fingerprint()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +111,30 @@ class Memory:
     """
 
     def __init__(
-        self, store: Store | None, key: Key | None, *, why_not: str = "", model: str = "", self_declared: bool = False
+        self,
+        store: Store | None,
+        key: Key | None,
+        *,
+        state: Callable[[], str] | None = None,
+        why_not: str = "",
+        model: str = "",
+        self_declared: bool = False,
     ) -> None:
+        """Set the store.
+
+        Args:
+            state: returns a digest of everything that the key covers, as it is now; raises Unhashable.
+        """
         self.why_not = why_not
         self.model = model
         self.self_declared = self_declared
         self.remembers = store is not None and key is not None
         self._store = store
         self._key = key
+        self._state = state
+        self._start: str | None = None  # the state in which the first chunk is measured
+        self._waiting: list[tuple[Key, Entry]] = []  # measured since the last comparison, not stored yet
+        self._compare_at = 0.0
         self._dates: list[str] = []  # of recalled chunks
         self._fresh = False  # something was measured now
         self._hear: Callable[[bool], Notes | None] | None = None
@@ -150,7 +180,14 @@ class Memory:
             key = key_of("chunk", about, settings, recheck=True, declared=fingerprint.declared)
         except Unhashable as error:
             return cls(None, None, why_not=f"not remembered: {error}")
-        return cls(store, key, model=fingerprint.digest, self_declared=fingerprint.declared)
+
+        def state() -> str:
+            now = units.fingerprint(settings, exported=True)
+            if now.digest is None:
+                raise Unhashable(now.reason)
+            return now.digest + key.now().name
+
+        return cls(store, key, state=state, model=fingerprint.digest, self_declared=fingerprint.declared)
 
     def ask(
         self,
@@ -256,7 +293,7 @@ class Memory:
         return doubted
 
     def keep(self, what: object, observation: Observation, tally: Tally) -> None:
-        """Store outcomes, unless the model's logits have changed since it was asked."""
+        """Store outcomes, now or in `close`, unless the model's logits or the key have changed since it was asked."""
         self._fresh = True
         # Without answers there is no second part of the key.
         if self._store is None or self._key is None or self._hear is None or not self.remembers:
@@ -266,11 +303,37 @@ class Memory:
         if self._watched is not None and self._hear(False) != self._watched:
             self._forget("the model's answers to the same samples changed while it was measured")
             return
+        self._waiting.append((self._key.part(self._answers, what), entry))
+        if time.perf_counter() >= self._compare_at:
+            self.close()
+
+    def close(self) -> None:
+        """Store the chunks that wait, unless the state that they were measured in has changed."""
+        if self._store is None or self._key is None or not self._waiting:
+            return
+        if (now := self._present()) is None or now != self._start:
+            self._forget(_CHANGES)
+            return
         if self._unwritten is not None:
             # Written with the first chunk, not before: a run that stores nothing must not hide the last answers.
             self._store.save(self._key.part("answers", self._marks), self._unwritten)
             self._unwritten = None
-        self._store.save(self._key.part(self._answers, what), entry)
+        for key, entry in self._waiting:
+            self._store.save(key, entry)
+        self._waiting.clear()
+
+    def _present(self) -> str | None:
+        """Return a digest of everything that the key covers, as it is now; None if a part of it has no identity."""
+        begun = time.perf_counter()
+        try:
+            # What is read to be compared is read by no measurement.
+            with unwatched():
+                return None if self._state is None else self._state()
+        except Exception:  # also of an object's own code, which is run to read it
+            return None
+        finally:
+            took = time.perf_counter() - begun
+            self._compare_at = time.perf_counter() + (_COMPARED_EVERY * took if took > _QUICK else 0.0)
 
     def _with_drawn(self, what: object, entry: Entry) -> Entry:
         """Add the model's answers to samples of a chunk, drawn at random, to its entry."""
@@ -308,9 +371,12 @@ class Memory:
         if notes is None or self._hear is None or not self.remembers:
             return None
         if self._costly:
+            self._start = self._present()
             return notes
-        # In this order: a change that comes before the watched answers shows in the notes that follow them.
+        # In this order: a change that comes before the watched answers shows in the notes that follow them. The state
+        # is read behind the watched answers here as in `keep`, so that a model may hold those that it gave last.
         self._watched = self._hear(False)
+        self._start = self._present()
         second = self._hear(True)
         confirmed = None if second is None else notes.common(second)
         if confirmed is None:
@@ -319,6 +385,7 @@ class Memory:
 
     def _forget(self, why: str) -> None:
         self.remembers = False
+        self._waiting.clear()
         self.why_not = f"not remembered: {why}"
 
     def _load(self, *what: object) -> Entry | None:

@@ -178,19 +178,16 @@ class Setup:
         x = self.samples.take(torch.zeros(1, dtype=torch.int64))[0]
         require(x.ndim == 2, f"rows (N, D) of a table for {threat}", tuple(x.shape))
         estimator, bounds = self.model.estimator, self.model.bounds
-        frames = coding if isinstance(coding, Frames) else None
-        resolved = threat.resolved(x.shape[1], bounds, coding=frames, names=self.columns)
+        frame = coding if isinstance(coding, Frames) else None
+        resolved = threat.resolved(x.shape[1], bounds, coding=frame, names=self.columns)
         other = no_worse_than is not None and not isinstance(no_worse_than, (str, os.PathLike))
         if estimator is None or self.model.preprocessing is not None or other:
             return resolved
         few = self.samples.take(torch.arange(min(2, len(self.samples))))[0]
-        decode = None if frames is None else lambda rows: frames.decode(torch.from_numpy(rows))
-        order = () if frames is None else frames.order
-        numbers = None if frames is None else lambda at, codes: frames.numbers(at, torch.from_numpy(codes)).numpy()
-        cells = cells_of(estimator, few.numpy(), resolved.numbers(), decode, order, numbers=numbers)
+        cells = cells_of(estimator, few.numpy(), resolved.numbers(), frame)
         if cells is None:
             return resolved
-        return threat.resolved(x.shape[1], bounds, coding=frames, cells=cells, names=self.columns)
+        return threat.resolved(x.shape[1], bounds, coding=frame, cells=cells, names=self.columns)
 
     def on(self, samples: Samples) -> Setup:
         return replace(self, samples=samples)

@@ -59,7 +59,7 @@ class Reader:
         """Start the workers of the user's DataLoader.
 
         Called before this process reads a sample: a file that the data set opens at its first read is then opened by
-        each process, not shared, and what is read here costs no time.
+        each process, not shared, and reads here cost no time.
         """
         if self._source is not None and len(self._chunks) > 1:
             # Not every data set can be sent to processes that are spawned.

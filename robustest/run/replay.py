@@ -13,7 +13,6 @@ from torch import Tensor
 
 from robustest import context, rng
 from robustest.data import Samples
-from robustest.data.strings import Strings
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.shrink import Budget, pixels_changed, shrink, shrinks, with_fewer_edits
@@ -21,7 +20,7 @@ from robustest.run.evidence import REPLAYED, Exhibit, Observation, answers_of, e
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
 from robustest.tasks import CLASSIFICATION, Task
-from robustest.threats import Columns, Threat, per_row, within
+from robustest.threats import Columns, Threat, is_discrete, per_row, within
 
 if TYPE_CHECKING:
     from robustest.data.coding import Coding
@@ -96,7 +95,7 @@ class Replay:
             how: dict[str, Any] = {"bounds": bounds, "seed": self._settings.seed, "device": evaluator.device}
             chunk = load(samples, ids, **how, whole=_of_strings(self.threat), room=getattr(self.threat, "room", 0))
             known = kept.x[rows]
-            if isinstance(chunk.coding, Strings):  # however long the longest text was then
+            if chunk.coding is not None:  # however long the longest text was then
                 known = chunk.coding.fitted(known, chunk.x.shape[1])
             if known.shape[1:] != chunk.x.shape[1:]:
                 return set()
@@ -106,8 +105,9 @@ class Replay:
             size = self.threat.size(x, region)
             # A change of size 0 is the sample itself: if it is wrong, no counterexample is to blame.
             inside = within(size, self.threat) & (size > 0) & ((x >= low) & (x <= high)).flatten(1).all(1)
-            if isinstance(self.threat, Columns):  # whatever its codes meant then, the row must be allowed now
-                inside &= self.threat.feasible(x, region)
+            # Whatever the codes of a row meant then, it must be allowed now.
+            if (feasible := getattr(self.threat, "feasible", None)) is not None:
+                inside &= feasible(x, region)
             same = kept.y[rows].to(chunk.ids) == marks(chunk.y)
             part = (inside & same.to(inside.device)).nonzero().squeeze(1)
             if len(part) == 0:
@@ -215,7 +215,7 @@ class Replay:
         if len(rows) == 0:
             return None
         # Nothing to gain by fewer bytes (no file), or values that rounding would change: texts, tables.
-        if room == 0 or chunk.coding is not None or isinstance(self.threat, Columns):
+        if room == 0 or chunk.coding is not None or is_discrete(self.threat):
             return counterexamples_at(chunk, rows, x, size)
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])

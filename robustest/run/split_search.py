@@ -105,7 +105,7 @@ class Bench:
             if evaluator.backward:
                 probe_gradient(evaluator, chunk, searched=False)
             ask_again(evaluator, early)
-            evaluator.settle()
+            evaluator.require_finite()
             made.tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
 
     def answers(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,7 +162,7 @@ class SecondModel:
             device = second.place(settings.device)
             evaluator = Evaluator(second, device, batch_size=settings.batch_size, suppress=suppress, notes=notes)
             yield cls(evaluator, settings)
-            evaluator.settle()
+            evaluator.require_finite()
 
     def given(self, chunk: Chunk, *, random: bool = False, gradients: bool = False) -> Chunk:
         """Return a chunk on this model's device; the first one is used for the checks that the engine makes of a model.

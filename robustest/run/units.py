@@ -397,7 +397,7 @@ class ModelUnits(Units):
         try:
             found = self.look(evaluator, chunk)
             if evaluator.low_precision == "alone":
-                evaluator.settle()
+                evaluator.require_finite()
         except ModelError:
             if evaluator.low_precision != "alone":
                 raise
@@ -417,7 +417,7 @@ class ModelUnits(Units):
             probe_gradient(evaluator, chunk, searched=False)
         # Early inputs once more: an answer that has changed depends on the inputs between.
         ask_again(evaluator, self._early)
-        evaluator.settle()
+        evaluator.require_finite()
         return observation
 
     @property
@@ -512,7 +512,7 @@ class ModelUnits(Units):
         def audited(evaluator: Evaluator) -> Observation:
             with evaluator.in_float32():
                 observation: Observation = look(evaluator, chunk)
-                evaluator.settle()
+                evaluator.require_finite()
             return observation
 
         return None if look is None else lambda: self._counted(audited)
@@ -550,7 +550,7 @@ class ModelUnits(Units):
     def _counted(self, make: Callable[[Evaluator], Observation]) -> tuple[Observation, Tally]:
         started, before = time.perf_counter(), Tally.of(self.evaluator)
         observation = make(self.evaluator)
-        self.evaluator.settle()
+        self.evaluator.require_finite()
         return observation, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
 
     def beside(self, model: object, *, has_threshold: bool) -> tuple[ModelUnits, ModelUnits]:

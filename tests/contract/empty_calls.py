@@ -224,6 +224,12 @@ VALUES: dict[str, Value] = {
         constant=(lambda w: Constant(0, 2).eval(),),  # noqa: ARG005
     ),
     "subpopulation_shift.data": Value(sound=lambda w: w.data, same=(lambda w: one_twice(w.data),)),
+    "same_answers.model": Value(
+        sound=lambda w: [w.model, w.other],
+        same=(lambda w: [w.model, w.model], lambda w: [w.model, around(w.model)], lambda w: [w.model, twin(w.model)]),
+        constant=tuple(lambda w, made=made: [made(w), around(made(w))] for made in MODELS),  # type: ignore[misc]
+    ),
+    "change": Value(sound=lambda w: Linf(0.02), still=lambda w: Linf(0.0)),  # noqa: ARG005
     "new_data": Value(
         sound=lambda w: w.new,
         same=(lambda w: w.data, lambda w: mixed(w.data), lambda w: (w.data[0][:30].clone(), w.data[1][:30])),
@@ -372,8 +378,7 @@ def calls_of(
         and one.kind is not one.VAR_KEYWORD
         and one.default is one.empty
     ]
-    if kind.name == "corruption_robustness":
-        varied.append("corruptions")
+    varied += {"corruption_robustness": ["corruptions"], "same_answers": ["change"]}.get(kind.name, [])
     asserted = parameters(assertion)  # which may require an argument that only a claim needs
     required = [
         name

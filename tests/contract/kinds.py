@@ -33,6 +33,7 @@ from robustest.measure import (
     measure_robust_accuracy,
     measure_robust_score,
     measure_robust_to,
+    measure_same_answers,
     measure_selective_accuracy,
     measure_shift_accuracy,
     measure_stable_under_perturbations,
@@ -101,6 +102,14 @@ class Kind:
 def _plain(measure: Callable[..., Result], *arguments: Any, n: int = N, **fixed: Any) -> Callable[..., Result]:
     """A kind that takes a model, n samples and these."""
     return lambda good, draw, **more: measure(Net(good=good), samples(draw, n), *arguments, **fixed, **more)
+
+
+def _same_answers(good: bool, draw: int, **more: Any) -> Result:
+    """A copy that leans a little to class 1, as one of another format may."""
+    copy = Net(good=good)
+    with torch.no_grad():
+        copy.head.bias[1] += 0.05
+    return measure_same_answers([Net(good=True), copy], samples(draw), **more)
 
 
 def _worst_group(good: bool, draw: int, **more: Any) -> Result:
@@ -248,6 +257,7 @@ KINDS: dict[str, Kind] = {
     "shift accuracy": Kind(_plain(measure_shift_accuracy, "gaussian_noise", **NOISE), "at_least", 0.8, 0.99),
     "accuracy drop": Kind(_plain(measure_shift_accuracy, _dimmed, **NOISE), "max_drop", 0.2, 0.001),
     "consistency": Kind(_plain(measure_consistency, "gaussian_noise", **NOISE), "max_flip_rate", 0.1, 0.01),
+    "same answers": Kind(_same_answers, "at_least", 0.8, 0.999),
     "universal": Kind(
         _plain(measure_no_universal_perturbation, Linf(0.1), iterations=20), "max_fooling_rate", 0.18, 0.01
     ),

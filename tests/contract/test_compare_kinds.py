@@ -30,6 +30,7 @@ NOT_PAIRED = {
     "spurious feature",
     "certified accuracy",
     "robust score",
+    "same answers",
     "calibrated",
     "selective accuracy",
     "other data rejected",

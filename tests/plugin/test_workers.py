@@ -7,7 +7,7 @@ import os
 import pytest
 
 from robustest import devices
-from robustest.pytest_plugin import workers as pytest_workers
+from robustest.pytest_plugin import xdist
 
 pytest.importorskip("xdist")
 
@@ -30,7 +30,7 @@ def machine(project, monkeypatch):
     """Six cores; what a worker's environment was when conftest.py came is remembered."""
     for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTEST_XDIST_AUTO_NUM_WORKERS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pytest_workers, "cores", lambda: 6)
+    monkeypatch.setattr(xdist, "cores", lambda: 6)
     monkeypatch.setattr(devices, "_DRIVERS", ())
 
 
@@ -52,7 +52,7 @@ def test_workers_share_cores_and_gpus(project, write_light, run, monkeypatch):
 
 
 def test_without_gpus_there_is_a_worker_for_each_core(project, write_light, run, monkeypatch):
-    monkeypatch.setattr(pytest_workers, "cores", lambda: 2)
+    monkeypatch.setattr(xdist, "cores", lambda: 2)
     project.makepyfile(early="seen = []")
     write_light(test_a="import early\n" + TEST.replace("\n    ", "\n"))
     run("--robust", "-n", "auto").assert_outcomes(passed=6)
@@ -63,7 +63,7 @@ def test_other_runs_and_the_users_own_number_are_left_to_xdist(write_light, run,
     monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "1")
     write_light(test_a="def test_it(robust): robust.record(made())")
     run("--robust", "-n", "auto").stdout.fnmatch_lines(["*1 worker*"])
-    monkeypatch.setattr(pytest_workers, "auto", None)
+    monkeypatch.setattr(xdist, "process_count", None)
     run("-n", "auto").stdout.fnmatch_lines(["*1 worker*"])
 
 

@@ -31,6 +31,7 @@ from robustest import (
     assert_robust_accuracy,
     assert_robust_score,
     assert_robust_to,
+    assert_same_answers,
     assert_selective_accuracy,
     assert_shift_accuracy,
     assert_stable_under_perturbations,
@@ -90,6 +91,8 @@ def test_robustness(model: nn.Module, data: Data) -> None:
     assert_robust_accuracy(model, data, Patch(5, 5), at_least=0.5, attack=PGD(steps=100), suppress=("weak_attack",))
     assert_robust_accuracy(model, data, Linf(8 / 255), no_worse_than="robust-baseline.json", certify="auto")
     assert_certified_accuracy(model, data, Linf(0.01), at_least=0.4)
+    assert_same_answers({"module": model, "file": darker}, data, Linf(0.01), at_least=0.9, attack="pgd")
+    assert_same_answers([model, darker], data, Shift("fog", 2), at_least=0.9, scope="population")
     assert_robust_score(model, data, Linf(4 / 255), task=Segmentation(19), at_least=0.6, metric="miou")
     assert_min_perturbation(model, data, "linf", at_least=0.01, max_samples=100)
     assert_no_universal_perturbation(model, data, Linf(8 / 255), max_fooling_rate=0.3)

@@ -366,7 +366,7 @@ def fit_head(
                 caption = ", ".join(f"feature {j} ({weight:+.2f})" for j, weight in top)
                 samples = [halves.searched[highest(features[:, j], options.listed_samples)] for j, _ in top]
                 gallery.add(f"class{k}", f"class {k}: {caption}", [j for j, _ in top], samples)
-        evaluator.settle()
+        evaluator.require_finite()
         tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
     assert path.accuracies is not None  # noqa: S101 - it was fitted with validation rows
     fitted = FittedHead(

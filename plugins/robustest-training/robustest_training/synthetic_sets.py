@@ -135,7 +135,7 @@ class OwnLearner:
                 device = model.place(self.device)
                 evaluator = Evaluator(model, device, batch_size=_ROWS, suppress=(), notes=notes)
                 logits = [evaluator.logits(part.to(device)) for part in torch.split(at, _ROWS)]
-                evaluator.settle()
+                evaluator.require_finite()
                 answers = [evaluator.task.predictions(each).cpu() for each in logits]
             if logits[0].shape[1] < classes:
                 raise ModelError(

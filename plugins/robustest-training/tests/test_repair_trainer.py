@@ -148,6 +148,32 @@ def test_a_function_that_no_bytes_stand_for_cannot_have_a_checkpoint(
         shift_training(make_net(), task, shift, recipe=SHORT, checkpoint=tmp_path / "place")
 
 
+def test_a_training_that_counts_has_no_checkpoint(
+    task: Any, make_net: Callable[..., nn.Sequential], tmp_path: Path
+) -> None:
+    """It would go on with another count than that at which it was left."""
+    count = [0]
+
+    def shift(x: Tensor) -> Tensor:
+        count[0] += 1
+        return x + 0.01 * (count[0] % 3)
+
+    with pytest.raises(ConfigError, match=r"changes again and again.*Train without checkpoint="):
+        shift_training(make_net(), task, shift, recipe=SHORT, checkpoint=tmp_path / "place")
+    assert not (tmp_path / "place").exists()
+
+    def loaded(x: Tensor) -> Tensor:
+        count[0] = 7
+        return x + 0.01 * count[0]
+
+    count[0], place = 0, Checkpoint(path=tmp_path / "place", seconds=0)
+    first = shift_training(make_net(), task, loaded, recipe=SHORT, checkpoint=place).model
+    count[0] = 0
+    again = shift_training(make_net(), task, loaded, recipe=SHORT, checkpoint=place)
+    assert same(first, again.model)
+    assert again.log.resumed > 0
+
+
 @pytest.mark.parametrize("outside", ["variable", "file"])
 def test_a_training_does_not_go_on_after_a_change_of_what_it_read(
     outside: str,

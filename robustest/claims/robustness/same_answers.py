@@ -116,7 +116,7 @@ def measure_same_answers(
     require(not isinstance(data, Benchmark) or data.classes.whole, "a benchmark with all of the model's classes", data)
     task, more = SameAnswers(names), cast("Options", {k: v for k, v in options.items() if k != "preprocessing"})
     setup = Setup.of(first, data, more, task)
-    look: Answering | Disagreeing
+    look: AnswersOfCopies | Disagreeing
     threat, replay, method = None, None, "each copy asked once"
     if isinstance(change, Threat):
         threat = setup.resolve(change)
@@ -128,7 +128,7 @@ def measure_same_answers(
     else:
         require(attack is None, "no attack= without a threat", attack)
         shift = None if change is None else requested_shift(change, None)
-        look, setting = Answering(shift=shift), "unchanged samples" if shift is None else str(shift)
+        look, setting = AnswersOfCopies(shift=shift), "unchanged samples" if shift is None else str(shift)
     under = "" if change is None else f" under {setting}"
     plan = setup.plan(
         SAME_ANSWERS.quantities[0].state(", ".join(names), under) + ("" if threat is None else f", {method}"),
@@ -304,7 +304,7 @@ def _modules(call: Callable[..., Any]) -> Iterator[nn.Module]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answering:
+class AnswersOfCopies:
     """Answers of all copies to a chunk, as it is or shifted."""
 
     whole_inputs = True

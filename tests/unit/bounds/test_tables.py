@@ -195,7 +195,7 @@ def test_frames_are_proven_in_the_numbers_behind_the_encoder(last: Any, most: in
         x,
         torch.from_numpy(LABELS),
         bounds=coding.bounds,
-        decode=lambda rows: coding.decode(torch.from_numpy(rows)),
+        frame=coding,
     ).numpy()
     made = []
     for age, job, income, member in itertools.product((-3, 0, 2, 3), ("cook", "clerk", "boss"), INCOMES, (False, True)):

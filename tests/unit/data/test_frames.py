@@ -457,7 +457,7 @@ def test_thresholds_of_a_tree_behind_an_encoder_are_those_of_the_frame() -> None
     coding: Any = samples.coding
     at = coding.names.index("age")
     rows = samples.take(torch.arange(2))[0].numpy()
-    cells = cells_of(model, rows, [(at, 35.0, 69.0)], lambda x: coding.decode(torch.from_numpy(x)), coding.order)
+    cells = cells_of(model, rows, [(at, 35.0, 69.0)], coding)
     assert cells is not None
     assert cells[at]
     for cut in cells[at]:

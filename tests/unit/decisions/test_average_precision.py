@@ -22,6 +22,7 @@ from robustest.decisions.average_precision import (
 from robustest.decisions.clusters import CLUSTER
 from robustest.decisions.rule import Terms
 from robustest.results import Verdict
+from robustest.words import number
 
 Boxes = NDArray[np.float64]
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
@@ -164,6 +165,9 @@ def test_a_claim_about_a_set_is_exact_and_the_order_of_equal_scores_passes_nothi
     lucky = decided(value, equal, targets)
     assert lucky.verdict is Verdict.INCONCLUSIVE
     assert "equal score" in lucky.rule
+    # Both values are written on their side of the threshold.
+    close = worst + 1e-6
+    assert f" {number(worst, close)} in the worst" in decided(close, equal, targets).rule
     assert decided(value + 1e-9, equal, targets).verdict is Verdict.FAILED
     # No order of equal scores gives less than the worst one, or another one for it.
     random = np.random.default_rng(1)

@@ -120,9 +120,9 @@ def of_columns(
     evaluator, chunk = setting(estimator="trees", **model)
     asked: list[tuple[Tensor, Any]] = []
 
-    def prove_columns(estimator: Any, threat: Any, x: Tensor, y: Tensor, *, bounds: Any, decode: Any) -> Tensor:
+    def prove_columns(estimator: Any, threat: Any, x: Tensor, y: Tensor, *, bounds: Any, frame: Any) -> Tensor:
         assert (estimator, bounds, len(x)) == ("trees", (0.0, 1.0), len(y))
-        asked.append((x, decode))
+        asked.append((x, frame))
         if isinstance(proven, Exception):
             raise proven
         places = [next(at for at in range(N) if torch.equal(chunk.x[at], row)) for row in x]
@@ -134,9 +134,9 @@ def of_columns(
 
 def test_four_broken_rows_are_bounded_besides_those_that_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     held = rows(1, 3, 8)
-    found, ((x, decode),), chunk = of_columns(monkeypatch, (1, 8), held)
+    found, ((x, frame),), chunk = of_columns(monkeypatch, (1, 8), held)
     assert torch.equal(x, chunk.x[[0, 1, 2, 3, 4, 5, 8]]), "of the six broken rows the first four"
-    assert decode is None
+    assert frame is None
     assert (found.rows.nonzero().squeeze(1).tolist(), found.note) == ([1, 8], "")
     found, ((x, _),), chunk = of_columns(monkeypatch, (), ~rows(2))
     assert torch.equal(x, chunk.x)
@@ -157,20 +157,19 @@ def test_what_has_no_bounds_proves_nothing_and_says_why(monkeypatch: pytest.Monk
     assert (bool(found.rows.any()), found.note, asked) == (False, "no bound: the model has preprocessing", [])
 
 
-def test_rows_of_frames_are_decoded_for_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_frames_are_read_by_their_coding(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator, chunk = setting(estimator="trees")
     coding = Frames.__new__(Frames)
     object.__setattr__(chunk, "coding", coding)
-    monkeypatch.setattr(Frames, "decode", lambda _, x: ("frame", x.tolist()))
     given: list[Any] = []
 
-    def prove_columns(*_: Any, bounds: Any, decode: Any) -> Tensor:
-        given.append(decode(torch.ones(1, 2).numpy()))
+    def prove_columns(*_: Any, bounds: Any, frame: Any) -> Tensor:
+        given.append(frame)
         return torch.zeros(N, dtype=torch.bool)
 
     monkeypatch.setattr(proving, "prove_columns", prove_columns)
     proving._of_columns(evaluator, chunk, COLUMNS, ~rows())
-    assert given == [("frame", [[1.0, 1.0]])]
+    assert given[0] is coding
 
 
 # The graph of a model with preprocessing

@@ -81,7 +81,7 @@ def test_numbers_and_counts_of_a_device_are_read_at_once_and_once() -> None:
     assert [(one.dtype, one.tolist()) for one in found] == [(one.dtype, one.tolist()) for one in several]
     assert evaluator.health.counts("zero_gradient") == (3, 5)
     assert evaluator.health.counts("unconfirmed_success") == (1, 7)
-    evaluator.settle()
+    evaluator.require_finite()
     assert evaluator.health.counts("zero_gradient") == (3, 5)
 
 
@@ -95,7 +95,7 @@ def test_what_was_not_finite_in_any_pass_is_refused_when_it_is_read(value: float
     evaluator.count("zero_gradient", failed=torch.tensor(3), tried=5)
     with pytest.raises(ModelError, match="nan_values"):
         evaluator.read(torch.tensor(1.0))
-    evaluator.settle()
+    evaluator.require_finite()
     assert [float(one) for one in evaluator.read(torch.tensor(1.0))] == [1.0]
 
 
@@ -113,7 +113,7 @@ def test_large_sums_of_many_passes_do_not_overflow(sign: float) -> None:
     evaluator = made()
     for _ in range(4):
         evaluator._suspect(torch.tensor(sign * 3e38))
-    evaluator.settle()
+    evaluator.require_finite()
 
 
 @pytest.mark.usefixtures("far")
@@ -126,11 +126,11 @@ def test_a_claim_that_is_measured_anew_forgets_what_was_not_finite(anew: bool) -
     with evaluator.in_float32(anew=anew):
         inside.append(evaluator.low_precision)
         if anew:
-            evaluator.settle()
+            evaluator.require_finite()
             assert evaluator.health.counts("zero_gradient") == (0, 0)
         else:
             with pytest.raises(ModelError):
-                evaluator.settle()
+                evaluator.require_finite()
     assert [*inside, evaluator.low_precision] == ["", "first"]
 
 
@@ -673,11 +673,11 @@ def test_a_measured_pass_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(devices, "peak", lambda _, work: (work(), 32 * 4096)[1])
     evaluator = made(model)
     choose_batch(evaluator, torch.full((40, 3), torch.nan), torch.arange(40) % 4)
-    evaluator.settle()
+    evaluator.require_finite()
     evaluator._suspect(torch.tensor(math.nan))
     choose_batch(evaluator, torch.rand(40, 3), torch.arange(40) % 4)
     with pytest.raises(ModelError):
-        evaluator.settle()
+        evaluator.require_finite()
 
 
 def test_a_model_without_gradients_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -711,7 +711,7 @@ def test_the_least_time_of_three_passes_of_32_samples_counts(monkeypatch: pytest
 def test_what_overflows_while_the_time_is_taken_decides_nothing() -> None:
     evaluator = made()
     tuning._seconds(evaluator, torch.full((4, 3), torch.nan), Y[:4])
-    evaluator.settle()
+    evaluator.require_finite()
 
 
 class Conv(nn.Module):

@@ -143,7 +143,7 @@ def test_a_search_keeps_what_a_slow_copy_keeps(searcher: Drawn, far: bool, monke
             evaluator, searcher, Linf(0.28), chunk.x, chunk.y, key=chunk.key, bounds=(0.0, 1.0),
             smallest=smallest, attempts=attempts,
         )  # fmt: skip
-        evaluator.settle()
+        evaluator.require_finite()
         expected = slow(searcher, 0.28, smallest=smallest, attempts=attempts)
         like(outcome, expected)
         assert 4 < sum(one[0] for one in expected) < 18
@@ -184,7 +184,7 @@ def test_gradients_that_are_zero_at_the_start_are_counted_by_sample(
         outcome = search(
             evaluator, steps, Linf(0.01), chunk.x, chunk.y, key=chunk.key, bounds=(0.0, 1.0), probe=probe, followed=4
         )
-        evaluator.settle()
+        evaluator.require_finite()
         assert evaluator.health.counts("zero_gradient") == ((0, 0) if probe else (5, 9))
         assert outcome.alive is not None
         assert outcome.alive.tolist() == [[row % 2 == 1, False] for row in range(4)]

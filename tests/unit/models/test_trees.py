@@ -106,9 +106,8 @@ def test_numbers_that_are_encoded_with_words_have_no_cells() -> None:
     tree = make_pipeline(encoder, DecisionTreeClassifier(random_state=0)).fit(ROOMS, ROOMS.rooms == 4)
     coding = Frames.of(ROOMS)
     rows = coding.encode(ROOMS)[:2].numpy()
-    decode = lambda x: coding.decode(torch.from_numpy(x))  # noqa: E731 - as in the run
-    assert cells_of(tree, rows, [(coding.names.index("rooms"), 1.0, 8.0)], decode, coding.order) is None
-    assert by_columns(tree, decode) is None, "nor bounds"
+    assert cells_of(tree, rows, [(coding.names.index("rooms"), 1.0, 8.0)], coding) is None
+    assert by_columns(tree, coding) is None, "nor bounds"
 
 
 @pytest.mark.parametrize("columns", [slice(0, 2), [0, 1]], ids=str)
@@ -142,14 +141,7 @@ def test_thresholds_of_wide_numbers_are_between_codes_of_the_frame() -> None:
     labels = ((frame.x * 10).round() % 2).astype(int)
     model = HistGradientBoostingClassifier(max_iter=9, min_samples_leaf=2, random_state=0).fit(frame, labels)
     coding = Frames.of(frame)
-    cuts = cells_of(
-        model,
-        coding.encode(frame)[:2].numpy(),
-        [(0, 2.0, 8.0)],
-        lambda x: coding.decode(torch.from_numpy(x)),
-        coding.order,
-        numbers=lambda at, codes: coding.numbers(at, torch.from_numpy(codes)).numpy(),
-    )
+    cuts = cells_of(model, coding.encode(frame)[:2].numpy(), [(0, 2.0, 8.0)], coding)
     assert cuts is not None
     assert len(cuts[0]) > 3
     for code in np.array(cuts[0], np.float32):

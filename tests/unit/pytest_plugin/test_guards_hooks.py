@@ -12,7 +12,7 @@ from robustest import context, extensions
 from robustest import pytest_plugin as plugin
 from robustest.account import Account, Session
 from robustest.plain_run import PytestSession
-from robustest.pytest_plugin import reports, workers
+from robustest.pytest_plugin import reports, xdist
 from robustest.pytest_plugin.ledger import Ledger
 from robustest.pytest_plugin.options import (
     ACCOUNT,
@@ -177,8 +177,8 @@ def test_workers_are_counted_and_given_their_share_with_the_option_alone(monkeyp
     shares: list[Any] = []
     monkeypatch.delenv("PYTEST_XDIST_AUTO_NUM_WORKERS", raising=False)
     monkeypatch.setattr(plugin.pytest_options, "settings_of", lambda _: "s")
-    monkeypatch.setattr(workers, "auto", lambda _: 5)
-    monkeypatch.setattr(workers, "share_out", lambda *given: shares.append(given))
+    monkeypatch.setattr(xdist, "process_count", lambda _: 5)
+    monkeypatch.setattr(xdist, "share_machine", lambda *given: shares.append(given))
     assert plugin.pytest_xdist_auto_num_workers(config(**{"--robust": True})) == 5
     assert plugin.pytest_xdist_auto_num_workers(config()) is None
     monkeypatch.setenv("PYTEST_XDIST_AUTO_NUM_WORKERS", "2")

@@ -51,15 +51,22 @@ class Positions:
         return [int(one) for one in ids]
 
     def look(self, part: Part) -> dict[str, Any]:
-        SEEN.append(list(part.units))
         return {"held": (part.ids % self.period != 0).numpy()}
+
+
+class Noting(OwnUnits):
+    """Units whose looks are noted here: a look that wrote a list itself would change what it is made of."""
+
+    def measure(self, chunk: Part, *, first: bool) -> tuple[Observation, Tally]:
+        SEEN.append(list(chunk.units))
+        return super().measure(chunk, first=first)
 
 
 def plan(units: Positions | None = None, *, threshold: float | None = 0.5, identity: Any = "x", **options: Any) -> Plan:
     settings = Settings(**{"store": None, "corpus": None, "recheck": 0.0, **options})
     rule = ShareRule(threshold=threshold, at_least=True, terms=Terms.of(settings))
     units = Positions() if units is None else units
-    return Plan(statement="positions", units=OwnUnits(units), settings=settings, rule=rule, identity=identity)
+    return Plan(statement="positions", units=Noting(units), settings=settings, rule=rule, identity=identity)
 
 
 def ran(what: Plan) -> tuple[Evidence, list[list[int]]]:
@@ -235,6 +242,9 @@ class Remembering:
         self.kept.append(what)
         if self.raises:
             raise clock.OutOfTime
+
+    def close(self) -> None:
+        pass
 
     def once(self, what: Any, measure: Callable[[], Any]) -> Any:
         self.kept.append(what)
@@ -521,7 +531,7 @@ def test_counterexamples_of_a_failed_claim_are_made_smaller_and_all_are_kept(
     one = run(units, memory=Remembering(raises=raises), replay_only=replay_only)
     one.stream.exhibits = [EXHIBIT] if shown else []
     one.known.found.append("kept")  # type: ignore[arg-type]
-    left = one.known.settle(decided(verdict))
+    left = one.known.keep_examples(decided(verdict))
     assert (left is None) == (not shown or verdict is not Verdict.FAILED)
     if left is not None:
         assert units.remembered == [], "the verdict does not wait for it"
@@ -541,7 +551,7 @@ def test_a_failed_claim_has_failed_also_where_nothing_can_be_made_smaller(error:
     units = Told(smaller=fails)
     one = run(units)
     one.stream.exhibits = [EXHIBIT]
-    left = one.known.settle(decided(Verdict.FAILED))
+    left = one.known.keep_examples(decided(Verdict.FAILED))
     assert left is not None
     left()
     assert one.stream.exhibits == [EXHIBIT]
@@ -554,7 +564,7 @@ def test_counterexamples_that_an_earlier_run_made_smaller_are_recalled() -> None
     stored = Observation({}, [SMALLER]), Tally(forward=11, notes=("not yet the smallest",))
     one = run(Told(), memory=Remembering(stored=stored))
     one.stream.exhibits = [EXHIBIT]
-    assert one.known.settle(decided(Verdict.FAILED)) is None
+    assert one.known.keep_examples(decided(Verdict.FAILED)) is None
     assert one.stream.exhibits == [SMALLER]
     assert one.stream.tally.forward == 11
     assert one.known.remarks == ("not yet the smallest",)
@@ -564,7 +574,7 @@ def test_without_a_replay_nothing_is_made_smaller_or_kept() -> None:
     units = Told(known=False)
     one = run(units)
     one.stream.exhibits = [EXHIBIT]
-    assert one.known.settle(decided(Verdict.FAILED)) is None
+    assert one.known.keep_examples(decided(Verdict.FAILED)) is None
     assert units.remembered == []
 
 

@@ -35,7 +35,7 @@ def setup(task: Any = TASK, **settings: Any) -> Any:
         ("miou", TASK, "set", None),
         ("miou", CLASSIFICATION, "set", "a task that counts intersections"),
         ("miou", TASK, "population", 'scope="set" for metric="miou"'),
-        ("median", TASK, "set", 'metric to be "mean" or "miou"'),
+        ("median", TASK, "set", 'metric to be "mean", "miou" or "map"'),
     ],
 )
 def test_a_metric_has_its_rule_or_is_refused(metric: str, task: Any, scope: str, words: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,14 @@ import torch
 from torch import Tensor
 
 from robustest import Settings
+from robustest.context import Context, running
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint
+from robustest.measure import measure_accuracy
 from robustest.models import as_classifier, scores_model
+from robustest.rng import permutation
 from robustest.run.evidence import Exhibit, Observation, Tally
 from robustest.run.memory import ENDPOINT, FULL, WATCHED, Answered, Memory, Notes, entry_of, listen, outcomes_in
 from robustest.run.plan import Setup
@@ -327,3 +331,114 @@ def test_scores_of_a_function_are_listened_to_without_a_gradient() -> None:
         notes, _ = listen(units.evaluator.model, asks(2), chunk, Settings(device="cpu"), task=CLASSIFICATION, plan=FULL)
     assert notes is not None
     assert notes.gradient == len(notes.digests) == 4
+
+
+# What changes as it is measured
+
+
+class Keeping(torch.nn.Module):
+    """Two classes by brightness, until a bright sample came: dark ones are then answered wrongly."""
+
+    def __init__(self, *, adapts: bool = True) -> None:
+        super().__init__()
+        self.adapts = adapts
+        self.met = 0
+        self.last = torch.zeros(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        level = x.flatten(1).mean(1)
+        self.last = level.detach().clone()
+        if self.adapts:
+            self.met = min(1, self.met + int((level > 0.9).sum()))
+        z = torch.where((level < 0.1) & (self.met > 0), -1.0, 1.0) * (level - 0.5)
+        return torch.stack([-z, z], 1)
+
+
+def brightness(n: int = 192) -> tuple[Tensor, Tensor]:
+    """Levels of n samples: the second chunk of 64 has a bright one, the third a dark one."""
+    level, order = torch.linspace(0.3, 0.7, n), permutation(0, n)
+    level[order[70]], level[order[150]] = 0.95, 0.05
+    return level.view(n, 1).expand(n, 4).clone(), (level > 0.5).long()
+
+
+def accuracy(most: int, folder: Path | None, **options: Any) -> Any:
+    """Return the accuracy of a new model on the first samples in the order of the seed."""
+    settings = Settings(store=None if folder is None else str(folder), recheck=0.0, exact=True)
+    with running(Context(settings=settings)):
+        return measure_accuracy(Keeping(**options), brightness(), max_samples=most, device="cpu")
+
+
+def test_a_chunk_that_changes_the_model_is_not_remembered(tmp_path: Path) -> None:
+    fresh = accuracy(192, None)
+    assert int(np.sum(fresh.outcomes)) == 191
+    first = accuracy(128, tmp_path)
+    assert accuracy(192, tmp_path).outcomes == fresh.outcomes
+    (why,) = [note for note in first.words.notes if "not remembered" in note]
+    assert "changes as it is measured" in why
+    # What a model keeps of the last samples alone is the same once these were asked again.
+    accuracy(128, tmp_path / "same", adapts=False)
+    again = accuracy(128, tmp_path / "same", adapts=False)
+    assert again.evidence.cached
+
+
+class Counting(Keeping):
+    """It counts its calls, and says that this changes no answer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.met += 1
+        return super().forward(x)
+
+    def robustest_fingerprint(self) -> str:
+        return "1"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_model_that_counts_is_remembered_if_it_says_what_it_is(
+    declared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not declared:
+        monkeypatch.delattr(Counting, "robustest_fingerprint")
+    for _ in range(2):
+        settings = Settings(store=str(tmp_path), recheck=0.0, exact=True)
+        with running(Context(settings=settings)):
+            found = measure_accuracy(Counting(adapts=False), (X, Y), device="cpu")
+    assert bool(found.evidence.cached) is declared
+    assert any("robustest_fingerprint()" in note for note in found.words.notes) is not declared
+
+
+class State(Told):
+    """Units with an identity that takes some time to read."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        super().__init__("abc")
+        self.seconds, self.read = seconds, 0
+
+    def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
+        self.read += 1
+        time.sleep(self.seconds)
+        return super().fingerprint(settings, exported=exported)
+
+
+def kept(units: State, folder: Path, change: Callable[[], None] = lambda: None) -> list[int]:
+    """Return the number of files after each of four chunks, the third of which changes something, and after the end."""
+    made = Memory.of(units, Settings(store=str(folder), recheck=0.0), torch.device("cpu"), "x")  # type: ignore[arg-type]
+    made.ask(lambda _: Notes((b"a",), 1), [b"m"])
+    files = []
+    for place in range(4):
+        assert made.recall(place) is None
+        if place == 2:
+            change()
+        made.keep(place, Observation({"held": np.array([True])}, []), Tally())
+        files.append(len(list(folder.rglob("*.safetensors"))))
+    made.close()
+    return [*files, len(list(folder.rglob("*.safetensors")))]
+
+
+def test_a_state_that_is_slow_to_read_is_read_seldom_and_chunks_wait_for_it(tmp_path: Path) -> None:
+    quick, slow, changing, lost = State(), State(0.02), State(0.02), State()
+    assert kept(quick, tmp_path / "quick") == [2, 3, 4, 5, 5], "with the answers"
+    assert quick.read == 2 + 4
+    assert kept(slow, tmp_path / "slow") == [0, 0, 0, 0, 5]
+    assert slow.read == 3
+    assert kept(changing, tmp_path / "changing", lambda: setattr(changing, "digest", "abd")) == [0] * 5
+    assert kept(lost, tmp_path / "lost", lambda: setattr(lost, "digest", None)) == [2, 3, 3, 3, 3]

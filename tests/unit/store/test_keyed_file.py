@@ -99,3 +99,22 @@ def test_nothing_is_written_of_what_read_a_thing_without_a_stamp(tmp_path: Path)
     with pytest.raises(ConfigError, match="that can be compared before it goes on"):
         file.save({}, {})
     assert not file.path.exists()
+
+
+def test_no_file_is_written_of_what_changes_and_is_not_restored(tmp_path: Path) -> None:
+    count, weights = [0], torch.zeros(1)
+    file = KeyedFile(tmp_path / "kept", "training", {"count": count, "weights": weights}, restored=["weights"])
+    weights += 1
+    computed(file, {}, {"epoch": 1})
+    count[0] += 1
+    computed(file, {}, {"epoch": 2})
+    begun = KeyedFile(file.path, "training", {"count": [0], "weights": torch.zeros(1)}, restored=["weights"])
+    assert begun.load() == ({}, {"epoch": 1})
+    computed(file, {}, {"epoch": 3})  # it changed once, such as a table that is loaded when it is first used
+    assert begun.load() == ({}, {"epoch": 3})
+    count[0] += 1
+    computed(file, {}, {"epoch": 4})
+    count[0] += 1
+    with pytest.raises(ConfigError, match="leaves what it starts from as it is"):
+        computed(file, {}, {"epoch": 5})
+    assert begun.load() == ({}, {"epoch": 3})

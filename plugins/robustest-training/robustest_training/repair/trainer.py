@@ -143,14 +143,22 @@ class Saved:
 
 
 def save_checkpoint(file: KeyedFile, saved: Saved) -> None:
-    """Write a checkpoint. Raises StoreError if the file cannot be written."""
+    """Write a checkpoint.
+
+    Raises:
+        ConfigError: the training changes something that a checkpoint does not bring back, or reads what has no stamp.
+        StoreError: the file cannot be written.
+    """
     arrays = {f"model/{name}": value for name, value in saved.model.items()}
     arrays.update({f"method/{name}": value for name, value in saved.method.items()})
     numbers: dict[str, dict[str, Any]] = {}
     for index, state in saved.optimizer.items():
         numbers[str(index)] = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
         arrays.update({f"optimizer/{index}/{n}": v for n, v in state.items() if isinstance(v, Tensor)})
-    file.save(arrays, {**saved.meta, "optimizer": numbers})
+    try:
+        file.save(arrays, {**saved.meta, "optimizer": numbers})
+    except ConfigError as error:
+        raise ConfigError(f"{error} Train without checkpoint=.") from error
 
 
 def load_checkpoint(file: KeyedFile) -> Saved | None:
@@ -534,6 +542,6 @@ def _file(path: Path, trainer: Trainer, samples: Samples, method: Method) -> Key
         "samples": [digest(samples.take(ids)) for ids in torch.split(torch.arange(len(samples)), _READ)],
     }
     try:
-        return KeyedFile(path, "training", about)
+        return KeyedFile(path, "training", about, restored=["model"])
     except ConfigError as error:
         raise ConfigError(f"{error} Train without checkpoint=.") from error

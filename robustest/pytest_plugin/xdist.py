@@ -24,7 +24,7 @@ def cores() -> int:
         return there
 
 
-def auto(settings: Settings) -> int:
+def process_count(settings: Settings) -> int:
     """Return the number of workers for `-n auto`: one for each GPU, else one for each core."""
     if settings.engine != "local" or not (settings.device == "cpu" or devices.may_be_shared(settings.device)):
         # A cluster, a named device, or all devices at once serve one process.
@@ -35,7 +35,7 @@ def auto(settings: Settings) -> int:
     return len(devices.shared_out(settings.device)) or cores()
 
 
-def share_out(specs: list[Any], settings: Settings) -> None:
+def share_machine(specs: list[Any], settings: Settings) -> None:
     """Give each local worker its threads and its GPU by environment variables; variables that are set stay.
 
     Args:
