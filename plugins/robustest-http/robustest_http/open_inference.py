@@ -163,7 +163,8 @@ def open_inference_model(
         datatype: the protocol's name for the type of the input, such as FP32; None takes that of the metadata, or FP32.
             For whole numbers, inputs are rounded to the nearest one. Texts, and bytes in base64, are sent as BYTES.
         shape: sizes of one sample for the model, such as (64,) for flat images; None keeps the shape.
-        binary: True to send and to get tensors in binary, an extension of Triton that MLServer has too.
+        binary: True to send and to get tensors in binary, an extension of Triton that KServe has too, and MLServer has
+            not.
         **options: how the server is reached and what its answers mean: see `ModelOptions`.
 
     Raises:

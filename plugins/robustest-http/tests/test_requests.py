@@ -16,7 +16,7 @@ from robustest_http import Delivery, HeaderFromEnv, endpoint, json_function, jso
 
 from robustest import ConfigError, ModelError, RobustestError, TryAgain, Verdict
 from robustest.identity.fingerprint import fingerprint
-from robustest.measure import measure_shift_accuracy
+from robustest.measure import measure_accuracy, measure_shift_accuracy
 
 Truth = Callable[[Any], Any]
 X = torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -311,3 +311,25 @@ def test_a_claim_ends_with_its_time_within_the_request_under_way(server: Any, wh
     assert time.monotonic() - started < 3
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "the clock" in result.rule
+
+
+@pytest.mark.parametrize("fault", ["another order", "one answer", "one row for all"])
+def test_rows_of_other_samples_are_never_a_pass(server: Any, truth: Truth, fault: str) -> None:
+    x = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    y = truth(x).argmax(1)
+
+    def answer(path: str, headers: Any, body: Any) -> Any:
+        scores = truth(np.asarray(body["rows"]).reshape(-1, 1, 4, 4))
+        scores = {
+            "another order": scores[::-1],
+            "one answer": np.tile([0.0, 1.0, 2.0], (len(scores), 1)),
+            "one row for all": np.tile(scores[0], (len(scores), 1)),
+        }[fault]
+        return 200, json.dumps({"scores": scores.tolist()}), {}
+
+    def claim() -> Any:
+        return measure_accuracy(plain(server, bounds=(-1.0, 1.0)), (x, y), at_least=0.6)
+
+    assert claim().verdict is Verdict.PASSED
+    server.answer = answer
+    assert claim().verdict is Verdict.FAILED
