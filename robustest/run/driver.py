@@ -41,6 +41,7 @@ from robustest.run.measured_chunks import MeasuredChunks
 from robustest.run.memory import Memory
 from robustest.run.other_model import OF_OTHER, transfer, why_the_same
 from robustest.run.plan import Plan
+from robustest.run.purse import PurseEmpty
 from robustest.run.schedule import in_order
 from robustest.run.units import WHOLE, Units
 from robustest.run.workers import Engine, InProcess, engine_for
@@ -100,6 +101,7 @@ class Measurement:
         stream: the outcomes so far.
         unaudited: why an audit leaves the pass open, in words; empty if it does not.
         likely_clusters: see `MeasuredChunks`.
+        limit: the limit that ended the measurement, if one did, in words.
         other, beside: evidence and outcomes of the model in `no_worse_than=`.
     """
 
@@ -111,6 +113,7 @@ class Measurement:
     audit: Audit = field(init=False)
     unaudited: str = ""
     likely_clusters: str = ""
+    limit: str = "the clock"
     other: Evidence | None = None
     beside: OtherModel | None = None
     _under_way: bool = False  # progress was shown, and not its end
@@ -182,6 +185,7 @@ class Measurement:
                     if early is not None or clock.left() == 0:
                         break
         except clock.OutOfTime as over:
+            self.limit = str(over) if isinstance(over, PurseEmpty) else self.limit
             # The chunk under way is lost. A part of a claim that needs every unit, or has measured none, cannot decide.
             if settings.time_budget is None or not stream.n:
                 raise clock.OutOfTime(str(over) or self._progress) from over
@@ -334,7 +338,7 @@ class Measurement:
 
     @property
     def _progress(self) -> str:
-        return f"the clock: {self.stream.n} of {self.stream.total} samples looked at"
+        return f"{self.limit}: {self.stream.n} of {self.stream.total} samples looked at"
 
     # Finish
 

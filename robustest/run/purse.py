@@ -34,13 +34,15 @@ Found = TypeVar("Found")
 _FIRST = 8
 
 
-class PurseEmpty(Exception):
-    """A limit of a purse is reached; the message says which."""
+class PurseEmpty(clock.OutOfTime):
+    """A limit of a purse is reached; the message says which. It ends a claim as the end of its time does."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Purse:
     """Limits that the claims of a run share; give it to all of them by `Calls(purse=...)`.
+
+    Models behind a network (`robustest_http.Delivery(purse=...)`) may share it too.
 
     Answers that are remembered cost nothing. A claim that the purse does not settle is inconclusive; the next run goes
     on from there.

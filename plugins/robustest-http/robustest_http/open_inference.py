@@ -1,12 +1,11 @@
-"""A model behind the Open Inference Protocol, version 2 (KServe, MLServer, Triton, TorchServe), REST with JSON."""
+"""A model behind the Open Inference Protocol, version 2 (KServe, MLServer, Triton, TorchServe), over REST."""
 
 from __future__ import annotations
 
 import base64
-import math
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import quote
 
 import numpy as np
@@ -14,12 +13,9 @@ from numpy.typing import NDArray
 
 from robustest import Classifier, ConfigError, ModelError
 from robustest.errors import expected
-from robustest_http.answers import Gives, answers, check, classifier
-from robustest_http.credentials import HeaderFromEnv
-from robustest_http.delivery import Delivery
-from robustest_http.endpoint import Endpoint
-
-_DATATYPES = ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+from robustest_http.answers import Gives, ModelOptions, answers, check_names, model_at, reshaped
+from robustest_http.binary_tensors import DATATYPES, joined, packed
+from robustest_http.endpoint import Endpoint, Raw
 
 
 class _OpenInference:
@@ -34,6 +30,7 @@ class _OpenInference:
         datatype: str | None,
         shape: tuple[int, ...] | None,
         gives: Gives,
+        binary: bool,
     ) -> None:
         self._endpoint = endpoint
         self._path = path
@@ -41,12 +38,14 @@ class _OpenInference:
         self._datatype = datatype
         self._shape = shape
         self._gives: Gives = gives
+        self._binary = binary
         self._asked: tuple[str, str] | None = None
         self._lock = threading.Lock()
 
     def robustest_fingerprint(self) -> str:
         how = (self._path, self._input, self._output, self._datatype, self._shape, self._gives)
-        return f"open inference {self._endpoint.robustest_fingerprint()} {how}"
+        binary = " binary" if self._binary else ""
+        return f"open inference {self._endpoint.robustest_fingerprint()} {how}{binary}"
 
     def __call__(self, x: NDArray[np.float32] | list[Any]) -> NDArray[Any]:
         name, datatype = self._named()
@@ -81,33 +80,43 @@ class _OpenInference:
             names = ", ".join(name for name, _ in found)
             raise self._endpoint.fault(self._path, f"a model with one input but it has {names}")
         name, datatype = found[0] if found else ("x", "")  # MLServer need not list any
-        if self._datatype is None and datatype not in (*_DATATYPES, "BYTES", ""):
+        if self._datatype is None and datatype not in (*DATATYPES, "BYTES", ""):
             what = f"a model that takes numbers, texts or bytes but its input {name} is {datatype}"
             raise self._endpoint.fault(self._path, what)
         return name, self._datatype or datatype
 
     def _strings(self, values: list[Any], name: str) -> object:
-        sent: dict[str, Any] = {"name": name, "shape": [len(values)], "datatype": "BYTES", "data": list(values)}
+        tensor: dict[str, Any] = {"name": name, "shape": [len(values)], "datatype": "BYTES"}
+        if self._binary:
+            return self._request(tensor, packed(values, "BYTES"))
+        data = list(values)
         if isinstance(values[0], bytes):  # JSON holds no bytes: MLServer and KServe decode what is said to be base64
             data = [base64.b64encode(one).decode() for one in values]
-            sent |= {"data": data, "parameters": {"content_type": "base64"}}
-        return self._asking(sent)
-
-    def _asking(self, sent: dict[str, Any]) -> object:
-        body: dict[str, Any] = {"inputs": [sent]}
-        if self._output is not None:
-            body["outputs"] = [{"name": self._output}]
-        return body
+            tensor["parameters"] = {"content_type": "base64"}
+        return self._request({**tensor, "data": data})
 
     def _body(self, x: NDArray[np.float32], name: str, datatype: str) -> object:
-        if self._shape is not None:
-            if math.prod(self._shape) != math.prod(x.shape[1:]):
-                raise ConfigError(
-                    expected(f"shape to hold a sample, {math.prod(x.shape[1:])} numbers, {x.shape[1:]}", self._shape)
-                )
-            x = x.reshape(len(x), *self._shape)
+        x = reshaped(x, self._shape)
         values = x.ravel() if datatype.startswith("FP") else _whole(x.ravel(), datatype)
-        return self._asking({"name": name, "shape": list(x.shape), "datatype": datatype, "data": values.tolist()})
+        tensor = {"name": name, "shape": list(x.shape), "datatype": datatype}
+        if self._binary:
+            return self._request(tensor, packed(values, datatype))
+        return self._request({**tensor, "data": values.tolist()})
+
+    def _request(self, tensor: dict[str, Any], data: bytes | None = None) -> object:
+        """Return the body of a request with one input, whose data are `data` in binary, or in the tensor."""
+        if data is not None:
+            tensor = {**tensor, "parameters": {"binary_data_size": len(data)}}
+        body: dict[str, Any] = {"inputs": [tensor]}
+        if self._output is not None:
+            output: dict[str, Any] = {"name": self._output}
+            body["outputs"] = [output if data is None else {**output, "parameters": {"binary_data": True}}]
+        elif data is not None:
+            body["parameters"] = {"binary_data_output": True}
+        if data is None:
+            return body
+        content, size = joined(body, [data])
+        return Raw(content, "application/octet-stream", size)
 
     def _answers(self, reply: Any, n: int) -> NDArray[Any]:
         try:
@@ -140,14 +149,8 @@ def open_inference_model(
     output: str | None = None,
     datatype: str | None = None,
     shape: Sequence[int] | None = None,
-    gives: Gives = "scores",
-    classes: int | None = None,
-    version: str | None = None,
-    auth: HeaderFromEnv | None = None,
-    delivery: Delivery | None = None,
-    bounds: tuple[float, float] = (0.0, 1.0),
-    preprocessing: Any = None,
-    max_queries: int | None = None,
+    binary: bool = False,
+    **options: Unpack[ModelOptions],
 ) -> Classifier:
     """Return a model on a server that speaks the Open Inference Protocol, version 2, over REST.
 
@@ -160,37 +163,28 @@ def open_inference_model(
         datatype: the protocol's name for the type of the input, such as FP32; None takes that of the metadata, or FP32.
             For whole numbers, inputs are rounded to the nearest one. Texts, and bytes in base64, are sent as BYTES.
         shape: sizes of one sample for the model, such as (64,) for flat images; None keeps the shape.
-        gives: the output: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2), whose
-            logarithm is taken; "labels" (B,) or (B, 1), whole numbers.
-        classes: number of classes, for labels.
-        version: a name that changes with the deployed model; with it, measurements are remembered.
-        auth: a header with a secret.
-        delivery: settings of requests; None for the defaults of `Delivery`.
-        bounds: smallest and largest input value.
-        preprocessing: (mean, std) per channel, or a function of a batch, applied before sending.
-        max_queries: largest number of queries per sample, as for `robustest.scores_model`.
+        binary: True to send and to get tensors in binary, an extension of Triton that KServe has too, and MLServer has
+            not.
+        **options: how the server is reached and what its answers mean: see `ModelOptions`.
 
     Raises:
         ConfigError: an argument is invalid. Nothing is sent yet.
     """
-    check(gives, classes)
-    for name, value in {"model": model, "model_version": "1" if model_version is None else model_version}.items():
-        if not isinstance(value, str) or not value:
-            raise ConfigError(expected(f"{name} to be a name", value))
-    if datatype is not None and datatype not in (*_DATATYPES, "BYTES"):
-        raise ConfigError(expected(f"datatype to be one of {', '.join(_DATATYPES)}, BYTES", datatype))
+    check_names(model=model, model_version=model_version)
+    if datatype is not None and datatype not in (*DATATYPES, "BYTES"):
+        raise ConfigError(expected(f"datatype to be one of {', '.join(DATATYPES)}, BYTES", datatype))
+    if not isinstance(binary, bool):
+        raise ConfigError(expected("binary to be True or False", binary))
     path = f"/v2/models/{quote(model, safe='')}"
     if model_version is not None:
         path += f"/versions/{quote(model_version, safe='')}"
-    predict = _OpenInference(
-        Endpoint(url, version=version, auth=auth, delivery=delivery or Delivery()),
-        path,
-        names=(input, output),
-        datatype=datatype,
-        shape=None if shape is None else tuple(shape),
-        gives=gives,
-    )
-    return classifier(predict, gives, classes, bounds=bounds, preprocessing=preprocessing, max_queries=max_queries)
+
+    def predictor(endpoint: Endpoint, gives: Gives) -> _OpenInference:
+        sizes = None if shape is None else tuple(shape)
+        names = (input, output)
+        return _OpenInference(endpoint, path, names=names, datatype=datatype, shape=sizes, gives=gives, binary=binary)
+
+    return model_at(url, predictor, **options)
 
 
 def _whole(values: NDArray[np.float32], datatype: str) -> NDArray[Any]:

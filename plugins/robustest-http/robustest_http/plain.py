@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest import Classifier, ConfigError, RobustestError
+from robustest import Classifier, ConfigError, ModelError, RobustestError
 from robustest.errors import expected
-from robustest_http.answers import Gives, answers, check, classifier
-from robustest_http.credentials import HeaderFromEnv
+from robustest_http.answers import Gives, ModelOptions, answers, model_at
 from robustest_http.delivery import Delivery
-from robustest_http.endpoint import Endpoint
+from robustest_http.endpoint import Access, Endpoint, as_json
 
 Encode = Callable[[Any], object]
 Decode = Callable[[Any], object]
@@ -50,20 +48,7 @@ class _Plain:
         raise self.endpoint.fault("", what)
 
 
-def json_model(
-    url: str,
-    *,
-    encode: Encode,
-    decode: Decode,
-    gives: Gives = "scores",
-    classes: int | None = None,
-    version: str | None = None,
-    auth: HeaderFromEnv | None = None,
-    delivery: Delivery | None = None,
-    bounds: tuple[float, float] = (0.0, 1.0),
-    preprocessing: Any = None,
-    max_queries: int | None = None,
-) -> Classifier:
+def json_model(url: str, *, encode: Encode, decode: Decode, **options: Unpack[ModelOptions]) -> Classifier:
     """Return the model behind an endpoint that takes JSON by POST and answers with JSON.
 
     Args:
@@ -72,18 +57,15 @@ def json_model(
             anything that `json.dumps` takes, or a `Multipart`. A server of one file a request needs
             `delivery=Delivery(batch_size=1)`.
         decode: function from the parsed body of a reply to the answers, in the order of the samples.
-        gives, classes, version, auth, delivery, bounds, preprocessing, max_queries: as for `open_inference_model`.
+        **options: how the server is reached and what its answers mean: see `ModelOptions`.
 
     Raises:
         ConfigError: an argument is invalid. Nothing is sent yet.
     """
-    check(gives, classes)
     for name, value in (("encode", encode), ("decode", decode)):
         if not callable(value):
             raise ConfigError(expected(f"{name} to be a function", value))
-    endpoint = Endpoint(url, version=version, auth=auth, delivery=delivery or Delivery())
-    predict = _Plain(endpoint, encode, decode, gives)
-    return classifier(predict, gives, classes, bounds=bounds, preprocessing=preprocessing, max_queries=max_queries)
+    return model_at(url, lambda endpoint, gives: _Plain(endpoint, encode, decode, gives), **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +78,19 @@ class _Function:
 
     def __call__(self, item: Any) -> object:
         try:
-            content = json.dumps(self.encode(item), allow_nan=False).encode()
+            content, headers = as_json(self.encode(item))
+        except ConfigError:
+            raise
         except Exception as error:
             raise ConfigError(f"Expected encode to make JSON of an item but it raised {error!r}.") from error
-        reply = self.endpoint.post_once(content)
+        reply = self.endpoint.post_once(content, headers)
         try:
             return self.decode(reply)
+        except ModelError as error:
+            what = str(error)
         except Exception as error:
             raise self.endpoint.fault("", f"a reply that decode can read but it raised {error!r}") from error
+        raise self.endpoint.fault("", what)
 
 
 def json_function(
@@ -111,10 +98,9 @@ def json_function(
     *,
     encode: Callable[[Any], object],
     decode: Decode,
-    version: str | None = None,
-    auth: HeaderFromEnv | None = None,
     timeout: float = 30.0,
     rate: float | None = None,
+    **access: Unpack[Access],
 ) -> Callable[[Any], object]:
     """Return a function that asks an endpoint about one item, for `assert_rate` and its relatives.
 
@@ -126,11 +112,10 @@ def json_function(
         url: the endpoint, asked by POST.
         encode: function from an item to the body of a request, anything that `json.dumps` takes.
         decode: function from the parsed body of a reply to the answer, of JSON types.
-        version: name of what is deployed; with it answers are remembered, under this name and the code of `encode` and
-            `decode`.
-        auth: a header with a secret.
         timeout: seconds of a request.
         rate: largest number of requests per second, over all threads; or None.
+        **access: how the server is reached: see `Access`. Answers are remembered under `version` and the code of
+            `encode` and `decode`.
 
     Raises:
         ConfigError: an argument is invalid. Nothing is sent yet.
@@ -140,4 +125,4 @@ def json_function(
             raise ConfigError(expected(f"{name} to be a function", value))
     # As many connections as threads ask at once: `Calls.concurrency` limits them.
     delivery = Delivery(timeout=timeout, rate=rate, concurrency=256)
-    return _Function(Endpoint(url, version=version, auth=auth, delivery=delivery), encode, decode)
+    return _Function(Endpoint(url, delivery=delivery, **access), encode, decode)

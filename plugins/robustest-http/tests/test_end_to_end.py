@@ -19,7 +19,7 @@ import httpcore  # noqa: F401 - loaded inside a test, pytester would forget it, 
 import httpx
 import pytest
 
-SECRET = "s3cr3t-token-value"  # noqa: S105 - made up
+SECRETS = {"DIGITS_TOKEN": "s3cr3t-token-value", "TENANT_TOKEN": "an0ther-secret-value"}
 
 TRAIN = """
 import joblib
@@ -41,7 +41,8 @@ SERVER, KIND, RETRIES = {server!r}, {kind!r}, {retries}
 
 @pytest.fixture(scope="session")
 def robust_model():
-    common = dict(version="1", auth=HeaderFromEnv("DIGITS_TOKEN", header="X-Api-Key", scheme=""), max_queries=100,
+    auth = [HeaderFromEnv("DIGITS_TOKEN", header="X-Api-Key", scheme=""), HeaderFromEnv("TENANT_TOKEN")]
+    common = dict(version="1", auth=auth, headers={{"X-Tenant": "eu"}}, max_queries=100,
                   delivery=Delivery(batch_size=64, retries=RETRIES, backoff=0.2))
     if KIND == "plain":
         return json_model(SERVER, encode=lambda x: x.reshape(len(x), -1).tolist(), decode=lambda r: r, **common)
@@ -159,7 +160,8 @@ class Project:
 
     def __init__(self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = pytester.path
-        monkeypatch.setenv("DIGITS_TOKEN", SECRET)
+        for name, secret in SECRETS.items():
+            monkeypatch.setenv(name, secret)
         for name in ("CI", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):
             monkeypatch.delenv(name, raising=False)
 
@@ -195,7 +197,8 @@ class Project:
     def tells_nothing(self) -> None:
         files = [path for path in self.path.rglob("*") if path.is_file()]
         assert len(files) > 3
-        assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+        found = [path for path in files if any(secret.encode() in path.read_bytes() for secret in SECRETS.values())]
+        assert found == []
 
 
 @pytest.fixture

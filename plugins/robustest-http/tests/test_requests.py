@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
-from robustest_http import Delivery, HeaderFromEnv, json_model, open_inference_model
+from robustest_http import Delivery, HeaderFromEnv, endpoint, json_function, json_model, open_inference_model
 
-from robustest import ConfigError, ModelError, RobustestError, Verdict
+from robustest import ConfigError, ModelError, RobustestError, TryAgain, Verdict
 from robustest.identity.fingerprint import fingerprint
-from robustest.measure import measure_shift_accuracy
+from robustest.measure import measure_accuracy, measure_shift_accuracy
 
 Truth = Callable[[Any], Any]
 X = torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -208,6 +210,69 @@ def test_the_secret_is_sent_and_not_told(server: Any, monkeypatch: pytest.Monkey
         model(X[:2])
 
 
+def too_large(most: int) -> Callable[[Any], Any]:
+    return lambda body: (413, "too large", {}) if len(body["rows"]) > most else None
+
+
+@pytest.mark.parametrize("most", [1, 5, 8, 20])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_the_batch_size_is_learned_from_refusals(
+    server: Any, truth: Truth, most: int, concurrency: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.always = too_large(most)
+    model = plain(server, Delivery(batch_size=16, concurrency=concurrency, retries=0))
+    np.testing.assert_allclose(model(X), truth(X), rtol=1e-5, atol=1e-5)
+    learned = {1: 1, 5: 4, 8: 8, 20: 16}[most]
+    refused = [len(body["rows"]) for _, _, body, _ in server.requests if len(body["rows"]) > most]
+    # Each refusal halves the size, but for those that were under way when it was learned.
+    assert len(refused) <= concurrency * {1: 4, 5: 2, 8: 1, 20: 0}[most]
+    assert (f"Delivery(batch_size={learned})" in caplog.text) == (most < 16)
+    server.requests.clear()
+    model(X)
+    assert [len(body["rows"]) for _, _, body, _ in server.requests if len(body["rows"]) > learned] == []
+
+
+def test_a_sample_that_is_too_large_is_an_error(server: Any) -> None:
+    server.always = (413, "too large", {})
+    with pytest.raises(ModelError, match=r"status 413: too large .*One sample .* no Delivery\(batch_size=\) helps"):
+        plain(server)(X[:8])
+    assert [len(body["rows"]) for _, _, body, _ in server.requests] == [8, 4, 2, 1]
+
+
+def test_a_date_in_retry_after_is_waited_for(server: Any) -> None:
+    server.faults = [(429, "later", {"Retry-After": formatdate(time.time() + 2, usegmt=True)})]
+    plain(server)(X[:8])
+    first, second = (at for *_, at in server.requests)
+    assert 0.9 < second - first < 4
+    server.always = (503, "later", {"Retry-After": formatdate(time.time() + 40, usegmt=True)})
+    ask = json_function(f"{server.url}/plain", encode=lambda row: {"rows": [row]}, decode=decode)
+    with pytest.raises(TryAgain) as caught:
+        ask([0.0] * 16)
+    assert 30 < caught.value.after <= 41
+
+
+@pytest.mark.parametrize(
+    ("asked", "date", "seconds"),
+    [
+        ("7", "", 7),
+        ("1" * 500, "", 60),
+        ("-7", "", 0),
+        ("Fri, 04 Dec 2026 10:00:20 GMT", "Fri, 04 Dec 2026 10:00:00 GMT", 20),  # by the server's clock
+        ("Friday, 04-Dec-26 10:00:20 GMT", "Fri, 04 Dec 2026 10:00:00 GMT", 20),
+        ("Fri Dec  4 10:00:20 2026", "Fri, 04 Dec 2026 10:00:00 GMT", 20),
+        ("Fri, 04 Dec 2026 10:00:20 GMT", "Fri, 04 Dec 2026 10:01:00 GMT", 0),  # it is over
+        ("Fri, 04 Dec 2099 10:00:20 GMT", "", 60),
+        ("Fri, 04 Dec 1999 10:00:20 GMT", "soon", 0),
+        ("Fri, 99 Dec 2026 10:00:20 GMT", "", 0),
+        ("soon", "", 0),
+        ("", "", 0),
+    ],
+)
+def test_what_a_server_asks_to_wait(asked: str, date: str, seconds: float) -> None:
+    response = httpx.Response(429, headers={"Retry-After": asked, "Date": date})
+    assert endpoint._asked_to_wait(response) == seconds
+
+
 @pytest.mark.parametrize("url", ["ftp://x", "x", 3, "http://", "http://a:b@localhost/"])
 def test_addresses_are_checked(url: Any) -> None:
     with pytest.raises(ConfigError, match="address") as caught:
@@ -224,15 +289,19 @@ def test_deliveries_are_checked(wrong: Any) -> None:
         Delivery(**wrong)
 
 
-@pytest.mark.parametrize("why", ["a slow server", "a slow pace", "a server that asks to wait", "one long reply"])
+@pytest.mark.parametrize(
+    "why", ["a slow server", "a slow pace", "a server that asks to wait", "a date", "one long reply"]
+)
 def test_a_claim_ends_with_its_time_within_the_request_under_way(server: Any, why: str) -> None:
     more: dict[str, Any] = {}
     if why == "a slow server":
         server.delay = 0.1
     elif why == "a slow pace":
         more = {"rate": 5}
-    elif why == "a server that asks to wait":
+    elif why == "seconds to wait":
         server.always = (429, "later", {"Retry-After": "30"})
+    elif why == "a date to wait for":
+        server.always = (429, "later", {"Retry-After": formatdate(time.time() + 30, usegmt=True)})
     else:
         server.delay = 4.0
     model = plain(server, Delivery(batch_size=4, concurrency=2, **more))
@@ -242,3 +311,25 @@ def test_a_claim_ends_with_its_time_within_the_request_under_way(server: Any, wh
     assert time.monotonic() - started < 3
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "the clock" in result.rule
+
+
+@pytest.mark.parametrize("fault", ["another order", "one answer", "one row for all"])
+def test_rows_of_other_samples_are_never_a_pass(server: Any, truth: Truth, fault: str) -> None:
+    x = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    y = truth(x).argmax(1)
+
+    def answer(path: str, headers: Any, body: Any) -> Any:
+        scores = truth(np.asarray(body["rows"]).reshape(-1, 1, 4, 4))
+        scores = {
+            "another order": scores[::-1],
+            "one answer": np.tile([0.0, 1.0, 2.0], (len(scores), 1)),
+            "one row for all": np.tile(scores[0], (len(scores), 1)),
+        }[fault]
+        return 200, json.dumps({"scores": scores.tolist()}), {}
+
+    def claim() -> Any:
+        return measure_accuracy(plain(server, bounds=(-1.0, 1.0)), (x, y), at_least=0.6)
+
+    assert claim().verdict is Verdict.PASSED
+    server.answer = answer
+    assert claim().verdict is Verdict.FAILED
