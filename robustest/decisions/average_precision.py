@@ -387,8 +387,8 @@ class WorstGroupPrecision(ThresholdRule):
             elif (least := min(known, key=lambda group: group.least)).least < self.threshold - ROUNDING:
                 verdict = Verdict.INCONCLUSIVE
                 rule = (
-                    f"answers of equal score have no order: {least.least:.4f} in {least.name!r} in the worst one. Give "
-                    "scores that are not rounded"
+                    f"answers of equal score have no order: {number(least.least, self.threshold)} in {least.name!r} "
+                    "in the worst one. Give scores that are not rounded"
                 )
         elif self.threshold is not None:
             verdict = judge_interval(interval, self.threshold, at_least=True)

@@ -119,7 +119,7 @@ class PrecisionDropRule(ThresholdRule):
                 verdict = exact_verdict(pair.fall, pair.most, self.threshold)
                 rule = f"certain: exact on this set; the interval is of the {about}"
                 if verdict is Verdict.INCONCLUSIVE:
-                    rule = no_order(pair.fall, pair.most)
+                    rule = no_order(pair.fall, pair.most, self.threshold)
             else:
                 verdict = judge_interval(interval, self.threshold, at_least=False)
                 rule = f"population: {about}, alpha = {self.terms.alpha:g} a side, by bets on {sets} of them"
@@ -169,7 +169,7 @@ class PrecisionFall(Fall):
 
     def open_words(self, alpha: float | None = None) -> str:
         if self.scope == "set":
-            return no_order(self.fall, self.most)
+            return no_order(self.fall, self.most, self.tolerance)
         return f"more sets of {BLOCK} could decide it"
 
     def __str__(self) -> str:
@@ -231,11 +231,11 @@ def exact_verdict(fall: float, most: float, allowed: float) -> Verdict:
     return Verdict.PASSED if most <= allowed + ROUNDING else Verdict.INCONCLUSIVE
 
 
-def no_order(fall: float, most: float) -> str:
+def no_order(fall: float, most: float, allowed: float) -> str:
     """Return why a fall that depends on the order of equal scores decides nothing."""
     return (
-        f"answers of equal score have no order: the fall is {fall:.4f} in that of the data, and up to {most:.4f} in "
-        "others. Give scores that are not rounded"
+        f"answers of equal score have no order: the fall is {number(fall, allowed)} in that of the data, "
+        f"and up to {number(most, allowed)} in others. Give scores that are not rounded"
     )
 
 
