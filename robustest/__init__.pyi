@@ -590,6 +590,7 @@ def assert_shift_accuracy(
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
+    metric: Metric = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -605,6 +606,7 @@ def assert_shift_accuracy(
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
+    metric: Metric = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -620,6 +622,7 @@ def assert_shift_accuracy(
     no_worse_than: Baseline,
     tolerance: float = ...,
     task: Task | str | None = ...,
+    metric: Metric = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -756,6 +759,7 @@ def assert_worst_group_accuracy(
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
+    metric: Metric = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -770,6 +774,7 @@ def assert_worst_group_accuracy(
     no_worse_than: Baseline,
     tolerance: float = ...,
     task: Task | str | None = ...,
+    metric: Metric = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 

@@ -9,7 +9,8 @@ _NAMES = {
     extra: frozenset(names.split())
     for extra, names in {
         "http": """
-            Delivery HeaderFromEnv json_function json_model Multipart open_inference_model
+            Cassette chat_function Delivery HeaderFromEnv json_function json_model Multipart open_inference_model
+            tf_serving_model torchserve_model
         """,
         "interpret": """
             assert_class_evidence assert_gradient_alignment assert_invertible_features assert_no_backdoor_trigger

@@ -91,7 +91,9 @@ _BAND = 32
 
 
 def _banded(x: Tensor, taps: tuple[float, ...], dim: int) -> Tensor:
-    # A product adds up the taps of a result in their order, as the sum of shifted copies does: the bits are the same.
+    # On most processors a product adds up the taps of a result in their order, as the sum of shifted copies does. Some
+    # libraries take another order for rows that begin within a vector, or at which threads part them: there the last
+    # bits of an image depend on those beside it.
     planes = x.reshape(-1, *x.shape[-2:])
     tall, wide = (size - (len(taps) - 1) * (axis == dim) for axis, size in zip((-2, -1), x.shape[-2:], strict=True))
     out = torch.empty((len(planes), tall, wide), dtype=x.dtype)

@@ -129,6 +129,10 @@ def test_either_set_of_parameters_works_at_any_size(name: str, parameters: str, 
             assert torch.equal(y, corrupt(x, name, severity))
 
 
+# Bits are equal but for those that multiply matrices: some libraries add in another order if a row begins elsewhere.
+ROUNDING_OF_PRODUCTS = {"elastic_transform": 1e-5, "gaussian_blur": 1e-6, "spatter": 1e-6}
+
+
 @pytest.mark.parametrize(("name", "severity", "shape"), thinned(ALIKE, named(ALIKE)))
 def test_an_image_is_shifted_alike_in_any_company(name: str, severity: int, shape: tuple[int, int, int, int]) -> None:
     x = images(*shape)
@@ -136,8 +140,7 @@ def test_an_image_is_shifted_alike_in_any_company(name: str, severity: int, shap
     whole = corrupt(x, name, severity, seed=7, ids=ids)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     alone = [corrupt(x[k : k + 1], name, severity, seed=7, ids=[int(ids[k])]) for k in range(len(x))]
-    # Bitwise, but for the one that multiplies matrices, whose rounding is the library's own affair.
-    tolerance = 1e-5 if name == "elastic_transform" else 0.0
+    tolerance = ROUNDING_OF_PRODUCTS.get(name, 0.0)
     assert torch.allclose(whole, torch.cat(alone), rtol=0, atol=tolerance)
     assert torch.allclose(
         whole[order], corrupt(x[order], name, severity, seed=7, ids=ids[order]), rtol=0, atol=tolerance

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest
 
+from robustest.version import VERSION
+
 PROFILES = """
     [tool.robustest.profiles.strict]
     alpha = 0.001
@@ -16,7 +18,7 @@ PROFILES = """
 
 
 def header(result: pytest.RunResult) -> dict[str, str]:
-    (line,) = [line for line in result.outlines if line.startswith("robustest ")]
+    (line,) = [line for line in result.outlines if line.startswith(f"robustest {VERSION}:")]
     return dict(word.split("=") for word in line.split()[2:])
 
 

@@ -139,7 +139,7 @@ def leaves(parser: Any) -> Iterator[Any]:
 
 def test_every_verb_takes_the_arguments_of_its_parser() -> None:
     found = list(leaves(_parser()))
-    assert len(found) == 22
+    assert len(found) == 23
     for one in found:
         module, _, name = one.get_default("verb").partition(".")
         verb = inspect.signature(getattr(import_module(f"robustest.cli.{module}"), name))
