@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -600,6 +601,7 @@ class _Answers:
     _fails: list[tuple[Key | None, _Reply]] = field(default_factory=list)  # since the last answer, not stored yet
     _waiting: list[tuple[Key | None, _Reply]] = field(default_factory=list)  # since the last comparison, not stored yet
     _compare_at: float = 0.0
+    _took: float = math.inf  # seconds of the quickest comparison so far
     _saved: list[Key] = field(default_factory=list)
     _lock: Any = field(default_factory=threading.RLock)
     _off: threading.Event = field(default_factory=threading.Event)
@@ -690,8 +692,12 @@ class _Answers:
                     if self._store is not None:
                         self._store.remove(key)
                 self._why_not = "answers are not remembered: the function's state changes as it is asked"
-            took = time.thread_time() - begun
-            self._compare_at = time.perf_counter() + (_COMPARED_EVERY * took if took > _QUICK else 0.0)
+            # The first is slower than those that follow, and any may be slowed by other processes: neither shall delay
+            # the next, with answers that a killed process would lose.
+            first, took = self._took == math.inf, time.thread_time() - begun
+            self._took = min(self._took, took)
+            pause = _COMPARED_EVERY * self._took if self._took > _QUICK and not first else 0.0
+            self._compare_at = time.perf_counter() + pause
             for waiting in self._waiting:
                 self._save(*waiting)
             self._waiting.clear()
