@@ -61,7 +61,7 @@ _DOWN = 20
 _LONGEST_WAIT = 30.0
 # The function's state is compared after each answer if that takes no longer than these seconds, about those of writing
 # the answer; else once so many times the seconds of a comparison have passed: a function may hold a model of gigabytes.
-_QUICK = 0.005
+_QUICK, _QUICK_FIRST = 0.005, 0.05
 _COMPARED_EVERY = 20.0
 
 
@@ -692,11 +692,11 @@ class _Answers:
                     if self._store is not None:
                         self._store.remove(key)
                 self._why_not = "answers are not remembered: the function's state changes as it is asked"
-            # The first is slower than those that follow, and any may be slowed by other processes: neither shall delay
-            # the next, with answers that a killed process would lose.
-            first, took = self._took == math.inf, time.thread_time() - begun
-            self._took = min(self._took, took)
-            pause = _COMPARED_EVERY * self._took if self._took > _QUICK and not first else 0.0
+            # The first fills caches, and any may be slowed by other processes: the quickest so far tells how long the
+            # answers, which a killed process would lose, wait for the next.
+            quick = _QUICK if self._took < math.inf else _QUICK_FIRST
+            self._took = min(self._took, time.thread_time() - begun)
+            pause = _COMPARED_EVERY * self._took if self._took > quick else 0.0
             self._compare_at = time.perf_counter() + pause
             for waiting in self._waiting:
                 self._save(*waiting)
