@@ -282,6 +282,12 @@ def _instead(model: object) -> str:
             "Use robustest_onnx.onnx_model(path) (pip install robustest-onnx), or "
             "scores_model(lambda x: session.run(None, {name: x})[0])."
         )
+    if of.startswith(("flax.", "jax.")):
+        return (
+            "Use jax_model(f, params), where f maps parameters and a batch to logits: jax_model(net.apply, variables)."
+        )
+    if of.startswith("tensorflow."):
+        return "Use tf_model(f), where f maps a batch to logits; of a SavedModel, one of its signatures."
     if isinstance(model, (Tensor, np.ndarray, list, tuple)) or hasattr(model, "columns"):
         return "The model comes first, then the data: (model, (x, y), ...)."
     if model is None:

@@ -38,7 +38,7 @@ Pullback = Callable[[Array], Array | None]
 """Function from a slope (B, *P) by the outputs to the gradient (B, *S) by the inputs; None where there is none."""
 
 
-class Network(ABC):
+class ForeignNetwork(ABC):
     """A network of another framework, on float32 arrays of NumPy.
 
     Attributes:
@@ -70,7 +70,7 @@ class Network(ABC):
 class FrameworkModel(nn.Module):
     """A network of another framework as a torch module, see `jax_model`, `tf_model` and `keras_model`."""
 
-    def __init__(self, network: Network, *, batch: int | None = None, channels_last: bool = False) -> None:
+    def __init__(self, network: ForeignNetwork, *, batch: int | None = None, channels_last: bool = False) -> None:
         super().__init__()
         _check(batch, channels_last)
         self.network, self.batch, self.channels_last = network, batch, channels_last
@@ -82,7 +82,7 @@ class FrameworkModel(nn.Module):
             x = x.movedim(1, -1)
         if self._shape is None:
             self._shape = tuple(x.shape[1:])
-        apply = cast("Callable[[Tensor, Network], Tensor]", _Bridge.apply)
+        apply = cast("Callable[[Tensor, ForeignNetwork], Tensor]", _Bridge.apply)
         return in_batches(lambda part: apply(part, self.network), x, self.batch, fills=self.network.fills)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrameworkModel:
@@ -138,7 +138,7 @@ class _Bridge(torch.autograd.Function):
     """The outputs of a network, differentiated by its framework."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, network: Network) -> Tensor:
+    def forward(ctx: Any, x: Tensor, network: ForeignNetwork) -> Tensor:
         given = x.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()
         ctx.about = x.shape, x.dtype, x.device
         if ctx.needs_input_grad[0]:
@@ -216,7 +216,7 @@ def jax_model(
     return FrameworkModel(network, batch=batch, channels_last=channels_last)
 
 
-class JaxNetwork(Network):
+class JaxNetwork(ForeignNetwork):
     """A function of JAX.
 
     Args:
@@ -307,7 +307,7 @@ def tf_model(
     return FrameworkModel(TensorFlowNetwork(function, batch, jit=jit), batch=batch, channels_last=channels_last)
 
 
-class TensorFlowNetwork(Network):
+class TensorFlowNetwork(ForeignNetwork):
     """A function of TensorFlow.
 
     Args:
@@ -407,7 +407,7 @@ def keras_model(model: Any, *, batch: int | None = None, channels_last: bool = F
     mend = "Call it once with a batch, or begin it with keras.Input(shape)."
     require(model.built, "a model of Keras that is built", f"{model.name} without weights", mend)
     backend = keras.backend.backend()
-    network: Network
+    network: ForeignNetwork
     if backend == "jax":
 
         def called(params: tuple[Any, Any], x: Any) -> Any:
