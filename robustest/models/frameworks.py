@@ -275,13 +275,17 @@ class JaxNetwork(ForeignNetwork):
             with self._exact():
                 slope = jax.eval_shape(self._function, params, x)
                 text = jax.jit(robustest_identity).lower(params, x, slope).as_text()
+                graph = jax.make_jaxpr(robustest_identity)(params, x, slope).jaxpr
         except Exception as error:  # what the user's function raises where its values are not known
             raise Unhashable(f"a function that JAX cannot compile ({type(error).__name__})") from error
         if called := re.search(r"custom_call @(\w*callback\w*)", text):
             raise Unhashable(f"a function of JAX that calls Python as it runs ({called[1]})")
-        leaves = [np.asarray(leaf) for leaf in jax.tree_util.tree_leaves(params)]
-        # The text has the order of the leaves as its arguments, and holds what the function closes over.
-        return jax.__version__, text, [(str(leaf.dtype), leaf.shape, leaf.tobytes()) for leaf in leaves]
+        # The text has the leaves that are used as its arguments, in order, and holds what the function closes over.
+        # Others, as the seed of a dropout that is off, differ from model to model.
+        used = {id(value) for step in graph.eqns for value in step.invars} | set(map(id, graph.outvars))
+        leaves = zip(jax.tree_util.tree_leaves(params), graph.invars, strict=False)
+        arrays = [np.asarray(leaf) for leaf, argument in leaves if id(argument) in used]
+        return jax.__version__, text, [(str(array.dtype), array.shape, array.tobytes()) for array in arrays]
 
 
 # TensorFlow

@@ -1,4 +1,4 @@
-"""Networks of other frameworks: outputs, gradients, counterexamples, identity and guards equal those of the torch port."""
+"""Networks of other frameworks: outputs, gradients, counterexamples, identity and guards are those of the torch port."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ WEIGHTS = [
     for size in ((6, 16), (16, 3))
 ]
 X = torch.from_numpy(DRAWN.random((40, 6), dtype=np.float32))
+# The scores are centred, so that no class is the answer for most samples.
+(FIRST, AT), (SECOND, SHIFT) = WEIGHTS
+SHIFT -= (np.tanh(X.numpy() @ FIRST + AT) @ SECOND + SHIFT).mean(axis=0)
 
 
 def torch_port() -> nn.Module:
@@ -125,11 +128,10 @@ def test_outputs_and_gradients_are_those_of_the_torch_port(made: Callable[[], nn
 
 @pytest.mark.parametrize("made", MADE)
 def test_pgd_finds_the_counterexamples_of_the_torch_port(made: Callable[[], nn.Module]) -> None:
-    found = [find_adversarial(model, (X, Y), Linf(0.1), attack="pgd") for model in (made(), torch_port())]
-    broken = [one.success for one in found]
-    assert 0 < int(broken[0].sum()) < len(X)
-    assert torch.equal(*broken)
-    assert torch.allclose(found[0].x[broken[0]], found[1].x[broken[0]], atol=1e-5)
+    found = [find_adversarial(model, X, Y, Linf(0.1), attack="pgd") for model in (made(), torch_port())]
+    assert 0 < int(found[0].broken.sum()) < len(X)
+    assert np.array_equal(found[0].broken, found[1].broken)
+    assert torch.allclose(found[0].x, found[1].x, atol=1e-5)
 
 
 @pytest.mark.parametrize("made", [by_jax, by_tensorflow, by_keras])
@@ -227,7 +229,7 @@ def test_the_identity_is_the_same_in_another_process(made: str) -> None:
         f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_frameworks as t; "
         f"t.digest(t.{made}(batch=2)); t.digest(t.{made}(batch=3)); print(t.digest(t.{made}()))"
     )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout  # noqa: S603
     assert printed.split()[-1] == one
 
 
@@ -282,12 +284,12 @@ def test_a_model_has_an_identity_once_it_was_called() -> None:
 @pytest.mark.parametrize("attack", ["pgd", "standard"])
 def test_a_framework_that_gives_no_gradient_is_an_error(attack: str) -> None:
     with pytest.raises(ModelError, match=r"got none.*jax_model\(f, params\)"):
-        assert_robust_accuracy(FrameworkModel(ByHand(gradient=None)), (X, Y), Linf(0.02), at_least=0.1, attack=attack)
+        assert_robust_accuracy(FrameworkModel(ByHand(gradient=None)), (X, Y), Linf(0.02), at_least=0.6, attack=attack)
 
 
 @pytest.mark.parametrize("factor", [0.0, -1.0])
 def test_a_masked_gradient_is_never_green(factor: float) -> None:
-    claim = {"at_least": 0.1, "attack": "pgd"}
+    claim = {"at_least": 0.6, "attack": "pgd"}
     sound = measure.measure_robust_accuracy(by_hand(), (X, Y), Linf(0.02), **claim)
     assert sound.verdict.name == "PASSED"
     with pytest.raises(ClaimInconclusive):
@@ -304,7 +306,7 @@ def test_stop_gradient_is_never_green(framework: str) -> None:
         stop = pytest.importorskip("tensorflow").stop_gradient
         model, error = tf_model(lambda x: inner.network._outputs(stop(x))), ModelError
     with pytest.raises(error):
-        assert_robust_accuracy(model, (X, Y), Linf(0.02), at_least=0.1, attack="pgd")
+        assert_robust_accuracy(model, (X, Y), Linf(0.02), at_least=0.6, attack="pgd")
 
 
 # Errors
@@ -322,8 +324,12 @@ def test_an_absent_framework_is_named(make: Any, module: str, monkeypatch: pytes
 
 
 def test_robustest_imports_no_framework() -> None:
-    code = "import sys, robustest; robustest.jax_model; print([n for n in ('jax', 'tensorflow', 'keras') if n in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = (
+        "import sys, robustest; robustest.jax_model; "
+        "print([name for name in ('jax', 'tensorflow', 'keras') if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    assert printed == "[]\n"
 
 
 @pytest.mark.parametrize(
