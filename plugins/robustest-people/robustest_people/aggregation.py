@@ -11,6 +11,7 @@ rule, the M step the annotators' parameters from these probabilities. With answe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from math import log
 
 import numpy as np
@@ -65,8 +66,8 @@ class Fit:
     Attributes:
         posterior: (N, K) float64, probabilities of the true class; uniform for an item without answers.
         accuracy: (A,) float64, probability that the annotator's answer is right, averaged over the answered items.
-        ability: (A,) float64, GLAD's alpha: 0 for guesses, negative for more wrong answers than guesses give; None for
-            "dawid-skene".
+        ability: (A,) float64, GLAD's alpha: 0 if half of the answers are right, negative if fewer are (guesses among three
+            classes or more); None for "dawid-skene".
         ease: (N,) float64 > 0, GLAD's beta; None for "dawid-skene".
         rounds: rounds of EM.
         converged: True if probabilities moved by at most 1e-5 on average in the last round.
@@ -142,10 +143,13 @@ class Consensus:
         first = np.lexsort((np.arange(len(uncertainty)), self.answers, -np.round(uncertainty, 9)))[:k]
         ranked = self._ranked_annotators()
         says = self.responses
+        answered: dict[int, set[int]] = {item: set() for item in first.tolist()}
+        asked = np.isin(says.item, first)
+        for item, annotator in zip(says.item[asked].tolist(), says.annotator[asked].tolist(), strict=True):
+            answered[item].add(annotator)
         questions = []
-        for item in first.tolist():
-            answered = set(says.annotator[says.item == item].tolist())
-            who = [says.annotators[a] for a in ranked if a not in answered][:annotators]
+        for item, whose in answered.items():
+            who = islice((says.annotators[a] for a in ranked if a not in whose), annotators)
             questions.append(Question(item=item, uncertainty=float(uncertainty[item]), annotators=tuple(who)))
         return tuple(questions)
 
@@ -235,16 +239,16 @@ def dawid_skene(item: Ints, annotator: Ints, answer: Ints, *, items: int, annota
     """
     answered, compared, votes = _votes(item, answer, items, classes)
     # An item with one answer, whatever its annotator's errors, shows nothing about them. From the start below, EM would
-    # take each such answer for a right one. Both steps are products with a sparse matrix of (annotator, answer) by item.
+    # take each such answer for a right one. Both steps are products with a sparse matrix, (annotator, answer) by item.
     rows, shape = annotator * classes + answer, (annotators * classes, items)
     given = csr_array((np.ones(len(item)), (rows, item)), shape=shape)
     telling = csr_array((compared[item].astype(np.float64), (rows, item)), shape=shape)
     # EM converges to a local maximum; Dawid and Skene start from the majority's shares.
     belief = votes / np.maximum(votes.sum(1, keepdims=True), 1)
     tiny = np.finfo(np.float64).tiny
-    converged = False
-    for done in range(1, _ROUNDS + 1):
-        before = belief
+    done, converged = 0, False
+    while done < _ROUNDS and not converged:
+        done, before = done + 1, belief
         # M step: error rates of each annotator, P(answer | class), and class frequencies. Who answered few items of a
         # class is taken for as good as the others: unsmoothed, one lucky answer makes an annotator infallible.
         confusion = (telling @ belief).reshape(annotators, classes, classes)  # annotator, answer, class
@@ -255,8 +259,7 @@ def dawid_skene(item: Ints, annotator: Ints, answer: Ints, *, items: int, annota
         # nobody gave about a class before from excluding it.
         score = given.T @ np.log(np.maximum(rates, 1e-10)).reshape(-1, classes) + np.log(np.maximum(frequent, tiny))
         belief = np.round(softmax(score, axis=1), _DECIMALS) * answered[:, None]
-        if converged := bool(np.abs(belief - before).sum() <= _CHANGE * answered.sum()):
-            break
+        converged = bool(np.abs(belief - before).sum() <= _CHANGE * answered.sum())
     right = np.diagonal(rates, axis1=1, axis2=2)  # annotator, class
     return Fit(
         posterior=np.where(answered[:, None], belief, 1 / classes),
@@ -278,7 +281,7 @@ def glad(item: Ints, annotator: Ints, answer: Ints, *, items: int, annotators: i
     ability, log_ease = np.ones(annotators), np.ones(items)
     posterior = np.full((items, classes), 1 / classes)
     cell = item * classes + answer
-    converged = False
+    done, converged = 0, False
 
     def lost(parameters: Floats, right: Floats) -> tuple[float, Floats]:
         """Return minus the expected log posterior and its gradient."""
@@ -292,8 +295,8 @@ def glad(item: Ints, annotator: Ints, answer: Ints, *, items: int, annotators: i
         by_b = np.bincount(i, slope * x, minlength=items) - (b - 1)
         return -value, -np.concatenate([by_alpha, by_b])
 
-    for done in range(1, _ROUNDS + 1):
-        before = posterior
+    while done < _ROUNDS:
+        done, before = done + 1, posterior
         # E step: against all other classes, an answer adds log sigma(x) - log(sigma(-x) / (K - 1)) to its class.
         weight = ability[annotator] * np.exp(log_ease)[item] + log(classes - 1)
         score = np.bincount(cell, weight, minlength=items * classes).reshape(items, classes)
