@@ -66,8 +66,8 @@ class Fit:
     Attributes:
         posterior: (N, K) float64, probabilities of the true class; uniform for an item without answers.
         accuracy: (A,) float64, probability that the annotator's answer is right, averaged over the answered items.
-        ability: (A,) float64, GLAD's alpha: 0 if half of the answers are right, negative if fewer are (guesses among three
-            classes or more); None for "dawid-skene".
+        ability: (A,) float64, GLAD's alpha: 0 if half of the answers are right, negative if fewer are
+            (guesses among three classes or more); None for "dawid-skene".
         ease: (N,) float64 > 0, GLAD's beta; None for "dawid-skene".
         rounds: rounds of EM.
         converged: True if probabilities moved by at most 1e-5 on average in the last round.
