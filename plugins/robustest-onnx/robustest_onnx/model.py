@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -73,41 +74,50 @@ def onnx_model(
     """
     if threads is not None and (type(threads) is not int or threads < 1):
         raise ConfigError(expected("threads to be None or a whole number >= 1", threads))
-    try:
-        place = Path(fspath(path))
-    except TypeError:
-        raise ConfigError(expected("the path of an ONNX file", path)) from None
     if frames is not None and not isinstance(frames, Frames):
         raise ConfigError(expected("frames to be None or robustest_onnx.Frames", frames))
     if scores is not None and not callable(scores):
         raise ConfigError(expected("scores to be None or a function of the file's answers", scores))
-    file = OnnxScores(place, output=output, providers=providers, threads=threads, constants=constants, frames=frames)
-    twin = None
-    if (gradients or gradients_from is not None) and (constants or frames is not None or scores is not None):
-        mend = "Leave them out: attacks by scores need no gradients."
-        raise ConfigError(expected("no constants, frames or scores where gradients are wanted", "both", mend))
-    if gradients_from is not None:
-        try:
-            twin_place = Path(fspath(gradients_from))
-        except TypeError:
-            raise ConfigError(expected("gradients_from to be the path of an ONNX file", gradients_from)) from None
-        twin = OnnxScores(twin_place, output=output, providers=providers, threads=threads)
-        if twin.shape != file.shape:
-            raise ConfigError(
-                expected(f"gradients_from with inputs of shape {file.shape}, as {place.name}", twin.shape)
-            )
+    opened = partial(OnnxScores, output=output, providers=providers, threads=threads)
+    file = opened(_place("the path of an ONNX file", path), constants=constants, frames=frames)
+    if gradients or gradients_from is not None:
+        if constants or frames is not None or scores is not None:
+            mend = "Leave them out, or the gradients: attacks by scores need none."
+            raise ConfigError(expected("no constants, frames or scores where gradients are wanted", "both", mend))
+        if max_queries is not None:
+            raise ConfigError(expected("max_queries to be None where there are gradients", max_queries))
+        of = "gradients_from to be the path of an ONNX file"
+        twin = None if gradients_from is None else opened(_place(of, gradients_from))
+        return _with_gradients(file, twin, examples, bounds, preprocessing)
     if file.dtype is np.str_:
-        if gradients or twin is not None:
-            raise ConfigError(expected("an input of floats where gradients are wanted", "strings"))
         if frames is not None or scores is not None:
             raise ConfigError(expected("an input of numbers where there are frames or scores", "strings"))
         return Classifier(call=file.of_strings, gives=Needs.SCORES, max_queries=max_queries)
-    if not gradients and twin is None:
-        answer = file if scores is None else _Scored(file, scores)
-        return as_classifier(scores_model(answer, bounds=bounds, max_queries=max_queries), preprocessing=preprocessing)
-    if max_queries is not None:
-        raise ConfigError(expected("max_queries to be None where there are gradients", max_queries))
+    answer = file if scores is None else _Scored(file, scores)
+    return as_classifier(scores_model(answer, bounds=bounds, max_queries=max_queries), preprocessing=preprocessing)
+
+
+def _place(what: str, path: object) -> Path:
+    try:
+        return Path(fspath(path))  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        raise ConfigError(expected(what, path)) from None
+
+
+def _with_gradients(
+    file: OnnxScores,
+    twin: OnnxScores | None,
+    examples: ArrayLike | None,
+    bounds: tuple[float, float],
+    preprocessing: Any,
+) -> Classifier:
+    """Return the model whose gradients are those of a converted graph, checked to be the same function."""
     source = file if twin is None else twin
+    if source.shape != file.shape:
+        of = f"gradients_from with inputs of shape {file.shape}, as {file.path.name}"
+        raise ConfigError(expected(of, source.shape))
+    if np.str_ in (file.dtype, source.dtype):
+        raise ConfigError(expected("an input of floats where gradients are wanted", "strings"))
     if issubclass(source.dtype, np.integer):
         mend = "Give the file in floats as gradients_from=."
         raise ConfigError(expected("an input of floats where gradients are wanted", np.dtype(source.dtype).name, mend))
@@ -116,7 +126,7 @@ def onnx_model(
     for x in _samples(model, source, examples):
         check(graph, source, x)
         if (of := file(x).shape) != (other := source(x).shape):
-            raise ConfigError(expected(f"gradients_from with scores of shape {of}, as {place.name}", other))
+            raise ConfigError(expected(f"gradients_from with scores of shape {of}, as {file.path.name}", other))
     return model
 
 

@@ -56,6 +56,7 @@ class OnnxScores:
         self._frames = frames
         self._constants = self._given(constants or {})
         carried = {} if frames is None else frames.state
+        self._state = [self._carried(name, output) for name, output in carried.items()]
         held = {node.name: node for node in self._session.get_inputs()}
         free = [name for name in held if name not in self._constants and name not in carried]
         if len(free) != 1:
@@ -76,7 +77,6 @@ class OnnxScores:
         known = len(sizes) > 1 and all(isinstance(size, int) for size in sizes[1:])
         # Sizes of one input; None if the file leaves a size open, or takes parts of an input.
         self.shape = tuple(sizes[1:]) if known and frames is None else None
-        self._state = [self._carried(name, carried[name]) for name in carried]
         if frames is not None and frames.at_once:
             self.batch = None
         elif self.batch is None and any(None not in shape for _, _, shape, _ in self._state):
