@@ -19,7 +19,7 @@ _NAMES = {
             measure_no_failure_direction measure_sparse_head picture_features picture_inversions sparse_stability
         """,
         "onnx": """
-            onnx_model
+            Frames onnx_model
         """,
         "people": """
             aggregate Annotations assert_cue_noticed assert_label_agreement assert_label_quality

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -116,11 +118,115 @@ def test_the_gate_is_red_where_a_job_is(results: str, *, green: bool) -> None:
     assert (done.returncode == 0) is green
 
 
+AFFECTED = runpy.run_path(str(ROOT / ".ci" / "affected.py"))
+PACKS = {f"plugins-{folder.name.removeprefix('robustest-')}" for folder in (ROOT / "plugins").glob("robustest-*")}
+CORE = {"lint", "py312-pytestlatest-xdist"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["CHANGELOG.md", "changes/+a.added.md", "tests/unit/test_rng.py"], CORE),
+        (["robustest/rng.py"], CORE | PACKS | {"docs", "examples", "types"}),
+        (["plugins/robustest-onnx/robustest_onnx/model.py"], CORE | {"examples", "plugins-onnx"}),
+        (["plugins/robustest-interpret/tests/test_a.py"], CORE | {"examples", "plugins-interpret", "plugins-training"}),
+        (["plugins/robustest-rl/pyproject.toml"], CORE | {"examples", "plugins-rl", "release"}),
+        (["docs/unnamed_cues.md"], CORE | {"docs", "plugins-interpret"}),
+        (["docs/a-page-that-was-removed.md"], CORE | {"docs"}),
+        (["tests/test_action.py"], CORE | {"workflows"}),
+        (["action.yml", "examples/quickstart/README.md"], CORE | {"docs", "examples", "workflows"}),
+    ],
+)
+def test_a_change_runs_what_it_can_break(paths: list[str], expected: set[str]) -> None:
+    assert AFFECTED["affected"](paths) == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["pyproject.toml", "tox.ini", ".ci/affected.py", ".github/workflows/ci.yml", "distributions/backend.py", "a"],
+)
+def test_what_no_rule_knows_runs_everything(path: str) -> None:
+    assert AFFECTED["affected"](["CHANGELOG.md", path]) == AFFECTED["EVERYTHING"] >= PACKS | CORE
+
+
+def test_pages_of_a_pack_s_environment_run_it() -> None:
+    """Each page with blocks of a pack is changed together with the pack's environment."""
+    for page in (ROOT / "docs").rglob("*.md"):
+        packs = set(re.findall(r"^(?:from|import) robustest_(\w+)", page.read_text(encoding="utf-8"), re.M))
+        assert {f"plugins-{name}" for name in packs} <= AFFECTED["affected"]([page.relative_to(ROOT).as_posix()])
+
+
+def test_every_rule_is_of_a_path_that_is_there() -> None:
+    for pattern, added in AFFECTED["RULES"]:
+        assert next(ROOT.glob(pattern), None), pattern
+        assert added <= AFFECTED["EVERYTHING"], pattern
+
+
+def merged(folder: Path, name: str) -> None:
+    """Make a repository whose head is a pull request's merge commit: the base changed `base.md`, the branch `name`."""
+
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main"]
+        subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, timeout=30)  # noqa: S603, S607
+
+    git("init")
+    shutil.copytree(ROOT / ".ci", folder / ".ci", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tox.ini", folder)
+    for pack in (ROOT / "plugins").glob("robustest-*"):
+        (folder / "plugins" / pack.name).mkdir(parents=True)
+        shutil.copy(pack / "pyproject.toml", folder / "plugins" / pack.name)
+    git("add", ".")
+    git("commit", "-m", "base")
+    git("checkout", "-b", "branch")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("a", encoding="utf-8")
+    git("add", ".")
+    git("commit", "-m", "change")
+    git("checkout", "main")
+    (folder / "base.toml").write_text("a", encoding="utf-8")
+    git("add", ".")
+    git("commit", "-m", "beside")
+    git("merge", "--no-ff", "branch", "-m", "merge")
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "expected"),
+    [
+        ("pull_request", "changes/a; echo b$(c).md", CORE),
+        ("pull_request", "unknown.toml", None),
+        ("push", "changes/a.md", None),
+        ("workflow_dispatch", "changes/a.md", None),
+    ],
+)
+def test_a_pull_request_is_read_from_its_merge_commit(
+    event: str, name: str, expected: set[str] | None, tmp_path: Path
+) -> None:
+    (step,) = [step for step in JOBS["ci", "affected"]["steps"] if step.get("id") == "affected"]
+    merged(tmp_path, name)
+    output = tmp_path / "output"
+    subprocess.run(  # noqa: S603 - our own script
+        [str(shutil.which("bash")), "-euo", "pipefail", "-c", step["run"]],
+        cwd=tmp_path,
+        env={"EVENT": event, "RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(output), "PATH": os.environ["PATH"]},
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    key, _, value = output.read_text(encoding="utf-8").partition("=")
+    assert (key, set(json.loads(value))) == ("environments", expected or AFFECTED["EVERYTHING"])
+
+
+def test_only_what_is_promised_nowhere_may_fail() -> None:
+    assert [job for job, about in JOBS.items() if "continue-on-error" in about] == [("nightly", "elsewhere")]
+
+
 def environments(job: dict[str, Any]) -> set[str]:
     """The tox environments that a job names."""
     rows = job.get("strategy", {}).get("matrix", {})
+    if rows.get("env") == "${{ fromJSON(needs.affected.outputs.environments) }}":
+        return set(AFFECTED["EVERYTHING"])
     runs = (found for step in job["steps"] for found in re.findall(r"tox run -e ([\w-]+)", step.get("run", "")))
-    return {*(row["env"] for row in rows.get("include", ())), *rows.get("env", ()), *runs}
+    return {*(row["env"] for row in rows.get("include", ()) if "env" in row), *rows.get("env", ()), *runs}
 
 
 def test_every_environment_of_tox_has_a_job_and_every_job_its_environment() -> None:

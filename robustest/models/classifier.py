@@ -495,7 +495,7 @@ def scores_model(
 
     Args:
         fn: maps a float32 array (B, *S), a copy, to real scores (B, K >= 2), larger for likelier classes; logits serve
-            best.
+            best. For tasks with an answer at each place, (B, K >= 2, ...).
         bounds: smallest and largest input value.
         max_queries: most queries per sample, with the checks around the attack; attacks are shortened or left out until
             they fit. None: no limit.
@@ -507,7 +507,7 @@ def scores_model(
 
     def call(x: Tensor) -> Tensor:
         scores = _answer(fn, x)
-        if scores.ndim != 2 or scores.shape[1] < 2 or scores.dtype.kind not in "fiub":
+        if scores.ndim < 2 or scores.shape[1] < 2 or scores.dtype.kind not in "fiub":
             mend = "One column a class."
             raise ModelError(expected("real scores of shape (B, K >= 2)", f"{scores.dtype} {scores.shape}", mend))
         return torch.from_numpy(_as_float32(scores)).to(getattr(x, "device", "cpu"))
@@ -584,9 +584,10 @@ def _as_float32(scores: NDArray[Any]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what overflows is refused as infinite
         out = scores.astype(np.float32)
     # Rounding may tie the two largest scores: lift the one that was larger, so that the prediction stays.
-    first = scores.argmax(1)
-    tied = (out.argmax(1) != first).nonzero()[0]
-    out[tied, first[tied]] = np.nextafter(out[tied, first[tied]], np.float32(np.inf))
+    first = scores.argmax(1, keepdims=True)
+    largest = np.take_along_axis(out, first, 1)
+    tied = out.argmax(1, keepdims=True) != first
+    np.put_along_axis(out, first, np.where(tied, np.nextafter(largest, np.float32(np.inf)), largest), 1)
     return out
 
 

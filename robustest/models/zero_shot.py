@@ -195,7 +195,7 @@ class ZeroShot:
         for template, each in zip(self.templates, found, strict=True):
             # A prompt that is cut off before the name, or a name that the encoder does not know.
             for k in range(1, len(each)):
-                if bool((same := (each[:k] == each[k]).all(1)).any()):
+                if bool((same := (each[:k] - each[k]).norm(dim=1) <= _SAME).any()):
                     other = classes[int(same.nonzero()[0])]
                     raise ModelError(
                         f"Expected texts that tell classes apart but {other!r} and {classes[k]!r} have the same "
@@ -371,6 +371,9 @@ def _mean(features: Tensor) -> Tensor:
     return mean.div(norm).float()
 
 
+# Unit vectors of two prompts this close are one: half precision moves a unit vector by up to 2^-11 = 5e-4, and equal
+# texts of a batch may be rounded apart.
+_SAME = 1e-3
 # A mean of unit vectors this short is rounding.
 _OPPOSITE = 1e-6
 

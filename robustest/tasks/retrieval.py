@@ -11,6 +11,8 @@
 #
 # The gallery is fixed, also where the query is attacked. A query that is in it finds itself before anything else, and
 # says nothing of the embedding: such an answer is refused, unless its row of targets leaves that item out.
+# Half precision moves a copy off its item: two roundings differ by at most u of each element, which lowers the cosine
+# by u^2 / 2 to first order. So a query or an item of half precision is compared with that tolerance.
 
 from __future__ import annotations
 
@@ -31,11 +33,29 @@ from robustest.tasks.protocol import Describing, Loss, above, by_row, checked_fl
 # Similarities this close are equal; a query this close to an item is the same picture in another batch.
 _TIE = 1e-12
 _COPY = 1e-11
+# Precisions that copies may have lost, with the largest loss of a cosine by two of their roundings.
+_HALVES = tuple((kind, torch.finfo(kind).eps ** 2 / 2) for kind in (torch.float16, torch.bfloat16))
 # Factor of similarities in smooth losses.
 _SCALE = 20.0
 # Items of an answer that a counterexample names.
 _SHOWN = 10
 _TINY = 1e-12
+
+
+def _closeness(embeddings: Tensor) -> Tensor:
+    """Return (..., 1) float64: how far below 1 the similarity of an embedding (..., D) and its copy may be.
+
+    The values tell, not the dtype: embeddings of half precision are often converted afterwards.
+    """
+
+    def fits(kind: torch.dtype) -> Tensor:
+        return (embeddings.to(kind).to(embeddings) == embeddings).all(-1, keepdim=True)
+
+    # Whole numbers and the like, as of one-hot vectors, fit eight bits: they were not rounded.
+    exact, close = fits(torch.float8_e4m3fn), torch.full_like(embeddings[..., :1], _COPY, dtype=torch.float64)
+    for kind, loss in _HALVES:
+        close = close.masked_fill(fits(kind) & ~exact & (close < loss), loss)
+    return close
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,6 +87,7 @@ class Retrieval:
     score_by: Literal["any", "share"] = "any"
     floor: float | None = None
     copies: bool = field(default=False, kw_only=True)
+    _copy: Tensor = field(init=False, repr=False)
 
     name = "retrieval"
     one_class = False
@@ -79,7 +100,9 @@ class Retrieval:
             raise ConfigError(f'Expected no floor for score_by="any", which is 0 or 1, but got {self.floor!r}.')
         require(type(self.copies) is bool, "copies to be true or false", self.copies)
         object.__setattr__(self, "floor", 1.0 if self.score_by == "any" else checked_floor(self.floor))
-        items = reals(self.gallery, "a gallery").double()
+        items = reals(self.gallery, "a gallery")
+        object.__setattr__(self, "_copy", _closeness(items)[:, 0])
+        items = items.double()
         require(items.ndim == 2, "a gallery of shape (G, D)", tuple(items.shape), error=DataError)
         if len(items) <= self.k:
             raise ConfigError(
@@ -91,7 +114,7 @@ class Retrieval:
             at = int((norms == 0).nonzero()[0, 0])
             raise DataError(f"Expected embeddings that are not 0 but item {at} of the gallery is. Leave it out.")
         items = items / norms
-        if bool((items @ items[0] > 1 - _COPY).all()):
+        if bool((items @ items[0] > 1 - self._copy).all()):
             raise DataError(
                 f"Expected a gallery of items that differ but all {len(items)} have one embedding: nothing is nearer "
                 "than anything else."
@@ -184,7 +207,7 @@ class Retrieval:
     def as_targets(self, predictions: Tensor) -> Tensor:
         """Return rows (B, G): the nearest item, or by "share" the k nearest; copies of the query are left out."""
         near = self._similarities(predictions)
-        copies = near >= 1 - _COPY if not self.copies else torch.zeros_like(near, dtype=torch.bool)
+        copies = self._copies(near, predictions) if not self.copies else torch.zeros_like(near, dtype=torch.bool)
         named = near.masked_fill(copies, -torch.inf).topk(1 if self.score_by == "any" else self.k, -1).indices
         rows = torch.zeros_like(near, dtype=torch.int8).scatter_(-1, named, 1)
         return rows.masked_fill(copies, -1)
@@ -203,7 +226,7 @@ class Retrieval:
 
     def _score(self, output: Tensor, y: Tensor) -> Tensor:
         near, to_find = self._similarities(output), y == 1
-        if not self.copies and bool((own := to_find & (near >= 1 - _COPY)).any()):
+        if not self.copies and bool((own := to_find & self._copies(near, output)).any()):
             item = int(own.nonzero()[0, 1])
             raise DataError(
                 f"Expected queries that are not in the gallery but one equals item {item}, which it should find: it "
@@ -252,6 +275,10 @@ class Retrieval:
         near = self._similarities(torch.stack([clean, predicted])).masked_fill(~kept_in, -torch.inf)
         before, after = (_listed(one) for one in near.topk(self.k, 1).indices.cpu())
         return {"answer": f"to find {_listed((y == 1).nonzero()[:, 0])}; nearest {before} before and {after} after"}
+
+    def _copies(self, near: Tensor, output: Tensor) -> Tensor:
+        """Return (..., G) bool: the items of which embeddings (..., D), at these similarities, are copies."""
+        return near >= 1 - torch.maximum(_closeness(output.detach()), self._copy.to(near))
 
     def _similarities(self, output: Tensor) -> Tensor:
         """Return (..., G) float64 cosine similarities of embeddings (..., D); NaN for one of 0."""

@@ -102,7 +102,6 @@ def unlisted_pack(name: str, files: dict[str, str]) -> list[str]:
         "plugins/README.md": (rf"^\| \[{name}\]", "its row"),
         "pyproject.toml": (rf'^{short} = \["{name}>=', "an extra of its name, and that in `all`"),
         "tox.ini": (rf"^\[testenv:plugins-{short}\]", f"the environment plugins-{short}"),
-        ".github/workflows/ci.yml": (rf"env: \[.*\bplugins-{short}\b", f"plugins-{short} among the packs' jobs"),
         ".ci/release.py": (rf'^    "{name}": \(', "an entry in SMOKES: tests that pass with it installed"),
     }
     return [
@@ -113,7 +112,7 @@ def unlisted_pack(name: str, files: dict[str, str]) -> list[str]:
 def lists_of_packs(name: str) -> dict[str, str]:
     """The files that list every pack of this repository, and those of one, by path."""
     own = [f"plugins/{name}/{file}" for file in ("LICENSE", "README.md", "pyproject.toml")]
-    lists = ["plugins/README.md", "pyproject.toml", "tox.ini", ".github/workflows/ci.yml", ".ci/release.py"]
+    lists = ["plugins/README.md", "pyproject.toml", "tox.ini", ".ci/release.py"]
     return {path: text(path) if at(path).exists() else "" for path in (*own, *lists)}
 
 

@@ -3,6 +3,7 @@
 1. Attacks are tuned on separate episodes (`robustest_rl.tuning`); the adversary of lowest return is frozen.
 2. Fresh episodes are played undisturbed and under this adversary. Each is a draw from the environment.
 3. `DrawsRule` bets on their returns; the claim passes once the bets against it have won at alpha.
+4. `robustest_rl.repeated` counts copies of one episode once, and plays one again with its seed.
 
 `details` has "by_radius", the lowest returns, "tried", every attack, and "worst", the episodes of lowest return.
 """
@@ -33,6 +34,7 @@ from robustest_rl.director import Effort
 from robustest_rl.judged import Episodes
 from robustest_rl.moments import Untouched
 from robustest_rl.policies import BLOCK
+from robustest_rl.repeated import Opening, guarded
 from robustest_rl.scene import Scene
 from robustest_rl.threats import Threat
 from robustest_rl.told import told
@@ -100,7 +102,9 @@ def measure_robust_return(
     )
     check_counts(episodes=episodes, max_steps=max_steps, lanes=lanes)
     settings = settings_of(options)
-    scene = Scene(policy, World.of(env), stochastic, max_steps=max_steps, cost=cost).steady()
+    scene = Scene(policy, World.of(env), stochastic, max_steps=max_steps, cost=cost)
+    opening = Opening.of(scene, settings.seed)  # before anything else is played
+    scene = scene.steady()
     # Not the threat as it is settled, nor what is tuned: these depend on the policy, which may be another one.
     measure = (
         "robust return",
@@ -127,7 +131,8 @@ def measure_robust_return(
         identity=("robust return",),
         measure=measure,
     ).against(no_worse_than, tolerance, has_threshold=asked.threshold is not None, of_draws=True)
-    return told(plan, observe(plan), counted, tuned, asked=asked, threat=threat)
+    evidence = guarded(opening, counted, plan, observe(plan))
+    return told(plan, evidence, counted, tuned, asked=asked, threat=threat)
 
 
 def _tuned(

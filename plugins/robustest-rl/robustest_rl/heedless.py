@@ -5,7 +5,8 @@
 # 1. An agent acts at random. If its returns reach what is claimed, or are those of the agent in every episode, the
 #    claim is about the environment.
 # 2. The agent's own actions are compared. If all are equal, no change of its observations could have mattered.
-# 3. The episodes' walks are compared. If all are equal, the environment draws nothing: they are one episode.
+# 3. The undisturbed episodes are compared. If all are equal, the environment draws nothing: only the threat's chance
+#    tells the judged ones apart. Judged episodes that are equal themselves count as one (`robustest_rl.repeated`).
 
 from __future__ import annotations
 
@@ -24,7 +25,6 @@ from robustest.packs import Evidence, number
 from robustest_rl.asking import FALL, SHARE, Asked
 from robustest_rl.judged import Episodes
 from robustest_rl.moments import Moment, Stepped, Untouched
-from robustest_rl.scene import walked
 from robustest_rl.threats import Sometimes, Threat
 
 # Judged episodes that are played again.
@@ -65,7 +65,9 @@ def signs(counted: Episodes, evidence: Evidence, asked: Asked, threat: Threat | 
     """
     rows = np.arange(min(evidence.n, _EPISODES))
     keys = rng.keys(counted.seed, torch.as_tensor(np.asarray(evidence.ids)[rows]))
-    columns: Any = {name: np.asarray(evidence.columns[name])[rows] for name in ("return", "untouched", "length")}
+    columns: Any = {
+        name: np.asarray(evidence.columns[name])[rows] for name in ("return", "untouched", "untouched trajectory")
+    }
     arena, actions = counted.scene.arena(counted.lanes), _Actions()
     if threat is not None and _of_observations(threat):
         arena.play(Untouched(), keys, record=actions)
@@ -84,7 +86,7 @@ def signs(counted: Episodes, evidence: Evidence, asked: Asked, threat: Threat | 
     arena.close()
     if idle is not None and (found := _reached(idle, columns, counted.level, asked)):
         yield "constant_answer", found
-    elif len(rows) > 1 and not np.ptp(columns["untouched"]) and _one_walk(counted, keys):
+    elif len(rows) > 1 and not np.ptp(columns["untouched trajectory"]):
         yield (
             "one_episode",
             f"{len(rows)} undisturbed episodes are the same to the bit: the environment draws nothing, and they are "
@@ -111,11 +113,6 @@ def _reached(idle: NDArray[np.float64], columns: Any, level: float, asked: Asked
     if asked.threshold is None or value < asked.threshold:
         return ""
     return f"{told}, and reaches {value:.4g} where {asked.quantity.threshold}={asked.threshold:g} is claimed"
-
-
-def _one_walk(counted: Episodes, keys: Tensor) -> bool:
-    sums = walked(counted.scene, Untouched(), keys)
-    return bool((sums == sums[0]).all())
 
 
 def _of_observations(threat: Threat) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from robustest.packs import Part
 from robustest_rl.moments import Untouched
 from robustest_rl.policies import BLOCK
-from robustest_rl.scene import Scene, walked
+from robustest_rl.scene import Scene, Trajectories, walked
 from robustest_rl.threats import Attacked
 
 
@@ -35,8 +35,12 @@ class Episodes:
     def look(self, part: Part) -> dict[str, NDArray[Any]]:
         arena = self.scene.arena(self.lanes)
         # Both runs share their key: the fall of an episode has much less variance than that of two independent ones.
-        clean = arena.play(Untouched(), part.keys)
-        hit = clean if isinstance(self.adversary, Untouched) else arena.play(self.adversary, part.keys)
+        untouched = Trajectories(len(part.keys))
+        clean = arena.play(Untouched(), part.keys, record=untouched)
+        hit, trajectory = clean, untouched
+        if not isinstance(self.adversary, Untouched):
+            trajectory = Trajectories(len(part.keys))
+            hit = arena.play(self.adversary, part.keys, record=trajectory)
         arena.close()
         return {
             "held": hit.returns >= self.level,
@@ -45,6 +49,8 @@ class Episodes:
             "fall": clean.returns - hit.returns,
             "length": hit.lengths,
             "ended": hit.ended,
+            "trajectory": trajectory.sums,
+            "untouched trajectory": untouched.sums,
         }
 
     def glance(self, part: Part) -> dict[str, NDArray[Any]]:

@@ -79,7 +79,7 @@ def check_repeats(world: World, seeds: list[int], act: Callable[[Any, int], Any]
                 raise DataError(
                     f"Expected the environment to repeat under its seed but step {step} differs (step 0 is the reset): "
                     "it draws from a generator that reset(seed=...) does not seed, or keeps state from one episode to "
-                    "the next. Draw from self.np_random, and reset all state."
+                    "the next, or the policy changes from call to call. Draw from self.np_random, and reset all state."
                 )
         if len(first) != len(again):
             raise DataError(

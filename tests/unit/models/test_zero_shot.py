@@ -240,6 +240,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "no encoder": (lambda: ZeroShot(3, robust, classes=CLASSES), ConfigError, "images as an encoder"),  # type: ignore[arg-type]
     "a scale of 0": (lambda: made(scale=0), ConfigError, "scale"),
+    "texts that differ by rounding alone": (
+        lambda: made(lambda texts: torch.ones(len(texts), 4) + 3e-4 * torch.eye(4)[: len(texts)]),
+        ModelError,
+        "'cat' and 'dog' have the same features",
+    ),
     "texts that are all the same": (
         lambda: made(lambda texts: torch.ones(len(texts), 4)),
         ModelError,

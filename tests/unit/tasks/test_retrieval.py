@@ -74,3 +74,33 @@ def test_constant_embeddings_do_not_pass() -> None:
 def test_an_answer_that_says_nothing_is_refused(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+HALVES = [torch.float32, torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("gallery", HALVES)
+@pytest.mark.parametrize("queries", HALVES)
+def test_copies_in_half_precision_are_refused(gallery: torch.dtype, queries: torch.dtype) -> None:
+    items = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    task = Retrieval(items.to(gallery).float(), 1)
+    rows = task.targets(list(range(200)))
+    with pytest.raises(DataError, match="finds itself"):
+        task.score(items.to(queries).float(), rows)
+    with pytest.raises(DataError, match="finds itself"):
+        task.score(items[7:8].to(queries).float(), rows[7:8])
+
+
+@pytest.mark.parametrize("kind", HALVES)
+def test_neighbours_in_half_precision_are_no_copies(kind: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    items = torch.randn(200, 64, generator=generator)
+    queries = (items + 0.02 * torch.randn(200, 64, generator=generator)).to(kind).float()
+    assert Retrieval(items.to(kind), 1).score(queries, Retrieval(items, 1).targets(list(range(200)))).mean() == 1
+
+
+def test_items_that_half_precision_makes_one_find_nothing() -> None:
+    items = torch.tensor([[1.0, 0.3], [1.0, 0.30001], [0.0, 1.0]])
+    query, exact, rounded = torch.tensor([[1.0, 0.32]]), Retrieval(items, 1), Retrieval(items.half(), 1)
+    assert exact.score(query, exact.targets([1])) == 1
+    assert rounded.score(query, rounded.targets([1])) == 0
