@@ -1,4 +1,4 @@
-"""Networks of other frameworks: outputs, gradients, counterexamples, identity and guards are those of the torch port."""
+"""Networks of other frameworks: outputs, gradients, counterexamples, identity and guards are as the torch port has."""
 
 from __future__ import annotations
 
