@@ -42,8 +42,11 @@ _HOME = {
         "ZeroShot",
         "adapting",
         "as_classifier",
+        "jax_model",
+        "keras_model",
         "labels_model",
         "scores_model",
+        "tf_model",
     ),
     "reports": ("Result",),  # loaded with its card for notebooks
     "results": (

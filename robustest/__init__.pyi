@@ -31,8 +31,11 @@ from robustest.models import Classifier as Classifier
 from robustest.models import ZeroShot as ZeroShot
 from robustest.models import adapting as adapting
 from robustest.models import as_classifier as as_classifier
+from robustest.models import jax_model as jax_model
+from robustest.models import keras_model as keras_model
 from robustest.models import labels_model as labels_model
 from robustest.models import scores_model as scores_model
+from robustest.models import tf_model as tf_model
 from robustest.reports import Result as Result
 from robustest.results import Cost as Cost
 from robustest.results import Counterexample as Counterexample
@@ -63,7 +66,7 @@ from robustest.threats import Snr as Snr
 from robustest.threats import Spatial as Spatial
 from robustest.threats import Unbounded as Unbounded
 
-__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Purse", "Regression", "Result", "Retrieval", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TopK", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "ZeroShot", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_directional", "assert_invariant", "assert_min_perturbation", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_reliable", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_same_answers", "assert_selective_accuracy", "assert_shift_accuracy", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_change_rate", "assert_worst_group_accuracy", "assert_worst_group_rate", "assert_worst_item_rate", "benchmark", "find_adversarial", "labels_model", "scores_model"]
+__all__ = ["Adversarial", "Append", "Calls", "ClaimFailed", "ClaimInconclusive", "Classification", "Classifier", "Columns", "ConfigError", "Cost", "Counterexample", "DataError", "Deployed", "Detection", "DeviceError", "Edits", "Factory", "HealthWarning", "Insert", "L0", "L1", "L2", "Linf", "ModelError", "MultiLabel", "NoClaimError", "Patch", "Purse", "Regression", "Result", "Retrieval", "RobustestError", "Segmentation", "Settings", "Shift", "Smoothed", "Snr", "Spatial", "StoreError", "StoreWarning", "TopK", "TruthValueError", "TryAgain", "Unbounded", "UnknownNameError", "Verdict", "Waveforms", "ZeroShot", "adapting", "as_classifier", "assert_accuracy", "assert_calibrated", "assert_certified_accuracy", "assert_consistency", "assert_consistent_runs", "assert_corruption_robustness", "assert_directional", "assert_invariant", "assert_min_perturbation", "assert_no_spurious_feature", "assert_no_universal_perturbation", "assert_ood_rejected", "assert_rate", "assert_reliable", "assert_robust_accuracy", "assert_robust_score", "assert_robust_to", "assert_same_answers", "assert_selective_accuracy", "assert_shift_accuracy", "assert_stable_under_perturbations", "assert_subpopulation_shift", "assert_transfer_accuracy", "assert_worst_change_rate", "assert_worst_group_accuracy", "assert_worst_group_rate", "assert_worst_item_rate", "benchmark", "find_adversarial", "jax_model", "keras_model", "labels_model", "scores_model", "tf_model"]
 
 __version__: str
 

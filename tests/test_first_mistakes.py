@@ -172,7 +172,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a function that makes the model": ("attack(made_model, (x, y))", "call it"),
     "a session of ONNX Runtime": ("attack(Session(), (x, y))", "scores_model(lambda x: session.run("),
     "a booster": ("attack(Booster(), (rows, target))", "scores_model(f)"),
-    "a model of Keras": ("attack(KerasModel(), (x, y))", "scores_model(f)"),
+    "a model of Keras": ("attack(KerasModel(), (x, y))", "keras_model(model)"),
     "an estimator that is not fitted": ("attack(LogisticRegression(), (rows, target))", "Call fit(x, y) first"),
     "a regressor": ("attack(LinearRegression().fit(rows, target), (rows, target))", "bin the target"),
     "a model without weights": ("attack(Bright().to('meta'), (x, y))", "load_state_dict(weights)"),

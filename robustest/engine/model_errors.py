@@ -15,8 +15,9 @@ from robustest.models import Classifier
 _QUOTED = 300
 
 NO_GRADIENT = (
-    "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
-    "numpy from its forward; a function that has none, such as an estimator's predict_proba, is scores_model(f)."
+    "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach(), "
+    "stop_gradient or numpy from its forward; a function that has none, such as an estimator's predict_proba, is "
+    "scores_model(f). Networks of JAX, TensorFlow and Keras are jax_model(f, params), tf_model(f) and keras_model(m)."
 )
 
 
@@ -59,6 +60,7 @@ class FailedPass:
         shape: of the batch (B, *S).
         package: of the model's class.
         wrapped: the model is that of `scores_model` or `labels_model`.
+        foreign: the model is that of `jax_model`, `tf_model` or `keras_model`.
         decodes: the model takes the values that its inputs stand for, as texts.
     """
 
@@ -66,6 +68,7 @@ class FailedPass:
     shape: tuple[int, ...]
     package: str
     wrapped: bool
+    foreign: bool
     decodes: bool
 
     def says(self, words: str) -> bool:
@@ -82,8 +85,25 @@ class FailedPass:
 _CHANNELS = (1, 3, 4)
 _REMEDIES: tuple[tuple[Callable[[FailedPass], bool], str], ...] = (
     (
-        lambda it: it.package in ("keras", "tensorflow", "tf_keras", "jax", "flax"),
-        "A model of {package} takes no tensors of torch: use scores_model(f), where f maps a float32 array to scores.",
+        lambda it: it.package in ("jax", "flax", "equinox", "haiku") or it.says("as an abstract array"),
+        "A function of JAX takes no tensors of torch: use jax_model(f, params), or jax_model(f) if it holds its "
+        "parameters, which has JAX's gradients.",
+    ),
+    (
+        lambda it: it.package == "keras",
+        "A model of Keras takes no tensors of torch: use keras_model(model), which has its backend's gradients.",
+    ),
+    (
+        lambda it: it.package in ("tensorflow", "tf_keras"),
+        "A model of {package} takes no tensors of torch: use tf_model(model), which has TensorFlow's gradients.",
+    ),
+    (
+        lambda it: it.foreign and it.says("traced array"),
+        "It branches on values, or calls NumPy: write it in jax.numpy throughout, or give jit=False for the branches.",
+    ),
+    (
+        lambda it: it.foreign and it.is_image(),
+        "If it takes the channels last, give channels_last=True; if it takes batches of one size, batch=.",
     ),
     (
         lambda it: it.decodes and it.says("must be Tensor"),
@@ -131,6 +151,7 @@ def remedy(model: Classifier, x: Tensor, error: Exception) -> str:
         tuple(x.shape),
         package=type(model.call).__module__.partition(".")[0],
         wrapped=getattr(model.call, "__module__", "") == "robustest.models.classifier",
+        foreign=type(model.call).__module__ == "robustest.models.frameworks",
         decodes=model.decode is not None,
     )
     words = next(words for fits, words in _REMEDIES if fits(failed))

@@ -9,7 +9,8 @@
    reads an attribute of that name: a net's `training_step` is no part of its forward pass.
 4. A user's module counts by its text, by that of the user's modules that it imports, and by the values that code on the
    walk reads of it.
-5. An object with `robustest_fingerprint() -> str` counts by that text.
+5. An object with `robustest_fingerprint() -> str` counts by that text; a network of another framework by its graph and
+   parameters (`STATE`).
 
 No reading of code is complete. Therefore reads from outside are watched (`dependencies`), and a model is asked again
 before stored results of it count (`robustest.run.memory`).
@@ -78,6 +79,11 @@ else:
 
 DECLARES = "robustest_fingerprint"
 """Name of the method by which an object declares its identity, e.g. the version of a model behind a network."""
+
+STATE = "robustest_state"
+"""Name of the method by which a class of robustest returns the plain values that stand for an instance: the graph and
+the parameters of a network of another framework, whose objects cannot be walked. Unlike a declared identity it is all
+that the instance computes with."""
 
 
 @dataclass(eq=False, slots=True)
@@ -155,6 +161,10 @@ class Walk:
         ):
             self.declared = True
             return part("declared", _declared_digest(value).encode())
+        if hasattr(type(value), STATE) and type(value).__module__.partition(".")[0] == "robustest":
+            if self.lasting:
+                raise Unhashable(f"a {type(value).__qualname__}, whose graph each release of its framework writes anew")
+            return joined("state", [class_of(self, type(value), where), self.value(getattr(value, STATE)(), where)])
         handler = next(handler for kinds, handler in _handlers() if isinstance(value, kinds))  # the last is of objects
         return handler(self, value, where)
 

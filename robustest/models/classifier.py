@@ -282,6 +282,12 @@ def _instead(model: object) -> str:
             "Use robustest_onnx.onnx_model(path) (pip install robustest-onnx), or "
             "scores_model(lambda x: session.run(None, {name: x})[0])."
         )
+    if of.startswith(("flax.", "jax.")):
+        return (
+            "Use jax_model(f, params), where f maps parameters and a batch to logits: jax_model(net.apply, variables)."
+        )
+    if of.startswith("tensorflow."):
+        return "Use tf_model(f), where f maps a batch to logits; of a SavedModel, one of its signatures."
     if isinstance(model, (Tensor, np.ndarray, list, tuple)) or hasattr(model, "columns"):
         return "The model comes first, then the data: (model, (x, y), ...)."
     if model is None:
@@ -417,6 +423,7 @@ def _held(call: object) -> torch.device | None:
 
 def reached(call: object) -> Iterator[Any]:
     """Yield what a function refers to or an object holds, the nearest first; itself too."""
+    # `todo += values` would ask an array among the values, or a list of TensorFlow, to add itself to the queue.
     todo, seen = deque([call]), set[int]()
     while todo and len(seen) < _LOOKED_AT:
         one: Any = todo.popleft()
@@ -426,21 +433,23 @@ def reached(call: object) -> Iterator[Any]:
         yield one
         if isinstance(one, FunctionType):
             with suppress(ValueError):  # of a variable that is not set yet
-                todo += [cell.cell_contents for cell in one.__closure__ or ()]
-            todo += [one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__]
-            todo += one.__defaults__ or ()
+                todo.extend([cell.cell_contents for cell in one.__closure__ or ()])
+            todo.extend([one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__])
+            todo.extend(one.__defaults__ or ())
         elif isinstance(one, MethodType):
-            todo += [one.__func__, one.__self__]
+            todo.extend([one.__func__, one.__self__])
         elif isinstance(one, partial):
-            todo += [one.func, *one.args, *one.keywords.values()]
+            todo.extend([one.func, *one.args, *one.keywords.values()])
         elif isinstance(one, Mapping):
-            todo += one.values()
+            todo.extend(one.values())
         elif isinstance(one, (list, tuple)):
-            todo += one
+            todo.extend(one)
         else:
-            todo += getattr(one, "__dict__", {}).values()
+            todo.extend(getattr(one, "__dict__", {}).values())
             slots = getattr(type(one), "__slots__", ())
-            todo += [getattr(one, name) for name in slots if hasattr(one, name)] if isinstance(slots, tuple) else []
+            todo.extend(
+                [getattr(one, name) for name in slots if hasattr(one, name)] if isinstance(slots, tuple) else []
+            )
 
 
 def constant_by_nature(model: Classifier) -> bool:
@@ -463,16 +472,16 @@ def constant_by_nature(model: Classifier) -> bool:
             return False
         elif isinstance(one, FunctionType):
             with suppress(ValueError):  # of a variable that is not set yet
-                todo += [cell.cell_contents for cell in one.__closure__ or ()]
-            todo += [one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__]
+                todo.extend([cell.cell_contents for cell in one.__closure__ or ()])
+            todo.extend([one.__globals__[name] for name in one.__code__.co_names if name in one.__globals__])
         elif isinstance(one, MethodType):
-            todo += [one.__func__, one.__self__]
+            todo.extend([one.__func__, one.__self__])
         elif isinstance(one, partial):
-            todo += [one.func, *one.args, *one.keywords.values()]
+            todo.extend([one.func, *one.args, *one.keywords.values()])
         elif isinstance(one, (list, tuple)):
-            todo += one
+            todo.extend(one)
         elif type(one).__module__.partition(".")[0] not in {"numpy", "torch", "builtins"}:
-            todo += getattr(one, "__dict__", {}).values()
+            todo.extend(getattr(one, "__dict__", {}).values())
     return found
 
 

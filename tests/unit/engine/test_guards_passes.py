@@ -529,8 +529,10 @@ def stands_for(module: str) -> Any:
 @pytest.mark.parametrize(
     ("shape", "error", "given", "words"),
     [
-        ((2, 8), ValueError("x"), {"call": stands_for("keras.src.models")}, "A model of keras takes no tensors"),
-        ((2, 8), ValueError("x"), {"call": stands_for("flax")}, "A model of flax takes no tensors"),
+        ((2, 8), ValueError("x"), {"call": stands_for("keras.src.models")}, "use keras_model(model)"),
+        ((2, 8), ValueError("x"), {"call": stands_for("flax")}, "use jax_model(f, params)"),
+        ((2, 8), ValueError("x"), {"call": stands_for("tensorflow.python")}, "use tf_model(model)"),
+        ((2, 8), TypeError("argument of dot as an abstract array"), {}, "use jax_model(f, params)"),
         ((2, 8), ValueError("x"), {"call": stands_for("mykeras")}, "shape that it was trained on"),
         ((2, 8), TypeError("argument must be Tensor, not str"), {"decode": list}, "It takes tensors: wrap it"),
         ((2, 8), TypeError("argument must be Tensor, not str"), {}, "Call it by itself"),
