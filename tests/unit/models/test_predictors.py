@@ -16,7 +16,13 @@ from robustest import L0, L2, ConfigError, Linf, ModelError, as_classifier, labe
 from robustest.attacks import PGD, Cascade, HopSkipJump, Needs, Square, Stage
 from robustest.attacks.protocol import affordable
 from robustest.cues import PixelPatch
-from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
+from robustest.measure import (
+    measure_accuracy,
+    measure_no_spurious_feature,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+)
+from robustest.tasks import Segmentation
 
 Array = NDArray[Any]
 
@@ -69,6 +75,22 @@ def test_functions_get_float32_arrays_and_give_float32_tensors(toy: Any, scores:
 def test_lists_tensors_and_other_floats_will_do(toy: Any, scores: Any, answer: Any) -> None:
     logits = scores_model(lambda x: answer(scores(x)))(toy.x)
     assert torch.allclose(logits, torch.from_numpy(scores(toy.x.numpy())).float(), atol=0.02)
+
+
+def test_scores_at_each_place_keep_their_shape_and_their_winners(toy: Any) -> None:
+    # In float32 both scores are 1, and the second is larger: the winner of each place survives the rounding.
+    close = np.stack([np.full((40, 6, 6), 1.0), np.full((40, 6, 6), 1 + 1e-12)], axis=1)
+    logits = scores_model(lambda x: close)(toy.x)
+    assert logits.shape == (40, 2, 6, 6)
+    assert torch.all(logits.argmax(1) == 1)
+
+
+def test_scores_at_each_place_are_no_classifier(toy: Any) -> None:
+    model = scores_model(lambda x: np.concatenate([x, 1 - x], axis=1))
+    labels = (toy.x[:, 0] < 0.5).long()
+    assert measure_accuracy(model, (toy.x, labels), task=Segmentation(2)).estimate == 1
+    with pytest.raises(ModelError, match="logits"):
+        measure_accuracy(model, (toy.x, toy.y))
 
 
 def test_a_function_may_write_on_its_array(toy: Any, scores: Any) -> None:
