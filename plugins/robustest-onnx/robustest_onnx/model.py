@@ -99,7 +99,7 @@ def onnx_model(
 
 def _place(what: str, path: object) -> Path:
     try:
-        return Path(fspath(path))  # type: ignore[call-overload, no-any-return]
+        return Path(fspath(path))  # type: ignore[call-overload]
     except TypeError:
         raise ConfigError(expected(what, path)) from None
 
@@ -125,8 +125,8 @@ def _with_gradients(
     model = as_classifier(OnnxModule(file, graph, twin).eval(), bounds=bounds, preprocessing=preprocessing)
     for x in _samples(model, source, examples):
         check(graph, source, x)
-        if (of := file(x).shape) != (other := source(x).shape):
-            raise ConfigError(expected(f"gradients_from with scores of shape {of}, as {file.path.name}", other))
+        if (wanted := file(x).shape) != (other := source(x).shape):
+            raise ConfigError(expected(f"gradients_from with scores of shape {wanted}, as {file.path.name}", other))
     return model
 
 
