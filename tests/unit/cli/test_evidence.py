@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -913,6 +914,27 @@ def replayed(prepared: SimpleNamespace, again: Callable[..., None]) -> dict[str,
 
 def test_every_field_of_a_statement_is_edited(replayed: dict[str, Any]) -> None:
     assert fields_of(replayed) - {"subject.digest", "predicate", "predicate.settings"} == set(FIELDS)
+
+
+def fields_on(page: str) -> list[str]:
+    """Return the fields in the first column of a page's tables, each below the path in its heading."""
+    named = []
+    for section in re.split(r"^## ", page, flags=re.MULTILINE):
+        heading, _, text = section.partition("\n")
+        if heading.startswith(("Fields", "Settings")):
+            path = "".join(f"{one}." for one in re.findall(r"`(.+?)`", heading))
+            cells = re.findall(r"^\| (`.+?) \|", text, flags=re.MULTILINE)
+            named += [f"{path}{name}" for cell in cells for name in re.findall(r"`(.+?)`", cell)]
+    return named
+
+
+def test_the_page_for_auditors_has_every_field_and_no_other(replayed: dict[str, Any]) -> None:
+    named = fields_on((ROOT / "docs" / "auditors.md").read_text(encoding="utf-8"))
+    # An object is named by its parts.
+    fields = fields_of(replayed)
+    whole = {field for field in fields if any(other.startswith(f"{field}.") for other in fields)}
+    assert sorted(named) == sorted(set(named)), "a field has one row"
+    assert fields - whole <= set(named) <= fields
 
 
 @pytest.mark.parametrize("field", FIELDS)
