@@ -243,9 +243,16 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
         commands, "evidence", "write what a run found as files that others can check; verify or replay them"
     )
     actions = _actions(evidence)
-    writing = _add(actions, "write", "write statement, test result, CycloneDX, SARIF and model card", "evidence.write")
+    writing = _add(
+        actions, "write", "write statement, test result, CycloneDX, SARIF, model card and scores", "evidence.write"
+    )
     writing.add_argument("file", metavar="FILE", help="file of --robust-json, of a whole run")
     writing.add_argument("-o", "--output", metavar="DIR", default="evidence", help="the folder (default: %(default)s)")
+    for option, value, words in (
+        ("--dataset-id", "[TEST=]ID[@REVISION]", "benchmark of the Hugging Face Hub that a claim is a result of"),
+        ("--task-id", "[TEST=]TASK", "the benchmark's task; with both a claim gets an entry in eval-results.yaml"),
+    ):
+        writing.add_argument(option, metavar=value, action="append", default=[], help=f"{words}; repeatable")
     verify = _add(actions, "verify", "check files and numbers, and measure nothing", "evidence.verify")
     replay = _add(actions, "replay", "run the tests again, and compare every result", "evidence.replay")
     for one in (verify, replay):

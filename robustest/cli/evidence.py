@@ -29,12 +29,16 @@ _LONGEST = 160
 _SHOWN = 20
 
 
-def write(file: str, output: str, model: list[str], salt: str | None) -> int:
+def write(
+    file: str, output: str, model: list[str], salt: str | None, *, dataset_id: list[str], task_id: list[str]
+) -> int:
     """Write the evidence of a run to a folder.
 
     Args:
         model: files of the model, which become the statement's subject.
         salt: file with the key of the digests of data; None takes .robustest/evidence-salt, and makes it if absent.
+        dataset_id: benchmarks of the Hugging Face Hub, `[TEST=]ID[@REVISION]`: of one test, or of all others.
+        task_id: tasks of these, `[TEST=]TASK`. Claims with both become entries of `evidence.SCORES`.
 
     Returns:
         0 if the result is no failure, else 1: the evidence of a red run is written too.
@@ -48,7 +52,13 @@ def write(file: str, output: str, model: list[str], salt: str | None) -> int:
     subject = [(Path(one).name, _digest(one)) for one in model]
     if len({name for name, _ in subject}) < len(subject):
         raise wrong(f"Expected files of different names but got {', '.join(model)}: in-toto knows them by name.")
-    content = _statement(run, subject, _salt(salt, make=True) or b"", Path())
+    benchmarks = _benchmarks([row.test for row in run.account.rows], dataset_id, task_id)
+    content = _statement(run, subject, _salt(salt, make=True) or b"", Path(), benchmarks)
+    for problem in evidence.shared_tasks(content["predicate"]["claims"]):
+        raise wrong(
+            f"Expected one claim for each task of a benchmark but got {problem}. A leaderboard shows one number: name "
+            "the test with that claim alone, --task-id TEST=TASK"
+        )
     if not content["subject"]:
         raise missing(
             f"Expected a subject of the evidence but no result in {file} has a digest of its model. Name the model's "
@@ -56,11 +66,20 @@ def write(file: str, output: str, model: list[str], salt: str | None) -> int:
         )
     for problem in evidence.contradictions(content):
         raise missing(f"Expected the results of one run in {file} but got: {problem}. Run the tests again")
-    for name, data in evidence.documents(content).items():
+    documents = evidence.documents(content)
+    for name, data in documents.items():
         write_atomic(Path(output) / name, data)
+    if evidence.SCORES not in documents:
+        # Of an earlier run: the statement does not make it any more.
+        (Path(output) / evidence.SCORES).unlink(missing_ok=True)
     outcome = evidence.outcome(content["predicate"])
     screen = Screen()
     screen.write_line(f"wrote {output}: {outcome}, {counted(len(content['predicate']['claims']), 'claim')}")
+    if evidence.SCORES in documents:
+        reasons = Counter(map(evidence.without_score, content["predicate"]["claims"]))
+        count = reasons.pop("", 0)
+        left_out = "".join(f"; left out, {reason}: {number}" for reason, number in sorted(reasons.items()))
+        screen.write_line(f"{evidence.SCORES}: {counted(count, 'score')}{left_out}")
     if not subject:
         screen.write_line("the subject is robustest's digest of each model; name the file that you ship: --model FILE")
     return Exit.NOT_PASSED if outcome == "FAILED" else Exit.OK
@@ -150,7 +169,10 @@ def _show(screen: Screen, found: list[str], checked: str) -> None:
 
 def _disagreements(folder: str, content: Any) -> Iterator[str]:
     """Yield what is wrong with evidence whatever was measured: files that no statement makes, and contradictions."""
-    for name, data in evidence.documents(content).items():
+    documents = evidence.documents(content)
+    if evidence.SCORES not in documents and os.path.lexists(Path(folder) / evidence.SCORES):
+        yield f"{evidence.SCORES}: expected no such file, as no claim of the statement names a benchmark"
+    for name, data in documents.items():
         try:
             there = read_below(Path(folder), name, most=len(data))
         except OSError as error:
@@ -283,7 +305,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], *, salted: bool
 
 def _ruling_apart(claim: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     ruling = {key: claim[key] for key in ("state", "verdict") if key in claim}
-    return ruling, {key: value for key, value in claim.items() if key not in ruling}
+    # No measurement repeats which benchmark the samples are of: it is the writer's word, as the time is.
+    return ruling, {key: value for key, value in claim.items() if key not in ruling and key != "benchmark"}
 
 
 def _by_place(claims: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -337,9 +360,62 @@ def _different(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> It
             yield f"{where}: {field}: {pair}"
 
 
-def _statement(run: ResultsFile, subject: list[tuple[str, str]], salt: bytes, root: Path) -> dict[str, Any]:
+def _benchmarks(tests: list[str], dataset_id: list[str], task_id: list[str]) -> dict[str, dict[str, str]]:
+    """Return the benchmark of each test that has a dataset id and a task id.
+
+    Raises:
+        Refused: an option names no test of the run, has another form, or has no counterpart.
+    """
+    datasets, tasks = _by_test("--dataset-id", dataset_id, tests), _by_test("--task-id", task_id, tests)
+    found: dict[str, dict[str, str]] = {}
+    for test in dict.fromkeys(tests):
+        # A test's own value comes before the one for all.
+        dataset, task = (given.get(test, given.get("")) for given in (datasets, tasks))
+        if dataset is None or task is None:
+            if test in datasets or test in tasks:
+                other = "--task-id" if task is None else "--dataset-id"
+                raise wrong(f"Expected a dataset id and a task id of {test} but got one. Give the other: {other}")
+            continue
+        name, at, revision = dataset.partition("@")
+        found[test] = {"id": name, "task_id": task, **({"revision": revision} if at else {})}
+        for problem in evidence.malformed(found[test]):
+            raise wrong(
+                f"Expected a benchmark of the Hub but got {problem}. Write --dataset-id OWNER/NAME, with @ and the 40 "
+                "digits of a commit if need be, and --task-id as the benchmark's eval.yaml names it"
+            )
+    if (datasets or tasks) and not found:
+        raise wrong(
+            "Expected a dataset id and a task id but no test of the run has both. The Hub needs the two: --dataset-id "
+            "[TEST=]ID and --task-id [TEST=]TASK"
+        )
+    return found
+
+
+def _by_test(option: str, given: list[str], tests: list[str]) -> dict[str, str]:
+    """Return the values of an option by test; of the empty name the value for all tests."""
+    values: dict[str, str] = {}
+    for one in given:
+        # Names of tests may contain the sign, and values may not.
+        test, _, value = one.rpartition("=")
+        if test and test not in tests:
+            raise wrong(f"Expected a test of the run in {option} but got {test!r}. Its results name {min(tests)!r}.")
+        if test in values:
+            raise wrong(f"Expected one {option} for {test or 'all tests'} but got {values[test]!r} and {value!r}.")
+        values[test] = value
+    return values
+
+
+def _statement(
+    run: ResultsFile,
+    subject: list[tuple[str, str]],
+    salt: bytes,
+    root: Path,
+    benchmarks: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
     lines = _lines_of({row.test for row in run.account.rows}, root)
-    return evidence.statement(run.account, run.settings, run.origin, subject=subject, salt=salt, lines=lines)
+    return evidence.statement(
+        run.account, run.settings, run.origin, subject=subject, salt=salt, lines=lines, benchmarks=benchmarks
+    )
 
 
 def _lines_of(tests: set[str], root: Path) -> dict[str, int]:

@@ -1,17 +1,20 @@
-"""Evidence of a run for others: an in-toto statement, and test result, ML-BOM, SARIF and model card made from it."""
+"""Evidence of a run for others: an in-toto statement, and the documents of other formats that are made from it."""
 
 # One statement holds everything, and every other file is a function of it (`documents`). So no reader has to compare
 # numbers between files: `robustest evidence verify` makes the others again and looks for numbers of the statement that
 # contradict each other (`contradictions`); `robustest evidence replay` measures anew as well.
 #
 # Formats: in-toto Statement v1 and its test-result predicate v0.1; CycloneDX 1.7 with a machine-learning model as its
-# component; SARIF 2.1.0 (OASIS). Nothing is signed here: that is the platform's part.
+# component; SARIF 2.1.0 (OASIS); the Hugging Face Hub's `.eval_results/*.yaml`. Nothing is signed here: that is the
+# platform's part.
 
 from __future__ import annotations
 
 import hmac
 import html
 import json
+import math
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -28,6 +31,8 @@ from robustest.version import HOME, VERSION
 
 STATEMENT = "statement.json"
 """The file that all others are made from."""
+SCORES = "eval-results.yaml"
+"""The file of scores for the Hub; it is made only if a claim names a benchmark."""
 ROBUSTNESS = "urn:uuid:5d0c8f5e-7b39-4d0a-9a43-3a4c4f5b1d60"
 """Type of the statement's predicate, version 1: a name that stays when the project's address changes."""
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
@@ -50,6 +55,13 @@ _STATES_OF: dict[Verdict | None, set[str]] = {
     Verdict.INCONCLUSIVE: {"inconclusive", "tolerated", "xfailed", "skipped", "rerun", "measured"},
     None: set(STATES) - {"passed", "measured", "inconclusive", "tolerated"},
 }
+# A repository of the Hub: a name, or owner and name; a commit of git; a task, as the benchmark's eval.yaml names it.
+_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+_BENCHMARK = {
+    "id": re.compile(rf"(?=.{{1,96}}\Z)(?!.*(?:--|\.\.))(?:{_PART}/)?{_PART}"),
+    "revision": re.compile(r"[0-9a-f]{40}"),
+    "task_id": re.compile(r"[!-<>-~]{1,96}"),
+}
 _MARKS = {True: "1", False: "0", None: "-"}
 # A text of JSON may have halves of a surrogate pair, which UTF-8 has not.
 _ANY = "surrogatepass"
@@ -67,6 +79,7 @@ def statement(
     subject: Sequence[tuple[str, str]],
     salt: bytes,
     lines: Mapping[str, int],
+    benchmarks: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Return the in-toto statement of a run; two runs that measured the same have the same, but for its time.
 
@@ -76,9 +89,15 @@ def statement(
         subject: name and sha256 of each file of the model; may be empty.
         salt: key of the digests of data. They can be compared by whoever has it, and tell nobody else anything.
         lines: line of each test, from 1, where it is known.
+        benchmarks: benchmark of the Hub that the claims of a test are a result of, by the test: `id` and `task_id`, and
+            `revision` if it is known.
     """
     # By test: plugins shuffle the order of collection.
     claims = [_claim(row, salt, lines) for row in sorted(account.rows, key=lambda row: row.test)]
+    # The field is absent without one, so that evidence that names no benchmark is of every version the same.
+    for claim in claims:
+        if benchmarks and claim["test"] in benchmarks:
+            claim["benchmark"] = dict(benchmarks[claim["test"]])
     session = account.session
     predicate = {
         "time": "" if origin is None else origin.time,
@@ -155,7 +174,10 @@ def documents(content: Mapping[str, Any]) -> dict[str, bytes]:
         "failed.sarif": sarif(content),
     }
     files = {name: f"{json.dumps(value, indent=1, ensure_ascii=True)}\n".encode() for name, value in made.items()}
-    return {**files, "model-card.md": model_card(content).encode("ascii", "xmlcharrefreplace")}
+    files["model-card.md"] = model_card(content).encode("ascii", "xmlcharrefreplace")
+    if any("benchmark" in claim for claim in content["predicate"]["claims"]):
+        files[SCORES] = scores(content).encode("ascii")
+    return files
 
 
 def contradictions(content: Mapping[str, Any]) -> Iterator[str]:
@@ -188,6 +210,7 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[str]:
         yield "exit 0 of a run with a red test or a lost result"
     for claim in claims:
         yield from _contradictions(claim)
+    yield from shared_tasks(claims)
 
 
 _OF_PREDICATE = {
@@ -201,6 +224,10 @@ def _contradictions(claim: Mapping[str, Any]) -> Iterator[str]:
     fields = {*_OF_ROW}
     if verdict is not None:
         fields |= {*_OF_RESULT, "left_interval", "sentence", "suppressed", "outcomes", "data", "counterexamples"}
+    if "benchmark" in claim:
+        fields.add("benchmark")
+        for problem in malformed(claim["benchmark"]):
+            yield f"{claim['test']}: benchmark: {problem}"
     for field in sorted(claim.keys() ^ fields):
         yield f"{claim['test']}: {field}: an unknown or missing field of the claim"
     if claim["state"] not in _STATES_OF[verdict]:
@@ -414,3 +441,80 @@ def model_card(content: Mapping[str, Any]) -> str:
         found = "; ".join([claim["sentence"], *_suppressed(claim)]) if "sentence" in claim else claim["problem"]
         lines.append(f"| {claim['state']} | {escaped(words)} | {escaped(found)} |")
     return "\n".join([*lines, "", html.escape(LIMITS), ""])
+
+
+def malformed(benchmark: Mapping[str, str]) -> Iterator[str]:
+    """Yield the fields of a benchmark that are missing or unknown, or that the Hub would refuse."""
+    for name in sorted({"id", "task_id"} - benchmark.keys() | benchmark.keys() - _BENCHMARK.keys()):
+        yield f"{name}: an unknown or missing field"
+    for name, form in _BENCHMARK.items():
+        if name in benchmark and not form.fullmatch(benchmark[name]):
+            yield f"{name}: {benchmark[name]!r} has not the form that the Hub expects"
+
+
+def shared_tasks(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the tasks of benchmarks that more than one claim names: a leaderboard shows one number for each."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for claim in claims:
+        if "benchmark" in claim and claim["state"] != "rerun":
+            named.setdefault((claim["benchmark"]["id"], claim["benchmark"]["task_id"]), []).append(claim["test"])
+    for (dataset, task), tests in named.items():
+        if len(tests) > 1:
+            yield f"{len(tests)} claims for the task {task} of {dataset}: {', '.join(tests)}"
+
+
+def without_score(claim: Mapping[str, Any]) -> str:
+    """Return the reason why a claim has no entry among the scores; empty if it has one.
+
+    A failed claim has an entry: it is left out for nothing but a missing number or benchmark.
+    """
+    if "benchmark" not in claim:
+        return "no dataset id and task id"
+    if "verdict" not in claim:
+        return "not measured"
+    if claim["state"] == "rerun":
+        return "its test ran again"
+    # A measurement that claims nothing is inconclusive by form; a health check that spoke makes its number unfit.
+    if claim["verdict"] == Verdict.INCONCLUSIVE and (claim["state"] != "measured" or claim["reasons"]):
+        return "inconclusive"
+    if claim["estimate"] is None or not math.isfinite(claim["estimate"]):
+        return "no finite estimate"
+    return ""
+
+
+def scores(content: Mapping[str, Any]) -> str:
+    """Return the scores of claims that name a benchmark, as a file of the Hub's `.eval_results` folder, in ASCII.
+
+    The format has no field for an interval, a requirement or a verdict: these stand in an entry's notes. Claims without
+    an entry, and the reason, stand in comments.
+    """
+    predicate = content["predicate"]
+    lines, comments = [], []
+    for claim in predicate["claims"]:
+        if reason := without_score(claim):
+            words = visible(f"{claim['test']}: {claim.get('statement', '')}")
+            comments.append(f"# left out ({reason}): {words.encode('ascii', 'backslashreplace').decode()}")
+            continue
+        benchmark = claim["benchmark"]
+        notes = "; ".join([f"{claim['statement']}: {claim['state']}", claim["sentence"], *_suppressed(claim)])
+        lines += ["- dataset:", f"    id: {_scalar(benchmark['id'])}", f"    task_id: {_scalar(benchmark['task_id'])}"]
+        if "revision" in benchmark:
+            lines.append(f"    revision: {_scalar(benchmark['revision'])}")
+        lines.append(f"  value: {_number(claim['estimate'])}")
+        if predicate["time"]:
+            lines.append(f"  date: {_scalar(predicate['time'])}")
+        lines.append(f"  notes: {_scalar(notes)}")
+    return "\n".join([*comments, *(lines or ["[]"]), ""])
+
+
+def _scalar(text: str) -> str:
+    """Return one line of text as a double-quoted scalar of YAML, which has no other meaning whatever it contains."""
+    # No escapes of JSON: YAML reads the two halves of a surrogate pair as two characters.
+    line = visible(text).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isascii() else f"\\U{ord(c):08x}" for c in line) + '"'
+
+
+def _number(value: float) -> str:
+    """Return a finite number as readers of YAML 1.1 and 1.2 take it: to the former `1e-05` is a text."""
+    mantissa, exponent, power = repr(value).partition("e")
+    return f"{mantissa}{'.0' if exponent and '.' not in mantissa else ''}{exponent}{power}"

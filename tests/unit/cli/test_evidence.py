@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from typing import Any
 import jsonschema
 import numpy
 import pytest
+import yaml
 from safetensors import numpy as safetensors_numpy
 
 from robustest.reports.evidence import documents, outcome
+from robustest.reports.inert import visible
 from robustest.results import Limit, Verdict
 from robustest.settings import Settings
 from robustest.words import interval_in_words
@@ -51,7 +54,8 @@ def evidence(
         done = robustest("evidence", "write", run_file("robust.json", given, **run), *options)
         assert done.code in (0, 1), done.err
         texts = {path.name: path.read_text(encoding="utf-8") for path in Path("evidence").iterdir()}
-        return {name: text if name.endswith(".md") else json.loads(text) for name, text in texts.items()}
+        read: dict[str, Callable[[str], Any]] = {".md": str, ".yaml": yaml.safe_load}
+        return {name: read.get(Path(name).suffix, json.loads)(text) for name, text in texts.items()}
 
     Path("test_a.py").write_text(SOURCE, encoding="utf-8")
     return write
@@ -124,6 +128,9 @@ def test_cyclonedx_accepts_the_bill_of_materials(evidence: Callable[..., Any]) -
     assert (first["value"], second["value"]) == ("0.25", "1.0")
 
 
+BENCHMARK = ("--dataset-id", f"org/bench@{'a1' * 20}", "--task-id", "linf")
+
+
 def test_files_have_one_interval_for_one_claim_and_what_it_requires(prepared: SimpleNamespace) -> None:
     """A search bounds the value on one side; all files have the interval of the value that it found."""
     outcomes = [True] * 9 + [False]
@@ -135,7 +142,7 @@ def test_files_have_one_interval_for_one_claim_and_what_it_requires(prepared: Si
         limits=(Limit("at_least", ">=", 0.5),),
         details={"left_interval": [*plain.interval], "health": []},
     )
-    files = prepared.evidence(prepared.row("test_a.py::test_x", left))
+    files = prepared.evidence(prepared.row("test_a.py::test_x", left), options=BENCHMARK)
     card = files["model.cdx.json"]["metadata"]["component"]["modelCard"]
     (metric,) = card["quantitativeAnalysis"]["performanceMetrics"]
     ends = [float(metric["confidenceInterval"][name]) for name in ("lowerBound", "upperBound")]
@@ -145,6 +152,10 @@ def test_files_have_one_interval_for_one_claim_and_what_it_requires(prepared: Si
     assert claim["left_interval"] == ends
     shown = interval_in_words(low, high)
     assert shown in claim["sentence"]
+    (score,) = files["eval-results.yaml"]
+    assert score["value"] == float(metric["value"]) == claim["estimate"] == 0.9
+    assert claim["sentence"] in score["notes"]
+    assert "required >= 0.50" in score["notes"]
     assert shown in html.unescape(files["model-card.md"])
     required = [one["value"] for one in card["properties"] if one["name"] == "robustest:required:0"]
     assert required == [f"{one['name']} {one['comparison']} {one['value']}" for one in claim["limits"]] != []
@@ -306,6 +317,190 @@ def test_a_file_that_the_statement_does_not_make_is_noticed(
         assert (done.code, done.out.startswith(f"{name}: ")) == (1, True)
     path.unlink()
     assert robustest("evidence", "verify").code == 1
+
+
+def named(test: str, task: str = "linf") -> tuple[str, str]:
+    return "--task-id", f"test_a.py::{test}={task}"
+
+
+def test_scores_have_what_failed_and_nothing_that_was_not_decided(prepared: SimpleNamespace) -> None:
+    made, row = prepared.made, prepared.row
+    health = {"health": [{"name": "zero_gradient", "message": "m", "suppressed": True, "carried": False}]}
+    rows = {
+        "passed": made([True, True], details={"clean_accuracy": 1.0, **health}),
+        "failed": made([True, False, False, False]),
+        "inconclusive": made([True, True], verdict=Verdict.INCONCLUSIVE, rule="health check", reasons=("health:x",)),
+        "measured": made([True, False], at_least=None, verdict=Verdict.INCONCLUSIVE),
+        "unfit": made([True, False], at_least=None, verdict=Verdict.INCONCLUSIVE, reasons=("health:x",)),
+        "early": made([True, True], estimate=None),
+        "unnamed": made([True, True]),
+        "broken": None,
+    }
+    tasks = [one for name in rows if name != "unnamed" for one in named(f"test_{name}", name)]
+    given = [row(f"test_a.py::test_{name}", *([] if one is None else [one])) for name, one in rows.items()]
+    files = prepared.evidence(*given, options=("--dataset-id", "org/bench", *tasks))
+    scores = {one["dataset"]["task_id"]: one for one in files["eval-results.yaml"]}
+    assert {task: one["value"] for task, one in scores.items()} == {"passed": 1.0, "failed": 0.25, "measured": 0.5}
+    assert all(one["dataset"] == {"id": "org/bench", "task_id": task} for task, one in scores.items())
+    assert "robust accuracy under Linf(eps=0.1), fast: failed; accuracy 0.250" in scores["failed"]["notes"]
+    assert "zero_gradient spoke and was suppressed" in scores["passed"]["notes"]
+    text = Path("evidence/eval-results.yaml").read_text(encoding="utf-8")
+    left_out = [line.split(": ")[:2] for line in text.splitlines() if line.startswith("#")]
+    assert left_out == [
+        [f"# left out ({reason})", f"test_a.py::test_{name}"]
+        for name, reason in sorted(
+            {
+                "inconclusive": "inconclusive",
+                "unfit": "inconclusive",
+                "early": "no finite estimate",
+                "unnamed": "no dataset id and task id",
+                "broken": "not measured",
+            }.items()
+        )
+    ]
+    done = prepared.robustest("evidence", "write", "robust.json", "--dataset-id", "org/bench", *tasks)
+    assert "eval-results.yaml: 3 scores; left out, inconclusive: 2; " in done.out
+    assert prepared.robustest("evidence", "verify").code == 0
+
+
+def test_the_hub_reads_the_scores(prepared: SimpleNamespace) -> None:
+    hub = pytest.importorskip("huggingface_hub", reason="the format's own reader is not installed")
+    if not hasattr(hub, "parse_eval_result_entries"):
+        pytest.skip("this version of huggingface_hub does not read the format")
+    files = prepared.evidence(prepared.row("test_a.py::test_x", prepared.made([True, True])), options=BENCHMARK)
+    (entry,) = hub.parse_eval_result_entries(files["eval-results.yaml"])
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("org/bench", "linf", 1.0)
+    assert entry.dataset_revision == "a1" * 20
+    assert hub.eval_result_entries_to_yaml([entry]) == files["eval-results.yaml"], "nothing was passed over"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(
+            'a "quoted" \\ one',
+            "- value: 9",
+            "# no comment",
+            "x: [1, {y}]",
+            "accuracy \U0001f600 \u00e9",
+            "&a *a !!int",
+        ),
+        *("two\nlines\r\n- value: 9", "\x85\u2028\ufeff\x00\x1b[31m", "\ud83d", "%YAML 9", "..."),
+    ],
+)
+def test_no_text_of_a_claim_is_structure_of_the_scores(prepared: SimpleNamespace, statement: str) -> None:
+    """The statement stands in an entry's notes, and in the comment of a claim without one."""
+    content = prepared.evidence(
+        *(prepared.row(f"test_a.py::test_{one}", prepared.made([True, True])) for one in "xy"),
+        options=("--dataset-id", "org/bench", *named("test_x")),
+    )["statement.json"]
+    for claim in content["predicate"]["claims"]:
+        claim["statement"] = statement
+    text = documents(content)["eval-results.yaml"].decode("ascii")
+    assert text.isprintable() or set(text) - {"\n"} <= {chr(code) for code in range(32, 127)}
+    assert text.count("\n#") + text.startswith("#") == 1
+    (entry,) = yaml.safe_load(text)
+    assert entry["notes"].startswith(f"{visible(statement)}: passed; ")
+    assert entry["value"] == 1.0
+
+
+@pytest.mark.parametrize("value", [1e-05, 2.5e-07, 1e16, 0.1 + 0.2, 0.0, 3.0])
+def test_a_value_of_any_size_is_a_number(prepared: SimpleNamespace, value: float) -> None:
+    content = prepared.evidence(prepared.row("test_a.py::test_x", prepared.made([True, True])), options=BENCHMARK)
+    statement = content["statement.json"]
+    statement["predicate"]["claims"][0]["estimate"] = value
+    (entry,) = yaml.safe_load(documents(statement)["eval-results.yaml"])
+    assert (type(entry["value"]), entry["value"]) == (float, value)
+
+
+def test_a_list_without_scores_is_a_list(prepared: SimpleNamespace) -> None:
+    open_ = prepared.made([True, True], verdict=Verdict.INCONCLUSIVE, reasons=("health:x",))
+    assert prepared.evidence(prepared.row("test_a.py::test_x", open_), options=BENCHMARK)["eval-results.yaml"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--dataset-id", "org/bench"), "no test of the run has both"),
+        (("--task-id", "linf"), "no test of the run has both"),
+        (("--dataset-id", "org/bench", *named("test_z")), "Expected a test of the run in --task-id"),
+        (named("test_x"), "Give the other: --dataset-id"),
+        (("--dataset-id", "test_a.py::test_x=org/bench", *named("test_y")), "Give the other: --"),
+        (("--dataset-id", "org/bench", "--task-id", "linf"), "2 claims for the task linf of org/bench"),
+        ((*BENCHMARK, "--task-id", "l2"), "Expected one --task-id for all tests"),
+        *(
+            (("--dataset-id", name, *named("test_x")), "has not the form that the Hub expects")
+            for name in (
+                "a/b/c",
+                "",
+                "org/",
+                ".a/b",
+                "a--b/c",
+                "a/b..c",
+                "a b",
+                "org/bench\n",
+                "o/b@main",
+                "o/b@",
+                "x" * 97,
+            )
+        ),
+        *((("--dataset-id", "o/b", *named("test_x", task)), "has not the form") for task in ("", "a b", "\u00e9")),
+    ],
+)
+def test_a_benchmark_that_the_hub_would_refuse_is_none(
+    prepared: SimpleNamespace, options: tuple[str, ...], told: str
+) -> None:
+    rows = [prepared.row(f"test_a.py::test_{one}", prepared.made([True, True])) for one in "xy"]
+    file = prepared.run_file("robust.json", rows)
+    done = prepared.robustest("evidence", "write", file, *options)
+    assert (done.code, told in done.err, Path("evidence").exists()) == (2, True, False), done.err
+
+
+def test_scores_that_no_statement_makes_are_noticed(prepared: SimpleNamespace) -> None:
+    """Edited, deleted, or of an earlier run; and a statement that names one task twice."""
+    rows = [prepared.row(f"test_a.py::test_{one}", prepared.made([True, True])) for one in "xy"]
+    content = prepared.evidence(*rows, options=("--dataset-id", "org/bench", *named("test_x")))["statement.json"]
+    path = Path("evidence/eval-results.yaml")
+    text = path.read_text(encoding="utf-8")
+    for changed in (text.replace("value: 1.0", "value: 1.1"), f"{text}\n", "[]\n"):
+        assert changed != text
+        path.write_text(changed, encoding="utf-8")
+        done = prepared.robustest("evidence", "verify")
+        assert (done.code, "eval-results.yaml: " in done.out) == (1, True)
+    path.unlink()
+    assert prepared.robustest("evidence", "verify").code == 1
+    content["predicate"]["claims"][1]["benchmark"] = content["predicate"]["claims"][0]["benchmark"]
+    rewrite(content)
+    done = prepared.robustest("evidence", "verify")
+    assert (done.code, "2 claims for the task linf of org/bench" in done.out) == (1, True)
+    assert "eval-results.yaml" not in prepared.evidence(*rows), "the scores of the run before are gone"
+    assert prepared.robustest("evidence", "verify").code == 0
+    path.write_text(text, encoding="utf-8")
+    done = prepared.robustest("evidence", "verify")
+    assert (done.code, "expected no such file" in done.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "told"),
+    [
+        ({"id": "org/bench"}, "task_id: an unknown or missing field"),
+        ({"id": "org/bench", "task_id": "linf", "verifyToken": "x"}, "verifyToken: an unknown or missing field"),
+        ({"id": "org/bench", "task_id": "linf", "revision": "main"}, "revision: 'main' has not the form"),
+    ],
+)
+def test_a_forged_benchmark_is_noticed(prepared: SimpleNamespace, benchmark: dict[str, str], told: str) -> None:
+    content = prepared.evidence(prepared.row("test_a.py::test_x", prepared.made([True, True])), options=BENCHMARK)
+    statement = content["statement.json"]
+    statement["predicate"]["claims"][0]["benchmark"] = benchmark
+    try:
+        rewrite(statement)
+    except KeyError:
+        rewrite({**statement, "predicate": {**statement["predicate"], "claims": []}})
+        Path("evidence/statement.json").write_text(json.dumps(statement), encoding="utf-8")
+        assert prepared.robustest("evidence", "verify").code == 3
+        return
+    done = prepared.robustest("evidence", "verify")
+    assert (done.code, told in done.out) == (1, True), done.out
 
 
 @pytest.mark.parametrize(
@@ -674,6 +869,7 @@ FIELDS = (
             *("threshold", "threshold_name", "n", "n_total", "counts", "rule", "alpha", "at_alpha", "scope", "bounds"),
             *("method", "varied", "setting", "seed", "model", "caveats", "reasons", "axis", "at", "sentence"),
             *("suppressed", "outcomes", "data", "counterexamples", "counts.events", "counts.n", "counts.gained"),
+            *("benchmark", "benchmark.id", "benchmark.task_id", "benchmark.revision"),
             *(f"counterexamples.{name}" for name in ("index", "label", "clean", "predicted", "size", "unit", "pixels")),
         )
     ),
@@ -710,13 +906,35 @@ def replayed(prepared: SimpleNamespace, again: Callable[..., None]) -> dict[str,
         prepared.row("test_a.py::test_y"),
     ]
     again(*rows, opened=["model.bin"], code=1)
-    content = prepared.evidence(*rows, options=MODEL)["statement.json"]
+    benchmark = (*BENCHMARK[:2], *named("test_x"), *named("TestIt::test_in_class[1]", "other"))
+    content = prepared.evidence(*rows, options=(*MODEL, *benchmark))["statement.json"]
     assert prepared.robustest("evidence", "replay").code == 0
     return dict(content)
 
 
 def test_every_field_of_a_statement_is_edited(replayed: dict[str, Any]) -> None:
     assert fields_of(replayed) - {"subject.digest", "predicate", "predicate.settings"} == set(FIELDS)
+
+
+def fields_on(page: str) -> list[str]:
+    """Return the fields in the first column of a page's tables, each below the path in its heading."""
+    named = []
+    for section in re.split(r"^## ", page, flags=re.MULTILINE):
+        heading, _, text = section.partition("\n")
+        if heading.startswith(("Fields", "Settings")):
+            path = "".join(f"{one}." for one in re.findall(r"`(.+?)`", heading))
+            cells = re.findall(r"^\| (`.+?) \|", text, flags=re.MULTILINE)
+            named += [f"{path}{name}" for cell in cells for name in re.findall(r"`(.+?)`", cell)]
+    return named
+
+
+def test_the_page_for_auditors_has_every_field_and_no_other(replayed: dict[str, Any]) -> None:
+    named = fields_on((ROOT / "docs" / "auditors.md").read_text(encoding="utf-8"))
+    # An object is named by its parts.
+    fields = fields_of(replayed)
+    whole = {field for field in fields if any(other.startswith(f"{field}.") for other in fields)}
+    assert sorted(named) == sorted(set(named)), "a field has one row"
+    assert fields - whole <= set(named) <= fields
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -727,8 +945,11 @@ def test_an_edit_is_refused_in_one_file_and_alike_in_all(
     content = json.loads(json.dumps(replayed))
     owner, name = owners(content, field.split("."))[0]
     owner[name] = edited(owner[name])
-    if field == "predicate.time":
-        owner[name] = "2020-01-31T12:00:00.000Z"
+    # No measurement repeats these: they are the writer's word.
+    words = {"predicate.time": "2020-01-31T12:00:00.000Z", "predicate.claims.benchmark.revision": "b2" * 20}
+    words |= {f"predicate.claims.benchmark.{part}": "other" for part in ("id", "task_id")}
+    words["predicate.claims.benchmark.task_id"] = "third"
+    owner[name] = words.get(field, owner[name])
     true = documents(replayed)
     try:
         false = [file for file, data in documents(content).items() if data != true[file]]
@@ -742,8 +963,7 @@ def test_an_edit_is_refused_in_one_file_and_alike_in_all(
         rewrite(content, edits)
         done = prepared.robustest("evidence", "replay")
         alike = edits == false
-        # No later measurement has the time of an earlier one.
-        assert (done.code == 0) == (field == "predicate.time" and alike), (edits, done.out)
+        assert (done.code == 0) == (field in words and alike), (edits, done.out)
         assert done.code in (0, 1, 3)
     rewrite(replayed)
     assert prepared.robustest("evidence", "replay").code == 0
