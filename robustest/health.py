@@ -236,7 +236,6 @@ CHECKS = (
     ),
     HealthCheck(name="same_model", found="a model is compared with itself", about="claim"),
     HealthCheck(name="constant_answer", found="one answer for every sample would pass", about="claim"),
-    HealthCheck(name="one_episode", found="all episodes are one: the environment draws nothing", about="claim"),
     HealthCheck(
         name="missed_control",
         found="the search did not find an input that was planted in the region which it searches",

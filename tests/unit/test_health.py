@@ -126,7 +126,7 @@ def test_counts_without_survivors_keep_the_other_checks() -> None:
 
 
 def test_every_check_with_counts_has_its_turn() -> None:
-    without = {"random_forward", "same_model", "constant_answer", "one_episode"}  # raised, or found in the whole claim
+    without = {"random_forward", "same_model", "constant_answer"}  # raised, or found in the whole claim
     assert {turn[0] for turn in TURNS} == set(HEALTH_CHECKS) - without
     assert len(HEALTH_CHECKS) == len(CHECKS)
 
@@ -169,7 +169,7 @@ def test_findings_and_their_carriers_are_these() -> None:
     }  # fmt: skip
     assert {
         "batch_dependence", "history_dependence", "train_mode", "random_forward", "no_change", "radius_units",
-        "same_model", "constant_answer", "one_episode",
+        "same_model", "constant_answer",
     } == BEYOND_SEARCH  # fmt: skip
     health = counted(*((check.name, 9, 9) for check in CHECKS))
     health.failed["weak_search"], health.searched_twice = 0, 9

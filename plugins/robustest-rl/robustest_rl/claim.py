@@ -3,7 +3,7 @@
 1. Attacks are tuned on separate episodes (`robustest_rl.tuning`); the adversary of lowest return is frozen.
 2. Fresh episodes are played undisturbed and under this adversary. Each is a draw from the environment.
 3. `DrawsRule` bets on their returns; the claim passes once the bets against it have won at alpha.
-4. `robustest_rl.repeated` counts copies of one episode once, and plays one again with its seed.
+4. `robustest_rl.repeated` counts copies of one episode once, whatever the threat draws, and plays one again.
 
 `details` has "by_radius", the lowest returns, "tried", every attack, and "worst", the episodes of lowest return.
 """
@@ -60,6 +60,7 @@ def measure_robust_return(
     critic: Callable[..., Any] | None = None,
     cost: str = "",
     stochastic: bool = False,
+    one_start: bool = False,
     max_steps: int = 10_000,
     lanes: int = BLOCK,
     **options: Unpack[Options],
@@ -82,13 +83,17 @@ def measure_robust_return(
         critic: action values for `robustest_rl.attacks.Lower`.
         cost: a key of `info`; the return is then minus its sum.
         stochastic: draw actions from the policy.
+        one_start: declare that the environment draws nothing: its start is constant and its steps are deterministic.
+            The claim is then about this start alone, over the draws of the threat and the policy. Without it, such an
+            environment has n = 1.
         max_steps: steps after which an episode without an end is an error, >= 1.
         lanes: episodes at once, >= 1; no outcome depends on it.
         **options: see `robustest.run.options.Options`; the scope is always the population of episodes.
 
     Raises:
         ConfigError: an argument is out of range, spaces are not supported, or the policy is in train mode.
-        DataError: the environment does not repeat or end, values are not finite, or a return is outside its range.
+        DataError: the environment does not repeat or end, values are not finite, a return is outside its range, or an
+            environment with `one_start` draws.
         ModelError: the policy draws without `stochastic`, or returns something that is not an action.
     """
     asked = Asked.of(
@@ -116,6 +121,7 @@ def measure_robust_return(
         stochastic,
         max_steps,
         cost,
+        *(("one start",) if one_start else ()),
     )
     threat = settled(scene, threat, settings.seed)
     # The search never sees the episodes that are judged, so choosing the lowest of many attacks does not bias the
@@ -124,15 +130,15 @@ def measure_robust_return(
     adversary = Untouched() if tuned is None else tuned.adversary
     counted = Episodes(scene, adversary, episodes, settings.seed, asked.floor, lanes)
     plan = Plan(
-        statement=asked.says(threat),
+        statement=asked.says(threat) + (", from one start" if one_start else ""),
         units=OwnUnits(counted),
         settings=settings,
         rule=asked.rule(Terms.of(settings)),
         identity=("robust return",),
         measure=measure,
     ).against(no_worse_than, tolerance, has_threshold=asked.threshold is not None, of_draws=True)
-    evidence = guarded(opening, counted, plan, observe(plan))
-    return told(plan, evidence, counted, tuned, asked=asked, threat=threat)
+    evidence = guarded(opening, counted, plan, observe(plan), one_start=one_start)
+    return told(plan, evidence, counted, tuned, asked=asked, threat=threat, one_start=one_start)
 
 
 def _tuned(

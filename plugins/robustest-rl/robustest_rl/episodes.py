@@ -62,6 +62,7 @@ class Arena:
         adversary: Adversary,
         keys: Tensor,
         *,
+        env_keys: Tensor | None = None,
         start: Mapping[str, Tensor] | None = None,
         record: Record | None = None,
         race: Race | None = None,
@@ -69,6 +70,7 @@ class Arena:
         """Play an episode for each key (n,) int64; its key determines all draws, including those of the environment.
 
         Args:
+            env_keys: (n,) int64 keys of the environments' draws; None takes them from `keys`.
             start: overrides of the adversary's first state, tensors (n, ...).
             record: called after each step.
             race: breaks off episodes that no longer matter.
@@ -76,11 +78,13 @@ class Arena:
         Raises:
             DataError, ModelError: a malformed value, or an episode without an end.
         """
+        env_keys = keys if env_keys is None else env_keys
         parts = [
             self._group(
                 adversary,
                 rows,
                 keys[rows],
+                env_keys[rows],
                 {name: part[rows] for name, part in (start or {}).items()},
                 record=record,
                 race=race,
@@ -107,6 +111,7 @@ class Arena:
         adversary: Adversary,
         rows: Tensor,
         keys: Tensor,
+        env_keys: Tensor,
         start: Mapping[str, Tensor],
         *,
         record: Record | None,
@@ -121,7 +126,7 @@ class Arena:
         for place, env in enumerate(self._envs[:n]):
             # Before the reset, in which some environments use their parameters.
             adversary.prepare(env, {name: part[place] for name, part in state.items()})
-            seen.append(env.reset(seed=env_seed(keys[place]))[0])
+            seen.append(env.reset(seed=env_seed(env_keys[place]))[0])
         out = Played(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), Counter())
         group = _Group(adversary, rows, keys, self.policy.seen(seen), state, out)
         alive = torch.arange(n)

@@ -5,8 +5,6 @@
 # 1. An agent acts at random. If its returns reach what is claimed, or are those of the agent in every episode, the
 #    claim is about the environment.
 # 2. The agent's own actions are compared. If all are equal, no change of its observations could have mattered.
-# 3. The undisturbed episodes are compared. If all are equal, the environment draws nothing: only the threat's chance
-#    tells the judged ones apart. Judged episodes that are equal themselves count as one (`robustest_rl.repeated`).
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ def signs(counted: Episodes, evidence: Evidence, asked: Asked, threat: Threat | 
     """
     rows = np.arange(min(evidence.n, _EPISODES))
     keys = rng.keys(counted.seed, torch.as_tensor(np.asarray(evidence.ids)[rows]))
-    columns: Any = {
-        name: np.asarray(evidence.columns[name])[rows] for name in ("return", "untouched", "untouched trajectory")
-    }
+    columns: Any = {name: np.asarray(evidence.columns[name])[rows] for name in ("return", "untouched")}
     arena, actions = counted.scene.arena(counted.lanes), _Actions()
     if threat is not None and _of_observations(threat):
         arena.play(Untouched(), keys, record=actions)
@@ -86,12 +82,6 @@ def signs(counted: Episodes, evidence: Evidence, asked: Asked, threat: Threat | 
     arena.close()
     if idle is not None and (found := _reached(idle, columns, counted.level, asked)):
         yield "constant_answer", found
-    elif len(rows) > 1 and not np.ptp(columns["untouched trajectory"]):
-        yield (
-            "one_episode",
-            f"{len(rows)} undisturbed episodes are the same to the bit: the environment draws nothing, and they are "
-            "one episode",
-        )
 
 
 def _reached(idle: NDArray[np.float64], columns: Any, level: float, asked: Asked) -> str:

@@ -3,12 +3,17 @@
 Bets assume independent draws. Two kinds of environments and policies break this without an error:
 
 1. **Copies.** An environment that builds its generator anew in each reset, from a constant, plays one episode whatever
-   the seed is. Its n copies are one draw, so the claim is decided with n = 1.
+   the seed is. Its n copies are one draw of the environment, so the claim is decided with n = 1. A threat or a policy
+   with draws of its own makes the copies differ, so episodes are not compared with each other alone: episode i is also
+   played with the environment's seed of episode i + 1, while the policy and the threat keep the draws of episode i. If
+   no episode changes, the environment draws nothing.
 2. **Wear.** State that survives a reset, or a policy that changes as it is called, makes an episode depend on those
    before it. The first judged episode is played again once the environment has been reset many times.
 
 Episodes are compared by a checksum of all observations, actions and rewards. Equal episodes among different ones are
-no copies: an environment with four starts draws each of them often.
+no copies: an environment with four starts draws each of them often, and one with a constant start may draw its steps.
+With `one_start` the caller declares that the environment draws nothing. The population is then that of the draws of the
+threat and the policy, in one episode of the environment: each judged episode is a draw from it.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ from robustest.packs import Decision, Evidence, Plan
 from robustest_rl.episodes import Arena, env_seed, search_keys
 from robustest_rl.judged import Episodes
 from robustest_rl.moments import Untouched
+from robustest_rl.policies import BLOCK
 from robustest_rl.scene import Scene, Trajectories
 
 # Resets of one environment before the replay, and steps of each of these episodes. Lanes are short-lived: in the
@@ -58,31 +64,75 @@ class Opening:
             )
 
 
-def guarded(opening: Opening, counted: Episodes, plan: Plan, evidence: Evidence) -> Evidence:
+def guarded(
+    opening: Opening, counted: Episodes, plan: Plan, evidence: Evidence, *, one_start: bool = False
+) -> Evidence:
     """Return the evidence of judged episodes, in which copies of one episode count once.
 
+    Args:
+        one_start: the environment is declared to draw nothing.
+
     Raises:
-        DataError: an episode differs when it is played again with its seed.
+        DataError: an episode differs when it is played again with its seed, or an environment that is declared to
+            draw nothing draws.
     """
     if not evidence.n:
         return evidence
     _check_wear(counted, evidence)
     opening.check()
+    if evidence.n == 1:
+        return evidence
     columns: Any = evidence.columns
-    if evidence.n == 1 or np.ptp(columns["trajectory"]):
+    drawn = _environment_draws(counted, evidence)
+    if drawn and one_start:
+        raise DataError(
+            "Expected an environment that draws nothing, as one_start=True declares, but its episodes depend on the "
+            "seed of reset(). Leave out one_start=: the claim is then about the environment's episodes."
+        )
+    alike = not np.ptp(columns["trajectory"])
+    if drawn or (one_start and not alike):
         return evidence
     alone = {name: column[:1] for name, column in columns.items()}
-    return replace(evidence, columns=alone, ids=evidence.ids[:1], decision=_of_one(plan, alone, evidence))
+    decision = _of_one(plan, alone, evidence, alike=alike)
+    return replace(evidence, columns=alone, ids=evidence.ids[:1], decision=decision)
 
 
-def _of_one(plan: Plan, alone: Mapping[str, Any], evidence: Evidence) -> Decision:
+def _environment_draws(counted: Episodes, evidence: Evidence) -> bool:
+    """Return True if the environment's seed changes any of the judged episodes."""
+    columns: Any = evidence.columns
+    # A policy without draws answers equal observations alike, so undisturbed episodes differ by the environment alone.
+    if not counted.scene.stochastic and np.ptp(columns["untouched trajectory"]):
+        return True
+    keys = rng.keys(counted.seed, torch.as_tensor(np.asarray(evidence.ids)))
+    others, found = keys.roll(-1), False
+    arena = counted.scene.arena(counted.lanes)
+    # Undisturbed episodes may be equal although the environment draws: on a path that only the threat leads to.
+    for rows in torch.split(torch.arange(len(keys)), BLOCK):
+        again = Trajectories(len(rows))
+        arena.play(counted.adversary, keys[rows], env_keys=others[rows], record=again)
+        found = bool((again.sums != columns["trajectory"][rows.numpy()]).any())
+        if found:
+            break
+    arena.close()
+    return found
+
+
+def _of_one(plan: Plan, alone: Mapping[str, Any], evidence: Evidence, *, alike: bool) -> Decision:
     # A claim with a baseline wraps its rule.
     rule = getattr(plan.rule, "other", plan.rule)
-    why = (
-        f"n = 1: {evidence.n} episodes reset with different seeds are the same to the bit, so they count as one. Draw "
-        "from self.np_random, which reset(seed=...) seeds, and not from a generator with a constant seed; or vary the "
-        "start"
+    mend = (
+        "Draw from self.np_random, which reset(seed=...) seeds, and not from a generator with a constant seed; or vary "
+        "the start"
     )
+    why = (
+        f"n = 1: {evidence.n} episodes reset with different seeds are the same to the bit, so they count as one. {mend}"
+    )
+    if not alike:
+        why = (
+            f"n = 1: the environment draws nothing. Played with other seeds of reset(), {evidence.n} episodes stay the "
+            "same to the bit, and only draws of the threat or the policy tell them apart, so they count as one. "
+            f"{mend}. If one start is meant, one_start=True claims the returns of this start alone"
+        )
     decision: Decision = rule.decide(alone, evidence.total, None)
     # One draw neither supports nor refutes a claim about a population, however its outcome is.
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("copies",))

@@ -30,6 +30,7 @@ def told(
     *,
     asked: Asked,
     threat: Threat | None,
+    one_start: bool = False,
 ) -> Result:
     """Return the result, with all attacks tried, the worst episodes, and the mildest dynamics that fail."""
     settings = plan.settings
@@ -59,7 +60,7 @@ def told(
         setting=words_of(threat),
         method="played" if tuned is None else tuned.name,
         details=details,
-        notes=_notes(counted),
+        notes=_notes(counted, one_start=one_start),
         changed=[] if threat is None else [Changed(by=str(threat), moved=np.full(evidence.n, not threat.idle))],
         doubts=_mended(doubts),
         scope="population",
@@ -97,10 +98,13 @@ def _details(counted: Episodes, evidence: Evidence, tuned: Tuned | None, worst: 
     return details | curves_by_radius(tuned.curve)
 
 
-def _notes(counted: Episodes) -> list[str]:
+def _notes(counted: Episodes, *, one_start: bool) -> list[str]:
+    notes = []
+    if one_start:
+        notes.append("the environment draws nothing: the claim is about one start, over draws of the threat and policy")
     if counted.scene.block > 1 or counted.scene.stochastic:
-        return []
-    return ["the policy is asked about one observation at a time: its last bits depend on places in a batch"]
+        return notes
+    return [*notes, "the policy is asked about one observation at a time: its last bits depend on places in a batch"]
 
 
 def _returns(evidence: Evidence) -> dict[str, list[Any]]:
@@ -117,6 +121,5 @@ def _mended(found: Mapping[str, str]) -> dict[str, str]:
     weak = "Try agent-standard, or more steps"
     mend = {
         "constant_answer": "Claim more, or of an environment in which actions count",
-        "one_episode": "Draw the start, or the steps, from the seed of reset()",
     }
     return {name: f"{seen}. {mend.get(name, weak)}" for name, seen in found.items()}

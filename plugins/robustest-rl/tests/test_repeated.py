@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import robustest_rl.claim
-from robustest_rl import ActionNoise, Observation, assert_robust_return, measure_robust_return
+import torch
+from robustest_rl import ActionNoise, Observation, SensorDropout, assert_robust_return, measure_robust_return
+from torch import nn
 from walks import Line, Steered, back, net, right
 
 from robustest import ClaimInconclusive, DataError, Verdict
+from robustest.health import HEALTH_CHECKS
 
 SCALE = (1.0, 0.0)
 
@@ -73,7 +76,7 @@ def measured(policy: Any, env: Any, threat: Any = None, **words: Any) -> Any:
     "words",
     [
         {},
-        {"suppress": ("one_episode", "constant_answer")},
+        {"suppress": ("constant_answer",)},
         {"mean": True, "min_share": None, "return_range": (0, 20)},
         {"at_least": 21},  # that it fails proves as little
         {"stochastic": True},
@@ -98,8 +101,100 @@ def test_an_assertion_on_copies_says_what_to_do() -> None:
     assert "self.np_random" in str(raised.value)
 
 
-def test_copies_that_only_the_chance_of_a_threat_tells_apart_are_a_health_check() -> None:
-    assert "one_episode" in measured(back, Constant, ActionNoise(0.02), min_share=0.5).rule
+class Deterministic(Steered):
+    """One start and no draw at all."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed, options=options)
+        self.at = 0.3
+        return self._seen(), {}
+
+
+class Slippery(Deterministic):
+    """One start, from which the steps are drawn."""
+
+    def step(self, action: Any) -> Any:
+        self.at += 0.1 * float(self.np_random.normal())
+        return super().step(action)
+
+
+class Ice(Deterministic):
+    """One start; only where the agent does not go by itself, steps are drawn."""
+
+    def step(self, action: Any) -> Any:
+        if abs(self.at) > 0.75:
+            self.at += 0.1 * float(self.np_random.normal())
+        return super().step(action)
+
+
+class Drawn(nn.Module):
+    """Logits of a policy that goes back to 0 in nine steps of ten."""
+
+    def forward(self, seen: Any) -> Any:
+        return 2.2 * torch.stack([(seen[:, 0] > 0).float(), (seen[:, 0] <= 0).float()], 1)
+
+
+NOISE = ActionNoise(0.02)
+COPIES = [
+    (back, Constant, {"threat": NOISE}),
+    (back, Constant, {"threat": NOISE, "suppress": tuple(HEALTH_CHECKS)}),
+    (back, Deterministic, {"threat": NOISE}),
+    (back, Deterministic, {"threat": SensorDropout(0.05)}),
+    (back, Deterministic, {"threat": NOISE, "mean": True, "min_share": None, "return_range": (0, 20)}),
+    (
+        back,
+        Deterministic,
+        {"threat": NOISE, "max_drop": 15, "at_least": None, "min_share": None, "return_range": (0, 20)},
+    ),
+    (Drawn().eval(), Constant, {"stochastic": True}),
+    (Drawn().eval(), Deterministic, {"stochastic": True, "threat": NOISE}),
+]
+
+
+@pytest.mark.parametrize(("policy", "env", "words"), COPIES, ids=str)
+def test_draws_of_the_threat_or_the_policy_make_no_episodes_of_one(policy: Any, env: Any, words: Any) -> None:
+    found = measured(policy, env, **{"min_share": 0.5, "at_least": 14, **words})
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.numbers.n == 1
+    assert found.ruling.reasons == ("copies",)
+    assert "the environment draws nothing" in found.rule
+    assert "one_start=True" in found.rule
+
+
+@pytest.mark.parametrize(("policy", "env", "words"), COPIES, ids=str)
+def test_the_same_passes_where_the_environment_draws(policy: Any, env: Any, words: Any) -> None:
+    twin = {Constant: Steered, Deterministic: Slippery}[env]
+    found = measured(policy, twin, **{"min_share": 0.5, "at_least": 14, **words})
+    assert found.verdict is Verdict.PASSED
+    assert found.numbers.n > 1
+
+
+def test_random_steps_that_only_a_threat_leads_to_are_draws() -> None:
+    assert measured(back, Ice).ruling.reasons == ("copies",)
+    assert measured(back, Ice, ActionNoise(0.1), min_share=0.5, at_least=14).verdict is Verdict.PASSED
+
+
+def test_one_start_may_be_declared_and_the_claim_says_so() -> None:
+    words = {"min_share": 0.5, "episodes": 64, "exact": True}
+    found = measured(back, Deterministic, NOISE, one_start=True, **words)
+    assert found.verdict is Verdict.PASSED
+    assert found.numbers.n == 64
+    assert "from one start" in found.subject.statement
+    assert any("one start" in note for note in found.words.notes)
+    low = measured(back, Deterministic, ActionNoise(0.9), one_start=True, **words)
+    assert low.verdict is not Verdict.PASSED
+
+
+def test_one_start_without_draws_of_a_threat_is_one_episode() -> None:
+    found = measured(back, Deterministic, one_start=True)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.numbers.n == 1
+
+
+@pytest.mark.parametrize("env", [Steered, Slippery])
+def test_one_start_of_an_environment_that_draws_is_an_error(env: Any) -> None:
+    with pytest.raises(DataError, match="Leave out one_start="):
+        measured(back, env, NOISE, one_start=True)
 
 
 @pytest.mark.parametrize("threat", [None, ActionNoise(0.02), Observation(0.01, scale=SCALE)], ids=str)
@@ -143,5 +238,5 @@ def test_a_policy_that_wears_out_is_an_error(last: int) -> None:
 @pytest.mark.parametrize("env", [Constant, Thirteenth])
 def test_without_the_guard_they_pass(env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard alone refuses them: no other check of the claim would."""
-    monkeypatch.setattr(robustest_rl.claim, "guarded", lambda _opening, _counted, _plan, evidence: evidence)
-    assert measured(back, env, suppress=("one_episode",)).verdict is Verdict.PASSED
+    monkeypatch.setattr(robustest_rl.claim, "guarded", lambda _opening, _counted, _plan, evidence, **_: evidence)
+    assert measured(back, env).verdict is Verdict.PASSED
