@@ -312,9 +312,7 @@ def test_stop_gradient_is_never_green(framework: str) -> None:
 # Errors
 
 
-@pytest.mark.parametrize(
-    ("make", "module"), [(jax_model, "jax"), (tf_model, "tensorflow"), (keras_model, "keras")], ids=str
-)
+@pytest.mark.parametrize(("make", "module"), [(jax_model, "jax"), (tf_model, "tensorflow"), (keras_model, "keras")])
 def test_an_absent_framework_is_named(make: Any, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
