@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,13 +91,19 @@ def check_repeats(world: World, seeds: list[int], act: Callable[[Any, int], Any]
 
 def _walk(env: gymnasium.Env[Any, Any], seed: int, act: Callable[[Any, int], Any], steps: int) -> list[tuple[Any, ...]]:
     seen, _ = env.reset(seed=seed)
-    walked: list[tuple[Any, ...]] = [(np.array(seen, copy=True), 0.0, False)]
+    walked: list[tuple[Any, ...]] = [(_copied(seen), 0.0, False)]
     for step in range(steps):
         seen, reward, ended, cut, _ = env.step(act(seen, step))
-        walked.append((np.array(seen, copy=True), float(reward), ended or cut))
+        walked.append((_copied(seen), float(reward), ended or cut))
         if ended or cut:
             break
     return walked
+
+
+def _copied(seen: Any) -> Any:
+    if isinstance(seen, Mapping):
+        return np.concatenate([np.ravel(np.asarray(seen[name], dtype=np.float64)) for name in sorted(seen)])
+    return np.array(seen, copy=True)
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

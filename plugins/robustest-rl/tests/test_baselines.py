@@ -1,0 +1,159 @@
+"""Models of stable-baselines3 as they are: every episode equals that of the model's own `predict`, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+from robustest_rl import ActionNoise, Observation, measure_robust_return
+from robustest_rl.checks import check
+from robustest_rl.episodes import env_seed, search_keys
+from robustest_rl.moments import Stepped, Untouched
+from robustest_rl.scene import Scene
+from robustest_rl.worlds import World
+
+from robustest import ConfigError, Verdict
+
+sb3 = pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
+contrib = pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
+
+NUMBERS = Box(-1, 1, (3,), np.float32)
+IMAGE = Box(0, 255, (36, 36, 3), np.uint8)
+MIXED = Dict(numbers=NUMBERS, image=IMAGE)
+TWO, THREE, PUSH = MultiDiscrete([3, 2]), Discrete(3), Box(-2, 3, (2,), np.float32)
+ON = {"n_steps": 32, "batch_size": 16, "n_epochs": 1}
+OFF = {"buffer_size": 100, "learning_starts": 20}
+
+
+class Drawn(gymnasium.Env[Any, Any]):
+    """Twelve observations that are drawn, or fewer; a reward tells which action was taken."""
+
+    def __init__(self, observations: Any, actions: Any) -> None:
+        self.observation_space, self.action_space = observations, actions
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed, options=options)
+        self.t, self.taken = 0, []
+        # Lanes end at different steps, so that a block loses rows.
+        self.last = int(self.np_random.integers(6, 13))
+        return self._drawn(self.observation_space), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action if np.shape(action) else np.int64(action))
+        self.t += 1
+        self.taken.append(np.asarray(action))
+        reward = float(np.asarray(action, dtype=np.float64) @ [1.0, 10.0] if np.shape(action) else action)
+        return self._drawn(self.observation_space), reward, self.t >= self.last, False, {}
+
+    def _drawn(self, space: Any) -> Any:
+        if isinstance(space, Dict):
+            return {name: self._drawn(part) for name, part in space.items()}
+        if isinstance(space, Discrete):
+            return int(self.np_random.integers(space.n))
+        if space.dtype == np.uint8:
+            # Patches of one grey or another: the mean of noise alone is the same in each image.
+            return np.full(space.shape, self.np_random.integers(0, 256, space.shape[-1]), np.uint8)
+        return self.np_random.uniform(-1, 1, space.shape).astype(np.float32)
+
+
+def ppo(kind: str, cls: Any = None, **words: Any) -> Callable[[Any], Any]:
+    return lambda env: (cls or sb3.PPO)(kind, env, seed=0, **{**ON, **words})
+
+
+def off(cls: Any, kind: str = "MlpPolicy") -> Callable[[Any], Any]:
+    return lambda env: cls(kind, env, seed=0, **OFF)
+
+
+MODELS: dict[str, tuple[Any, Any, Callable[[Any], Any]]] = {
+    "PPO": (NUMBERS, THREE, ppo("MlpPolicy")),
+    "PPO, continuous": (NUMBERS, PUSH, ppo("MlpPolicy")),
+    "PPO, cells": (Discrete(9), THREE, ppo("MlpPolicy")),
+    "PPO, images": (IMAGE, THREE, ppo("CnnPolicy")),
+    "PPO, Dict": (MIXED, THREE, ppo("MultiInputPolicy")),
+    "PPO, MultiDiscrete": (NUMBERS, TWO, ppo("MlpPolicy")),
+    "PPO, MultiBinary": (NUMBERS, MultiBinary(2), ppo("MlpPolicy")),
+    "PPO, Dict to MultiDiscrete": (MIXED, TWO, ppo("MultiInputPolicy")),
+    "A2C": (NUMBERS, THREE, lambda env: sb3.A2C("MlpPolicy", env, seed=0)),
+    "DQN": (NUMBERS, THREE, off(sb3.DQN)),
+    "DQN, images": (IMAGE, THREE, off(sb3.DQN, "CnnPolicy")),
+    "SAC": (NUMBERS, PUSH, off(sb3.SAC)),
+    "SAC, Dict": (MIXED, PUSH, off(sb3.SAC, "MultiInputPolicy")),
+    "TD3": (NUMBERS, PUSH, off(sb3.TD3)),
+    "DDPG": (NUMBERS, PUSH, off(sb3.DDPG)),
+    "TRPO": (NUMBERS, THREE, lambda env: contrib.TRPO("MlpPolicy", env, seed=0, n_steps=32, batch_size=16)),
+    "QRDQN": (NUMBERS, THREE, off(contrib.QRDQN)),
+    "TQC": (NUMBERS, PUSH, off(contrib.TQC)),
+    "RecurrentPPO": (NUMBERS, THREE, ppo("MlpLstmPolicy", contrib.RecurrentPPO)),
+    "RecurrentPPO, continuous": (NUMBERS, PUSH, ppo("MlpLstmPolicy", contrib.RecurrentPPO)),
+    "RecurrentPPO, images": (IMAGE, THREE, ppo("CnnLstmPolicy", contrib.RecurrentPPO)),
+    "RecurrentPPO, Dict to MultiDiscrete": (MIXED, TWO, ppo("MultiInputLstmPolicy", contrib.RecurrentPPO)),
+}
+
+
+def trained(name: str) -> tuple[Any, Callable[[], Drawn]]:
+    """Return a model after 64 steps of training, whose actions depend on what it sees; and its world."""
+    observations, actions, make = MODELS[name]
+    env = Drawn(observations, actions)
+    model = make(env).learn(64)
+    model.policy.set_training_mode(False)
+    last = getattr(model.policy, "action_net", None)
+    if isinstance(model, sb3.DQN):
+        last = model.policy.q_net.q_net[-1]
+    if last is not None:
+        # So few steps leave one likeliest action, whatever is seen: the mean of each logit over an episode is moved
+        # to 0, and the differences are made larger.
+        outputs: list[torch.Tensor] = []
+        with torch.no_grad():
+            hook = last.register_forward_hook(lambda _module, _given, out: outputs.append(out))
+            own_episode(model, env, 1)
+            hook.remove()
+            last.bias.sub_(torch.cat(outputs).mean(0))
+            last.weight.mul_(20)
+            last.bias.mul_(20)
+    return model, lambda: Drawn(observations, actions)
+
+
+def own_episode(model: Any, env: Drawn, seed: int) -> list[Any]:
+    """Return the actions of an episode as the model's documentation plays it."""
+    seen, _ = env.reset(seed=seed)
+    state, start, over = None, np.ones(1, bool), False
+    while not over:
+        action, state = model.predict(seen, state=state, episode_start=start, deterministic=True)
+        seen, _, over, _, _ = env.step(action)
+        start = np.zeros(1, bool)
+    return env.taken
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("lanes", [1, 5])
+def test_an_episode_is_that_of_the_models_own_predict(name: str, lanes: int) -> None:
+    model, world = trained(name)
+    scene = Scene(model, World.of(world)).steady()
+    check(scene, None, 0)
+    keys = search_keys(0, "a test", 7)
+    arena = scene.arena(lanes)
+    steps: list[Stepped] = []
+    arena.play(Untouched(), keys, record=steps.append)
+    taken: list[list[Any]] = [[] for _ in keys]
+    for step in steps:
+        for row, action in zip(step.rows.tolist(), arena.policy.given(step.actions), strict=True):
+            taken[row].append(action)
+    wanted = [own_episode(model, world(), env_seed(key)) for key in keys]
+    assert [len(one) for one in taken] == [len(one) for one in wanted]
+    for ours, theirs in zip(taken, wanted, strict=True):
+        np.testing.assert_allclose(np.array(ours), np.array(theirs), atol=2e-5)
+    # A policy that always does the same would agree with much that is wrong.
+    assert len(np.unique(np.concatenate([np.array(one) for one in wanted]), axis=0)) > 1
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "Recurrent" in name])
+def test_a_recurrent_model_without_its_memory_acts_otherwise(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above sees a memory that is lost."""
+    monkeypatch.setattr("robustest_rl.policies.Policy.recalling", lambda self, _memory: self)
+    with pytest.raises(AssertionError):
+        test_an_episode_is_that_of_the_models_own_predict(name, 5)
