@@ -14,12 +14,13 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from inspect import signature
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import Space
+from gymnasium import Env, Space
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -287,6 +288,29 @@ def as_policy(
         mend = "Give a torch module, a function of a batch, or a model of stable-baselines3."
         raise ConfigError(expected("a policy", source, mend))
     return Policy(source, observations, actions, stochastic, gradients=False, within=inner)
+
+
+def check_wrappers(source: Any, env: Env[Any, Any]) -> None:
+    """Raise ConfigError for a model that acts on more, or on other values, than observations of the environment."""
+    if not callable(getattr(source, "predict", None)):
+        return
+    inner = env.unwrapped
+    if "action_masks" in signature(source.predict).parameters and (
+        env.has_wrapper_attr("action_masks") or hasattr(inner, "action_masks")
+    ):
+        raise ConfigError(
+            "Expected a model that acts on observations alone but it takes masks from the environment's "
+            "action_masks(). Put the mask into the observation, and give a function that calls the model's "
+            "predict(observation, action_masks=mask) on each row."
+        )
+    normalise = getattr(source, "get_vec_normalize_env", None)
+    trained = normalise() if callable(normalise) else None
+    if trained is not None and trained.norm_obs and not getattr(env, "normalises", False):
+        raise ConfigError(
+            "Expected the environment to normalise observations, as VecNormalize did where the model was trained, but "
+            "it does not. Give a factory such as lambda: VecNormalize.load(path, DummyVecEnv([make])) with "
+            "training=False and norm_reward=False. If another wrapper normalises, load the model without env=."
+        )
 
 
 _FLATTEN = {

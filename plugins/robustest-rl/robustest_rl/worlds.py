@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from robustest.errors import ConfigError, DataError, expected
+from robustest_rl.vectors import OneLane, is_vector
 
 Factory = Callable[[], "gymnasium.Env[Any, Any]"]
 
@@ -29,7 +30,7 @@ class World:
         Raises:
             ConfigError: the source is neither, makes no environment, or is an environment, which lanes cannot share.
         """
-        if isinstance(source, gymnasium.Env):
+        if isinstance(source, gymnasium.Env) or is_vector(source):
             mend = "Give its id, or a function that makes one: each lane needs its own."
             raise ConfigError(expected("an environment's id or a factory", source, mend))
         if not isinstance(source, str) and not callable(source):
@@ -40,6 +41,7 @@ class World:
         while isinstance(inner, gymnasium.Wrapper):
             inner = inner.env
             parts.append(type(inner))
+        parts += inner.layers if isinstance(inner, OneLane) else []
         env.close()
         return cls(source, gymnasium.__version__, tuple(parts))
 
@@ -55,8 +57,10 @@ def _make(source: str | Factory, **words: Any) -> gymnasium.Env[Any, Any]:
         except gymnasium.error.Error as error:
             raise ConfigError(f"Expected an environment that Gymnasium can make but it says: {error}") from error
     env = source()
+    if is_vector(env):
+        env = OneLane(env)
     if not isinstance(env, gymnasium.Env):
-        raise ConfigError(expected("the factory to make a gymnasium.Env", env))
+        raise ConfigError(expected("the factory to make a gymnasium.Env, or a vector environment of one lane", env))
     return env
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
-from robustest_rl import ActionNoise, Observation, measure_robust_return
+from robustest_rl import ActionNoise, Dynamics, Observation, measure_robust_return
 from robustest_rl.checks import check
 from robustest_rl.episodes import env_seed, search_keys
 from robustest_rl.moments import Stepped, Untouched
@@ -157,3 +157,138 @@ def test_a_recurrent_model_without_its_memory_acts_otherwise(name: str, monkeypa
     monkeypatch.setattr("robustest_rl.policies.Policy.recalling", lambda self, _memory: self)
     with pytest.raises(AssertionError):
         test_an_episode_is_that_of_the_models_own_predict(name, 5)
+
+
+def normalised(**words: Any) -> Callable[[], Any]:
+    """Return a factory of a vector of one lane whose observations are normalised by statistics of 500 steps."""
+
+    def make() -> Any:
+        inner = sb3.common.vec_env.DummyVecEnv([lambda: Drawn(Box(-5, 5, (3,), np.float32), THREE)])
+        vector = sb3.common.vec_env.VecNormalize(inner)
+        vector.seed(0)
+        vector.reset()
+        for _ in range(500):
+            vector.step(np.zeros(1, np.int64))
+        vector.training = vector.norm_reward = False
+        for name, value in words.items():
+            setattr(vector, name, value)
+        return vector
+
+    return make
+
+
+VECTORS: dict[str, Callable[[], Any]] = {
+    "DummyVecEnv": lambda: sb3.common.vec_env.DummyVecEnv([lambda: Drawn(NUMBERS, THREE)]),
+    "DummyVecEnv, Dict": lambda: sb3.common.vec_env.DummyVecEnv([lambda: Drawn(MIXED, TWO)]),
+    "VecFrameStack": lambda: sb3.common.vec_env.VecFrameStack(
+        sb3.common.vec_env.DummyVecEnv([lambda: Drawn(NUMBERS, THREE)]), 2
+    ),
+    "VecNormalize": normalised(),
+    "SyncVectorEnv": lambda: gymnasium.vector.SyncVectorEnv([lambda: Drawn(NUMBERS, THREE)]),
+    "SyncVectorEnv, continuous": lambda: gymnasium.vector.SyncVectorEnv([lambda: Drawn(NUMBERS, PUSH)]),
+}
+
+
+def rewards_of(model: Any, vector: Any, seed: int) -> list[float]:
+    """Return the rewards of an episode in a vector of one lane, as its documentation plays it."""
+    if isinstance(vector, gymnasium.vector.VectorEnv):
+        seen, _ = vector.reset(seed=[seed])
+    else:
+        vector.seed(seed)
+        seen = vector.reset()
+    rewards, over = [], False
+    while not over:
+        seen, reward, ended, *rest = vector.step(model.predict(seen, deterministic=True)[0])
+        rewards.append(float(reward[0]))
+        over = bool(ended[0]) or (len(rest) == 2 and bool(rest[0][0]))
+    return rewards
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_an_episode_in_a_vector_of_one_lane_is_that_of_the_vector(name: str) -> None:
+    make = VECTORS[name]
+    world = World.of(make)
+    env = world.make()
+    model = sb3.PPO("MultiInputPolicy" if "Dict" in name else "MlpPolicy", env, seed=0, **ON)
+    with torch.no_grad():
+        model.policy.action_net.weight.mul_(3000)
+    model.policy.set_training_mode(False)
+    scene = Scene(model, world).steady()
+    check(scene, None, 0)
+    keys = search_keys(0, "a test", 5)
+    steps: list[Stepped] = []
+    arena = scene.arena()
+    arena.play(Untouched(), keys, record=steps.append)
+    for row, key in enumerate(keys):
+        ours = [float(step.rewards[step.rows == row][0]) for step in steps if (step.rows == row).any()]
+        wanted = rewards_of(model, make(), env_seed(key))
+        np.testing.assert_allclose(ours, wanted, atol=1e-4)
+        assert len(set(wanted)) > 1
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sb3.common.vec_env.DummyVecEnv([lambda: Drawn(NUMBERS, THREE)] * 2), "one lane but got '2 lanes'"),
+        (normalised(training=True), "Set training=False"),
+        (normalised(norm_reward=True), "Set norm_reward=False"),
+    ],
+)
+def test_vectors_whose_episodes_depend_on_others_are_errors(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        World.of(make)
+
+
+def test_a_model_trained_on_normalised_observations_needs_them() -> None:
+    model = sb3.PPO("MlpPolicy", normalised()(), seed=0, **ON)
+    world = World.of(lambda: Drawn(Box(-5, 5, (3,), np.float32), THREE))
+    with pytest.raises(ConfigError, match="Expected the environment to normalise observations"):
+        Scene(model, world).arena()
+    Scene(model, World.of(normalised())).arena().close()
+
+
+class Masked(Drawn):
+    def action_masks(self) -> Any:
+        return np.array([True, True, False])
+
+
+def wrapped_masks() -> Any:
+    return contrib.common.wrappers.ActionMasker(Drawn(NUMBERS, THREE), lambda _env: np.ones(3, bool))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Masked(NUMBERS, THREE),
+        lambda: gymnasium.wrappers.TimeLimit(Masked(NUMBERS, THREE), 9),
+        wrapped_masks,
+        lambda: sb3.common.vec_env.DummyVecEnv([wrapped_masks]),
+    ],
+)
+def test_masks_of_the_environment_are_an_error_with_a_remedy(make: Any) -> None:
+    model = contrib.MaskablePPO("MlpPolicy", Masked(NUMBERS, THREE), **ON)
+    with pytest.raises(ConfigError, match="Put the mask into the observation"):
+        Scene(model, World.of(make)).arena()
+    Scene(model, World.of(lambda: Drawn(NUMBERS, THREE))).arena().close()
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "message"),
+    [
+        (MultiDiscrete([3, 4]), THREE, "gymnasium.spaces.unflatten"),
+        (Dict(cell=Discrete(4), numbers=NUMBERS), THREE, "may have Box parts only"),
+        (NUMBERS, MultiDiscrete([9] * 6), "at most 4096 combinations"),
+    ],
+)
+def test_spaces_that_are_not_served_are_errors_with_a_remedy(observations: Any, actions: Any, message: str) -> None:
+    env = Drawn(observations, actions)
+    model = sb3.PPO("MultiInputPolicy" if isinstance(observations, Dict) else "MlpPolicy", env, **ON)
+    with pytest.raises(ConfigError, match=message):
+        Scene(model, World.of(lambda: env)).arena()
+
+
+def test_observations_that_the_model_was_not_trained_on_are_an_error() -> None:
+    model, _ = trained("PPO, images")
+    other = Box(0, 255, (36, 36, 1), np.uint8)
+    with pytest.raises(ConfigError, match="wrappers of the training"):
+        Scene(model, World.of(lambda: Drawn(other, THREE))).arena()
