@@ -148,6 +148,11 @@ class Policy:
         # One generator serves the whole batch, so a stochastic policy is asked about one row at a time
         # (`steady_block`).
         torch_state, numpy_state, python_state = torch.random.get_rng_state(), np.random.get_state(), random.getstate()
+        # DQN explores by samples of its space, which has a generator of its own.
+        space = getattr(self.source, "action_space", None)
+        space_state = None if space is None else space.np_random.bit_generator.state
+        if space is not None:
+            space.seed(int(rng.fold(key[:1], "space")) & 0x7FFFFFFF)
         # The claim restores the state of an accelerator.
         seed_draws(rng.fold(key, "policy").to(_place(getattr(self.source, "policy", self.source))))
         try:
@@ -156,6 +161,8 @@ class Policy:
             torch.random.set_rng_state(torch_state)
             np.random.set_state(numpy_state)
             random.setstate(python_state)
+            if space is not None:
+                space.np_random.bit_generator.state = space_state
 
     def _answer(self, seen: Tensor) -> Tensor:
         if isinstance(self.source, nn.Module):

@@ -1,7 +1,7 @@
 """Vector environments of one lane as an environment: those of Gymnasium, and those of stable-baselines3.
 
-An agent is often trained in wrappers of vector environments, such as `VecNormalize` or `VecFrameStack`, without which it
-sees other observations. A vector of one lane has the same episodes as the environment inside.
+An agent is often trained in wrappers of vector environments, such as `VecNormalize` or `VecFrameStack`, without which
+it sees other observations. A vector of one lane has the same episodes as the environment inside.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
-from robustest_rl import ActionNoise, Dynamics, Observation, measure_robust_return
+from robustest_rl import ActionNoise, Observation, measure_robust_return, replay
 from robustest_rl.checks import check
 from robustest_rl.episodes import env_seed, search_keys
 from robustest_rl.moments import Stepped, Untouched
@@ -19,6 +19,7 @@ from robustest_rl.worlds import World
 
 from robustest import ConfigError, Verdict
 
+contrib_wrappers = pytest.importorskip("sb3_contrib.common.wrappers", reason="sb3-contrib is not installed")
 sb3 = pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
 contrib = pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
 
@@ -253,7 +254,7 @@ class Masked(Drawn):
 
 
 def wrapped_masks() -> Any:
-    return contrib.common.wrappers.ActionMasker(Drawn(NUMBERS, THREE), lambda _env: np.ones(3, bool))
+    return contrib_wrappers.ActionMasker(Drawn(NUMBERS, THREE), lambda _env: np.ones(3, bool))
 
 
 @pytest.mark.parametrize(
@@ -292,3 +293,70 @@ def test_observations_that_the_model_was_not_trained_on_are_an_error() -> None:
     other = Box(0, 255, (36, 36, 1), np.uint8)
     with pytest.raises(ConfigError, match="wrappers of the training"):
         Scene(model, World.of(lambda: Drawn(other, THREE))).arena()
+
+
+class Guessed(Drawn):
+    """Returns 1 where the action is the sign of the observation before, which only a memory knows."""
+
+    def __init__(self) -> None:
+        super().__init__(Box(-1, 1, (1,), np.float32), Discrete(2))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.signs = [1]
+        seen, info = super().reset(seed=seed, options=options)
+        self.last = 20
+        return seen, info
+
+    def step(self, action: Any) -> Any:
+        wanted = self.signs[-2]
+        seen, _, *rest = super().step(action)
+        return seen, float(int(action) == wanted), *rest
+
+    def _drawn(self, space: Any) -> Any:
+        seen = self.np_random.choice([-1.0, 1.0], 1).astype(np.float32)
+        self.signs.append(int(seen[0] > 0))
+        return seen
+
+
+@pytest.fixture(scope="module")
+def remembering() -> Any:
+    """Return a recurrent model that has learned to act on the observation before."""
+    model = contrib.RecurrentPPO(
+        "MlpLstmPolicy", Guessed(), seed=0, n_steps=256, batch_size=128, learning_rate=3e-3, gamma=0.5,
+        policy_kwargs={"lstm_hidden_size": 16},
+    ).learn(8000)  # fmt: skip
+    model.policy.set_training_mode(False)
+    return model
+
+
+CLAIM: dict[str, Any] = {"at_least": 15, "min_share": 0.7, "cache": False, "attack": "agent-fast"}
+
+
+def test_a_claim_on_a_recurrent_model_passes_and_fails(remembering: Any) -> None:
+    assert measure_robust_return(remembering, Guessed, **CLAIM).verdict is Verdict.PASSED
+    assert measure_robust_return(remembering, Guessed, ActionNoise(0.02), **CLAIM).verdict is Verdict.PASSED
+    attacked = measure_robust_return(remembering, Guessed, Observation(1.5, scale=(1.0,)), **CLAIM)
+    assert attacked.verdict is Verdict.FAILED
+    again = replay(attacked, remembering, Guessed, Observation(1.5, scale=(1.0,)))
+    assert again.returned == attacked.details["lowest return"]
+
+
+def test_a_recurrent_model_without_its_memory_fails_the_claim(
+    remembering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustest_rl.policies.Policy.recalling", lambda self, _memory: self)
+    assert measure_robust_return(remembering, Guessed, **CLAIM).verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("name", ["PPO", "DQN", "RecurrentPPO", "PPO, Dict to MultiDiscrete"])
+def test_draws_of_a_model_repeat_and_leave_its_generator_alone(name: str) -> None:
+    model, world = trained(name)
+    state = model.action_space.np_random.bit_generator.state
+    first, again = (
+        measure_robust_return(
+            model, world, at_least=3, min_share=0.5, stochastic=True, episodes=5, lanes=lanes, cache=False
+        )
+        for lanes in (1, 5)
+    )
+    assert first.details["returns"] == again.details["returns"]
+    assert model.action_space.np_random.bit_generator.state == state
