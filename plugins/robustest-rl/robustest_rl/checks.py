@@ -27,12 +27,17 @@ def check(scene: Scene, threat: Threat | None, seed: int) -> None:
     if isinstance(threat, Dynamics):
         threat.nominal(scene.world.make())
 
+    memory: list[Any] = [None]
+
     def act(seen: Any, step: int) -> Any:
         # The policy's actions: an environment may repeat under random ones, and not in states that the agent reaches.
         batch = policy.seen([seen])
         key = torch.tensor([step])
+        now = policy.recalling(policy.empty_memory(1) if step == 0 else memory[0])
         with policy.asked(key), torch.no_grad():
-            return policy.given(policy.act(policy.outputs(batch), key))[0]
+            action = policy.given(policy.act(now.outputs(batch), key))[0]
+            memory[0] = now.remembered(batch) if now.recurrent else None
+        return action
 
     keys = search_keys(seed, "a check", 2)
     check_repeats(scene.world, [env_seed(key) for key in keys], act, steps=_CHECKED)

@@ -70,8 +70,9 @@ def measure_robust_return(
     Args:
         policy: a torch module in eval mode from observations (B, *S) float32, or (B,) int64 of a discrete space, to
             logits (B, A) or mean actions (B, *A); a callable on numpy batches that returns logits or actions; or a
-            model of stable-baselines3.
-        env: a Gymnasium id, or a function without arguments that makes an environment.
+            model of stable-baselines3 or sb3-contrib.
+        env: a Gymnasium id, or a function without arguments that makes an environment, or a vector environment with
+            one lane.
         threat: a threat of `robustest_rl.threats`; None claims undisturbed returns.
         at_least, min_share, mean: the claimed return, of this share of episodes in 0..1, or of their mean.
         return_range: lowest and highest possible return, for `mean` and `max_drop`.

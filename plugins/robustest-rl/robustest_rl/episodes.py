@@ -34,13 +34,14 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Episodes played side by side; `seen`, `state` and `out` are written in place."""
+    """Episodes played side by side; `seen`, `state`, `memory` and `out` are written in place."""
 
     adversary: Adversary
     rows: Tensor
     keys: Tensor
     seen: Tensor
     state: dict[str, Tensor]
+    memory: Tensor | None  # (n, 2, L, H) of a recurrent policy: empty at the start of each episode
     out: Played
 
 
@@ -128,7 +129,7 @@ class Arena:
             adversary.prepare(env, {name: part[place] for name, part in state.items()})
             seen.append(env.reset(seed=env_seed(env_keys[place]))[0])
         out = Played(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), Counter())
-        group = _Group(adversary, rows, keys, self.policy.seen(seen), state, out)
+        group = _Group(adversary, rows, keys, self.policy.seen(seen), state, self.policy.empty_memory(n), out)
         alive = torch.arange(n)
         for step in range(self.max_steps + 1):
             if not len(alive) or step == self.cut:
@@ -174,12 +175,16 @@ class Arena:
         rows = torch.cat([block, block[:1].expand(_filled(n, self.block) - n)])
         key = rng.fold(group.keys[rows], step)
         before = {name: part[rows] for name, part in state.items()}
-        moment = Moment(self.policy, group.seen[rows].clone(), key, step, dict(before), Counter())
+        policy = self.policy.recalling(None if group.memory is None else group.memory[rows])
+        moment = Moment(policy, group.seen[rows].clone(), key, step, dict(before), Counter())
         with self.policy.asked(key):
             shown = group.adversary.observe(moment)
             with torch.no_grad():
-                chosen = self.policy.act(self.policy.outputs(shown), key)
+                chosen = policy.act(policy.outputs(shown), key)
             actions = group.adversary.act(moment, chosen)
+        if group.memory is not None:
+            # A policy remembers what it was shown, and not the observations that an attack tried.
+            group.memory[block] = policy.remembered(shown)[:n]
         # Only parts that the adversary replaced are copied back.
         for name, part in moment.state.items():
             if part is not before.get(name):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest_rl.episodes import Arena, search_keys, steady_block
 from robustest_rl.moments import Adversary, Stepped, Untouched
-from robustest_rl.policies import BLOCK, as_policy
+from robustest_rl.policies import BLOCK, as_policy, check_wrappers
 from robustest_rl.worlds import World
 
 Floats = NDArray[np.float64]
@@ -41,6 +41,7 @@ class Scene:
             stochastic=self.stochastic,
             within=env.unwrapped.action_space,
         )
+        check_wrappers(self.source, env)
         env.close()
         # A policy that needs single rows keeps them in searches, too.
         block = max(self.block, 4 * BLOCK) if wide and self.block > 1 else self.block

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from robustest.errors import ConfigError, DataError, expected
+from robustest_rl.vectors import OneLane, is_vector
 
 Factory = Callable[[], "gymnasium.Env[Any, Any]"]
 
@@ -29,7 +30,7 @@ class World:
         Raises:
             ConfigError: the source is neither, makes no environment, or is an environment, which lanes cannot share.
         """
-        if isinstance(source, gymnasium.Env):
+        if isinstance(source, gymnasium.Env) or is_vector(source):
             mend = "Give its id, or a function that makes one: each lane needs its own."
             raise ConfigError(expected("an environment's id or a factory", source, mend))
         if not isinstance(source, str) and not callable(source):
@@ -40,6 +41,7 @@ class World:
         while isinstance(inner, gymnasium.Wrapper):
             inner = inner.env
             parts.append(type(inner))
+        parts += inner.layers if isinstance(inner, OneLane) else []
         env.close()
         return cls(source, gymnasium.__version__, tuple(parts))
 
@@ -55,8 +57,10 @@ def _make(source: str | Factory, **words: Any) -> gymnasium.Env[Any, Any]:
         except gymnasium.error.Error as error:
             raise ConfigError(f"Expected an environment that Gymnasium can make but it says: {error}") from error
     env = source()
+    if is_vector(env):
+        env = OneLane(env)
     if not isinstance(env, gymnasium.Env):
-        raise ConfigError(expected("the factory to make a gymnasium.Env", env))
+        raise ConfigError(expected("the factory to make a gymnasium.Env, or a vector environment of one lane", env))
     return env
 
 
@@ -91,13 +95,19 @@ def check_repeats(world: World, seeds: list[int], act: Callable[[Any, int], Any]
 
 def _walk(env: gymnasium.Env[Any, Any], seed: int, act: Callable[[Any, int], Any], steps: int) -> list[tuple[Any, ...]]:
     seen, _ = env.reset(seed=seed)
-    walked: list[tuple[Any, ...]] = [(np.array(seen, copy=True), 0.0, False)]
+    walked: list[tuple[Any, ...]] = [(_copied(seen), 0.0, False)]
     for step in range(steps):
         seen, reward, ended, cut, _ = env.step(act(seen, step))
-        walked.append((np.array(seen, copy=True), float(reward), ended or cut))
+        walked.append((_copied(seen), float(reward), ended or cut))
         if ended or cut:
             break
     return walked
+
+
+def _copied(seen: Any) -> Any:
+    if isinstance(seen, Mapping):
+        return np.concatenate([np.ravel(np.asarray(seen[name], dtype=np.float64)) for name in sorted(seen)])
+    return np.array(seen, copy=True)
 
 
 def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
