@@ -22,9 +22,10 @@ _NAMES = {
             Frames onnx_model
         """,
         "people": """
-            aggregate Annotations assert_cue_noticed assert_label_agreement assert_label_quality
-            assert_multilabel_accuracy assert_replication_gap assert_selection_gap assert_simulatable Consensus
-            Responses suspects Suspects
+            aggregate Agreement Annotations annotator_quality AnnotatorQuality assert_cue_noticed
+            assert_label_agreement assert_label_quality assert_multilabel_accuracy assert_replication_gap
+            assert_selection_gap assert_simulatable cohen_kappa Consensus fleiss_kappa krippendorff_alpha Responses
+            suspects Suspects
         """,
         "ray": """
             RayEngine

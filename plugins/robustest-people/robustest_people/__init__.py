@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from robustest_people.aggregation import Consensus as Consensus
     from robustest_people.aggregation import aggregate as aggregate
+    from robustest_people.agreement import Agreement as Agreement
+    from robustest_people.agreement import AnnotatorQuality as AnnotatorQuality
+    from robustest_people.agreement import annotator_quality as annotator_quality
+    from robustest_people.agreement import cohen_kappa as cohen_kappa
+    from robustest_people.agreement import fleiss_kappa as fleiss_kappa
+    from robustest_people.agreement import krippendorff_alpha as krippendorff_alpha
     from robustest_people.annotations import Annotations as Annotations
     from robustest_people.cue_noticed import assert_cue_noticed as assert_cue_noticed
     from robustest_people.label_agreement import assert_label_agreement as assert_label_agreement
@@ -24,6 +30,12 @@ if TYPE_CHECKING:
 _HOME = {
     "Consensus": "robustest_people.aggregation",
     "aggregate": "robustest_people.aggregation",
+    "Agreement": "robustest_people.agreement",
+    "AnnotatorQuality": "robustest_people.agreement",
+    "annotator_quality": "robustest_people.agreement",
+    "cohen_kappa": "robustest_people.agreement",
+    "fleiss_kappa": "robustest_people.agreement",
+    "krippendorff_alpha": "robustest_people.agreement",
     "Annotations": "robustest_people.annotations",
     "assert_cue_noticed": "robustest_people.cue_noticed",
     "assert_label_agreement": "robustest_people.label_agreement",

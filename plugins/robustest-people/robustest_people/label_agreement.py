@@ -163,7 +163,7 @@ class Tables:
 
     def agreement(
         self, ids: NDArray[np.int64], label: NDArray[np.int64], predicted: NDArray[np.int64]
-    ) -> tuple[Agreement, Agreement, Agreement]:
+    ) -> tuple[ComparedPredictions, ComparedPredictions, ComparedPredictions]:
         """Return the comparison by the answers that are there, and if those that are not were all against the
         prediction, and all for it.
         """
@@ -172,7 +172,7 @@ class Tables:
             completed(*counts, self.unanswered[ids], predicted, chosen=self.chosen, selecting=selecting)
             for selecting in (False, True)
         )
-        there, against, favouring = (Agreement.of(*one, label, predicted) for one in (counts, worst, best))
+        there, against, favouring = (ComparedPredictions.of(*one, label, predicted) for one in (counts, worst, best))
         return there, against, favouring
 
 
@@ -315,7 +315,7 @@ MANY_ANSWERS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class ComparedPredictions:
     """Predictions compared with the answers of annotators; all (n,)."""
 
     right: Bools  # the prediction is the label
@@ -334,7 +334,7 @@ class Agreement:
         return {"min_contained": self.contained, "min_main": self.main, "max_unsupported": ~self.unsupported}[threshold]
 
     @classmethod
-    def of(cls, selected: Ints, shown: Ints, label: Ints, predicted: Ints) -> Agreement:
+    def of(cls, selected: Ints, shown: Ints, label: Ints, predicted: Ints) -> ComparedPredictions:
         """Return the comparison, from counts of selections and of opportunities (n, K), and classes (n,)."""
         rows = np.arange(len(label))
         share = np.divide(selected, shown, out=np.zeros(selected.shape), where=shown > 0)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def items_of(task: str) -> list[Item]:
 class Served:
     """A study with one annotator, served by the command line."""
 
-    def __init__(self, folder: Path, task: str) -> None:
+    def __init__(self, folder: Path, task: str, labels: tuple[str, ...] = LABELS) -> None:
         for number in range(12):
             noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), dtype=np.uint8)
             folder.joinpath("files").mkdir(exist_ok=True)
@@ -55,7 +56,7 @@ class Served:
             files=folder / "files",
             annotators=["Ada"],
             each=1,
-            labels=() if task == "contains" else LABELS,
+            labels=() if task == "contains" else labels,
             page=6,
             checks=3,
             title="A study",
@@ -90,12 +91,12 @@ class Served:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Callable[[str], Served]]:
-    """Serves studies: `served("contains")`; the servers end with the test."""
+def served(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Serves studies: `served("contains")`, `served("classify", labels)`; the servers end with the test."""
     started: list[Served] = []
 
-    def start(task: str) -> Served:
-        started.append(Served(tmp_path, task))
+    def start(task: str, labels: tuple[str, ...] = LABELS) -> Served:
+        started.append(Served(tmp_path, task, labels))
         return started[-1]
 
     yield start
@@ -202,6 +203,100 @@ def test_labels_are_chosen_by_keyboard_alone(browser: Any, served: Any, task: st
     assert heading(browser) == "Thank you"
     assert one.stored() == [("cat", "cow", "dog", "dog", "cat", "cow")] * 2
     unheard(browser, one)
+
+
+MANY = (*LABELS, *(f"kind {number}" for number in range(3, 64)))
+"""More labels than keys: 10 digits, 26 letters, and these with Shift."""
+
+
+def test_each_choice_has_a_key_that_stands_beside_it(browser: Any, served: Any) -> None:
+    one = served("classify", MANY)
+    show(browser, one.link)
+    labels = browser.all(".card:first-of-type label")
+    keys = [label.text.split("\n")[-1].split()[-1] for label in labels[:62]]
+    assert "".join(keys) == "1234567890abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    assert [label.text for label in labels[62:]] == list(MANY[62:]), "without a key: arrows reach it"
+    told = browser.ask("return [...document.querySelectorAll('[name=a1]')].map(i => i.ariaKeyShortcuts)")
+    assert told == [*keys[:36], *(f"Shift+{key}" for key in keys[36:]), *[None] * (len(MANY) - 62)]
+    chosen = ["1", "0", "a", "z", "A", "Z"]
+    for number, key in enumerate(chosen, 1):
+        assert focused(browser) == f"a{number}"
+        browser.press(key)
+    assert browser.ask("return document.activeElement.type") == "submit"
+    browser.ask("document.querySelector('[name=a2]').focus()")
+    browser.press("-")  # no choice's key
+    assert focused(browser) == "a2"
+    send(browser)
+    by_key = dict(zip(keys, MANY, strict=False))
+    assert one.stored() == [tuple(by_key[key] for key in chosen)]
+    browser.press("Z")
+    browser.ask("document.querySelector('[name=a1]:checked').focus()")
+    browser.press(Keys.ARROW_DOWN)  # from the last that has a key
+    for _ in range(5):
+        while browser.ask("return !!document.querySelector(`[name=${document.activeElement.name}]:checked`)"):
+            browser.press(Keys.TAB)
+        browser.press("1")
+    send(browser)
+    assert one.stored()[1] == (MANY[62], *["cat"] * 5)
+    unheard(browser, one)
+
+
+def test_caps_lock_takes_no_other_choice(browser: Any, served: Any) -> None:
+    """Caps Lock makes letters large without Shift, and small with it."""
+    one = served("classify", MANY)
+    show(browser, one.link)
+    for key, shift in (("B", "false"), ("b", "true")):
+        event = f"new KeyboardEvent('keydown', {{key: '{key}', shiftKey: {shift}, bubbles: true}})"
+        browser.ask(f"document.activeElement.dispatchEvent({event})")
+    taken = browser.ask("return [...document.querySelectorAll(':checked')].map(i => Number(i.value))")
+    assert taken == [11, 37]
+
+
+def test_end_goes_to_none_and_home_to_the_first_image(browser: Any, served: Any) -> None:
+    one = served("contains")
+    show(browser, one.link)
+    browser.press(Keys.END)
+    assert focused(browser) == "none"
+    browser.press(Keys.HOME)
+    assert focused(browser) == "a1"
+    browser.press(Keys.END)
+    browser.press(Keys.SPACE)
+    send(browser)
+    assert one.stored() == [("no",) * 6]
+    unheard(browser, one)
+
+
+TARGETS = """return [...document.querySelectorAll("a, button, label:has(input)")].map(e => {
+    const r = e.getBoundingClientRect();
+    return [e.textContent.trim(), r.width, r.height];
+})"""
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("task", ["contains", "classify"])
+def test_targets_are_large_enough_for_fingers(browser: Any, served: Any, task: str, width: int) -> None:
+    """44 px either way (WCAG 2.2, target size, enhanced): answers, buttons and links of every page."""
+    one = served(task)
+    seen = []
+    for address in (one.link, f"{one.link}/stop"):
+        show(browser, address, width=width)
+        seen += browser.ask(TARGETS)
+    show(browser, one.link, width=width)
+    # The page is sent elsewhere meanwhile, with other answers: the one that says so has a link.
+    answers = "none=on" if task == "contains" else "&".join(f"a{number}=0" for number in range(1, 7))
+    token, action = browser.ask("const form = document.forms[0]; return [form.token.value, form.action]")
+    sent = Request(action, f"token={token}&{answers}".encode(), {"origin": one.base})  # noqa: S310 - our own server
+    with urlopen(sent) as reply:  # noqa: S310
+        assert reply.status == 200
+    for key in [Keys.SPACE] if task == "contains" else "222222":
+        browser.press(key)
+    send(browser)
+    assert heading(browser) == "This was not done"
+    seen += browser.ask(TARGETS)
+    names = {name for name, *_ in seen}
+    assert {"Send and go on", "Stop for good", "Go on instead", "Go on"} <= names
+    assert len(seen) >= 5 + 7, "with each answer's label"
+    assert [one for one in seen if min(one[1:]) < 44] == []
 
 
 def test_labels_are_chosen_without_a_script(browser: Any, served: Any) -> None:

@@ -16,7 +16,7 @@ from robustest_people.annotator_shares import (
     share_interval,
 )
 from robustest_people.beta_mixture import Cells
-from robustest_people.label_agreement import FEWEST_ANSWERS, Agreement, LookedAtRule
+from robustest_people.label_agreement import FEWEST_ANSWERS, ComparedPredictions, LookedAtRule
 from robustest_people.label_quality import decide_wrong
 from robustest_people.replication_gap import (
     FEWEST,
@@ -222,8 +222,10 @@ def test_a_population_has_exact_bounds(at_most: float | None, verdict: Verdict) 
 # What people say of predictions
 
 
-def agreement(selected: list[list[int]], shown: list[list[int]], label: list[int], predicted: list[int]) -> Agreement:
-    return Agreement.of(*(np.array(one) for one in (selected, shown, label, predicted)))
+def agreement(
+    selected: list[list[int]], shown: list[list[int]], label: list[int], predicted: list[int]
+) -> ComparedPredictions:
+    return ComparedPredictions.of(*(np.array(one) for one in (selected, shown, label, predicted)))
 
 
 def test_what_people_say_is_told_class_by_class() -> None:

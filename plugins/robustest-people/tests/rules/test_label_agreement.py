@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from robustest_people.label_agreement import Agreement, LookedAtRule
+from robustest_people.label_agreement import ComparedPredictions, LookedAtRule
 
 from robustest import Verdict
 from robustest.decisions import ShareRule, Terms
@@ -15,9 +15,9 @@ TERMS = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
 SELECTED = np.array([[9, 1, 0], [4, 5, 1], [5, 5, 0], [3, 6, 1], [0, 0, 0]])
 
 
-def of(label: list[int], predicted: list[int]) -> Agreement:
+def of(label: list[int], predicted: list[int]) -> ComparedPredictions:
     shown = np.broadcast_to(SELECTED.sum(1, keepdims=True), SELECTED.shape)
-    return Agreement.of(SELECTED, shown, np.array(label), np.array(predicted))
+    return ComparedPredictions.of(SELECTED, shown, np.array(label), np.array(predicted))
 
 
 def test_hits_and_errors_are_told_apart_by_what_people_select() -> None:
@@ -37,7 +37,7 @@ def test_hits_and_errors_are_told_apart_by_what_people_select() -> None:
 def test_half_as_often_is_contained_and_less_is_not() -> None:
     counts = np.array([[10, 5], [10, 4], [3, 4]])
     shown = np.array([[10, 10], [10, 10], [3, 8]])
-    found = Agreement.of(counts, shown, np.array([0, 0, 0]), np.array([1, 1, 1]))
+    found = ComparedPredictions.of(counts, shown, np.array([0, 0, 0]), np.array([1, 1, 1]))
     assert found.contained.tolist() == [True, False, True]
     assert found.defensible.tolist() == [False, False, False]
     assert found.answers.tolist() == [10, 10, 3]
@@ -45,13 +45,13 @@ def test_half_as_often_is_contained_and_less_is_not() -> None:
 
 def test_a_class_that_few_were_asked_about_leads_by_few_answers() -> None:
     """All 20 select the prediction, which is the label; one of one selects another class too."""
-    found = Agreement.of(np.array([[19, 1]]), np.array([[20, 1]]), np.array([0]), np.array([0]))
+    found = ComparedPredictions.of(np.array([[19, 1]]), np.array([[20, 1]]), np.array([0]), np.array([0]))
     assert found.disputed.tolist() == [True]
     assert found.answers.tolist() == [1]
 
 
 def test_an_error_by_nobody_is_never_defensible() -> None:
-    found = Agreement.of(np.zeros((1, 2), int), np.full((1, 2), 9), np.array([0]), np.array([1]))
+    found = ComparedPredictions.of(np.zeros((1, 2), int), np.full((1, 2), 9), np.array([0]), np.array([1]))
     assert found.unsupported.all()
     assert not found.defensible.any()
     assert not found.main.any()

@@ -16,8 +16,25 @@ const beside = (from, down) => {
 
 const moves = {
   ArrowLeft: at => Math.max(at - 1, 0), ArrowRight: at => Math.min(at + 1, stops.length - 1),
-  ArrowUp: at => beside(at, false), ArrowDown: at => beside(at, true),
+  ArrowUp: at => beside(at, false), ArrowDown: at => beside(at, true), Home: () => 0, End: () => stops.length - 1,
 };
+
+// Keys of the choices of an image, in their order: 1 to 9, 0, a to z, A to Z. Arrows reach those beyond.
+const letters = "abcdefghijklmnopqrstuvwxyz", keys = [..."1234567890" + letters + letters.toUpperCase()];
+// Case by Shift alone: with Caps Lock another choice would be taken. Some keyboards have digits by Shift only.
+const keyOf = event => /^[a-z]$/i.test(event.key) ? event.key[event.shiftKey ? "toUpperCase" : "toLowerCase"]() : event.key;
+
+if (!boxes) {
+  for (const stop of stops) {
+    [...stop.querySelectorAll("input")].slice(0, keys.length).forEach((choice, at) => {
+      const key = keys[at], shown = document.createElement("kbd");
+      choice.setAttribute("aria-keyshortcuts", /[A-Z]/.test(key) ? `Shift+${key}` : key);
+      shown.textContent = key;
+      shown.ariaHidden = "true"; // the name of a choice is its label alone
+      choice.closest("label").append(shown);
+    });
+  }
+}
 
 form.addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.type === "submit") return;
@@ -26,9 +43,10 @@ form.addEventListener("keydown", event => {
     event.preventDefault();
     stops[moves[event.key](stops.indexOf(event.target))].focus();
   }
-  if (!boxes && /^[0-9]$/.test(event.key)) {
-    const here = event.target.closest("fieldset"), choice = here.querySelectorAll("input")[(Number(event.key) + 9) % 10];
+  if (!boxes && keys.includes(keyOf(event))) {
+    const here = event.target.closest("fieldset"), choice = here?.querySelectorAll("input")[keys.indexOf(keyOf(event))];
     if (!choice) return;
+    event.preventDefault(); // some browsers search the page for what is typed
     choice.checked = true;
     const next = stops[stops.indexOf(here) + 1];
     (next ? next.querySelector("input:checked") || next.querySelector("input") : form.querySelector("button")).focus();
