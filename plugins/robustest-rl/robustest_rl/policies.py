@@ -14,7 +14,6 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from inspect import signature
 from itertools import chain
 from typing import Any
 
@@ -302,9 +301,9 @@ def check_wrappers(source: Any, env: Env[Any, Any]) -> None:
     if not callable(getattr(source, "predict", None)):
         return
     inner = env.unwrapped
-    if "action_masks" in signature(source.predict).parameters and (
-        env.has_wrapper_attr("action_masks") or hasattr(inner, "action_masks")
-    ):
+    # Not `inspect.signature`: outcomes of code that reads the module are not remembered.
+    arguments = getattr(getattr(source.predict, "__code__", None), "co_varnames", ())
+    if "action_masks" in arguments and (env.has_wrapper_attr("action_masks") or hasattr(inner, "action_masks")):
         raise ConfigError(
             "Expected a model that acts on observations alone but it takes masks from the environment's "
             "action_masks(). Put the mask into the observation, and give a function that calls the model's "
@@ -360,9 +359,8 @@ def _channels_first(seen: Tensor, space: Any) -> Tensor:
 
 def _flat(parts: Dict) -> Box:
     boxes: list[Any] = list(parts.values())
-    low, high = (
-        np.concatenate([getattr(box, side).astype(np.float32).ravel() for box in boxes]) for side in ("low", "high")
-    )
+    low = np.concatenate([box.low.astype(np.float32).ravel() for box in boxes])
+    high = np.concatenate([box.high.astype(np.float32).ravel() for box in boxes])
     return Box(low, high, dtype=np.float32)
 
 

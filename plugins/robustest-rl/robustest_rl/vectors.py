@@ -44,7 +44,7 @@ class OneLane(gymnasium.Env[Any, Any]):
         # Wrappers of stable-baselines3 pass attributes of those inside on, so each is asked about its own.
         layer = vector
         while layer is not None:
-            own = vars(layer)
+            own = layer.__dict__
             self.layers.append(type(layer))
             if "norm_obs" in own:
                 _check_statistics(layer)
