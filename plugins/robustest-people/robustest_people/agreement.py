@@ -47,7 +47,7 @@ class Agreement:
         distance: the distance between two classes: "nominal", "ordinal", "interval", "linear" or "quadratic".
         estimate: the coefficient of these answers, -1..1.
         interval: ends of the bootstrap interval over items, -1..1.
-        confidence: probability of the interval, 0..1. It is approximate, and too high for few items.
+        confidence: probability of the interval, 0..1. It is approximate.
         observed, expected: disagreement within questions, and by chance; `estimate` is 1 - observed / expected.
         items: number of items with two compared answers or more.
         answers: number of compared answers.

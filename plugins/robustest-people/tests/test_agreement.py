@@ -189,6 +189,20 @@ def test_the_interval_covers_as_often_as_it_states(measure: Any) -> None:
     assert 0.89 <= covered / 200 <= 0.99
 
 
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_a_draw_is_alpha_of_the_items_drawn(level: str) -> None:
+    """Each item drawn becomes an item of new responses, so that mid-ranks and chance are those of the draw."""
+    table, says = random_answers(1, items=12)
+    random, draws = np.random.default_rng(4), []
+    for _ in range(100):
+        drawn = table[:, random.integers(0, 12, 12)]
+        who, item = np.nonzero(~np.isnan(drawn))
+        again = Responses.from_columns(item, drawn[who, item].astype(int), size=12, classes=4, annotator=who)
+        draws.append(krippendorff_alpha(again, level, resamples=100).estimate)
+    found = krippendorff_alpha(says, level, resamples=100, seed=4)
+    assert found.interval == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=1e-9)
+
+
 def test_the_draws_are_seeded_and_confidence_widens_the_interval() -> None:
     _, says = random_answers(0)
     found = krippendorff_alpha(says, seed=5)
