@@ -39,7 +39,7 @@ _DECIMALS = 12
 # Most rounds of EM, and the mean change of a probability at which it has converged.
 _ROUNDS, _CHANGE = 100, 1e-5
 # The pooled error rates count as this many answers of each annotator about each class.
-_OTHERS = 1.0
+_OTHERS = 0.1
 # The prior of log-ease has deviation 1, so that no optimum is near these bounds; they keep line searches finite.
 _LOG_EASE = (-9.0, 11.0)
 

@@ -51,7 +51,7 @@ def test_both_are_as_often_right(bad: str, seed: int) -> None:
     ).labels
     labels = theirs("DawidSkene", item, who, answer, ITEMS)
     assert abs((ours == truth).mean() - (labels == truth).mean()) <= 0.005
-    assert (ours == labels).mean() >= 0.98
+    assert (ours == labels).mean() >= 0.99
 
 
 # Answers of GLAD's own model, 5 an item: classes, items, annotators, and the abilities and log-eases.
