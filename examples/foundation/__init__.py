@@ -1,0 +1,1 @@
+"""A small model of images and texts, and claims on its prompts, embeddings and features."""
