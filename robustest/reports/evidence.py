@@ -447,8 +447,8 @@ def malformed(benchmark: Mapping[str, str]) -> Iterator[str]:
     """Yield the fields of a benchmark that are missing or unknown, or that the Hub would refuse."""
     for name in sorted({"id", "task_id"} - benchmark.keys() | benchmark.keys() - _BENCHMARK.keys()):
         yield f"{name}: an unknown or missing field"
-    for name, form in _BENCHMARK.items():
-        if name in benchmark and not form.fullmatch(benchmark[name]):
+    for name in sorted(_BENCHMARK.keys() & benchmark.keys()):
+        if not _BENCHMARK[name].fullmatch(benchmark[name]):
             yield f"{name}: {benchmark[name]!r} has not the form that the Hub expects"
 
 
