@@ -151,7 +151,7 @@ COPIES = [
 ]
 
 
-@pytest.mark.parametrize(("policy", "env", "words"), COPIES, ids=str)
+@pytest.mark.parametrize(("policy", "env", "words"), COPIES)
 def test_draws_of_the_threat_or_the_policy_make_no_episodes_of_one(policy: Any, env: Any, words: Any) -> None:
     found = measured(policy, env, **{"min_share": 0.5, "at_least": 14, **words})
     assert found.verdict is Verdict.INCONCLUSIVE
@@ -161,7 +161,7 @@ def test_draws_of_the_threat_or_the_policy_make_no_episodes_of_one(policy: Any, 
     assert "one_start=True" in found.rule
 
 
-@pytest.mark.parametrize(("policy", "env", "words"), COPIES, ids=str)
+@pytest.mark.parametrize(("policy", "env", "words"), COPIES)
 def test_the_same_passes_where_the_environment_draws(policy: Any, env: Any, words: Any) -> None:
     twin = {Constant: Steered, Deterministic: Slippery}[env]
     found = measured(policy, twin, **{"min_share": 0.5, "at_least": 14, **words})
