@@ -14,7 +14,7 @@ from robustest.errors import ConfigError, expected
 
 @dataclass(frozen=True)
 class Frames:
-    """How a file reads a series: in frames along the last axis, each with what the file carried from the one before.
+    """Frames of a series along its last axis, given to a file one after the other with its state from the one before.
 
     Attributes:
         length: values in a frame, >= 1; the last frame of a series is filled up with zeros.

@@ -57,30 +57,19 @@ class OnnxScores:
         self._constants = self._given(constants or {})
         carried = {} if frames is None else frames.state
         self._state = [self._carried(name, output) for name, output in carried.items()]
-        held = {node.name: node for node in self._session.get_inputs()}
-        free = [name for name in held if name not in self._constants and name not in carried]
-        if len(free) != 1:
-            mend = (
-                "Give constants={name: value} for inputs that are the same for each sample, and "
-                "frames=Frames(length, state={input: output}) for what the file carries between frames."
-            )
-            raise ConfigError(expected("a file with one input", free, mend))
-        self._input = free[0]
-        if held[self._input].type not in _DTYPES:
-            raise ConfigError(expected(f"an input that is one of {', '.join(_DTYPES)}", held[self._input].type))
+        node = self._free({*self._constants, *carried})
+        self._input = node.name
+        if node.type not in _DTYPES:
+            raise ConfigError(expected(f"an input that is one of {', '.join(_DTYPES)}", node.type))
         # Type of the input; for whole numbers, inputs are rounded to the nearest one.
-        self.dtype = _DTYPES[held[self._input].type]
-        sizes = list(held[self._input].shape)
+        self.dtype = _DTYPES[node.type]
+        sizes = list(node.shape)
         self._axes = len(sizes)
         # The only batch size that the file takes; None for any.
-        self.batch = sizes[0] if sizes and isinstance(sizes[0], int) else None
+        self.batch = self._only_batch(sizes)
         known = len(sizes) > 1 and all(isinstance(size, int) for size in sizes[1:])
         # Sizes of one input; None if the file leaves a size open, or takes parts of an input.
         self.shape = tuple(sizes[1:]) if known and frames is None else None
-        if frames is not None and frames.at_once:
-            self.batch = None
-        elif self.batch is None and any(None not in shape for _, _, shape, _ in self._state):
-            self.batch = 1  # of one series at a time, as what is carried has no axis for more
 
     def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return scores (B, K) of inputs (B, *S), in the file's own floating type; with frames, scores (B, T, *).
@@ -163,6 +152,25 @@ class OnnxScores:
             shape = f"{held[name].type} {held[name].shape}"
             raise ConfigError(expected(f"{name} to be numbers with one open size at most, the batch's", shape, mend))
         return name, output, sizes, kind
+
+    def _free(self, named: set[str]) -> Any:
+        """Return the only input that is neither a constant nor carried, the samples'."""
+        free = [node for node in self._session.get_inputs() if node.name not in named]
+        if len(free) != 1:
+            mend = (
+                "Give constants={name: value} for inputs that are the same for each sample, and "
+                "frames=Frames(length, state={input: output}) for what the file carries between frames."
+            )
+            raise ConfigError(expected("a file with one input", [node.name for node in free], mend))
+        return free[0]
+
+    def _only_batch(self, sizes: list[Any]) -> int | None:
+        if self._frames is not None and self._frames.at_once:
+            return None  # the first axis is that of the frames of one series
+        if sizes and isinstance(sizes[0], int):
+            return sizes[0]
+        # One series at a time where what is carried has no axis for more.
+        return 1 if any(None not in shape for _, _, shape, _ in self._state) else None
 
     def _begun(self, batch: int) -> dict[str, NDArray[Any]]:
         """Return what is carried into the first frame: zeros."""
