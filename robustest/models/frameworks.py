@@ -227,8 +227,14 @@ class JaxNetwork(ForeignNetwork):
 
     def __init__(self, function: Callable[[Any, Any], Any], params: Callable[[], Any], *, jit: bool) -> None:
         require(type(jit) is bool, "jit to be True or False", jit)
-        self._jax = jax = _framework("jax", "jax_model", "jax")
+        self._jax = _framework("jax", "jax_model", "jax")
         self.params, self.fills = params, jit
+        self._user, self._text = function, ""
+        self._compile()
+
+    def _compile(self) -> None:
+        """Forget what was compiled: a compiled function keeps the arrays that it closed over as they were."""
+        jax, function, jit = self._jax, self._user, self.fills
 
         def outputs(params: Any, x: Any) -> Any:
             return jax.numpy.asarray(_logits(function(params, x))).astype(jax.numpy.float32)
@@ -280,6 +286,10 @@ class JaxNetwork(ForeignNetwork):
             raise Unhashable(f"a function that JAX cannot compile ({type(error).__name__})") from error
         if called := re.search(r"custom_call @(\w*callback\w*)", text):
             raise Unhashable(f"a function of JAX that calls Python as it runs ({called[1]})")
+        # Answers have to be those of the function that is named here, and not of the arrays that it held before.
+        if text != self._text:
+            self._text = text
+            self._compile()
         # The text has the leaves that are used as its arguments, in order, and holds what the function closes over.
         # Others, as the seed of a dropout that is off, differ from model to model.
         used = {id(value) for step in graph.eqns for value in step.invars} | set(map(id, graph.outvars))
@@ -325,6 +335,7 @@ class TensorFlowNetwork(ForeignNetwork):
         self._tf = _framework("tensorflow", "tf_model", "tensorflow")
         self._function, self._batch, self._jit = function, batch, jit
         self._graphs: dict[tuple[int, ...], Callable[[Any], Any]] = {}  # by the shape of a sample
+        self._nodes: object = None  # of the identity that was asked for last
 
     def _outputs(self, x: Any) -> Any:
         return self._tf.cast(_logits(self._function(x)), self._tf.float32)
@@ -386,7 +397,12 @@ class TensorFlowNetwork(ForeignNetwork):
             traced = tf.function(both).get_concrete_function(spec, slope)
         except Exception as error:  # what the user's function raises where its values are not known
             raise Unhashable(f"a function that TensorFlow cannot trace ({type(error).__name__})") from error
-        return tf.__version__, graph_of(traced)
+        nodes, returned, captured = graph_of(traced)
+        # Answers have to be those of the function that is named here: a graph keeps the arrays that it closed over.
+        if nodes != self._nodes:
+            self._nodes = nodes
+            self._graphs.clear()
+        return tf.__version__, nodes, returned, captured
 
 
 # Keras 3

@@ -33,8 +33,8 @@ _RANDOM = ("Random", "StatelessRandom", "Multinomial", "ParameterizedTruncatedNo
 _READING = ("File", "Restore", "PyFunc")
 
 
-def graph_of(traced: Any) -> object:
-    """Return plain values of a concrete function: its graph, and the values of all that it captures.
+def graph_of(traced: Any) -> tuple[list[str], list[str], list[tuple[str, tuple[int, ...], bytes]]]:
+    """Return plain values of a concrete function: its nodes, its outputs, and the values of all that it captures.
 
     Raises:
         Unhashable: an operation reads what the graph does not show, or a capture is no variable and no tensor.

@@ -278,6 +278,26 @@ def test_a_model_has_an_identity_once_it_was_called() -> None:
         lasting_digest(model)
 
 
+@pytest.mark.parametrize("framework", ["jax", "tensorflow"])
+def test_answers_are_of_the_arrays_that_the_identity_is_of(framework: str) -> None:
+    """A compiled function keeps the arrays that it closed over; results would be stored under those of now."""
+    library = pytest.importorskip(framework, reason=f"{framework} is not installed")
+    held = WEIGHTS[0][0][:, :3].copy()
+
+    def made() -> FrameworkModel:
+        if framework == "jax":
+            return jax_model(lambda x: x @ library.numpy.asarray(held))
+        return tf_model(lambda x: x @ library.constant(held))
+
+    model = made()
+    model(X)
+    held *= -1
+    fresh = made()
+    fresh(X)
+    assert digest(model) == digest(fresh)
+    assert torch.equal(model(X), fresh(X))
+
+
 # Gradients that are hidden
 
 
