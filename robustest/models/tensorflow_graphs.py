@@ -50,14 +50,14 @@ def graph_of(traced: Any) -> tuple[list[str], list[str], list[tuple[str, tuple[i
             digests[name] = ""  # a function that calls itself is named by its level alone
             held = library[name]
             inputs = [one.name for one in held.signature.input_arg]
-            results = sorted(f"{key}: {value}" for key, value in _placed(held.ret, inputs, held.node_def).items())
+            places = _places(held.node_def, inputs)
+            results = sorted(f"{key}: {_place(held.ret[key], places)}" for key in held.ret)
             digests[name] = _digest([f"{len(inputs)} inputs", *nodes(held.node_def, inputs), *results])
         return digests[name]
 
     def nodes(listed: Any, inputs: list[str]) -> list[str]:
         lines = []
-        places = {name: f"input {place}" for place, name in enumerate(inputs)}
-        places |= {node.name: f"node {place}" for place, node in enumerate(listed)}
+        places = _places(listed, inputs)
         for node in listed:
             operation = op_def_registry.get(node.op)
             stateful = operation is None or operation.is_stateful
@@ -78,9 +78,8 @@ def graph_of(traced: Any) -> tuple[list[str], list[str], list[tuple[str, tuple[i
             return _digest([function(one.name) for one in value.list.func])
         return sha256(value.SerializeToString(deterministic=True)).hexdigest()
 
-    returned = [
-        _place(one.name, {node.name: f"node {at}" for at, node in enumerate(definition.node)}) for one in traced.outputs
-    ]
+    places = _places(definition.node, [])
+    returned = [_place(one.name, places) for one in traced.outputs]
     return nodes(definition.node, []), returned, _captured(traced)
 
 
@@ -95,10 +94,10 @@ def _place(name: str, places: dict[str, str]) -> str:
     return f"{control}{places[node]}{colon}{output}"
 
 
-def _placed(names: Any, inputs: list[str], listed: Any) -> dict[str, str]:
+def _places(listed: Any, inputs: list[str]) -> dict[str, str]:
+    """Return what stands for the name of each input and node of a function."""
     places = {name: f"input {place}" for place, name in enumerate(inputs)}
-    places |= {node.name: f"node {place}" for place, node in enumerate(listed)}
-    return {key: _place(names[key], places) for key in names}
+    return places | {node.name: f"node {place}" for place, node in enumerate(listed)}
 
 
 def _captured(traced: Any) -> list[tuple[str, tuple[int, ...], bytes]]:
