@@ -513,41 +513,60 @@ class _NotingClass:
 
 # What stands for blind functions and classes now, by their ids: the original and its wrapper.
 _wrapping: dict[int, tuple[Any, Any]] = {}
+_named: list[
+    tuple[Any, str, Any]
+] = []  # by `_everywhere`: a closure's cell or globals, the name in these, the original
+_searches = 0  # blocks of any thread that need what is in `_named`
 
 
 @contextmanager
 def _everywhere() -> Iterator[None]:
     """Wrap blind functions also where they were taken by name (`from safetensors import safe_open`).
 
-    These are globals of modules and of other code, and closures; to find them takes about 30 ms.
+    These are globals of modules and of other code, and closures; to find them takes about 30 ms. They stay wrapped
+    until the last block ends: one that began later found them wrapped, and would see nothing once they are put back.
     """
-    wrapping = dict(_wrapping)
-    own = {id(cell) for _, new in wrapping.values() for cell in getattr(new, "__closure__", None) or ()}
-    before: list[tuple[Any, str, Any]] = []
+    global _searches  # noqa: PLW0603 - as `_blocks`
+    with _lock:
+        _searches += 1
+    try:
+        with _lock:
+            _wrap_names()
+        yield
+    finally:
+        with _lock:
+            _searches -= 1
+            if not _searches:
+                _put_names_back()
+
+
+def _wrap_names() -> None:
+    own = {id(cell) for _, new in _wrapping.values() for cell in getattr(new, "__closure__", None) or ()}
     # Objects that somebody has frozen, as `robustest.cli.warm` does, are no referrers that Python knows.
     if frozen := gc.get_freeze_count():
         gc.unfreeze()
-    holders = gc.get_referrers(*(original for original, _ in wrapping.values()))
+    holders = gc.get_referrers(*(original for original, _ in _wrapping.values()))
     if frozen:
         gc.freeze()
     for holder in holders:
         if isinstance(holder, CellType) and id(holder) not in own:
-            before.append((holder, "", holder.cell_contents))
-            holder.cell_contents = wrapping[id(holder.cell_contents)][1]
+            _named.append((holder, "", holder.cell_contents))
+            holder.cell_contents = _wrapping[id(holder.cell_contents)][1]
         elif isinstance(holder, dict) and "__builtins__" in holder:
             for alias, value in list(holder.items()):
-                if id(value) in wrapping:
-                    before.append((holder, alias, value))
-                    holder[alias] = wrapping[id(value)][1]
-    try:
-        yield
-    finally:
-        for holder, alias, value in before:  # unless the computation has set it anew
-            new = wrapping[id(value)][1]
-            if alias and holder.get(alias) is new:
-                holder[alias] = value
-            elif not alias and _content(holder) is new:
-                holder.cell_contents = value
+                if id(value) in _wrapping:
+                    _named.append((holder, alias, value))
+                    holder[alias] = _wrapping[id(value)][1]
+
+
+def _put_names_back() -> None:
+    for holder, alias, value in _named:  # unless the computation has set it anew
+        new = _wrapping[id(value)][1]
+        if alias and holder.get(alias) is new:
+            holder[alias] = value
+        elif not alias and _content(holder) is new:
+            holder.cell_contents = value
+    _named.clear()
 
 
 def _content(cell: CellType) -> Any:

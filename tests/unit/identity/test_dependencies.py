@@ -18,7 +18,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -693,6 +693,22 @@ def test_calls_that_open_files_in_c_are_seen_wherever_they_are_called_from(
     assert (module.read, user.taken, elsewhere["taken"], user.Table) == (read, read, read, table)
     assert read.__module__ == acme  # nothing stays wrapped
     assert not hasattr(read, "__wrapped__")
+
+
+@pytest.mark.parametrize("ends", [0, 1])
+def test_a_block_sees_names_on_where_another_that_ran_beside_it_has_ended(acme: str, tmp_path: Path, ends: int) -> None:
+    path = tmp_path / "data"
+    path.write_text("1")
+    read, user = importlib.import_module(acme).read, importlib.import_module(f"{acme}_user")
+    blocks, seen_by = (ExitStack(), ExitStack()), (Dependencies(), Dependencies())
+    for block, by in zip(blocks, seen_by, strict=True):  # of two threads, in whichever order they end
+        block.enter_context(watched(by, everywhere=True))
+    blocks[ends].close()
+    user.taken(path)
+    blocks[1 - ends].close()
+    assert seen(seen_by[1 - ends]) == {str(path)}
+    assert seen(seen_by[ends]) == set()
+    assert user.taken is read
 
 
 def test_a_module_imported_by_the_computation_itself_is_seen_too(acme: str, tmp_path: Path) -> None:
