@@ -74,6 +74,7 @@ def door(value: Any) -> str:
             for step in name.split("."):
                 at = getattr(at, "__dict__", {}).get(step)
             at = getattr(at, "__func__", at)
+            at = at.of if isinstance(at, NotingClass) else at
             if at is not None and at is getattr(value, "__func__", value):
                 return name
     return ""
@@ -172,6 +173,13 @@ def watched(by: Dependencies, *, everywhere: bool = False) -> Iterator[None]:
                 _watching.reverse()  # blocks end in the reverse order; the same object may watch twice
                 del _watching[next(place for place, one in enumerate(_watching) if one is by)]
                 _watching.reverse()
+
+
+@contextmanager
+def many_watches() -> Iterator[None]:
+    """Prepare for many short blocks of `watched` with `everywhere`: they look for names once, not each."""
+    with _listening(), _everywhere():
+        yield
 
 
 @contextmanager
@@ -478,7 +486,7 @@ def _note_first(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
 def _noting_first(call: Any, *, method: bool) -> Any:
     """Return what stands for a blind function, method or class while a watch is on."""
     if isinstance(call, type):
-        return _NotingClass(call)
+        return NotingClass(call)
 
     @wraps(call, updated=())
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -488,27 +496,31 @@ def _noting_first(call: Any, *, method: bool) -> Any:
     return wrapper
 
 
-class _NotingClass:
-    """Stands for a class in C, many of which cannot be derived from."""
+class NotingClass:
+    """Stands for a class in C, many of which cannot be derived from.
+
+    Attributes:
+        of: the class; it stands for both in an identity.
+    """
 
     def __init__(self, of: type) -> None:
-        self._of = of
+        self.of = of
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        _note_first(self._of, args, kwargs)
-        return self._of(*args, **kwargs)
+        _note_first(self.of, args, kwargs)
+        return self.of(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._of, name)
+        return getattr(self.of, name)
 
     def __instancecheck__(self, value: object) -> bool:
-        return isinstance(value, self._of)
+        return isinstance(value, self.of)
 
     def __subclasscheck__(self, cls: type) -> bool:
-        return issubclass(cls, self._of)
+        return issubclass(cls, self.of)
 
     def __mro_entries__(self, bases: object) -> tuple[type]:
-        return (self._of,)
+        return (self.of,)
 
 
 # What stands for blind functions and classes now, by their ids: the original and its wrapper.
@@ -516,6 +528,7 @@ _wrapping: dict[int, tuple[Any, Any]] = {}
 _named: list[
     tuple[Any, str, Any]
 ] = []  # by `_everywhere`: a closure's cell or globals, the name in these, the original
+_searched: set[int] = set()  # ids of the originals whose names are in `_named`
 _searches = 0  # blocks of any thread that need what is in `_named`
 
 
@@ -525,6 +538,7 @@ def _everywhere() -> Iterator[None]:
 
     These are globals of modules and of other code, and closures; to find them takes about 30 ms. They stay wrapped
     until the last block ends: one that began later found them wrapped, and would see nothing once they are put back.
+    Code that is imported meanwhile takes what stands for them.
     """
     global _searches  # noqa: PLW0603 - as `_blocks`
     with _lock:
@@ -541,11 +555,14 @@ def _everywhere() -> Iterator[None]:
 
 
 def _wrap_names() -> None:
-    own = {id(cell) for _, new in _wrapping.values() for cell in getattr(new, "__closure__", None) or ()}
+    new = [original for original, _ in _wrapping.values() if id(original) not in _searched]
+    if not new:
+        return
+    own = {id(cell) for _, made in _wrapping.values() for cell in getattr(made, "__closure__", None) or ()}
     # Objects that somebody has frozen, as `robustest.cli.warm` does, are no referrers that Python knows.
     if frozen := gc.get_freeze_count():
         gc.unfreeze()
-    holders = gc.get_referrers(*(original for original, _ in _wrapping.values()))
+    holders = gc.get_referrers(*new)
     if frozen:
         gc.freeze()
     for holder in holders:
@@ -557,6 +574,7 @@ def _wrap_names() -> None:
                 if id(value) in _wrapping:
                     _named.append((holder, alias, value))
                     holder[alias] = _wrapping[id(value)][1]
+    _searched.update(map(id, new))
 
 
 def _put_names_back() -> None:
@@ -567,6 +585,7 @@ def _put_names_back() -> None:
         elif not alias and _content(holder) is new:
             holder.cell_contents = value
     _named.clear()
+    _searched.clear()
 
 
 def _content(cell: CellType) -> Any:

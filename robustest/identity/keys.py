@@ -21,13 +21,13 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from robustest import devices
-from robustest.identity.dependencies import Dependencies, watched
+from robustest.identity.dependencies import Dependencies, many_watches, watched
 from robustest.identity.fingerprint import Unhashable as Unhashable
 from robustest.identity.fingerprint import digest as digest
 from robustest.identity.packages import overridden, own_code, replaced_anywhere
@@ -99,6 +99,10 @@ class Key:
         with watched(self.dependencies, everywhere=not self._recheck):
             yield
         self.dependencies.computed = True
+
+    def many_watches(self) -> AbstractContextManager[None]:
+        """Prepare for many short blocks of `watching`, of any thread, inside this one."""
+        return nullcontext() if self._recheck else many_watches()
 
     @property
     def unknowable(self) -> str:

@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustest.errors import RobustestError, expected
-from robustest.identity.dependencies import WRAPPED, door
+from robustest.identity.dependencies import WRAPPED, NotingClass, door
 from robustest.identity.packages import (
     REMEDY,
     home,
@@ -1091,6 +1091,7 @@ _handlers: Callable[[], tuple[tuple[type | tuple[type, ...], Handler], ...]] = w
         ((torch._ops.OpOverload, torch._ops.OpOverloadPacket), lambda walk, v, _where: _operator_part(walk, str(v))),
         (ModuleType, _module),
         (type, _class),
+        (NotingClass, lambda walk, v, where: _class(walk, v.of, where)),
         (
             enum.Enum,
             lambda walk, v, where: joined(

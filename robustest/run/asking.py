@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from contextvars import copy_context
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -515,6 +515,7 @@ class _Interview:
         self._answers, self._items, self._order, self._runs, self._wants = answers, items, order, runs, wants
         self._threads = answers.limits.concurrency
         self._replies: dict[tuple[int, int], _Reply | Future[_Reply]] = {}
+        self._prepared: ExitStack | None = None  # for the watches of calls, from the first of them on
 
     def replies(self) -> Generator[tuple[int, list[_Reply]]]:
         pool = ThreadPoolExecutor(self._threads, thread_name_prefix="robustest-asking")
@@ -547,6 +548,8 @@ class _Interview:
             self._answers.call_off()
             pool.shutdown(wait=clock.left() != 0, cancel_futures=True)
             self._answers.state_changed()
+            if self._prepared is not None:
+                self._prepared.close()
 
     def _look_up(self, key: tuple[int, int]) -> bool:
         if key not in self._replies:
@@ -568,6 +571,9 @@ class _Interview:
                 if not self._wants(place) or self._look_up((place, run)):
                     continue
                 free -= 1
+                if self._prepared is None:
+                    self._prepared = ExitStack()
+                    self._prepared.enter_context(self._answers.many_watches())
                 # A copy of the context: the clock of the claim holds in the thread too.
                 call = copy_context().run
                 self._replies[place, run] = pool.submit(call, self._answers.ask, self._items[place], run)
@@ -624,6 +630,10 @@ class _Answers:
         """The mean cost of a call so far; 1 without costs."""
         with self._lock:
             return self.spent / self.calls if self.spent and self.calls else 1.0
+
+    def many_watches(self) -> AbstractContextManager[None]:
+        """Prepare for many calls of `ask` inside this block."""
+        return nullcontext() if self._key is None else self._key.many_watches()
 
     def recall(self, question: Question, run: int) -> _Reply | None:
         if self._store is None or self._key is None or self.changed:

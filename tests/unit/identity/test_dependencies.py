@@ -29,7 +29,8 @@ import safetensors.torch
 import torch
 
 from robustest.identity import dependencies
-from robustest.identity.dependencies import Dependencies, outdated, watched
+from robustest.identity.dependencies import Dependencies, many_watches, outdated, watched
+from robustest.identity.fingerprint import digest
 
 
 def read(path: Path) -> None:
@@ -709,6 +710,37 @@ def test_a_block_sees_names_on_where_another_that_ran_beside_it_has_ended(acme: 
     assert seen(seen_by[1 - ends]) == {str(path)}
     assert seen(seen_by[ends]) == set()
     assert user.taken is read
+
+
+def test_names_are_looked_for_once_for_many_watches(acme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "data"
+    path.write_text("1")
+    read, user = importlib.import_module(acme).read, importlib.import_module(f"{acme}_user")
+    searches: list[int] = []
+    referrers = gc.get_referrers
+    monkeypatch.setattr(gc, "get_referrers", lambda *of: [searches.append(len(of)), referrers(*of)][1])
+    with many_watches():
+        for _ in range(5):
+            assert seen(of(lambda: user.taken(path))) == {str(path)}
+    assert len(searches) == 1
+    assert user.taken is read
+    of(lambda: None)
+    assert len(searches) == 2
+
+
+def test_a_class_has_one_identity_while_it_is_watched() -> None:
+    taken = safetensors.safe_open
+
+    def by_name(path: str) -> object:
+        return taken(path, "pt")
+
+    def by_module(path: str) -> object:
+        return safetensors.safe_open(path, "pt")
+
+    for system in (by_name, by_module):
+        before = digest(system, recheck=False)
+        with watched(Dependencies(), everywhere=True):
+            assert digest(system, recheck=False) == before
 
 
 def test_a_module_imported_by_the_computation_itself_is_seen_too(acme: str, tmp_path: Path) -> None:

@@ -724,6 +724,7 @@ def test_few_calls_run_ahead(threads: int, runs: int, known: set[int], sent: lis
     answers = SimpleNamespace(
         limits=Calls(concurrency=threads),
         ask=None,
+        many_watches=nullcontext,
         recall=lambda question, run: _Reply("known") if ITEMS.index(question) in known else None,
     )
     interview = _Interview(answers, ITEMS, list(range(8)), runs, Reads().wants)  # type: ignore[arg-type]
