@@ -525,9 +525,8 @@ class NotingClass:
 
 # What stands for blind functions and classes now, by their ids: the original and its wrapper.
 _wrapping: dict[int, tuple[Any, Any]] = {}
-_named: list[
-    tuple[Any, str, Any]
-] = []  # by `_everywhere`: a closure's cell or globals, the name in these, the original
+# Names that `_everywhere` has wrapped: the cell of a closure or the globals of code, the name in these, the original.
+_named: list[tuple[Any, str, Any]] = []
 _searched: set[int] = set()  # ids of the originals whose names are in `_named`
 _searches = 0  # blocks of any thread that need what is in `_named`
 

@@ -546,10 +546,12 @@ class _Interview:
         finally:
             # Calls under way end and are stored, since they are paid for; those that wait for a retry are called off.
             self._answers.call_off()
-            pool.shutdown(wait=clock.left() != 0, cancel_futures=True)
+            try:
+                pool.shutdown(wait=clock.left() != 0, cancel_futures=True)
+            finally:  # calls that run on after the time is over have watches of their own
+                if self._prepared is not None:
+                    self._prepared.close()
             self._answers.state_changed()
-            if self._prepared is not None:
-                self._prepared.close()
 
     def _look_up(self, key: tuple[int, int]) -> bool:
         if key not in self._replies:
